@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jansson with our errors and limits; the contracts are in json.h.
+ *
+ * The table walk comes in threes (decode, encode, release), one function a type where a type needs
+ * more than a line. Where a decoder stands in the document is a chain of Where on the stack; it
+ * becomes text only when something is wrong. Depth is bounded twice: jansson parses no deeper than
+ * 2048, and the tables descend only where the document does.
+ */
+#include "base/json.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+#include <strings.h>
+
+int json_parse(const char *text, size_t len, const char *what, json_t **ret, Err *e)
+{
+	json_error_t je;
+	json_t *j = json_loadb(text ? text : "", text ? len : 0, JSON_REJECT_DUPLICATES, &je);
+
+	if (!j && json_error_code(&je) == json_error_out_of_memory)
+		return err_oom(e);
+	if (!j)
+		return err_new(e, ERR_INVALID, "%s: line %d, column %d: %s", what, je.line, je.column,
+			       je.text);
+	*ret = j;
+	return 0;
+}
+
+int json_load_at(int dirfd, const char *name, size_t max, json_t **ret, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = file_read_at(dirfd, name, max, &text, &len);
+
+	if (r == -EFBIG)
+		return err_new_no(e, ERR_INVALID, EFBIG, "%s: larger than %zu bytes", name, max);
+	if (r < 0)
+		return err_sys(e, r, "read %s", name);
+	return json_parse(text, len, name, ret, e);
+}
+
+/* jansson keeps the order of insertion and leaves '/' alone unless told otherwise. */
+char *json_text(const json_t *j)
+{
+	return json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+int json_save_at(int dirfd, const char *name, const json_t *j, mode_t mode, bool sync, Err *e)
+{
+	_cleanup_free_ char *text = json_text(j);
+
+	if (!text)
+		return err_oom(e);
+	int r = file_replace_at(dirfd, name, text, strlen(text), mode, sync);
+	return r < 0 ? err_sys(e, r, "write %s", name) : 0;
+}
+
+const char *json_get_str(const json_t *obj, const char *key)
+{
+	return json_string_value(json_object_get(obj, key));
+}
+
+int64_t json_get_int(const json_t *obj, const char *key, int64_t otherwise)
+{
+	const json_t *j = json_object_get(obj, key);
+
+	return json_is_integer(j) ? json_integer_value(j) : otherwise;
+}
+
+bool json_get_bool(const json_t *obj, const char *key, bool otherwise)
+{
+	const json_t *j = json_object_get(obj, key);
+
+	return json_is_boolean(j) ? json_is_true(j) : otherwise;
+}
+
+int json_to_strv(const json_t *array, char ***ret)
+{
+	_cleanup_strv_ char **v = NULL;
+
+	if (array && !json_is_null(array)) {
+		size_t n = json_array_size(array);
+
+		if (!json_is_array(array))
+			return -EINVAL;
+		v = calloc(n + 1, sizeof(char *)); /* [] stays apart from absent */
+		if (!v)
+			return -ENOMEM;
+		for (size_t i = 0; i < n; i++) {
+			const char *s = json_string_value(json_array_get(array, i));
+
+			if (!s)
+				return -EINVAL;
+			v[i] = strdup(s);
+			if (!v[i])
+				return -ENOMEM;
+		}
+	}
+	*ret = take_ptr(v);
+	return 0;
+}
+
+json_t *json_from_strv(char *const *v)
+{
+	_cleanup_json_ json_t *array = json_array();
+
+	for (size_t i = 0; array && v && v[i]; i++)
+		if (json_array_append_new(array, json_string(v[i])) < 0)
+			return NULL;
+	return take_ptr(array);
+}
+
+int json_map_to_strv(const json_t *obj, char ***ret)
+{
+	_cleanup_strv_ char **v = NULL;
+	size_t n = 0;
+	const char *key;
+	json_t *value;
+
+	if (obj && !json_is_null(obj)) {
+		if (!json_is_object(obj))
+			return -EINVAL;
+		v = calloc(json_object_size(obj) + 1, sizeof(char *));
+		if (!v)
+			return -ENOMEM;
+		json_object_foreach ((json_t *)obj, key, value) {
+			if (json_is_null(value))
+				continue;
+			if (!json_is_string(value))
+				return -EINVAL;
+			v[n] = strf("%s=%s", key, json_string_value(value));
+			if (!v[n++])
+				return -ENOMEM;
+		}
+	}
+	*ret = take_ptr(v);
+	return 0;
+}
+
+json_t *json_map_from_strv(char *const *v)
+{
+	_cleanup_json_ json_t *obj = json_object();
+
+	for (size_t i = 0; obj && v && v[i]; i++) {
+		size_t len = (size_t)(strchrnul(v[i], '=') - v[i]);
+		_cleanup_free_ char *key = strndup(v[i], len);
+
+		if (!key || json_object_set_new(obj, key, json_string(v[i][len] ? v[i] + len + 1 : "")) < 0)
+			return NULL;
+	}
+	return take_ptr(obj);
+}
+
+/* Where a decoder is: member `name` of `up`, or item `index` of it if name is NULL. */
+typedef struct Where {
+	const struct Where *up;
+	const char *name;
+	size_t index;
+} Where;
+
+static void add_where(StrBuf *b, const Where *w)
+{
+	if (!w)
+		return;
+	add_where(b, w->up);
+	if (w->name)
+		strbuf_addf(b, "%s%s", w->up ? "." : "", w->name);
+	else
+		strbuf_addf(b, "[%zu]", w->index);
+}
+
+static int invalid(const Where *w, Err *e, const char *problem)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	add_where(&b, w);
+	if (b.oom)
+		return err_oom(e);
+	return err_new(e, ERR_INVALID, "%s%s%s", b.s ? b.s : "", b.s ? ": " : "", problem);
+}
+
+static const json_t *find_member(const json_t *obj, const char *name)
+{
+	const json_t *exact = json_object_get(obj, name);
+	const char *key;
+	json_t *value;
+
+	if (exact)
+		return exact;
+	json_object_foreach ((json_t *)obj, key, value) {
+		if (strcasecmp(key, name) == 0)
+			return value;
+	}
+	return NULL;
+}
+
+static void *member_at(const void *base, size_t offset)
+{
+	return (char *)base + offset;
+}
+
+static int decode_object(const json_t *obj, const JsonField *table, void *out, const Where *w, Err *e);
+
+static int decode_str(const json_t *j, char **out, const Where *w, Err *e)
+{
+	if (!json_is_string(j))
+		return invalid(w, e, "expected a string");
+	*out = strdup(json_string_value(j));
+	return *out ? 0 : err_oom(e);
+}
+
+static int decode_u32(const json_t *j, uint32_t *out, const Where *w, Err *e)
+{
+	if (!json_is_integer(j))
+		return invalid(w, e, "expected an integer");
+	if (json_integer_value(j) < 0 || json_integer_value(j) > UINT32_MAX)
+		return invalid(w, e, "expected an integer from 0 to 4294967295");
+	*out = (uint32_t)json_integer_value(j);
+	return 0;
+}
+
+static int decode_strv(const json_t *j, char ***out, const Where *w, Err *e)
+{
+	int r;
+
+	if (json_is_string(j))
+		r = strv_add(out, json_string_value(j));
+	else
+		r = json_to_strv(j, out);
+	if (r == -EINVAL)
+		return invalid(w, e, "expected an array of strings");
+	return r < 0 ? err_oom(e) : 0;
+}
+
+static int decode_map(const json_t *j, char ***out, const Where *w, Err *e)
+{
+	int r = json_map_to_strv(j, out);
+
+	if (r == -EINVAL)
+		return invalid(w, e, "expected an object of strings");
+	return r < 0 ? err_oom(e) : 0;
+}
+
+/* A null item leaves its struct zeroed. */
+static int decode_array(const json_t *j, const JsonField *f, void *base, const Where *w, Err *e)
+{
+	char **items = member_at(base, f->offset);
+	size_t *count = member_at(base, f->count), n = json_array_size(j);
+
+	if (!json_is_array(j))
+		return invalid(w, e, "expected an array");
+	if (n == 0)
+		return 0;
+	*items = calloc(n, f->size);
+	if (!*items)
+		return err_oom(e);
+	*count = n;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *item = json_array_get(j, i);
+		Where here = {.up = w, .index = i};
+		int r =
+		    json_is_null(item) ? 0 : decode_object(item, f->table, *items + i * f->size, &here, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int decode_field(const json_t *j, const JsonField *f, void *base, const Where *w, Err *e)
+{
+	void *out = member_at(base, f->offset);
+
+	switch (f->type) {
+	case JSON_T_STR:
+		return decode_str(j, out, w, e);
+	case JSON_T_BOOL:
+		if (!json_is_boolean(j))
+			return invalid(w, e, "expected true or false");
+		*(bool *)out = json_is_true(j);
+		return 0;
+	case JSON_T_INT:
+		if (!json_is_integer(j))
+			return invalid(w, e, "expected an integer");
+		*(int64_t *)out = json_integer_value(j);
+		return 0;
+	case JSON_T_U32:
+		return decode_u32(j, out, w, e);
+	case JSON_T_STRV:
+		return decode_strv(j, out, w, e);
+	case JSON_T_MAP:
+		return decode_map(j, out, w, e);
+	case JSON_T_OBJECT:
+		return decode_object(j, f->table, out, w, e);
+	case JSON_T_ARRAY:
+		return decode_array(j, f, base, w, e);
+	case JSON_T_JSON:
+		*(json_t **)out = json_incref((json_t *)j);
+		return 0;
+	}
+	return invalid(w, e, "the table has an unknown type here");
+}
+
+static int decode_object(const json_t *obj, const JsonField *table, void *out, const Where *w, Err *e)
+{
+	if (!json_is_object(obj))
+		return invalid(w, e, "expected an object");
+	for (const JsonField *f = table; f->name; f++) {
+		const json_t *j = find_member(obj, f->name);
+		Where here = {.up = w, .name = f->name};
+		int r = !j || json_is_null(j) ? 0 : decode_field(j, f, out, &here, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int json_decode(const json_t *obj, const JsonField *table, void *out, Err *e)
+{
+	return decode_object(obj, table, out, NULL, e);
+}
+
+static json_t *encode_array(const JsonField *f, const void *in)
+{
+	_cleanup_json_ json_t *array = json_array();
+	char *const *items = member_at(in, f->offset);
+	const size_t *count = member_at(in, f->count);
+
+	for (size_t i = 0; array && i < *count; i++)
+		if (json_array_append_new(array, json_encode(f->table, *items + i * f->size)) < 0)
+			return NULL;
+	return take_ptr(array);
+}
+
+/* A new reference; NULL on failure. */
+static json_t *encode_field(const JsonField *f, const void *base)
+{
+	const void *in = member_at(base, f->offset);
+
+	switch (f->type) {
+	case JSON_T_STR:
+		return json_string(*(char *const *)in ? *(char *const *)in : "");
+	case JSON_T_BOOL:
+		return json_boolean(*(const bool *)in);
+	case JSON_T_INT:
+		return json_integer(*(const int64_t *)in);
+	case JSON_T_U32:
+		return json_integer(*(const uint32_t *)in);
+	case JSON_T_STRV:
+		return json_from_strv(*(char **const *)in);
+	case JSON_T_MAP:
+		return json_map_from_strv(*(char **const *)in);
+	case JSON_T_OBJECT:
+		return json_encode(f->table, in);
+	case JSON_T_ARRAY:
+		return encode_array(f, base);
+	case JSON_T_JSON:
+		return *(json_t *const *)in ? json_incref(*(json_t *const *)in) : json_null();
+	}
+	return NULL;
+}
+
+static bool is_empty(const JsonField *f, const json_t *j)
+{
+	switch (f->type) {
+	case JSON_T_STR:
+		return json_string_length(j) == 0;
+	case JSON_T_BOOL:
+		return json_is_false(j);
+	case JSON_T_INT:
+	case JSON_T_U32:
+		return json_integer_value(j) == 0;
+	case JSON_T_STRV:
+	case JSON_T_ARRAY:
+		return json_array_size(j) == 0;
+	case JSON_T_MAP:
+	case JSON_T_OBJECT:
+		return json_object_size(j) == 0;
+	case JSON_T_JSON:
+		return json_is_null(j); /* {} and [] are kept as they came */
+	}
+	return false;
+}
+
+json_t *json_encode(const JsonField *table, const void *in)
+{
+	_cleanup_json_ json_t *obj = json_object();
+
+	for (const JsonField *f = table; obj && f->name; f++) {
+		_cleanup_json_ json_t *j = encode_field(f, in);
+
+		if (!j)
+			return NULL;
+		if (!f->keep_empty && is_empty(f, j))
+			continue;
+		if (json_object_set(obj, f->name, j) < 0)
+			return NULL;
+	}
+	return take_ptr(obj);
+}
+
+static void release_array(const JsonField *f, void *base)
+{
+	char **items = member_at(base, f->offset);
+	size_t *count = member_at(base, f->count);
+
+	for (size_t i = 0; *items && i < *count; i++)
+		json_fields_done(f->table, *items + i * f->size);
+	free(take_ptr(*items));
+	*count = 0;
+}
+
+static void release_field(const JsonField *f, void *base)
+{
+	void *at = member_at(base, f->offset);
+
+	switch (f->type) {
+	case JSON_T_STR:
+		free(take_ptr(*(char **)at));
+		break;
+	case JSON_T_BOOL:
+		*(bool *)at = false;
+		break;
+	case JSON_T_INT:
+		*(int64_t *)at = 0;
+		break;
+	case JSON_T_U32:
+		*(uint32_t *)at = 0;
+		break;
+	case JSON_T_STRV:
+	case JSON_T_MAP:
+		strv_free(take_ptr(*(char ***)at));
+		break;
+	case JSON_T_OBJECT:
+		json_fields_done(f->table, at);
+		break;
+	case JSON_T_ARRAY:
+		release_array(f, base);
+		break;
+	case JSON_T_JSON:
+		json_decref(take_ptr(*(json_t **)at));
+		break;
+	}
+}
+
+void json_fields_done(const JsonField *table, void *in)
+{
+	for (const JsonField *f = table; f->name; f++)
+		release_field(f, in);
+}

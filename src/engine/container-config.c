@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tables that describe a container's configuration, and the few members whose shape in JSON
+ * differs from their shape in C: sets written as {"80/tcp": {}}, port bindings, endpoints by
+ * network name, and the options nested in a Mount.
+ */
+#include "engine/container-config.h"
+
+#include "base/str.h"
+
+#define STR(m, n, t)  {.name = n, .type = JSON_T_STR, .offset = offsetof(t, m), .keep_empty = true}
+#define OSTR(m, n, t) {.name = n, .type = JSON_T_STR, .offset = offsetof(t, m)}
+#define BOOL(m, n, t) {.name = n, .type = JSON_T_BOOL, .offset = offsetof(t, m), .keep_empty = true}
+#define INT(m, n, t)  {.name = n, .type = JSON_T_INT, .offset = offsetof(t, m), .keep_empty = true}
+#define STRV(m, n, t) {.name = n, .type = JSON_T_STRV, .offset = offsetof(t, m)}
+#define MAP(m, n, t)  {.name = n, .type = JSON_T_MAP, .offset = offsetof(t, m)}
+#define ARRAY(m, c, n, t, tab, item)                                                               \
+	{.name = n, .type = JSON_T_ARRAY, .offset = offsetof(t, m), .table = tab, .size = sizeof(item),          \
+	 .count = offsetof(t, c)}
+#define OBJECT(m, n, t, tab) {.name = n, .type = JSON_T_OBJECT, .offset = offsetof(t, m), .table = tab}
+
+static const JsonField restart_table[] = {
+	STR(name, "Name", ContainerRestart),
+	INT(maximum_retry_count, "MaximumRetryCount", ContainerRestart),
+	{0},
+};
+
+static const JsonField log_table[] = {
+	STR(type, "Type", ContainerLogConfig),
+	{.name = "Config", .type = JSON_T_MAP, .offset = offsetof(ContainerLogConfig, config), .keep_empty = true},
+	{0},
+};
+
+static const JsonField ulimit_table[] = {
+	STR(name, "Name", ContainerUlimit),
+	INT(soft, "Soft", ContainerUlimit),
+	INT(hard, "Hard", ContainerUlimit),
+	{0},
+};
+
+static const JsonField device_table[] = {
+	STR(path_on_host, "PathOnHost", ContainerDevice),
+	STR(path_in_container, "PathInContainer", ContainerDevice),
+	STR(cgroup_permissions, "CgroupPermissions", ContainerDevice),
+	{0},
+};
+
+static const JsonField health_table[] = {
+	STRV(test, "Test", ContainerHealth),
+	INT(interval, "Interval", ContainerHealth),
+	INT(timeout, "Timeout", ContainerHealth),
+	INT(start_period, "StartPeriod", ContainerHealth),
+	INT(start_interval, "StartInterval", ContainerHealth),
+	INT(retries, "Retries", ContainerHealth),
+	{0},
+};
+
+/* The flat members of a Mount; its nested options are handled in mount_decode and mount_encode. */
+static const JsonField mount_table[] = {
+	STR(type, "Type", ContainerMount),
+	OSTR(source, "Source", ContainerMount),
+	STR(target, "Target", ContainerMount),
+	{.name = "ReadOnly", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, read_only)},
+	{0},
+};
+static const JsonField mount_bind_table[] = {
+	OSTR(propagation, "Propagation", ContainerMount),
+	{.name = "NonRecursive", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, non_recursive)},
+	{.name = "CreateMountpoint", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, create_mountpoint)},
+	{0},
+};
+static const JsonField mount_volume_table[] = {
+	{.name = "NoCopy", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, no_copy)},
+	MAP(volume_labels, "Labels", ContainerMount),
+	{0},
+};
+static const JsonField mount_driver_table[] = {
+	OSTR(volume_driver, "Name", ContainerMount),
+	{0},
+};
+static const JsonField mount_tmpfs_table[] = {
+	{.name = "SizeBytes", .type = JSON_T_INT, .offset = offsetof(ContainerMount, tmpfs_size)},
+	{.name = "Mode", .type = JSON_T_INT, .offset = offsetof(ContainerMount, tmpfs_mode)},
+	{0},
+};
+
+static const JsonField config_table[] = {
+	STR(hostname, "Hostname", ContainerConfig),
+	STR(domainname, "Domainname", ContainerConfig),
+	STR(user, "User", ContainerConfig),
+	BOOL(attach_stdin, "AttachStdin", ContainerConfig),
+	BOOL(attach_stdout, "AttachStdout", ContainerConfig),
+	BOOL(attach_stderr, "AttachStderr", ContainerConfig),
+	BOOL(tty, "Tty", ContainerConfig),
+	BOOL(open_stdin, "OpenStdin", ContainerConfig),
+	BOOL(stdin_once, "StdinOnce", ContainerConfig),
+	{.name = "Env", .type = JSON_T_STRV, .offset = offsetof(ContainerConfig, env), .keep_empty = true},
+	STRV(cmd, "Cmd", ContainerConfig),
+	STR(image, "Image", ContainerConfig),
+	STR(working_dir, "WorkingDir", ContainerConfig),
+	STRV(entrypoint, "Entrypoint", ContainerConfig),
+	STRV(on_build, "OnBuild", ContainerConfig),
+	{.name = "Labels", .type = JSON_T_MAP, .offset = offsetof(ContainerConfig, labels), .keep_empty = true},
+	OSTR(stop_signal, "StopSignal", ContainerConfig),
+	OSTR(mac_address, "MacAddress", ContainerConfig),
+	STRV(shell, "Shell", ContainerConfig),
+	{.name = "NetworkDisabled", .type = JSON_T_BOOL, .offset = offsetof(ContainerConfig, network_disabled)},
+	{.name = "ArgsEscaped", .type = JSON_T_BOOL, .offset = offsetof(ContainerConfig, args_escaped)},
+	{0},
+};
+
+static const JsonField host_table[] = {
+	STRV(binds, "Binds", ContainerHost),
+	STR(container_id_file, "ContainerIDFile", ContainerHost),
+	OBJECT(log, "LogConfig", ContainerHost, log_table),
+	STR(network_mode, "NetworkMode", ContainerHost),
+	OBJECT(restart, "RestartPolicy", ContainerHost, restart_table),
+	BOOL(auto_remove, "AutoRemove", ContainerHost),
+	STR(volume_driver, "VolumeDriver", ContainerHost),
+	STRV(volumes_from, "VolumesFrom", ContainerHost),
+	STRV(cap_add, "CapAdd", ContainerHost),
+	STRV(cap_drop, "CapDrop", ContainerHost),
+	STR(cgroupns_mode, "CgroupnsMode", ContainerHost),
+	{.name = "Dns", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns), .keep_empty = true},
+	{.name = "DnsOptions", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns_options), .keep_empty = true},
+	{.name = "DnsSearch", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns_search), .keep_empty = true},
+	STRV(extra_hosts, "ExtraHosts", ContainerHost),
+	STRV(group_add, "GroupAdd", ContainerHost),
+	STR(ipc_mode, "IpcMode", ContainerHost),
+	STRV(links, "Links", ContainerHost),
+	INT(oom_score_adj, "OomScoreAdj", ContainerHost),
+	STR(pid_mode, "PidMode", ContainerHost),
+	BOOL(privileged, "Privileged", ContainerHost),
+	BOOL(publish_all_ports, "PublishAllPorts", ContainerHost),
+	BOOL(readonly_rootfs, "ReadonlyRootfs", ContainerHost),
+	STRV(security_opt, "SecurityOpt", ContainerHost),
+	MAP(storage_opt, "StorageOpt", ContainerHost),
+	MAP(tmpfs, "Tmpfs", ContainerHost),
+	STR(uts_mode, "UTSMode", ContainerHost),
+	STR(userns_mode, "UsernsMode", ContainerHost),
+	INT(shm_size, "ShmSize", ContainerHost),
+	MAP(sysctls, "Sysctls", ContainerHost),
+	MAP(annotations, "Annotations", ContainerHost),
+	STR(runtime, "Runtime", ContainerHost),
+	STR(isolation, "Isolation", ContainerHost),
+	INT(cpu_shares, "CpuShares", ContainerHost),
+	INT(memory, "Memory", ContainerHost),
+	INT(nano_cpus, "NanoCpus", ContainerHost),
+	STR(cgroup_parent, "CgroupParent", ContainerHost),
+	INT(blkio_weight, "BlkioWeight", ContainerHost),
+	INT(cpu_period, "CpuPeriod", ContainerHost),
+	INT(cpu_quota, "CpuQuota", ContainerHost),
+	STR(cpuset_cpus, "CpusetCpus", ContainerHost),
+	STR(cpuset_mems, "CpusetMems", ContainerHost),
+	ARRAY(devices, n_devices, "Devices", ContainerHost, device_table, ContainerDevice),
+	STRV(device_cgroup_rules, "DeviceCgroupRules", ContainerHost),
+	INT(memory_reservation, "MemoryReservation", ContainerHost),
+	INT(memory_swap, "MemorySwap", ContainerHost),
+	{.name = "OomKillDisable", .type = JSON_T_BOOL, .offset = offsetof(ContainerHost, oom_kill_disable),
+	 .keep_empty = true},
+	ARRAY(ulimits, n_ulimits, "Ulimits", ContainerHost, ulimit_table, ContainerUlimit),
+	{0},
+};
+
+/* {"a": {}, "b": {}} <-> a vector of the keys. */
+static int set_decode(const json_t *obj, const char *key, char ***ret, Err *e)
+{
+	const json_t *set = json_object_get(obj, key);
+	const char *name;
+	json_t *value;
+
+	if (!set || json_is_null(set))
+		return 0;
+	if (!json_is_object(set))
+		return err_new(e, ERR_INVALID, "%s: expected an object", key);
+	json_object_foreach((json_t *)set, name, value)
+		if (strv_add(ret, name) < 0)
+			return err_oom(e);
+	return 0;
+}
+
+static json_t *set_encode(char *const *v)
+{
+	json_t *set = json_object();
+
+	for (size_t i = 0; set && v && v[i]; i++)
+		json_object_set_new(set, v[i], json_object());
+	return set;
+}
+
+static int mount_decode(const json_t *obj, ContainerMount *m, Err *e)
+{
+	static const struct {
+		const char *name;
+		const JsonField *table;
+	} nested[] = {
+		{"BindOptions", mount_bind_table},
+		{"VolumeOptions", mount_volume_table},
+		{"TmpfsOptions", mount_tmpfs_table},
+	};
+	int r = json_decode(obj, mount_table, m, e);
+
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(nested); i++) {
+		const json_t *o = json_object_get(obj, nested[i].name);
+
+		if (json_is_object(o))
+			r = json_decode(o, nested[i].table, m, e);
+	}
+	const json_t *driver = json_object_get(json_object_get(obj, "VolumeOptions"), "DriverConfig");
+	if (r >= 0 && json_is_object(driver))
+		r = json_decode(driver, mount_driver_table, m, e);
+	return r;
+}
+
+static json_t *mount_encode(const ContainerMount *m)
+{
+	json_t *o = json_encode(mount_table, m);
+
+	if (!o)
+		return NULL;
+	if (streq0(m->type, "bind"))
+		json_object_set_new(o, "BindOptions", json_encode(mount_bind_table, m));
+	if (streq0(m->type, "volume")) {
+		json_t *v = json_encode(mount_volume_table, m);
+
+		if (m->volume_driver)
+			json_object_set_new(v, "DriverConfig", json_encode(mount_driver_table, m));
+		json_object_set_new(o, "VolumeOptions", v);
+	}
+	if (streq0(m->type, "tmpfs"))
+		json_object_set_new(o, "TmpfsOptions", json_encode(mount_tmpfs_table, m));
+	return o;
+}
+
+static void mount_done(ContainerMount *m)
+{
+	json_fields_done(mount_table, m);
+	json_fields_done(mount_bind_table, m);
+	json_fields_done(mount_volume_table, m);
+	json_fields_done(mount_driver_table, m);
+}
+
+static int mounts_decode(const json_t *array, ContainerHost *h, Err *e)
+{
+	size_t n = json_array_size(array);
+
+	if (n == 0)
+		return 0;
+	h->mounts = calloc(n, sizeof(*h->mounts));
+	if (!h->mounts)
+		return err_oom(e);
+	for (size_t i = 0; i < n; i++) {
+		int r;
+
+		h->n_mounts = i + 1;
+		r = mount_decode(json_array_get(array, i), &h->mounts[i], e);
+		if (r < 0)
+			return err_ctx(e, r, "Mounts[%zu]", i);
+	}
+	return 0;
+}
+
+static int port_add(ContainerHost *h, const char *port, const json_t *binding, Err *e)
+{
+	ContainerPort *grown = realloc(h->ports, (h->n_ports + 1) * sizeof(*grown));
+	const char *ip = json_get_str(binding, "HostIp"), *host = json_get_str(binding, "HostPort");
+
+	if (!grown)
+		return err_oom(e);
+	h->ports = grown;
+	ContainerPort *p = &h->ports[h->n_ports++];
+	*p = (ContainerPort){strdup(port), strdup(ip ?: ""), strdup(host ?: "")};
+	return p->port && p->host_ip && p->host_port ? 0 : err_oom(e);
+}
+
+static int ports_decode(const json_t *obj, ContainerHost *h, Err *e)
+{
+	const char *port;
+	json_t *list;
+
+	if (!obj || json_is_null(obj))
+		return 0;
+	if (!json_is_object(obj))
+		return err_new(e, ERR_INVALID, "HostConfig.PortBindings: expected an object");
+	json_object_foreach((json_t *)obj, port, list) {
+		size_t n = json_array_size(list);
+		int r = n == 0 ? port_add(h, port, NULL, e) : 0;
+
+		for (size_t i = 0; r >= 0 && i < n; i++)
+			r = port_add(h, port, json_array_get(list, i), e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static json_t *ports_encode(const ContainerHost *h)
+{
+	json_t *obj = json_object();
+
+	for (size_t i = 0; i < h->n_ports; i++) {
+		json_t *list = json_object_get(obj, h->ports[i].port);
+
+		if (!list) {
+			list = json_array();
+			json_object_set_new(obj, h->ports[i].port, list);
+		}
+		json_array_append_new(list, json_pack("{s:s, s:s}", "HostIp", h->ports[i].host_ip, "HostPort",
+						      h->ports[i].host_port));
+	}
+	return obj;
+}
+
+static int endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e)
+{
+	const char *name;
+	json_t *value;
+
+	if (!json_is_object(obj))
+		return 0;
+	c->endpoints = calloc(json_object_size(obj) + 1, sizeof(*c->endpoints));
+	if (!c->endpoints)
+		return err_oom(e);
+	json_object_foreach((json_t *)obj, name, value) {
+		ContainerEndpointConfig *ep = &c->endpoints[c->n_endpoints++];
+		const char *ip = json_get_str(json_object_get(value, "IPAMConfig"), "IPv4Address");
+		const char *mac = json_get_str(value, "MacAddress");
+
+		*ep = (ContainerEndpointConfig){
+			.network = strdup(name),
+			.ipv4_address = str_empty(ip) ? NULL : strdup(ip),
+			.mac_address = str_empty(mac) ? NULL : strdup(mac),
+		};
+		if (json_to_strv(json_object_get(value, "Aliases"), &ep->aliases) < 0)
+			return err_new(e, ERR_INVALID, "EndpointsConfig.%s.Aliases: expected strings", name);
+	}
+	return 0;
+}
+
+static json_t *endpoints_encode(const ContainerConfig *c)
+{
+	json_t *obj = json_object();
+
+	for (size_t i = 0; i < c->n_endpoints; i++) {
+		const ContainerEndpointConfig *ep = &c->endpoints[i];
+		json_t *o = json_pack("{s:s*, s:o}", "MacAddress", ep->mac_address, "Aliases",
+				      json_from_strv(ep->aliases));
+
+		if (ep->ipv4_address)
+			json_object_set_new(o, "IPAMConfig", json_pack("{s:s}", "IPv4Address", ep->ipv4_address));
+		json_object_set_new(obj, ep->network, o);
+	}
+	return obj;
+}
+
+static int host_decode(const json_t *obj, ContainerHost *h, Err *e)
+{
+	const json_t *init = json_object_get(obj, "Init"), *swappiness = json_object_get(obj, "MemorySwappiness");
+	const json_t *pids = json_object_get(obj, "PidsLimit"), *console = json_object_get(obj, "ConsoleSize");
+	int r = json_decode(obj, host_table, h, e);
+
+	if (r < 0)
+		return r;
+	h->has_init = json_is_boolean(init);
+	h->init = json_is_true(init);
+	h->memory_swappiness = json_is_integer(swappiness) ? json_integer_value(swappiness) : -1;
+	h->pids_limit = json_is_integer(pids) ? json_integer_value(pids) : 0;
+	h->console_height = (uint32_t)json_integer_value(json_array_get(console, 0));
+	h->console_width = (uint32_t)json_integer_value(json_array_get(console, 1));
+	h->has_masked_paths = json_is_array(json_object_get(obj, "MaskedPaths"));
+	h->has_readonly_paths = json_is_array(json_object_get(obj, "ReadonlyPaths"));
+	if (json_to_strv(json_object_get(obj, "MaskedPaths"), &h->masked_paths) < 0 ||
+	    json_to_strv(json_object_get(obj, "ReadonlyPaths"), &h->readonly_paths) < 0)
+		return err_new(e, ERR_INVALID, "MaskedPaths, ReadonlyPaths: expected arrays of strings");
+	r = mounts_decode(json_object_get(obj, "Mounts"), h, e);
+	if (r >= 0)
+		r = ports_decode(json_object_get(obj, "PortBindings"), h, e);
+	return r;
+}
+
+int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
+{
+	const json_t *timeout = json_object_get(body, "StopTimeout"), *entry = json_object_get(body, "Entrypoint");
+	const json_t *health = json_object_get(body, "Healthcheck"), *host = json_object_get(body, "HostConfig");
+	int r = json_decode(body, config_table, c, e);
+
+	c->stop_timeout = json_is_integer(timeout) ? json_integer_value(timeout) : -1;
+	c->has_entrypoint = json_is_array(entry) || json_is_string(entry);
+	c->host.memory_swappiness = -1;
+	if (r >= 0)
+		r = set_decode(body, "ExposedPorts", &c->exposed_ports, e);
+	if (r >= 0)
+		r = set_decode(body, "Volumes", &c->volumes, e);
+	if (r >= 0 && json_is_object(health)) {
+		c->has_health = true;
+		r = json_decode(health, health_table, &c->health, e);
+	}
+	if (r >= 0 && json_is_object(host)) {
+		r = host_decode(host, &c->host, e);
+		if (r < 0)
+			return err_ctx(e, r, "HostConfig");
+	}
+	if (r >= 0)
+		r = endpoints_decode(
+			json_object_get(json_object_get(body, "NetworkingConfig"), "EndpointsConfig"), c, e);
+	return r < 0 ? err_kind(e, r, ERR_INVALID) : 0;
+}
+
+json_t *container_host_inspect(const ContainerConfig *c)
+{
+	const ContainerHost *h = &c->host;
+	json_t *o = json_encode(host_table, h), *mounts;
+
+	if (!o)
+		return NULL;
+	json_object_set_new(o, "PortBindings", ports_encode(h));
+	json_object_set_new(o, "ConsoleSize", json_pack("[i, i]", (int)h->console_height, (int)h->console_width));
+	json_object_set_new(o, "MemorySwappiness",
+			    h->memory_swappiness < 0 ? json_null() : json_integer(h->memory_swappiness));
+	json_object_set_new(o, "PidsLimit", h->pids_limit == 0 ? json_null() : json_integer(h->pids_limit));
+	if (h->has_init)
+		json_object_set_new(o, "Init", json_boolean(h->init));
+	if (h->has_masked_paths)
+		json_object_set_new(o, "MaskedPaths", h->masked_paths ? json_from_strv(h->masked_paths) : json_array());
+	if (h->has_readonly_paths)
+		json_object_set_new(o, "ReadonlyPaths",
+				    h->readonly_paths ? json_from_strv(h->readonly_paths) : json_array());
+	if (h->n_mounts > 0) {
+		mounts = json_array();
+		for (size_t i = 0; i < h->n_mounts; i++)
+			json_array_append_new(mounts, mount_encode(&h->mounts[i]));
+		json_object_set_new(o, "Mounts", mounts);
+	}
+	return o;
+}
+
+json_t *container_config_inspect(const ContainerConfig *c)
+{
+	json_t *o = json_encode(config_table, c);
+
+	if (!o)
+		return NULL;
+	if (c->exposed_ports)
+		json_object_set_new(o, "ExposedPorts", set_encode(c->exposed_ports));
+	json_object_set_new(o, "Volumes", c->volumes ? set_encode(c->volumes) : json_null());
+	if (!c->cmd)
+		json_object_set_new(o, "Cmd", json_null());
+	if (!c->entrypoint)
+		json_object_set_new(o, "Entrypoint", c->has_entrypoint ? json_array() : json_null());
+	if (!c->on_build)
+		json_object_set_new(o, "OnBuild", json_null());
+	if (c->stop_timeout >= 0)
+		json_object_set_new(o, "StopTimeout", json_integer(c->stop_timeout));
+	if (c->has_health)
+		json_object_set_new(o, "Healthcheck", json_encode(health_table, &c->health));
+	return o;
+}
+
+json_t *container_config_encode(const ContainerConfig *c)
+{
+	json_t *o = container_config_inspect(c);
+
+	if (!o)
+		return NULL;
+	json_object_set_new(o, "HostConfig", container_host_inspect(c));
+	json_object_set_new(o, "NetworkingConfig", json_pack("{s:o}", "EndpointsConfig", endpoints_encode(c)));
+	return o;
+}
+
+int container_config_copy(const ContainerConfig *from, ContainerConfig *ret, Err *e)
+{
+	_cleanup_json_ json_t *doc = container_config_encode(from);
+
+	if (!doc)
+		return err_oom(e);
+	return container_config_decode(doc, ret, e);
+}
+
+void container_config_done(ContainerConfig *c)
+{
+	ContainerHost *h = &c->host;
+
+	json_fields_done(config_table, c);
+	json_fields_done(health_table, &c->health);
+	json_fields_done(host_table, h);
+	strv_free(c->exposed_ports);
+	strv_free(c->volumes);
+	strv_free(h->masked_paths);
+	strv_free(h->readonly_paths);
+	for (size_t i = 0; i < h->n_mounts; i++)
+		mount_done(&h->mounts[i]);
+	free(h->mounts);
+	for (size_t i = 0; i < h->n_ports; i++) {
+		free(h->ports[i].port);
+		free(h->ports[i].host_ip);
+		free(h->ports[i].host_port);
+	}
+	free(h->ports);
+	for (size_t i = 0; i < c->n_endpoints; i++) {
+		free(c->endpoints[i].network);
+		free(c->endpoints[i].ipv4_address);
+		free(c->endpoints[i].mac_address);
+		strv_free(c->endpoints[i].aliases);
+	}
+	free(c->endpoints);
+	*c = (ContainerConfig){0};
+}

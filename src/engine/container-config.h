@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a container was asked to be: the document that create takes, the database keeps and inspect
+ * shows. Its member names are those of the Engine API, the one schema that all our users know, so
+ * it is described once, in the tables of container-config.c; everything else in the engine uses the structs.
+ *
+ * Immutable once the container exists, except through engine_container_update and _rename.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/json.h"
+
+typedef struct ContainerRestart {
+	char *name; /* "", no, always, unless-stopped, on-failure */
+	int64_t maximum_retry_count;
+} ContainerRestart;
+
+typedef struct ContainerLogConfig {
+	char *type;    /* json-file, none; "" default */
+	char **config; /* max-size=10m, max-file=3 */
+} ContainerLogConfig;
+
+typedef struct ContainerUlimit {
+	char *name; /* nofile */
+	int64_t soft, hard;
+} ContainerUlimit;
+
+typedef struct ContainerDevice {
+	char *path_on_host, *path_in_container, *cgroup_permissions;
+} ContainerDevice;
+
+/* The API's `Mount` objects. */
+typedef struct ContainerMount {
+	char *type; /* bind volume tmpfs */
+	char *source, *target;
+	bool read_only;
+	char *propagation;       /* BindOptions */
+	bool non_recursive, create_mountpoint;
+	bool no_copy;            /* VolumeOptions */
+	char **volume_labels;
+	char *volume_driver;
+	int64_t tmpfs_size, tmpfs_mode;
+} ContainerMount;
+
+typedef struct ContainerPort {
+	char *port; /* "80/tcp" */
+	char *host_ip, *host_port;
+} ContainerPort;
+
+typedef struct ContainerHealth {
+	char **test;
+	int64_t interval, timeout, start_period, start_interval, retries; /* ns */
+} ContainerHealth;
+
+/* The API's HostConfig. */
+typedef struct ContainerHost {
+	char **binds; /* src:dst[:opts] */
+	ContainerMount *mounts;
+	size_t n_mounts;
+	char **tmpfs;       /* path=options */
+	char **volumes_from;
+	char *network_mode; /* default bridge host none container:<id> <network> */
+	ContainerPort *ports;
+	size_t n_ports;
+	bool publish_all_ports, auto_remove, privileged, readonly_rootfs, init, oom_kill_disable;
+	bool has_init;
+	ContainerRestart restart;
+	ContainerLogConfig log;
+	char **cap_add, **cap_drop, **dns, **dns_options, **dns_search, **extra_hosts, **group_add, **security_opt;
+	char **links;
+	char *ipc_mode, *pid_mode, *uts_mode, *userns_mode, *cgroupns_mode, *cgroup_parent, *runtime, *container_id_file,
+		*volume_driver, *isolation, *cpuset_cpus, *cpuset_mems;
+	char **sysctls, **annotations, **storage_opt; /* K=V */
+	ContainerUlimit *ulimits;
+	size_t n_ulimits;
+	ContainerDevice *devices;
+	size_t n_devices;
+	char **device_cgroup_rules;
+	int64_t shm_size, memory, memory_reservation, memory_swap, memory_swappiness; /* bytes; swappiness -1: unset */
+	int64_t cpu_shares, nano_cpus, cpu_period, cpu_quota, pids_limit, blkio_weight, oom_score_adj;
+	char **masked_paths, **readonly_paths; /* NULL: the defaults */
+	bool has_masked_paths, has_readonly_paths;
+	uint32_t console_height, console_width;
+} ContainerHost;
+
+/* The API's EndpointSettings of one network, as asked. */
+typedef struct ContainerEndpointConfig {
+	char *network; /* key in EndpointsConfig */
+	char *ipv4_address, *mac_address;
+	char **aliases;
+} ContainerEndpointConfig;
+
+typedef struct ContainerConfig {
+	char *image; /* as the user typed it */
+	char *hostname, *domainname, *user, *working_dir, *stop_signal, *mac_address;
+	char **env, **cmd, **entrypoint, **shell, **on_build;
+	bool has_entrypoint; /* given, perhaps empty: "" clears the image's */
+	char **labels;        /* K=V */
+	char **exposed_ports; /* "80/tcp" */
+	char **volumes;       /* paths */
+	bool attach_stdin, attach_stdout, attach_stderr, tty, open_stdin, stdin_once, network_disabled, args_escaped;
+	int64_t stop_timeout; /* seconds, -1: unset */
+	bool has_health;
+	ContainerHealth health;
+	ContainerHost host;
+	ContainerEndpointConfig *endpoints;
+	size_t n_endpoints;
+} ContainerConfig;
+
+/* From the body of POST /containers/create. ERR_INVALID names the member. */
+int container_config_decode(const json_t *body, ContainerConfig *ret, Err *e);
+/* The same document again: {...Config members..., "HostConfig": {...}, "NetworkingConfig": {...}}. */
+json_t *container_config_encode(const ContainerConfig *c);
+/* The "Config" and "HostConfig" objects as inspect shows them: all members present. */
+json_t *container_config_inspect(const ContainerConfig *c);
+json_t *container_host_inspect(const ContainerConfig *c);
+int container_config_copy(const ContainerConfig *from, ContainerConfig *ret, Err *e);
+void container_config_done(ContainerConfig *c);

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the engine share.
+ *
+ * Locks, from outer to inner; none is taken while an inner one is held:
+ *   Container.life   one life operation (start, stop, remove, rename, ...) at a time; held across I/O of that container
+ *   Engine.lock      the tables: containers, names, networks, execs; never held across I/O
+ *   Container.state  the fields that inspect shows; held for copies only
+ * A Container is reference counted: the table holds one reference, each user of container_find() another.
+ * `removed` tells a holder of `life` that it lost the race against a removal.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "network/network.h"
+#include "registry/registry.h"
+#include "runtime/runtime.h"
+#include "shim/shim.h"
+
+#include <pthread.h>
+#include <uthash.h>
+
+#define COLLECTION_CONTAINER "container"
+#define COLLECTION_NETWORK   "network"
+#define COLLECTION_VOLUME    "volume"
+
+typedef struct Exec {
+	char id[65];
+	char container_id[65];
+	ExecConfig config;
+	bool started, running;
+	int exit_code;
+	pid_t pid;
+	int64_t ended_mono_ns; /* 0 while it lives; swept some minutes later */
+	UT_hash_handle hh;
+} Exec;
+
+/* Somebody who waits for a container: woken through an eventfd, so that a wait can also watch its client. */
+typedef struct Waiter {
+	int efd;
+	struct Waiter *next;
+} Waiter;
+
+typedef struct Container {
+	char id[65];
+	unsigned refs; /* atomic */
+	pthread_mutex_t life;
+	pthread_mutex_t state;
+
+	/* Immutable after create (config.host under `state` because of update). */
+	int64_t created_ns;
+	char *image_id;
+	char *chain_id; /* of the image's layers, NULL if none */
+	char *path;
+	char **args;
+	ContainerConfig config;
+	ContainerMountPoint *mounts;
+	size_t n_mounts;
+
+	/* Under `state`. */
+	char *name;
+	ContainerStatus status;
+	pid_t pid, shim_pid;
+	int64_t started_ns, finished_ns;
+	int exit_code;
+	bool oom_killed, removed, dead;
+	bool stop_requested; /* by the user: no restart by policy */
+	char *error;
+	int restart_count;
+	unsigned exits; /* how often it has ended: what wait compares */
+	ContainerEndpoint *endpoints;
+	size_t n_endpoints;
+	ContainerPublished *published;
+	size_t n_published;
+	NetworkPort *ports; /* what was published, for unpublish */
+	size_t n_ports;
+	Waiter *waiters;
+	Shim *shim;   /* while running (and while created by an early attach) */
+	char boot[40]; /* boot id of the last start */
+
+	int events_fd; /* of the shim; watched by watch.c; -1 */
+	UT_hash_handle hh, hh_name;
+} Container;
+
+typedef struct Network {
+	NetworkInfo info;
+	NetworkSubnet subnet; /* of driver bridge */
+	unsigned users;       /* running endpoints; under Engine.lock */
+	pthread_mutex_t life; /* making and removing the bridge */
+	UT_hash_handle hh;
+} Network;
+
+struct EventHub;
+
+struct Engine {
+	EngineOptions options; /* strings are owned copies */
+	Store *store;
+	Registry *registry;
+	NetworkHost *nethost;
+	char *runtime_root, *seccomp_dir, *containers_run, *bridge_name;
+	char id[65];
+
+	pthread_mutex_t lock;
+	Container *by_id, *by_name;
+	Exec *execs;
+	Network *networks; /* by id */
+	pthread_mutex_t volumes_lock;
+
+	struct EventHub *events;
+	int epoll_fd, stop_fd;
+	pthread_t watcher;
+	bool watching;
+	int cgroup_version;
+};
+
+/* container.c: the table */
+Container *container_new(void);
+Container *container_ref(Container *c);
+void container_unref(Container *c);
+DEFINE_CLEANUP(Container *, container_unref)
+#define _cleanup_container_ _cleanup_(container_unrefp)
+/* ERR_NOT_FOUND "No such container: x". The reference is the caller's. */
+int container_find(Engine *en, const char *ref, Container **ret, Err *e);
+/* Enters id and name; ERR_CONFLICT for a taken name (Docker's wording). */
+int container_add(Engine *en, Container *c, Err *e);
+void container_forget(Engine *en, Container *c);
+/* Writes the row. */
+int container_save(Engine *en, Container *c, Err *e);
+int container_load_all(Engine *en, Err *e);
+int container_info(Engine *en, Container *c, ContainerInfo *ret, Err *e);
+ContainerStatus container_status(Container *c);
+/* exec-root/containers/<id> and data-root/containers/<id>; malloc'ed. */
+char *container_run_dir(Engine *en, const Container *c);
+char *container_data_dir(Engine *en, const Container *c);
+void container_wake(Container *c);
+/* Emits a container event with name, image, labels and extra K=V pairs (NULL-terminated list). */
+void container_event(Engine *en, Container *c, const char *action, ...);
+
+/* spec.c: the OCI runtime-spec document of a container */
+typedef struct SpecInput {
+	Container *c;
+	int rootfs_fd;        /* for /etc/passwd and /etc/group */
+	const char *hostname_file, *hosts_file, *resolv_file; /* NULL: not mounted */
+	const char *hostname;
+	const char *ipc_path, *pid_path, *uts_path; /* joined namespaces, or NULL */
+	bool host_network, netns_given;
+	const char *cgroup_path;
+	const char *shm_host_path; /* or NULL: fresh tmpfs */
+} SpecInput;
+int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e);
+/* The runtime-spec `process` object of an exec. */
+int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd, json_t **ret, Err *e);
+/* The default seccomp profile as a runtime-spec seccomp object for these capabilities. */
+int seccomp_default_profile(char *const *capabilities, json_t **ret, Err *e);
+
+/* user.c */
+typedef struct UserIds {
+	uint32_t uid, gid;
+	uint32_t *groups;
+	size_t n_groups;
+	char *home;
+} UserIds;
+void user_ids_done(UserIds *u);
+/* "user[:group]" by name or number, looked up in the container's own files. ERR_INVALID "unable to find user x: no matching entries in passwd file". */
+int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, UserIds *ret, Err *e);
+
+/* mounts.c: binds, volumes, tmpfs and anonymous volumes of a new container */
+int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***warnings, Err *e);
+/* Fills new volumes with what the image has at their paths. */
+int mounts_populate(Engine *en, Container *c, Err *e);
+void mount_points_free(ContainerMountPoint *v, size_t n);
+/* True if any container's mounts use volume `name`. */
+bool volume_in_use(Engine *en, const char *name, char ***ret_ids);
+
+/* endpoint.c: a container's side of networking */
+typedef struct NetSetup {
+	int netns_fd; /* -1: host or joined by path */
+	bool host;
+	int *port_fds;
+	size_t n_port_fds;
+	char *hostname_file, *hosts_file, *resolv_file;
+	char *hostname;
+} NetSetup;
+void net_setup_done(NetSetup *n);
+/* Namespace, address, veth, port reservation and the three files. Undone by endpoint_teardown on failure. */
+int endpoint_setup(Engine *en, Container *c, NetSetup *ret, Err *e);
+/* Publishes the ports once the container exists; then unpublishes and frees everything. */
+int endpoint_publish(Engine *en, Container *c, Err *e);
+void endpoint_teardown(Engine *en, Container *c);
+/* network.c */
+int networks_load(Engine *en, Err *e);
+void networks_free(Engine *en);
+int network_find(Engine *en, const char *ref, Network **ret, Err *e);
+
+/* start.c */
+int container_start_locked(Engine *en, Container *c, Err *e);   /* life held */
+/* Makes the shim and the container ("created"), ready for attach; start does it if attach did not. */
+int container_prepare_locked(Engine *en, Container *c, Err *e);
+/* What is to be done once a container has ended: state, network, events, policy. Called by the watcher and by adoption. */
+void container_ended(Engine *en, Container *c, const ShimExit *x);
+int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e);
+int container_kill_locked(Engine *en, Container *c, int signal, Err *e);
+int signal_parse(const char *s, int *ret, Err *e);
+
+/* watch.c */
+int watch_start(Engine *en, Err *e);
+void watch_stop(Engine *en);
+int watch_container(Engine *en, Container *c, int events_fd, Err *e);
+/* Waits for an eventfd or for alive_fd to break; timeout_ms -1: for ever. 1 woken, 0 time-out, -ECANCELED. */
+int wait_woken(int efd, int alive_fd, int timeout_ms);
+
+/* adopt.c */
+int adopt_all(Engine *en, Err *e);
+
+/* exec.c */
+void exec_ended(Engine *en, Container *c, const char *exec_id, int status);
+void execs_drop(Engine *en, const char *container_id);
+
+/* events.c */
+int events_new(struct EventHub **ret, Err *e);
+void events_free(struct EventHub *h);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: the logic of containers, images, networks and volumes, free of wire formats. The doors
+ * (src/api) turn requests into these calls and results into their documents.
+ *
+ * Objects are named by what users type: a container by name, id or unique id prefix; an image by
+ * reference or id (prefix); a network by name, id or prefix; a volume by name. Not found is ERR_NOT_FOUND with the
+ * wording Docker's clients match on ("No such container: x").
+ *
+ * Threads: every call may come from any thread and blocks until done. Locks are per container and per network; the tables of
+ * objects have a lock of their own that is never held across I/O. A long call takes `alive_fd`: it gives up
+ * with ERR_CANCELLED once poll(2) reports POLLERR or POLLHUP on it (-1: never).
+ *
+ * Nothing that a crash may lose lives only here: containers are rows in the store and shims in the exec root.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "engine/container-config.h"
+#include "store/store.h"
+
+typedef struct Engine Engine;
+
+typedef struct EngineOptions {
+	const char *data_root, *exec_root;
+	const char *helper_dir;    /* where ireko-shim and ireko-unpack are */
+	const char *bridge_subnet; /* CIDR of the default network, or NULL: chosen */
+	const char *api_socket;    /* for `info` */
+	char *const *insecure_registries;
+	char *const *registry_mirrors;
+} EngineOptions;
+
+/* Opens the store, loads what exists, and starts the watcher. Adoption of living shims goes on in the background (engine_adopt_wait). */
+int engine_new(const EngineOptions *o, Engine **ret, Err *e);
+/* Leaves containers running; removes the default bridge if no container uses it. */
+void engine_free(Engine *en);
+Store *engine_store(Engine *en);
+
+/* ---- containers ---- */
+typedef enum ContainerStatus {
+	CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_PAUSED, CONTAINER_RESTARTING, CONTAINER_REMOVING, CONTAINER_EXITED, CONTAINER_DEAD,
+} ContainerStatus;
+const char *container_status_name(ContainerStatus s); /* "created", "running", ... */
+
+typedef struct ContainerMountPoint {
+	char *type, *name, *source, *destination, *driver, *mode, *propagation;
+	bool rw;
+} ContainerMountPoint;
+
+typedef struct ContainerEndpoint {
+	char *network, *network_id, *endpoint_id;
+	char *address, *gateway, *mac; /* "" when not running */
+	int prefix;
+	char **aliases;
+} ContainerEndpoint;
+
+typedef struct ContainerPublished {
+	char *port; /* "80/tcp" */
+	char *host_ip, *host_port;
+} ContainerPublished;
+
+/* A copy of everything there is to know about a container at one moment. */
+typedef struct ContainerInfo {
+	char id[65];
+	char *name; /* without slash */
+	int64_t created_ns, started_ns, finished_ns;
+	ContainerStatus status;
+	pid_t pid;
+	int exit_code;
+	bool oom_killed;
+	char *error;
+	int restart_count;
+	char *image_id;
+	char *path;  /* args[0] after merging image and request */
+	char **args; /* the rest */
+	ContainerConfig config; /* merged with the image's */
+	ContainerMountPoint *mounts;
+	size_t n_mounts;
+	ContainerEndpoint *endpoints;
+	size_t n_endpoints;
+	ContainerPublished *published; /* while running */
+	size_t n_published;
+	char **exec_ids;
+	char *log_path, *resolv_path, *hostname_path, *hosts_path, *upper_dir;
+} ContainerInfo;
+void container_info_done(ContainerInfo *i);
+void container_infos_free(ContainerInfo *v, size_t n);
+
+/* name may be NULL: one is made up. ERR_NOT_FOUND "No such image: x" when the image is missing (the caller may pull). ERR_CONFLICT for a taken name. */
+int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id, char ***ret_warnings, Err *e);
+/* ERR_NOT_MODIFIED if running. A command that cannot be run: ERR_NO_COMMAND, ERR_NOT_RUNNABLE. */
+int engine_container_start(Engine *en, const char *ref, Err *e);
+/* timeout_s: -1 the container's own, else seconds until SIGKILL. signal NULL: its stop signal. ERR_NOT_MODIFIED if not running. */
+int engine_container_stop(Engine *en, const char *ref, const char *signal, int timeout_s, Err *e);
+int engine_container_restart(Engine *en, const char *ref, const char *signal, int timeout_s, Err *e);
+int engine_container_kill(Engine *en, const char *ref, const char *signal /* NULL: KILL */, Err *e);
+int engine_container_pause(Engine *en, const char *ref, bool pause, Err *e);
+int engine_container_rename(Engine *en, const char *ref, const char *name, Err *e);
+int engine_container_remove(Engine *en, const char *ref, bool force, bool volumes, Err *e);
+int engine_container_resize(Engine *en, const char *ref, uint16_t rows, uint16_t cols, Err *e);
+/* Applies resource limits and restart policy of `changes` that are set there. */
+int engine_container_update(Engine *en, const char *ref, const ContainerHost *changes, Err *e);
+int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Err *e);
+/* Every container, newest first. */
+int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e);
+
+typedef enum ContainerWait { WAIT_NOT_RUNNING, WAIT_NEXT_EXIT, WAIT_REMOVED } ContainerWait;
+/* `registered` (may be NULL) is called once the wait cannot miss an exit any more. */
+int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *), void *user, int alive_fd, int *ret_status, Err *e);
+
+typedef struct EngineAttach {
+	int fd; /* stream socket; not closed here, a copy is taken */
+	bool in, out, err;
+	bool logs, stream; /* replay the log first; follow live */
+	const void *prefix;
+	size_t prefix_len;
+	const char *detach_keys; /* "ctrl-p,ctrl-q" syntax, NULL: that default */
+} EngineAttach;
+/* Works on created and running containers; returns once attached (the shim serves the fd). For a created one it takes effect with
+ * the start. ERR_CONFLICT if paused. For a stopped one only `logs` is served. */
+int engine_container_attach(Engine *en, const char *ref, const EngineAttach *a, Err *e);
+
+typedef struct EngineLogs {
+	bool out, err, follow;
+	int64_t since_ns, until_ns; /* 0: none */
+	int64_t tail;               /* lines, -1: all */
+} EngineLogs;
+/* stream 1 or 2. Returning non-zero stops. */
+typedef int (*EngineLogSink)(void *user, int stream, int64_t time_ns, const char *text, size_t len);
+/* With follow, returns when the container has ended and all was delivered. */
+int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, EngineLogSink sink, void *user, int alive_fd, Err *e);
+
+/* Processes: titles and rows as ps prints them. */
+int engine_container_top(Engine *en, const char *ref, const char *ps_args, json_t **ret, Err *e);
+/* Copies of files: path is the container's, volumes and binds included, never following a link out. stat's mode is st_mode. */
+typedef struct EnginePathStat {
+	char *name, *link_target;
+	int64_t size, mtime_ns;
+	mode_t mode;
+} EnginePathStat;
+void engine_path_stat_done(EnginePathStat *s);
+int engine_container_path_stat(Engine *en, const char *ref, const char *path, EnginePathStat *ret, Err *e);
+int engine_container_archive_get(Engine *en, const char *ref, const char *path, int out_fd, Err *e);
+int engine_container_archive_put(Engine *en, const char *ref, const char *path, int tar_fd, bool no_overwrite_dir_non_dir, bool copy_uid_gid, Err *e);
+int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e);
+/* {"Path","Kind"} array of differences. */
+int engine_container_changes(Engine *en, const char *ref, json_t **ret, Err *e);
+
+typedef struct EngineCommit {
+	const char *repo, *tag; /* repo NULL: untagged */
+	const char *comment, *author;
+	bool pause;
+	char *const *changes; /* Dockerfile instructions: CMD ENV ... */
+	const ImageRunConfig *config; /* NULL: the container's */
+} EngineCommit;
+int engine_container_commit(Engine *en, const char *ref, const EngineCommit *c, char ret_image_id[DIGEST_LEN + 1], Err *e);
+/* Removes stopped containers matching; ids are appended, bytes summed. */
+int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user, char ***ret_ids, int64_t *ret_bytes, Err *e);
+
+/* ---- exec ---- */
+typedef struct ExecConfig {
+	char **cmd, **env;
+	char *user, *working_dir, *detach_keys;
+	bool tty, privileged, attach_stdin, attach_stdout, attach_stderr;
+	uint16_t rows, cols;
+} ExecConfig;
+void exec_config_done(ExecConfig *c);
+typedef struct ExecInfo {
+	char id[65], container_id[65];
+	bool started, running;
+	int exit_code; /* valid when started and not running */
+	pid_t pid;
+	ExecConfig config;
+} ExecInfo;
+void exec_info_done(ExecInfo *i);
+int engine_exec_create(Engine *en, const char *container, const ExecConfig *c, char **ret_id, Err *e);
+/* attach NULL: detached. Returns when the process runs; ERR_NO_COMMAND, ERR_NOT_RUNNABLE if it cannot. */
+int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, uint16_t rows, uint16_t cols, Err *e);
+int engine_exec_resize(Engine *en, const char *id, uint16_t rows, uint16_t cols, Err *e);
+int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e);
+
+/* ---- images (listing and finding: store.h through engine_store) ---- */
+typedef void (*EngineProgress)(void *user, const char *id, const char *status, int64_t current, int64_t total);
+typedef struct EnginePull {
+	const char *reference;
+	const char *platform; /* or NULL */
+	const char *username, *password, *identity_token;
+	EngineProgress progress;
+	void *user;
+	int alive_fd;
+} EnginePull;
+int engine_image_pull(Engine *en, const EnginePull *p, char ret_image_id[DIGEST_LEN + 1], Err *e);
+/* Makes a Debian or Ubuntu base image from the host's own package sources (mmdebstrap). progress gets lines (id NULL). */
+int engine_image_bootstrap(Engine *en, const char *reference, bool again, EngineProgress progress, void *user, int alive_fd, char ret_image_id[DIGEST_LEN + 1], Err *e);
+int engine_image_tag(Engine *en, const char *image, const char *repo, const char *tag, Err *e);
+/* Docker's answer items: {"Untagged":..}, {"Deleted":..}. ERR_CONFLICT with Docker's wording while containers use it. */
+int engine_image_remove(Engine *en, const char *name, bool force, bool no_prune, json_t **ret, Err *e);
+int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user, const StoreImage *i), void *user, json_t **ret, int64_t *ret_bytes, Err *e);
+int engine_image_load(Engine *en, int tar_fd, EngineProgress progress, void (*loaded)(void *user, const char *reference, const char *id), void *user, Err *e);
+int engine_image_import(Engine *en, int tar_fd, const char *reference /* or NULL */, const char *message, char *const *changes, const char *platform, char ret_image_id[DIGEST_LEN + 1], Err *e);
+/* Applies Dockerfile-style changes ("CMD [...]", "ENV A=b") to a run config: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR. */
+int engine_apply_change(ImageRunConfig *c, const char *instruction, Err *e);
+
+/* ---- networks ---- */
+typedef struct NetworkInfo {
+	char id[65];
+	char *name, *driver; /* bridge host null */
+	int64_t created_ns;
+	char *subnet, *gateway; /* "" for host, none */
+	bool internal, attachable, builtin;
+	char **labels, **options;
+	char *bridge; /* interface */
+} NetworkInfo;
+void network_info_done(NetworkInfo *i);
+void network_infos_free(NetworkInfo *v, size_t n);
+typedef struct EngineNetworkCreate {
+	const char *name, *driver, *subnet, *gateway;
+	bool internal, attachable;
+	char *const *labels, *const *options;
+} EngineNetworkCreate;
+int engine_network_create(Engine *en, const EngineNetworkCreate *c, char **ret_id, Err *e);
+int engine_network_remove(Engine *en, const char *ref, Err *e);
+int engine_network_inspect(Engine *en, const char *ref, NetworkInfo *ret, Err *e);
+int engine_network_list(Engine *en, NetworkInfo **ret, size_t *ret_n, Err *e);
+
+/* ---- volumes ---- */
+typedef struct VolumeInfo {
+	char *name, *driver, *mountpoint;
+	int64_t created_ns;
+	char **labels, **options;
+} VolumeInfo;
+void volume_info_done(VolumeInfo *i);
+void volume_infos_free(VolumeInfo *v, size_t n);
+int engine_volume_create(Engine *en, const char *name /* NULL: random */, const char *driver, char *const *labels, char *const *options, VolumeInfo *ret, Err *e);
+int engine_volume_inspect(Engine *en, const char *name, VolumeInfo *ret, Err *e);
+int engine_volume_list(Engine *en, VolumeInfo **ret, size_t *ret_n, Err *e);
+int engine_volume_remove(Engine *en, const char *name, bool force, Err *e);
+
+/* ---- events ---- */
+typedef struct EngineEvent {
+	char *type, *action, *id; /* container/start/<id> */
+	char **attributes;        /* K=V: name, image, labels, exitCode, ... */
+	int64_t time_ns;
+} EngineEvent;
+typedef int (*EngineEventSink)(void *user, const EngineEvent *ev);
+void engine_event(Engine *en, const char *type, const char *action, const char *id, char *const *attributes);
+/* Replays the last 256 since since_ns, then follows until until_ns (0: for ever), alive_fd or a non-zero return of the sink. */
+int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user, int alive_fd, Err *e);
+
+/* ---- the whole ---- */
+typedef struct EngineSummary {
+	int running, paused, stopped, images;
+	const char *cgroup_driver; /* cgroupfs */
+	int cgroup_version;
+	char id[65];
+} EngineSummary;
+int engine_summary(Engine *en, EngineSummary *ret, Err *e);

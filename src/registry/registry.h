@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Distribution client: pulls images from OCI registries and Docker Hub into the store.
+ *
+ * Layers are fetched in parallel (a bounded number), hashed while written and unpacked while they arrive; a layer
+ * counts only after its digest and diff id were verified. Credentials and tokens are sent only to the host that they are for, never along a
+ * redirect to another one; a token realm on another host gets no password.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "oci/reference.h"
+#include "store/store.h"
+
+typedef struct Registry Registry;
+
+typedef struct RegistryOptions {
+	char *const *insecure; /* host[:port] or CIDR where plain HTTP or unverified TLS is allowed; loopback always is */
+	char *const *mirrors;  /* "docker.io=http://127.0.0.1:5000": tried first */
+	int max_layers;        /* in flight; 0: 4 */
+	const char *user_agent;
+} RegistryOptions;
+
+int registry_new(const RegistryOptions *o, Registry **ret, Err *e);
+void registry_free(Registry *r);
+DEFINE_CLEANUP(Registry *, registry_free)
+
+typedef struct RegistryAuth {
+	const char *username, *password, *identity_token; /* NULL: anonymous */
+} RegistryAuth;
+
+/* Docker's pull messages (docker-api-map 1.8 "pull messages"): id may be NULL; total 0: no progress. May be called from several threads. */
+typedef void (*RegistryProgress)(void *user, const char *id, const char *status, int64_t current, int64_t total);
+
+typedef struct RegistryPull {
+	const Reference *reference;
+	const ImagePlatform *platform; /* NULL: this machine's */
+	RegistryAuth auth;
+	RegistryProgress progress;
+	void *user;
+	bool (*cancelled)(void *user); /* polled; may be NULL */
+} RegistryPull;
+
+/* Pulls and tags. ERR_NOT_FOUND ("manifest for x:y not found: ..."), ERR_UNAUTHORIZED, ERR_UNAVAILABLE (network), ERR_INVALID (digest
+ * mismatch, hostile documents). *ret_updated is false when the image was there already. */
+int registry_pull(Registry *r, Store *s, const RegistryPull *p, char ret_image_id[DIGEST_LEN + 1], char ret_digest[DIGEST_LEN + 1], bool *ret_updated, Err *e);

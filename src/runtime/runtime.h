@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The OCI runtime as a library: what `ireko-runtime` offers on its command line and `ireko-shim`
+ * calls in process. A container is a bundle (config.json, runtime-spec 1.1) brought to life in
+ * two steps, create and start, with its state in <root>/<id>/state.json (root 0700).
+ *
+ * The init process is cloned directly into its namespaces and cgroup by the calling process, whose
+ * child it is. It sets itself up, reports through a pipe (an Err, or readiness), then waits on
+ * <root>/<id>/exec.fifo until runtime_start opens it, from this process or another one.
+ * The lookup of the command happens before readiness is reported, so "executable not found" and "permission denied"
+ * (ERR_NO_COMMAND, ERR_NOT_RUNNABLE) are errors of create.
+ *
+ * Nothing here uses threads, keeps globals or logs. All of it may be called from a static binary.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "oci/runtime-spec.h"
+
+typedef struct RuntimeOptions {
+	const char *root;          /* state directory, one sub-directory a container */
+	bool systemd_cgroup;       /* cgroupsPath is slice:prefix:name */
+	const char *seccomp_cache; /* directory of compiled filters, or NULL: compile each time */
+} RuntimeOptions;
+
+/* The descriptors of a new process. With a terminal, in/out/err are ignored and the master comes back through *ret_console. */
+typedef struct RuntimeStdio {
+	int in, out, err; /* -1: /dev/null */
+} RuntimeStdio;
+
+typedef struct RuntimeCreate {
+	const char *id;
+	const char *bundle;        /* directory of config.json */
+	int rootfs_fd;             /* a detached mount (fsmount, open_tree) to be the root instead of root.path, or -1; not closed */
+	RuntimeStdio stdio;
+	const char *console_socket; /* or NULL: master returned in *ret_console */
+	const char *pid_file;      /* or NULL */
+	bool no_pivot;             /* MS_MOVE instead of pivot_root (initramfs) */
+	bool no_new_keyring;
+	int preserve_fds;          /* fds 3..3+n-1 stay open in the container */
+} RuntimeCreate;
+
+typedef enum RuntimeStatus {
+	RUNTIME_CREATING,
+	RUNTIME_CREATED,
+	RUNTIME_RUNNING,
+	RUNTIME_PAUSED,
+	RUNTIME_STOPPED,
+} RuntimeStatus;
+
+typedef struct RuntimeState {
+	char *id;
+	char *bundle;
+	char *rootfs;
+	char *created; /* RFC 3339 */
+	char *owner;   /* user name for `list` */
+	pid_t pid;     /* 0 when stopped */
+	uint64_t pid_start; /* field 22 of /proc/pid/stat: tells a reused pid */
+	RuntimeStatus status;
+	json_t *annotations; /* may be NULL */
+} RuntimeState;
+
+void runtime_state_done(RuntimeState *s);
+const char *runtime_status_name(RuntimeStatus s);
+
+/* Creates up to "created". *ret_pid is a child of the caller; *ret_pidfd is the caller's. *ret_console is the pty master or -1. On
+ * failure nothing is left behind: no process, cgroup, directory. */
+int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_pid, int *ret_pidfd,
+		   int *ret_console, Err *e);
+/* Lets the created process run its command. ERR_CONFLICT if it is not in "created". */
+int runtime_start(const RuntimeOptions *o, const char *id, Err *e);
+
+typedef struct RuntimeExec {
+	const char *id;
+	const OciProcess *process;
+	RuntimeStdio stdio;
+	const char *console_socket;
+	const char *pid_file;
+	const char *cgroup; /* sub-cgroup, or NULL */
+	int preserve_fds;
+} RuntimeExec;
+
+/* Starts another process inside; it is a child of the caller. Returns when it was executed or failed to be. */
+int runtime_exec(const RuntimeOptions *o, const RuntimeExec *x, pid_t *ret_pid, int *ret_pidfd,
+		 int *ret_console, Err *e);
+/* `all`: every process of the container's cgroup. ERR_CONFLICT if stopped. */
+int runtime_kill(const RuntimeOptions *o, const char *id, int signal, bool all, Err *e);
+/* Removes cgroup and state of a stopped container; with force kills it first. Forcing a missing one is success. */
+int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e);
+int runtime_state(const RuntimeOptions *o, const char *id, RuntimeState *ret, Err *e);
+/* Every container under root, sorted by id; free items with runtime_state_done. */
+int runtime_list(const RuntimeOptions *o, RuntimeState **ret, size_t *ret_n, Err *e);
+int runtime_pause(const RuntimeOptions *o, const char *id, bool pause, Err *e);
+/* The pids of the container's cgroup; malloc'ed. */
+int runtime_pids(const RuntimeOptions *o, const char *id, pid_t **ret, size_t *ret_n, Err *e);
+/* True once the kernel's OOM killer has taken a process of the container's cgroup. */
+bool runtime_oom_killed(const RuntimeOptions *o, const char *id);
+/* Applies new limits to the live cgroup. */
+int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, Err *e);
+/* Reads a counter file of the container's cgroup for statistics; controller is the v1 name ("memory"). malloc'ed text. */
+int runtime_cgroup_read(const RuntimeOptions *o, const char *id, const char *controller, const char *file, char **ret, Err *e);
+/* Compiles a seccomp section to `dir`/<hash>.bpf so that later creates find it there (seccomp_cache). */
+int runtime_seccomp_prepare(const OciSeccomp *s, const char *dir, Err *e);

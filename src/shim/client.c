@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's side: starts shims, finds them again, asks and waits for the answer.
+ *
+ * A handle's lock is held from a request to its reply. A reply that does not come in time breaks the
+ * handle: what would arrive later could no longer be told apart from the next answer by the caller.
+ */
+#include "shim/protocol.h"
+
+#include "base/clock.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define REPLY_TIMEOUT_NS (120 * INT64_C(1000000000))
+
+extern char **environ;
+
+struct Shim {
+	int sock; /* -1 once broken */
+	uint32_t seq;
+	pthread_mutex_t lock;
+};
+
+static int shim_new(int sock, Shim **ret, Err *e)
+{
+	Shim *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return err_oom(e);
+	s->sock = sock;
+	(void)pthread_mutex_init(&s->lock, NULL); /* cannot fail with default attributes on Linux */
+	*ret = s;
+	return 0;
+}
+
+void shim_unref(Shim *s)
+{
+	if (!s)
+		return;
+	close_fd(&s->sock);
+	(void)pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+/* ---- calls ---- */
+
+static int shim_gone(Err *e)
+{
+	return err_new_no(e, ERR_CONFLICT, ESRCH, "the container is not running: its shim has ended");
+}
+
+static bool means_gone(int r)
+{
+	return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN;
+}
+
+static int wait_readable(int fd, int64_t deadline, Err *e)
+{
+	for (;;) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		int64_t left = deadline - clock_mono_ns();
+		int n = left > 0 ? poll(&p, 1, (int)(left / 1000000 + 1)) : 0;
+
+		if (n > 0)
+			return 0;
+		if (n == 0)
+			return err_new_no(e, ERR_UNAVAILABLE, ETIMEDOUT, "the shim did not answer in time");
+		if (errno != EINTR)
+			return err_sys(e, errno, "poll the shim socket");
+	}
+}
+
+/* The reply with this number. What is older was asked by a request that failed half way. */
+static int receive_reply(int sock, uint32_t seq, ShimMsg *ret, Err *e)
+{
+	int64_t deadline = clock_mono_ns() + REPLY_TIMEOUT_NS;
+	char buf[SHIM_INLINE_MAX];
+
+	for (;;) {
+		_cleanup_shim_msg_ ShimMsg m = {0};
+		int r = wait_readable(sock, deadline, e);
+
+		if (r >= 0)
+			r = shim_msg_recv(sock, buf, &m, e);
+		if (r == 0 || means_gone(r))
+			return shim_gone(e);
+		if (r < 0)
+			return r;
+		if (m.seq != seq || (m.type != SHIM_MSG_OK && m.type != SHIM_MSG_ERROR))
+			continue;
+		*ret = m;
+		m = (ShimMsg){0};
+		return 0;
+	}
+}
+
+static int call_locked(Shim *s, ShimMsg *m, ShimMsg *reply, Err *e)
+{
+	int r;
+
+	if (s->sock < 0)
+		return shim_gone(e);
+	m->seq = ++s->seq;
+	r = shim_msg_send(s->sock, m, e);
+	if (means_gone(r))
+		r = shim_gone(e);
+	else if (r < 0)
+		return r; /* nothing was sent: the connection is as good as before */
+	if (r >= 0)
+		r = receive_reply(s->sock, m->seq, reply, e);
+	if (r < 0)
+		close_fd(&s->sock);
+	return r;
+}
+
+/* Sends m (whose document it takes over) and waits; reply may be NULL. */
+static int shim_call(Shim *s, ShimMsg *m, ShimMsg *ret_reply, Err *e)
+{
+	_cleanup_json_ json_t *doc = m->doc;
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	int r;
+
+	(void)pthread_mutex_lock(&s->lock);
+	r = call_locked(s, m, &reply, e);
+	(void)pthread_mutex_unlock(&s->lock);
+	if (r < 0)
+		return r;
+	if (reply.type == SHIM_MSG_ERROR)
+		return shim_error_decode(&reply, e);
+	if (ret_reply) {
+		*ret_reply = reply;
+		reply = (ShimMsg){0};
+	}
+	return 0;
+}
+
+/* A request whose document was built by json_pack, which gives NULL without memory, and also for text that is no UTF-8. */
+static int shim_ask(Shim *s, ShimMsgType type, json_t *doc, Err *e)
+{
+	ShimMsg m = {.type = type, .doc = doc};
+
+	return doc ? shim_call(s, &m, NULL, e) : err_oom(e);
+}
+
+static int read_pids(const ShimMsg *m, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e)
+{
+	int64_t shim = json_get_int(m->doc, "shim_pid", 0), init = json_get_int(m->doc, "pid", 0);
+
+	if (shim <= 0 || init <= 0)
+		return err_new_no(e, ERR_INTERNAL, EPROTO, "the shim did not tell its pids");
+	if (ret_shim_pid)
+		*ret_shim_pid = (pid_t)shim;
+	if (ret_init_pid)
+		*ret_init_pid = (pid_t)init;
+	return 0;
+}
+
+/* ---- create ---- */
+
+typedef struct Spawn {
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+} Spawn;
+
+static void spawn_done(Spawn *s)
+{
+	(void)posix_spawn_file_actions_destroy(&s->actions);
+	(void)posix_spawnattr_destroy(&s->attr);
+}
+
+static int spawn_init(Spawn *s, int sock, const char *log)
+{
+	sigset_t none, all;
+	int r = posix_spawn_file_actions_init(&s->actions);
+
+	if (r == 0)
+		r = posix_spawnattr_init(&s->attr);
+	(void)sigemptyset(&none);
+	(void)sigfillset(&all);
+	if (r == 0)
+		r = posix_spawn_file_actions_addopen(&s->actions, 0, "/dev/null", O_RDWR, 0);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(&s->actions, 0, 1);
+	if (r == 0)
+		r = posix_spawn_file_actions_addopen(&s->actions, 2, log, O_WRONLY | O_CREAT | O_APPEND,
+						     0600);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(&s->actions, sock, SHIM_CONTROL_FD);
+	/* The shim must not keep the working directory of whoever started irekod busy. */
+	if (r == 0)
+		r = posix_spawn_file_actions_addchdir_np(&s->actions, "/");
+	/* Threads of irekod block signals; what they block and ignore is not the shim's. */
+	if (r == 0)
+		r = posix_spawnattr_setsigmask(&s->attr, &none);
+	if (r == 0)
+		r = posix_spawnattr_setsigdefault(&s->attr, &all);
+	if (r == 0)
+		r = posix_spawnattr_setflags(&s->attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
+							   POSIX_SPAWN_SETSIGDEF);
+	return r;
+}
+
+static int spawn_shim(const ShimCreate *c, int sock, pid_t *ret, Err *e)
+{
+	_cleanup_free_ char *log = strf("%s/shim.log", c->dir);
+	char *const argv[] = {(char *)(uintptr_t) "ireko-shim", (char *)(uintptr_t)c->id, NULL};
+	_cleanup_close_ int high = -1;
+	Spawn s;
+	int r;
+
+	if (!log)
+		return err_oom(e);
+	/* Above the numbers that the file actions fill, whatever irekod has open. */
+	high = fcntl(sock, F_DUPFD_CLOEXEC, SHIM_CONTROL_FD + 1);
+	if (high < 0)
+		return err_sys(e, errno, "duplicate the shim socket");
+	r = spawn_init(&s, high, log);
+	if (r == 0)
+		r = posix_spawn(ret, c->program, &s.actions, &s.attr, argv, environ);
+	spawn_done(&s);
+	return r ? err_sys(e, r, "start %s", c->program) : 0;
+}
+
+static int send_holds(int sock, const ShimCreate *c, Err *e)
+{
+	for (size_t i = 0; i < c->n_hold_fds; i += FDS_MAX) {
+		ShimMsg m = {.type = SHIM_MSG_HOLD, .n_fds = MIN2(c->n_hold_fds - i, (size_t)FDS_MAX)};
+		int r;
+
+		memcpy(m.fds, c->hold_fds + i, m.n_fds * sizeof(int));
+		r = shim_msg_send(sock, &m, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static json_t *create_document(const ShimCreate *c)
+{
+	return json_pack(
+	    "{s:s, s:s, s:s, s:s?, s:b, s:b, s:b, s:b, s:{s:s?, s:s?, s:I, s:i}, s:b, s:b, s:i, s:i}", "dir",
+	    c->dir, "id", c->id, "runtime_root", c->runtime_root, "seccomp_cache", c->seccomp_cache,
+	    "systemd_cgroup", (int)c->systemd_cgroup, "terminal", (int)c->terminal, "open_stdin",
+	    (int)c->open_stdin, "stdin_once", (int)c->stdin_once, "log", "driver", c->log.driver, "path",
+	    c->log.path, "max_size", (json_int_t)c->log.max_size, "max_files", c->log.max_files, "rootfs",
+	    (int)(c->rootfs_fd >= 0), "netns", (int)(c->netns_fd >= 0), "rows", (int)c->rows, "cols",
+	    (int)c->cols);
+}
+
+static int call_create(Shim *s, const ShimCreate *c, pid_t shim_pid, pid_t *ret_init_pid, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	ShimMsg m = {.type = SHIM_MSG_CREATE, .doc = create_document(c)};
+	pid_t pid;
+	int r;
+
+	if (!m.doc)
+		return err_new(e, ERR_INVALID, "container %s: a path that is not UTF-8, or no memory", c->id);
+	if (c->rootfs_fd >= 0)
+		m.fds[m.n_fds++] = c->rootfs_fd;
+	if (c->netns_fd >= 0)
+		m.fds[m.n_fds++] = c->netns_fd;
+	r = send_holds(s->sock, c, e);
+	if (r < 0) {
+		json_decref(m.doc);
+		return means_gone(r) ? shim_gone(e) : r;
+	}
+	r = shim_call(s, &m, &reply, e);
+	if (r >= 0)
+		r = read_pids(&reply, &pid, ret_init_pid, e);
+	if (r >= 0 && pid != shim_pid)
+		return err_new_no(e, ERR_INTERNAL, EPROTO, "another process answered for the shim");
+	return r;
+}
+
+static void reap(pid_t pid, int *ret_status)
+{
+	while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Without an answer, how the shim ended is the best that can be told. */
+static int explain_death(const ShimCreate *c, int status, Err *e)
+{
+	if (WIFSIGNALED(status))
+		return err_new(e, ERR_INTERNAL,
+			       "ireko-shim was killed by signal %d while creating the container",
+			       WTERMSIG(status));
+	return err_new(e, ERR_INTERNAL,
+		       "ireko-shim ended with status %d while creating the container; see %s/shim.log",
+		       WEXITSTATUS(status), c->dir);
+}
+
+static int create_failed(const ShimCreate *c, pid_t pid, int r, Err *e)
+{
+	int status = 0;
+
+	/* It has ended or is about to; only one that hangs is still there to be killed. Its runtime state, if any,
+	 * is then cleaned up by the caller's runtime_delete. */
+	if (r == -ETIMEDOUT)
+		(void)kill(pid, SIGKILL);
+	reap(pid, &status);
+	return r == -ESRCH ? explain_death(c, status, e) : r;
+}
+
+int shim_create(const ShimCreate *c, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *s = NULL;
+	_cleanup_close_ int theirs = -1;
+	pid_t pid, init;
+	int fds[2], r;
+
+	if (c->dir[0] != '/')
+		return err_new(e, ERR_INVALID, "shim directory %s is not absolute", c->dir);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_sys(e, errno, "socketpair for the shim");
+	theirs = fds[1];
+	r = shim_new(fds[0], &s, e);
+	if (r < 0) {
+		close_fd(&fds[0]);
+		return r;
+	}
+	r = spawn_shim(c, theirs, &pid, e);
+	if (r < 0)
+		return r;
+	close_fd(&theirs);
+	r = call_create(s, c, pid, &init, e);
+	if (r < 0) {
+		close_fd(&s->sock); /* a shim that still waits for a request ends by this */
+		return create_failed(c, pid, r, e);
+	}
+	*ret = take_ptr(s);
+	if (ret_shim_pid)
+		*ret_shim_pid = pid;
+	if (ret_init_pid)
+		*ret_init_pid = init;
+	return 0;
+}
+
+/* ---- connect ---- */
+
+static int connect_dir(const char *dir, Err *e)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, SHIM_SOCKET_NAME);
+	int fd;
+
+	if (!path)
+		return err_oom(e);
+	fd = unix_connect(path, SOCK_SEQPACKET);
+	if (fd == -ENOENT || fd == -ECONNREFUSED || fd == -ENOTDIR)
+		return err_new_no(e, ERR_NOT_FOUND, -fd, "no shim at %s: %s", path, strerror(-fd));
+	return fd < 0 ? err_sys(e, fd, "connect to %s", path) : fd;
+}
+
+int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *s = NULL;
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	ShimMsg m = {.type = SHIM_MSG_INFO};
+	int r, fd = connect_dir(dir, e);
+
+	if (fd < 0)
+		return fd;
+	r = shim_new(fd, &s, e);
+	if (r < 0) {
+		close_fd(&fd);
+		return r;
+	}
+	r = shim_call(s, &m, &reply, e);
+	if (r == -ESRCH) /* it ended between the connect and the answer */
+		return err_new_no(e, ERR_NOT_FOUND, ECONNREFUSED, "no shim at %s: it has just ended", dir);
+	if (r >= 0)
+		r = read_pids(&reply, ret_shim_pid, ret_init_pid, e);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(s);
+	return 0;
+}
+
+/* ---- requests ---- */
+
+int shim_start(Shim *s, Err *e)
+{
+	ShimMsg m = {.type = SHIM_MSG_START};
+
+	return shim_call(s, &m, NULL, e);
+}
+
+static int add_attach(ShimMsg *m, json_t *doc, const ShimAttach *a, Err *e)
+{
+	char hex[2 * FDS_MAX + 1] = "";
+
+	if (a->n_detach_keys > (sizeof(hex) - 1) / 2)
+		return err_new(e, ERR_INVALID, "detach keys: the sequence is too long");
+	for (size_t i = 0; i < a->n_detach_keys; i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", (unsigned char)a->detach_keys[i]);
+	if (json_object_set_new(doc, "mux", json_boolean(a->framing == SHIM_MUX)) < 0 ||
+	    json_object_set_new(doc, "stdin", json_boolean(a->want_stdin)) < 0 ||
+	    json_object_set_new(doc, "stdout", json_boolean(a->want_stdout)) < 0 ||
+	    json_object_set_new(doc, "stderr", json_boolean(a->want_stderr)) < 0 ||
+	    json_object_set_new(doc, "detach_keys", json_string(hex)) < 0)
+		return err_oom(e);
+	m->blob = (char *)(uintptr_t)a->prefix;
+	m->blob_len = a->prefix_len;
+	m->fds[m->n_fds++] = a->fd;
+	return 0;
+}
+
+int shim_attach(Shim *s, const ShimAttach *a, Err *e)
+{
+	ShimMsg m = {.type = SHIM_MSG_ATTACH, .doc = json_object()};
+	int r = m.doc ? add_attach(&m, m.doc, a, e) : err_oom(e);
+
+	if (r < 0) {
+		json_decref(m.doc);
+		return r;
+	}
+	return shim_call(s, &m, NULL, e);
+}
+
+static int exec_message(const ShimExec *x, ShimMsg *m, Err *e)
+{
+	json_t *attach;
+
+	/* "O" takes a reference of its own; json_pack wants it not const. */
+	m->doc = json_pack("{s:s, s:O, s:b, s:i, s:i}", "exec_id", x->exec_id, "process",
+			   (json_t *)(uintptr_t)x->process, "terminal", (int)x->terminal, "rows",
+			   (int)x->rows, "cols", (int)x->cols);
+	if (!m->doc)
+		return err_oom(e);
+	if (!x->attach)
+		return 0;
+	attach = json_object();
+	if (json_object_set_new(m->doc, "attach", attach) < 0)
+		return err_oom(e);
+	return add_attach(m, attach, x->attach, e);
+}
+
+int shim_exec(Shim *s, const ShimExec *x, pid_t *ret_pid, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	ShimMsg m = {.type = SHIM_MSG_EXEC};
+	int r = exec_message(x, &m, e);
+
+	if (r < 0) {
+		json_decref(m.doc);
+		return r;
+	}
+	r = shim_call(s, &m, &reply, e);
+	if (r >= 0 && ret_pid)
+		*ret_pid = (pid_t)json_get_int(reply.doc, "pid", 0);
+	return r;
+}
+
+int shim_exec_exit(Shim *s, const char *exec_id, ShimExit *ret, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	ShimMsg m = {.type = SHIM_MSG_EXEC_EXIT, .doc = json_pack("{s:s}", "exec_id", exec_id)};
+	const json_t *exit;
+	int r = m.doc ? shim_call(s, &m, &reply, e) : err_oom(e);
+
+	if (r < 0)
+		return r;
+	exit = json_object_get(reply.doc, "exit");
+	if (!exit)
+		return 0;
+	r = shim_exit_decode(exit, ret, e);
+	return r < 0 ? r : 1;
+}
+
+int shim_resize(Shim *s, const char *exec_id, uint16_t rows, uint16_t cols, Err *e)
+{
+	return shim_ask(s, SHIM_MSG_RESIZE,
+			json_pack("{s:s?, s:i, s:i}", "exec_id", exec_id, "rows", (int)rows, "cols",
+				  (int)cols),
+			e);
+}
+
+int shim_kill(Shim *s, const char *exec_id, int signal, bool all, Err *e)
+{
+	return shim_ask(s, SHIM_MSG_KILL,
+			json_pack("{s:s?, s:i, s:b}", "exec_id", exec_id, "signal", signal, "all", (int)all),
+			e);
+}
+
+int shim_pause(Shim *s, bool pause, Err *e)
+{
+	return shim_ask(s, SHIM_MSG_PAUSE, json_pack("{s:b}", "pause", (int)pause), e);
+}
+
+/* ---- events and the record ---- */
+
+int shim_events_open(const char *dir, int *ret_fd, Err *e)
+{
+	_cleanup_close_ int fd = connect_dir(dir, e);
+	ShimMsg m = {.type = SHIM_MSG_SUBSCRIBE};
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = shim_msg_send(fd, &m, e);
+	if (means_gone(r))
+		return err_new_no(e, ERR_NOT_FOUND, ECONNREFUSED, "no shim at %s: it has just ended", dir);
+	if (r < 0)
+		return r;
+	r = fd_set_nonblock(fd, true);
+	if (r < 0)
+		return err_sys(e, r, "make the event socket nonblocking");
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int shim_event_read(int fd, ShimEvent *ret, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg m = {0};
+	char buf[SHIM_INLINE_MAX];
+	int r = shim_msg_recv(fd, buf, &m, e);
+
+	if (r == 0 || means_gone(r))
+		return 0;
+	if (r < 0)
+		return r;
+	if (m.type != SHIM_MSG_EVENT)
+		return err_new_no(e, ERR_INTERNAL, EPROTO, "the shim sent something else than an event");
+	r = shim_event_decode(m.doc, ret, e);
+	return r < 0 ? r : 1;
+}
+
+int shim_read_exit(const char *dir, ShimExit *ret, Err *e)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, SHIM_EXIT_NAME);
+	_cleanup_free_ char *text = NULL;
+	_cleanup_json_ json_t *doc = NULL;
+	size_t len;
+	int r;
+
+	if (!path)
+		return err_oom(e);
+	r = file_read_at(AT_FDCWD, path, 4096, &text, &len);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return err_sys(e, r, "read %s", path);
+	r = json_parse(text, len, path, &doc, e);
+	if (r >= 0)
+		r = shim_exit_decode(doc, ret, e);
+	if (r < 0)
+		return err_ctx(e, r, "%s", path);
+	return 1;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epoll with sources that are embedded in their owners. The buffer is a mapping of its own, so that
+ * an idle shim can give its pages back (server.c).
+ */
+#include "shim/loop.h"
+
+#include <sys/mman.h>
+
+int loop_init(Loop *l, Err *e)
+{
+	void *io = mmap(NULL, LOOP_IO_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*l = (Loop){.epfd = -1};
+	if (io == MAP_FAILED)
+		return err_oom(e);
+	l->io = io;
+	l->epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epfd < 0) {
+		int r = err_sys(e, errno, "epoll_create1");
+
+		loop_done(l);
+		return r;
+	}
+	return 0;
+}
+
+void loop_done(Loop *l)
+{
+	close_fd(&l->epfd);
+	if (l->io)
+		(void)munmap(l->io, LOOP_IO_SIZE);
+	l->io = NULL;
+}
+
+int loop_watch(Loop *l, Source *s, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.ptr = s};
+
+	if (s->watched && s->events == events)
+		return 0;
+	if (epoll_ctl(l->epfd, s->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, s->fd, &ev) < 0)
+		return -errno;
+	s->watched = true;
+	s->events = events;
+	return 0;
+}
+
+void loop_unwatch(Loop *l, Source *s)
+{
+	if (s->watched)
+		(void)epoll_ctl(l->epfd, EPOLL_CTL_DEL, s->fd, NULL);
+	s->watched = false;
+	s->events = 0;
+}
+
+void loop_close(Loop *l, Source *s)
+{
+	if (s->fd < 0)
+		return;
+	loop_unwatch(l, s);
+	close_fd(&s->fd);
+}
+
+int loop_once(Loop *l, int timeout_ms)
+{
+	struct epoll_event ev;
+	int n = epoll_wait(l->epfd, &ev, 1, timeout_ms);
+	Source *s;
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (n == 0)
+		return 0;
+	s = ev.data.ptr;
+	s->ready(s, ev.events);
+	return 1;
+}

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes: the container's first one and the execs, how they get their streams, and how they are reaped.
+ *
+ * A process is watched through its pidfd, so no signal has to be blocked or handled (both would be
+ * inherited by the container). An exec is over when it has exited and its streams have
+ * ended and its clients are gone; its exit is told when it exits.
+ */
+#include "shim/server.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+/* The two sides of a process's standard streams while it is being started. */
+typedef struct Pipes {
+	int ours[3], theirs[3];
+} Pipes;
+
+static void pipes_done(Pipes *p)
+{
+	for (int i = 0; i < 3; i++) {
+		close_fd(&p->ours[i]);
+		close_fd(&p->theirs[i]);
+	}
+}
+
+static int pipes_open(Pipes *p, const bool wanted[3], Err *e)
+{
+	*p = (Pipes){{-1, -1, -1}, {-1, -1, -1}};
+	for (int i = 0; i < 3; i++) {
+		int fds[2];
+
+		if (!wanted[i])
+			continue;
+		if (pipe2(fds, O_CLOEXEC) < 0)
+			return err_sys(e, errno, "pipe for a standard stream");
+		p->ours[i] = fds[i == 0];
+		p->theirs[i] = fds[i != 0];
+	}
+	return 0;
+}
+
+/* After the start: gives our sides, or the terminal, to the process's Stdio. */
+static int streams_open(Process *p, Pipes *pipes, int *console, bool tty_input, Err *e)
+{
+	int in = -1;
+
+	if (*console < 0)
+		return stdio_open(&p->io, take_fd(&pipes->ours[0]), take_fd(&pipes->ours[1]),
+				  take_fd(&pipes->ours[2]), false, e);
+	/* Two descriptors, because epoll watches a descriptor once and reading and writing stop separately. */
+	if (tty_input)
+		in = fcntl(*console, F_DUPFD_CLOEXEC, 0);
+	if (tty_input && in < 0)
+		return err_sys(e, errno, "duplicate the terminal");
+	return stdio_open(&p->io, in, take_fd(console), -1, true, e);
+}
+
+/* ---- reaping ---- */
+
+static void read_exit(Process *p, const siginfo_t *si)
+{
+	p->exited = true;
+	p->exit.at_ns = clock_now_ns();
+	if (si->si_code == CLD_EXITED) {
+		p->exit.status = si->si_status & 0xff;
+	} else {
+		p->exit.signal = si->si_status;
+		p->exit.status = (128 + si->si_status) & 0xff;
+	}
+}
+
+/* The kernel counts OOM kills of the whole container; the first process that dies of SIGKILL afterwards tells. */
+static void tell_oom(Server *s, Process *p)
+{
+	ShimEvent v = {.type = SHIM_EVENT_OOM};
+
+	if (p != &s->init && p->exit.signal != SIGKILL)
+		return;
+	if (!runtime_oom_killed(&s->runtime, s->id))
+		return;
+	if (p == &s->init)
+		p->exit.oom_killed = true;
+	if (s->oom_told)
+		return;
+	s->oom_told = true;
+	v.exit.at_ns = p->exit.at_ns;
+	exits_add_event(s, &v);
+}
+
+static void process_ready(Source *src, uint32_t events _unused_)
+{
+	Process *p = src->arg;
+	Server *s = p->server;
+	ShimEvent v = {.type = SHIM_EVENT_EXEC_EXIT};
+	siginfo_t si = {0};
+	int r;
+
+	do
+		r = waitid(P_PIDFD, (id_t)src->fd, &si, WEXITED | WNOHANG);
+	while (r < 0 && errno == EINTR);
+	if (r == 0 && si.si_pid == 0)
+		return;
+	if (r < 0) { /* somebody else reaped it, which only a bug can do; its status is unknown */
+		log_error("container %s: wait for process %d: %s", s->id, (int)p->pid, strerror(errno));
+		si.si_code = CLD_EXITED;
+		si.si_status = 255;
+	}
+	loop_close(&s->loop, src);
+	read_exit(p, &si);
+	tell_oom(s, p);
+	if (p == &s->init) {
+		server_end(s);
+		return;
+	}
+	memcpy(v.exec_id, p->id, sizeof(p->id));
+	v.exit = p->exit;
+	exits_add_event(s, &v);
+	stdio_exited(&p->io, false);
+}
+
+void process_init(Process *p, Server *s, const char *id)
+{
+	*p = (Process){.server = s, .pidfd = {.fd = -1, .ready = process_ready, .arg = p}};
+	(void)snprintf(p->id, sizeof(p->id), "%s", id);
+	stdio_init(&p->io, &s->loop);
+}
+
+void process_done(Process *p)
+{
+	stdio_done(&p->io);
+	loop_close(&p->server->loop, &p->pidfd);
+}
+
+Process *server_process(Server *s, const char *exec_id)
+{
+	if (!exec_id)
+		return &s->init;
+	for (Process *p = s->execs; p; p = p->next)
+		if (streq(p->id, exec_id))
+			return p;
+	return NULL;
+}
+
+void server_reap_execs(Server *s)
+{
+	for (Process **at = &s->execs; *at;) {
+		Process *p = *at;
+
+		if (!p->exited || !p->io.finished || p->io.clients) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		s->n_execs--;
+		process_done(p);
+		free(p);
+	}
+}
+
+/* Its streams or its pidfd cannot be watched: a process nobody would reap must not run on. */
+static void process_abandon(Process *p, int pidfd)
+{
+	siginfo_t si;
+
+	(void)kill(p->pid, SIGKILL);
+	while (waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED) < 0 && errno == EINTR)
+		;
+}
+
+static int process_watch(Process *p, int pidfd, Err *e)
+{
+	int r;
+
+	p->pidfd.fd = pidfd;
+	r = loop_watch(&p->server->loop, &p->pidfd, EPOLLIN);
+	if (r < 0) {
+		p->pidfd.fd = -1;
+		return err_sys(e, r, "watch process %d", (int)p->pid);
+	}
+	return 0;
+}
+
+/* ---- create ---- */
+
+static int dup_member(const json_t *doc, const char *key, bool needed, char **ret, Err *e)
+{
+	const char *v = json_get_str(doc, key);
+
+	if (!v)
+		return needed ? err_new(e, ERR_INVALID, "shim: create without %s", key) : 0;
+	*ret = strdup(v);
+	return *ret ? 0 : err_oom(e);
+}
+
+static int set_namespace_path(json_t *config, const char *type, const char *path, Err *e)
+{
+	json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces"), *ns;
+	size_t i;
+
+	if (!json_is_array(list))
+		return err_new(e, ERR_INVALID, "config.json: linux.namespaces is missing");
+	json_array_foreach (list, i, ns)
+		if (streq0(json_get_str(ns, "type"), type))
+			return json_object_set_new(ns, "path", json_string(path)) < 0 ? err_oom(e) : 0;
+	ns = json_pack("{s:s, s:s}", "type", type, "path", path);
+	return json_array_append_new(list, ns) < 0 ? err_oom(e) : 0;
+}
+
+/* The runtime takes a namespace by path only; ours is a descriptor, so config.json is given the path of that. */
+static int use_netns(const Server *s, int netns, Err *e)
+{
+	_cleanup_close_ int dir = open(s->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_json_ json_t *config = NULL;
+	int r;
+
+	if (dir < 0)
+		return err_sys(e, errno, "open bundle %s", s->dir);
+	r = json_load_at(dir, "config.json", SHIM_PAYLOAD_MAX, &config, e);
+	if (r < 0)
+		return r;
+	r = set_namespace_path(config, "network", path_of_fd(netns).s, e);
+	if (r < 0)
+		return r;
+	return json_save_at(dir, "config.json", config, 0600, false, e);
+}
+
+static int read_create(Server *s, const json_t *doc, Err *e)
+{
+	int r = dup_member(doc, "dir", true, &s->dir, e);
+
+	if (r >= 0)
+		r = dup_member(doc, "id", true, &s->id, e);
+	if (r >= 0)
+		r = dup_member(doc, "runtime_root", true, &s->runtime_root, e);
+	if (r >= 0)
+		r = dup_member(doc, "seccomp_cache", false, &s->seccomp_cache, e);
+	if (r < 0)
+		return r;
+	if (s->dir[0] != '/')
+		return err_new(e, ERR_INVALID, "shim: directory %s is not absolute", s->dir);
+	s->runtime = (RuntimeOptions){
+	    .root = s->runtime_root,
+	    .seccomp_cache = s->seccomp_cache,
+	    .systemd_cgroup = json_get_bool(doc, "systemd_cgroup", false),
+	};
+	return 0;
+}
+
+static int open_log(Server *s, const json_t *log, Err *e)
+{
+	const char *driver = json_get_str(log, "driver"), *path = json_get_str(log, "path");
+	int64_t files = json_get_int(log, "max_files", 0);
+
+	if (!driver || streq(driver, "none"))
+		return 0;
+	if (!streq(driver, "json-file"))
+		return err_new(e, ERR_UNSUPPORTED, "log driver %s: the shim writes json-file or none",
+			       driver);
+	if (!path || path[0] != '/')
+		return err_new(e, ERR_INVALID, "log driver json-file needs an absolute path");
+	return json_log_open(path, json_get_int(log, "max_size", 0), (int)MIN2(files, (int64_t)1000), &s->log,
+			     e);
+}
+
+static void set_size(int console, const json_t *doc)
+{
+	struct winsize ws = {
+	    .ws_row = (unsigned short)json_get_int(doc, "rows", 0),
+	    .ws_col = (unsigned short)json_get_int(doc, "cols", 0),
+	};
+
+	/* A terminal that stays at 0x0 works; the client will resize it anyway. */
+	if (console >= 0 && ws.ws_row && ws.ws_col)
+		(void)ioctl(console, TIOCSWINSZ, &ws);
+}
+
+static int create_process(Server *s, const json_t *doc, int rootfs, Err *e)
+{
+	bool tty = json_get_bool(doc, "terminal", false),
+	     stdin_open = json_get_bool(doc, "open_stdin", false);
+	const bool wanted[3] = {!tty && stdin_open, !tty, !tty};
+	_cleanup_(pipes_done) Pipes pipes;
+	_cleanup_close_ int pidfd = -1, console = -1;
+	RuntimeCreate c = {.id = s->id, .bundle = s->dir, .rootfs_fd = rootfs};
+	Process *p = &s->init;
+	Err ignored;
+	int r = pipes_open(&pipes, wanted, e);
+
+	if (r < 0)
+		return r;
+	c.stdio = (RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]};
+	r = runtime_create(&s->runtime, &c, &p->pid, &pidfd, &console, e);
+	if (r < 0)
+		return r;
+	set_size(console, doc);
+	if (tty && console < 0)
+		r = err_new(e, ERR_INVALID, "container %s: process.terminal is not set in config.json",
+			    s->id);
+	else
+		r = streams_open(p, &pipes, &console, stdin_open, e);
+	if (r >= 0)
+		r = process_watch(p, pidfd, e);
+	if (r < 0) {
+		process_abandon(p, pidfd);
+		(void)runtime_delete(&s->runtime, s->id, true, &ignored);
+		return r;
+	}
+	(void)take_fd(&pidfd);
+	p->io.log = s->log;
+	p->io.in_once = json_get_bool(doc, "stdin_once", false);
+	return 0;
+}
+
+int server_create(Server *s, ShimMsg *m, Err *e)
+{
+	size_t n = 0;
+	_cleanup_close_ int rootfs = json_get_bool(m->doc, "rootfs", false) ? shim_msg_take_fd(m, n++) : -1;
+	_cleanup_close_ int netns = json_get_bool(m->doc, "netns", false) ? shim_msg_take_fd(m, n++) : -1;
+	int r;
+
+	if (n != m->n_fds)
+		return err_new(e, ERR_INVALID, "shim: create with %zu descriptors instead of %zu", m->n_fds,
+			       n);
+	r = read_create(s, m->doc, e);
+	if (r >= 0)
+		r = exits_reserve(s, e);
+	if (r >= 0)
+		r = open_log(s, json_object_get(m->doc, "log"), e);
+	if (r >= 0 && netns >= 0)
+		r = use_netns(s, netns, e);
+	if (r >= 0)
+		r = conn_listen(s, e);
+	if (r >= 0)
+		r = create_process(s, m->doc, rootfs, e);
+	return r;
+}
+
+/* ---- exec and attach ---- */
+
+/* Reads the attach members of a request; descriptor 0 of the message is the client's. */
+static int read_attach(ShimMsg *m, const json_t *j, char *keys, ShimAttach *ret, Err *e)
+{
+	const char *hex = json_get_str(j, "detach_keys");
+	size_t n = hex ? strlen(hex) / 2 : 0;
+
+	if (n > DETACH_KEYS_MAX || (hex && strlen(hex) % 2))
+		return err_new(e, ERR_INVALID, "detach keys: more than %d keys", DETACH_KEYS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		unsigned v;
+
+		if (sscanf(hex + 2 * i, "%2x", &v) != 1)
+			return err_new(e, ERR_INVALID, "detach keys are damaged");
+		keys[i] = (char)v;
+	}
+	*ret = (ShimAttach){
+	    .fd = -1,
+	    .framing = json_get_bool(j, "mux", false) ? SHIM_MUX : SHIM_RAW,
+	    .want_stdin = json_get_bool(j, "stdin", false),
+	    .want_stdout = json_get_bool(j, "stdout", false),
+	    .want_stderr = json_get_bool(j, "stderr", false),
+	    .prefix = m->blob,
+	    .prefix_len = m->blob_len,
+	    .detach_keys = keys,
+	    .n_detach_keys = n,
+	};
+	if (m->n_fds != 1)
+		return err_new(e, ERR_INVALID, "attach: needs one descriptor, not %zu", m->n_fds);
+	return 0;
+}
+
+int server_attach(Server *s, ShimMsg *m, Err *e)
+{
+	char keys[DETACH_KEYS_MAX];
+	ShimAttach a;
+	int r = read_attach(m, m->doc, keys, &a, e);
+
+	if (r < 0)
+		return r;
+	a.fd = shim_msg_take_fd(m, 0);
+	return stdio_attach(&s->init.io, &a, e);
+}
+
+static int exec_new(Server *s, const char *id, Process **ret, Err *e)
+{
+	ShimExit unused;
+	Process *p;
+
+	if (str_empty(id) || strlen(id) > SHIM_EXEC_ID_MAX)
+		return err_new(e, ERR_INVALID, "exec: an id has 1 to %d characters", SHIM_EXEC_ID_MAX);
+	if (exits_find(s, id, &unused, NULL) >= 0)
+		return err_new(e, ERR_CONFLICT, "exec %s exists already", id);
+	if (s->n_execs >= SHIM_EXECS_MAX)
+		return err_new(e, ERR_EXHAUSTED, "container %s: %d execs are running already", s->id,
+			       SHIM_EXECS_MAX);
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return err_oom(e);
+	process_init(p, s, id);
+	*ret = p;
+	return 0;
+}
+
+static int exec_start(Process *p, OciProcess *op, const json_t *doc, const ShimAttach *a, Err *e)
+{
+	Server *s = p->server;
+	const bool wanted[3] = {
+	    !op->terminal && a && a->want_stdin,
+	    !op->terminal && a && a->want_stdout,
+	    !op->terminal && a && a->want_stderr,
+	};
+	_cleanup_(pipes_done) Pipes pipes;
+	_cleanup_close_ int pidfd = -1, console = -1;
+	RuntimeExec x = {.id = s->id, .process = op};
+	int r = pipes_open(&pipes, wanted, e);
+
+	if (r < 0)
+		return r;
+	x.stdio = (RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]};
+	r = runtime_exec(&s->runtime, &x, &p->pid, &pidfd, &console, e);
+	if (r < 0)
+		return r;
+	set_size(console, doc);
+	r = streams_open(p, &pipes, &console, a && a->want_stdin, e);
+	if (r >= 0)
+		r = process_watch(p, pidfd, e);
+	if (r < 0) {
+		process_abandon(p, pidfd);
+		return r;
+	}
+	(void)take_fd(&pidfd);
+	p->io.in_once = true;
+	return 0;
+}
+
+static int exec_run(Process *p, ShimMsg *m, Err *e)
+{
+	_cleanup_(oci_process_done) OciProcess op = {0};
+	const json_t *attach = json_object_get(m->doc, "attach");
+	char keys[DETACH_KEYS_MAX];
+	ShimAttach a = {.fd = -1};
+	int r;
+
+	if (attach) {
+		r = read_attach(m, attach, keys, &a, e);
+		if (r < 0)
+			return r;
+	}
+	r = oci_process_decode(json_object_get(m->doc, "process"), &op, e);
+	if (r < 0)
+		return r;
+	op.terminal = json_get_bool(m->doc, "terminal", op.terminal);
+	op.console_height = (uint32_t)json_get_int(m->doc, "rows", op.console_height);
+	op.console_width = (uint32_t)json_get_int(m->doc, "cols", op.console_width);
+	r = exec_start(p, &op, m->doc, attach ? &a : NULL, e);
+	if (r < 0 || !attach)
+		return r;
+	a.fd = shim_msg_take_fd(m, 0);
+	/* The process runs by now. A client that cannot be served is closed, and sees that. */
+	r = stdio_attach(&p->io, &a, e);
+	if (r < 0)
+		log_warn("container %s: exec %s: %s", p->server->id, p->id, err_msg(e, r));
+	return 0;
+}
+
+int server_exec(Server *s, ShimMsg *m, pid_t *ret_pid, Err *e)
+{
+	Process *p;
+	int r = exec_new(s, json_get_str(m->doc, "exec_id"), &p, e);
+
+	if (r < 0)
+		return r;
+	r = exec_run(p, m, e);
+	if (r < 0) {
+		process_done(p);
+		free(p);
+		return r;
+	}
+	p->next = s->execs;
+	s->execs = p;
+	s->n_execs++;
+	*ret_pid = p->pid;
+	return 0;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shim's life: setting up, creating the container, the loop, giving memory back.
+ *
+ * A shim is idle most of its life and there may be hundreds of them, so what it touched to create the container
+ * is returned: the heap is trimmed, and the program's own read-only pages are dropped from its map (the page
+ * cache still has them, and the few that the loop needs come back by themselves).
+ */
+#include "shim/server.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <link.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#define IDLE_MS          3000
+#define LISTENER_REST_MS 200
+
+static void ignore_signal(int sig _unused_)
+{
+}
+
+/*
+ * Handlers that do nothing instead of SIG_IGN: an ignored signal stays ignored through execve, so the container would
+ * start with it; a handled one is reset. The shim does not end before its container, whoever asks.
+ */
+static int set_signals(Err *e)
+{
+	static const int signals[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+	struct sigaction sa = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+
+	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+		if (sigaction(signals[i], &sa, NULL) < 0)
+			return err_sys(e, errno, "sigaction");
+	return 0;
+}
+
+/* When memory runs out, the shim is the wrong victim: its container would go with it. Lowering the score takes
+ * CAP_SYS_RESOURCE, which we may not have; the shim then runs with the score it was given. */
+static void avoid_oom(void)
+{
+	(void)file_write_at(AT_FDCWD, "/proc/self/oom_score_adj", "-998");
+}
+
+/* ---- memory ---- */
+
+/* Segments that were never written hold nothing but the file's pages, so dropping them loses nothing. */
+static int drop_program_pages(struct dl_phdr_info *info, size_t size _unused_, void *arg _unused_)
+{
+	const uintptr_t page = 4096;
+
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t from = info->dlpi_addr + ph->p_vaddr;
+		uintptr_t to = (from + ph->p_memsz) & ~(page - 1);
+
+		from = (from + page - 1) & ~(page - 1);
+		if (ph->p_type == PT_LOAD && !(ph->p_flags & PF_W) && from < to)
+			(void)madvise((void *)from, to - from, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+static void give_memory_back(Server *s)
+{
+	(void)malloc_trim(0);
+	(void)madvise(s->loop.io, LOOP_IO_SIZE, MADV_DONTNEED);
+	if (s->log)
+		json_log_idle(s->log);
+	(void)dl_iterate_phdr(drop_program_pages, NULL);
+	s->trimmed = true;
+}
+
+/* ---- the loop ---- */
+
+static int sooner(int a, int b)
+{
+	return a < 0 ? b : b < 0 ? a : MIN2(a, b);
+}
+
+static int server_timeout(const Server *s, int64_t now)
+{
+	int t = stdio_timeout(&s->init.io, now);
+
+	for (const Process *p = s->execs; p; p = p->next)
+		t = sooner(t, stdio_timeout(&p->io, now));
+	if (s->listener_rests)
+		t = sooner(t, LISTENER_REST_MS);
+	if (s->ended)
+		t = sooner(t, (int)(MAX2(s->end_by - now, (int64_t)0) / 1000000 + 1));
+	if (t < 0 && !s->trimmed)
+		t = IDLE_MS;
+	return t;
+}
+
+static void server_tick(Server *s, int64_t now)
+{
+	stdio_tick(&s->init.io, now);
+	for (Process *p = s->execs; p; p = p->next)
+		stdio_tick(&p->io, now);
+	if (s->listener_rests) {
+		s->listener_rests = false;
+		(void)loop_watch(&s->loop, &s->listener, EPOLLIN);
+	}
+}
+
+/* Everything that was promised to anybody is delivered. */
+static bool server_is_over(const Server *s, int64_t now)
+{
+	if (!s->ended || s->init.io.clients || s->execs)
+		return false;
+	return now >= s->end_by || !conns_have_events(s);
+}
+
+static int server_loop(Server *s)
+{
+	int64_t now = clock_mono_ns(), ticked = now;
+
+	while (!server_is_over(s, now)) {
+		int t = server_timeout(s, now);
+		int r = loop_once(&s->loop, t);
+
+		if (r < 0)
+			return r;
+		now = clock_mono_ns();
+		if (r > 0)
+			s->trimmed = false;
+		else if (t == IDLE_MS && !s->trimmed)
+			give_memory_back(s);
+		/* Timers are coarse, and must also run while events keep coming. */
+		if (r == 0 || now - ticked > INT64_C(100000000)) {
+			server_tick(s, now);
+			ticked = now;
+		}
+		server_reap_execs(s);
+	}
+	return 0;
+}
+
+/* ---- the beginning ---- */
+
+static int add_holds(Server *s, ShimMsg *m, Err *e)
+{
+	int *p = reallocarray(s->hold, s->n_hold + m->n_fds + 1, sizeof(*p));
+
+	if (!p)
+		return err_oom(e);
+	s->hold = p;
+	for (size_t i = 0; i < m->n_fds; i++)
+		s->hold[s->n_hold++] = shim_msg_take_fd(m, i);
+	return 0;
+}
+
+static int receive_create(Server *s, int control, ShimMsg *ret, Err *e)
+{
+	for (;;) {
+		_cleanup_shim_msg_ ShimMsg m = {0};
+		int r = shim_msg_recv(control, s->loop.io, &m, e);
+
+		if (r == 0)
+			return err_new(e, ERR_CANCELLED, "irekod went away before it asked for anything");
+		if (r < 0)
+			return r;
+		if (m.type == SHIM_MSG_CREATE) {
+			*ret = m;
+			m = (ShimMsg){0};
+			return 0;
+		}
+		if (m.type != SHIM_MSG_HOLD)
+			return err_new(e, ERR_INVALID, "the first request must be to create");
+		r = add_holds(s, &m, e);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int reply_create(Server *s, int control, uint32_t seq, int r, const Err *err, Err *e)
+{
+	char text[sizeof(Err)];
+	_cleanup_json_ json_t *doc = NULL;
+	ShimMsg m = {.seq = seq};
+
+	if (r < 0) {
+		m.type = SHIM_MSG_ERROR;
+		m.blob = text;
+		m.blob_len = shim_error_encode(err, r, text, sizeof(text));
+		return shim_msg_send(control, &m, e);
+	}
+	doc = json_pack("{s:i, s:i}", "shim_pid", (int)getpid(), "pid", (int)s->init.pid);
+	if (!doc)
+		return err_oom(e);
+	m.type = SHIM_MSG_OK;
+	m.doc = doc;
+	return shim_msg_send(control, &m, e);
+}
+
+/* What a failed create leaves in the directory. */
+static void undo_create(Server *s)
+{
+	_cleanup_close_ int dir = s->dir ? open(s->dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (dir < 0)
+		return;
+	if (s->listener.fd >= 0)
+		(void)unlinkat(dir, SHIM_SOCKET_NAME, 0);
+	if (s->exit_fd >= 0)
+		(void)unlinkat(dir, "." SHIM_EXIT_NAME, 0);
+}
+
+static int create(Server *s, int control, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg m = {0};
+	Err send_error = {0};
+	int r = receive_create(s, control, &m, e);
+
+	if (r < 0)
+		return r;
+	r = server_create(s, &m, e);
+	if (r < 0)
+		undo_create(s);
+	/* irekod may have died meanwhile: the container is there all the same, and it will find us. */
+	if (reply_create(s, control, m.seq, r, e, &send_error) < 0)
+		log_warn("container %s: reply: %s", s->id ? s->id : "?", send_error.msg);
+	return r;
+}
+
+static int set_up(Server *s, int control, Err *e)
+{
+	int type = 0, r;
+	socklen_t len = sizeof(type);
+
+	if (getsockopt(control, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET)
+		return err_new(e, ERR_INVALID,
+			       "ireko-shim is started by irekod, with its connection as descriptor %d",
+			       control);
+	r = fd_set_cloexec(control, true);
+	if (r < 0)
+		return err_sys(e, r, "descriptor %d", control);
+	r = set_signals(e);
+	if (r < 0)
+		return r;
+	(void)prctl(PR_SET_NAME, "ireko-shim");
+	avoid_oom();
+	return loop_init(&s->loop, e);
+}
+
+static void server_done(Server *s)
+{
+	conns_close(s);
+	for (Process *p = s->execs, *next; p; p = next) {
+		next = p->next;
+		process_done(p);
+		free(p);
+	}
+	process_done(&s->init);
+	json_log_close(s->log);
+	loop_close(&s->loop, &s->listener);
+	loop_done(&s->loop);
+	close_fd(&s->exit_fd);
+	for (size_t i = 0; i < s->n_hold; i++)
+		close_fd(&s->hold[i]);
+	free(s->hold);
+	free(s->events);
+	free(s->dir);
+	free(s->id);
+	free(s->runtime_root);
+	free(s->seccomp_cache);
+}
+
+static int serve(Server *s, int control, Err *e)
+{
+	int r = set_up(s, control, e);
+
+	if (r >= 0)
+		r = create(s, control, e);
+	if (r < 0)
+		return r;
+	r = fd_set_nonblock(control, true);
+	if (r >= 0)
+		r = conn_add(s, control, e);
+	if (r < 0)
+		close_fd(&control);
+	r = server_loop(s);
+	return r < 0 ? err_sys(e, r, "container %s: epoll", s->id) : 0;
+}
+
+int shim_serve(int control_fd)
+{
+	static Server s;
+	Err e = {0};
+	int r;
+
+	s = (Server){.loop = {.epfd = -1}, .listener = {.fd = -1}, .exit_fd = -1};
+	process_init(&s.init, &s, "");
+	r = serve(&s, control_fd, &e);
+	if (r < 0)
+		log_error("%s", err_msg(&e, r));
+	server_done(&s);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

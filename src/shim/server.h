@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shim process.
+ *
+ *    SHIM_CONTROL_FD --HOLD*, CREATE--> runtime_create --> loop
+ *
+ * The loop serves connections (control and events, conn.c), processes (the container's first and execs, process.c) and
+ * their streams (stdio.c, attach.c), in one thread and without blocking, except inside the runtime's own calls. When the
+ * first process has exited: streams drained, exit.json written, runtime state deleted, socket
+ * removed, events sent, clients sent off; then the shim ends.
+ */
+#pragma once
+
+#include "runtime/runtime.h"
+#include "shim/protocol.h"
+#include "shim/stdio.h"
+
+#define SHIM_EXEC_ID_MAX 79
+#define SHIM_EXECS_MAX   1024 /* running at once */
+#define SHIM_EVENTS_KEPT 256  /* exits that a later subscriber is still told */
+#define SHIM_CONNS_MAX   64
+
+typedef struct Server Server;
+typedef struct Conn Conn;
+
+/* A process that the shim has started and will reap. */
+typedef struct Process {
+	Server *server;
+	struct Process *next;
+	char id[SHIM_EXEC_ID_MAX + 1]; /* "" for the container's first */
+	pid_t pid;
+	Source pidfd;
+	Stdio io;
+	bool exited;
+	ShimExit exit;
+} Process;
+
+struct Server {
+	Loop loop;
+	RuntimeOptions runtime;
+	char *dir, *id, *runtime_root, *seccomp_cache; /* dir is absolute */
+	Source listener;
+	bool listener_rests; /* no descriptor was left to accept with; tried again by the tick */
+	Conn *conns;
+	size_t n_conns;
+	JsonLog *log;
+	int exit_fd; /* exit.json's bytes, reserved when there was room (exits.c) */
+	int *hold;
+	size_t n_hold;
+	Process init;
+	Process *execs;
+	size_t n_execs;
+	ShimEvent *events; /* the last SHIM_EVENTS_KEPT at most */
+	size_t n_events;
+	uint64_t first_event; /* number of events[0] */
+	bool oom_told;
+	bool ended;     /* the exit is on record; only goodbyes are left */
+	int64_t end_by; /* monotonic: subscribers that do not read are left behind then */
+	bool trimmed;   /* nothing happened since memory was given back */
+};
+
+/* Runs the shim on its inherited connection until the container is gone; an exit status. */
+int shim_serve(int control_fd);
+
+/* process.c */
+void process_init(Process *p, Server *s, const char *id);
+void process_done(Process *p);
+int server_create(Server *s, ShimMsg *m, Err *e);
+int server_exec(Server *s, ShimMsg *m, pid_t *ret_pid, Err *e);
+int server_attach(Server *s, ShimMsg *m, Err *e);
+Process *server_process(Server *s, const char *exec_id);
+/* Frees the execs that are over. */
+void server_reap_execs(Server *s);
+
+/* exits.c */
+/* Makes room for exit.json, so that a full disk cannot lose the exit. */
+int exits_reserve(Server *s, Err *e);
+int exits_save(Server *s, const ShimExit *x);
+void exits_add_event(Server *s, const ShimEvent *v);
+/* 1 and the exit, 0 while it runs, or ERR_NOT_FOUND. */
+int exits_find(Server *s, const char *exec_id, ShimExit *ret, Err *e);
+/* The container's first process is gone: everything that follows. */
+void server_end(Server *s);
+
+/* conn.c */
+int conn_listen(Server *s, Err *e);
+int conn_add(Server *s, int fd, Err *e);
+void conns_pump_events(Server *s);
+bool conns_have_events(const Server *s);
+void conns_close(Server *s);
+/* request.c: answers one request; the message's descriptors may be taken. doc receives results. */
+int request_handle(Server *s, ShimMsg *m, json_t *doc, Err *e);

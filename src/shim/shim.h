@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shim seen from the engine: client side of the shim protocol (protocol.h).
+ *
+ * One ireko-shim process is the parent of one container's processes. It owns their stdio or pty,
+ * writes the log, reaps, records the exit in <dir>/exit.json and serves <dir>/shim.sock until the
+ * container is gone and the record is written. It needs nothing of irekod: irekod may die at any point and find the
+ * shim again (shim_connect), or only its record (shim_read_exit).
+ *
+ * A client's hijacked connection is handed to the shim as a descriptor (shim_attach, shim_exec): bytes then
+ * flow between the client and the container without passing through irekod, and go on when irekod is gone.
+ *
+ * A Shim handle is one seqpacket connection; calls on it are serialised by its own lock, so any thread may use it.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/json.h"
+
+typedef struct Shim Shim;
+
+/* How bytes are framed on an attached descriptor. */
+typedef enum ShimFraming {
+	SHIM_RAW, /* terminal: plain bytes */
+	SHIM_MUX, /* Docker's 8-byte headers (docker-api-map 1.8) */
+} ShimFraming;
+
+typedef struct ShimLog {
+	const char *driver; /* "json-file" or "none" */
+	const char *path;   /* the json-file; created 0640 */
+	int64_t max_size;   /* bytes; 0: never rotate */
+	int max_files;      /* rotated files kept beside it: path.1 ... */
+} ShimLog;
+
+typedef struct ShimCreate {
+	const char *program;   /* the ireko-shim executable */
+	const char *dir;       /* exec-root/containers/<id>: shim.sock, exit.json; also the bundle with config.json; exists */
+	const char *id;
+	const char *runtime_root;
+	const char *seccomp_cache;
+	bool systemd_cgroup;
+	bool terminal;
+	bool open_stdin;       /* else stdin is /dev/null */
+	bool stdin_once;       /* close stdin when the first attached client closes its side */
+	ShimLog log;
+	int rootfs_fd;         /* detached mount; -1 to use root.path of config.json */
+	int netns_fd;          /* namespace to run in, or -1: as config.json says. Spec's network namespace path is then ignored */
+	const int *hold_fds;   /* kept open for the container's life (bound port sockets) */
+	size_t n_hold_fds;
+	uint16_t rows, cols;   /* initial terminal size, 0: unknown */
+} ShimCreate;
+
+/* Spawns a shim and has it create the container (not started). On failure the shim is gone, nothing is left,
+ * and the Err is the runtime's own. *ret_shim_pid is a child of the caller, to be reaped by it. */
+int shim_create(const ShimCreate *c, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
+/* Connects to a living shim; -ENOENT / -ECONNREFUSED (ERR_NOT_FOUND) when there is none. Fills shim and init pid. */
+int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
+/* Closes the connection; the shim lives on. */
+void shim_unref(Shim *s);
+DEFINE_CLEANUP(Shim *, shim_unref)
+
+int shim_start(Shim *s, Err *e);
+/* Hands over a client's stream socket (not closed here; the shim has its own copy). Input from it goes to the container's
+ * stdin if want_stdin; output is sent if wanted. The shim shuts down and closes it when the output ends. `prefix`
+ * (may be NULL) was read from the client beyond its request head and is delivered to stdin first. detach_keys: bytes, may be empty.
+ * May be called before shim_start. */
+typedef struct ShimAttach {
+	int fd;
+	ShimFraming framing;
+	bool want_stdin, want_stdout, want_stderr;
+	const void *prefix;
+	size_t prefix_len;
+	const char *detach_keys;
+	size_t n_detach_keys;
+} ShimAttach;
+int shim_attach(Shim *s, const ShimAttach *a, Err *e);
+
+/* Runs one more process. process is the runtime-spec `process` object. exec_id is the caller's, unique in the container. With attach NULL
+ * its output is discarded. The exit arrives as an event and stays readable through shim_exec_exit. */
+typedef struct ShimExec {
+	const char *exec_id;
+	const json_t *process;
+	bool terminal;
+	uint16_t rows, cols;
+	const ShimAttach *attach;
+} ShimExec;
+int shim_exec(Shim *s, const ShimExec *x, pid_t *ret_pid, Err *e);
+/* 1 and the exit of an exec, 0 while it runs; ERR_NOT_FOUND for one that never was (the last 256 exits are remembered). */
+int shim_exec_exit(Shim *s, const char *exec_id, ShimExit *ret, Err *e);
+
+/* exec_id NULL: the container's first process. */
+int shim_resize(Shim *s, const char *exec_id, uint16_t rows, uint16_t cols, Err *e);
+int shim_kill(Shim *s, const char *exec_id, int signal, bool all, Err *e);
+int shim_pause(Shim *s, bool pause, Err *e);
+
+/* What the shim records and tells. */
+typedef struct ShimExit {
+	int status;      /* 0..255; 128+n after signal n */
+	int signal;      /* 0 if it exited by itself */
+	bool oom_killed;
+	int64_t at_ns;   /* CLOCK_REALTIME */
+} ShimExit;
+
+typedef enum ShimEventType { SHIM_EVENT_EXIT, SHIM_EVENT_EXEC_EXIT, SHIM_EVENT_OOM } ShimEventType;
+typedef struct ShimEvent {
+	ShimEventType type;
+	char exec_id[80]; /* of SHIM_EVENT_EXEC_EXIT */
+	ShimExit exit;
+} ShimEvent;
+
+/* A second connection of its own that carries events: becomes readable when one is there; end of file means the
+ * shim is gone (the exit record, if any, is then on disk). Exits that happened before it was opened are sent first. The fd is the caller's, pollable. */
+int shim_events_open(const char *dir, int *ret_fd, Err *e);
+/* One event: 1, or 0 at end of file, or -errno (-EAGAIN when nothing is there). */
+int shim_event_read(int fd, ShimEvent *ret, Err *e);
+
+/* <dir>/exit.json: 1 if present, 0 if not, or -errno. */
+int shim_read_exit(const char *dir, ShimExit *ret, Err *e);

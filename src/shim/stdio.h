@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The standard streams of one process (the container's first, or an exec) and the clients attached to them.
+ *
+ *    process --pipes or pty--> Stdio --> log
+ *                                    --> every client that wants the stream
+ *    clients' input ---------> Stdio --> process
+ *
+ * Invariants: output is read only while every client has room (STDIO_CLIENT_HIGH bytes may wait for one), so nothing is lost
+ * and memory is bounded; a client's input is read only while the process takes it. Descriptors of clients are
+ * shared with other processes, so their flags are left alone and every call on them is MSG_DONTWAIT.
+ */
+#pragma once
+
+#include "shim/detach.h"
+#include "shim/jsonlog.h"
+#include "shim/loop.h"
+#include "shim/queue.h"
+#include "shim/shim.h"
+
+#define STDIO_CLIENT_HIGH (256 * 1024)
+#define STDIO_CLIENT_LOW  (64 * 1024)
+#define STDIO_INPUT_HIGH  (64 * 1024)
+
+typedef struct Client Client;
+
+typedef struct Stdio {
+	Loop *loop;
+	JsonLog *log;  /* or NULL */
+	Source in;     /* to the process; fd -1 when it has no input (any more) */
+	Source out[2]; /* from the process: stdout, stderr; with a terminal only [0] */
+	bool tty;
+	bool in_once;  /* the end of a client's input is the end of the process's input */
+	bool in_ended; /* close `in` once in_q is written */
+	bool paused;   /* a client is too far behind */
+	bool hung;     /* the terminal has no user right now; looked at again by stdio_tick */
+	bool exited;   /* the process is gone: the end of its output is final */
+	bool finished; /* no more output will come; clients are being sent off */
+	Queue in_q;
+	Client *clients;
+} Stdio;
+
+void stdio_init(Stdio *io, Loop *loop);
+/* Takes over our ends (each may be -1). For a terminal, `master` is in out[0] and a duplicate of it in `in`. */
+int stdio_open(Stdio *io, int in, int out, int err, bool tty, Err *e);
+void stdio_done(Stdio *io);
+
+/* Takes over a->fd, also on failure. a->prefix has been copied when it returns. */
+int stdio_attach(Stdio *io, const ShimAttach *a, Err *e);
+/* The process has exited: reads what is left (`all`: to the end or one pipe's worth at once, past every client's limit;
+ * else the loop goes on reading until the end of file), then sends the clients off. */
+void stdio_exited(Stdio *io, bool all);
+int stdio_resize(Stdio *io, uint16_t rows, uint16_t cols);
+/* Timers. Milliseconds until stdio_tick is due, or -1. */
+int stdio_timeout(const Stdio *io, int64_t now_ns);
+void stdio_tick(Stdio *io, int64_t now_ns);
+
+/* Between stdio.c and attach.c. */
+int stdio_input(Stdio *io, const char *data, size_t n); /* 0 or -ENOMEM */
+void stdio_input_end(Stdio *io);
+void stdio_check_room(Stdio *io);
+static inline bool stdio_takes_input(const Stdio *io)
+{
+	return io->in_q.len < STDIO_INPUT_HIGH;
+}
+void clients_output(Stdio *io, int stream, const char *data, size_t n);
+void clients_update(Stdio *io);
+void clients_finish(Stdio *io);
+void clients_drop(Stdio *io);
+bool clients_have_room(const Stdio *io, size_t limit);
+int clients_timeout(const Stdio *io, int64_t now_ns);
+void clients_tick(Stdio *io, int64_t now_ns);

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: blobs, layers, images and the metadata database, under one data root.
+ *
+ *   content/blobs/sha256/<hex>   immutable; hashed while written, renamed into place
+ *   content/ingest/<random>      being written; removed at start
+ *   layers/<chain id hex>/diff   one unpacked layer in overlayfs form (whiteouts as 0/0 devices, opaque xattrs)
+ *   ireko.db                     SQLite, WAL: what exists. A file without a row is garbage, removed at start
+ *
+ * Crash rule: a thing exists when its row is committed. A layer's row is committed before its bytes are synced, with the boot
+ * id; a background syncfs clears it (`synced`). Rows of another boot that are not synced are dropped at store_open, with
+ * their blobs re-verified, so power loss never leaves a damaged layer counted as good.
+ *
+ * Threads: a Store is shared; each call takes the locks it needs (SQLite in serialised mode with one connection; a lock
+ * per chain id while a layer is being made, so two pulls of one layer unpack it once).
+ *
+ * Names: image id = digest of its config. chain id as in the image-spec: identity of a layer with all below it.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/json.h"
+#include "oci/image.h"
+#include "oci/reference.h"
+
+typedef struct Store Store;
+
+typedef struct StoreOptions {
+	const char *data_root;
+	const char *unpack_program; /* ireko-unpack */
+	int64_t layer_max_bytes;    /* budget of one unpacked layer; 0: 64 GiB */
+	int64_t layer_max_files;    /* 0: 4,000,000 */
+} StoreOptions;
+
+int store_open(const StoreOptions *o, Store **ret, Err *e);
+void store_close(Store *s);
+DEFINE_CLEANUP(Store *, store_close)
+int store_root_fd(const Store *s);
+const char *store_root(const Store *s);
+
+/* ---- the database, for the floors above ----
+ * Documents in named collections ("container", "network", "volume", ...): key -> JSON text. One row each; put and delete are
+ * durable against a crash of the process at return. */
+int store_doc_put(Store *s, const char *collection, const char *key, const json_t *doc, Err *e);
+int store_doc_delete(Store *s, const char *collection, const char *key, Err *e);
+/* ERR_NOT_FOUND if missing. */
+int store_doc_get(Store *s, const char *collection, const char *key, json_t **ret, Err *e);
+/* Calls fn for each in key order until it returns non-zero, which is returned. doc is borrowed. */
+int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc), void *user, Err *e);
+
+/* ---- blobs (content.h has the writer) ---- */
+bool store_blob_has(Store *s, const char *digest);
+/* A read-only fd on a blob; ERR_NOT_FOUND. */
+int store_blob_open(Store *s, const char *digest, int64_t *ret_size, Err *e);
+/* A whole blob in memory, at most max bytes. */
+int store_blob_read(Store *s, const char *digest, size_t max, char **ret, size_t *ret_len, Err *e);
+int store_blob_put(Store *s, const void *data, size_t len, char ret_digest[DIGEST_LEN + 1], Err *e);
+
+/* A blob that arrives in pieces. commit verifies size (if >= 0) and digest (if not NULL) and fails with ERR_INVALID
+ * "digest mismatch: expected ..., got ..."; abort or free removes what was written. */
+typedef struct BlobWriter BlobWriter;
+int blob_writer_new(Store *s, BlobWriter **ret, Err *e);
+int blob_writer_write(BlobWriter *w, const void *buf, size_t len, Err *e);
+int64_t blob_writer_size(const BlobWriter *w);
+int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size, char ret_digest[DIGEST_LEN + 1], Err *e);
+void blob_writer_free(BlobWriter *w);
+DEFINE_CLEANUP(BlobWriter *, blob_writer_free)
+
+/* ---- layers ---- */
+/* SHA-256 of text as "sha256:hex"; the chain id of diff_id over parent (NULL: the lowest). */
+void digest_of(const void *data, size_t len, char ret[DIGEST_LEN + 1]);
+void chain_id_next(const char *parent, const char *diff_id, char ret[DIGEST_LEN + 1]);
+
+bool store_layer_has(Store *s, const char *chain_id);
+/* Unpacks a tar stream (plain, gzip, zstd; xz, bzip2) read from fd in the ireko-unpack sandbox. If want_diff_id is given the stream's
+ * digest must equal it (ERR_INVALID). `blob` (may be NULL) is the compressed blob that it came from, kept in the row for save, push and repair. fd may be a pipe
+ * that is still being filled (unpack while downloading): it is committed only if `gate` (may be NULL) returns 0 at the end, e.g. after the blob was verified. */
+typedef struct LayerApply {
+	const char *parent;       /* chain id, or NULL */
+	const char *want_diff_id; /* or NULL: taken as it comes */
+	const char *blob;
+	int fd;
+	int (*gate)(void *user, Err *e);
+	void (*progress)(void *user, int64_t bytes_read); /* of the stream as given; may be NULL */
+	void *user;
+} LayerApply;
+int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], Err *e);
+/* Makes an overlayfs upper directory into a layer over parent: hashes its deterministic tar, then renames (move) or copies the
+ * directory. *ret_empty (diff with no entries) lets callers skip it. */
+int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move, char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size, bool *ret_empty, Err *e);
+/* Writes the uncompressed tar of one layer whose SHA-256 is its diff id; verified while written. */
+int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e);
+int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
+/* The tar of an overlay upper directory (whiteouts as .wh. files), deterministic. */
+int store_diff_write_tar(const char *upper_dir, int out_fd, Err *e);
+
+/* ---- snapshots: writable layers of containers ----
+ * containers/<key>/{diff,work}: made by prepare, kept until removed. */
+int store_snapshot_prepare(Store *s, const char *key, const char *chain_id /* NULL: empty */, Err *e);
+/* A detached overlay mount (the caller's fd): visible nowhere until moved into a mount namespace, gone when the fd is closed. */
+int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e);
+/* Detached read-only mount of image layers alone. */
+int store_layers_mount(Store *s, const char *chain_id, int *ret_fd, Err *e);
+/* Path of the upper directory; malloc'ed. */
+char *store_snapshot_upper(Store *s, const char *key);
+/* Missing is success. */
+int store_snapshot_remove(Store *s, const char *key, Err *e);
+int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e);
+
+/* ---- images ---- */
+typedef struct StoreImage {
+	char *id;              /* digest of the config */
+	char *manifest_digest; /* of the manifest it was pulled or loaded with, or NULL */
+	int64_t size;          /* bytes unpacked */
+	int64_t created_ns, tagged_ns;
+	char *parent;          /* image id it was built from, or NULL */
+	char *chain_id;        /* top layer, NULL for an image without layers */
+	char **tags;           /* full references, sorted */
+	char **digests;        /* full name@digest */
+} StoreImage;
+
+void store_image_done(StoreImage *i);
+/* Records an image whose layers and config blob exist. Idempotent. */
+int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent, Err *e);
+int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e);
+int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e);
+/* What a user typed: reference, name@digest, id or unique id prefix (with or without "sha256:"). ERR_NOT_FOUND "No such image: x"; ERR_INVALID if ambiguous. */
+int store_image_find(Store *s, const char *name, StoreImage *ret, Err *e);
+int store_image_list(Store *s, StoreImage **ret, size_t *ret_n, Err *e);
+void store_images_free(StoreImage *v, size_t n);
+/* Points a full reference (tag or digest form) at an image, away from any other. *ret_old (may be NULL): the image it pointed at before or NULL; malloc'ed. */
+int store_tag_put(Store *s, const char *reference, const char *image_id, char **ret_old, Err *e);
+int store_tag_delete(Store *s, const char *reference, Err *e);
+/* Deletes an image without tags and every layer and blob that nothing else needs; deleted chain ids are appended to ret_layers (may be NULL). */
+int store_image_delete(Store *s, const char *id, char ***ret_layers, Err *e);
+
+/* ---- archives ----
+ * load: docker-archive (manifest.json), OCI layout tar; plain or compressed. Calls `loaded` for each image, with its reference or, untagged, NULL. */
+typedef struct ArchiveLoad {
+	int fd;
+	void (*progress)(void *user, const char *layer, int64_t current, int64_t total);
+	void (*loaded)(void *user, const char *reference, const char *image_id);
+	void *user;
+} ArchiveLoad;
+int store_archive_load(Store *s, const ArchiveLoad *l, Err *e);
+/* A tar that is docker-archive and OCI layout at once (docker-api-map 1.8 "save"). names: as users typed them. Deterministic. */
+int store_archive_save(Store *s, char *const *names, int out_fd, Err *e);
+/* `docker import`: a root filesystem tar becomes a one-layer image. run may be NULL. */
+int store_archive_import(Store *s, int fd, const ImageRunConfig *run, const char *message, const ImagePlatform *platform, char ret_id[DIGEST_LEN + 1], Err *e);
+
+/* ---- tars into and out of a mounted root, in the sandbox (docker cp, build contexts, ADD) ---- */
+/* Unpacks a tar from fd into the directory dirfd (O_RDONLY or O_PATH, e.g. opened with path_open_in_root), through ireko-unpack chrooted there. */
+typedef struct ArchiveExtract {
+	int fd;
+	int dir_fd;
+	bool no_overwrite_dir_non_dir; /* docker cp: a directory may not replace a file nor the reverse */
+	bool keep_owner;               /* ids from the tar; else all to uid/gid */
+	uint32_t uid, gid;
+	bool whiteouts;                /* layer semantics; else .wh. names are plain files */
+	bool allow_devices;
+} ArchiveExtract;
+int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e);
+/* Writes a tar of `name` at dir_fd (its top entry is called `as`), to out_fd, never leaving dir_fd, symlinks kept as they are. */
+int store_archive_pack(int dir_fd, const char *name, const char *as, int out_fd, Err *e);
