@@ -276,34 +276,37 @@ static void test_remove_stops_at_mounts(void **state)
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		skip();
-	assert_int_equal(mkdir_parents_at(dir->fd, "t/a/mnt", 0755), 0);
-	assert_int_equal(mkdir_parents_at(dir->fd, "t/bind", 0755), 0);
-	assert_int_equal(mkdir_parents_at(dir->fd, "safe/sub", 0755), 0);
-	put(dir->fd, "t/file", "x");
+	/* dir->fd still leads into the mount namespace we came from. */
+	_cleanup_close_ int top = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(top >= 0);
+	assert_int_equal(mkdir_parents_at(top, "t/a/mnt", 0755), 0);
+	assert_int_equal(mkdir_parents_at(top, "t/bind", 0755), 0);
+	assert_int_equal(mkdir_parents_at(top, "safe/sub", 0755), 0);
+	put(top, "t/file", "x");
 
 	assert_int_equal(mount("tmpfs", inner, "tmpfs", 0, NULL), 0);
-	put(dir->fd, "t/a/mnt/precious", "x");
-	assert_int_equal(remove_tree_at(dir->fd, "t/a"), -EBUSY);
-	assert_int_equal(remove_tree_at(dir->fd, "t/a/mnt"), -EBUSY);
-	assert_true(exists(dir->fd, "t/a/mnt/precious"));
+	put(top, "t/a/mnt/precious", "x");
+	assert_int_equal(remove_tree_at(top, "t/a"), -EBUSY);
+	assert_int_equal(remove_tree_at(top, "t/a/mnt"), -EBUSY);
+	assert_true(exists(top, "t/a/mnt/precious"));
 	/* Below a mount point everything is on one mount again. */
-	assert_int_equal(remove_tree_at(dir->fd, "t/a/mnt/precious"), 0);
+	assert_int_equal(remove_tree_at(top, "t/a/mnt/precious"), 0);
 	assert_int_equal(umount2(inner, MNT_DETACH), 0);
-	assert_int_equal(remove_tree_at(dir->fd, "t/a"), 0);
+	assert_int_equal(remove_tree_at(top, "t/a"), 0);
 
 	/* The same file system again: the device number would not tell. */
 	assert_int_equal(mount(safe, bind, NULL, MS_BIND, NULL), 0);
-	assert_int_equal(remove_tree_at(dir->fd, "t/bind"), -EBUSY);
-	assert_int_equal(remove_tree_at(dir->fd, "t"), -EBUSY);
-	assert_true(exists(dir->fd, "safe/sub"));
+	assert_int_equal(remove_tree_at(top, "t/bind"), -EBUSY);
+	assert_int_equal(remove_tree_at(top, "t"), -EBUSY);
+	assert_true(exists(top, "safe/sub"));
 	assert_int_equal(umount2(bind, MNT_DETACH), 0);
 
-	put(dir->fd, "t/file", "x");
+	put(top, "t/file", "x");
 	assert_int_equal(mount("/dev/null", file, NULL, MS_BIND, NULL), 0);
-	assert_int_equal(remove_tree_at(dir->fd, "t"), -EBUSY);
+	assert_int_equal(remove_tree_at(top, "t"), -EBUSY);
 	assert_int_equal(umount2(file, MNT_DETACH), 0);
-	assert_int_equal(remove_tree_at(dir->fd, "t"), 0);
-	assert_int_equal(count_entries(dir->fd), 1);
+	assert_int_equal(remove_tree_at(top, "t"), 0);
+	assert_int_equal(count_entries(top), 1);
 }
 
 /* dir/<100 bytes>/<name>: well over the 108 of sun_path. */

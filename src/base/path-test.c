@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* No name, however built, leads out of the root: dir/root is the root, dir/secret and dir/out lie outside. */
+/* No name, however built, leads out of the root: dir/root is the root, dir/secret and dir/out lie outside.
+ * Names say ireko, so that a failure does not litter real directories under familiar names. */
 #include "base/path.h"
 #include "base/str.h"
 #include "base/test-dir.h"
@@ -77,9 +78,10 @@ static void test_open_creates_inside(void **state)
 
 	link_to(&f, "../out/new", "up");
 	assert_int_equal(path_open_in_root(f.root, "up", O_WRONLY | O_CREAT, 0644), -ENOENT);
-	link_to(&f, "/../new", "up-to-top");
-	assert_true(is_file(path_open_in_root(f.root, "up-to-top", O_WRONLY | O_CREAT, 0644), f.root, "new"));
-	assert_false(exists(f.dir->fd, "new"));
+	link_to(&f, "/../ireko-new", "up-to-top");
+	assert_true(
+	    is_file(path_open_in_root(f.root, "up-to-top", O_WRONLY | O_CREAT, 0644), f.root, "ireko-new"));
+	assert_false(exists(f.dir->fd, "ireko-new"));
 	assert_false(exists(f.dir->fd, "out/new"));
 }
 
@@ -114,12 +116,12 @@ static void test_mkdir_makes_what_is_missing(void **state)
 	_cleanup_(fixture_done) Fixture f = fixture(state);
 	struct stat st;
 
-	assert_true(is_file(path_mkdir_in_root(f.root, "/a//b/./c/", 0700), f.root, "a/b/c"));
-	assert_int_equal(fstatat(f.root, "a/b/c", &st, 0), 0);
+	assert_true(is_file(path_mkdir_in_root(f.root, "/ireko-a//b/./c/", 0700), f.root, "ireko-a/b/c"));
+	assert_int_equal(fstatat(f.root, "ireko-a/b/c", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
-	assert_int_equal(fstatat(f.root, "a/b", &st, 0), 0);
+	assert_int_equal(fstatat(f.root, "ireko-a/b", &st, 0), 0);
 	assert_int_equal(st.st_mode & 0700, 0700);
-	assert_true(is_file(path_mkdir_in_root(f.root, "a/b", 0700), f.root, "a/b"));
+	assert_true(is_file(path_mkdir_in_root(f.root, "ireko-a/b", 0700), f.root, "ireko-a/b"));
 	assert_true(is_file(path_mkdir_in_root(f.root, "/", 0700), f.root, "."));
 	assert_int_equal(path_mkdir_in_root(f.root, "plain", 0755), -ENOTDIR);
 	assert_int_equal(path_mkdir_in_root(f.root, "plain/x", 0755), -ENOTDIR);
@@ -131,9 +133,10 @@ static void test_mkdir_stays_inside(void **state)
 	_cleanup_free_ char *out = strf("%s/out", f.dir->path);
 	_cleanup_free_ char *inside = strf("root%s/x", out);
 
-	assert_true(is_file(path_mkdir_in_root(f.root, "../../d1/../../d2", 0755), f.dir->fd, "root/d2"));
-	assert_false(exists(f.dir->fd, "d1"));
-	assert_false(exists(f.dir->fd, "d2"));
+	assert_true(is_file(path_mkdir_in_root(f.root, "../../ireko-d1/../../ireko-d2", 0755), f.dir->fd,
+			    "root/ireko-d2"));
+	assert_false(exists(f.dir->fd, "ireko-d1"));
+	assert_false(exists(f.dir->fd, "ireko-d2"));
 
 	link_to(&f, "../out", "up");
 	assert_true(is_file(path_mkdir_in_root(f.root, "up/x", 0755), f.dir->fd, "root/out/x"));
@@ -147,11 +150,11 @@ static void test_mkdir_follows_links_to_nothing(void **state)
 	_cleanup_(fixture_done) Fixture f = fixture(state);
 
 	assert_int_equal(mkdirat(f.root, "var", 0755), 0);
-	link_to(&f, "/run", "var/run");
+	link_to(&f, "/ireko-run", "var/run");
 	link_to(&f, "lib/deep", "var/rel");
-	assert_true(is_file(path_mkdir_in_root(f.root, "var/run/a/b", 0755), f.root, "run/a/b"));
+	assert_true(is_file(path_mkdir_in_root(f.root, "var/run/a/b", 0755), f.root, "ireko-run/a/b"));
 	assert_true(is_file(path_mkdir_in_root(f.root, "var/rel/x", 0755), f.root, "var/lib/deep/x"));
-	assert_false(exists(AT_FDCWD, "/run/a/b"));
+	assert_false(exists(AT_FDCWD, "/ireko-run/a/b"));
 	link_to(&f, "loop-b", "loop-a");
 	link_to(&f, "loop-a", "loop-b");
 	assert_int_equal(path_mkdir_in_root(f.root, "loop-a/x", 0755), -ELOOP);
@@ -164,15 +167,16 @@ static void test_touch(void **state)
 	_cleanup_(fixture_done) Fixture f = fixture(state);
 	struct stat st;
 
-	assert_true(is_file(path_touch_in_root(f.root, "/etc/a/hosts", 0640), f.root, "etc/a/hosts"));
-	assert_int_equal(fstatat(f.root, "etc/a/hosts", &st, 0), 0);
+	assert_true(
+	    is_file(path_touch_in_root(f.root, "/ireko-etc/a/hosts", 0640), f.root, "ireko-etc/a/hosts"));
+	assert_int_equal(fstatat(f.root, "ireko-etc/a/hosts", &st, 0), 0);
 	assert_true(S_ISREG(st.st_mode));
 	assert_int_equal(st.st_mode & 07777, 0640);
 	assert_int_equal(st.st_size, 0);
 	assert_true(is_file(path_touch_in_root(f.root, "plain", 0640), f.root, "plain"));
 	assert_int_equal(fstatat(f.root, "plain", &st, 0), 0);
 	assert_int_equal(st.st_size, 1);
-	assert_int_equal(path_touch_in_root(f.root, "etc", 0640), -EISDIR);
+	assert_int_equal(path_touch_in_root(f.root, "ireko-etc", 0640), -EISDIR);
 	assert_int_equal(path_touch_in_root(f.root, "/", 0640), -EISDIR);
 	assert_int_equal(path_touch_in_root(f.root, "plain/x", 0640), -ENOTDIR);
 	assert_int_equal(path_touch_in_root(f.root, "new/", 0640), -EINVAL);
@@ -188,10 +192,10 @@ static void test_touch_stays_inside(void **state)
 	assert_true(is_file(path_touch_in_root(f.root, "up", 0644), f.dir->fd, "root/out/e"));
 	link_to(&f, absolute, "abs");
 	assert_true(is_file(path_touch_in_root(f.root, "abs", 0644), f.dir->fd, inside));
-	assert_true(is_file(path_touch_in_root(f.root, "../../g", 0644), f.dir->fd, "root/g"));
+	assert_true(is_file(path_touch_in_root(f.root, "../../ireko-g", 0644), f.dir->fd, "root/ireko-g"));
 	assert_false(exists(f.dir->fd, "out/e"));
 	assert_false(exists(f.dir->fd, "out/f"));
-	assert_false(exists(f.dir->fd, "g"));
+	assert_false(exists(f.dir->fd, "ireko-g"));
 	link_to(&f, "self", "self");
 	assert_int_equal(path_touch_in_root(f.root, "self", 0644), -ELOOP);
 }

@@ -62,7 +62,7 @@ static void test_bytes(void **state _unused_)
 	    {"1T", 1LL << 40},
 	    {"1p", 1LL << 50},
 	};
-	static const char *const bad[] = {"", "x", "-1", "1x", "1kk", "1bb", "1 ", "k", "1kib1", "1bi"};
+	static const char *const bad[] = {"", "x", "-1", "1x", "1kk", "1bb", "k", "1kib1", "1bi"};
 	int64_t n = 0;
 
 	for (size_t i = 0; i < ELEMENTSOF(good); i++) {

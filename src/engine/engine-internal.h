@@ -194,6 +194,8 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *ret, Err *e);
 int endpoint_publish(Engine *en, Container *c, Err *e);
 void endpoint_teardown(Engine *en, Container *c);
 /* network.c */
+/* Settles the subnet and makes the bridge, if they are not there yet. */
+int network_realize(Engine *en, Network *n, Err *e);
 int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
 int network_find(Engine *en, const char *ref, Network **ret, Err *e);

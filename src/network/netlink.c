@@ -24,7 +24,8 @@ int netlink_open(Netlink *nl, int bus, Err *e)
 	struct mnl_socket *sock = mnl_socket_open2(bus, SOCK_CLOEXEC);
 
 	if (!sock && errno == EPROTONOSUPPORT)
-		return err_new(e, ERR_UNSUPPORTED, "open netlink socket: the kernel has no %s: load it with modprobe %s",
+		return err_new(e, ERR_UNSUPPORTED,
+			       "open netlink socket: the kernel has no %s: load it with modprobe %s",
 			       bus == NETLINK_NETFILTER ? "nfnetlink" : "rtnetlink",
 			       bus == NETLINK_NETFILTER ? "nf_tables" : "rtnetlink");
 	if (!sock)
@@ -138,25 +139,23 @@ void netlink_msg_end(NetlinkBatch *b, struct nlmsghdr *m)
 	b->n++;
 }
 
-/* Numbers the messages from nl->seq on. The last request is the one whose acknowledgement ends the wait;
- * an end-of-batch marker behind it (nftables) is not answered. */
+/* Numbers the messages from nl->seq on, and returns the number of the request whose acknowledgement ends the wait:
+ * the last one, but for a transaction's closing message, which is never answered. */
 static uint32_t batch_number(Netlink *nl, NetlinkBatch *b, uint16_t last_flags)
 {
-	struct nlmsghdr *last = NULL;
+	size_t last = b->n - (b->transaction ? 2 : 1), at = 0;
 	uint32_t seq = nl->seq;
 
-	for (size_t at = 0; at < b->text.len;) {
+	for (size_t i = 0; i < b->n; i++) {
 		struct nlmsghdr *m = (struct nlmsghdr *)(void *)(b->text.s + at);
 
-		m->nlmsg_seq = seq++;
-		if (m->nlmsg_type >= NLMSG_MIN_TYPE + 2)
-			last = m;
+		m->nlmsg_seq = seq + (uint32_t)i;
+		if (i == last)
+			m->nlmsg_flags |= last_flags;
 		at += MNL_ALIGN(m->nlmsg_len);
 	}
-	nl->seq = seq;
-	if (last)
-		last->nlmsg_flags |= last_flags;
-	return last ? last->nlmsg_seq : seq;
+	nl->seq += (uint32_t)b->n;
+	return seq + (uint32_t)last;
 }
 
 static int attr_message(const struct nlattr *attr, void *arg)
@@ -197,8 +196,6 @@ static ssize_t receive(Netlink *nl, void *buf, size_t room, Err *e)
 
 static int send_batch(Netlink *nl, const NetlinkBatch *b, Err *e)
 {
-	if (b->text.oom)
-		return err_oom(e);
 	if (mnl_socket_sendto(nl->sock, b->text.s, b->text.len) < 0)
 		return err_sys(e, errno, "send %zu netlink messages", b->n);
 	return 0;
@@ -206,7 +203,8 @@ static int send_batch(Netlink *nl, const NetlinkBatch *b, Err *e)
 
 typedef struct Verdict {
 	uint32_t first, last;
-	uint32_t bad; /* sequence number of the first failure */
+	uint32_t bad; /* index of the first failure */
+	bool transaction;
 	int r;
 	Err *e;
 } Verdict;
@@ -223,8 +221,8 @@ static bool take_verdict(Verdict *v, const struct nlmsghdr *m)
 		v->r = kernel_error(m, v->e);
 		v->bad = m->nlmsg_seq - v->first;
 	}
-	/* The failure of a nftables batch as such is reported on its opening message, and then nothing may follow. */
-	return m->nlmsg_seq == v->last || (answer->error != 0 && answer->msg.nlmsg_type < NLMSG_MIN_TYPE + 2);
+	/* The failure of a transaction as such is reported on its opening message, and then nothing may follow. */
+	return m->nlmsg_seq == v->last || (v->transaction && m->nlmsg_seq == v->first);
 }
 
 static int await_verdict(Netlink *nl, Verdict *v)
@@ -246,9 +244,11 @@ static int await_verdict(Netlink *nl, Verdict *v)
 
 int netlink_run(Netlink *nl, NetlinkBatch *b, size_t *ret_bad, Err *e)
 {
+	if (b->text.oom)
+		return err_oom(e);
 	pthread_mutex_lock(&nl->lock);
 
-	Verdict v = {.first = nl->seq, .e = e};
+	Verdict v = {.first = nl->seq, .transaction = b->transaction, .e = e};
 	int r;
 
 	v.last = batch_number(nl, b, NLM_F_ACK);
@@ -265,7 +265,6 @@ typedef struct Question {
 	uint32_t seq;
 	NetlinkObjectFn fn;
 	void *arg;
-	bool dump;
 	bool interrupted;
 	Err *e;
 } Question;
@@ -314,7 +313,7 @@ int netlink_ask(Netlink *nl, NetlinkBatch *b, NetlinkObjectFn fn, void *arg, Err
 	for (int i = 0; i < DUMP_TRIES; i++) {
 		const struct nlmsghdr *m = (const void *)b->text.s;
 		bool dump = (m->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-		Question q = {.fn = fn, .arg = arg, .dump = dump, .e = e};
+		Question q = {.fn = fn, .arg = arg, .e = e};
 
 		q.seq = batch_number(nl, b, dump ? 0 : NLM_F_ACK);
 		r = send_batch(nl, b, e);
@@ -332,12 +331,14 @@ static void parse_devconf(const struct nlattr *inet, LinkInfo *ret)
 {
 	const struct nlattr *attr;
 
-	mnl_attr_for_each_nested(attr, inet) {
+	mnl_attr_for_each_nested(attr, inet)
+	{
 		size_t n = mnl_attr_get_payload_len(attr) / sizeof(uint32_t);
 
 		if (mnl_attr_get_type(attr) == IFLA_INET_CONF && n >= IPV4_DEVCONF_ROUTE_LOCALNET)
 			ret->route_localnet =
-				((const uint32_t *)mnl_attr_get_payload(attr))[IPV4_DEVCONF_ROUTE_LOCALNET - 1] != 0;
+			    ((const uint32_t *)mnl_attr_get_payload(attr))[IPV4_DEVCONF_ROUTE_LOCALNET - 1] !=
+			    0;
 	}
 }
 
@@ -352,7 +353,8 @@ void link_info_parse(const struct nlmsghdr *m, LinkInfo *ret)
 	const struct nlattr *attr, *inner;
 
 	*ret = (LinkInfo){.index = header->ifi_index, .flags = header->ifi_flags};
-	mnl_attr_for_each(attr, m, sizeof(*header)) {
+	mnl_attr_for_each(attr, m, sizeof(*header))
+	{
 		switch (mnl_attr_get_type(attr)) {
 		case IFLA_IFNAME:
 			copy_text(ret->name, sizeof(ret->name), attr);
@@ -367,14 +369,12 @@ void link_info_parse(const struct nlmsghdr *m, LinkInfo *ret)
 			ret->master = (int)mnl_attr_get_u32(attr);
 			break;
 		case IFLA_LINKINFO:
-			mnl_attr_for_each_nested(inner, attr)
-				if (mnl_attr_get_type(inner) == IFLA_INFO_KIND)
-					copy_text(ret->kind, sizeof(ret->kind), inner);
+			mnl_attr_for_each_nested(inner, attr) if (mnl_attr_get_type(inner) == IFLA_INFO_KIND)
+			    copy_text(ret->kind, sizeof(ret->kind), inner);
 			break;
 		case IFLA_AF_SPEC:
-			mnl_attr_for_each_nested(inner, attr)
-				if (mnl_attr_get_type(inner) == AF_INET)
-					parse_devconf(inner, ret);
+			mnl_attr_for_each_nested(inner, attr) if (mnl_attr_get_type(inner) == AF_INET)
+			    parse_devconf(inner, ret);
 			break;
 		}
 	}
@@ -409,10 +409,12 @@ int link_check_name(const char *name, Err *e)
 {
 	size_t n = strlen(name);
 
-	if (n == 0 || n >= IFNAMSIZ || streq(name, ".") || streq(name, "..") || strpbrk(name, "/: \t\n\r\v\f\"%"))
-		return err_new(e, ERR_INVALID,
-			       "invalid interface name \"%.64s\": use 1 to %d characters without blanks, \"/\", \":\" "
-			       "and quotes",
-			       name, IFNAMSIZ - 1);
+	if (n == 0 || n >= IFNAMSIZ || streq(name, ".") || streq(name, "..") ||
+	    strpbrk(name, "/: \t\n\r\v\f\"%"))
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid interface name \"%.64s\": use 1 to %d characters without blanks, \"/\", \":\" "
+		    "and quotes",
+		    name, IFNAMSIZ - 1);
 	return 0;
 }

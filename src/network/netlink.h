@@ -33,6 +33,8 @@ int netns_call(int netns_fd, int (*fn)(void *arg, Err *e), void *arg, Err *e);
 typedef struct NetlinkBatch {
 	StrBuf text;
 	size_t n;
+	bool
+	    transaction; /* nftables: the first and last message only open and close it, and are not acknowledged */
 	_Alignas(8) char scratch[2048]; /* the message being built: ours are all far smaller */
 } NetlinkBatch;
 

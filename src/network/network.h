@@ -32,7 +32,8 @@ typedef struct NetworkSubnet {
 	uint32_t gateway;
 } NetworkSubnet;
 
-int network_subnet_parse(const char *cidr, const char *gateway /* or NULL: first address */, NetworkSubnet *ret, Err *e);
+int network_subnet_parse(const char *cidr, const char *gateway /* or NULL: first address */,
+			 NetworkSubnet *ret, Err *e);
 /* "172.18.0.0/16" and "172.18.0.1". Static storage in the value. */
 typedef struct AddressText {
 	char s[INET6_ADDRSTRLEN + 4];
@@ -42,7 +43,8 @@ AddressText network_address_text(uint32_t address);
 
 /* The first free subnet out of Docker's default pools (172.17.0.0/16 ... 172.31.0.0/16, 192.168.0.0/20 ...), that neither
  * the host's routes and addresses (all tables) nor its resolvers nor `used` overlap. ERR_EXHAUSTED if none is left. */
-int network_subnet_choose(NetworkHost *h, const NetworkSubnet *used, size_t n_used, NetworkSubnet *ret, Err *e);
+int network_subnet_choose(NetworkHost *h, const NetworkSubnet *used, size_t n_used, NetworkSubnet *ret,
+			  Err *e);
 /* ERR_CONFLICT naming the route or network that overlaps. */
 int network_subnet_check(NetworkHost *h, const NetworkSubnet *s, Err *e);
 
@@ -62,19 +64,21 @@ int network_bridge_remove(NetworkHost *h, const char *name, Err *e);
 
 /* A free address of the subnet: not in `used` (n sorted or unsorted), not network, gateway or broadcast. `want` 0: any, going round from the
  * last one given out, so that addresses are not reused at once. ERR_EXHAUSTED "subnet 10.0.0.0/29 has no free address left: ...", ERR_CONFLICT if `want` is taken. */
-int network_address_choose(NetworkHost *h, const NetworkSubnet *s, const uint32_t *used, size_t n_used, uint32_t want, uint32_t *ret, Err *e);
+int network_address_choose(NetworkHost *h, const NetworkSubnet *s, const uint32_t *used, size_t n_used,
+			   uint32_t want, uint32_t *ret, Err *e);
 
 /* A new network namespace with lo up; the fd is all that keeps it. */
 int network_namespace_new(int *ret_netns_fd, Err *e);
 
 typedef struct NetworkEndpoint {
-	char host_if[NETWORK_IFNAME];      /* veth name on the host; unique: derived from the endpoint id by the caller */
-	const char *container_if;           /* "eth0" */
+	char host_if
+	    [NETWORK_IFNAME]; /* veth name on the host; unique: derived from the endpoint id by the caller */
+	const char *container_if; /* "eth0" */
 	const char *bridge;
-	uint8_t mac[6];                     /* all zero: derived from the address (02:42:a.b.c.d) and filled in */
+	uint8_t mac[6]; /* all zero: derived from the address (02:42:a.b.c.d) and filled in */
 	uint32_t address;
 	uint8_t prefix;
-	uint32_t gateway;                   /* default route, 0: none */
+	uint32_t gateway; /* default route, 0: none */
 	uint32_t mtu;
 } NetworkEndpoint;
 
@@ -95,9 +99,11 @@ typedef struct NetworkPort {
 int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e);
 /* Forwards ports to `address` on `bridge`, for packets from outside, from the host itself, from localhost and from other containers
  * (hairpin). All or nothing, one transaction. */
-int network_ports_publish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports, size_t n, Err *e);
+int network_ports_publish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports,
+			  size_t n, Err *e);
 /* Missing entries are success. */
-int network_ports_unpublish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports, size_t n, Err *e);
+int network_ports_unpublish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports,
+			    size_t n, Err *e);
 
 /* Makes the kernel state equal to what the daemon knows after a crash: removes bridges of ours, veths and port entries that are not
  * listed. Bridges of ours are found by the interface alias "ireko:<table>". */
@@ -113,6 +119,8 @@ int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e);
 
 /* Texts of the three files every container gets; malloc'ed. nameservers etc. NULL: taken from the host's resolv.conf, where
  * loopback resolvers (127.0.0.53) are replaced by the real ones (/run/systemd/resolve/resolv.conf) unless `host_mode`. */
-int network_resolv_conf(char *const *nameservers, char *const *search, char *const *options, bool host_mode, char **ret, Err *e);
+int network_resolv_conf(char *const *nameservers, char *const *search, char *const *options, bool host_mode,
+			char **ret, Err *e);
 /* extra: "name:ip" as --add-host gives them ("host-gateway" already replaced). */
-int network_hosts_file(const char *address /* or NULL */, const char *hostname, const char *domainname, char *const *extra, char **ret, Err *e);
+int network_hosts_file(const char *address /* or NULL */, const char *hostname, const char *domainname,
+		       char *const *extra, char **ret, Err *e);

@@ -203,11 +203,13 @@ static int check_name(const char *path, const char *domain, const char *s, Err *
 			       "invalid reference format: repository name (%s) must be lowercase", path);
 	if (strlen(path) > NAME_MAX_LEN)
 		return err_new(
-			e, ERR_INVALID,
-			"invalid reference format: repository name must not be more than %d characters",
-			NAME_MAX_LEN);
+		    e, ERR_INVALID,
+		    "invalid reference format: repository name must not be more than %d characters",
+		    NAME_MAX_LEN);
 	if (!is_path(path))
-		return invalid(e, s, "the repository name has a character or an order of separators that names must not have");
+		return invalid(
+		    e, s,
+		    "the repository name has a character or an order of separators that names must not have");
 	if (!is_domain(domain))
 		return invalid(e, s, "the registry must be a host name or address with an optional :port");
 	return 0;
@@ -216,7 +218,8 @@ static int check_name(const char *path, const char *domain, const char *s, Err *
 static int parse_into(const char *s, Reference *r, Err *e)
 {
 	if (strlen(s) > TEXT_MAX_LEN)
-		return err_new(e, ERR_INVALID, "invalid reference format: longer than %d bytes", TEXT_MAX_LEN);
+		return err_new(e, ERR_INVALID, "invalid reference format: longer than %d bytes",
+			       TEXT_MAX_LEN);
 	if (is_hex64(s))
 		return err_new(e, ERR_INVALID,
 			       "invalid repository name (%s), cannot specify 64-byte hexadecimal strings", s);

@@ -41,8 +41,8 @@ struct JsonLog {
 	size_t records;    /* whole records in the stage */
 	bool open;         /* a record is being put together */
 	bool spoiled;      /* ... of which a part was lost */
-	bool mute;         /* the disk refuses: this piece of input is only counted */
-	uint64_t lost;
+	uint64_t lost;     /* records that are not in the file and not yet noted */
+	uint64_t noted;    /* ... of them, told by a note that is still in the stage */
 	int lost_errno;
 	Line line[2];
 };
@@ -67,16 +67,18 @@ static void stage_flush(JsonLog *l)
 
 	if (r < 0) {
 		cut_torn(l);
-		l->lost += l->records;
+		l->lost += l->records - (l->noted ? 1 : 0); /* the note itself is no loss */
 		l->lost_errno = -r;
 		l->spoiled = l->open;
+		l->noted = 0;
 	} else if (l->whole) {
 		l->size += l->torn + (int64_t)l->whole;
 		l->torn = (int64_t)(l->len - l->whole);
 	} else {
 		l->torn += (int64_t)l->len;
 	}
-	l->len = l->whole = l->records = 0;
+	l->lost -= l->noted;
+	l->len = l->whole = l->records = l->noted = 0;
 }
 
 static void stage_put(JsonLog *l, const char *p, size_t n)
@@ -252,10 +254,6 @@ static void put_record(JsonLog *l, const char *tail, size_t n_tail, const char *
 {
 	static const char head[] = "{\"log\":\"";
 
-	if (l->mute) {
-		l->lost++;
-		return;
-	}
 	rotate_if_due(l);
 	l->open = true;
 	l->spoiled = false;
@@ -293,24 +291,21 @@ static Tail tail_now(int stream)
 	return t;
 }
 
-/* Tries to say how much was lost. While that fails there is no room for anything else either. */
+/* Says how much was lost, in front of the next records: it is written, or cut off again, together with them, so that a
+ * disk with room for little more than the note does not fill up with notes. The stage is empty here. */
 static void note_lost(JsonLog *l)
 {
-	Tail t;
 	char text[160];
-	uint64_t lost = l->lost;
+	Tail t;
 	int n;
 
-	l->mute = false;
-	if (lost == 0)
+	if (l->lost == 0)
 		return;
-	n = snprintf(text, sizeof(text), "[ireko: %llu log records lost: %s]", (unsigned long long)lost,
+	n = snprintf(text, sizeof(text), "[ireko: %llu log records lost: %s]", (unsigned long long)l->lost,
 		     strerror(l->lost_errno));
 	t = tail_now(1);
 	put_record(l, t.s, t.n, text, (size_t)n, true);
-	stage_flush(l);
-	l->mute = l->lost != lost; /* the note itself was lost */
-	l->lost = l->mute ? lost : 0;
+	l->noted = l->lost;
 }
 
 static void line_clear(Line *line)
@@ -463,7 +458,7 @@ int json_log_open(const char *path, int64_t max_size, int max_files, JsonLog **r
 		return err_oom(e);
 	l->fd = -1;
 	l->max_size = l->rotate_at = max_size;
-	l->max_files = MIN2(MAX2(max_files, 0), ROTATE_MAX);
+	l->max_files = max_files < 0 ? 0 : MIN2(max_files, ROTATE_MAX);
 	stage = mmap(NULL, STAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (stage == MAP_FAILED)
 		return err_oom(e);

@@ -179,7 +179,8 @@ int shim_msg_decode(const void *buf, size_t len, const int *fds, size_t n_fds, S
 		close_all(fds, n_fds);
 		return err_new_no(e, ERR_INVALID, EPROTO, "shim message with too many descriptors");
 	}
-	memcpy(m.fds, fds, n_fds * sizeof(int));
+	if (n_fds)
+		memcpy(m.fds, fds, n_fds * sizeof(int));
 	m.n_fds = n_fds;
 	if (len < sizeof(h))
 		return err_new_no(e, ERR_INVALID, EPROTO, "shim message cut short");

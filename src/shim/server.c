@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <link.h>
 #include <malloc.h>
 #include <signal.h>

@@ -19,6 +19,14 @@
 
 typedef struct Shim Shim;
 
+/* What the shim records and tells. */
+typedef struct ShimExit {
+	int status;      /* 0..255; 128+n after signal n */
+	int signal;      /* 0 if it exited by itself */
+	bool oom_killed;
+	int64_t at_ns;   /* CLOCK_REALTIME */
+} ShimExit;
+
 /* How bytes are framed on an attached descriptor. */
 typedef enum ShimFraming {
 	SHIM_RAW, /* terminal: plain bytes */
@@ -92,14 +100,6 @@ int shim_exec_exit(Shim *s, const char *exec_id, ShimExit *ret, Err *e);
 int shim_resize(Shim *s, const char *exec_id, uint16_t rows, uint16_t cols, Err *e);
 int shim_kill(Shim *s, const char *exec_id, int signal, bool all, Err *e);
 int shim_pause(Shim *s, bool pause, Err *e);
-
-/* What the shim records and tells. */
-typedef struct ShimExit {
-	int status;      /* 0..255; 128+n after signal n */
-	int signal;      /* 0 if it exited by itself */
-	bool oom_killed;
-	int64_t at_ns;   /* CLOCK_REALTIME */
-} ShimExit;
 
 typedef enum ShimEventType { SHIM_EVENT_EXIT, SHIM_EVENT_EXEC_EXIT, SHIM_EVENT_OOM } ShimEventType;
 typedef struct ShimEvent {

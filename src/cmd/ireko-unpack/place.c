@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One entry after the other; the rules are in place.h. */
+#include "place.h"
+
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/str.h"
+
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#define WHITEOUT      ".wh."
+#define WHITEOUT_META ".wh..wh."
+
+int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report)
+{
+	*p = (Place){.job = job, .report = report};
+	p->tree.root_fd = root_fd;
+	p->tree.report = job->layer ? report : NULL;
+	p->tree.parent.fd = p->tree.target.fd = -1;
+	return 0;
+}
+
+static int disk_error(Err *e, int no, const char *what, const char *name)
+{
+	if (no == ENOSPC || no == EDQUOT)
+		return err_new_no(e, ERR_EXHAUSTED, no,
+				  "no space left on device: %s %s: free space or move --data-root", what, name);
+	if (no == EFBIG)
+		return err_new_no(e, ERR_INVALID, no, "%s %s: the file is larger than the limit", what, name);
+	return err_sys(e, no, "%s %s", what, name);
+}
+
+/* ---- attributes ---- */
+
+static bool xattr_is_wanted(const char *name)
+{
+	if (str_starts(name, "user."))
+		return !str_starts(name, "user.overlay.");
+	return streq(name, "security.capability") || streq(name, "system.posix_acl_access") ||
+	       streq(name, "system.posix_acl_default");
+}
+
+/* A file system without extended attributes, or a kind of file that takes no user.*, is no failure: nothing else
+ * could be done with them. */
+static int xattr_failed(const TarEntry *n, const char *name, int no, Err *e)
+{
+	bool special = n->type != TAR_FILE && n->type != TAR_DIR;
+
+	if (no == ENOTSUP || (no == EPERM && special && str_starts(name, "user.")))
+		return 0;
+	return disk_error(e, no, name, n->name);
+}
+
+static int set_xattrs_fd(const TarEntry *n, int fd, Err *e)
+{
+	for (size_t i = 0; i < n->n_xattrs; i++) {
+		const TarXattr *x = &n->xattrs[i];
+
+		if (xattr_is_wanted(x->name) && fsetxattr(fd, x->name, x->value, x->len, 0) < 0) {
+			int r = xattr_failed(n, x->name, errno, e);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* What cannot be opened (links, devices) is reached by name from its directory: lsetxattr(2) has no *at form. */
+static int set_xattrs_name(Place *p, const TarEntry *n, int dir, const char *base, Err *e)
+{
+	int r = 0;
+
+	if (n->n_xattrs == 0)
+		return 0;
+	if (fchdir(dir) < 0)
+		return err_sys(e, errno, "enter the directory of %s", n->name);
+	for (size_t i = 0; r >= 0 && i < n->n_xattrs; i++) {
+		const TarXattr *x = &n->xattrs[i];
+
+		if (xattr_is_wanted(x->name) && lsetxattr(base, x->name, x->value, x->len, 0) < 0)
+			r = xattr_failed(n, x->name, errno, e);
+	}
+	if (fchdir(p->tree.root_fd) < 0 && r >= 0)
+		r = err_sys(e, errno, "return to the root");
+	return r;
+}
+
+static bool has_acl(const TarEntry *n)
+{
+	for (size_t i = 0; i < n->n_xattrs; i++)
+		if (str_starts(n->xattrs[i].name, "system.posix_acl"))
+			return true;
+	return false;
+}
+
+static uint32_t owner_of(const Place *p, const TarEntry *n)
+{
+	return p->job->keep_owner ? n->uid : p->job->uid;
+}
+
+static uint32_t group_of(const Place *p, const TarEntry *n)
+{
+	return p->job->keep_owner ? n->gid : p->job->gid;
+}
+
+/* What is made by root belongs to 0:0 already, unless the directory hands its group on. */
+static bool needs_chown(const Place *p, const TarEntry *n)
+{
+	return owner_of(p, n) != 0 || group_of(p, n) != 0 || p->tree.parent.setgid || !p->job->layer;
+}
+
+static void times_of(const TarEntry *n, struct timespec ts[2])
+{
+	ts[0] = ts[1] = (struct timespec){.tv_sec = n->mtime_s, .tv_nsec = n->mtime_ns};
+}
+
+/* ---- what is in the way ---- */
+
+static bool is_whiteout(const Place *p, const struct stat *st)
+{
+	return p->job->whiteouts && S_ISCHR(st->st_mode) && st->st_rdev == 0;
+}
+
+static int refuse_overwrite(const Place *p, const TarEntry *n, const char *clean, const struct stat *st, Err *e)
+{
+	if (!p->job->no_overwrite_dir_non_dir)
+		return 0;
+	if (S_ISDIR(st->st_mode) && n->type != TAR_DIR)
+		return err_new(e, ERR_INVALID, "cannot overwrite directory \"%s\" with non-directory \"%s\"", clean,
+			       n->name);
+	if (!S_ISDIR(st->st_mode) && n->type == TAR_DIR)
+		return err_new(e, ERR_INVALID, "cannot overwrite non-directory \"%s\" with directory \"%s\"", clean,
+			       n->name);
+	return 0;
+}
+
+/* Makes way for an entry whose name is taken: 1 if it was a whiteout, 2 if an existing directory is to be used, 0 otherwise. */
+static int make_way(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
+{
+	const char *base = tree_base(clean);
+	struct stat st;
+	int r;
+
+	if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, errno, "examine %s", clean);
+	if (S_ISDIR(st.st_mode) && n->type == TAR_DIR)
+		return 2;
+	r = refuse_overwrite(p, n, clean, &st, e);
+	if (r < 0)
+		return r;
+	if (!S_ISDIR(st.st_mode)) {
+		if (unlinkat(dir, base, 0) < 0)
+			return err_sys(e, errno, "replace %s", clean);
+		/* A link that went may have been part of a kept parent's path. */
+		if (S_ISLNK(st.st_mode))
+			p->tree.target.path[0] ? tree_forget(&p->tree) : (void)0;
+		return is_whiteout(p, &st);
+	}
+	r = remove_tree_at(dir, base);
+	return r < 0 ? err_sys(e, r, "replace %s", clean) : 0;
+}
+
+/* ---- kinds ---- */
+
+static int write_contents(Place *p, TarReader *t, const TarEntry *n, int fd, Err *e)
+{
+	const void *data;
+	size_t len;
+	int64_t offset;
+	int r;
+
+	while ((r = tar_data(t, &data, &len, &offset, e)) > 0) {
+		const char *at = data;
+
+		while (len > 0) {
+			ssize_t w = n->sparse ? pwrite(fd, at, len, offset) : write(fd, at, len);
+
+			if (w < 0 && errno == EINTR)
+				continue;
+			if (w < 0)
+				return disk_error(e, errno, "write", n->name);
+			at += w;
+			len -= (size_t)w;
+			offset += w;
+		}
+	}
+	if (r >= 0 && n->sparse && ftruncate(fd, n->size) < 0)
+		return disk_error(e, errno, "size", n->name);
+	return r;
+}
+
+static int finish_file(Place *p, const TarEntry *n, int fd, Err *e)
+{
+	struct timespec ts[2];
+
+	if (needs_chown(p, n) && fchown(fd, owner_of(p, n), group_of(p, n)) < 0)
+		return disk_error(e, errno, "set the owner of", n->name);
+	/* open(2) set the plain bits; chown clears setuid, and default ACLs of the directory may have masked others. */
+	if (((n->mode & 07000) || !p->job->layer || has_acl(n)) && fchmod(fd, n->mode) < 0)
+		return disk_error(e, errno, "set the mode of", n->name);
+	if (n->n_xattrs > 0) {
+		int r = set_xattrs_fd(n, fd, e);
+
+		if (r < 0)
+			return r;
+	}
+	times_of(n, ts);
+	if (futimens(fd, ts) < 0)
+		return disk_error(e, errno, "set the time of", n->name);
+	return 0;
+}
+
+static int place_file(Place *p, TarReader *t, const TarEntry *n, int dir, const char *clean, Err *e)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	_cleanup_close_ int fd = -1;
+	/* Elsewhere than in a layer somebody may look before the file is done. */
+	mode_t mode = p->job->layer ? n->mode & 0777 : 0600;
+	int r;
+
+	if (n->size > p->job->max_bytes - p->content_bytes)
+		return err_new(e, ERR_INVALID, "the layer is larger than the limit of %lld bytes when unpacked (at %s)",
+			       (long long)p->job->max_bytes, clean);
+	p->content_bytes += n->size;
+	fd = openat(dir, tree_base(clean), flags, mode);
+	if (fd < 0 && errno == EEXIST) {
+		r = make_way(p, n, dir, clean, e);
+		if (r < 0)
+			return r;
+		fd = openat(dir, tree_base(clean), flags, mode);
+	}
+	if (fd < 0)
+		return disk_error(e, errno, "make the file", clean);
+	r = write_contents(p, t, n, fd, e);
+	return r < 0 ? r : finish_file(p, n, fd, e);
+}
+
+static int remember_dir(Place *p, const TarEntry *n, const char *clean, Err *e)
+{
+	if ((p->n_dirs & (p->n_dirs - 1)) == 0) {
+		PlaceDir *grown = reallocarray(p->dirs, p->n_dirs ? p->n_dirs * 2 : 1, sizeof(*grown));
+
+		if (!grown)
+			return err_oom(e);
+		p->dirs = grown;
+	}
+	p->dirs[p->n_dirs] = (PlaceDir){.path = strdup(clean), .mtime_s = n->mtime_s, .mtime_ns = n->mtime_ns};
+	if (!p->dirs[p->n_dirs].path)
+		return err_oom(e);
+	p->n_dirs++;
+	return 0;
+}
+
+static int dress_dir(Place *p, const TarEntry *n, int dir, const char *clean, bool fresh, Err *e)
+{
+	const char *base = *clean ? tree_base(clean) : ".";
+	int r;
+
+	if ((!fresh || needs_chown(p, n)) &&
+	    fchownat(dir, base, owner_of(p, n), group_of(p, n), AT_SYMLINK_NOFOLLOW) < 0)
+		return disk_error(e, errno, "set the owner of", n->name);
+	/* Nobody but us writes here while we do, or the chroot holds what follows a link put in between. */
+	if ((!fresh || (n->mode & 07000) || p->tree.parent.setgid || !p->job->layer || has_acl(n)) &&
+	    fchmodat(dir, base, n->mode, 0) < 0)
+		return disk_error(e, errno, "set the mode of", n->name);
+	if (n->n_xattrs > 0) {
+		_cleanup_close_ int fd = openat(dir, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (fd < 0)
+			return err_sys(e, errno, "open %s", n->name);
+		r = set_xattrs_fd(n, fd, e);
+		if (r < 0)
+			return r;
+	}
+	return remember_dir(p, n, clean, e);
+}
+
+static int place_root(Place *p, const TarEntry *n, Err *e)
+{
+	if (n->type != TAR_DIR)
+		return err_new(e, ERR_INVALID, "the tar entry \"%s\" would replace the root by something else", n->name);
+	/* Outside of layers "./" only names the place that is written to. */
+	return p->job->layer ? dress_dir(p, n, p->tree.root_fd, "", false, e) : 0;
+}
+
+static int place_dir(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
+{
+	const char *base = tree_base(clean);
+	mode_t mode = n->mode & 0777;
+	bool fresh = true;
+	int r;
+
+	if (mkdirat(dir, base, mode) < 0) {
+		if (errno != EEXIST)
+			return disk_error(e, errno, "make the directory", clean);
+		r = make_way(p, n, dir, clean, e);
+		if (r < 0)
+			return r;
+		fresh = r != 2;
+		if (fresh && mkdirat(dir, base, mode) < 0)
+			return disk_error(e, errno, "make the directory", clean);
+		/* The whiteout hid a lower directory: so must the new one. */
+		if (r == 1) {
+			r = report_add(p->report, UNPACK_OPAQUE, clean, strlen(clean), e);
+			if (r < 0)
+				return r;
+		}
+	}
+	return dress_dir(p, n, dir, clean, fresh, e);
+}
+
+static int make_node(const TarEntry *n, int dir, const char *base)
+{
+	dev_t dev = makedev(n->dev_major, n->dev_minor);
+
+	switch (n->type) {
+	case TAR_SYMLINK:
+		return symlinkat(n->link, dir, base);
+	case TAR_CHAR:
+		return mknodat(dir, base, S_IFCHR | (n->mode & 0777), dev);
+	case TAR_BLOCKDEV:
+		return mknodat(dir, base, S_IFBLK | (n->mode & 0777), dev);
+	default:
+		return mknodat(dir, base, S_IFIFO | (n->mode & 0777), 0);
+	}
+}
+
+static int check_node(const Place *p, const TarEntry *n, Err *e)
+{
+	bool device = n->type == TAR_CHAR || n->type == TAR_BLOCKDEV;
+
+	if (device && !p->job->devices)
+		return err_new(e, ERR_DENIED, "the device node %s is not allowed here", n->name);
+	if (p->job->whiteouts && n->type == TAR_CHAR && n->dev_major == 0 && n->dev_minor == 0)
+		return err_new(e, ERR_INVALID,
+			       "the character device %s 0/0 is how overlayfs marks deleted files: refused", n->name);
+	if (n->type == TAR_SYMLINK && !*n->link)
+		return err_new(e, ERR_INVALID, "the symbolic link %s has no target", n->name);
+	return 0;
+}
+
+static int place_node(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
+{
+	const char *base = tree_base(clean);
+	struct timespec ts[2];
+	int r = check_node(p, n, e);
+
+	if (r < 0)
+		return r;
+	if (make_node(n, dir, base) < 0) {
+		if (errno != EEXIST)
+			return disk_error(e, errno, "make", clean);
+		r = make_way(p, n, dir, clean, e);
+		if (r < 0)
+			return r;
+		if (make_node(n, dir, base) < 0)
+			return disk_error(e, errno, "make", clean);
+	}
+	if (needs_chown(p, n) && fchownat(dir, base, owner_of(p, n), group_of(p, n), AT_SYMLINK_NOFOLLOW) < 0)
+		return disk_error(e, errno, "set the owner of", n->name);
+	if (n->type != TAR_SYMLINK && (n->mode & 07000) && fchmodat(dir, base, n->mode, 0) < 0)
+		return disk_error(e, errno, "set the mode of", n->name);
+	r = set_xattrs_name(p, n, dir, base, e);
+	if (r < 0)
+		return r;
+	times_of(n, ts);
+	if (utimensat(dir, base, ts, AT_SYMLINK_NOFOLLOW) < 0)
+		return disk_error(e, errno, "set the time of", n->name);
+	return 0;
+}
+
+static int clean_link(const TarEntry *n, char ret[PATH_MAX], Err *e)
+{
+	Err why = {0};
+	int r = tree_clean(n->link, ret, &why);
+
+	if (r < 0)
+		return err_new(e, ERR_INVALID, "the hard link %s points outside of the root or nowhere: \"%.200s\"",
+			       n->name, n->link);
+	return 0;
+}
+
+static int place_hardlink(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
+{
+	const char *base = tree_base(clean);
+	char target[PATH_MAX];
+	struct stat st, own;
+	int from, r;
+
+	r = clean_link(n, target, e);
+	if (r < 0)
+		return r;
+	if (streq(target, clean))
+		return 0;
+	from = tree_parent(&p->tree, &p->tree.target, target, false, NULL);
+	if (from < 0 || fstatat(from, *target ? tree_base(target) : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not in this archive", n->name,
+			       target);
+	if (S_ISDIR(st.st_mode) || is_whiteout(p, &st))
+		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not a file", n->name, target);
+	if (linkat(from, tree_base(target), dir, base, 0) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return disk_error(e, errno, "make the hard link", clean);
+	if (fstatat(dir, base, &own, AT_SYMLINK_NOFOLLOW) == 0 && own.st_dev == st.st_dev && own.st_ino == st.st_ino)
+		return 0;
+	r = make_way(p, n, dir, clean, e);
+	if (r < 0)
+		return r;
+	/* Making way may have taken the target along, when it lay below the name. */
+	from = tree_parent(&p->tree, &p->tree.target, target, false, e);
+	if (from < 0)
+		return from;
+	return linkat(from, tree_base(target), dir, base, 0) < 0 ? disk_error(e, errno, "make the hard link", clean) : 0;
+}
+
+/* ---- whiteouts ---- */
+
+static int place_whiteout(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
+{
+	const char *victim = tree_base(clean) + strlen(WHITEOUT);
+	size_t up = (size_t)(tree_base(clean) - clean);
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (streq(victim, WHITEOUT ".opq"))
+		return report_add(p->report, UNPACK_OPAQUE, clean, up ? up - 1 : 0, e);
+	if (str_starts(victim, WHITEOUT))
+		return 0; /* leftovers of aufs */
+	if (!*victim || streq(victim, ".") || streq(victim, ".."))
+		return err_new(e, ERR_INVALID, "the whiteout %s names nothing that could be deleted", n->name);
+	if (mknodat(dir, victim, S_IFCHR, makedev(0, 0)) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return disk_error(e, errno, "make the whiteout", clean);
+	if (fstatat(dir, victim, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, errno, "examine %s", clean);
+	/* This layer has one of its own, which stays; if a directory, then without what lies below it. */
+	if (!S_ISDIR(st.st_mode))
+		return 0;
+	memcpy(path, clean, up);
+	strcpy(path + up, victim);
+	return report_add(p->report, UNPACK_OPAQUE, path, strlen(path), e);
+}
+
+/* True for names within a directory that only aufs used; *ret_bad for whiteouts used as directories. */
+static bool is_below_meta(const char *clean, bool *ret_bad)
+{
+	for (const char *c = clean, *slash; (slash = strchr(c, '/')); c = slash + 1) {
+		if (str_starts(c, WHITEOUT_META))
+			return true;
+		if (str_starts(c, WHITEOUT))
+			*ret_bad = true;
+	}
+	return false;
+}
+
+/* ---- the outside ---- */
+
+static int place_named(Place *p, TarReader *t, const TarEntry *n, const char *clean, Err *e)
+{
+	bool bad = false;
+	int dir;
+
+	if (p->job->whiteouts) {
+		if (is_below_meta(clean, &bad))
+			return 0;
+		if (bad)
+			return err_new(e, ERR_INVALID, "%s: a whiteout is no directory", n->name);
+	}
+	dir = tree_parent(&p->tree, &p->tree.parent, clean, true, e);
+	if (dir < 0)
+		return dir;
+	if (p->job->whiteouts && str_starts(tree_base(clean), WHITEOUT))
+		return place_whiteout(p, n, dir, clean, e);
+	switch (n->type) {
+	case TAR_FILE:
+		return place_file(p, t, n, dir, clean, e);
+	case TAR_DIR:
+		return place_dir(p, n, dir, clean, e);
+	case TAR_HARDLINK:
+		return place_hardlink(p, n, dir, clean, e);
+	default:
+		return place_node(p, n, dir, clean, e);
+	}
+}
+
+int place_entry(Place *p, TarReader *t, const TarEntry *n, Err *e)
+{
+	char clean[PATH_MAX];
+	Err why = {0};
+	int r;
+
+	if (++p->files > p->job->max_files || tar_headers(t) > 4 * p->job->max_files)
+		return err_new(e, ERR_INVALID, "the layer has more than %lld files", (long long)p->job->max_files);
+	r = tree_clean(n->name, clean, &why);
+	if (r < 0 && streq(why.msg, ".."))
+		return err_new(e, ERR_INVALID, "layer tries to write outside its root: %s", n->name);
+	if (r < 0) {
+		if (e)
+			*e = why;
+		return r;
+	}
+	return *clean ? place_named(p, t, n, clean, e) : place_root(p, n, e);
+}
+
+int place_finish(Place *p, Err *e)
+{
+	for (size_t i = p->n_dirs; i-- > 0;) {
+		const PlaceDir *d = &p->dirs[i];
+		struct timespec ts[2];
+		int dir;
+
+		ts[0] = ts[1] = (struct timespec){.tv_sec = d->mtime_s, .tv_nsec = d->mtime_ns};
+		dir = *d->path ? tree_parent(&p->tree, &p->tree.parent, d->path, false, NULL) : p->tree.root_fd;
+		/* A later entry may have replaced it or a directory above. */
+		if (dir == -ENOENT || dir == -ENOTDIR || dir == -EINVAL)
+			continue;
+		if (dir < 0)
+			return err_sys(e, dir, "open the directory of %s", d->path);
+		if (utimensat(dir, *d->path ? tree_base(d->path) : ".", ts, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
+			return disk_error(e, errno, "set the time of", d->path);
+	}
+	return 0;
+}

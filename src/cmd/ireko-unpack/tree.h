@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The directory that is written into: names and parents.
+ *
+ * Invariant: every name from an archive passes tree_clean, which leaves plain components and refuses what climbs out of the
+ * root; every parent is opened with openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), so links that the archive made
+ * (or that were there) cannot lead out, even without the chroot. The last component is only ever used with calls that do
+ * not follow it. Archives go directory by directory, so the last parent is kept open.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "report.h"
+
+#include <limits.h>
+
+typedef struct TreeSlot {
+	int fd;
+	bool setgid; /* new files inherit its group */
+	char path[PATH_MAX];
+} TreeSlot;
+
+typedef struct Tree {
+	int root_fd;
+	Report *report; /* told of implied directories; NULL: nobody is */
+	TreeSlot parent;
+	TreeSlot target; /* of hard links */
+} Tree;
+
+/* "./a//b/" -> "a/b", "/" -> "". ERR_INVALID for what leaves the root, is too long or empty. */
+int tree_clean(const char *name, char ret[PATH_MAX], Err *e);
+/* The last component of a cleaned path. */
+const char *tree_base(const char *clean);
+/* The directory that holds `clean`, made if missing and `make`. The slot stays the tree's. */
+int tree_parent(Tree *t, TreeSlot *slot, const char *clean, bool make, Err *e);
+/* Must be called when something at or above a kept parent may have been removed or replaced. */
+void tree_forget(Tree *t);

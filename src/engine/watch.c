@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One thread that watches every shim.
+ *
+ * Each running container has an event connection to its shim in an epoll set. The thread only reads
+ * what a shim reports and hands it on; ends of containers are worked off on a thread of their own each, because
+ * they take the container's lock and may wait for a start or stop that is under way.
+ */
+#include "engine/engine-internal.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+typedef struct Ended {
+	Engine *en;
+	Container *c;
+	ShimExit exit;
+} Ended;
+
+static void *ended_thread(void *arg)
+{
+	Ended *x = arg;
+
+	container_ended(x->en, x->c, &x->exit);
+	container_unref(x->c);
+	free(x);
+	return NULL;
+}
+
+static void ended_in_background(Engine *en, Container *c, const ShimExit *exit)
+{
+	Ended *x = malloc(sizeof(*x));
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r = ENOMEM;
+
+	if (x) {
+		*x = (Ended){en, container_ref(c), *exit};
+		pthread_attr_init(&attr);
+		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+		pthread_attr_setstacksize(&attr, 256 * 1024);
+		r = pthread_create(&thread, &attr, ended_thread, x);
+		pthread_attr_destroy(&attr);
+	}
+	if (r != 0) {
+		/* No thread to be had: later is impossible, so the watcher itself does it. */
+		container_ended(en, c, exit);
+		if (x) {
+			container_unref(x->c);
+			free(x);
+		}
+	}
+}
+
+int watch_container(Engine *en, Container *c, int events_fd, Err *e)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = container_ref(c)};
+
+	if (epoll_ctl(en->epoll_fd, EPOLL_CTL_ADD, events_fd, &ev) < 0) {
+		int r = err_sys(e, errno, "watch container %.12s", c->id);
+
+		container_unref(c);
+		return r;
+	}
+	pthread_mutex_lock(&c->state);
+	c->events_fd = events_fd;
+	pthread_mutex_unlock(&c->state);
+	return 0;
+}
+
+/* The shim has closed its side: take the container off the set, and what it recorded from disk. */
+static void shim_gone(Engine *en, Container *c, bool told)
+{
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+	ShimExit x = {.status = 255, .at_ns = clock_now_ns()};
+	int fd;
+
+	pthread_mutex_lock(&c->state);
+	fd = take_fd(&c->events_fd);
+	pthread_mutex_unlock(&c->state);
+	epoll_ctl(en->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	closep(&fd);
+	if (!told && dir) {
+		/* No record means that the shim was killed; 255 is what Docker reports then. */
+		(void)shim_read_exit(dir, &x, NULL);
+		ended_in_background(en, c, &x);
+	}
+	container_unref(c);
+}
+
+static void read_events(Engine *en, Container *c)
+{
+	ShimEvent ev;
+	bool told = false;
+
+	for (;;) {
+		int r = shim_event_read(c->events_fd, &ev, NULL);
+
+		if (r == -EAGAIN || r == -EINTR)
+			return;
+		if (r <= 0) {
+			shim_gone(en, c, told);
+			return;
+		}
+		switch (ev.type) {
+		case SHIM_EVENT_EXIT:
+			told = true;
+			ended_in_background(en, c, &ev.exit);
+			shim_gone(en, c, told);
+			return;
+		case SHIM_EVENT_EXEC_EXIT:
+			exec_ended(en, c, ev.exec_id, ev.exit.status);
+			break;
+		case SHIM_EVENT_OOM:
+			container_event(en, c, "oom", NULL);
+			break;
+		}
+	}
+}
+
+static void *watcher(void *arg)
+{
+	Engine *en = arg;
+	struct epoll_event evs[32];
+
+	for (;;) {
+		int n = epoll_wait(en->epoll_fd, evs, ELEMENTSOF(evs), -1);
+
+		if (n < 0 && errno != EINTR) {
+			log_error("watch shims: %s", strerror(errno));
+			return NULL;
+		}
+		for (int i = 0; i < n; i++) {
+			if (!evs[i].data.ptr)
+				return NULL;
+			read_events(en, evs[i].data.ptr);
+		}
+	}
+}
+
+int watch_start(Engine *en, Err *e)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+	pthread_attr_t attr;
+	int r;
+
+	en->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	en->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (en->epoll_fd < 0 || en->stop_fd < 0 || epoll_ctl(en->epoll_fd, EPOLL_CTL_ADD, en->stop_fd, &ev) < 0)
+		return err_sys(e, errno, "prepare to watch shims");
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 256 * 1024);
+	r = pthread_create(&en->watcher, &attr, watcher, en);
+	pthread_attr_destroy(&attr);
+	if (r != 0)
+		return err_sys(e, r, "start the watcher thread");
+	en->watching = true;
+	return 0;
+}
+
+void watch_stop(Engine *en)
+{
+	if (en->watching) {
+		(void)eventfd_write(en->stop_fd, 1);
+		pthread_join(en->watcher, NULL);
+		en->watching = false;
+	}
+	close_fd(&en->epoll_fd);
+	close_fd(&en->stop_fd);
+}
+
+int wait_woken(int efd, int alive_fd, int timeout_ms)
+{
+	struct pollfd p[2] = {{.fd = efd, .events = POLLIN}, {.fd = alive_fd, .events = 0}};
+
+	for (;;) {
+		int n = poll(p, 2, timeout_ms);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n < 0)
+			continue;
+		if (p[1].revents & (POLLERR | POLLHUP))
+			return -ECANCELED;
+		if (p[0].revents) {
+			eventfd_t v;
+
+			(void)eventfd_read(efd, &v);
+			return 1;
+		}
+		if (n == 0)
+			return 0;
+	}
+}

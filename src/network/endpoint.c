@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Endpoints: a veth pair from a bridge into a namespace (veth(4)). One request makes the pair with its peer already
+ * inside and named, and its host side on the bridge and up; a second one, from a socket of the namespace, gives the peer
+ * its address and routes. On a network without icc the host side is an isolated bridge port: such ports reach
+ * the bridge itself but not each other, whatever protocol they speak (bridge(8), "isolated").
+ */
+#include "network/network-internal.h"
+
+#include <arpa/inet.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/in6.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+
+static void put_peer(struct nlmsghdr *m, int netns_fd, const NetworkEndpoint *ep)
+{
+	struct nlattr *info = mnl_attr_nest_start(m, IFLA_LINKINFO), *data, *peer;
+
+	mnl_attr_put_str(m, IFLA_INFO_KIND, "veth");
+	data = mnl_attr_nest_start(m, IFLA_INFO_DATA);
+	peer = mnl_attr_nest_start(m, VETH_INFO_PEER);
+	memset(mnl_nlmsg_put_extra_header(m, sizeof(struct ifinfomsg)), 0, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(m, IFLA_IFNAME, ep->container_if);
+	mnl_attr_put(m, IFLA_ADDRESS, sizeof(ep->mac), ep->mac);
+	mnl_attr_put_u32(m, IFLA_MTU, ep->mtu);
+	mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	mnl_attr_nest_end(m, peer);
+	mnl_attr_nest_end(m, data);
+	mnl_attr_nest_end(m, info);
+}
+
+static void put_pair(NetlinkBatch *b, int netns_fd, const NetworkEndpoint *ep, int bridge)
+{
+	struct ifinfomsg header = {.ifi_family = AF_UNSPEC};
+	struct nlmsghdr *m = netlink_msg(b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
+
+	mnl_attr_put_strz(m, IFLA_IFNAME, ep->host_if);
+	mnl_attr_put_u32(m, IFLA_MTU, ep->mtu);
+	mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)bridge);
+	put_peer(m, netns_fd, ep);
+	netlink_msg_end(b, m);
+}
+
+/* A bridge port needs no IPv6 address of its own, and asking for one costs multicast into every container. */
+static void put_port_settings(NetlinkBatch *b, const NetworkEndpoint *ep, bool isolated)
+{
+	struct ifinfomsg header = {.ifi_family = AF_UNSPEC};
+	struct nlmsghdr *m = netlink_msg(b, RTM_NEWLINK, 0, &header, sizeof(header));
+	struct nlattr *info, *data, *spec, *inet6;
+
+	mnl_attr_put_strz(m, IFLA_IFNAME, ep->host_if);
+	if (isolated) {
+		info = mnl_attr_nest_start(m, IFLA_LINKINFO);
+		mnl_attr_put_str(m, IFLA_INFO_SLAVE_KIND, "bridge");
+		data = mnl_attr_nest_start(m, IFLA_INFO_SLAVE_DATA);
+		mnl_attr_put_u8(m, IFLA_BRPORT_ISOLATED, 1);
+		mnl_attr_nest_end(m, data);
+		mnl_attr_nest_end(m, info);
+	}
+	if (access("/proc/sys/net/ipv6", F_OK) == 0) {
+		spec = mnl_attr_nest_start(m, IFLA_AF_SPEC);
+		inet6 = mnl_attr_nest_start(m, AF_INET6);
+		mnl_attr_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+		mnl_attr_nest_end(m, inet6);
+		mnl_attr_nest_end(m, spec);
+	}
+	netlink_msg_end(b, m);
+}
+
+static void put_up(NetlinkBatch *b, const char *name)
+{
+	struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+	struct nlmsghdr *m = netlink_msg(b, RTM_NEWLINK, 0, &header, sizeof(header));
+
+	mnl_attr_put_strz(m, IFLA_IFNAME, name);
+	netlink_msg_end(b, m);
+}
+
+static int pair_make(NetworkHost *h, int netns_fd, const NetworkEndpoint *ep, int bridge, bool isolated,
+		     Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	size_t bad = 0;
+
+	put_pair(&b, netns_fd, ep, bridge);
+	put_port_settings(&b, ep, isolated);
+	put_up(&b, ep->host_if);
+	int r = netlink_run(&h->route, &b, &bad, e);
+
+	if (r >= 0)
+		return 0;
+	if (bad == 0 && r == -EOPNOTSUPP)
+		return err_new(e, ERR_UNSUPPORTED,
+			       "the kernel cannot make veth pairs: load the module with modprobe veth");
+	if (bad == 0 && r == -EEXIST)
+		return err_new(e, ERR_CONFLICT,
+			       "interface %s on the host or %s in the container exists already", ep->host_if,
+			       ep->container_if);
+	/* Only what this call made may be undone: with bad == 0 the name may be somebody else's. */
+	if (bad > 0 && link_delete(&h->route, ep->host_if, NULL) < 0)
+		return err_ctx(e, r, "interface %s is left half made", ep->host_if);
+	return r;
+}
+
+static void put_address(NetlinkBatch *b, const NetworkEndpoint *ep, int index)
+{
+	struct ifaddrmsg header = {.ifa_family = AF_INET,
+				   .ifa_prefixlen = ep->prefix,
+				   .ifa_index = (unsigned)index};
+	struct nlmsghdr *m = netlink_msg(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
+
+	mnl_attr_put_u32(m, IFA_LOCAL, htonl(ep->address));
+	mnl_attr_put_u32(m, IFA_ADDRESS, htonl(ep->address));
+	mnl_attr_put_u32(m, IFA_BROADCAST, htonl(ep->address | ~subnet_mask(ep->prefix)));
+	netlink_msg_end(b, m);
+}
+
+static void put_default_route(NetlinkBatch *b, const NetworkEndpoint *ep, int index)
+{
+	struct rtmsg header = {.rtm_family = AF_INET,
+			       .rtm_table = RT_TABLE_MAIN,
+			       .rtm_protocol = RTPROT_BOOT,
+			       .rtm_scope = RT_SCOPE_UNIVERSE,
+			       .rtm_type = RTN_UNICAST};
+	struct nlmsghdr *m = netlink_msg(b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
+
+	mnl_attr_put_u32(m, RTA_GATEWAY, htonl(ep->gateway));
+	mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+	netlink_msg_end(b, m);
+}
+
+static int inside_configure(Netlink *inside, const NetworkEndpoint *ep, Err *e)
+{
+	static const char *const steps[] = {"set the address", "bring it up", "set the default route"};
+	_cleanup_batch_ NetlinkBatch b = {0};
+	LinkInfo link;
+	size_t bad = 0;
+	int r = link_find(inside, ep->container_if, &link, e);
+
+	if (r <= 0)
+		return r < 0 ? r : err_new(e, ERR_NOT_FOUND, "interface %s vanished", ep->container_if);
+	put_address(&b, ep, link.index);
+	put_up(&b, ep->container_if);
+	if (ep->gateway)
+		put_default_route(&b, ep, link.index);
+	r = netlink_run(inside, &b, &bad, e);
+	return err_ctx(e, r, "interface %s in the container: %s", ep->container_if,
+		       steps[MIN2(bad, (size_t)2)]);
+}
+
+static void fill_mac(NetworkEndpoint *ep)
+{
+	static const uint8_t none[6];
+	uint32_t address = htonl(ep->address);
+
+	if (memcmp(ep->mac, none, sizeof(none)) != 0)
+		return;
+	/* Derived from the address, so whoever gets it next has the same and no ARP cache is ever wrong. */
+	ep->mac[0] = 0x02;
+	ep->mac[1] = 0x42;
+	memcpy(ep->mac + 2, &address, sizeof(address));
+}
+
+static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
+{
+	LinkInfo bridge;
+	Netlink inside;
+	int icc, r = link_find(&h->route, ep->bridge, &bridge, e);
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return err_new(e, ERR_NOT_FOUND, "bridge %s does not exist: make the network again",
+			       ep->bridge);
+	icc = firewall_bridge_icc(h, ep->bridge, e);
+	if (icc < 0)
+		return icc;
+	if (ep->mtu == 0)
+		ep->mtu = bridge.mtu;
+	fill_mac(ep);
+	r = netlink_open_in(&inside, netns_fd, NETLINK_ROUTE, e);
+	if (r < 0)
+		return r;
+	r = pair_make(h, netns_fd, ep, bridge.index, icc == 0, e);
+	if (r >= 0) {
+		r = inside_configure(&inside, ep, e);
+		if (r < 0 && link_delete(&h->route, ep->host_if, NULL) < 0)
+			r = err_ctx(e, r, "interface %s is left half made", ep->host_if);
+	}
+	netlink_close(&inside);
+	return r;
+}
+
+int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
+{
+	int r = link_check_name(ep->host_if, e);
+
+	if (r == 0)
+		r = link_check_name(ep->container_if, e);
+	if (r == 0 && (ep->prefix < 1 || ep->prefix > 32 || ep->address == 0))
+		r = err_new(e, ERR_INVALID, "invalid address %s/%u", network_address_text(ep->address).s,
+			    ep->prefix);
+	if (r == 0)
+		r = endpoint_connect(h, netns_fd, ep, e);
+	return err_ctx(e, r, "connect %s to bridge %s", ep->container_if, ep->bridge);
+}
+
+int network_endpoint_remove(NetworkHost *h, const char *host_if, Err *e)
+{
+	LinkInfo link;
+	int r = link_check_name(host_if, e);
+
+	if (r < 0)
+		return r;
+	r = link_find(&h->route, host_if, &link, e);
+	if (r <= 0)
+		return r;
+	if (!streq(link.kind, "veth"))
+		return err_new(e, ERR_CONFLICT,
+			       "interface %s is no veth (kind \"%s\"), so it is not a container's", host_if,
+			       link.kind);
+	return link_delete(&h->route, host_if, e);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Network namespaces. One is made by a thread that leaves it again by ending, so the descriptor is all that
+ * is left of it. Interfaces that come later have IPv6 off, as in Docker's containers on IPv4 networks (it also saves
+ * the kernel duplicate address detection and multicast reports); ::1 on lo stays.
+ */
+#include "network/network-internal.h"
+
+#include "base/fd.h"
+
+#include <fcntl.h>
+#include <linux/rtnetlink.h>
+
+#define IPV6_DEFAULT "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+
+static int lo_up(Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	struct ifinfomsg header = {.ifi_family = AF_UNSPEC,
+				   .ifi_index = 1,
+				   .ifi_flags = IFF_UP,
+				   .ifi_change = IFF_UP};
+	Netlink nl;
+	int r = netlink_open(&nl, NETLINK_ROUTE, e);
+
+	if (r < 0)
+		return r;
+	netlink_msg_end(&b, netlink_msg(&b, RTM_SETLINK, 0, &header, sizeof(header)));
+	r = netlink_run(&nl, &b, NULL, e);
+	netlink_close(&nl);
+	return err_ctx(e, r, "bring lo up");
+}
+
+static int namespace_job(void *arg, Err *e)
+{
+	int r = file_write_at(AT_FDCWD, IPV6_DEFAULT, "1");
+
+	/* No IPv6 in the kernel is as good; a read-only /proc/sys (a daemon in a container) leaves link-local
+	 * addresses in the containers, which harm nobody. */
+	if (r < 0 && r != -ENOENT && r != -EROFS && r != -EACCES)
+		return err_sys(e, r, "write " IPV6_DEFAULT);
+	r = lo_up(e);
+	if (r < 0)
+		return r;
+
+	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(e, errno, "open /proc/thread-self/ns/net");
+	*(int *)arg = fd;
+	return 0;
+}
+
+int network_namespace_new(int *ret_netns_fd, Err *e)
+{
+	int fd = -1, r = netns_call(-1, namespace_job, &fd, e);
+
+	if (r < 0)
+		return err_ctx(e, r, "network namespace");
+	*ret_netns_fd = fd;
+	return 0;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this floor share. The lock order is: host lock, then the lock inside a Netlink. */
+#pragma once
+
+#include "network/netlink.h"
+#include "network/network.h"
+
+/* Where addresses go round in one subnet (address.c). */
+typedef struct AddressCursor {
+	uint32_t subnet;
+	uint8_t prefix;
+	uint32_t last;
+} AddressCursor;
+
+struct NetworkHost {
+	char table[64];
+	pthread_mutex_t lock; /* the rule table, and the cursors */
+	Netlink route;
+	Netlink filter;
+	AddressCursor *cursors;
+	size_t n_cursors;
+};
+
+static inline void mutex_unlockp(pthread_mutex_t **m)
+{
+	pthread_mutex_unlock(*m);
+}
+/* Holds the mutex to the end of the scope. */
+#define SCOPE_LOCK(m) _cleanup_(mutex_unlockp) _unused_ pthread_mutex_t *_held = (pthread_mutex_lock(m), (m))
+
+uint32_t subnet_mask(uint8_t prefix);
+static inline uint32_t subnet_broadcast(const NetworkSubnet *s)
+{
+	return s->address | ~subnet_mask(s->prefix);
+}
+/* The alias that marks our bridges. */
+#define BRIDGE_ALIAS_PREFIX "ireko:"
+bool bridge_is_ours(const NetworkHost *h, const LinkInfo *link);
+/* Deletes a link; a missing one is success. */
+int link_delete(Netlink *nl, const char *name, Err *e);
+/* malloc'ed copies of the nameserver addresses that the host's containers would use; "" lines never. */
+int resolv_host_nameservers(char ***ret, Err *e);
+
+/* element.c: single elements of sets and maps of our table, without libnftables. */
+#define ELEMENT_KEY_MAX 32
+typedef struct Element {
+	const char *set;
+	uint8_t key[ELEMENT_KEY_MAX];
+	size_t key_len;
+	uint8_t data[8]; /* maps only */
+	size_t data_len;
+} Element;
+
+void element_begin(NetlinkBatch *b);
+void element_add(NetlinkBatch *b, const char *table, const Element *el);
+void element_remove(NetlinkBatch *b, const char *table, const Element *el);
+void element_table_remove(NetlinkBatch *b, const char *table);
+/* Closes and sends the transaction. *ret_bad counts the elements from 0. A transaction without elements is not sent. */
+int element_commit(Netlink *nl, NetlinkBatch *b, size_t *ret_bad, Err *e);
+/* 1 and, for maps, el->data filled in; 0 if the element, the set or the table is missing. */
+int element_get(Netlink *nl, const char *table, Element *el, Err *e);
+typedef int (*ElementFn)(const Element *el, void *arg);
+/* A missing table is an empty one. */
+int element_list(Netlink *nl, const char *table, const char *set, ElementFn fn, void *arg, Err *e);
+
+/* firewall.c; callers hold the host lock. */
+int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e);
+/* Also removes the table when this was its last bridge. */
+int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e);
+/* 1 if containers on the bridge may talk to each other, 0 if not; an error if the bridge has no rules. */
+int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e);
+Element firewall_bridge_element(const char *bridge);
+/* The map entry of a port; container address 0 leaves the data out. */
+Element firewall_port_element(const NetworkPort *p, uint32_t address);
+
+/* conntrack.c: forgets the connections that would go on bypassing a changed port entry: those to the given udp host
+ * ports, and (address != 0) those translated to the address. Only udp has this trouble: tcp connections end by themselves. */
+int conntrack_forget_udp(Netlink *nl, const NetworkPort *ports, size_t n, uint32_t address, Err *e);

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * After a crash: what the kernel has and the daemon does not know is removed. First everything is listed, then deleted, so that
+ * a listing is never changed under its own feet. Only bridges with our alias, veths on such bridges, and elements of our table
+ * are looked at.
+ */
+#include "network/network-internal.h"
+
+#include <arpa/inet.h>
+#include <linux/rtnetlink.h>
+
+typedef struct Links {
+	LinkInfo *v;
+	size_t n;
+} Links;
+
+static void links_done(Links *l)
+{
+	free(l->v);
+}
+
+static int take_link(const struct nlmsghdr *m, void *arg)
+{
+	Links *links = arg;
+	LinkInfo *v = reallocarray(links->v, links->n + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	links->v = v;
+	link_info_parse(m, &v[links->n++]);
+	return 0;
+}
+
+static int list_links(NetworkHost *h, Links *ret, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
+
+	netlink_msg_end(&b, netlink_msg(&b, RTM_GETLINK, NLM_F_DUMP, &any, sizeof(any)));
+	int r = netlink_ask(&h->route, &b, take_link, ret, e);
+
+	return r == -ENOMEM ? err_oom(e) : err_ctx(e, r, "list interfaces");
+}
+
+static bool bridge_known(const NetworkKnown *known, const char *name)
+{
+	for (size_t i = 0; i < known->n_bridges; i++)
+		if (streq(known->bridges[i].name, name))
+			return true;
+	return false;
+}
+
+static bool host_if_known(const NetworkKnown *known, const char *name)
+{
+	for (size_t i = 0; i < known->n_host_ifs; i++)
+		if (streq(known->host_ifs[i], name))
+			return true;
+	return false;
+}
+
+static bool address_known(const NetworkKnown *known, uint32_t address)
+{
+	for (size_t i = 0; i < known->n_addresses; i++)
+		if (known->addresses[i] == address)
+			return true;
+	return false;
+}
+
+static bool is_port_of_ours(const NetworkHost *h, const Links *links, const LinkInfo *veth)
+{
+	for (size_t i = 0; veth->master && i < links->n; i++)
+		if (links->v[i].index == veth->master)
+			return bridge_is_ours(h, &links->v[i]);
+	return false;
+}
+
+static int remove_links(NetworkHost *h, const Links *links, const NetworkKnown *known, Err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < links->n; i++) {
+		const LinkInfo *link = &links->v[i];
+		bool orphan = streq(link->kind, "veth") && is_port_of_ours(h, links, link) &&
+			      !host_if_known(known, link->name);
+
+		if (orphan || (bridge_is_ours(h, link) && !bridge_known(known, link->name)))
+			r = link_delete(&h->route, link->name, e);
+	}
+	return r;
+}
+
+typedef struct PortJob {
+	const NetworkHost *h;
+	const NetworkKnown *known;
+	NetlinkBatch remove;
+} PortJob;
+
+static int take_port(const Element *el, void *arg)
+{
+	PortJob *job = arg;
+	uint32_t address = 0;
+
+	memcpy(&address, el->data, sizeof(address));
+	if (!address_known(job->known, ntohl(address)))
+		element_remove(&job->remove, job->h->table, el);
+	return 0;
+}
+
+static int remove_ports(NetworkHost *h, const NetworkKnown *known, Err *e)
+{
+	PortJob job = {h, known, {{0}}};
+	int r;
+
+	element_begin(&job.remove);
+	r = element_list(&h->filter, h->table, "ports_any", take_port, &job, e);
+	if (r >= 0)
+		r = element_list(&h->filter, h->table, "ports_at", take_port, &job, e);
+	if (r >= 0)
+		r = element_commit(&h->filter, &job.remove, NULL, e);
+	netlink_batch_done(&job.remove);
+	return err_ctx(e, r, "remove port entries");
+}
+
+typedef struct NameJob {
+	const NetworkKnown *known;
+	char **orphans;
+} NameJob;
+
+static int take_bridge(const Element *el, void *arg)
+{
+	char name[NETWORK_IFNAME + 1] = "";
+	NameJob *job = arg;
+
+	memcpy(name, el->key, NETWORK_IFNAME);
+	return bridge_known(job->known, name) ? 0 : strv_add(&job->orphans, name);
+}
+
+static int remove_bridge_rules(NetworkHost *h, const NetworkKnown *known, Err *e)
+{
+	NameJob job = {known, NULL};
+	int r = element_list(&h->filter, h->table, "bridges", take_bridge, &job, e);
+
+	for (size_t i = 0; r >= 0 && job.orphans && job.orphans[i]; i++)
+		r = firewall_bridge_remove(h, job.orphans[i], e);
+	strv_free(job.orphans);
+	return r;
+}
+
+int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e)
+{
+	_cleanup_(links_done) Links links = {0};
+	int r;
+
+	SCOPE_LOCK(&h->lock);
+	r = list_links(h, &links, e);
+	if (r >= 0)
+		r = remove_links(h, &links, known, e);
+	if (r >= 0)
+		r = remove_ports(h, known, e);
+	if (r >= 0)
+		r = remove_bridge_rules(h, known, e);
+	return err_ctx(e, r, "clean up networks");
+}

@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole of it: client, protocol, the real ireko-shim and the runtime, on a busybox bundle.
+ *
+ * The program is looked for in $IREKO_BUILD and beside this test; without it, without root or without
+ * a static /bin/busybox the tests are skipped. Each test has its own directory, runtime root and cgroup.
+ */
+#include "shim/protocol.h"
+
+#include "base/clock.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/test-dir.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#define WAIT_MS 20000
+
+static char *program; /* of the shim, or NULL */
+static int box_count;
+
+typedef struct Box {
+	TestDir *tmp;
+	char *dir, *root, *log, id[40];
+	Shim *shim;
+	pid_t shim_pid, init_pid;
+	int events;
+} Box;
+
+/* ---- the bundle ---- */
+
+static char *find_program(void)
+{
+	static const char *const places[] = {"ireko-shim", "src/cmd/ireko-shim/ireko-shim"};
+	const char *build = getenv("IREKO_BUILD");
+	_cleanup_free_ char *own = NULL;
+
+	if (path_of_own_dir(&own) < 0)
+		return NULL;
+	for (size_t i = 0; i < 2 * ELEMENTSOF(places); i++) {
+		const char *base = i < 2 ? build : own;
+		char *path = base ? strf("%s/%s", base, places[i % 2]) : NULL;
+
+		if (path && access(path, X_OK) == 0)
+			return path;
+		free(path);
+	}
+	return NULL;
+}
+
+static void make_rootfs(const TestDir *d)
+{
+	static const char *const dirs[] = {"box/rootfs/bin", "box/rootfs/proc", "box/rootfs/dev", "run"};
+	static const char *const applets[] = {"sh", "cat", "sleep", "head", "tr", "stty", "yes", "true"};
+	_cleanup_close_ int from = open("/bin/busybox", O_RDONLY | O_CLOEXEC), to = -1;
+
+	for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
+		assert_int_equal(mkdir_parents_at(d->fd, dirs[i], 0755), 0);
+	to = openat(d->fd, "box/rootfs/bin/busybox", O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	assert_true(fd_copy(from, to) > 100000);
+	for (size_t i = 0; i < ELEMENTSOF(applets); i++) {
+		char name[64];
+
+		(void)snprintf(name, sizeof(name), "box/rootfs/bin/%s", applets[i]);
+		assert_int_equal(symlinkat("busybox", d->fd, name), 0);
+	}
+}
+
+static json_t *process_json(const char *script, bool tty)
+{
+	return json_pack("{s:b, s:{s:i,s:i}, s:[s,s,s], s:[s], s:s}", "terminal", (int)tty, "user", "uid", 0,
+			 "gid", 0, "args", "/bin/sh", "-c", script, "env", "PATH=/bin", "cwd", "/");
+}
+
+static json_t *config_json(const Box *b, const char *script, bool tty)
+{
+	json_t *j = json_pack("{s:s, s:o, s:{s:s}, s:s}", "ociVersion", "1.1.0", "process",
+			      process_json(script, tty), "root", "path", "rootfs", "hostname", "box");
+	json_error_t je;
+	json_t *mounts = json_loads("[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+				    "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\","
+				    "\"options\":[\"nosuid\",\"mode=755\",\"size=65536k\"]},"
+				    "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\","
+				    "\"options\":[\"newinstance\",\"ptmxmode=0666\",\"mode=0620\"]}]",
+				    0, &je);
+	json_t *namespaces = json_loads("[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},"
+					"{\"type\":\"uts\"},{\"type\":\"network\"}]",
+					0, &je);
+
+	assert_true(mounts && namespaces);
+	(void)json_object_set_new(j, "mounts", mounts);
+	(void)json_object_set_new(j, "linux",
+				  json_pack("{s:s, s:o}", "cgroupsPath", strf("/%s", b->id), "namespaces",
+					    namespaces));
+	return j;
+}
+
+static int setup(void **state)
+{
+	Box *b = calloc(1, sizeof(*b));
+	void *tmp;
+
+	*state = b;
+	b->events = -1;
+	if (test_dir_setup(&tmp) < 0)
+		return -1;
+	b->tmp = tmp;
+	b->dir = strf("%s/box", b->tmp->path);
+	b->root = strf("%s/run", b->tmp->path);
+	b->log = strf("%s/box-json.log", b->tmp->path);
+	(void)snprintf(b->id, sizeof(b->id), "ireko-shim-test-%d-%d", (int)getpid(), ++box_count);
+	make_rootfs(b->tmp);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	Box *b = *state;
+	void *tmp = b->tmp;
+	ShimEvent v;
+
+	/* A test that failed leaves its container: kill it, and wait for the shim to clean up. */
+	if (b->shim) {
+		(void)!shim_kill(b->shim, NULL, SIGKILL, false, NULL);
+		if (b->events >= 0 || shim_events_open(b->dir, &b->events, NULL) >= 0) {
+			struct pollfd p = {.fd = b->events, .events = POLLIN};
+
+			while (poll(&p, 1, WAIT_MS) > 0 && shim_event_read(b->events, &v, NULL) > 0)
+				;
+		}
+	}
+	closep(&b->events);
+	shim_unref(b->shim);
+	if (b->shim_pid > 0)
+		(void)waitpid(b->shim_pid, NULL, 0);
+	free(b->dir);
+	free(b->root);
+	free(b->log);
+	free(b);
+	return test_dir_teardown(&tmp);
+}
+
+/* ---- steps ---- */
+
+typedef struct Opts {
+	bool tty, stdin_once, no_log;
+	int64_t max_size;
+	int max_files;
+} Opts;
+
+static int box_try_create(Box *b, const char *script, Opts o, Err *e)
+{
+	_cleanup_json_ json_t *config = config_json(b, script, o.tty);
+	ShimCreate c = {
+	    .program = program,
+	    .dir = b->dir,
+	    .id = b->id,
+	    .runtime_root = b->root,
+	    .terminal = o.tty,
+	    .open_stdin = o.tty || o.stdin_once,
+	    .stdin_once = o.stdin_once,
+	    .log = {o.no_log ? "none" : "json-file", b->log, o.max_size, o.max_files},
+	    .rootfs_fd = -1,
+	    .netns_fd = -1,
+	    .rows = 40,
+	    .cols = 100,
+	};
+
+	if (script[0] == '/') /* a command instead of a script */
+		(void)json_object_set_new(json_object_get(config, "process"), "args",
+					  json_pack("[s]", script));
+	assert_int_equal(json_save_at(b->tmp->fd, "box/config.json", config, 0600, false, e), 0);
+	return shim_create(&c, &b->shim, &b->shim_pid, &b->init_pid, e);
+}
+
+#define ok(call)                                                                                             \
+	do {                                                                                                 \
+		Err e_ = {0}, *e = &e_;                                                                      \
+		if ((call) < 0)                                                                              \
+			fail_msg("%s: %s", #call, e_.msg);                                                   \
+	} while (0)
+
+static void box_create(Box *b, const char *script, Opts o)
+{
+	ok(box_try_create(b, script, o, e));
+	assert_true(b->shim_pid > 0 && b->init_pid > 0);
+	ok(shim_events_open(b->dir, &b->events, e));
+}
+
+static ShimEvent next_event(Box *b)
+{
+	struct pollfd p = {.fd = b->events, .events = POLLIN};
+	ShimEvent v = {0};
+	int r = -EAGAIN;
+
+	while (r == -EAGAIN) {
+		Err e = {0};
+
+		assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+		r = shim_event_read(b->events, &v, &e);
+		if (r < 0 && r != -EAGAIN)
+			fail_msg("%s", e.msg);
+	}
+	assert_int_equal(r, 1);
+	return v;
+}
+
+/* The exit event, then everything that must be true at that moment and when the shim has ended. */
+static void expect_exit(Box *b, int status, int signal)
+{
+	ShimEvent v = next_event(b);
+	ShimExit x = {0};
+	Shim *none = NULL;
+	int st;
+
+	assert_int_equal(v.type, SHIM_EVENT_EXIT);
+	assert_int_equal(v.exit.status, status);
+	assert_int_equal(v.exit.signal, signal);
+	assert_true(llabs(clock_now_ns() - v.exit.at_ns) < INT64_C(10000000000));
+	assert_int_equal(shim_read_exit(b->dir, &x, NULL), 1);
+	assert_memory_equal(&x, &v.exit, sizeof(x));
+	assert_int_equal(shim_connect(b->dir, &none, NULL, NULL, NULL), -ENOENT);
+	assert_int_equal(shim_event_read(b->events, &v, NULL) == 1, 0);
+	shim_unref(take_ptr(b->shim));
+	assert_int_equal(waitpid(b->shim_pid, &st, 0), b->shim_pid);
+	b->shim_pid = 0;
+	assert_int_equal(st, 0);
+	assert_int_equal(faccessat(b->tmp->fd, "box/.exit.json", F_OK, 0), -1);
+}
+
+static int box_attach(Box *b, ShimAttach a)
+{
+	int sock[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock), 0);
+	a.fd = sock[1];
+	ok(shim_attach(b->shim, &a, e));
+	close(sock[1]);
+	return sock[0];
+}
+
+static char *read_until(int fd, const char *needle, size_t *ret_len)
+{
+	StrBuf sb = {0};
+	char buf[4096];
+
+	for (;;) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+
+		if (poll(&p, 1, WAIT_MS) != 1)
+			fail_msg("nothing came after: %s", sb.s ? sb.s : "");
+		n = recv(fd, buf, sizeof(buf), 0);
+		assert_true(n >= 0);
+		if (n == 0)
+			break;
+		strbuf_add_n(&sb, buf, (size_t)n);
+		if (needle && strstr(sb.s, needle))
+			break;
+	}
+	if (ret_len)
+		*ret_len = sb.len;
+	return strbuf_steal(&sb);
+}
+
+/* All texts of a json-file. */
+static char *log_text(const Box *b, const char *suffix)
+{
+	_cleanup_free_ char *path = strf("%s%s", b->log, suffix), *all = NULL;
+	StrBuf sb = {0};
+	char *save = NULL;
+
+	assert_int_equal(file_read_at(AT_FDCWD, path, 64 << 20, &all, NULL), 0);
+	for (char *line = strtok_r(all, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		_cleanup_json_ json_t *j = NULL;
+
+		ok(json_parse(line, strlen(line), path, &j, e));
+		strbuf_add(&sb, json_get_str(j, "log"));
+	}
+	return strbuf_steal(&sb);
+}
+
+static const ShimAttach mux = {.framing = SHIM_MUX,
+			       .want_stdin = true,
+			       .want_stdout = true,
+			       .want_stderr = true};
+
+/* ---- tests ---- */
+
+static void test_life(void **state)
+{
+	Box *b = *state;
+	_cleanup_free_ char *out = NULL, *log = NULL;
+	size_t len;
+	int c;
+
+	box_create(b, "echo hello; exit 7", (Opts){0});
+	c = box_attach(b, mux);
+	ok(shim_start(b->shim, e));
+	out = read_until(c, NULL, &len);
+	assert_int_equal(len, 14);
+	assert_memory_equal(out, "\1\0\0\0\0\0\0\6hello\n", 14);
+	close(c);
+	expect_exit(b, 7, 0);
+	log = log_text(b, "");
+	assert_string_equal(log, "hello\n");
+}
+
+static void test_failed_create_leaves_nothing(void **state)
+{
+	Box *b = *state;
+	Err e = {0};
+	int r = box_try_create(b, "/bin/no-such-command", (Opts){0}, &e);
+
+	assert_true(r < 0);
+	assert_int_equal(e.kind, ERR_NO_COMMAND);
+	assert_null(b->shim);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* the shim was reaped */
+	assert_int_equal(faccessat(b->tmp->fd, "box/shim.sock", F_OK, 0), -1);
+	assert_int_equal(faccessat(b->tmp->fd, "box/.exit.json", F_OK, 0), -1);
+	b->shim_pid = 0;
+}
+
+static void test_stdin(void **state)
+{
+	Box *b = *state;
+	ShimAttach a = mux;
+	_cleanup_free_ char *out = NULL;
+	size_t len;
+	int c;
+
+	a.prefix = "one ";
+	a.prefix_len = 4;
+	box_create(b, "cat; echo end", (Opts){.stdin_once = true});
+	c = box_attach(b, a);
+	ok(shim_start(b->shim, e));
+	assert_int_equal(send(c, "two\n", 4, 0), 4);
+	shutdown(c, SHUT_WR);
+	out = read_until(c, NULL, &len);
+	assert_memory_equal(out + 8, "one two\n", 8);
+	assert_memory_equal(out + len - 4, "end\n", 4);
+	close(c);
+	expect_exit(b, 0, 0);
+}
+
+static void test_kill_by_signal(void **state)
+{
+	Box *b = *state;
+	Err e = {0};
+
+	box_create(b, "sleep 1000", (Opts){0});
+	ok(shim_start(b->shim, e));
+	assert_true(shim_start(b->shim, &e) < 0);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_int_equal(shim_kill(b->shim, NULL, 999, false, &e), -EINVAL);
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+}
+
+static void test_exec(void **state)
+{
+	Box *b = *state;
+	_cleanup_json_ json_t *process = process_json("echo out; echo err >&2; exit 3", false);
+	_cleanup_json_ json_t *sleeper = process_json("sleep 1000", false);
+	_cleanup_free_ char *out = NULL;
+	ShimAttach a = mux;
+	ShimExec x = {.exec_id = "e1", .process = process, .attach = &a};
+	ShimExit exit = {0};
+	ShimEvent v;
+	Err e = {0};
+	pid_t pid = 0;
+	size_t len;
+	int sock[2];
+
+	box_create(b, "sleep 1000", (Opts){0});
+	ok(shim_start(b->shim, e));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock), 0);
+	a.fd = sock[1];
+	ok(shim_exec(b->shim, &x, &pid, e));
+	close(sock[1]);
+	assert_true(pid > 0);
+	out = read_until(sock[0], NULL, &len);
+	close(sock[0]);
+	assert_int_equal(len, 24);
+	assert_non_null(memmem(out, len, "\1\0\0\0\0\0\0\4out\n", 12));
+	assert_non_null(memmem(out, len, "\2\0\0\0\0\0\0\4err\n", 12));
+	v = next_event(b);
+	assert_int_equal(v.type, SHIM_EVENT_EXEC_EXIT);
+	assert_string_equal(v.exec_id, "e1");
+	assert_int_equal(v.exit.status, 3);
+	assert_int_equal(shim_exec_exit(b->shim, "e1", &exit, &e), 1);
+	assert_int_equal(exit.status, 3);
+	assert_int_equal(shim_exec_exit(b->shim, "other", &exit, &e), -ENOENT);
+	assert_true(shim_exec(b->shim, &x, &pid, &e) < 0); /* the id is taken */
+	assert_int_equal(e.kind, ERR_CONFLICT);
+
+	x = (ShimExec){.exec_id = "e2", .process = sleeper};
+	ok(shim_exec(b->shim, &x, &pid, e));
+	assert_int_equal(shim_exec_exit(b->shim, "e2", &exit, &e), 0);
+	ok(shim_kill(b->shim, "e2", SIGTERM, false, e));
+	v = next_event(b);
+	assert_string_equal(v.exec_id, "e2");
+	assert_int_equal(v.exit.status, 143);
+	assert_int_equal(shim_kill(b->shim, "e2", SIGTERM, false, &e), -ESRCH);
+
+	/* One that comes later is told everything again. */
+	close_fd(&b->events);
+	ok(shim_events_open(b->dir, &b->events, e));
+	assert_string_equal(next_event(b).exec_id, "e1");
+	assert_string_equal(next_event(b).exec_id, "e2");
+	ok(shim_kill(b->shim, NULL, SIGKILL, true, e));
+	expect_exit(b, 137, SIGKILL);
+}
+
+static void test_terminal(void **state)
+{
+	Box *b = *state;
+	ShimAttach a = {.framing = SHIM_RAW, .want_stdin = true, .want_stdout = true};
+	_cleanup_free_ char *first = NULL, *second = NULL, *rest = NULL;
+	int c;
+
+	a.detach_keys = "\x10\x11";
+	a.n_detach_keys = 2;
+	box_create(b, "stty size; read x; stty size; read x; exit 5", (Opts){.tty = true});
+	c = box_attach(b, a);
+	ok(shim_start(b->shim, e));
+	first = read_until(c, "\n", NULL);
+	assert_string_equal(first, "40 100\r\n");
+	ok(shim_resize(b->shim, NULL, 50, 120, e));
+	assert_int_equal(send(c, "\n\x10\x11", 3, 0), 3);
+	rest = read_until(c, NULL, NULL); /* detached */
+	close(c);
+	c = box_attach(b, a);
+	assert_int_equal(send(c, "\n", 1, 0), 1);
+	second = read_until(c, NULL, NULL);
+	close(c);
+	expect_exit(b, 5, 0);
+	free(take_ptr(rest));
+	rest = log_text(b, "");
+	assert_non_null(strstr(rest, "50 120\r\n"));
+}
+
+/* The engine dies by SIGKILL while the container prints; another one finds the shim, and no line is missing. */
+static void test_survives_its_creator(void **state)
+{
+	Box *b = *state;
+	_cleanup_free_ char *log = NULL;
+	char *save = NULL;
+	int ready[2], expected = 0;
+	char byte;
+	pid_t child;
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	child = fork();
+	if (child == 0) {
+		Err e;
+
+		if (box_try_create(b, "i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done", (Opts){0},
+				   &e) < 0 ||
+		    shim_start(b->shim, &e) < 0 || write(ready[1], "x", 1) != 1)
+			_exit(1);
+		(void)pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	usleep(300000);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	usleep(300000);
+	ok(shim_connect(b->dir, &b->shim, &b->shim_pid, &b->init_pid, e));
+	ok(shim_events_open(b->dir, &b->events, e));
+	usleep(300000);
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL); /* we are the subreaper, so the shim is our child by now */
+	log = log_text(b, "");
+	for (char *s = strtok_r(log, "\n", &save); s; s = strtok_r(NULL, "\n", &save))
+		assert_int_equal(atoi(s), expected++);
+	assert_in_range(expected, 20, 60);
+}
+
+static void test_exit_is_recorded_without_an_audience(void **state)
+{
+	Box *b = *state;
+	ShimExit x = {0};
+
+	box_create(b, "exit 9", (Opts){0});
+	close_fd(&b->events);
+	ok(shim_start(b->shim, e));
+	shim_unref(take_ptr(b->shim));
+	assert_int_equal(waitpid(b->shim_pid, NULL, 0), b->shim_pid);
+	b->shim_pid = 0;
+	assert_int_equal(shim_read_exit(b->dir, &x, NULL), 1);
+	assert_int_equal(x.status, 9);
+	assert_int_equal(faccessat(b->tmp->fd, "box/shim.sock", F_OK, 0), -1);
+}
+
+static void test_ten_megabytes_to_a_slow_reader(void **state)
+{
+	Box *b = *state;
+	uint64_t got = 0;
+	static char buf[50000];
+	ssize_t n;
+	int c;
+
+	box_create(b, "head -c 10485760 /dev/zero | tr '\\000' x", (Opts){.no_log = true});
+	c = box_attach(b, (ShimAttach){.framing = SHIM_RAW, .want_stdout = true});
+	ok(shim_start(b->shim, e));
+	while ((n = recv(c, buf, sizeof(buf), 0)) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			assert_int_equal(buf[i], 'x');
+		got += (uint64_t)n;
+		usleep(1000);
+	}
+	assert_int_equal(n, 0);
+	assert_int_equal(got, 10485760);
+	close(c);
+	expect_exit(b, 0, 0);
+}
+
+static long pss_kb(pid_t pid)
+{
+	_cleanup_free_ char *path = strf("/proc/%d/smaps_rollup", (int)pid), *text = NULL;
+	long kb = -1;
+	char *at;
+
+	assert_int_equal(file_read_at(AT_FDCWD, path, 65536, &text, NULL), 0);
+	at = strstr(text, "\nPss:");
+	assert_non_null(at);
+	assert_int_equal(sscanf(at, "\nPss: %ld", &kb), 1);
+	return kb;
+}
+
+/* A flood of log: rotated, not growing, and the shim is small again afterwards. */
+static void test_log_flood(void **state)
+{
+	Box *b = *state;
+	_cleanup_free_ char *old = strf("%s.2", b->log), *more = strf("%s.3", b->log), *text = NULL;
+	struct stat st;
+	long flood, idle;
+	int c;
+
+	box_create(b, "yes 'some line of text' | head -n 400000; echo done >&2; sleep 1000",
+		   (Opts){.max_size = 1 << 20, .max_files = 2});
+	c = box_attach(b, (ShimAttach){.framing = SHIM_RAW, .want_stderr = true});
+	ok(shim_start(b->shim, e));
+	text = read_until(c, "done\n", NULL);
+	close(c);
+	flood = pss_kb(b->shim_pid);
+	assert_int_equal(stat(b->log, &st), 0);
+	assert_in_range(st.st_size, 0, (1 << 20) + 200);
+	assert_int_equal(stat(old, &st), 0);
+	assert_in_range(st.st_size, 1 << 20, (1 << 20) + 200);
+	assert_int_equal(stat(more, &st), -1);
+	sleep(4);
+	idle = pss_kb(b->shim_pid);
+	print_message("PSS of the shim: %ld kB in the flood, %ld kB idle\n", flood, idle);
+#if !defined(__SANITIZE_ADDRESS__)
+	assert_in_range(idle, 1, 256);
+	assert_in_range(flood, 1, 1536);
+#endif
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+}
+
+#define WITH_BOX(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    WITH_BOX(test_life),
+	    WITH_BOX(test_failed_create_leaves_nothing),
+	    WITH_BOX(test_stdin),
+	    WITH_BOX(test_kill_by_signal),
+	    WITH_BOX(test_exec),
+	    WITH_BOX(test_terminal),
+	    WITH_BOX(test_survives_its_creator),
+	    WITH_BOX(test_exit_is_recorded_without_an_audience),
+	    WITH_BOX(test_ten_megabytes_to_a_slow_reader),
+	    WITH_BOX(test_log_flood),
+	};
+	int failed;
+
+	program = find_program();
+	if (!program || geteuid() != 0 || access("/bin/busybox", X_OK) < 0) {
+		(void)puts("skipped: needs root, /bin/busybox (busybox-static) and the built ireko-shim");
+		return 77; /* Meson's "skipped" */
+	}
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	free(program);
+	return failed;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the store and its sandboxed helper ireko-unpack say to each other.
+ *
+ * The helper is started with the stream on descriptor 0, plain bytes wanted back on 1 (UNPACK_CAT, else /dev/null), the target
+ * directory on UNPACK_DIR_FD and a pipe for its report on UNPACK_REPORT_FD. argv[1] is its job, a JSON object with the members
+ * of UnpackJob. The report is a row of frames, a header and `len` bytes each; the last one is UNPACK_DONE or
+ * UNPACK_FAILED. The store trusts no frame further than its kind allows, for the helper may have been taken over by the archive:
+ * paths are resolved beneath the target again, digests are checked.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "oci/reference.h"
+
+#define UNPACK_DIR_FD	 3
+#define UNPACK_REPORT_FD 4
+#define UNPACK_FRAME_MAX 4096u
+
+typedef struct UnpackJob {
+	bool cat;			/* only decompress to descriptor 1 */
+	bool layer;			/* a whole layer into an empty directory: "./" describes it, whiteouts */
+	bool whiteouts;
+	bool devices;
+	bool keep_owner;
+	bool no_overwrite_dir_non_dir;
+	uint32_t uid, gid;
+	int64_t max_bytes, max_files;
+} UnpackJob;
+
+typedef enum UnpackFrameType {
+	UNPACK_PROGRESS = 1, /* int64_t: bytes read */
+	UNPACK_OPAQUE,	     /* a directory that hides what is below it; "" is the root. Needs CAP_SYS_ADMIN to mark,
+			      * which the sandbox does not have */
+	UNPACK_IMPLIED,	     /* a directory that the archive does not describe: looks like the one below it */
+	UNPACK_DONE,
+	UNPACK_FAILED,	     /* Err */
+} UnpackFrameType;
+
+typedef struct UnpackFrame {
+	uint32_t type;
+	uint32_t len;
+} UnpackFrame;
+
+typedef struct UnpackDone {
+	char diff_id[DIGEST_LEN + 1];
+	int64_t stream_bytes;  /* uncompressed */
+	int64_t content_bytes; /* of regular files */
+	int64_t files;
+} UnpackDone;

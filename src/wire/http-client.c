@@ -1,0 +1,867 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See http-client.h. The body reader is a little machine: `mode` says how the body ends, `left` how many bytes of
+ * the present piece (the whole body, or one chunk) are still to come. Names are resolved without NSS, which would
+ * forbid static linking: numeric addresses, "localhost", /etc/hosts, then the resolver's DNS query.
+ */
+#include "wire/http-client.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+#include <arpa/inet.h>
+#include <arpa/nameser.h>
+#include <ctype.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <resolv.h>
+#include <strings.h>
+#include <sys/time.h>
+
+#define BUFFER_SIZE       HTTP_HEAD_MAX
+#define CHUNK_LINE_MAX    4096 /* a chunk size with its extensions, or one trailer line */
+#define TRAILERS_MAX      64
+#define INTERIM_MAX       16 /* 1xx answers before the real one */
+#define CONNECT_TIMEOUT_S 10
+
+typedef enum BodyMode {
+	BODY_NONE,
+	BODY_LENGTH,
+	BODY_CHUNK_SIZE,
+	BODY_CHUNK,
+	BODY_CHUNK_END,
+	BODY_TO_CLOSE
+} BodyMode;
+
+struct HttpClient {
+	int fd;
+	BodyMode mode;
+	uint64_t left;
+	bool in_exchange; /* a request is out and its answer is not read to the end */
+	bool sending;     /* a chunked body is being written */
+	bool head_only;   /* the request was HEAD */
+	bool answered;    /* the head was read while the body was still being written */
+	bool refused;     /* ... and it says that the rest is not wanted */
+	HttpResponse response;
+	size_t start, end;
+	char buf[BUFFER_SIZE];
+};
+
+/* ---- addresses */
+
+void http_address_done(HttpAddress *a)
+{
+	free(a->text);
+	free(a->path);
+	free(a->host);
+	free(a->port);
+	*a = (HttpAddress){0};
+}
+
+/* host, host:port, [v6], [v6]:port */
+static int split_host_port(const char *s, HttpAddress *a)
+{
+	const char *end = *s == '[' ? strchr(s, ']') : strchrnul(s, ':');
+	int port;
+
+	if (!end)
+		return -EINVAL;
+	a->host = *s == '[' ? strndup(s + 1, (size_t)(end - s - 1)) : strndup(s, (size_t)(end - s));
+	if (*end == ']')
+		end++;
+	if (*end && *end != ':')
+		return -EINVAL;
+	a->port = strdup(*end ? end + 1 : "2375");
+	if (!a->host || !a->port)
+		return -ENOMEM;
+	if (a->host[0] == '\0')
+		return -EINVAL;
+	return str_to_int(a->port, 1, 65535, &port);
+}
+
+int http_address_parse(const char *s, HttpAddress *ret, Err *e)
+{
+	HttpAddress a = {.text = strdup(s)};
+	const char *rest;
+	int r = a.text ? 0 : -ENOMEM;
+
+	if (r == 0 && (rest = str_after(s, "unix://"))) {
+		a.path = strdup(rest);
+		r = !a.path ? -ENOMEM : *rest ? 0 : -EINVAL;
+	} else if (r == 0) {
+		_cleanup_free_ char *authority = NULL;
+
+		rest = str_after(s, "tcp://");
+		if (!rest)
+			rest = str_after(s, "http://");
+		if (!rest && !strstr(s, "://"))
+			rest = s;
+		authority = rest ? strndup(rest, strcspn(rest, "/")) : NULL;
+		r = authority ? split_host_port(authority, &a) : rest ? -ENOMEM : -EINVAL;
+	}
+	if (r < 0) {
+		http_address_done(&a);
+		if (r == -ENOMEM)
+			return err_oom(e);
+		return err_new(e, ERR_INVALID,
+			       "invalid address \"%s\": expected unix:///path/to/socket or tcp://host:port",
+			       s);
+	}
+	*ret = a;
+	return 0;
+}
+
+/* ---- connecting */
+
+typedef struct Target {
+	struct sockaddr_storage addr;
+	socklen_t len;
+} Target;
+
+static bool target_numeric(const char *host, int port, Target *t)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&t->addr;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&t->addr;
+
+	*t = (Target){0};
+	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons((uint16_t)port);
+		t->len = sizeof(*v4);
+		return true;
+	}
+	if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons((uint16_t)port);
+		t->len = sizeof(*v6);
+		return true;
+	}
+	return false;
+}
+
+static bool target_from_hosts(const char *host, int port, Target *t)
+{
+	_cleanup_free_ char *text = NULL;
+	char *save_line = NULL;
+
+	if (file_read_at(AT_FDCWD, "/etc/hosts", 1 << 20, &text, NULL) < 0)
+		return false;
+	for (char *line = strtok_r(text, "\n", &save_line); line; line = strtok_r(NULL, "\n", &save_line)) {
+		char *save = NULL;
+
+		line[strcspn(line, "#")] = '\0';
+		const char *address = strtok_r(line, " \t\r", &save);
+		for (const char *name; address && (name = strtok_r(NULL, " \t\r", &save));)
+			if (strcasecmp(name, host) == 0 && target_numeric(address, port, t))
+				return true;
+	}
+	return false;
+}
+
+static bool target_from_dns(const char *host, int port, ns_type type, Target *t)
+{
+	unsigned char answer[4096];
+	ns_msg msg;
+	ns_rr rr;
+	int n = res_search(host, ns_c_in, type, answer, sizeof(answer));
+
+	if (n < 0 || n > (int)sizeof(answer) || ns_initparse(answer, n, &msg) < 0)
+		return false;
+	for (int i = 0; i < ns_msg_count(msg, ns_s_an); i++) {
+		char text[INET6_ADDRSTRLEN];
+
+		if (ns_parserr(&msg, ns_s_an, i, &rr) < 0)
+			return false;
+		if (ns_rr_type(rr) != type || ns_rr_rdlen(rr) != (type == ns_t_a ? 4 : 16))
+			continue;
+		if (inet_ntop(type == ns_t_a ? AF_INET : AF_INET6, ns_rr_rdata(rr), text, sizeof(text)))
+			return target_numeric(text, port, t);
+	}
+	return false;
+}
+
+static int connect_tcp(const HttpAddress *a, Err *e)
+{
+	int port = 0, one = 1;
+	Target t;
+
+	if (str_to_int(a->port, 1, 65535, &port) < 0)
+		return err_new(e, ERR_INVALID, "%s: invalid port", a->text);
+	if (!target_numeric(streq(a->host, "localhost") ? "127.0.0.1" : a->host, port, &t) &&
+	    !target_from_hosts(a->host, port, &t) && !target_from_dns(a->host, port, ns_t_a, &t) &&
+	    !target_from_dns(a->host, port, ns_t_aaaa, &t))
+		return err_new_no(e, ERR_UNAVAILABLE, EHOSTUNREACH,
+				  "%s: host %s is neither in /etc/hosts nor in the DNS", a->text, a->host);
+
+	_cleanup_close_ int fd = socket(t.addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_sys(e, errno, "socket");
+
+	/* Linux applies the send timeout to connect(2) as well; afterwards an upload may take its time. */
+	struct timeval limit = {.tv_sec = CONNECT_TIMEOUT_S}, none = {0};
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (connect(fd, (struct sockaddr *)&t.addr, t.len) < 0) {
+		int no = errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
+
+		return err_sys(e, no, "connect to %s", a->text);
+	}
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	return take_fd(&fd);
+}
+
+int http_client_connect(const HttpAddress *a, HttpClient **ret, Err *e)
+{
+	int fd;
+
+	if (a->path) {
+		fd = unix_connect(a->path, SOCK_STREAM);
+		if (fd < 0)
+			return err_sys(e, fd, "connect to %s", a->text);
+	} else {
+		fd = connect_tcp(a, e);
+		if (fd < 0)
+			return fd;
+	}
+	HttpClient *c = http_client_new(fd);
+	if (!c)
+		return err_oom(e);
+	*ret = c;
+	return 0;
+}
+
+HttpClient *http_client_new(int fd)
+{
+	/* Not calloc: the buffer is most of it and need not be touched. */
+	HttpClient *c = malloc(sizeof(*c));
+
+	if (!c) {
+		closep(&fd);
+		return NULL;
+	}
+	memset(c, 0, offsetof(HttpClient, buf));
+	c->fd = fd;
+	return c;
+}
+
+void http_client_free(HttpClient *c)
+{
+	if (!c)
+		return;
+	closep(&c->fd);
+	http_response_done(&c->response);
+	free(c);
+}
+
+int http_client_fd(const HttpClient *c)
+{
+	return c->fd;
+}
+
+bool http_client_is_idle(const HttpClient *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLRDHUP};
+
+	/* Anything readable between two exchanges is a hang-up or noise. */
+	return c->fd >= 0 && !c->in_exchange && c->start == c->end && poll(&p, 1, 0) == 0;
+}
+
+/* ---- sending */
+
+/* MSG_NOSIGNAL: a server that went away is an error to report, not a signal to die of. */
+static int send_all(HttpClient *c, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = send(c->fd, p, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static bool header_is_safe(const char *s)
+{
+	return !strpbrk(s, "\r\n");
+}
+
+static int build_head(const HttpRequest *rq, StrBuf *b)
+{
+	if (!header_is_safe(rq->target) || strpbrk(rq->target, " \t"))
+		return -EINVAL;
+	strbuf_addf(b, "%s %s HTTP/1.1\r\nHost: ireko\r\nUser-Agent: ireko/" IREKO_VERSION "\r\n", rq->method,
+		    rq->target);
+	for (size_t i = 0; rq->headers && rq->headers[i]; i++) {
+		if (!header_is_safe(rq->headers[i]))
+			return -EINVAL;
+		strbuf_addf(b, "%s\r\n", rq->headers[i]);
+	}
+	if (rq->upgrade)
+		strbuf_add(b, "Connection: Upgrade\r\nUpgrade: tcp\r\n");
+	if (rq->chunked)
+		strbuf_add(b, "Transfer-Encoding: chunked\r\n");
+	else if (rq->body || !(streq(rq->method, "GET") || streq(rq->method, "HEAD")))
+		strbuf_addf(b, "Content-Length: %zu\r\n", rq->body ? rq->body_len : 0);
+	strbuf_add(b, "\r\n");
+	/* One write for a small request: one wake-up of the server. */
+	if (rq->body && !rq->chunked)
+		strbuf_add_n(b, rq->body, rq->body_len);
+	return b->oom ? -ENOMEM : 0;
+}
+
+int http_client_send(HttpClient *c, const HttpRequest *rq, Err *e)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	int r = build_head(rq, &b);
+
+	if (r == -EINVAL)
+		return err_new(e, ERR_INVALID, "request %s: control bytes in its target or headers",
+			       rq->method);
+	if (r < 0)
+		return err_oom(e);
+	http_response_done(&c->response);
+	c->in_exchange = true;
+	c->sending = rq->chunked;
+	c->answered = c->refused = false;
+	c->head_only = streq(rq->method, "HEAD");
+	c->mode = BODY_NONE;
+	r = send_all(c, b.s, b.len);
+	return r < 0 ? err_sys(e, r, "send the request") : 0;
+}
+
+/* A server may answer while we are still sending: usually to refuse. Waits until there is room to send. */
+static int watch_for_answer(HttpClient *c, Err *e)
+{
+	while (!c->answered) {
+		struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLOUT};
+		int n = poll(&p, 1, -1);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, errno, "poll");
+		if (!(p.revents & ~POLLOUT))
+			return 0;
+
+		const HttpResponse *rs;
+		int r = http_client_receive(c, &rs, e);
+		if (r < 0)
+			return r;
+		c->answered = true;
+		c->refused = rs->status >= 400;
+	}
+	return c->refused;
+}
+
+/* A write that failed may hide a refusal that the server sent before it hung up. */
+static int after_failed_write(HttpClient *c, int no, Err *e)
+{
+	const HttpResponse *rs;
+
+	if (!c->answered && http_client_receive(c, &rs, NULL) == 0) {
+		c->answered = true;
+		if (rs->status >= 400) {
+			c->refused = true;
+			return 1;
+		}
+	}
+	return err_sys(e, no, "send the body");
+}
+
+int http_client_write(HttpClient *c, const void *data, size_t len, Err *e)
+{
+	char size[24];
+
+	if (c->refused)
+		return 1;
+	if (len == 0)
+		return 0;
+	int r = watch_for_answer(c, e);
+	if (r != 0)
+		return r;
+	int n = snprintf(size, sizeof(size), "%zx\r\n", len);
+	r = send_all(c, size, (size_t)n);
+	if (r == 0)
+		r = send_all(c, data, len);
+	if (r == 0)
+		r = send_all(c, "\r\n", 2);
+	return r < 0 ? after_failed_write(c, r, e) : 0;
+}
+
+int http_client_write_fd(HttpClient *c, int fd, Err *e)
+{
+	_cleanup_free_ char *piece = malloc(1 << 18);
+
+	if (!piece)
+		return err_oom(e);
+	for (;;) {
+		ssize_t n = read(fd, piece, 1 << 18);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, errno, "read the input");
+		if (n == 0)
+			return 0;
+		int r = http_client_write(c, piece, (size_t)n, e);
+		if (r != 0)
+			return r;
+	}
+}
+
+int http_client_finish(HttpClient *c, Err *e)
+{
+	int r = 0;
+
+	if (c->sending && !c->refused)
+		r = send_all(c, "0\r\n\r\n", 5);
+	c->sending = false;
+	if (r < 0)
+		r = after_failed_write(c, r, e);
+	return r < 0 ? r : 0;
+}
+
+/* ---- reading the head */
+
+void http_response_done(HttpResponse *r)
+{
+	free(r->head);
+	*r = (HttpResponse){.length = -1};
+}
+
+/* The value of one header line if it is of that name: its start, and its length without blanks around. */
+static const char *header_value(const char *line, size_t len, const char *name, size_t *ret_len)
+{
+	size_t n = strlen(name);
+
+	if (len <= n || line[n] != ':' || strncasecmp(line, name, n) != 0)
+		return NULL;
+	const char *v = line + n + 1, *end = line + len;
+	while (v < end && (*v == ' ' || *v == '\t'))
+		v++;
+	while (end > v && (end[-1] == ' ' || end[-1] == '\t'))
+		end--;
+	*ret_len = (size_t)(end - v);
+	return v;
+}
+
+char *http_response_header(const HttpResponse *r, const char *name)
+{
+	const char *line = r->head ? strstr(r->head, "\r\n") : NULL;
+
+	while (line && line[2]) {
+		size_t n;
+
+		line += 2;
+		const char *end = strstr(line, "\r\n");
+		size_t len = end ? (size_t)(end - line) : strlen(line);
+		const char *v = header_value(line, len, name, &n);
+		if (v)
+			return strndup(v, n);
+		line = end;
+	}
+	return NULL;
+}
+
+static bool value_has_token(const char *v, size_t n, const char *token)
+{
+	size_t len = strlen(token);
+
+	for (size_t i = 0; i < n;) {
+		size_t end = i;
+
+		while (end < n && v[end] != ',')
+			end++;
+		size_t a = i, b = end;
+		while (a < b && (v[a] == ' ' || v[a] == '\t'))
+			a++;
+		while (b > a && (v[b - 1] == ' ' || v[b - 1] == '\t'))
+			b--;
+		if (b - a == len && strncasecmp(v + a, token, len) == 0)
+			return true;
+		i = end + 1;
+	}
+	return false;
+}
+
+static int parse_length(const char *v, size_t n, int64_t *length)
+{
+	int64_t x = 0;
+
+	if (n == 0 || n > 18)
+		return -EBADMSG;
+	for (size_t i = 0; i < n; i++) {
+		if (!isdigit((unsigned char)v[i]))
+			return -EBADMSG;
+		x = x * 10 + (v[i] - '0');
+	}
+	if (*length >= 0 && *length != x)
+		return -EBADMSG;
+	*length = x;
+	return 0;
+}
+
+static bool is_token_char(char c)
+{
+	return isalnum((unsigned char)c) || (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+/* name ":" value, no folding, no control bytes. */
+static int parse_header(const char *line, size_t len, HttpResponse *r)
+{
+	size_t name = 0, n;
+	const char *v;
+
+	while (name < len && is_token_char(line[name]))
+		name++;
+	if (name == 0 || name == len || line[name] != ':')
+		return -EBADMSG;
+	for (size_t i = name; i < len; i++)
+		if ((unsigned char)line[i] < ' ' && line[i] != '\t')
+			return -EBADMSG;
+	if ((v = header_value(line, len, "Content-Length", &n)))
+		return parse_length(v, n, &r->length);
+	if ((v = header_value(line, len, "Transfer-Encoding", &n))) {
+		if (r->chunked || n != 7 || strncasecmp(v, "chunked", 7) != 0)
+			return -EBADMSG;
+		r->chunked = true;
+	}
+	if ((v = header_value(line, len, "Connection", &n)) && value_has_token(v, n, "close"))
+		r->close = true;
+	return 0;
+}
+
+/* HTTP/1.x SP 3DIGIT [SP reason] */
+static int parse_status_line(const char *line, size_t len, HttpResponse *r)
+{
+	if (len < 12 || memcmp(line, "HTTP/1.", 7) != 0 || (line[7] != '0' && line[7] != '1') ||
+	    line[8] != ' ' || (len > 12 && line[12] != ' '))
+		return -EBADMSG;
+	for (size_t i = 9; i < 12; i++) {
+		if (!isdigit((unsigned char)line[i]))
+			return -EBADMSG;
+		r->status = r->status * 10 + (line[i] - '0');
+	}
+	for (size_t i = 12; i < len; i++)
+		if ((unsigned char)line[i] < ' ' && line[i] != '\t')
+			return -EBADMSG;
+	r->close = line[7] == '0';
+	return r->status >= 100 && r->status < 600 ? 0 : -EBADMSG;
+}
+
+ssize_t http_response_parse(const char *text, size_t len, HttpResponse *ret)
+{
+	size_t window = MIN2(len, (size_t)HTTP_HEAD_MAX);
+	const char *end = memmem(text, window, "\r\n\r\n", 4);
+	HttpResponse r = {.length = -1};
+
+	/* Whatever does not even begin like HTTP is told at once rather than waited for. */
+	if (memcmp(text, "HTTP/1.", MIN2(len, (size_t)7)) != 0)
+		return -EBADMSG;
+	if (!end)
+		return len >= HTTP_HEAD_MAX ? -EMSGSIZE : 0;
+	for (const char *line = text; line < end + 2;) {
+		const char *stop = memmem(line, (size_t)(end + 2 - line), "\r\n", 2);
+		size_t n = (size_t)(stop - line);
+		int bad = line == text ? parse_status_line(line, n, &r) : parse_header(line, n, &r);
+
+		if (bad < 0 || memchr(line, '\n', n) || memchr(line, '\0', n))
+			return -EBADMSG;
+		line = stop + 2;
+	}
+	if (r.chunked && r.length >= 0)
+		return -EBADMSG;
+	r.head = strndup(text, (size_t)(end - text));
+	if (!r.head)
+		return -ENOMEM;
+	*ret = r;
+	return end + 4 - text;
+}
+
+/* More bytes into the buffer; 0 at end of file. */
+static ssize_t fill(HttpClient *c)
+{
+	if (c->start == c->end)
+		c->start = c->end = 0;
+	if (c->end == sizeof(c->buf)) {
+		memmove(c->buf, c->buf + c->start, c->end - c->start);
+		c->end -= c->start;
+		c->start = 0;
+	}
+	if (c->end == sizeof(c->buf))
+		return -EMSGSIZE;
+	for (;;) {
+		ssize_t n = recv(c->fd, c->buf + c->end, sizeof(c->buf) - c->end, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		c->end += (size_t)n;
+		return n;
+	}
+}
+
+static int hung_up(Err *e)
+{
+	return err_new_no(e, ERR_UNAVAILABLE, ECONNRESET,
+			  "the server closed the connection before its answer was complete");
+}
+
+static int malformed(Err *e, const char *what)
+{
+	return err_new_no(e, ERR_INTERNAL, EBADMSG, "the server's answer is not valid HTTP/1.1: %s", what);
+}
+
+static int receive_one(HttpClient *c, Err *e)
+{
+	for (;;) {
+		ssize_t n = c->start < c->end
+				? http_response_parse(c->buf + c->start, c->end - c->start, &c->response)
+				: 0;
+
+		if (n == -ENOMEM)
+			return err_oom(e);
+		if (n < 0)
+			return malformed(e, n == -EMSGSIZE ? "its head is too long" : "its head");
+		if (n > 0) {
+			c->start += (size_t)n;
+			return 0;
+		}
+		n = fill(c);
+		if (n == 0 || n == -ECONNRESET || n == -EPIPE)
+			return hung_up(e);
+		if (n < 0)
+			return err_sys(e, (int)-n, "read the answer");
+	}
+}
+
+static void begin_body(HttpClient *c)
+{
+	const HttpResponse *r = &c->response;
+
+	c->left = 0;
+	if (c->head_only || r->status == 204 || r->status == 304 || r->status < 200)
+		c->mode = BODY_NONE;
+	else if (r->chunked)
+		c->mode = BODY_CHUNK_SIZE;
+	else if (r->length >= 0) {
+		c->mode = r->length > 0 ? BODY_LENGTH : BODY_NONE;
+		c->left = (uint64_t)r->length;
+	} else {
+		c->mode = BODY_TO_CLOSE;
+	}
+}
+
+/* The exchange is over; a connection that cannot be used again is closed here. */
+static void end_exchange(HttpClient *c)
+{
+	c->in_exchange = false;
+	if (c->response.close || c->refused)
+		close_fd(&c->fd);
+}
+
+int http_client_receive(HttpClient *c, const HttpResponse **ret, Err *e)
+{
+	if (!c->answered) {
+		for (int i = 0;; i++) {
+			int r;
+
+			http_response_done(&c->response);
+			r = receive_one(c, e);
+			if (r < 0)
+				return r;
+			if (c->response.status >= 200 || c->response.status == 101)
+				break;
+			if (i == INTERIM_MAX)
+				return malformed(e, "too many interim answers");
+		}
+		begin_body(c);
+		if (c->mode == BODY_NONE && c->response.status != 101 && !c->sending)
+			end_exchange(c);
+	}
+	*ret = &c->response;
+	return 0;
+}
+
+/* ---- reading the body */
+
+/* One CRLF-terminated line at c->start; its length without CRLF. */
+static ssize_t take_line(HttpClient *c, const char **line, Err *e)
+{
+	for (;;) {
+		size_t have = c->end - c->start;
+		const char *at = have ? memchr(c->buf + c->start, '\n', have) : NULL;
+
+		if (at) {
+			size_t n = (size_t)(at - (c->buf + c->start));
+
+			*line = c->buf + c->start;
+			c->start += n + 1;
+			if (n == 0 || at[-1] != '\r' || n > CHUNK_LINE_MAX)
+				return malformed(e, "a line of its chunked body");
+			return (ssize_t)n - 1;
+		}
+		if (have > CHUNK_LINE_MAX)
+			return malformed(e, "a line of its chunked body");
+		ssize_t n = fill(c);
+		if (n == 0 || n == -ECONNRESET)
+			return hung_up(e);
+		if (n < 0)
+			return err_sys(e, (int)-n, "read the answer");
+	}
+}
+
+static int take_chunk_size(HttpClient *c, Err *e)
+{
+	const char *line;
+	ssize_t n = take_line(c, &line, e), i = 0;
+	uint64_t size = 0;
+
+	if (n < 0)
+		return (int)n;
+	for (; i < n && isxdigit((unsigned char)line[i]); i++) {
+		if (size >> 56)
+			return malformed(e, "a chunk size");
+		size = size << 4 | (uint64_t)(isdigit((unsigned char)line[i]) ? line[i] - '0'
+									      : (line[i] | 32) - 'a' + 10);
+	}
+	if (i == 0 || (i < n && line[i] != ';' && line[i] != ' ' && line[i] != '\t'))
+		return malformed(e, "a chunk size");
+	c->left = size;
+	c->mode = BODY_CHUNK;
+	return 0;
+}
+
+static int take_trailers(HttpClient *c, Err *e)
+{
+	const char *line;
+
+	for (int i = 0; i < TRAILERS_MAX; i++) {
+		ssize_t n = take_line(c, &line, e);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0) {
+			c->mode = BODY_NONE;
+			return 0;
+		}
+	}
+	return malformed(e, "too many trailers");
+}
+
+/* Moves on to a state that has payload (left > 0 or to close), or to BODY_NONE. */
+static int next_piece(HttpClient *c, Err *e)
+{
+	while (c->left == 0 && c->mode != BODY_NONE && c->mode != BODY_TO_CLOSE) {
+		const char *line;
+		ssize_t n;
+		int r = 0;
+
+		switch (c->mode) {
+		case BODY_CHUNK_SIZE:
+			r = take_chunk_size(c, e);
+			if (r == 0 && c->left == 0)
+				r = take_trailers(c, e);
+			break;
+		case BODY_CHUNK:
+			c->mode = BODY_CHUNK_END;
+			break;
+		case BODY_CHUNK_END:
+			n = take_line(c, &line, e);
+			r = n < 0 ? (int)n : n > 0 ? malformed(e, "the end of a chunk") : 0;
+			c->mode = BODY_CHUNK_SIZE;
+			break;
+		case BODY_LENGTH:
+		case BODY_NONE:
+		case BODY_TO_CLOSE:
+			c->mode = BODY_NONE;
+			break;
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+ssize_t http_client_read(HttpClient *c, void *buf, size_t cap, Err *e)
+{
+	if (!c->in_exchange || cap == 0)
+		return 0;
+	int r = next_piece(c, e);
+	if (r < 0)
+		return r;
+	if (c->mode == BODY_NONE) {
+		end_exchange(c);
+		return 0;
+	}
+	if (c->start == c->end) {
+		ssize_t n = fill(c);
+
+		if (n < 0 && n != -ECONNRESET)
+			return err_sys(e, (int)-n, "read the answer");
+		if (n <= 0 && c->mode != BODY_TO_CLOSE)
+			return hung_up(e);
+		if (n <= 0) {
+			c->response.close = true;
+			end_exchange(c);
+			return 0;
+		}
+	}
+	size_t n = MIN2(cap, c->end - c->start);
+	if (c->mode != BODY_TO_CLOSE) {
+		n = (size_t)MIN2((uint64_t)n, c->left);
+		c->left -= n;
+	}
+	memcpy(buf, c->buf + c->start, n);
+	c->start += n;
+	return (ssize_t)n;
+}
+
+bool http_client_has_data(const HttpClient *c)
+{
+	return c->start < c->end || !c->in_exchange || c->mode == BODY_NONE;
+}
+
+int http_client_read_all(HttpClient *c, size_t max, char **ret, size_t *ret_len, Err *e)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	char piece[16384];
+
+	for (;;) {
+		ssize_t n = http_client_read(c, piece, sizeof(piece), e);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			break;
+		if ((size_t)n > max - b.len)
+			return err_new_no(e, ERR_INTERNAL, EFBIG,
+					  "the server's answer is larger than %zu bytes", max);
+		strbuf_add_n(&b, piece, (size_t)n);
+	}
+	size_t len = b.len;
+	char *s = strbuf_steal(&b);
+	if (!s)
+		return err_oom(e);
+	*ret = s;
+	if (ret_len)
+		*ret_len = len;
+	return 0;
+}
+
+int http_client_hijack(HttpClient *c, const char **ret_ahead, size_t *ret_n)
+{
+	*ret_ahead = c->buf + c->start;
+	*ret_n = c->end - c->start;
+	c->in_exchange = false;
+	return take_fd(&c->fd);
+}
