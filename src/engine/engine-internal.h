@@ -47,6 +47,17 @@ typedef struct Waiter {
 	struct Waiter *next;
 } Waiter;
 
+/* A client that attached before the start: handed to the shim once there is one. */
+typedef struct PendingAttach {
+	int fd;
+	bool in, out, err;
+	char *prefix;
+	size_t prefix_len;
+	char detach_keys[16];
+	size_t n_detach_keys;
+	struct PendingAttach *next;
+} PendingAttach;
+
 typedef struct Container {
 	char id[65];
 	unsigned refs; /* atomic */
@@ -81,7 +92,8 @@ typedef struct Container {
 	NetworkPort *ports; /* what was published, for unpublish */
 	size_t n_ports;
 	Waiter *waiters;
-	Shim *shim;   /* while running (and while created by an early attach) */
+	Shim *shim;   /* while running */
+	PendingAttach *pending;
 	char boot[40]; /* boot id of the last start */
 
 	int events_fd; /* of the shim; watched by watch.c; -1 */
@@ -117,6 +129,7 @@ struct Engine {
 	pthread_t watcher;
 	bool watching;
 	int cgroup_version;
+	bool seccomp_prepared; /* under lock */
 };
 
 /* container.c: the table */
@@ -200,12 +213,20 @@ int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
 int network_find(Engine *en, const char *ref, Network **ret, Err *e);
 
+/* attach.c */
+int attach_to_shim(Container *c, Shim *shim, const PendingAttach *p, Err *e);
+/* Frees the list and closes its descriptors. */
+void pending_free(PendingAttach *p);
+int detach_keys_parse(const char *text, char *ret, size_t cap, size_t *ret_n, Err *e);
+/* The running container's shim connection, or ERR_CONFLICT "container x is not running". `state` is not held. */
+int container_shim(Container *c, Shim **ret, Err *e);
+
 /* start.c */
 int container_start_locked(Engine *en, Container *c, Err *e);   /* life held */
-/* Makes the shim and the container ("created"), ready for attach; start does it if attach did not. */
-int container_prepare_locked(Engine *en, Container *c, Err *e);
-/* What is to be done once a container has ended: state, network, events, policy. Called by the watcher and by adoption. */
+/* ended.c
+ * What is to be done once a container has ended: state, network, events, policy. Called by the watcher and by adoption. */
 void container_ended(Engine *en, Container *c, const ShimExit *x);
+/* life.c */
 int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e);
 int container_kill_locked(Engine *en, Container *c, int signal, Err *e);
 int signal_parse(const char *s, int *ret, Err *e);

@@ -7,7 +7,10 @@
  */
 #include "network/network-internal.h"
 
+#include "base/fd.h"
+
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/in6.h>
@@ -43,6 +46,16 @@ static void put_pair(NetlinkBatch *b, int netns_fd, const NetworkEndpoint *ep, i
 	netlink_msg_end(b, m);
 }
 
+/* With br_netfilter a container's packet to its own published port turns round inside the bridge, back into the port it
+ * came from, which only a port in hairpin mode allows. */
+static bool bridge_is_filtered(void)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return file_read_at(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", 64, &text, NULL) >= 0 &&
+	       text[0] == '1';
+}
+
 /* A bridge port needs no IPv6 address of its own, and asking for one costs multicast into every container. */
 static void put_port_settings(NetlinkBatch *b, const NetworkEndpoint *ep, bool isolated)
 {
@@ -51,14 +64,13 @@ static void put_port_settings(NetlinkBatch *b, const NetworkEndpoint *ep, bool i
 	struct nlattr *info, *data, *spec, *inet6;
 
 	mnl_attr_put_strz(m, IFLA_IFNAME, ep->host_if);
-	if (isolated) {
-		info = mnl_attr_nest_start(m, IFLA_LINKINFO);
-		mnl_attr_put_str(m, IFLA_INFO_SLAVE_KIND, "bridge");
-		data = mnl_attr_nest_start(m, IFLA_INFO_SLAVE_DATA);
-		mnl_attr_put_u8(m, IFLA_BRPORT_ISOLATED, 1);
-		mnl_attr_nest_end(m, data);
-		mnl_attr_nest_end(m, info);
-	}
+	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
+	mnl_attr_put_str(m, IFLA_INFO_SLAVE_KIND, "bridge");
+	data = mnl_attr_nest_start(m, IFLA_INFO_SLAVE_DATA);
+	mnl_attr_put_u8(m, IFLA_BRPORT_ISOLATED, isolated);
+	mnl_attr_put_u8(m, IFLA_BRPORT_MODE, bridge_is_filtered());
+	mnl_attr_nest_end(m, data);
+	mnl_attr_nest_end(m, info);
 	if (access("/proc/sys/net/ipv6", F_OK) == 0) {
 		spec = mnl_attr_nest_start(m, IFLA_AF_SPEC);
 		inet6 = mnl_attr_nest_start(m, AF_INET6);

@@ -16,6 +16,9 @@
  *                network over a published port (the answer has to pass here), and localhost.
  *   forward      only what was asked for or published reaches a container; networks do not reach each other.
  *
+ * Where br_netfilter is on (net.bridge.bridge-nf-call-iptables=1), what a container sends to a published port of its own network is
+ * translated while it is still a frame and never leaves the bridge: postrouting then sees no incoming interface.
+ *
  * An accept here ends only this table's chain: a drop of somebody else's (ufw, iptables with FORWARD policy DROP) stands.
  */
 #include "network/network-internal.h"
@@ -55,6 +58,7 @@ static const char rules[] =
     "	chain postrouting {\n"
     "		type nat hook postrouting priority srcnat; policy accept;\n"
     "		iifname . oifname @same ct status dnat masquerade\n"
+    "		meta iif 0 oifname @bridges ct status dnat fib saddr type != local masquerade\n"
     "		iifname . oifname @same return\n"
     "		iifname @bridges masquerade\n"
     "		ip saddr 127.0.0.0/8 oifname @bridges masquerade\n"
@@ -134,7 +138,7 @@ Element firewall_port_element(const NetworkPort *p, uint32_t address)
 	return el;
 }
 
-/* Every bridge has an element in the layout set, so one lookup tells that the table is there and is of this layout. */
+/* Makes the table; one that is there goes, all in one transaction. */
 static int table_make(NetworkHost *h, Err *e)
 {
 	_cleanup_free_ char *text = NULL, *table = strf(rules, h->table);
@@ -175,6 +179,7 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 	    {two_names("icc", b->name), b->icc},
 	    {one_name("internal", b->name), b->internal},
 	};
+	/* Every bridge is in the layout set, so mostly one lookup tells that the table is there and of this layout. */
 	int r = element_get(&h->filter, h->table, &want[0].el, e);
 
 	if (r == 0) {

@@ -90,11 +90,12 @@ static json_t *config_json(const Box *b, const char *script, bool tty)
 					"{\"type\":\"uts\"},{\"type\":\"network\"}]",
 					0, &je);
 
+	_cleanup_free_ char *cgroup = strf("/%s", b->id);
+
 	assert_true(mounts && namespaces);
 	(void)json_object_set_new(j, "mounts", mounts);
 	(void)json_object_set_new(j, "linux",
-				  json_pack("{s:s, s:o}", "cgroupsPath", strf("/%s", b->id), "namespaces",
-					    namespaces));
+				  json_pack("{s:s, s:o}", "cgroupsPath", cgroup, "namespaces", namespaces));
 	return j;
 }
 
@@ -349,13 +350,13 @@ static void test_stdin(void **state)
 static void test_kill_by_signal(void **state)
 {
 	Box *b = *state;
-	Err e = {0};
+	Err bad = {0};
 
 	box_create(b, "sleep 1000", (Opts){0});
 	ok(shim_start(b->shim, e));
-	assert_true(shim_start(b->shim, &e) < 0);
-	assert_int_equal(e.kind, ERR_CONFLICT);
-	assert_int_equal(shim_kill(b->shim, NULL, 999, false, &e), -EINVAL);
+	assert_true(shim_start(b->shim, &bad) < 0);
+	assert_int_equal(bad.kind, ERR_CONFLICT);
+	assert_int_equal(shim_kill(b->shim, NULL, 999, false, &bad), -EINVAL);
 	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
 	expect_exit(b, 137, SIGKILL);
 }
@@ -370,7 +371,7 @@ static void test_exec(void **state)
 	ShimExec x = {.exec_id = "e1", .process = process, .attach = &a};
 	ShimExit exit = {0};
 	ShimEvent v;
-	Err e = {0};
+	Err bad = {0};
 	pid_t pid = 0;
 	size_t len;
 	int sock[2];
@@ -391,20 +392,21 @@ static void test_exec(void **state)
 	assert_int_equal(v.type, SHIM_EVENT_EXEC_EXIT);
 	assert_string_equal(v.exec_id, "e1");
 	assert_int_equal(v.exit.status, 3);
-	assert_int_equal(shim_exec_exit(b->shim, "e1", &exit, &e), 1);
+	assert_int_equal(shim_exec_exit(b->shim, "e1", &exit, &bad), 1);
 	assert_int_equal(exit.status, 3);
-	assert_int_equal(shim_exec_exit(b->shim, "other", &exit, &e), -ENOENT);
-	assert_true(shim_exec(b->shim, &x, &pid, &e) < 0); /* the id is taken */
-	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_int_equal(shim_exec_exit(b->shim, "other", &exit, &bad), -ENOENT);
+	x.attach = NULL;                                     /* its descriptor is closed */
+	assert_true(shim_exec(b->shim, &x, &pid, &bad) < 0); /* the id is taken */
+	assert_int_equal(bad.kind, ERR_CONFLICT);
 
 	x = (ShimExec){.exec_id = "e2", .process = sleeper};
 	ok(shim_exec(b->shim, &x, &pid, e));
-	assert_int_equal(shim_exec_exit(b->shim, "e2", &exit, &e), 0);
+	assert_int_equal(shim_exec_exit(b->shim, "e2", &exit, &bad), 0);
 	ok(shim_kill(b->shim, "e2", SIGTERM, false, e));
 	v = next_event(b);
 	assert_string_equal(v.exec_id, "e2");
 	assert_int_equal(v.exit.status, 143);
-	assert_int_equal(shim_kill(b->shim, "e2", SIGTERM, false, &e), -ESRCH);
+	assert_int_equal(shim_kill(b->shim, "e2", SIGTERM, false, &bad), -ESRCH);
 
 	/* One that comes later is told everything again. */
 	close_fd(&b->events);

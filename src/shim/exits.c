@@ -146,7 +146,7 @@ void server_end(Server *s)
 	Err e = {0};
 	int r;
 
-	stdio_exited(&s->init.io, true);
+	stdio_drain(&s->init.io);
 	json_log_close(take_ptr(s->log));
 	s->init.io.log = NULL;
 	r = exits_save(s, &s->init.exit);
@@ -163,4 +163,6 @@ void server_end(Server *s)
 	s->end_by = clock_mono_ns() + GOODBYE_NS;
 	v.exit = s->init.exit;
 	exits_add_event(s, &v);
+	/* Last: a client that sees the end of its stream asks for the exit code at once. */
+	stdio_finish(&s->init.io);
 }

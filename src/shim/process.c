@@ -123,7 +123,7 @@ static void process_ready(Source *src, uint32_t events _unused_)
 	memcpy(v.exec_id, p->id, sizeof(p->id));
 	v.exit = p->exit;
 	exits_add_event(s, &v);
-	stdio_exited(&p->io, false);
+	stdio_exited(&p->io);
 }
 
 void process_init(Process *p, Server *s, const char *id)

@@ -49,19 +49,21 @@ static void avoid_oom(void)
 
 /* ---- memory ---- */
 
-/* Segments that were never written hold nothing but the file's pages, so dropping them loses nothing. */
-static int drop_program_pages(struct dl_phdr_info *info, size_t size _unused_, void *arg _unused_)
+/* Segments that were never written hold nothing but the file's pages, so dropping them loses nothing. They are looked
+ * up once: reading the program headers would bring pages back. */
+static int find_program_pages(struct dl_phdr_info *info, size_t size _unused_, void *arg)
 {
 	const uintptr_t page = 4096;
+	Server *s = arg;
 
-	for (int i = 0; i < info->dlpi_phnum; i++) {
+	for (int i = 0; i < info->dlpi_phnum && s->n_text < ELEMENTSOF(s->text); i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 		uintptr_t from = info->dlpi_addr + ph->p_vaddr;
 		uintptr_t to = (from + ph->p_memsz) & ~(page - 1);
 
 		from = (from + page - 1) & ~(page - 1);
 		if (ph->p_type == PT_LOAD && !(ph->p_flags & PF_W) && from < to)
-			(void)madvise((void *)from, to - from, MADV_DONTNEED);
+			s->text[s->n_text++] = (TextRange){(void *)from, to - from};
 	}
 	return 0;
 }
@@ -72,8 +74,9 @@ static void give_memory_back(Server *s)
 	(void)madvise(s->loop.io, LOOP_IO_SIZE, MADV_DONTNEED);
 	if (s->log)
 		json_log_idle(s->log);
-	(void)dl_iterate_phdr(drop_program_pages, NULL);
 	s->trimmed = true;
+	for (size_t i = 0; i < s->n_text; i++)
+		(void)madvise(s->text[i].from, s->text[i].len, MADV_DONTNEED);
 }
 
 /* ---- the loop ---- */
@@ -91,8 +94,8 @@ static int server_timeout(const Server *s, int64_t now)
 		t = sooner(t, stdio_timeout(&p->io, now));
 	if (s->listener_rests)
 		t = sooner(t, LISTENER_REST_MS);
-	if (s->ended)
-		t = sooner(t, (int)(MAX2(s->end_by - now, (int64_t)0) / 1000000 + 1));
+	if (s->ended && now < s->end_by && conns_have_events(s))
+		t = sooner(t, (int)((s->end_by - now) / 1000000 + 1));
 	if (t < 0 && !s->trimmed)
 		t = IDLE_MS;
 	return t;
@@ -246,6 +249,7 @@ static int set_up(Server *s, int control, Err *e)
 		return r;
 	(void)prctl(PR_SET_NAME, "ireko-shim");
 	avoid_oom();
+	(void)dl_iterate_phdr(find_program_pages, s);
 	return loop_init(&s->loop, e);
 }
 

@@ -35,6 +35,11 @@ typedef struct Process {
 	ShimExit exit;
 } Process;
 
+typedef struct TextRange {
+	void *from;
+	size_t len;
+} TextRange;
+
 struct Server {
 	Loop loop;
 	RuntimeOptions runtime;
@@ -54,9 +59,11 @@ struct Server {
 	size_t n_events;
 	uint64_t first_event; /* number of events[0] */
 	bool oom_told;
-	bool ended;     /* the exit is on record; only goodbyes are left */
-	int64_t end_by; /* monotonic: subscribers that do not read are left behind then */
-	bool trimmed;   /* nothing happened since memory was given back */
+	bool ended;        /* the exit is on record; only goodbyes are left */
+	int64_t end_by;    /* monotonic: subscribers that do not read are left behind then */
+	TextRange text[4]; /* the program's pages that can be dropped (server.c) */
+	size_t n_text;
+	bool trimmed; /* nothing happened since memory was given back */
 };
 
 /* Runs the shim on its inherited connection until the container is gone; an exit status. */

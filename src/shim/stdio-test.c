@@ -341,7 +341,8 @@ static void test_exit_drains_and_says_goodbye(void **state)
 		turn(f);
 	}
 	assert_true(f->io.paused);
-	stdio_exited(&f->io, true);
+	stdio_drain(&f->io);
+	stdio_finish(&f->io);
 	assert_true(f->io.finished);
 	assert_non_null(f->io.clients);
 	while ((n = recv(c, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
@@ -364,7 +365,7 @@ static void test_exec_waits_for_end_of_stream(void **state)
 	Fix *f = *state;
 	int c = attach(f, both);
 
-	stdio_exited(&f->io, false);
+	stdio_exited(&f->io);
 	assert_false(f->io.finished);
 	put(f->out, "late");
 	close_fd(&f->out);
@@ -387,7 +388,8 @@ static void test_unread_input_is_no_reset(void **state)
 	close_fd(&f->in);
 	put(f->out, "bye");
 	put(c, "unread");
-	stdio_exited(&f->io, true);
+	stdio_drain(&f->io);
+	stdio_finish(&f->io);
 	turn(f);
 	assert_int_equal(recv(c, buf, sizeof(buf), MSG_DONTWAIT), 11);
 	assert_int_equal(recv(c, buf, sizeof(buf), MSG_DONTWAIT), 0);

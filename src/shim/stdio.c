@@ -14,7 +14,7 @@
 
 /* ---- output ---- */
 
-static void stdio_finish(Stdio *io)
+void stdio_finish(Stdio *io)
 {
 	if (io->finished)
 		return;
@@ -29,8 +29,6 @@ static void output_end(Stdio *io, int stream)
 	loop_close(io->loop, &io->out[stream]);
 	if (io->log)
 		json_log_end(io->log, stream);
-	if (io->exited && io->out[0].fd < 0 && io->out[1].fd < 0)
-		stdio_finish(io);
 }
 
 /* Reads once. >0: there may be more, 0: nothing now, -1: the stream is over. */
@@ -61,8 +59,11 @@ static void output_ready(Source *s, uint32_t events _unused_)
 	Stdio *io = s->arg;
 	int stream = (int)(s - io->out);
 
-	if (output_read(io, stream) < 0)
-		output_end(io, stream);
+	if (output_read(io, stream) >= 0)
+		return;
+	output_end(io, stream);
+	if (io->exited)
+		stdio_exited(io);
 }
 
 static void watch_output(Stdio *io)
@@ -105,16 +106,26 @@ static void drain(Stdio *io, int stream)
 	output_end(io, stream);
 }
 
-void stdio_exited(Stdio *io, bool all)
+static void set_exited(Stdio *io)
 {
 	io->exited = true;
 	if (io->hung) {
 		io->hung = false;
 		watch_output(io);
 	}
-	for (int i = 0; all && i < 2; i++)
+}
+
+void stdio_drain(Stdio *io)
+{
+	set_exited(io);
+	for (int i = 0; i < 2; i++)
 		if (io->out[i].fd >= 0)
 			drain(io, i);
+}
+
+void stdio_exited(Stdio *io)
+{
+	set_exited(io);
 	if (io->out[0].fd < 0 && io->out[1].fd < 0)
 		stdio_finish(io);
 }

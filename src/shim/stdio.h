@@ -47,9 +47,13 @@ void stdio_done(Stdio *io);
 
 /* Takes over a->fd, also on failure. a->prefix has been copied when it returns. */
 int stdio_attach(Stdio *io, const ShimAttach *a, Err *e);
-/* The process has exited: reads what is left (`all`: to the end or one pipe's worth at once, past every client's limit;
- * else the loop goes on reading until the end of file), then sends the clients off. */
-void stdio_exited(Stdio *io, bool all);
+/* The process has exited. The loop goes on reading to the end of its output (another process may still write), then the
+ * clients are sent off. */
+void stdio_exited(Stdio *io);
+/* The process has exited, and that is the end: reads what is left, at most a pipe's worth, past every client's limit. */
+void stdio_drain(Stdio *io);
+/* No more output will come: closes the input and sends the clients off, each when it has read what waits for it. */
+void stdio_finish(Stdio *io);
 int stdio_resize(Stdio *io, uint16_t rows, uint16_t cols);
 /* Timers. Milliseconds until stdio_tick is due, or -1. */
 int stdio_timeout(const Stdio *io, int64_t now_ns);

@@ -33,6 +33,7 @@ typedef enum UnpackFrameType {
 	UNPACK_OPAQUE,	     /* a directory that hides what is below it; "" is the root. Needs CAP_SYS_ADMIN to mark,
 			      * which the sandbox does not have */
 	UNPACK_IMPLIED,	     /* a directory that the archive does not describe: looks like the one below it */
+	UNPACK_DESCRIBED,    /* takes UNPACK_IMPLIED back: the description came after all */
 	UNPACK_DONE,
 	UNPACK_FAILED,	     /* Err */
 } UnpackFrameType;

@@ -17,6 +17,8 @@ int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report)
 	*p = (Place){.job = job, .report = report};
 	p->tree.root_fd = root_fd;
 	p->tree.report = job->layer ? report : NULL;
+	p->tree.uid = job->keep_owner ? 0 : job->uid;
+	p->tree.gid = job->keep_owner ? 0 : job->gid;
 	p->tree.parent.fd = p->tree.target.fd = -1;
 	return 0;
 }
@@ -153,12 +155,13 @@ static int make_way(Place *p, const TarEntry *n, int dir, const char *clean, Err
 	if (!S_ISDIR(st.st_mode)) {
 		if (unlinkat(dir, base, 0) < 0)
 			return err_sys(e, errno, "replace %s", clean);
-		/* A link that went may have been part of a kept parent's path. */
 		if (S_ISLNK(st.st_mode))
-			p->tree.target.path[0] ? tree_forget(&p->tree) : (void)0;
+			tree_forget(&p->tree);
 		return is_whiteout(p, &st);
 	}
 	r = remove_tree_at(dir, base);
+	tree_forget(&p->tree);
+	p->dir_gone = true;
 	return r < 0 ? err_sys(e, r, "replace %s", clean) : 0;
 }
 
@@ -253,28 +256,25 @@ static int remember_dir(Place *p, const TarEntry *n, const char *clean, Err *e)
 	return 0;
 }
 
+/* `fresh`: made a moment ago with the plain bits of its mode. */
 static int dress_dir(Place *p, const TarEntry *n, int dir, const char *clean, bool fresh, Err *e)
 {
-	const char *base = *clean ? tree_base(clean) : ".";
+	bool chown = !fresh || needs_chown(p, n);
+	bool chmod = !fresh || (n->mode & 07000) || p->tree.parent.setgid || !p->job->layer || has_acl(n);
+	_cleanup_close_ int fd = -1;
 	int r;
 
-	if ((!fresh || needs_chown(p, n)) &&
-	    fchownat(dir, base, owner_of(p, n), group_of(p, n), AT_SYMLINK_NOFOLLOW) < 0)
+	if (!chown && !chmod && n->n_xattrs == 0)
+		return remember_dir(p, n, clean, e);
+	fd = openat(dir, *clean ? tree_base(clean) : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open %s", n->name);
+	if (chown && fchown(fd, owner_of(p, n), group_of(p, n)) < 0)
 		return disk_error(e, errno, "set the owner of", n->name);
-	/* Nobody but us writes here while we do, or the chroot holds what follows a link put in between. */
-	if ((!fresh || (n->mode & 07000) || p->tree.parent.setgid || !p->job->layer || has_acl(n)) &&
-	    fchmodat(dir, base, n->mode, 0) < 0)
+	if (chmod && fchmod(fd, n->mode) < 0)
 		return disk_error(e, errno, "set the mode of", n->name);
-	if (n->n_xattrs > 0) {
-		_cleanup_close_ int fd = openat(dir, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-		if (fd < 0)
-			return err_sys(e, errno, "open %s", n->name);
-		r = set_xattrs_fd(n, fd, e);
-		if (r < 0)
-			return r;
-	}
-	return remember_dir(p, n, clean, e);
+	r = set_xattrs_fd(n, fd, e);
+	return r < 0 ? r : remember_dir(p, n, clean, e);
 }
 
 static int place_root(Place *p, const TarEntry *n, Err *e)
@@ -302,11 +302,12 @@ static int place_dir(Place *p, const TarEntry *n, int dir, const char *clean, Er
 		if (fresh && mkdirat(dir, base, mode) < 0)
 			return disk_error(e, errno, "make the directory", clean);
 		/* The whiteout hid a lower directory: so must the new one. */
-		if (r == 1) {
+		if (r == 1)
 			r = report_add(p->report, UNPACK_OPAQUE, clean, strlen(clean), e);
-			if (r < 0)
-				return r;
-		}
+		else if (r == 2 && p->job->layer)
+			r = report_add(p->report, UNPACK_DESCRIBED, clean, strlen(clean), e);
+		if (r < 0)
+			return r;
 	}
 	return dress_dir(p, n, dir, clean, fresh, e);
 }
@@ -360,7 +361,8 @@ static int place_node(Place *p, const TarEntry *n, int dir, const char *clean, E
 	}
 	if (needs_chown(p, n) && fchownat(dir, base, owner_of(p, n), group_of(p, n), AT_SYMLINK_NOFOLLOW) < 0)
 		return disk_error(e, errno, "set the owner of", n->name);
-	if (n->type != TAR_SYMLINK && (n->mode & 07000) && fchmodat(dir, base, n->mode, 0) < 0)
+	/* fchmodat(2) follows links: only where nobody can put one in its place. */
+	if (p->job->layer && n->type != TAR_SYMLINK && (n->mode & 07000) && fchmodat(dir, base, n->mode, 0) < 0)
 		return disk_error(e, errno, "set the mode of", n->name);
 	r = set_xattrs_name(p, n, dir, base, e);
 	if (r < 0)
@@ -511,6 +513,7 @@ int place_finish(Place *p, Err *e)
 	for (size_t i = p->n_dirs; i-- > 0;) {
 		const PlaceDir *d = &p->dirs[i];
 		struct timespec ts[2];
+		struct stat st;
 		int dir;
 
 		ts[0] = ts[1] = (struct timespec){.tv_sec = d->mtime_s, .tv_nsec = d->mtime_ns};
@@ -520,6 +523,9 @@ int place_finish(Place *p, Err *e)
 			continue;
 		if (dir < 0)
 			return err_sys(e, dir, "open the directory of %s", d->path);
+		if (p->dir_gone && *d->path &&
+		    (fstatat(dir, tree_base(d->path), &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)))
+			continue;
 		if (utimensat(dir, *d->path ? tree_base(d->path) : ".", ts, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
 			return disk_error(e, errno, "set the time of", d->path);
 	}

@@ -26,6 +26,7 @@ typedef struct Place {
 	Report *report;
 	PlaceDir *dirs; /* whose times are set at the end, when nothing more is put into them */
 	size_t n_dirs;
+	bool dir_gone; /* a directory was replaced by something else */
 	int64_t files, content_bytes;
 } Place;
 

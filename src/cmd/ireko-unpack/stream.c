@@ -16,7 +16,7 @@ struct Stream {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool go;
+	bool ready, go;
 	uint8_t *chunk[CHUNKS];
 	size_t chunk_len[CHUNKS];
 	size_t tail, full;
@@ -128,6 +128,8 @@ static void *run(void *user)
 	int r;
 
 	pthread_mutex_lock(&s->lock);
+	s->ready = true;
+	pthread_cond_broadcast(&s->changed);
 	while (!s->go)
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
@@ -178,6 +180,11 @@ int stream_new(int fd, int64_t max_bytes, Stream **ret, Err *e)
 		r = err_sys(e, r, "start a thread");
 		goto undo;
 	}
+	/* What the C library does at the start of a thread is done before the sandbox is sealed. */
+	pthread_mutex_lock(&s->lock);
+	while (!s->ready)
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
 	*ret = s;
 	return 0;
 undo:

@@ -52,12 +52,12 @@ static void forget_slot(TreeSlot *s)
 		close_fd(&s->fd);
 	s->fd = -1;
 	s->path[0] = 0;
+	s->stale = false;
 }
 
 void tree_forget(Tree *t)
 {
-	forget_slot(&t->parent);
-	forget_slot(&t->target);
+	t->parent.stale = t->target.stale = true;
 }
 
 /* Makes the missing directories of `path` from the top; each is reported, because the archive said nothing about it. */
@@ -88,6 +88,9 @@ static int make_dirs(Tree *t, const char *path, Err *e)
 				continue;
 			return err_sys(e, errno, "make the directory %.*s", (int)n, path);
 		}
+		if ((t->uid || t->gid) &&
+		    fchownat(up, slash ? slash + 1 : part, t->uid, t->gid, AT_SYMLINK_NOFOLLOW) < 0)
+			return err_sys(e, errno, "set the owner of %.*s", (int)n, path);
 		if (t->report) {
 			int r = report_add(t->report, UNPACK_IMPLIED, path, n, e);
 
@@ -106,7 +109,7 @@ int tree_parent(Tree *t, TreeSlot *slot, const char *clean, bool make, Err *e)
 	struct stat st;
 	int fd, r;
 
-	if (slot->fd >= 0 && strncmp(slot->path, clean, n) == 0 && slot->path[n] == 0)
+	if (slot->fd >= 0 && !slot->stale && strncmp(slot->path, clean, n) == 0 && slot->path[n] == 0)
 		return slot->fd;
 	forget_slot(slot);
 	memcpy(path, clean, n);

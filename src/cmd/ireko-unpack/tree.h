@@ -16,13 +16,15 @@
 
 typedef struct TreeSlot {
 	int fd;
+	bool stale;  /* to be opened again at the next use */
 	bool setgid; /* new files inherit its group */
 	char path[PATH_MAX];
 } TreeSlot;
 
 typedef struct Tree {
 	int root_fd;
-	Report *report; /* told of implied directories; NULL: nobody is */
+	Report *report;	   /* told of implied directories; NULL: nobody is */
+	uint32_t uid, gid; /* of implied directories */
 	TreeSlot parent;
 	TreeSlot target; /* of hard links */
 } Tree;
@@ -33,5 +35,6 @@ int tree_clean(const char *name, char ret[PATH_MAX], Err *e);
 const char *tree_base(const char *clean);
 /* The directory that holds `clean`, made if missing and `make`. The slot stays the tree's. */
 int tree_parent(Tree *t, TreeSlot *slot, const char *clean, bool make, Err *e);
-/* Must be called when something at or above a kept parent may have been removed or replaced. */
+/* Must be called when a directory or link was removed, which may have been part of a kept parent's path. A
+ * descriptor in use stays valid until the next tree_parent of its slot. */
 void tree_forget(Tree *t);

@@ -67,7 +67,8 @@ static int need_more(HttpConnection *c, int64_t deadline)
 static int chunk_line(HttpConnection *c, char *buf, int64_t deadline)
 {
 	for (;;) {
-		char *start = c->in + c->pos, *lf = c->len > c->pos ? memchr(start, '\n', c->len - c->pos) : NULL;
+		char *start = c->in + c->pos,
+		     *lf = c->len > c->pos ? memchr(start, '\n', c->len - c->pos) : NULL;
 		size_t n;
 		int r;
 
@@ -201,10 +202,11 @@ int http_body_buffer(HttpRequest *rq, size_t max, int64_t deadline, Err *e)
 		n = body_read(rq, rq->body + rq->body_len, cap - rq->body_len, deadline);
 		if (n < 0)
 			return err_new_no(e, ERR_INVALID, (int)-n, "read the request body: %s",
-				n == -EPROTO ? "malformed chunk" : strerror((int)-n));
+					  n == -EPROTO ? "malformed chunk" : strerror((int)-n));
 		rq->body_len += (size_t)n;
 		if (rq->body_len > max)
-			return err_new_no(e, ERR_INVALID, EFBIG, "the request body is larger than %zu bytes", max);
+			return err_new_no(e, ERR_INVALID, EFBIG, "the request body is larger than %zu bytes",
+					  max);
 	} while (n > 0);
 	rq->body[rq->body_len] = '\0';
 	return 0;
@@ -243,10 +245,13 @@ int http_body_json(HttpRequest *rq, bool required, json_t **ret, Err *e)
 
 	*ret = NULL;
 	if (len == 0)
-		return required ? err_new(e, ERR_INVALID, "invalid JSON: got EOF while reading request body") : 0;
+		return required ? err_new(e, ERR_INVALID, "invalid JSON: got EOF while reading request body")
+				: 0;
 	mime = type ? strcspn(type, "; \t") : 0;
 	if (mime != 16 || strncasecmp(type, "application/json", 16) != 0)
-		return err_new(e, ERR_INVALID, "unsupported Content-Type header (%.100s): must be 'application/json'", type ? type : "");
+		return err_new(e, ERR_INVALID,
+			       "unsupported Content-Type header (%.100s): must be 'application/json'",
+			       type ? type : "");
 	return json_parse(text, len, "request body", ret, e);
 }
 
@@ -309,6 +314,7 @@ int http_body_end(HttpRequest *rq, Err *e)
 	}
 	if (rq->body_result < 0)
 		return err_new_no(e, ERR_INVALID, -rq->body_result, "the request body ended early: %s",
-			rq->body_result == -EPROTO ? "malformed chunk" : strerror(-rq->body_result));
+				  rq->body_result == -EPROTO ? "malformed chunk"
+							     : strerror(-rq->body_result));
 	return 0;
 }

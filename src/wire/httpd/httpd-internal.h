@@ -58,8 +58,8 @@ struct HttpRequest {
 	bool keep_alive, expect_continue;
 	/* Body. */
 	BodyKind body_kind;
-	uint64_t body_left;   /* of the length or of the current chunk */
-	bool chunk_open;      /* inside a chunk: its CRLF is still to come */
+	uint64_t body_left; /* of the length or of the current chunk */
+	bool chunk_open;    /* inside a chunk: its CRLF is still to come */
 	bool body_done, body_failed;
 	char *body;
 	size_t body_len;

@@ -26,7 +26,8 @@ typedef struct HttpRequest HttpRequest;
 typedef int (*HttpHandler)(HttpRequest *rq, void *user, Err *e);
 
 enum {
-	HTTP_STREAM_BODY = 1 << 0, /* the body is not read before the handler runs: http_body_read, http_body_fd */
+	HTTP_STREAM_BODY =
+	    1 << 0, /* the body is not read before the handler runs: http_body_read, http_body_fd */
 };
 
 /* Patterns: literal text, "{name}" for one segment, "{name:*}" for as much as fits, slashes included. First match wins. */
@@ -45,8 +46,8 @@ typedef struct HttpOptions {
 	HttpHandler admit;
 	/* Sets the headers that every answer has, those to malformed requests included. May be NULL. */
 	void (*decorate)(HttpRequest *rq, void *user);
-	size_t body_max;          /* of a buffered body; 0: 4 MiB */
-	int head_timeout_ms;      /* from a request's first byte to the end of its head or buffered body; 0: 30 s */
+	size_t body_max;     /* of a buffered body; 0: 4 MiB */
+	int head_timeout_ms; /* from a request's first byte to the end of its head or buffered body; 0: 30 s */
 	int idle_timeout_ms;      /* between requests; 0: 180 s */
 	unsigned connections_max; /* 0: 1024 */
 } HttpOptions;
@@ -118,7 +119,7 @@ int http_stream_fd(HttpRequest *rq, Err *e);
 int http_alive_fd(HttpRequest *rq);
 
 typedef struct HttpHijack {
-	int fd;             /* the client's socket: the request's, closed (not shut down) after the handler; copies stay usable */
+	int fd; /* the client's socket: the request's, closed (not shut down) after the handler; copies stay usable */
 	const void *prefix; /* bytes the client sent behind its request */
 	size_t prefix_len;
 } HttpHijack;

@@ -86,7 +86,8 @@ static int parse_query(HttpRequest *rq, char *query, Err *e)
 	for (const char *p = query; *p; p++)
 		n += *p == '&';
 	if (n > HTTP_QUERY_MAX)
-		return err_new(e, ERR_INVALID, "the request has more than %d query parameters", HTTP_QUERY_MAX);
+		return err_new(e, ERR_INVALID, "the request has more than %d query parameters",
+			       HTTP_QUERY_MAX);
 	rq->query = calloc(n, sizeof(*rq->query));
 	if (!rq->query)
 		return err_oom(e);
@@ -181,9 +182,11 @@ static bool list_has(const char *list, const char *want)
 
 static int parse_framing(HttpRequest *rq, int *ret_status, Err *e)
 {
-	const char *length = http_header(rq, "Content-Length"), *coding = http_header(rq, "Transfer-Encoding");
+	const char *length = http_header(rq, "Content-Length"),
+		   *coding = http_header(rq, "Transfer-Encoding");
 
-	if (header_count(rq, "Content-Length") > 1 || header_count(rq, "Transfer-Encoding") > 1 || (length && coding))
+	if (header_count(rq, "Content-Length") > 1 || header_count(rq, "Transfer-Encoding") > 1 ||
+	    (length && coding))
 		return err_new(e, ERR_INVALID, "the request states its length more than once");
 	if (coding) {
 		if (strcasecmp(coding, "chunked") != 0 || rq->minor == 0) {
@@ -232,7 +235,8 @@ int http_parse_head(HttpRequest *rq, char *head, size_t len, int *ret_status, Er
 	r = parse_request_line(rq, line, ret_status, e);
 	while (r >= 0 && (line = next_line(&pos, head + len, &bad))) {
 		if (bad)
-			return err_new(e, ERR_INVALID, "control character or bare line end in the request head");
+			return err_new(e, ERR_INVALID,
+				       "control character or bare line end in the request head");
 		r = parse_header(rq, line, ret_status, e);
 	}
 	if (r >= 0)
@@ -260,7 +264,8 @@ static bool host_is_local(const char *host)
 	host += n;
 	if (*host && (*host != ':' || strspn(host + 1, "0123456789") != strlen(host + 1)))
 		return false;
-	if (strcasecmp(name, "localhost") == 0 || str_ends(name, ".localhost") || streq(name, "[::1]") || streq(name, "docker"))
+	if (strcasecmp(name, "localhost") == 0 || str_ends(name, ".localhost") || streq(name, "[::1]") ||
+	    streq(name, "docker"))
 		return true;
 	return str_starts(name, "127.") && strspn(name, "0123456789.") == strlen(name);
 }
@@ -271,8 +276,12 @@ int http_check_browser(const HttpRequest *rq, HttpTransport transport, Err *e)
 	const char *site = http_header(rq, "Sec-Fetch-Site"), *host = http_header(rq, "Host");
 
 	if (http_header(rq, "Origin") || (site && strcasecmp(site, "none") != 0))
-		return err_new(e, ERR_DENIED, "requests from web pages are refused (the request has an Origin or Sec-Fetch-Site header)");
+		return err_new(e, ERR_DENIED,
+			       "requests from web pages are refused (the request has an Origin or "
+			       "Sec-Fetch-Site header)");
 	if (transport == HTTP_TCP && (!host || !host_is_local(host)))
-		return err_new(e, ERR_DENIED, "Host \"%.100s\" is refused: use localhost or a loopback address", host ? host : "");
+		return err_new(e, ERR_DENIED,
+			       "Host \"%.100s\" is refused: use localhost or a loopback address",
+			       host ? host : "");
 	return 0;
 }

@@ -42,12 +42,26 @@ static const char *reason(int status)
 		int status;
 		const char *text;
 	} table[] = {
-		{200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {304, "Not Modified"},
-		{400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-		{405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"}, {413, "Content Too Large"},
-		{417, "Expectation Failed"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-		{501, "Not Implemented"}, {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"},
-		{507, "Insufficient Storage"},
+	    {200, "OK"},
+	    {201, "Created"},
+	    {202, "Accepted"},
+	    {204, "No Content"},
+	    {304, "Not Modified"},
+	    {400, "Bad Request"},
+	    {401, "Unauthorized"},
+	    {403, "Forbidden"},
+	    {404, "Not Found"},
+	    {405, "Method Not Allowed"},
+	    {408, "Request Timeout"},
+	    {409, "Conflict"},
+	    {413, "Content Too Large"},
+	    {417, "Expectation Failed"},
+	    {431, "Request Header Fields Too Large"},
+	    {500, "Internal Server Error"},
+	    {501, "Not Implemented"},
+	    {503, "Service Unavailable"},
+	    {505, "HTTP Version Not Supported"},
+	    {507, "Insufficient Storage"},
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++)
@@ -100,7 +114,8 @@ static void add_common(HttpRequest *rq, StrBuf *b, int status, const char *conte
 }
 
 /* length < 0: unknown, chunked where the client can read that. */
-static char *build_head(HttpRequest *rq, int status, const char *content_type, ssize_t length, size_t *ret_len)
+static char *build_head(HttpRequest *rq, int status, const char *content_type, ssize_t length,
+			size_t *ret_len)
 {
 	StrBuf b = {0};
 	bool bare = status == 204 || status == 304;
@@ -215,8 +230,9 @@ int http_stream_write(HttpRequest *rq, const void *buf, size_t len)
 	else if (rq->minor == 0)
 		r = client_gone(rq, http_send_all(rq->conn->fd, buf, len, NULL, 0, NULL, 0));
 	else
-		r = client_gone(rq, http_send_all(rq->conn->fd, size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", len), buf,
-					    len, "\r\n", 2));
+		r = client_gone(rq, http_send_all(rq->conn->fd, size,
+						  (size_t)snprintf(size, sizeof(size), "%zx\r\n", len), buf,
+						  len, "\r\n", 2));
 	pthread_mutex_unlock(&rq->write_lock);
 	return r;
 }

@@ -9,7 +9,8 @@
 
 #include <strings.h>
 
-static int take_param(const char *name, size_t name_len, const char *from, const char *to, HttpPair *params, size_t *n)
+static int take_param(const char *name, size_t name_len, const char *from, const char *to, HttpPair *params,
+		      size_t *n)
 {
 	char *value;
 
@@ -145,7 +146,8 @@ bool http_query_bool(const HttpRequest *rq, const char *name, bool otherwise)
 
 	if (!v)
 		return otherwise;
-	return *v && !streq(v, "0") && strcasecmp(v, "no") != 0 && strcasecmp(v, "false") != 0 && strcasecmp(v, "none") != 0;
+	return *v && !streq(v, "0") && strcasecmp(v, "no") != 0 && strcasecmp(v, "false") != 0 &&
+	       strcasecmp(v, "none") != 0;
 }
 
 int http_query_int(const HttpRequest *rq, const char *name, int64_t *ret, Err *e)

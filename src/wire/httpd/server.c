@@ -131,7 +131,7 @@ static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
 	route = http_route_find(rq, o->routes, &route_error);
 	if (!route)
 		return route_error == -ENOMEM ? err_oom(e)
-			: route_error	      ? err_new(e, ERR_INVALID, "malformed request path")
+		       : route_error          ? err_new(e, ERR_INVALID, "malformed request path")
 					      : err_new(e, ERR_NOT_FOUND, "page not found");
 	if (!(route->flags & HTTP_STREAM_BODY)) {
 		r = http_body_buffer(rq, o->body_max, deadline, e);
@@ -215,9 +215,9 @@ static bool serve_one(HttpConnection *c)
 		if (c->server->o.decorate)
 			c->server->o.decorate(rq, c->server->o.user);
 		(void)http_reply_error(rq, -r,
-			r == -408	? "the request took too long to arrive"
-				: r == -431 ? "the request head is too large"
-					    : "out of memory");
+				       r == -408   ? "the request took too long to arrive"
+				       : r == -431 ? "the request head is too large"
+						   : "out of memory");
 		linger(c);
 		again = false;
 	} else {
@@ -289,8 +289,9 @@ static int conn_start(HttpServer *s, int fd, HttpTransport transport)
 /* Over the limit: said in one write to a socket whose buffer is empty, so it cannot block. */
 static void turn_away(int fd)
 {
-	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-				   "Content-Length: 35\r\nConnection: close\r\n\r\n{\"message\":\"too many connections\"}\n";
+	static const char text[] =
+	    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+	    "Content-Length: 35\r\nConnection: close\r\n\r\n{\"message\":\"too many connections\"}\n";
 
 	(void)send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)close(fd);
@@ -426,7 +427,8 @@ static bool is_loopback(const struct sockaddr *a)
 {
 	if (a->sa_family == AF_INET)
 		return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
-	return a->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+	return a->sa_family == AF_INET6 &&
+	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
 }
 
 static int listen_on(const struct addrinfo *ai, const char *address, Err *e)
@@ -451,8 +453,9 @@ int http_tcp_listen(const char *address, Err *e)
 	const char *colon = strrchr(address, ':');
 	int r;
 
-	host = colon ? *address == '[' ? strndup(address + 1, (size_t)(colon - address) - 2 * (colon > address + 1))
-				       : strndup(address, (size_t)(colon - address))
+	host = colon ? *address == '['
+			   ? strndup(address + 1, (size_t)(colon - address) - 2 * (colon > address + 1))
+			   : strndup(address, (size_t)(colon - address))
 		     : NULL;
 	if (!colon || str_empty(host) || !colon[1])
 		return err_new(e, ERR_INVALID, "tcp://%s: expected tcp://HOST:PORT", address);
@@ -461,9 +464,10 @@ int http_tcp_listen(const char *address, Err *e)
 		return err_new(e, ERR_INVALID, "tcp://%s: %s", address, gai_strerror(r));
 	if (!is_loopback(ai->ai_addr))
 		r = err_new(e, ERR_DENIED,
-			"tcp://%s: refused, as anybody who reaches this port would be root here and there is no TLS yet; "
-			"use a loopback address or ssh -L",
-			address);
+			    "tcp://%s: refused, as anybody who reaches this port would be root here and "
+			    "there is no TLS yet; "
+			    "use a loopback address or ssh -L",
+			    address);
 	else
 		r = listen_on(ai, address, e);
 	freeaddrinfo(ai);

@@ -63,7 +63,8 @@ void http_stream_finish(HttpRequest *rq, bool ok)
 		rq->close_after |= rq->stream;
 		return;
 	}
-	if (rq->minor == 1 && !rq->head_only && http_send_all(rq->conn->fd, "0\r\n\r\n", 5, NULL, 0, NULL, 0) < 0)
+	if (rq->minor == 1 && !rq->head_only &&
+	    http_send_all(rq->conn->fd, "0\r\n\r\n", 5, NULL, 0, NULL, 0) < 0)
 		rq->close_after = true;
 }
 
@@ -71,8 +72,9 @@ static void *watch_client(void *arg)
 {
 	HttpRequest *rq = arg;
 	struct pollfd p[2] = {
-		{.fd = rq->conn->fd, .events = POLLRDHUP},
-		{.fd = rq->alive_pipe[1], .events = 0}, /* POLLHUP once the other end is shut down: told to stop */
+	    {.fd = rq->conn->fd, .events = POLLRDHUP},
+	    {.fd = rq->alive_pipe[1],
+	     .events = 0}, /* POLLHUP once the other end is shut down: told to stop */
 	};
 
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
@@ -109,8 +111,10 @@ int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err 
 	if (rq->answered)
 		return err_new(e, ERR_INTERNAL, "the request was already answered");
 	if (!rq->body_done)
-		return err_new(e, ERR_INVALID, "the request body was not read before the connection was taken over");
-	strbuf_addf(&b, "HTTP/1.1 %s\r\nContent-Type: %s\r\n", upgrade ? "101 UPGRADED" : "200 OK", content_type);
+		return err_new(e, ERR_INVALID,
+			       "the request body was not read before the connection was taken over");
+	strbuf_addf(&b, "HTTP/1.1 %s\r\nContent-Type: %s\r\n", upgrade ? "101 UPGRADED" : "200 OK",
+		    content_type);
 	if (upgrade)
 		strbuf_add(&b, "Connection: Upgrade\r\nUpgrade: tcp\r\n");
 	for (size_t i = 0; i < rq->n_out; i++)

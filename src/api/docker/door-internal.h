@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the Docker door share. An API version is one number: 1.51 is 151.
+ *
+ * Every handler has the type of HttpHandler; its `user` is the Door. A handler that answers returns what http_reply* returned, since a
+ * client that left is the connection's affair; one that fails returns the engine's Err, whose kind is the status.
+ */
+#pragma once
+
+#include "api/docker/auth.h"
+#include "api/docker/door.h"
+#include "api/docker/filters.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+#include <pthread.h>
+
+#define API_VERSION     151
+#define API_VERSION_MIN 124
+#define API_TEXT        "1.51"
+#define API_MIN_TEXT    "1.24"
+#define ENGINE_NAME     "ireko"
+
+typedef enum PruneKind { PRUNE_CONTAINERS, PRUNE_IMAGES, PRUNE_VOLUMES, PRUNE_NETWORKS, PRUNE_KINDS } PruneKind;
+
+struct DockerDoor {
+	Engine *engine;
+	char *data_root;
+	char **insecure_registries, **registry_mirrors;
+	pthread_mutex_t pruning[PRUNE_KINDS];
+};
+
+typedef struct DockerDoor Door;
+
+/* doc.c: pieces of documents. A string that is no UTF-8 has its bad bytes replaced. New references; NULL on out of memory. */
+json_t *doc_str(const char *s);        /* NULL is "" */
+json_t *doc_str_or_null(const char *s);
+json_t *doc_time(int64_t ns);
+json_t *doc_strv(char *const *v);      /* never null */
+json_t *doc_map(char *const *v);       /* K=V; never null */
+json_t *doc_set(char *const *v);       /* {"a":{}} */
+int reply_doc(HttpRequest *rq, int status, json_t *doc, Err *e);
+bool name_matches(const char *text, const char *ref);
+/* Two parallel prunes of one kind: ERR_CONFLICT. */
+int prune_begin(Door *d, PruneKind kind, Err *e);
+void prune_end(Door *d, PruneKind kind);
+
+/* container-json.c */
+json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t *size_rw, const int64_t *size_root);
+json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw, const int64_t *size_root);
+char *container_status_text(const ContainerInfo *i, int64_t now_ns);
+json_t *endpoint_doc(const ContainerInfo *i, const ContainerEndpoint *ep, int version);
+/* "docker inspect" shows a name; the id where the tag has moved on. malloc'ed */
+char *container_image_shown(Door *d, const ContainerInfo *i);
+int container_sizes(Door *d, const ContainerInfo *i, int64_t *ret_rw, int64_t *ret_root, Err *e);
+
+/* container-filter.c */
+int container_filters_check(Door *d, const Filters *f, Err *e);
+/* 1 if it passes. */
+int container_filters_match(Door *d, const Filters *f, const ContainerInfo *i, Err *e);
+
+/* image-json.c */
+json_t *image_inspect_doc(Door *d, const StoreImage *i, int version, Err *e);
+json_t *image_list_doc(Door *d, const StoreImage *i, int version, int containers, Err *e);
+json_t *image_history_doc(Door *d, const StoreImage *i, Err *e);
+char *reference_shown(const char *full); /* familiar form */
+
+/* progress.c: the JSON messages of pull, load, build. Begins the stream with the first one; locks, for many threads. */
+typedef struct Progress {
+	HttpRequest *rq;
+	pthread_mutex_t lock;
+	bool quiet;
+	struct {
+		char id[80], status[40];
+		int64_t at_ms;
+	} last[16];
+	unsigned next;
+} Progress;
+void progress_init(Progress *p, HttpRequest *rq);
+void progress_done(Progress *p);
+/* Takes the reference. */
+void progress_send(Progress *p, json_t *message);
+void progress_stream(Progress *p, const char *text);
+/* An EngineProgress; user is the Progress. */
+void progress_status(void *user, const char *id, const char *status, int64_t current, int64_t total);
+/* What a handler returns: r itself if nothing was sent yet, else an error message at the end of the stream. */
+int progress_end(Progress *p, int r, Err *e);
+
+/* streams.c */
+#define MUX_HEADER 8
+void mux_header(unsigned char h[MUX_HEADER], int stream, uint32_t len);
+const char *stream_content_type(const HttpRequest *rq, bool tty);
+/* Text to a hijacked client; with the frame of standard error unless it is a terminal. */
+void stream_text(int fd, bool tty, const char *text);
+
+/* system.c */
+void door_decorate(HttpRequest *rq, void *user);
+int door_admit(HttpRequest *rq, void *user, Err *e);
+
+#define DOOR_HANDLERS(X)                                                                                               \
+	X(ping) X(version) X(info) X(events) X(df) X(auth_check) X(plugins) X(swarm)                                   \
+	X(containers_list) X(container_create) X(container_inspect) X(container_start) X(container_stop)               \
+	X(container_restart) X(container_kill) X(container_pause) X(container_unpause) X(container_rename)             \
+	X(container_remove) X(container_wait) X(container_resize) X(container_update) X(container_top)                 \
+	X(container_changes) X(container_export) X(containers_prune) X(container_logs) X(container_attach)             \
+	X(archive_head) X(archive_get) X(archive_put) X(exec_create) X(exec_start) X(exec_resize) X(exec_inspect)      \
+	X(images_list) X(image_inspect) X(image_history) X(image_create) X(image_tag) X(image_remove)                  \
+	X(images_prune) X(images_load) X(images_save) X(image_save) X(image_commit) X(build) X(build_prune)            \
+	X(bootstrap) X(networks_list) X(network_inspect) X(network_create) X(network_remove) X(networks_prune)         \
+	X(volumes_list) X(volume_inspect) X(volume_create) X(volume_remove) X(volumes_prune)
+
+#define DECLARE_HANDLER(name) int h_##name(HttpRequest *rq, void *user, Err *e);
+DOOR_HANDLERS(DECLARE_HANDLER)

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every endpoint: a row here, a function in the file of its family. Longer literals stand before patterns that would take them. */
+#include "api/docker/door-internal.h"
+
+#define B HTTP_STREAM_BODY
+
+static const HttpRoute routes[] = {
+	{"GET", "/_ping", h_ping, 0},
+	{"HEAD", "/_ping", h_ping, 0},
+	{"GET", "/version", h_version, 0},
+	{"GET", "/info", h_info, 0},
+	{"GET", "/events", h_events, 0},
+	{"GET", "/system/df", h_df, 0},
+	{"POST", "/auth", h_auth_check, 0},
+
+	{"GET", "/containers/json", h_containers_list, 0},
+	{"POST", "/containers/create", h_container_create, 0},
+	{"POST", "/containers/prune", h_containers_prune, 0},
+	{"GET", "/containers/{id}/json", h_container_inspect, 0},
+	{"GET", "/containers/{id}/logs", h_container_logs, 0},
+	{"GET", "/containers/{id}/top", h_container_top, 0},
+	{"GET", "/containers/{id}/changes", h_container_changes, 0},
+	{"GET", "/containers/{id}/export", h_container_export, 0},
+	{"HEAD", "/containers/{id}/archive", h_archive_head, 0},
+	{"GET", "/containers/{id}/archive", h_archive_get, 0},
+	{"PUT", "/containers/{id}/archive", h_archive_put, B},
+	{"POST", "/containers/{id}/start", h_container_start, 0},
+	{"POST", "/containers/{id}/stop", h_container_stop, 0},
+	{"POST", "/containers/{id}/restart", h_container_restart, 0},
+	{"POST", "/containers/{id}/kill", h_container_kill, 0},
+	{"POST", "/containers/{id}/pause", h_container_pause, 0},
+	{"POST", "/containers/{id}/unpause", h_container_unpause, 0},
+	{"POST", "/containers/{id}/rename", h_container_rename, 0},
+	{"POST", "/containers/{id}/resize", h_container_resize, 0},
+	{"POST", "/containers/{id}/update", h_container_update, 0},
+	{"POST", "/containers/{id}/wait", h_container_wait, 0},
+	{"POST", "/containers/{id}/attach", h_container_attach, 0},
+	{"POST", "/containers/{id}/exec", h_exec_create, 0},
+	{"DELETE", "/containers/{id}", h_container_remove, 0},
+	{"POST", "/exec/{id}/start", h_exec_start, 0},
+	{"POST", "/exec/{id}/resize", h_exec_resize, 0},
+	{"GET", "/exec/{id}/json", h_exec_inspect, 0},
+	{"POST", "/commit", h_image_commit, 0},
+
+	{"GET", "/images/json", h_images_list, 0},
+	{"GET", "/images/get", h_images_save, 0},
+	{"POST", "/images/create", h_image_create, B},
+	{"POST", "/images/load", h_images_load, B},
+	{"POST", "/images/prune", h_images_prune, 0},
+	{"GET", "/images/{name:*}/json", h_image_inspect, 0},
+	{"GET", "/images/{name:*}/history", h_image_history, 0},
+	{"GET", "/images/{name:*}/get", h_image_save, 0},
+	{"POST", "/images/{name:*}/tag", h_image_tag, 0},
+	{"DELETE", "/images/{name:*}", h_image_remove, 0},
+	{"POST", "/build", h_build, B},
+	{"POST", "/build/prune", h_build_prune, 0},
+	{"POST", "/ireko/bootstrap", h_bootstrap, 0},
+
+	{"GET", "/networks", h_networks_list, 0},
+	{"GET", "/networks/", h_networks_list, 0},
+	{"POST", "/networks/create", h_network_create, 0},
+	{"POST", "/networks/prune", h_networks_prune, 0},
+	{"GET", "/networks/{id}", h_network_inspect, 0},
+	{"DELETE", "/networks/{id}", h_network_remove, 0},
+
+	{"GET", "/volumes", h_volumes_list, 0},
+	{"POST", "/volumes/create", h_volume_create, 0},
+	{"POST", "/volumes/prune", h_volumes_prune, 0},
+	{"GET", "/volumes/{name}", h_volume_inspect, 0},
+	{"DELETE", "/volumes/{name}", h_volume_remove, 0},
+
+	{"GET", "/plugins", h_plugins, 0},
+#define SWARM(path)                                                                                                    \
+	{"GET", path, h_swarm, 0}, {"GET", path "/{rest:*}", h_swarm, 0}, {"POST", path "/{rest:*}", h_swarm, 0},       \
+	{                                                                                                              \
+		"DELETE", path "/{rest:*}", h_swarm, 0                                                                 \
+	}
+	SWARM("/swarm"),
+	SWARM("/nodes"),
+	SWARM("/services"),
+	SWARM("/tasks"),
+	SWARM("/secrets"),
+	SWARM("/configs"),
+	{NULL, NULL, NULL, 0},
+};
+
+void docker_door_serve(DockerDoor *d, HttpOptions *o)
+{
+	o->routes = routes;
+	o->user = d;
+	o->admit = door_admit;
+	o->decorate = door_decorate;
+}
+
+int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e)
+{
+	DockerDoor *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return err_oom(e);
+	d->engine = o->engine;
+	d->data_root = strdup(o->data_root);
+	d->insecure_registries = strv_dup(o->insecure_registries);
+	d->registry_mirrors = strv_dup(o->registry_mirrors);
+	for (size_t i = 0; i < PRUNE_KINDS; i++)
+		pthread_mutex_init(&d->pruning[i], NULL);
+	if (!d->data_root) {
+		docker_door_free(d);
+		return err_oom(e);
+	}
+	*ret = d;
+	return 0;
+}
+
+void docker_door_free(DockerDoor *d)
+{
+	if (!d)
+		return;
+	for (size_t i = 0; i < PRUNE_KINDS; i++)
+		pthread_mutex_destroy(&d->pruning[i]);
+	free(d->data_root);
+	strv_free(d->insecure_registries);
+	strv_free(d->registry_mirrors);
+	free(d);
+}

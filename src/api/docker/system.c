@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What concerns the daemon as a whole: the rules for every request, ping, version, info, disk usage. */
+#include "api/docker/door-internal.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <strings.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+void door_decorate(HttpRequest *rq, void *user)
+{
+	http_set_header(rq, "Server", "Docker/" IREKO_VERSION " (linux)");
+	http_set_header(rq, "Api-Version", API_TEXT);
+	http_set_header(rq, "Docker-Experimental", "false");
+	http_set_header(rq, "Ostype", "linux");
+}
+
+/* "/v1.41/x" -> 141 and "/x"; a path without version is the newest. */
+int door_admit(HttpRequest *rq, void *user, Err *e)
+{
+	const char *path = http_path(rq), *rest = path + 2;
+	int major = 0, minor = 0, version;
+
+	http_set_tag(rq, API_VERSION);
+	if (!str_starts(path, "/v") || !isdigit((unsigned char)path[2]))
+		return 0;
+	for (; isdigit((unsigned char)*rest) && major < 100; rest++)
+		major = major * 10 + (*rest - '0');
+	if (*rest++ != '.' || !isdigit((unsigned char)*rest))
+		return 0;
+	for (; isdigit((unsigned char)*rest) && minor < 1000; rest++)
+		minor = minor * 10 + (*rest - '0');
+	if (*rest != '/')
+		return 0;
+	version = major * 100 + MIN2(minor, 99);
+	if (version < API_VERSION_MIN)
+		return err_new(e, ERR_INVALID,
+			"client version %d.%d is too old. Minimum supported API version is " API_MIN_TEXT
+			", please upgrade your client to a newer version",
+			major, minor);
+	if (version > API_VERSION)
+		return err_new(e, ERR_INVALID, "client version %d.%d is too new. Maximum supported API version is " API_TEXT,
+			major, minor);
+	http_set_tag(rq, version);
+	return http_set_path(rq, rest) < 0 ? err_oom(e) : 0;
+}
+
+int h_ping(HttpRequest *rq, void *user, Err *e)
+{
+	http_set_header(rq, "Builder-Version", "1");
+	http_set_header(rq, "Swarm", "inactive");
+	http_set_header(rq, "Cache-Control", "no-cache, no-store, must-revalidate");
+	http_set_header(rq, "Pragma", "no-cache");
+	if (streq(http_method(rq), "HEAD"))
+		return http_reply(rq, 200, "text/plain; charset=utf-8", "", 0);
+	return http_reply(rq, 200, "text/plain; charset=utf-8", "OK", 2);
+}
+
+static const char *go_arch(const char *machine)
+{
+	if (streq(machine, "x86_64"))
+		return "amd64";
+	if (streq(machine, "aarch64"))
+		return "arm64";
+	return str_starts(machine, "arm") ? "arm" : machine;
+}
+
+int h_version(HttpRequest *rq, void *user, Err *e)
+{
+	struct utsname u;
+	json_t *doc;
+
+	if (uname(&u) < 0)
+		return err_sys(e, errno, "uname");
+	doc = json_pack("{s:{s:s}, s:[{s:s, s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s}}], s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s}",
+		"Platform", "Name", ENGINE_NAME, "Components", "Name", "Engine", "Version", IREKO_VERSION, "Details", "ApiVersion",
+		API_TEXT, "MinAPIVersion", API_MIN_TEXT, "Arch", go_arch(u.machine), "Os", "linux", "KernelVersion", u.release,
+		"Experimental", "false", "GitCommit", "", "Version", IREKO_VERSION, "ApiVersion", API_TEXT, "MinAPIVersion",
+		API_MIN_TEXT, "GitCommit", "", "GoVersion", "none (C)", "Os", "linux", "Arch", go_arch(u.machine), "KernelVersion",
+		doc_str(u.release), "BuildTime", "");
+	return reply_doc(rq, 200, doc, e);
+}
+
+/* PRETTY_NAME of os-release(5). */
+static json_t *os_name(void)
+{
+	_cleanup_free_ char *text = NULL;
+	char *line, *save;
+
+	if (file_read_at(AT_FDCWD, "/etc/os-release", 65536, &text, NULL) < 0)
+		return json_string("Linux");
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		const char *v = str_after(line, "PRETTY_NAME=");
+
+		if (v) {
+			_cleanup_free_ char *name = strdup(*v == '"' ? v + 1 : v);
+
+			if (name && *v == '"' && str_ends(name, "\""))
+				name[strlen(name) - 1] = '\0';
+			return doc_str(name);
+		}
+	}
+	return json_string("Linux");
+}
+
+static json_t *registry_doc(const Door *d)
+{
+	_cleanup_strv_ char **mirrors = NULL;
+	json_t *index = json_object(), *cidrs = json_array(), *hub;
+
+	for (char *const *v = d->insecure_registries; v && *v; v++) {
+		if (strchr(*v, '/'))
+			json_array_append_new(cidrs, doc_str(*v));
+		else
+			json_object_set_new(index, *v,
+				json_pack("{s:o, s:[], s:b, s:b}", "Name", doc_str(*v), "Mirrors", "Secure", 0, "Official", 0));
+	}
+	json_array_append_new(cidrs, json_string("127.0.0.0/8"));
+	for (char *const *v = d->registry_mirrors; v && *v; v++) {
+		const char *eq = strchr(*v, '=');
+
+		if (!eq || str_starts(*v, "docker.io="))
+			(void)strv_add(&mirrors, eq ? eq + 1 : *v);
+	}
+	hub = json_pack("{s:s, s:o, s:b, s:b}", "Name", "docker.io", "Mirrors", doc_strv(mirrors), "Secure", 1, "Official", 1);
+	json_object_set_new(index, "docker.io", hub);
+	return json_pack("{s:o, s:o, s:o}", "InsecureRegistryCIDRs", cidrs, "IndexConfigs", index, "Mirrors", doc_strv(mirrors));
+}
+
+static void info_machine(json_t *doc)
+{
+	struct utsname u;
+	struct sysinfo si;
+	char host[256] = "";
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	(void)gethostname(host, sizeof(host) - 1);
+	if (uname(&u) == 0) {
+		json_object_set_new(doc, "KernelVersion", doc_str(u.release));
+		json_object_set_new(doc, "Architecture", doc_str(u.machine));
+	}
+	if (sysinfo(&si) == 0)
+		json_object_set_new(doc, "MemTotal", json_integer((json_int_t)si.totalram * si.mem_unit));
+	json_object_set_new(doc, "NCPU", json_integer(cpus));
+	json_object_set_new(doc, "Name", doc_str(host));
+	json_object_set_new(doc, "OperatingSystem", os_name());
+}
+
+/* Limits that the engine applies on every kernel it runs on, and lists that clients expect to be lists. */
+static void info_constants(json_t *doc)
+{
+	static const char *const yes[] = {"MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit",
+		"IPv4Forwarding", "OomKillDisable"};
+	static const char *const no[] = {"Debug", "ExperimentalBuild"};
+
+	for (size_t i = 0; i < ELEMENTSOF(yes); i++)
+		json_object_set_new(doc, yes[i], json_true());
+	for (size_t i = 0; i < ELEMENTSOF(no); i++)
+		json_object_set_new(doc, no[i], json_false());
+	json_object_set_new(doc, "LiveRestoreEnabled", json_true()); /* containers always outlive the daemon */
+	json_object_set_new(doc, "Plugins",
+		json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s]}", "Volume", "local", "Network", "bridge", "host", "null", "Authorization",
+			"Log", "json-file", "none"));
+	json_object_set_new(doc, "Runtimes", json_pack("{s:{s:s}}", "ireko", "path", "ireko-runtime"));
+	json_object_set_new(doc, "SecurityOptions", json_pack("[s,s]", "name=seccomp,profile=builtin", "name=cgroupns"));
+	json_object_set_new(doc, "Swarm",
+		json_pack("{s:s, s:s, s:s, s:b, s:s, s:n}", "NodeID", "", "NodeAddr", "", "LocalNodeState", "inactive",
+			"ControlAvailable", 0, "Error", "", "RemoteManagers"));
+	for (size_t i = 0; i < 3; i++)
+		json_object_set_new(doc, ((const char *[]){"ContainerdCommit", "RuncCommit", "InitCommit"})[i],
+			json_pack("{s:s}", "ID", IREKO_VERSION));
+	json_object_set_new(doc, "Labels", json_array());
+	json_object_set_new(doc, "Warnings", json_null());
+	json_object_set_new(doc, "GenericResources", json_null());
+	json_object_set_new(doc, "DriverStatus", json_pack("[[s,s]]", "Backing", "overlayfs"));
+}
+
+int h_info(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	EngineSummary s = {0};
+	char cgroup_version[8];
+	json_t *doc;
+	int r = engine_summary(d->engine, &s, e);
+
+	if (r < 0)
+		return r;
+	snprintf(cgroup_version, sizeof(cgroup_version), "%d", s.cgroup_version);
+	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "ID", s.id,
+		"Containers", s.running + s.paused + s.stopped, "ContainersRunning", s.running, "ContainersPaused", s.paused,
+		"ContainersStopped", s.stopped, "Images", s.images, "Driver", "overlay2", "LoggingDriver", "json-file", "CgroupDriver",
+		s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion", cgroup_version, "OSType", "linux", "IndexServerAddress",
+		"https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root), "ServerVersion", IREKO_VERSION, "DefaultRuntime",
+		"ireko", "InitBinary", "", "HttpProxy", "", "HttpsProxy", "", "NoProxy", "", "RegistryConfig", registry_doc(d),
+		"SystemTime", doc_time(clock_now_ns()));
+	if (!doc)
+		return err_oom(e);
+	info_machine(doc);
+	info_constants(doc);
+	return reply_doc(rq, 200, doc, e);
+}
+
+int h_auth_check(HttpRequest *rq, void *user, Err *e)
+{
+	_cleanup_json_ json_t *body = NULL;
+	int r = http_body_json(rq, true, &body, e);
+
+	if (r < 0)
+		return r;
+	/* Nothing here talks to a registry but a pull; saying "Login Succeeded" unverified would be a lie. */
+	return err_new(e, ERR_UNSUPPORTED, "login against %s is not verified by this engine: credentials are checked by the first pull",
+		json_get_str(body, "serveraddress") ? json_get_str(body, "serveraddress") : "docker.io");
+}
+
+int h_plugins(HttpRequest *rq, void *user, Err *e)
+{
+	return reply_doc(rq, 200, json_array(), e);
+}
+
+int h_swarm(HttpRequest *rq, void *user, Err *e)
+{
+	return err_new(e, ERR_UNAVAILABLE,
+		"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm "
+		"and try again.");
+}
+
+static json_t *df_images(Door *d, int version, const ContainerInfo *cs, size_t n_cs, int64_t *total, Err *e)
+{
+	StoreImage *v = NULL;
+	json_t *a = NULL;
+	size_t n = 0;
+
+	if (store_image_list(engine_store(d->engine), &v, &n, e) < 0)
+		return NULL;
+	a = json_array();
+	for (size_t i = 0; i < n && a; i++) {
+		int users = 0;
+		json_t *one;
+
+		for (size_t k = 0; k < n_cs; k++)
+			users += streq0(cs[k].image_id, v[i].id);
+		one = image_list_doc(d, &v[i], version, users, e);
+		*total += v[i].size;
+		if (!one || json_array_append_new(a, one) < 0) {
+			json_decref(a);
+			a = NULL;
+		}
+	}
+	store_images_free(v, n);
+	return a;
+}
+
+static json_t *df_volumes(Door *d, const ContainerInfo *cs, size_t n_cs, Err *e)
+{
+	VolumeInfo *v = NULL;
+	json_t *a = NULL;
+	size_t n = 0;
+
+	if (engine_volume_list(d->engine, &v, &n, e) < 0)
+		return NULL;
+	a = json_array();
+	for (size_t i = 0; i < n && a; i++) {
+		int users = 0;
+
+		for (size_t k = 0; k < n_cs; k++)
+			for (size_t m = 0; m < cs[k].n_mounts; m++)
+				users += streq0(cs[k].mounts[m].name, v[i].name);
+		/* -1: not measured, as the API defines it. */
+		json_array_append_new(a,
+			json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:{s:i, s:i}}", "CreatedAt", doc_time(v[i].created_ns), "Driver",
+				doc_str(v[i].driver), "Labels", doc_map(v[i].labels), "Mountpoint", doc_str(v[i].mountpoint), "Name",
+				doc_str(v[i].name), "Options", doc_map(v[i].options), "Scope", "local", "UsageData", "Size", -1,
+				"RefCount", users));
+	}
+	volume_infos_free(v, n);
+	return a;
+}
+
+int h_df(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	ContainerInfo *cs = NULL;
+	json_t *images, *volumes, *containers = json_array();
+	size_t n = 0;
+	int64_t total = 0;
+	int r = engine_container_list(d->engine, &cs, &n, e);
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		_cleanup_free_ char *image = container_image_shown(d, &cs[i]);
+		int64_t rw = 0, root = 0;
+
+		/* One that is being removed right now has no size; it is listed all the same. */
+		(void)container_sizes(d, &cs[i], &rw, &root, NULL);
+		json_array_append_new(containers, container_list_doc(&cs[i], image ? image : "", &rw, &root));
+	}
+	images = r < 0 ? NULL : df_images(d, http_tag(rq), cs, n, &total, e);
+	volumes = images ? df_volumes(d, cs, n, e) : NULL;
+	container_infos_free(cs, n);
+	if (!volumes) {
+		json_decref(images);
+		json_decref(containers);
+		return r < 0 ? r : e->no ? -e->no : -EIO;
+	}
+	return reply_doc(rq, 200,
+		json_pack("{s:I, s:o, s:o, s:o, s:[], s:i}", "LayersSize", (json_int_t)total, "Images", images, "Containers",
+			containers, "Volumes", volumes, "BuildCache", "BuilderSize", 0),
+		e);
+}

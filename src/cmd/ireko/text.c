@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See text.h. Widths follow Unicode's east-asian blocks coarsely: enough to keep columns straight. */
+#include "text.h"
+#include "base/clock.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <time.h>
+
+#define NS_PER_S 1000000000LL
+
+static Human scaled(double v, double base, const char *const *units, size_t n_units, int digits)
+{
+	Human h;
+	size_t i = 0;
+
+	while (v >= base && i + 1 < n_units) {
+		v /= base;
+		i++;
+	}
+	snprintf(h.s, sizeof(h.s), "%.*g%s", digits, v, units[i]);
+	return h;
+}
+
+Human text_size(double bytes, int digits)
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"};
+
+	return scaled(bytes, 1000, units, ELEMENTSOF(units), digits);
+}
+
+Human text_binary_size(double bytes)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
+
+	return scaled(bytes, 1024, units, ELEMENTSOF(units), 4);
+}
+
+static int duration_unit(const char **s, double *ret)
+{
+	static const struct {
+		const char *name;
+		double ns;
+	} units[] = {{"ns", 1},	     {"us", 1e3}, {"\xc2\xb5s", 1e3}, {"\xce\xbcs", 1e3},
+		     {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},	    {"h", 3600e9}};
+
+	for (size_t i = 0; i < ELEMENTSOF(units); i++) {
+		size_t n = strlen(units[i].name);
+
+		if (strncmp(*s, units[i].name, n) == 0 && !isalpha((unsigned char)(*s)[n])) {
+			*s += n;
+			*ret = units[i].ns;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+int text_parse_duration(const char *s, int64_t *ret_ns)
+{
+	bool negative = *s == '-';
+	double total = 0;
+
+	if (*s == '-' || *s == '+')
+		s++;
+	if (streq(s, "0")) {
+		*ret_ns = 0;
+		return 0;
+	}
+	if (!*s)
+		return -EINVAL;
+	while (*s) {
+		char number[32];
+		size_t n = strspn(s, "0123456789.");
+		char *end;
+		double unit;
+
+		if (n == 0 || n >= sizeof(number))
+			return -EINVAL;
+		memcpy(number, s, n);
+		number[n] = '\0';
+		double v = strtod(number, &end);
+		s += n;
+		if (*end || end == number || duration_unit(&s, &unit) < 0)
+			return -EINVAL;
+		total += v * unit;
+	}
+	if (!(total < 9.2e18))
+		return -EINVAL;
+	*ret_ns = (int64_t)llround(negative ? -total : total);
+	return 0;
+}
+
+static int parse_local_time(const char *s, int64_t *ret_ns)
+{
+	static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
+
+	for (size_t i = 0; i < ELEMENTSOF(formats); i++) {
+		struct tm tm = {.tm_isdst = -1};
+		const char *end = strptime(s, formats[i], &tm);
+		bool utc = end && streq(end, "Z");
+
+		if (!end || (*end && !utc))
+			continue;
+		time_t t = utc ? timegm(&tm) : mktime(&tm);
+		*ret_ns = (int64_t)t * NS_PER_S;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+char *text_timestamp(const char *s, int64_t now_ns)
+{
+	int64_t ns;
+
+	/* Plain seconds go through as they are: they may be zero or in the future. */
+	if (*s && strspn(s, "0123456789.") == strlen(s) && isdigit((unsigned char)*s))
+		return strdup(s);
+	if (text_parse_duration(s, &ns) == 0)
+		ns = now_ns - ns;
+	else if (clock_parse(s, &ns) < 0 && parse_local_time(s, &ns) < 0) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return strf("%lld.%09lld", (long long)(ns / NS_PER_S), (long long)(ns % NS_PER_S));
+}
+
+char *text_local_time(int64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+	char s[64];
+
+	if (!localtime_r(&t, &tm) || strftime(s, sizeof(s), "%Y-%m-%d %H:%M:%S %z %Z", &tm) == 0)
+		return NULL;
+	return strdup(s);
+}
+
+char *text_ago(int64_t then_ns, int64_t now_ns)
+{
+	_cleanup_free_ char *d = clock_human_duration(MAX2(now_ns - then_ns, (int64_t)0));
+
+	return d ? strf("%s ago", d) : NULL;
+}
+
+/* The next character, its length in bytes (1 and a value of 0xFFFD for anything that is no UTF-8). */
+static size_t next_char(const char *s, uint32_t *ret)
+{
+	unsigned char c = (unsigned char)*s;
+	size_t n = c < 0x80 ? 1 : c >> 5 == 6 ? 2 : c >> 4 == 14 ? 3 : c >> 3 == 30 ? 4 : 0;
+
+	*ret = 0xFFFD;
+	if (n == 0 || strnlen(s, n) < n || !str_is_utf8(s, n))
+		return 1;
+	*ret = n == 1 ? c : c & (0xFFu >> (n + 1));
+	for (size_t i = 1; i < n; i++)
+		*ret = *ret << 6 | ((unsigned char)s[i] & 0x3F);
+	return n;
+}
+
+static size_t char_width(uint32_t c)
+{
+	static const struct {
+		uint32_t first, last;
+		size_t width;
+	} ranges[] = {
+	    {0x300, 0x36F, 0},	  {0x200B, 0x200F, 0},	 {0xFE00, 0xFE0F, 0},	{0x1100, 0x115F, 2},
+	    {0x2E80, 0x303E, 2},  {0x3041, 0xA4CF, 2},	 {0xAC00, 0xD7A3, 2},	{0xF900, 0xFAFF, 2},
+	    {0xFE30, 0xFE6F, 2},  {0xFF00, 0xFF60, 2},	 {0xFFE0, 0xFFE6, 2},	{0x1F300, 0x1F64F, 2},
+	    {0x1F680, 0x1F6FF, 2}, {0x1F900, 0x1F9FF, 2}, {0x20000, 0x3FFFD, 2},
+	};
+
+	if (c < 0x300)
+		return 1;
+	for (size_t i = 0; i < ELEMENTSOF(ranges); i++)
+		if (c >= ranges[i].first && c <= ranges[i].last)
+			return ranges[i].width;
+	return 1;
+}
+
+size_t text_width(const char *s)
+{
+	size_t width = 0;
+	uint32_t c;
+
+	for (; *s; s += next_char(s, &c)) {
+		(void)next_char(s, &c);
+		width += char_width(c);
+	}
+	return width;
+}
+
+char *text_ellipsis(const char *s, size_t max)
+{
+	size_t width = 0;
+	const char *p = s;
+	uint32_t c;
+
+	if (text_width(s) <= max)
+		return strdup(s);
+	if (max == 0)
+		return strdup("");
+	for (;;) {
+		size_t n = next_char(p, &c);
+
+		if (width + char_width(c) > max - 1)
+			break;
+		width += char_width(c);
+		p += n;
+	}
+	return strf("%.*s\xe2\x80\xa6", (int)(p - s), s);
+}
+
+char *text_short_id(const char *id)
+{
+	const char *hex = str_after(id, "sha256:");
+
+	return strndup(hex ? hex : id, 12);
+}
+
+void text_escape(StrBuf *b, const char *s, bool lines)
+{
+	while (*s) {
+		uint32_t c;
+		size_t n = next_char(s, &c);
+		bool bad = c == 0xFFFD && n == 1;
+
+		if ((c < ' ' && !(lines && (c == '\n' || c == '\t'))) || c == 0x7F || (c >= 0x80 && c < 0xA0) || bad)
+			for (size_t i = 0; i < n; i++)
+				strbuf_addf(b, "\\x%02x", (unsigned char)s[i]);
+		else
+			strbuf_add_n(b, s, n);
+		s += n;
+	}
+}
+
+void text_put(FILE *f, const char *s, bool tty)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	if (tty) {
+		text_escape(&b, s, true);
+		s = b.s && !b.oom ? b.s : "";
+	}
+	(void)fputs(s, f);
+}
+
+int text_split_csv(const char *s, char ***ret)
+{
+	_cleanup_strv_ char **v = NULL;
+
+	for (;;) {
+		_cleanup_strbuf_ StrBuf b = {0};
+
+		if (*s == '"') {
+			for (s++; *s && !(*s == '"' && s[1] != '"'); s++) {
+				s += *s == '"';
+				strbuf_add_c(&b, *s);
+			}
+			if (*s++ != '"' || (*s && *s != ','))
+				return -EINVAL;
+		} else {
+			size_t n = strcspn(s, ",");
+
+			if (memchr(s, '"', n))
+				return -EINVAL;
+			strbuf_add_n(&b, s, n);
+			s += n;
+		}
+		if (strv_take(&v, strbuf_steal(&b)) < 0)
+			return -ENOMEM;
+		if (!*s)
+			break;
+		s++;
+	}
+	*ret = take_ptr(v);
+	return 0;
+}
+
+void text_url_escape(StrBuf *b, const char *s, bool keep_slash)
+{
+	for (; *s; s++) {
+		if (isalnum((unsigned char)*s) || strchr("-._~:@", *s) || (keep_slash && *s == '/'))
+			strbuf_add_c(b, *s);
+		else
+			strbuf_addf(b, "%%%02X", (unsigned char)*s);
+	}
+}
+
+void text_query(StrBuf *b, const char *key, const char *value)
+{
+	strbuf_addf(b, "%c%s=", b->s && strchr(b->s, '?') ? '&' : '?', key);
+	text_url_escape(b, value, false);
+}
+
+char *text_base64(const void *data, size_t len, bool url)
+{
+	const char *digits = url ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+				 : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const unsigned char *p = data;
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	for (size_t i = 0; i < len; i += 3) {
+		uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < len ? (uint32_t)p[i + 1] << 8 : 0) |
+			     (i + 2 < len ? p[i + 2] : 0);
+
+		strbuf_add_c(&b, digits[v >> 18]);
+		strbuf_add_c(&b, digits[v >> 12 & 63]);
+		strbuf_add_c(&b, i + 1 < len ? digits[v >> 6 & 63] : '=');
+		strbuf_add_c(&b, i + 2 < len ? digits[v & 63] : '=');
+	}
+	return strbuf_steal(&b);
+}
+
+static int base64_digit(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	if (c == '+' || c == '-')
+		return 62;
+	return c == '/' || c == '_' ? 63 : -1;
+}
+
+int text_unbase64(const char *s, char **ret, size_t *ret_len)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	uint32_t v = 0;
+	size_t n = 0;
+
+	for (; *s && *s != '='; s++, n++) {
+		int d = base64_digit(*s);
+
+		if (d < 0)
+			return -EINVAL;
+		v = v << 6 | (uint32_t)d;
+		if (n % 4 != 0)
+			strbuf_add_c(&b, (char)(v >> (6 - n % 4 * 2) & 0xFF));
+	}
+	if (n % 4 == 1 || strspn(s, "=") != strlen(s) || strlen(s) > 2)
+		return -EINVAL;
+	if (ret_len)
+		*ret_len = b.len;
+	*ret = strbuf_steal(&b);
+	return *ret ? 0 : -ENOMEM;
+}

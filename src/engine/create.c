@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making a container: image and request merged, checked, entered under a name, given a writable
+ * layer, its volumes and its row. Nothing runs yet. A failure undoes what was made, in reverse.
+ */
+#include "engine/engine-internal.h"
+
+#include <ctype.h>
+
+static int name_check(const char *name, Err *e)
+{
+	bool ok = isalnum((unsigned char)name[0]) && name[1];
+
+	for (const char *p = name; ok && *p; p++)
+		ok = isalnum((unsigned char)*p) || strchr("_.-", *p);
+	if (ok && strlen(name) <= 255)
+		return 0;
+	return err_new(e, ERR_INVALID,
+		       "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed (2 to 255 characters)", name);
+}
+
+/* Takes over what the request left open from the image. */
+static int merge_image(ContainerConfig *c, const ImageRunConfig *image, Err *e)
+{
+	_cleanup_strv_ char **env = strv_dup(image->env), **labels = strv_dup(image->labels);
+	bool own_entrypoint = c->entrypoint || c->has_entrypoint;
+	int r = env && labels ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r >= 0 && c->env && c->env[i]; i++)
+		r = strv_env_set(&env, c->env[i]);
+	for (size_t i = 0; r >= 0 && c->labels && c->labels[i]; i++)
+		r = strv_env_set(&labels, c->labels[i]);
+	if (r < 0)
+		return err_oom(e);
+	strv_free(c->env);
+	strv_free(c->labels);
+	c->env = take_ptr(env);
+	c->labels = take_ptr(labels);
+
+	/* An entrypoint of the user's own discards the image's command as well (Docker's rule). */
+	if (!own_entrypoint && image->entrypoint)
+		c->entrypoint = strv_dup(image->entrypoint);
+	if (!c->cmd && !own_entrypoint && image->cmd)
+		c->cmd = strv_dup(image->cmd);
+	if (c->entrypoint && c->entrypoint[0] && !*c->entrypoint[0]) {
+		strv_free(c->entrypoint);
+		c->entrypoint = NULL;
+	}
+	if (str_empty(c->user) && image->user) {
+		free(c->user);
+		c->user = strdup(image->user);
+	}
+	if (str_empty(c->working_dir) && image->working_dir) {
+		free(c->working_dir);
+		c->working_dir = strdup(image->working_dir);
+	}
+	if (!c->stop_signal && image->stop_signal)
+		c->stop_signal = strdup(image->stop_signal);
+	if (c->stop_timeout < 0)
+		c->stop_timeout = image->stop_timeout;
+	for (size_t i = 0; image->exposed_ports && image->exposed_ports[i]; i++)
+		if (!strv_has(c->exposed_ports, image->exposed_ports[i]) &&
+		    strv_add(&c->exposed_ports, image->exposed_ports[i]) < 0)
+			return err_oom(e);
+	for (size_t i = 0; i < c->host.n_ports; i++)
+		if (!strv_has(c->exposed_ports, c->host.ports[i].port) &&
+		    strv_add(&c->exposed_ports, c->host.ports[i].port) < 0)
+			return err_oom(e);
+	return 0;
+}
+
+static int set_default(char **field, const char *value)
+{
+	if (!str_empty(*field))
+		return 0;
+	free(*field);
+	*field = strdup(value);
+	return *field ? 0 : -ENOMEM;
+}
+
+static int fill_defaults(Engine *en, Container *c, Err *e)
+{
+	ContainerConfig *k = &c->config;
+	char short_id[13];
+
+	snprintf(short_id, sizeof(short_id), "%.12s", c->id);
+	bool own_uts = !streq0(k->host.network_mode, "host") && !streq0(k->host.uts_mode, "host") &&
+		       !(k->host.network_mode && str_starts(k->host.network_mode, "container:"));
+	if ((own_uts && set_default(&k->hostname, short_id) < 0) || set_default(&k->host.network_mode, "bridge") < 0 ||
+	    set_default(&k->host.log.type, "json-file") < 0 || set_default(&k->host.ipc_mode, "private") < 0 ||
+	    set_default(&k->host.restart.name, "no") < 0 || set_default(&k->host.runtime, "ireko") < 0 ||
+	    set_default(&k->host.cgroupns_mode, "private") < 0)
+		return err_oom(e);
+	if (streq(k->host.network_mode, "default")) {
+		free(k->host.network_mode);
+		k->host.network_mode = strdup("bridge");
+	}
+	if (k->host.shm_size <= 0)
+		k->host.shm_size = 64 << 20;
+	return 0;
+}
+
+static int check_resources(const ContainerHost *h, Err *e)
+{
+	if (h->memory < 0 || (h->memory > 0 && h->memory < 6 << 20))
+		return err_new(e, ERR_INVALID, "Minimum memory limit allowed is 6MB");
+	if (h->memory_swap > 0 && h->memory > 0 && h->memory_swap < h->memory)
+		return err_new(e, ERR_INVALID,
+			       "Minimum memoryswap limit should be larger than memory limit, see usage");
+	if (h->nano_cpus < 0 || h->nano_cpus > sysconf(_SC_NPROCESSORS_ONLN) * 1000000000ll)
+		return err_new(e, ERR_INVALID, "Range of CPUs is from 0.01 to %ld.00, as there are only %ld CPUs available",
+			       sysconf(_SC_NPROCESSORS_ONLN), sysconf(_SC_NPROCESSORS_ONLN));
+	if (h->nano_cpus > 0 && (h->cpu_quota > 0 || h->cpu_period > 0))
+		return err_new(e, ERR_INVALID, "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set");
+	return 0;
+}
+
+static int check_policies(const ContainerConfig *k, Err *e)
+{
+	static const char *const policies[] = {"", "no", "always", "unless-stopped", "on-failure"};
+	const ContainerHost *h = &k->host;
+	bool known = false;
+
+	for (size_t i = 0; i < ELEMENTSOF(policies); i++)
+		known = known || streq(h->restart.name ?: "", policies[i]);
+	if (!known)
+		return err_new(e, ERR_INVALID, "invalid restart policy: unknown policy '%s'; use one of no, always, "
+			       "unless-stopped, on-failure", h->restart.name);
+	if (h->auto_remove && !streq(h->restart.name ?: "no", "no") && *h->restart.name)
+		return err_new(e, ERR_INVALID, "can't create 'AutoRemove' container with restart policy");
+	if (!streq(h->log.type, "json-file") && !streq(h->log.type, "none"))
+		return err_new(e, ERR_UNSUPPORTED, "logging driver %s is not offered: use json-file or none", h->log.type);
+	if (!str_empty(h->userns_mode) && !streq(h->userns_mode, "host"))
+		return err_new(e, ERR_UNSUPPORTED, "user namespace mode %s is not offered", h->userns_mode);
+	if (!streq(h->runtime, "ireko") && !streq(h->runtime, "runc") && !streq(h->runtime, "io.containerd.runc.v2"))
+		return err_new(e, ERR_INVALID, "unknown or invalid runtime name: %s", h->runtime);
+	if (k->stop_signal) {
+		int signal;
+
+		return signal_parse(k->stop_signal, &signal, e);
+	}
+	if (!str_empty(k->working_dir) && k->working_dir[0] != '/')
+		return err_new(e, ERR_INVALID, "the working directory '%s' is invalid, it needs to be an absolute path",
+			       k->working_dir);
+	return 0;
+}
+
+/* args = entrypoint + cmd */
+static int fix_command(Container *c, Err *e)
+{
+	_cleanup_strv_ char **all = strv_dup(c->config.entrypoint);
+
+	if (!all)
+		return err_oom(e);
+	for (size_t i = 0; c->config.cmd && c->config.cmd[i]; i++)
+		if (strv_add(&all, c->config.cmd[i]) < 0)
+			return err_oom(e);
+	if (!all[0])
+		return err_new(e, ERR_INVALID, "no command specified");
+	c->path = strdup(all[0]);
+	c->args = strv_dup(all + 1);
+	return c->path && c->args ? 0 : err_oom(e);
+}
+
+static int name_choose(Engine *en, Container *c, const char *name, Err *e)
+{
+	Err clash = {0};
+	int r;
+
+	if (!str_empty(name)) {
+		if (*name == '/')
+			name++;
+		r = name_check(name, e);
+		if (r < 0)
+			return r;
+		c->name = strdup(name);
+		return c->name ? container_add(en, c, e) : err_oom(e);
+	}
+	for (int retry = 0; retry < 100; retry++) {
+		free(c->name);
+		c->name = id_random_name(retry);
+		if (!c->name)
+			return err_oom(e);
+		r = container_add(en, c, &clash);
+		if (r >= 0)
+			return r;
+	}
+	return err_new(e, ERR_EXHAUSTED, "no free container name was found: give one with --name");
+}
+
+static int data_dir_make(Engine *en, Container *c, Err *e)
+{
+	_cleanup_free_ char *path = strf("containers/%s", c->id);
+	int r = path ? mkdir_parents_at(store_root_fd(en->store), path, 0710) : -ENOMEM;
+
+	return r < 0 ? err_sys(e, r, "make the directory of container %.12s under %s", c->id, store_root(en->store)) : 0;
+}
+
+static int build_container(Engine *en, Container *c, const StoreImage *image, const ImageConfig *ic, char ***warnings,
+			   Err *e)
+{
+	int r = merge_image(&c->config, &ic->run, e);
+
+	if (r >= 0)
+		r = fill_defaults(en, c, e);
+	if (r >= 0)
+		r = check_resources(&c->config.host, e);
+	if (r >= 0)
+		r = check_policies(&c->config, e);
+	if (r >= 0)
+		r = fix_command(c, e);
+	if (r < 0)
+		return r;
+	c->image_id = strdup(image->id);
+	c->chain_id = image->chain_id ? strdup(image->chain_id) : NULL;
+	c->created_ns = clock_now_ns();
+	if (!c->image_id || (image->chain_id && !c->chain_id))
+		return err_oom(e);
+	if (c->config.host.oom_kill_disable && c->config.host.memory == 0)
+		r = strv_add(warnings, "OOM killer is disabled for the container, but no memory limit is set, this can "
+				       "result in the system running out of resources.");
+	return r < 0 ? err_oom(e) : 0;
+}
+
+/* What needs the name to be ours first. */
+static int make_resources(Engine *en, Container *c, const ImageConfig *ic, char ***warnings, Err *e)
+{
+	int r = store_snapshot_prepare(en->store, c->id, c->chain_id, e);
+
+	if (r >= 0)
+		r = data_dir_make(en, c, e);
+	if (r >= 0)
+		r = mounts_resolve(en, c, ic, warnings, e);
+	if (r >= 0)
+		r = mounts_populate(en, c, e);
+	if (r >= 0)
+		r = container_save(en, c, e);
+	return r;
+}
+
+int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id,
+			    char ***ret_warnings, Err *e)
+{
+	_cleanup_container_ Container *c = container_new();
+	_cleanup_strv_ char **warnings = NULL;
+	StoreImage image = {0};
+	ImageConfig ic = {0};
+	int r;
+
+	if (!c)
+		return err_oom(e);
+	id_random_hex(c->id, ID_LEN);
+	r = container_config_copy(config, &c->config, e);
+	if (r >= 0 && str_empty(config->image))
+		r = err_new(e, ERR_INVALID, "no image specified");
+	if (r >= 0)
+		r = store_image_find(en->store, config->image, &image, e);
+	if (r >= 0)
+		r = store_image_config(en->store, image.id, &ic, e);
+	if (r >= 0)
+		r = build_container(en, c, &image, &ic, &warnings, e);
+	if (r >= 0)
+		r = name_choose(en, c, name, e);
+	if (r >= 0) {
+		pthread_mutex_lock(&c->life);
+		r = make_resources(en, c, &ic, &warnings, e);
+		if (r < 0)
+			(void)container_remove_locked(en, c, true, NULL);
+		pthread_mutex_unlock(&c->life);
+	}
+	store_image_done(&image);
+	image_config_done(&ic);
+	if (r < 0)
+		return r;
+	*ret_id = strdup(c->id);
+	if (!*ret_id)
+		return err_oom(e);
+	if (ret_warnings)
+		*ret_warnings = take_ptr(warnings);
+	container_event(en, c, "create", NULL);
+	return 0;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine as a whole: opening, closing, and what it knows about itself.
+ */
+#include "engine/engine-internal.h"
+
+#include <sys/statfs.h>
+#include <linux/magic.h>
+
+static int options_copy(Engine *en, const EngineOptions *o)
+{
+	en->options = (EngineOptions){
+		.data_root = strdup(o->data_root),
+		.exec_root = strdup(o->exec_root),
+		.helper_dir = strdup(o->helper_dir),
+		.bridge_subnet = o->bridge_subnet ? strdup(o->bridge_subnet) : NULL,
+		.api_socket = o->api_socket ? strdup(o->api_socket) : NULL,
+		.insecure_registries = strv_dup(o->insecure_registries),
+		.registry_mirrors = strv_dup(o->registry_mirrors),
+	};
+	return en->options.data_root && en->options.exec_root && en->options.helper_dir ? 0 : -ENOMEM;
+}
+
+static void options_done(EngineOptions *o)
+{
+	free((char *)o->data_root);
+	free((char *)o->exec_root);
+	free((char *)o->helper_dir);
+	free((char *)o->bridge_subnet);
+	free((char *)o->api_socket);
+	strv_free((char **)o->insecure_registries);
+	strv_free((char **)o->registry_mirrors);
+}
+
+/* Interfaces and tables of several engines on one machine must not meet: all but the one with the default root
+ * carry a piece of the hash of their data root in their names. */
+static int names_choose(Engine *en, char table[32], Err *e)
+{
+	char digest[DIGEST_LEN + 1];
+
+	if (streq(en->options.data_root, "/var/lib/ireko")) {
+		snprintf(table, 32, "ireko");
+		en->bridge_name = strdup("ireko0");
+	} else {
+		digest_of(en->options.data_root, strlen(en->options.data_root), digest);
+		snprintf(table, 32, "ireko-%.8s", digest_hex(digest));
+		en->bridge_name = strf("irk-%.8s", digest_hex(digest));
+	}
+	return en->bridge_name ? 0 : err_oom(e);
+}
+
+static int dirs_make(Engine *en, Err *e)
+{
+	en->runtime_root = strf("%s/runtime", en->options.exec_root);
+	en->seccomp_dir = strf("%s/seccomp", en->options.exec_root);
+	en->containers_run = strf("%s/containers", en->options.exec_root);
+	if (!en->runtime_root || !en->seccomp_dir || !en->containers_run)
+		return err_oom(e);
+	const char *const dirs[] = {en->options.exec_root, en->runtime_root, en->seccomp_dir, en->containers_run};
+	for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
+		int r = mkdir_parents_at(AT_FDCWD, dirs[i], i == 0 ? 0711 : 0700);
+
+		if (r < 0)
+			return err_sys(e, r, "make %s", dirs[i]);
+	}
+	return 0;
+}
+
+/* An id that stays the same for this data root. */
+static int own_id(Engine *en, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	int r = store_doc_get(en->store, "engine", "id", &doc, NULL);
+	const char *known = r >= 0 ? json_get_str(doc, "id") : NULL;
+
+	if (known) {
+		snprintf(en->id, sizeof(en->id), "%s", known);
+		return 0;
+	}
+	json_decref(doc);
+	id_random_hex(en->id, ID_LEN);
+	doc = json_pack("{s:s}", "id", en->id);
+	return doc ? store_doc_put(en->store, "engine", "id", doc, e) : err_oom(e);
+}
+
+static int store_start(Engine *en, Err *e)
+{
+	_cleanup_free_ char *unpack = strf("%s/ireko-unpack", en->options.helper_dir);
+
+	if (!unpack)
+		return err_oom(e);
+	StoreOptions o = {.data_root = en->options.data_root, .unpack_program = unpack};
+	return store_open(&o, &en->store, e);
+}
+
+static int cgroup_version(void)
+{
+	struct statfs fs;
+
+	return statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC ? 2 : 1;
+}
+
+int engine_new(const EngineOptions *o, Engine **ret, Err *e)
+{
+	Engine *en = calloc(1, sizeof(*en));
+	char table[32] = "";
+	int r;
+
+	if (!en)
+		return err_oom(e);
+	en->epoll_fd = en->stop_fd = -1;
+	pthread_mutex_init(&en->lock, NULL);
+	pthread_mutex_init(&en->volumes_lock, NULL);
+	en->cgroup_version = cgroup_version();
+	r = options_copy(en, o) < 0 ? err_oom(e) : 0;
+	if (r >= 0)
+		r = names_choose(en, table, e);
+	if (r >= 0)
+		r = dirs_make(en, e);
+	if (r >= 0)
+		r = store_start(en, e);
+	if (r >= 0)
+		r = own_id(en, e);
+	if (r >= 0)
+		r = network_host_new(table, &en->nethost, e);
+	if (r >= 0) {
+		RegistryOptions ro = {.insecure = o->insecure_registries,
+				      .mirrors = o->registry_mirrors,
+				      .user_agent = "ireko/" IREKO_VERSION};
+		r = registry_new(&ro, &en->registry, e);
+	}
+	if (r >= 0)
+		r = events_new(&en->events, e);
+	if (r >= 0)
+		r = networks_load(en, e);
+	if (r >= 0)
+		r = container_load_all(en, e);
+	if (r >= 0)
+		r = watch_start(en, e);
+	if (r >= 0)
+		r = adopt_all(en, e);
+	if (r < 0) {
+		engine_free(en);
+		return r;
+	}
+	*ret = en;
+	return 0;
+}
+
+void engine_free(Engine *en)
+{
+	Container *c, *tmp;
+	Exec *x, *xtmp;
+
+	if (!en)
+		return;
+	watch_stop(en);
+	HASH_ITER(hh, en->execs, x, xtmp) {
+		HASH_DEL(en->execs, x);
+		exec_config_done(&x->config);
+		free(x);
+	}
+	HASH_CLEAR(hh_name, en->by_name);
+	HASH_ITER(hh, en->by_id, c, tmp) {
+		HASH_DEL(en->by_id, c);
+		container_unref(c);
+	}
+	if (en->nethost)
+		networks_free(en);
+	network_host_free(en->nethost);
+	registry_free(en->registry);
+	events_free(en->events);
+	store_close(en->store);
+	free(en->runtime_root);
+	free(en->seccomp_dir);
+	free(en->containers_run);
+	free(en->bridge_name);
+	options_done(&en->options);
+	pthread_mutex_destroy(&en->lock);
+	pthread_mutex_destroy(&en->volumes_lock);
+	free(en);
+}
+
+Store *engine_store(Engine *en)
+{
+	return en->store;
+}
+
+int engine_summary(Engine *en, EngineSummary *ret, Err *e)
+{
+	StoreImage *images = NULL;
+	size_t n = 0;
+	Container *c, *tmp;
+	int r = store_image_list(en->store, &images, &n, e);
+
+	if (r < 0)
+		return r;
+	store_images_free(images, n);
+	*ret = (EngineSummary){.images = (int)n, .cgroup_driver = "cgroupfs", .cgroup_version = en->cgroup_version};
+	memcpy(ret->id, en->id, sizeof(ret->id));
+	pthread_mutex_lock(&en->lock);
+	HASH_ITER(hh, en->by_id, c, tmp)
+		switch (container_status(c)) {
+		case CONTAINER_RUNNING:
+		case CONTAINER_RESTARTING:
+			ret->running++;
+			break;
+		case CONTAINER_PAUSED:
+			ret->paused++;
+			break;
+		default:
+			ret->stopped++;
+		}
+	pthread_mutex_unlock(&en->lock);
+	return 0;
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stop, kill, pause, wait, remove, update: the life operations besides start.
+ *
+ * An operation that waits for the container's end must not hold Container.life while it waits, because
+ * the end itself is worked off under that lock.
+ */
+#include "engine/engine-internal.h"
+
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#define STOP_TIMEOUT_S 10
+
+int signal_parse(const char *s, int *ret, Err *e)
+{
+	const char *name = strncasecmp(s, "SIG", 3) == 0 ? s + 3 : s;
+	int offset;
+
+	if (str_to_int(s, 1, 64, ret) >= 0)
+		return 0;
+	for (int i = 1; i < SIGRTMIN; i++) {
+		const char *abbrev = sigabbrev_np(i);
+
+		if (abbrev && strcasecmp(abbrev, name) == 0) {
+			*ret = i;
+			return 0;
+		}
+	}
+	if (strncasecmp(name, "RTMIN+", 6) == 0 && str_to_int(name + 6, 0, 30, &offset) >= 0) {
+		*ret = 34 + offset; /* the kernel's numbering as glibc's SIGRTMIN shows it */
+		return 0;
+	}
+	return err_new(e, ERR_INVALID, "Invalid signal: %s", s);
+}
+
+static void waiter_add(Container *c, Waiter *w)
+{
+	w->next = c->waiters;
+	c->waiters = w;
+}
+
+static void waiter_remove(Container *c, Waiter *w)
+{
+	for (Waiter **p = &c->waiters; *p; p = &(*p)->next)
+		if (*p == w) {
+			*p = w->next;
+			return;
+		}
+}
+
+static bool is_running(ContainerStatus s)
+{
+	return s == CONTAINER_RUNNING || s == CONTAINER_PAUSED || s == CONTAINER_RESTARTING;
+}
+
+static bool wait_is_over(const Container *c, ContainerWait condition, unsigned exits_before)
+{
+	switch (condition) {
+	case WAIT_NOT_RUNNING:
+		return c->removed || !is_running(c->status);
+	case WAIT_NEXT_EXIT:
+		return c->removed || c->exits != exits_before;
+	case WAIT_REMOVED:
+		return c->removed;
+	}
+	return true;
+}
+
+/* 1 when the condition holds, 0 at the time-out, negative when the client is gone. */
+static int wait_for(Container *c, ContainerWait condition, unsigned exits_before, void (*registered)(void *), void *user,
+		    int alive_fd, int timeout_ms)
+{
+	int64_t deadline = clock_mono_ns() + timeout_ms * 1000000ll;
+	Waiter w = {.efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+	int r = 0;
+
+	if (w.efd < 0)
+		return -errno;
+	pthread_mutex_lock(&c->state);
+	waiter_add(c, &w);
+	if (registered) {
+		pthread_mutex_unlock(&c->state);
+		registered(user);
+		pthread_mutex_lock(&c->state);
+	}
+	while (!wait_is_over(c, condition, exits_before)) {
+		int64_t left = timeout_ms < 0 ? -1 : (deadline - clock_mono_ns()) / 1000000;
+
+		if (timeout_ms >= 0 && left <= 0)
+			goto out;
+		pthread_mutex_unlock(&c->state);
+		r = wait_woken(w.efd, alive_fd, (int)left);
+		pthread_mutex_lock(&c->state);
+		if (r < 0)
+			goto out;
+	}
+	r = 1;
+out:
+	waiter_remove(c, &w);
+	pthread_mutex_unlock(&c->state);
+	close_fd(&w.efd);
+	return r;
+}
+
+int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *), void *user,
+			  int alive_fd, int *ret_status, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	unsigned exits;
+	int r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->state);
+	exits = c->exits;
+	pthread_mutex_unlock(&c->state);
+	r = wait_for(c, condition, exits, registered, user, alive_fd, -1);
+	if (r == -ECANCELED)
+		return err_new(e, ERR_CANCELLED, "the client has gone away");
+	if (r < 0)
+		return err_sys(e, r, "wait for container %s", ref);
+	pthread_mutex_lock(&c->state);
+	*ret_status = c->exit_code;
+	pthread_mutex_unlock(&c->state);
+	return 0;
+}
+
+int container_kill_locked(Engine *en, Container *c, int signal, Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	char number[12];
+	int r = container_shim(c, &shim, e);
+
+	if (r < 0)
+		return r;
+	r = shim_kill(shim, NULL, signal, false, e);
+	if (r < 0)
+		return err_ctx(e, r, "kill container %.12s", c->id);
+	/* A frozen process dies only once it is thawed. */
+	if (signal == SIGKILL && container_status(c) == CONTAINER_PAUSED)
+		(void)shim_pause(shim, false, NULL);
+	snprintf(number, sizeof(number), "%d", signal);
+	container_event(en, c, "kill", "signal", number, NULL);
+	return 0;
+}
+
+/* Sends a signal under life; *ret_exits is what to wait from. */
+static int signal_now(Engine *en, Container *c, int signal, bool stopping, unsigned *ret_exits, Err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&c->life);
+	pthread_mutex_lock(&c->state);
+	*ret_exits = c->exits;
+	if (stopping)
+		c->stop_requested = true;
+	if (stopping && c->status == CONTAINER_RESTARTING)
+		container_wake(c);
+	pthread_mutex_unlock(&c->state);
+	r = container_kill_locked(en, c, signal, e);
+	pthread_mutex_unlock(&c->life);
+	return r;
+}
+
+static int stop_signal_of(const Container *c, const char *given)
+{
+	int signal = SIGTERM;
+	const char *s = str_empty(given) ? c->config.stop_signal : given;
+
+	if (!str_empty(s))
+		(void)signal_parse(s, &signal, NULL); /* checked at create; the API checks its own */
+	return signal;
+}
+
+static int stop(Engine *en, Container *c, const char *signal, int timeout_s, Err *e)
+{
+	unsigned exits;
+	int r;
+
+	if (timeout_s < 0)
+		timeout_s = c->config.stop_timeout >= 0 ? (int)c->config.stop_timeout : STOP_TIMEOUT_S;
+	r = signal_now(en, c, stop_signal_of(c, signal), true, &exits, e);
+	if (r < 0)
+		return !is_running(container_status(c)) ? 0 : r;
+	r = wait_for(c, WAIT_NEXT_EXIT, exits, NULL, NULL, -1, timeout_s * 1000);
+	if (r == 0) {
+		r = signal_now(en, c, SIGKILL, true, &exits, e);
+		if (r < 0)
+			return !is_running(container_status(c)) ? 0 : r;
+		r = wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, 30000);
+		if (r == 0)
+			return err_new(e, ERR_INTERNAL,
+				       "container %.12s does not end although it was killed: a process of it hangs in the "
+				       "kernel (state D)",
+				       c->id);
+	}
+	return MIN2(r, 0);
+}
+
+int engine_container_stop(Engine *en, const char *ref, const char *signal, int timeout_s, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	int number, r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	if (!str_empty(signal) && (r = signal_parse(signal, &number, e)) < 0)
+		return r;
+	if (!is_running(container_status(c)))
+		return err_new(e, ERR_NOT_MODIFIED, "container %s is already stopped", ref);
+	r = stop(en, c, signal, timeout_s, e);
+	if (r >= 0)
+		container_event(en, c, "stop", NULL);
+	return r;
+}
+
+int engine_container_restart(Engine *en, const char *ref, const char *signal, int timeout_s, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	int r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	if (is_running(container_status(c)))
+		r = stop(en, c, signal, timeout_s, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->life);
+	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref) : container_start_locked(en, c, e);
+	pthread_mutex_unlock(&c->life);
+	if (r >= 0)
+		container_event(en, c, "restart", NULL);
+	return r;
+}
+
+int engine_container_kill(Engine *en, const char *ref, const char *signal, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	int number = SIGKILL, r = container_find(en, ref, &c, e);
+	unsigned exits;
+
+	if (r >= 0 && !str_empty(signal))
+		r = signal_parse(signal, &number, e);
+	if (r < 0)
+		return r;
+	if (!is_running(container_status(c)))
+		return err_new(e, ERR_CONFLICT, "cannot kill container: %s: container %s is not running", ref, c->id);
+	r = signal_now(en, c, number, number == SIGKILL || number == stop_signal_of(c, NULL), &exits, e);
+	if (r >= 0 && number == SIGKILL)
+		r = MIN2(wait_for(c, WAIT_NEXT_EXIT, exits, NULL, NULL, -1, 10000), 0);
+	return r;
+}
+
+int engine_container_pause(Engine *en, const char *ref, bool pause, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	int r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->life);
+	ContainerStatus s = container_status(c);
+	if (pause && s == CONTAINER_PAUSED)
+		r = err_new(e, ERR_CONFLICT, "container %s is already paused", ref);
+	else if (!pause && s != CONTAINER_PAUSED)
+		r = err_new(e, ERR_CONFLICT, "Container %s is not paused", ref);
+	else
+		r = container_shim(c, &shim, e);
+	if (r >= 0)
+		r = shim_pause(shim, pause, e);
+	if (r >= 0) {
+		pthread_mutex_lock(&c->state);
+		c->status = pause ? CONTAINER_PAUSED : CONTAINER_RUNNING;
+		pthread_mutex_unlock(&c->state);
+		container_event(en, c, pause ? "pause" : "unpause", NULL);
+	}
+	pthread_mutex_unlock(&c->life);
+	return r;
+}
+
+/* ---- removal ---- */
+
+static void remove_volumes(Engine *en, Container *c)
+{
+	for (size_t i = 0; i < c->n_mounts; i++) {
+		VolumeInfo v = {0};
+
+		if (!streq(c->mounts[i].type, "volume") || engine_volume_inspect(en, c->mounts[i].name, &v, NULL) < 0)
+			continue;
+		/* Only anonymous ones; one that another container uses by --volumes-from stays. */
+		if (strv_env_get(v.labels, "com.docker.volume.anonymous"))
+			(void)engine_volume_remove(en, v.name, false, NULL);
+		volume_info_done(&v);
+	}
+}
+
+int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e)
+{
+	_cleanup_free_ char *dir = strf("containers/%s", c->id), *run = container_run_dir(en, c);
+	int r;
+
+	if (!dir || !run)
+		return err_oom(e);
+	r = store_doc_delete(en->store, COLLECTION_CONTAINER, c->id, e);
+	if (r < 0)
+		return r;
+	container_forget(en, c);
+	r = store_snapshot_remove(en->store, c->id, e);
+	if (r >= 0) {
+		r = remove_tree_at(store_root_fd(en->store), dir);
+		if (r < 0)
+			r = err_sys(e, r, "remove %s/%s", store_root(en->store), dir);
+	}
+	(void)remove_tree_at(AT_FDCWD, run);
+	if (volumes)
+		remove_volumes(en, c);
+	container_event(en, c, "destroy", NULL);
+	pthread_mutex_lock(&c->state);
+	c->removed = true;
+	container_wake(c);
+	PendingAttach *pending = take_ptr(c->pending);
+	pthread_mutex_unlock(&c->state);
+	pending_free(pending);
+	return err_ctx(e, r, "container %.12s: its record is gone, files of it remain and go at the next start", c->id);
+}
+
+int engine_container_remove(Engine *en, const char *ref, bool force, bool volumes, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	unsigned exits;
+	int r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	for (int attempt = 0;; attempt++) {
+		pthread_mutex_lock(&c->life);
+		if (c->removed) {
+			pthread_mutex_unlock(&c->life);
+			return attempt ? 0 : err_new(e, ERR_CONFLICT, "removal of container %s is already in progress", ref);
+		}
+		ContainerStatus s = container_status(c);
+		if (!is_running(s)) {
+			r = container_remove_locked(en, c, volumes, e);
+			pthread_mutex_unlock(&c->life);
+			return r;
+		}
+		pthread_mutex_unlock(&c->life);
+		if (!force)
+			return err_new(e, ERR_CONFLICT,
+				       "cannot remove container \"%s\": container is %s: stop the container before removing "
+				       "or force remove",
+				       ref, container_status_name(s));
+		if (attempt > 3)
+			return err_new(e, ERR_INTERNAL, "container %s does not end although it was killed", ref);
+		r = signal_now(en, c, SIGKILL, true, &exits, e);
+		if (r >= 0)
+			r = MIN2(wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, 10000), 0);
+		if (r < 0 && is_running(container_status(c)))
+			return r;
+	}
+}
+
+int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user, char ***ret_ids,
+			   int64_t *ret_bytes, Err *e)
+{
+	ContainerInfo *all;
+	size_t n;
+	int r = engine_container_list(en, &all, &n, e);
+
+	*ret_bytes = 0;
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		int64_t size = 0;
+
+		if (is_running(all[i].status) || (match && !match(user, &all[i])))
+			continue;
+		(void)store_snapshot_size(en->store, all[i].id, &size, NULL);
+		if (engine_container_remove(en, all[i].id, false, false, NULL) < 0)
+			continue; /* started or removed meanwhile: not ours to prune */
+		*ret_bytes += size;
+		if (strv_add(ret_ids, all[i].id) < 0)
+			r = err_oom(e);
+	}
+	if (r >= 0 || n > 0)
+		container_infos_free(all, n);
+	return r;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting: network, root filesystem, spec and shim, in this order; a failure undoes them in reverse.
+ *
+ * Container.life is held throughout, so the end of a container that exits at once is worked off only
+ * after its start is complete (ended.c takes the same lock).
+ */
+#include "engine/engine-internal.h"
+
+typedef struct Start {
+	Engine *en;
+	Container *c;
+	NetSetup net;
+	int rootfs_fd;
+	char *run_dir, *log_path, *cgroup_path, *ipc_path, *pid_path, *shm_path;
+	Shim *shim;
+	pid_t shim_pid, init_pid;
+	int events_fd;
+} Start;
+
+static void start_done(Start *s)
+{
+	net_setup_done(&s->net);
+	close_fd(&s->rootfs_fd);
+	close_fd(&s->events_fd);
+	free(s->run_dir);
+	free(s->log_path);
+	free(s->cgroup_path);
+	free(s->ipc_path);
+	free(s->pid_path);
+	free(s->shm_path);
+	shim_unref(s->shim);
+}
+
+/* "/proc/<pid>/ns/<ns>" of the container that mode ("container:x") names. */
+static int joined_namespace(Engine *en, const char *mode, const char *ns, char **ret, Err *e)
+{
+	const char *ref = mode ? str_after(mode, "container:") : NULL;
+	_cleanup_container_ Container *other = NULL;
+	pid_t pid;
+	int r;
+
+	if (!ref)
+		return 0;
+	r = container_find(en, ref, &other, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&other->state);
+	pid = other->status == CONTAINER_RUNNING ? other->pid : 0;
+	pthread_mutex_unlock(&other->state);
+	if (pid <= 0)
+		return err_new(e, ERR_CONFLICT, "cannot join %s of a non running container: %s: start it first", ns, ref);
+	*ret = strf("/proc/%d/ns/%s", pid, ns);
+	return *ret ? 0 : err_oom(e);
+}
+
+static int paths_choose(Start *s, Err *e)
+{
+	const ContainerHost *h = &s->c->config.host;
+	const char *parent = str_empty(h->cgroup_parent) ? "/ireko" : h->cgroup_parent;
+	int r = joined_namespace(s->en, h->ipc_mode, "ipc", &s->ipc_path, e);
+
+	if (r >= 0)
+		r = joined_namespace(s->en, h->pid_mode, "pid", &s->pid_path, e);
+	if (r < 0)
+		return r;
+	/* A shared IPC namespace shares /dev/shm with it. */
+	if (s->ipc_path) {
+		s->shm_path = strf("/proc/%d/root/dev/shm", atoi(s->ipc_path + strlen("/proc/")));
+	} else if (streq0(h->ipc_mode, "host")) {
+		s->shm_path = strdup("/dev/shm");
+	}
+	s->run_dir = container_run_dir(s->en, s->c);
+	s->log_path = strf("%s/containers/%s/%s-json.log", store_root(s->en->store), s->c->id, s->c->id);
+	s->cgroup_path = strf("%s%s/%s", *parent == '/' ? "" : "/", parent, s->c->id);
+	if (!s->run_dir || !s->log_path || !s->cgroup_path)
+		return err_oom(e);
+	r = mkdir_parents_at(AT_FDCWD, s->run_dir, 0700);
+	return r < 0 ? err_sys(e, r, "make %s", s->run_dir) : 0;
+}
+
+/* The default filter is compiled once by the engine, so that no shim spends time and memory on it. */
+static int seccomp_prepare(Engine *en, const json_t *spec, Err *e)
+{
+	const json_t *section = json_object_get(json_object_get(spec, "linux"), "seccomp");
+	OciSeccomp seccomp = {0};
+	int r;
+
+	if (!section)
+		return 0;
+	r = oci_seccomp_decode(section, &seccomp, e);
+	if (r >= 0)
+		r = runtime_seccomp_prepare(&seccomp, en->seccomp_dir, e);
+	oci_seccomp_done(&seccomp);
+	return err_ctx(e, r, "seccomp profile");
+}
+
+static int spec_write(Start *s, Err *e)
+{
+	SpecInput in = {
+		.c = s->c,
+		.rootfs_fd = s->rootfs_fd,
+		.hostname_file = s->net.hostname_file,
+		.hosts_file = s->net.hosts_file,
+		.resolv_file = s->net.resolv_file,
+		.hostname = s->net.hostname,
+		.ipc_path = s->ipc_path,
+		.pid_path = s->pid_path,
+		.host_network = s->net.host,
+		.netns_given = s->net.netns_fd >= 0,
+		.cgroup_path = s->cgroup_path,
+		.shm_host_path = s->shm_path,
+	};
+	_cleanup_close_ int dir = open(s->run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_json_ json_t *spec = NULL;
+	int r;
+
+	if (dir < 0)
+		return err_sys(e, errno, "open %s", s->run_dir);
+	r = spec_build(s->en, &in, &spec, e);
+	if (r >= 0)
+		r = seccomp_prepare(s->en, spec, e);
+	if (r >= 0)
+		r = json_save_at(dir, "config.json", spec, 0600, false, e);
+	return r;
+}
+
+static ShimLog log_options(const Start *s)
+{
+	const ContainerLogConfig *l = &s->c->config.host.log;
+	const char *size = strv_env_get(l->config, "max-size"), *files = strv_env_get(l->config, "max-file");
+	ShimLog log = {.driver = l->type, .path = s->log_path, .max_files = 1};
+
+	/* Values that do not parse leave the defaults: unlimited, one file. */
+	if (size)
+		(void)str_to_bytes(size, &log.max_size);
+	if (files)
+		(void)str_to_int(files, 1, 1000, &log.max_files);
+	return log;
+}
+
+static int shim_make(Start *s, Err *e)
+{
+	const ContainerConfig *k = &s->c->config;
+	_cleanup_free_ char *program = strf("%s/ireko-shim", s->en->options.helper_dir);
+	ShimCreate sc = {
+		.program = program,
+		.dir = s->run_dir,
+		.id = s->c->id,
+		.runtime_root = s->en->runtime_root,
+		.seccomp_cache = s->en->seccomp_dir,
+		.terminal = k->tty,
+		.open_stdin = k->open_stdin,
+		.stdin_once = k->stdin_once,
+		.log = log_options(s),
+		.rootfs_fd = s->rootfs_fd,
+		.netns_fd = s->net.netns_fd,
+		.hold_fds = s->net.port_fds,
+		.n_hold_fds = s->net.n_port_fds,
+		.rows = (uint16_t)k->host.console_height,
+		.cols = (uint16_t)k->host.console_width,
+	};
+	int r;
+
+	if (!program)
+		return err_oom(e);
+	r = shim_create(&sc, &s->shim, &s->shim_pid, &s->init_pid, e);
+	return err_ctx(e, r, "failed to create task for container");
+}
+
+static PendingAttach *pending_take(Container *c)
+{
+	pthread_mutex_lock(&c->state);
+	PendingAttach *p = take_ptr(c->pending);
+	pthread_mutex_unlock(&c->state);
+	return p;
+}
+
+static int attach_pending(Start *s, Err *e)
+{
+	PendingAttach *all = pending_take(s->c);
+	int r = 0;
+
+	for (PendingAttach *p = all; r >= 0 && p; p = p->next)
+		r = attach_to_shim(s->c, s->shim, p, e);
+	pending_free(all);
+	return r;
+}
+
+static void enter_running(Start *s)
+{
+	Container *c = s->c;
+
+	pthread_mutex_lock(&c->state);
+	c->status = CONTAINER_RUNNING;
+	c->pid = s->init_pid;
+	c->shim_pid = s->shim_pid;
+	c->started_ns = clock_now_ns();
+	c->finished_ns = 0;
+	c->exit_code = 0;
+	c->oom_killed = false;
+	c->stop_requested = false;
+	free(c->error);
+	c->error = NULL;
+	snprintf(c->boot, sizeof(c->boot), "%s", id_boot());
+	shim_unref(c->shim);
+	c->shim = take_ptr(s->shim);
+	pthread_mutex_unlock(&c->state);
+}
+
+/* The shim ends when its container is killed before the start; its exit is then nobody's news. */
+static void undo_shim(Start *s)
+{
+	if (!s->shim)
+		return;
+	(void)shim_kill(s->shim, NULL, SIGKILL, true, NULL);
+	shim_unref(s->shim);
+	s->shim = NULL;
+}
+
+static int start_steps(Start *s, Err *e)
+{
+	Container *c = s->c;
+	int r = endpoint_setup(s->en, c, &s->net, e);
+
+	if (r >= 0)
+		r = store_snapshot_mount(s->en->store, c->id, false, &s->rootfs_fd, e);
+	if (r >= 0)
+		r = paths_choose(s, e);
+	if (r >= 0)
+		r = spec_write(s, e);
+	if (r >= 0)
+		r = shim_make(s, e);
+	if (r >= 0)
+		r = endpoint_publish(s->en, c, e);
+	if (r >= 0)
+		r = attach_pending(s, e);
+	if (r >= 0)
+		r = shim_events_open(s->run_dir, &s->events_fd, e);
+	if (r >= 0)
+		r = shim_start(s->shim, e);
+	return r;
+}
+
+static void record_failure(Container *c, const char *why, ErrKind kind)
+{
+	pthread_mutex_lock(&c->state);
+	free(c->error);
+	c->error = strdup(why);
+	c->exit_code = kind == ERR_NO_COMMAND ? 127 : kind == ERR_NOT_RUNNABLE ? 126 : 128;
+	pthread_mutex_unlock(&c->state);
+}
+
+int container_start_locked(Engine *en, Container *c, Err *e)
+{
+	Start s = {.en = en, .c = c, .rootfs_fd = -1, .events_fd = -1, .net.netns_fd = -1};
+	Err own = {0};
+	int r;
+
+	if (!e)
+		e = &own;
+	r = start_steps(&s, e);
+	if (r >= 0) {
+		enter_running(&s);
+		r = watch_container(en, c, s.events_fd, e);
+		if (r >= 0)
+			s.events_fd = -1;
+	}
+	if (r < 0) {
+		undo_shim(&s);
+		endpoint_teardown(en, c);
+		pending_free(pending_take(c));
+		if (s.run_dir)
+			(void)remove_tree_at(AT_FDCWD, s.run_dir);
+		record_failure(c, err_msg(e, r), e->kind);
+		start_done(&s);
+		return r;
+	}
+	start_done(&s);
+	r = container_save(en, c, e);
+	container_event(en, c, "start", NULL);
+	return r;
+}
+
+int engine_container_start(Engine *en, const char *ref, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	int r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->life);
+	switch (container_status(c)) {
+	case CONTAINER_RUNNING:
+		r = err_new(e, ERR_NOT_MODIFIED, "container %s is already running", ref);
+		break;
+	case CONTAINER_PAUSED:
+		r = err_new(e, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
+		break;
+	case CONTAINER_DEAD:
+		r = err_new(e, ERR_CONFLICT, "container is marked for removal and cannot be started");
+		break;
+	default:
+		r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref) : container_start_locked(en, c, e);
+	}
+	pthread_mutex_unlock(&c->life);
+	return r;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Capability sets as 64-bit masks, and giving a process exactly the ones it may have (capabilities(7)).
+ *
+ * Raw capset(2) and prctl(2): the sets apply to the calling thread, which is the only one.
+ */
+#pragma once
+
+#include "base/err.h"
+
+typedef struct CapabilitySets {
+	uint64_t bounding, effective, permitted, inheritable, ambient;
+} CapabilitySets;
+
+/* "CAP_NET_ADMIN" or "net_admin" to its number, -1 if unknown. */
+int capability_by_name(const char *name);
+/* Names to a mask; ERR_INVALID names the unknown one. Those that this kernel or our own bounding set lack are left out. */
+int capability_mask(char *const *names, uint64_t *ret, Err *e);
+/* Takes everything outside `mask` from the bounding set. */
+int capability_bound(uint64_t mask, Err *e);
+/* Keeps the permitted set over the coming change of user. */
+int capability_keep_over_setuid(Err *e);
+/* Makes all that is permitted effective again (a change to a user other than root clears that). */
+int capability_raise_permitted(Err *e);
+/* The final sets but the bounding one, which must have been set before. */
+int capability_apply(const CapabilitySets *s, Err *e);

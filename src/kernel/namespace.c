@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel/namespace.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static const struct {
+	const char *name, *file;
+	int flag;
+} kinds[] = {
+    {"pid", "pid", CLONE_NEWPID},       {"network", "net", CLONE_NEWNET}, {"mount", "mnt", CLONE_NEWNS},
+    {"ipc", "ipc", CLONE_NEWIPC},       {"uts", "uts", CLONE_NEWUTS},     {"user", "user", CLONE_NEWUSER},
+    {"cgroup", "cgroup", CLONE_NEWCGROUP}, {"time", "time", CLONE_NEWTIME},
+};
+
+int namespace_flag(const char *name)
+{
+	for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+		if (streq(kinds[i].name, name))
+			return kinds[i].flag;
+	return 0;
+}
+
+const char *namespace_file(int flag)
+{
+	for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+		if (kinds[i].flag == flag)
+			return kinds[i].file;
+	return NULL;
+}
+
+/* The kernel wants no exit signal with CLONE_PARENT: the child gets that of the caller. */
+pid_t namespace_fork(const NamespaceFork *f)
+{
+	struct clone_args args = {
+	    .flags = f->flags,
+	    .exit_signal = f->flags & CLONE_PARENT ? 0 : SIGCHLD,
+	};
+	int pidfd = -1;
+
+	if (f->ret_pidfd) {
+		args.flags |= CLONE_PIDFD;
+		args.pidfd = (uint64_t)(uintptr_t)&pidfd;
+	}
+	if (f->cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)(unsigned)f->cgroup_fd;
+	}
+
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return -errno;
+	if (pid > 0 && f->ret_pidfd)
+		*f->ret_pidfd = pidfd;
+	return (pid_t)pid;
+}
+
+static int write_map(pid_t pid, const char *file, const NamespaceIdMap *map, size_t n, Err *e)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	char path[64];
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		strbuf_addf(&b, "%u %u %u\n", map[i].inside, map[i].outside, map[i].count);
+	if (b.oom)
+		return err_oom(e);
+	if (n == 0)
+		return err_new(e, ERR_INVALID, "a user namespace needs %s mappings", file);
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	r = file_write_at(AT_FDCWD, path, b.s);
+	return r < 0 ? err_sys(e, r, "write %s of the user namespace (%zu mappings)", file, n) : 0;
+}
+
+int namespace_write_maps(pid_t pid, const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids,
+			 size_t n_gids, Err *e)
+{
+	int r = write_map(pid, "uid_map", uids, n_uids, e);
+
+	if (r < 0)
+		return r;
+	/* Without CAP_SETGID outside, the kernel takes a gid_map only after setgroups was given up (user_namespaces(7)). */
+	if (geteuid() != 0) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/setgroups", (int)pid);
+		r = file_write_at(AT_FDCWD, path, "deny");
+		if (r < 0)
+			return err_sys(e, r, "write %s", path);
+	}
+	return write_map(pid, "gid_map", gids, n_gids, e);
+}
+
+int namespace_new_user(const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids, size_t n_gids,
+		       int *ret_fd, Err *e)
+{
+	int r, p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "pipe");
+
+	pid_t pid = namespace_fork(&(NamespaceFork){.flags = CLONE_NEWUSER, .cgroup_fd = -1});
+
+	if (pid == 0) {
+		char c;
+
+		/* Lives until the parent has the namespace open or is gone. */
+		close(p[1]);
+		_exit(read(p[0], &c, 1) == 0 ? 0 : 1);
+	}
+	closep(&p[0]);
+	if (pid < 0) {
+		closep(&p[1]);
+		return err_sys(e, pid, "make a user namespace");
+	}
+	r = namespace_write_maps(pid, uids, n_uids, gids, n_gids, e);
+	if (r == 0) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+		*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (*ret_fd < 0)
+			r = err_sys(e, errno, "open %s", path);
+	}
+	closep(&p[1]);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return r;
+}
+
+int namespace_loopback_up(void)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq lo = {.ifr_name = "lo"};
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, SIOCGIFFLAGS, &lo) < 0)
+		return -errno;
+	lo.ifr_flags |= IFF_UP | IFF_RUNNING;
+	return ioctl(fd, SIOCSIFFLAGS, &lo) < 0 ? -errno : 0;
+}

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP over libcurl; the rules are in http.h.
+ *
+ * One Exchange is one hop: it collects headers and body through libcurl's callbacks. A callback that
+ * finds a reason to stop puts it into Exchange.err and makes libcurl give up; what libcurl then says itself
+ * is of no interest. The stall rule does not count the time spent in the sink, because a slow disk is not a slow server.
+ */
+#include "registry/http.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <curl/curl.h>
+#include <pthread.h>
+#include <strings.h>
+
+#define CONNECT_TIMEOUT_S 20
+#define TOTAL_TIMEOUT_S	  120 /* of an exchange whose body is kept in memory */
+#define STALL_WINDOW_NS	  (60 * 1000000000LL)
+#define STALL_LEAST_BYTES 1024
+#define HEADERS_MAX	  (256u << 10)
+#define ERROR_DRAIN_MAX	  (4u << 20)
+#define BUFFER_SIZE	  (512L << 10)
+
+struct HttpClient {
+	CURL *curl;
+	bool was_local; /* it may hold a connection to an address that deny_local forbids */
+};
+
+typedef struct Exchange {
+	const HttpRequest *q;
+	HttpReply *reply;
+	CURL *curl;
+	StrBuf body;
+	size_t drained, header_bytes;
+	char *location;
+	int64_t content_range; /* -1: none */
+	int64_t offset;        /* of the next body byte in the whole */
+	bool begun, deny_local, denied_local;
+	int64_t window_start, window_bytes;
+	int r; /* a callback's failure */
+	Err err;
+} Exchange;
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+static CURLcode curl_ready;
+
+static void curl_start(void)
+{
+	curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+int http_client_new(const char *user_agent, HttpClient **ret, Err *e)
+{
+	pthread_once(&curl_once, curl_start);
+	if (curl_ready != CURLE_OK)
+		return err_new(e, ERR_INTERNAL, "libcurl: %s", curl_easy_strerror(curl_ready));
+
+	_cleanup_(http_client_freep) HttpClient *c = calloc(1, sizeof(*c));
+	if (!c)
+		return err_oom(e);
+	c->curl = curl_easy_init();
+	if (!c->curl)
+		return err_oom(e);
+	curl_easy_setopt(c->curl, CURLOPT_USERAGENT, user_agent ? user_agent : "ireko/" IREKO_VERSION);
+	curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(c->curl, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(c->curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
+	curl_easy_setopt(c->curl, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
+	curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(c->curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	*ret = take_ptr(c);
+	return 0;
+}
+
+void http_client_free(HttpClient *c)
+{
+	if (!c)
+		return;
+	curl_easy_cleanup(c->curl);
+	free(c);
+}
+
+void http_reply_done(HttpReply *r)
+{
+	free(r->content_type);
+	free(r->digest);
+	strv_free(r->challenges);
+	free(r->body);
+	*r = (HttpReply){0};
+}
+
+static bool is_local_v4(uint32_t a)
+{
+	return a >> 24 == 127 || a >> 24 == 0 || a >> 16 == 0xA9FE; /* 169.254/16 */
+}
+
+static bool is_local_v6(const struct in6_addr *a)
+{
+	if (IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_V4COMPAT(a)) /* :: and ::1 are "compatible" too */
+		return is_local_v4((uint32_t)a->s6_addr[12] << 24 | (uint32_t)a->s6_addr[13] << 16 |
+				   (uint32_t)a->s6_addr[14] << 8 | a->s6_addr[15]);
+	return IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_LINKLOCAL(a) || IN6_IS_ADDR_UNSPECIFIED(a);
+}
+
+bool http_address_is_local(const char *ip)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+
+	if (inet_pton(AF_INET, ip, &v4) == 1)
+		return is_local_v4(ntohl(v4.s_addr));
+	return inet_pton(AF_INET6, ip, &v6) == 1 && is_local_v6(&v6);
+}
+
+static char *url_part(CURLU *u, CURLUPart part)
+{
+	char *s = NULL;
+
+	if (curl_url_get(u, part, &s, part == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0) != CURLUE_OK)
+		return NULL;
+	char *copy = strdup(s);
+	curl_free(s);
+	return copy;
+}
+
+static void url_freep(CURLU **u)
+{
+	curl_url_cleanup(*u);
+}
+
+static CURLU *url_parse(const char *url)
+{
+	_cleanup_(url_freep) CURLU *u = curl_url();
+
+	if (!u || curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+		return NULL;
+	_cleanup_free_ char *scheme = url_part(u, CURLUPART_SCHEME);
+	_cleanup_free_ char *user = url_part(u, CURLUPART_USER);
+	_cleanup_free_ char *password = url_part(u, CURLUPART_PASSWORD);
+	if (!scheme || (!streq(scheme, "http") && !streq(scheme, "https")) || user || password)
+		return NULL;
+	return take_ptr(u);
+}
+
+static char *lowered(char *s)
+{
+	for (char *p = s; p && *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return s;
+}
+
+char *http_url_host(const char *url, bool with_port)
+{
+	_cleanup_(url_freep) CURLU *u = url_parse(url);
+
+	if (!u)
+		return NULL;
+	_cleanup_free_ char *host = lowered(url_part(u, CURLUPART_HOST));
+	_cleanup_free_ char *port = url_part(u, CURLUPART_PORT);
+	if (!host || !port)
+		return NULL;
+	return with_port ? strf("%s:%s", host, port) : take_ptr(host);
+}
+
+/* "https://host:port", what two URLs must share to be of one origin. */
+static char *url_origin(const char *url)
+{
+	_cleanup_free_ char *host = http_url_host(url, true);
+
+	return host ? strf("%s://%s", str_starts(url, "https:") || str_starts(url, "HTTPS:") ? "https" : "http",
+			   host)
+		    : NULL;
+}
+
+/* ---- callbacks ---- */
+
+static size_t stop(Exchange *x, int r)
+{
+	x->r = r;
+	return 0; /* anything but the length makes libcurl give up */
+}
+
+static void header_is(const char *line, size_t len, const char *name, char **ret)
+{
+	size_t n = strlen(name);
+
+	if (len <= n || line[n] != ':' || strncasecmp(line, name, n) != 0)
+		return;
+	_cleanup_free_ char *raw = strndup(line + n + 1, len - n - 1);
+	free(*ret);
+	*ret = raw ? str_trim_dup(raw) : NULL;
+}
+
+static size_t on_header(char *line, size_t size _unused_, size_t len, void *user)
+{
+	Exchange *x = user;
+	HttpReply *r = x->reply;
+	_cleanup_free_ char *challenge = NULL, *range = NULL;
+
+	x->header_bytes += len;
+	if (x->header_bytes > HEADERS_MAX)
+		return stop(x, err_new(&x->err, ERR_INVALID, "the reply has more than %u bytes of headers",
+				       HEADERS_MAX));
+	header_is(line, len, "Content-Type", &r->content_type);
+	header_is(line, len, "Docker-Content-Digest", &r->digest);
+	header_is(line, len, "Location", &x->location);
+	header_is(line, len, "WWW-Authenticate", &challenge);
+	header_is(line, len, "Content-Range", &range);
+	if (challenge && strv_take(&r->challenges, take_ptr(challenge)) < 0)
+		return stop(x, err_oom(&x->err));
+	if (range) {
+		char *end = NULL;
+		const char *from = strncasecmp(range, "bytes ", 6) == 0 ? range + 6 : "";
+
+		errno = 0;
+		x->content_range = isdigit((unsigned char)*from) ? strtoll(from, &end, 10) : -1;
+		if (errno || (end && *end != '-'))
+			x->content_range = -1;
+	}
+	return len;
+}
+
+/* Only the bytes from range_from on are wanted: 206 starts there, 200 starts at 0 and is skipped up to it. */
+static int begin_body(Exchange *x)
+{
+	long status = 0;
+
+	curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+	x->reply->status = (int)status;
+	x->begun = true;
+	if (status != 206)
+		return 0;
+	if (x->q->range_from <= 0 || x->content_range != x->q->range_from)
+		return err_new(&x->err, ERR_INVALID,
+			       "asked for the bytes from %lld on, the server sent those from %lld on",
+			       (long long)x->q->range_from, (long long)x->content_range);
+	x->offset = x->content_range;
+	return 0;
+}
+
+static size_t keep_body(Exchange *x, const char *data, size_t len, size_t max, bool success)
+{
+	if (success && len > max - x->body.len)
+		return stop(x, err_new(&x->err, ERR_INVALID, "the reply is larger than the limit of %zu bytes", max));
+	x->drained += len;
+	if (x->drained > MAX2((size_t)ERROR_DRAIN_MAX, max))
+		return stop(x, err_new(&x->err, ERR_INVALID, "the reply (status %d) does not end", x->reply->status));
+	strbuf_add_n(&x->body, data, MIN2(len, max - x->body.len));
+	return x->body.oom ? stop(x, err_oom(&x->err)) : len;
+}
+
+static size_t on_body(char *data, size_t size _unused_, size_t len, void *user)
+{
+	Exchange *x = user;
+
+	if (!x->begun && begin_body(x) < 0)
+		return stop(x, -EINVAL);
+	x->window_bytes += (int64_t)len;
+
+	bool success = x->reply->status == 200 || x->reply->status == 206;
+	if (!success || !x->q->sink)
+		return keep_body(x, data, len, success ? x->q->max_body : HTTP_ERROR_BODY_MAX, success);
+
+	size_t skip = 0;
+	if (x->offset < x->q->range_from)
+		skip = (size_t)MIN2((int64_t)len, x->q->range_from - x->offset);
+	x->offset += (int64_t)skip;
+
+	int64_t before = clock_mono_ns();
+	int r = len > skip ? x->q->sink(x->q->sink_user, x->offset, data + skip, len - skip, &x->err) : 0;
+	x->window_start += clock_mono_ns() - before;
+	x->offset += (int64_t)(len - skip);
+	return r < 0 ? stop(x, r) : len;
+}
+
+static int on_tick(void *user, curl_off_t dt _unused_, curl_off_t dn _unused_, curl_off_t ut _unused_,
+		   curl_off_t un _unused_)
+{
+	Exchange *x = user;
+	int64_t now = clock_mono_ns();
+
+	if (x->q->cancelled && x->q->cancelled(x->q->cancel_user)) {
+		x->r = err_new(&x->err, ERR_CANCELLED, "cancelled");
+		return 1;
+	}
+	if (now - x->window_start < STALL_WINDOW_NS)
+		return 0;
+	if (x->window_bytes < STALL_LEAST_BYTES) {
+		x->reply->trouble = HTTP_BROKEN;
+		x->r = err_new(&x->err, ERR_UNAVAILABLE, "no data for a minute");
+		return 1;
+	}
+	x->window_start = now;
+	x->window_bytes = 0;
+	return 0;
+}
+
+static curl_socket_t on_socket(void *user, curlsocktype purpose _unused_, struct curl_sockaddr *a)
+{
+	Exchange *x = user;
+	bool local = false;
+
+	if (a->family == AF_INET)
+		local = is_local_v4(ntohl(((struct sockaddr_in *)(void *)&a->addr)->sin_addr.s_addr));
+	else if (a->family == AF_INET6)
+		local = is_local_v6(&((struct sockaddr_in6 *)(void *)&a->addr)->sin6_addr);
+	if (local && x->deny_local) {
+		x->denied_local = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+/* ---- one hop ---- */
+
+static int add_header(struct curl_slist **list, const char *name, const char *value)
+{
+	_cleanup_free_ char *line = value ? strf("%s: %s", name, value) : NULL;
+
+	if (!value)
+		return 0;
+	/* A line break in a value (a token, for one) would be another header. */
+	for (const char *p = value; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7F)
+			return -EINVAL;
+	struct curl_slist *grown = line ? curl_slist_append(*list, line) : NULL;
+	if (!grown)
+		return -ENOMEM;
+	*list = grown;
+	return 0;
+}
+
+static void set_method(CURL *curl, const HttpRequest *q)
+{
+	if (streq(q->method, "HEAD")) {
+		curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+	} else if (streq(q->method, "POST")) {
+		curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
+		curl_easy_setopt(curl, CURLOPT_POST, 1L);
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(q->form));
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->form);
+	} else {
+		curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
+		curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
+	}
+}
+
+static bool host_is_loopback(const char *url)
+{
+	_cleanup_free_ char *host = http_url_host(url, false);
+
+	if (host && host[0] == '[') {
+		memmove(host, host + 1, strlen(host));
+		host[strcspn(host, "]%")] = '\0';
+	}
+	return host && (streq(host, "localhost") || http_address_is_local(host));
+}
+
+/* Own certificates for one registry, where docker users keep them: certs.d/<host[:port]>/{ca.crt,client.cert,client.key}. */
+static void set_certificates(CURL *curl, const char *url)
+{
+	static const char *const dirs[] = {"/etc/ireko/certs.d", "/etc/docker/certs.d"};
+	_cleanup_free_ char *host = http_url_host(url, true);
+	size_t len = host ? strlen(host) : 0;
+
+	curl_easy_setopt(curl, CURLOPT_CAINFO, curl_version_info(CURLVERSION_NOW)->cainfo);
+	curl_easy_setopt(curl, CURLOPT_SSLCERT, NULL);
+	curl_easy_setopt(curl, CURLOPT_SSLKEY, NULL);
+	if (!host || strchr(host, '/'))
+		return;
+	if (len > 4 && streq(host + len - 4, ":443"))
+		host[len - 4] = '\0';
+	for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
+		_cleanup_free_ char *ca = strf("%s/%s/ca.crt", dirs[i], host);
+		_cleanup_free_ char *cert = strf("%s/%s/client.cert", dirs[i], host);
+		_cleanup_free_ char *key = strf("%s/%s/client.key", dirs[i], host);
+
+		if (ca && access(ca, R_OK) == 0)
+			curl_easy_setopt(curl, CURLOPT_CAINFO, ca);
+		if (cert && key && access(cert, R_OK) == 0 && access(key, R_OK) == 0) {
+			curl_easy_setopt(curl, CURLOPT_SSLCERT, cert);
+			curl_easy_setopt(curl, CURLOPT_SSLKEY, key);
+		}
+	}
+}
+
+static void set_options(Exchange *x, const char *url, char *error_text)
+{
+	CURL *curl = x->curl;
+	long verify = x->q->unverified_tls ? 0 : 1;
+
+	set_method(curl, x->q);
+	if (str_starts(url, "https:"))
+		set_certificates(curl, url);
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	/* A proxy cannot reach our loopback; NULL lets libcurl read the environment. */
+	curl_easy_setopt(curl, CURLOPT_PROXY, host_is_loopback(url) ? "" : NULL);
+	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, verify);
+	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, verify * 2);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, x->q->sink ? 0L : (long)TOTAL_TIMEOUT_S);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error_text);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_tick);
+	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, x);
+	curl_easy_setopt(curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)0);
+}
+
+static HttpTrouble trouble_of(CURLcode c)
+{
+	switch (c) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_COULDNT_CONNECT:
+		return HTTP_NO_CONNECTION;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_CERTPROBLEM:
+		return HTTP_NO_TLS;
+	default:
+		return HTTP_BROKEN;
+	}
+}
+
+static int describe(Exchange *x, CURLcode c, const char *url, const char *text, Err *e)
+{
+	const char *why = *text ? text : curl_easy_strerror(c);
+	const char *remedy = "";
+
+	if (x->r < 0) { /* a callback's word */
+		if (e)
+			*e = x->err;
+		if (x->reply->trouble == HTTP_FINE)
+			x->reply->trouble = HTTP_REFUSED;
+		return err_ctx(e, x->r, "%s \"%.300s\"", x->q->method, url);
+	}
+	if (x->denied_local) {
+		x->reply->trouble = HTTP_REFUSED;
+		return err_new(e, ERR_DENIED,
+			       "%s \"%.300s\": refused: a registry may not send this machine to its own or link-local addresses",
+			       x->q->method, url);
+	}
+	x->reply->trouble = trouble_of(c);
+	if (c == CURLE_COULDNT_RESOLVE_HOST)
+		remedy = "; check the name and the DNS servers of this machine";
+	else if (c == CURLE_COULDNT_CONNECT)
+		remedy = "; check that the registry runs and that no firewall or proxy is in the way";
+	else if (x->reply->trouble == HTTP_NO_TLS)
+		remedy = "; install its CA in /etc/ireko/certs.d/<host>/ca.crt, or name it with --insecure-registry";
+	return err_new(e, ERR_UNAVAILABLE, "%s \"%.300s\": %s%s", x->q->method, url, why, remedy);
+}
+
+static int do_hop(Exchange *x, const char *url, const char *authorization, Err *e)
+{
+	char text[CURL_ERROR_SIZE] = "", range[64];
+	struct curl_slist *headers = NULL;
+	char *ip = NULL;
+	curl_off_t retry_after = 0;
+	long status = 0;
+
+	snprintf(range, sizeof(range), "bytes=%lld-", (long long)x->q->range_from);
+	int r = add_header(&headers, "Accept", x->q->accept);
+	if (r == 0)
+		r = add_header(&headers, "Authorization", authorization);
+	if (r == 0 && x->q->range_from > 0)
+		r = add_header(&headers, "Range", range);
+	if (r < 0) {
+		curl_slist_free_all(headers);
+		x->reply->trouble = HTTP_REFUSED;
+		return r == -EINVAL ? err_new(e, ERR_INVALID, "a token or password with control characters") : err_oom(e);
+	}
+	set_options(x, url, text);
+	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, headers);
+	x->window_start = clock_mono_ns();
+	CURLcode c = curl_easy_perform(x->curl);
+	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(x->curl, CURLOPT_ERRORBUFFER, NULL);
+	curl_slist_free_all(headers);
+
+	curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(x->curl, CURLINFO_RETRY_AFTER, &retry_after);
+	curl_easy_getinfo(x->curl, CURLINFO_PRIMARY_IP, &ip);
+	x->reply->status = (int)status;
+	x->reply->retry_after = (int64_t)retry_after;
+	if (!x->deny_local && ip)
+		x->reply->local |= http_address_is_local(ip);
+	return c == CURLE_OK ? 0 : describe(x, c, url, text, e);
+}
+
+/* ---- redirects ---- */
+
+static bool is_redirect(const Exchange *x)
+{
+	int s = x->reply->status;
+
+	return (s == 301 || s == 302 || s == 303 || s == 307 || s == 308) && x->location;
+}
+
+static int next_url(const char *from, const char *location, char **ret, Err *e)
+{
+	_cleanup_(url_freep) CURLU *u = url_parse(from);
+	char *full = NULL;
+
+	if (!u || curl_url_set(u, CURLUPART_URL, location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+	    curl_url_get(u, CURLUPART_URL, &full, 0) != CURLUE_OK)
+		return err_new(e, ERR_INVALID, "\"%.300s\" redirects to \"%.300s\", which is no URL", from, location);
+	_cleanup_free_ char *next = strdup(full);
+	curl_free(full);
+	if (!next)
+		return err_oom(e);
+
+	_cleanup_(url_freep) CURLU *n = url_parse(next);
+	if (!n)
+		return err_new(e, ERR_DENIED, "\"%.300s\" redirects to \"%.300s\": refused: only http and https without a password",
+			       from, location);
+	if (str_starts(from, "https:") && !str_starts(next, "https:"))
+		return err_new(e, ERR_DENIED, "\"%.300s\" redirects to \"%.300s\": refused: from https to plain http",
+			       from, location);
+	*ret = take_ptr(next);
+	return 0;
+}
+
+static bool same_origin(const char *a, const char *b)
+{
+	_cleanup_free_ char *x = url_origin(a);
+	_cleanup_free_ char *y = url_origin(b);
+
+	return streq0(x, y);
+}
+
+static int follow(HttpClient *c, const HttpRequest *q, HttpReply *ret, Err *e)
+{
+	_cleanup_free_ char *url = strdup(q->url);
+	bool first_local = q->local_allowed;
+
+	for (int hop = 0; url; hop++) {
+		Exchange x = {.q = q, .reply = ret, .curl = c->curl, .content_range = -1};
+
+		x.deny_local = (q->named_by_server || hop > 0) && !first_local;
+		curl_easy_setopt(c->curl, CURLOPT_FRESH_CONNECT, x.deny_local && c->was_local ? 1L : 0L);
+		int r = do_hop(&x, url, same_origin(url, q->url) ? q->authorization : NULL, e);
+		_cleanup_free_ char *location = x.location;
+		c->was_local |= ret->local;
+		ret->len = x.body.len;
+		ret->body = strbuf_steal(&x.body);
+		if (r < 0 || !is_redirect(&x))
+			return r;
+
+		_cleanup_free_ char *next = NULL;
+		first_local |= hop == 0 && !q->named_by_server && ret->local;
+		r = next_url(url, location, &next, e);
+		if (r == 0 && hop == HTTP_HOPS_MAX)
+			r = err_new(e, ERR_INVALID, "\"%.300s\": more than %d redirects", q->url, HTTP_HOPS_MAX);
+		if (r == 0 && streq(q->method, "POST"))
+			r = err_new(e, ERR_DENIED, "\"%.300s\": refused: a redirect of a request that carries a secret", url);
+		bool local = ret->local;
+		http_reply_done(ret);
+		ret->local = local;
+		if (r < 0) {
+			ret->trouble = HTTP_REFUSED;
+			return r;
+		}
+		free(url);
+		url = take_ptr(next);
+	}
+	return err_oom(e);
+}
+
+int http_do(HttpClient *c, const HttpRequest *q, HttpReply *ret, Err *e)
+{
+	*ret = (HttpReply){0};
+	_cleanup_(url_freep) CURLU *u = url_parse(q->url);
+	if (!u) {
+		ret->trouble = HTTP_REFUSED;
+		return err_new(e, ERR_INVALID, "\"%.300s\" is no http or https URL", q->url);
+	}
+	return follow(c, q, ret, e);
+}

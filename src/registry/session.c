@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A session: one repository at one endpoint, signed in as far as it asks for it.
+ *
+ * No ping comes first: the request itself is sent with the authorization we have, and the 401 that may come
+ * back carries the same challenge that a ping would. Threads share the authorization; whoever meets a
+ * 401 renews it, unless another thread has done so since.
+ */
+#include "registry/registry-internal.h"
+#include "base/json.h"
+#include "base/str.h"
+
+#include <time.h>
+
+#define TRIES_MAX	 4
+#define RETRY_AFTER_MAX_S 60
+
+void session_init(Session *s, Registry *r, const Endpoint *ep, const RegistryPull *p)
+{
+	*s = (Session){.registry = r, .endpoint = ep, .pull = p};
+	pthread_mutex_init(&s->lock, NULL);
+}
+
+void session_done(Session *s)
+{
+	pthread_mutex_destroy(&s->lock);
+	free(s->base);
+	free(s->authorization);
+	*s = (Session){0};
+}
+
+bool session_cancelled(const Session *s)
+{
+	return s->pull->cancelled && s->pull->cancelled(s->pull->user);
+}
+
+static bool cancelled(void *user)
+{
+	return session_cancelled(user);
+}
+
+bool http_status_is_temporary(int status)
+{
+	return status == 429 || status == 408 || status == 500 || (status >= 502 && status <= 504);
+}
+
+int64_t retry_delay_ms(int n, int64_t retry_after_s)
+{
+	if (retry_after_s > 0)
+		return MIN2(retry_after_s, (int64_t)RETRY_AFTER_MAX_S) * 1000;
+	return MIN2((int64_t)250 << MIN2(n - 1, 8), (int64_t)8000);
+}
+
+static char *current_authorization(Session *s)
+{
+	char *copy;
+
+	pthread_mutex_lock(&s->lock);
+	copy = s->authorization ? strdup(s->authorization) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	return copy;
+}
+
+/* Renews what was `used` (NULL: nothing) and refused; *ret is what to use now. */
+static int sign_in(Session *s, HttpClient *c, const HttpReply *reply, const char *used, char **ret, Err *e)
+{
+	static const RegistryAuth anonymous;
+	AuthAsk a = {.registry_url = s->base,
+		     .path = s->pull->reference->path,
+		     .auth = s->endpoint->mirror ? &anonymous : &s->pull->auth,
+		     .unverified_tls = s->endpoint->unverified_tls,
+		     .plain_http_ok = s->endpoint->try_http,
+		     .local_allowed = s->local,
+		     .refresh = used != NULL,
+		     .cancelled = cancelled,
+		     .cancel_user = s};
+	_cleanup_free_ char *now = current_authorization(s);
+	int r;
+
+	if (now && (!used || !streq(now, used))) {
+		*ret = take_ptr(now);
+		return 0;
+	}
+	r = auth_answer(s->registry->tokens, c, &a, reply->challenges, ret, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->lock);
+	free(s->authorization);
+	s->authorization = strdup(*ret);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
+{
+	_cleanup_free_ char *url =
+		strf("%s%s/v2/%s/%s", s->base, s->endpoint->prefix, s->pull->reference->path, what);
+	_cleanup_free_ char *used = current_authorization(s);
+	_cleanup_free_ char *renewed = NULL;
+
+	if (!url)
+		return err_oom(e);
+	q->url = url;
+	q->authorization = used;
+	q->unverified_tls = s->endpoint->unverified_tls;
+	if (!q->cancelled) {
+		q->cancelled = cancelled;
+		q->cancel_user = s;
+	}
+	int r = http_do(c, q, ret, e);
+	if (r == 0 && ret->local)
+		s->local = true;
+	if (r == 0 && ret->status == 401 && ret->challenges) {
+		r = sign_in(s, c, ret, used, &renewed, e);
+		http_reply_done(ret);
+		if (r < 0)
+			return r;
+		q->authorization = renewed;
+		r = http_do(c, q, ret, e);
+	}
+	q->url = q->authorization = NULL;
+	return r;
+}
+
+static int try_scheme(Session *s, HttpClient *c, const char *scheme, const char *what, HttpRequest *q, HttpReply *ret,
+		      Err *e)
+{
+	free(s->base);
+	s->base = strf("%s://%s", scheme, s->endpoint->host);
+	if (!s->base)
+		return err_oom(e);
+	return send_to(s, c, what, q, ret, e);
+}
+
+int session_do(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
+{
+	const Endpoint *ep = s->endpoint;
+	int r;
+
+	if (s->base)
+		return send_to(s, c, what, q, ret, e);
+	r = try_scheme(s, c, ep->try_https ? "https" : "http", what, q, ret, e);
+	if (r < 0 && ep->try_https && ep->try_http && ret->trouble != HTTP_FINE && ret->trouble != HTTP_REFUSED) {
+		http_reply_done(ret);
+		r = try_scheme(s, c, "http", what, q, ret, e);
+	}
+	if (r < 0 && (ret->trouble == HTTP_NO_CONNECTION || ret->trouble == HTTP_NO_TLS)) {
+		free(s->base);
+		s->base = NULL;
+	}
+	return r;
+}
+
+static int wait_ms(const Session *s, int64_t ms, Err *e)
+{
+	for (; ms > 0; ms -= 100) {
+		int64_t step = MIN2(ms, (int64_t)100);
+
+		if (session_cancelled(s))
+			return err_new(e, ERR_CANCELLED, "cancelled");
+		nanosleep(&(struct timespec){.tv_nsec = step * 1000000}, NULL);
+	}
+	return 0;
+}
+
+int session_do_patiently(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
+{
+	for (int n = 1;; n++) {
+		int r = session_do(s, c, what, q, ret, e);
+		bool again = r < 0 ? ret->trouble == HTTP_BROKEN : http_status_is_temporary(ret->status);
+		int64_t delay = retry_delay_ms(n, ret->retry_after);
+
+		if (!again || n == TRIES_MAX)
+			return r;
+		http_reply_done(ret);
+		r = wait_ms(s, delay, e);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* "code: message" of the first error in a reply (distribution spec, "error codes"), as Docker writes it. */
+static char *first_error(const HttpReply *reply)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	if (!reply->body || json_parse(reply->body, reply->len, "error", &doc, NULL) < 0)
+		return strf("the registry answered with status %d", reply->status);
+	const json_t *first = json_array_get(json_object_get(doc, "errors"), 0);
+	const char *code = json_get_str(first, "code"), *message = json_get_str(first, "message");
+
+	if (!code)
+		return strf("the registry answered with status %d", reply->status);
+	for (size_t i = 0; code[i] && i < 64; i++)
+		strbuf_add_c(&b, code[i] == '_' ? ' ' : (char)(code[i] >= 'A' && code[i] <= 'Z' ? code[i] + 32 : code[i]));
+	if (message)
+		strbuf_addf(&b, ": %.300s", message);
+	/* The text is the server's: nothing in it may move a cursor. */
+	for (size_t i = 0; i < b.len; i++)
+		if ((unsigned char)b.s[i] < 0x20 || b.s[i] == 0x7F)
+			b.s[i] = '?';
+	return strbuf_steal(&b);
+}
+
+int session_refusal(const Session *s, const char *what, const HttpReply *reply, Err *e)
+{
+	const Reference *ref = s->pull->reference;
+	_cleanup_free_ char *why = first_error(reply);
+	_cleanup_free_ char *full = reference_familiar(ref);
+	_cleanup_free_ char *name = reference_familiar_name(ref);
+	bool signed_in = s->pull->auth.username || s->pull->auth.identity_token;
+
+	if (!why || !full || !name)
+		return err_oom(e);
+	if (reply->status == 404 && str_starts(why, "name unknown"))
+		return err_new(e, ERR_NOT_FOUND, "repository %s not found: %s", name, why);
+	if (reply->status == 404)
+		return err_new(e, ERR_NOT_FOUND, "%s for %s not found: %s", what, full, why);
+	if (reply->status == 401 || reply->status == 403)
+		return err_new(e, signed_in ? ERR_UNAUTHORIZED : ERR_NOT_FOUND,
+			       "pull access denied for %s, repository does not exist or may require 'docker login': %s", name,
+			       why);
+	if (reply->status == 429)
+		return err_new(e, ERR_UNAVAILABLE, "%s for %s: the registry limits requests (%s); try again later or log in",
+			       what, full, why);
+	if (reply->status >= 500)
+		return err_new(e, ERR_UNAVAILABLE, "%s for %s: %s; try again later", what, full, why);
+	return err_new(e, ERR_INVALID, "%s for %s: unexpected status %d from the registry: %s", what, full,
+		       reply->status, why);
+}
