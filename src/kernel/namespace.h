@@ -19,9 +19,9 @@ const char *namespace_file(int flag);
 	 CLONE_NEWCGROUP | CLONE_NEWTIME)
 
 typedef struct NamespaceFork {
-	uint64_t flags;  /* CLONE_NEW*, CLONE_PARENT */
-	int cgroup_fd;   /* directory of the cgroup v2 tree to be born in, or -1 */
-	int *ret_pidfd;  /* or NULL */
+	uint64_t flags; /* CLONE_NEW*, CLONE_PARENT */
+	int cgroup_fd;  /* directory of the cgroup v2 tree to be born in, or -1 */
+	int *ret_pidfd; /* or NULL */
 } NamespaceFork;
 /* fork(2) with these. 0 in the child, the pid in the parent, or -errno. The process must have one thread. */
 pid_t namespace_fork(const NamespaceFork *f);

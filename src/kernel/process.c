@@ -101,11 +101,11 @@ static const struct {
 	const char *name;
 	int number;
 } rlimits[] = {
-    {"AS", RLIMIT_AS},		     {"CORE", RLIMIT_CORE},	  {"CPU", RLIMIT_CPU},
-    {"DATA", RLIMIT_DATA},	     {"FSIZE", RLIMIT_FSIZE},	  {"LOCKS", RLIMIT_LOCKS},
-    {"MEMLOCK", RLIMIT_MEMLOCK},     {"MSGQUEUE", RLIMIT_MSGQUEUE}, {"NICE", RLIMIT_NICE},
-    {"NOFILE", RLIMIT_NOFILE},	     {"NPROC", RLIMIT_NPROC},	  {"RSS", RLIMIT_RSS},
-    {"RTPRIO", RLIMIT_RTPRIO},	     {"RTTIME", RLIMIT_RTTIME},	  {"SIGPENDING", RLIMIT_SIGPENDING},
+    {"AS", RLIMIT_AS},           {"CORE", RLIMIT_CORE},         {"CPU", RLIMIT_CPU},
+    {"DATA", RLIMIT_DATA},       {"FSIZE", RLIMIT_FSIZE},       {"LOCKS", RLIMIT_LOCKS},
+    {"MEMLOCK", RLIMIT_MEMLOCK}, {"MSGQUEUE", RLIMIT_MSGQUEUE}, {"NICE", RLIMIT_NICE},
+    {"NOFILE", RLIMIT_NOFILE},   {"NPROC", RLIMIT_NPROC},       {"RSS", RLIMIT_RSS},
+    {"RTPRIO", RLIMIT_RTPRIO},   {"RTTIME", RLIMIT_RTTIME},     {"SIGPENDING", RLIMIT_SIGPENDING},
     {"STACK", RLIMIT_STACK},
 };
 
@@ -132,11 +132,12 @@ int process_set_rlimit(pid_t pid, const char *name, uint64_t soft, uint64_t hard
 	if (prlimit(pid, (__rlimit_resource_t)number, &want, NULL) == 0)
 		return 0;
 	if (errno == EPERM && prlimit(pid, (__rlimit_resource_t)number, NULL, &had) == 0)
-		return err_new_no(e, ERR_DENIED, EPERM,
-				  "%s: the hard limit cannot be raised from %llu to %llu without CAP_SYS_RESOURCE; "
-				  "ask for at most %llu",
-				  name, (unsigned long long)had.rlim_max, (unsigned long long)hard,
-				  (unsigned long long)had.rlim_max);
+		return err_new_no(
+		    e, ERR_DENIED, EPERM,
+		    "%s: the hard limit cannot be raised from %llu to %llu without CAP_SYS_RESOURCE; "
+		    "ask for at most %llu",
+		    name, (unsigned long long)had.rlim_max, (unsigned long long)hard,
+		    (unsigned long long)had.rlim_max);
 	return err_sys(e, errno, "set %s", name);
 }
 

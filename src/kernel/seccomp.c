@@ -65,8 +65,12 @@ static int parse_op(const char *name, enum scmp_compare *ret, Err *e)
 		const char *name;
 		enum scmp_compare op;
 	} ops[] = {
-	    {"SCMP_CMP_NE", SCMP_CMP_NE}, {"SCMP_CMP_LT", SCMP_CMP_LT}, {"SCMP_CMP_LE", SCMP_CMP_LE},
-	    {"SCMP_CMP_EQ", SCMP_CMP_EQ}, {"SCMP_CMP_GE", SCMP_CMP_GE}, {"SCMP_CMP_GT", SCMP_CMP_GT},
+	    {"SCMP_CMP_NE", SCMP_CMP_NE},
+	    {"SCMP_CMP_LT", SCMP_CMP_LT},
+	    {"SCMP_CMP_LE", SCMP_CMP_LE},
+	    {"SCMP_CMP_EQ", SCMP_CMP_EQ},
+	    {"SCMP_CMP_GE", SCMP_CMP_GE},
+	    {"SCMP_CMP_GT", SCMP_CMP_GT},
 	    {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
 	};
 
@@ -200,11 +204,9 @@ int seccomp_compile(const SeccompPolicy *p, SeccompProgram *ret, Err *e)
 	if (!ctx)
 		return err_new(e, ERR_INVALID, "seccomp: default action %s is not possible",
 			       p->default_action);
-	/* no_new_privs is the process's own setting; it is not for the filter to switch it on. The binary
-	 * tree halves the distance to a rule from about 200 comparisons to 9. */
+	/* no_new_privs is the process's own setting; it is not for the filter to switch it on. */
 	if (seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0) < 0)
 		return err_new(e, ERR_INTERNAL, "seccomp: configure the filter");
-	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	for (size_t i = 0; p->architectures && p->architectures[i]; i++) {
 		r = add_architecture(ctx, p->architectures[i], e);
 		if (r < 0)

@@ -13,8 +13,10 @@
 #include "base/test-dir.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #define WAIT_MS 20000
@@ -54,7 +56,8 @@ static char *find_program(void)
 static void make_rootfs(const TestDir *d)
 {
 	static const char *const dirs[] = {"box/rootfs/bin", "box/rootfs/proc", "box/rootfs/dev", "run"};
-	static const char *const applets[] = {"sh", "cat", "sleep", "head", "tr", "stty", "yes", "true"};
+	static const char *const applets[] = {"sh",   "cat", "sleep", "head",    "tr",
+					      "stty", "yes", "true",  "readlink"};
 	_cleanup_close_ int from = open("/bin/busybox", O_RDONLY | O_CLOEXEC), to = -1;
 
 	for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
@@ -147,9 +150,12 @@ static int teardown(void **state)
 /* ---- steps ---- */
 
 typedef struct Opts {
-	bool tty, stdin_once, no_log;
+	bool tty, stdin_once, no_log, with_netns;
 	int64_t max_size;
 	int max_files;
+	int netns; /* with with_netns */
+	const int *hold;
+	size_t n_hold;
 } Opts;
 
 static int box_try_create(Box *b, const char *script, Opts o, Err *e)
@@ -566,6 +572,153 @@ static void test_log_flood(void **state)
 #endif
 	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
 	expect_exit(b, 137, SIGKILL);
+}
+
+/* Signals do not end it, and the container starts with none ignored or blocked. */
+static void test_signals_are_not_for_it(void **state)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1, SIGQUIT};
+	Box *b = *state;
+	_cleanup_free_ char *log = NULL;
+
+	box_create(
+	    b,
+	    "while read k v; do case $k in SigIgn:|SigBlk:) echo $k$v;; esac; done < /proc/self/status; "
+	    "sleep 1000",
+	    (Opts){0});
+	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+		assert_int_equal(kill(b->shim_pid, signals[i]), 0);
+	ok(shim_start(b->shim, e));
+	usleep(200000);
+	assert_int_equal(waitpid(b->shim_pid, NULL, WNOHANG), 0);
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+	log = log_text(b, "");
+	assert_string_equal(log, "SigBlk:0000000000000000\nSigIgn:0000000000000000\n");
+}
+
+/* Longer than a datagram: the document of the process travels in a memfd. */
+static void test_large_exec_document(void **state)
+{
+	Box *b = *state;
+	_cleanup_json_ json_t *process = process_json("exit ${#BIG}", false);
+	_cleanup_free_ char *big = malloc(100200);
+	ShimExec x = {.exec_id = "big", .process = process};
+	ShimEvent v;
+
+	(void)snprintf(big, 6, "JUNK=");
+	memset(big + 5, 'x', 100100);
+	big[100105] = 0;
+	(void)json_array_append_new(json_object_get(process, "env"), json_string(big));
+	(void)json_array_append_new(json_object_get(process, "env"), json_string("BIG=12345"));
+	box_create(b, "sleep 1000", (Opts){0});
+	ok(shim_start(b->shim, e));
+	ok(shim_exec(b->shim, &x, NULL, e));
+	v = next_event(b);
+	assert_string_equal(v.exec_id, "big");
+	assert_int_equal(v.exit.status, 5);
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+}
+
+static void test_garbage_closes_only_its_connection(void **state)
+{
+	Box *b = *state;
+	_cleanup_free_ char *path = strf("%s/shim.sock", b->dir);
+	char junk[2000];
+	int fd;
+
+	box_create(b, "sleep 1000", (Opts){0});
+	memset(junk, 'j', sizeof(junk));
+	for (size_t len = 1; len < sizeof(junk); len *= 3) {
+		fd = unix_connect(path, SOCK_SEQPACKET);
+		assert_true(fd >= 0);
+		assert_int_equal(send(fd, junk, len, MSG_NOSIGNAL), len);
+		assert_true(recv(fd, junk, 1, 0) <= 0);
+		close(fd);
+	}
+	ok(shim_start(b->shim, e));
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+}
+
+/* Without descriptors a new connection waits; it is served once there are some, and the shim does not spin meanwhile. */
+static void test_out_of_descriptors(void **state)
+{
+	Box *b = *state;
+	struct rlimit low = {4, 4096}, old;
+	Shim *late = NULL;
+	struct pollfd p;
+	ShimMsg m = {.type = SHIM_MSG_INFO, .seq = 1};
+	_cleanup_free_ char *path = strf("%s/shim.sock", b->dir);
+	char byte[SHIM_INLINE_MAX];
+
+	box_create(b, "sleep 1000", (Opts){0});
+	assert_int_equal(prlimit(b->shim_pid, RLIMIT_NOFILE, &low, &old), 0);
+	p = (struct pollfd){.fd = unix_connect(path, SOCK_SEQPACKET), .events = POLLIN};
+	assert_true(p.fd >= 0);
+	ok(shim_msg_send(p.fd, &m, e));
+	assert_int_equal(poll(&p, 1, 500), 0);
+	assert_int_equal(prlimit(b->shim_pid, RLIMIT_NOFILE, &old, NULL), 0);
+	assert_int_equal(poll(&p, 1, 3000), 1);
+	assert_true(recv(p.fd, byte, sizeof(byte), 0) > 0);
+	close(p.fd);
+	ok(shim_connect(b->dir, &late, NULL, NULL, e));
+	shim_unref(late);
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+}
+
+/* More than fit in one message; all are open while the container lives, and closed when its exit is told. */
+static void test_held_descriptors(void **state)
+{
+	Box *b = *state;
+	int read_ends[40], write_ends[40];
+	struct pollfd p = {.events = POLLIN};
+
+	for (size_t i = 0; i < ELEMENTSOF(read_ends); i++) {
+		int fds[2];
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		read_ends[i] = fds[0];
+		write_ends[i] = fds[1];
+	}
+	box_create(b, "sleep 1000", (Opts){.hold = write_ends, .n_hold = ELEMENTSOF(write_ends)});
+	for (size_t i = 0; i < ELEMENTSOF(read_ends); i++) {
+		close(write_ends[i]);
+		p.fd = read_ends[i];
+		assert_int_equal(poll(&p, 1, 0), 0);
+	}
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	assert_int_equal(next_event(b).type, SHIM_EVENT_EXIT);
+	for (size_t i = 0; i < ELEMENTSOF(read_ends); i++) {
+		p.fd = read_ends[i];
+		assert_int_equal(poll(&p, 1, 0), 1); /* end of file: the shim held the last copy */
+		close(read_ends[i]);
+	}
+	close_fd(&b->events);
+	shim_unref(take_ptr(b->shim));
+	assert_int_equal(waitpid(b->shim_pid, NULL, 0), b->shim_pid);
+	b->shim_pid = 0;
+}
+
+static void test_given_network_namespace(void **state)
+{
+	Box *b = *state;
+	_cleanup_free_ char *log = NULL, *want = NULL;
+	_cleanup_close_ int ns = -1, own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(setns(own, CLONE_NEWNET), 0);
+	assert_int_equal(fstat(ns, &st), 0);
+	box_create(b, "readlink /proc/self/ns/net", (Opts){.with_netns = true, .netns = ns});
+	ok(shim_start(b->shim, e));
+	expect_exit(b, 0, 0);
+	log = log_text(b, "");
+	want = strf("net:[%lu]\n", (unsigned long)st.st_ino);
+	assert_string_equal(log, want);
 }
 
 #define WITH_BOX(t) cmocka_unit_test_setup_teardown(t, setup, teardown)

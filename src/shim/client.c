@@ -23,7 +23,8 @@
 extern char **environ;
 
 struct Shim {
-	int sock; /* -1 once broken */
+	unsigned refs; /* atomic */
+	int sock;      /* -1 once broken */
 	uint32_t seq;
 	pthread_mutex_t lock;
 };
@@ -34,15 +35,22 @@ static int shim_new(int sock, Shim **ret, Err *e)
 
 	if (!s)
 		return err_oom(e);
+	s->refs = 1;
 	s->sock = sock;
 	(void)pthread_mutex_init(&s->lock, NULL); /* cannot fail with default attributes on Linux */
 	*ret = s;
 	return 0;
 }
 
+Shim *shim_ref(Shim *s)
+{
+	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+	return s;
+}
+
 void shim_unref(Shim *s)
 {
-	if (!s)
+	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	close_fd(&s->sock);
 	(void)pthread_mutex_destroy(&s->lock);

@@ -64,6 +64,7 @@ int shim_create(const ShimCreate *c, Shim **ret, pid_t *ret_shim_pid, pid_t *ret
 /* Connects to a living shim; -ENOENT / -ECONNREFUSED (ERR_NOT_FOUND) when there is none. Fills shim and init pid. */
 int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
 /* Closes the connection; the shim lives on. */
+Shim *shim_ref(Shim *s);
 void shim_unref(Shim *s);
 DEFINE_CLEANUP(Shim *, shim_unref)
 

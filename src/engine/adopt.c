@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Adoption: what an irekod that starts makes of the containers that an earlier one left running.
+ *
+ * A living shim is connected to again and the container goes on as if nothing had been. A shim that is
+ * gone has left an exit record, or, if it was killed or the machine was restarted, none: the container has then ended with 255.
+ * A few threads share the work; a connect to a living shim takes well under a millisecond, so the API comes up right after.
+ */
+#include "engine/engine-internal.h"
+
+#include <arpa/inet.h>
+
+#define ADOPT_THREADS 8
+
+static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
+{
+	Shim *shim = NULL;
+	pid_t shim_pid, init_pid;
+	int fd = -1, r = shim_connect(dir, &shim, &shim_pid, &init_pid, e);
+	Network *n;
+
+	if (r < 0)
+		return r;
+	r = shim_events_open(dir, &fd, e);
+	if (r < 0) {
+		shim_unref(shim);
+		return r;
+	}
+	pthread_mutex_lock(&c->state);
+	c->shim = shim;
+	c->pid = init_pid;
+	c->shim_pid = 0; /* not our child */
+	c->status = CONTAINER_RUNNING;
+	pthread_mutex_unlock(&c->state);
+	if (c->n_endpoints > 0 && !str_empty(c->endpoints[0].address) &&
+	    network_find(en, c->endpoints[0].network_id, &n, NULL) >= 0) {
+		pthread_mutex_lock(&en->lock);
+		n->users++;
+		pthread_mutex_unlock(&en->lock);
+	}
+	return watch_container(en, c, fd, e);
+}
+
+static void adopt_one(Engine *en, Container *c)
+{
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+	ShimExit x = {.status = 255, .at_ns = clock_now_ns()};
+	Err err = {0};
+	int r;
+
+	if (!dir)
+		return;
+	pthread_mutex_lock(&c->life);
+	r = streq(c->boot, id_boot()) ? adopt_living(en, c, dir, &err) : -ENOENT;
+	pthread_mutex_unlock(&c->life);
+	if (r >= 0)
+		return;
+	if (shim_read_exit(dir, &x, NULL) <= 0 && streq(c->boot, id_boot()))
+		log_warn("container %.12s: its shim is gone without a record: %s", c->id, err_msg(&err, r));
+	container_ended(en, c, &x);
+}
+
+/* After a restart of the machine, what was to run always runs again. */
+static void start_by_policy(Engine *en, Container *c)
+{
+	const char *policy = c->config.host.restart.name ?: "no";
+	Err err = {0};
+	int r;
+
+	if (streq(c->boot, id_boot()) || container_status(c) != CONTAINER_EXITED)
+		return;
+	if (!streq(policy, "always") && !(streq(policy, "unless-stopped") && !c->stop_requested))
+		return;
+	pthread_mutex_lock(&c->life);
+	r = container_status(c) == CONTAINER_EXITED && !c->removed ? container_start_locked(en, c, &err) : 0;
+	pthread_mutex_unlock(&c->life);
+	if (r < 0)
+		log_warn("container %.12s: start by its restart policy: %s", c->id, err_msg(&err, r));
+}
+
+typedef struct Adoption {
+	Engine *en;
+	Container **all;
+	size_t n;
+	size_t next; /* atomic */
+} Adoption;
+
+static void *adopt_thread(void *arg)
+{
+	Adoption *a = arg;
+
+	for (;;) {
+		size_t i = __atomic_fetch_add(&a->next, 1, __ATOMIC_RELAXED);
+
+		if (i >= a->n)
+			return NULL;
+		if (container_status(a->all[i]) == CONTAINER_RUNNING)
+			adopt_one(a->en, a->all[i]);
+		start_by_policy(a->en, a->all[i]);
+	}
+}
+
+/* Bridges, veths and port rules that no container of ours accounts for. */
+static void reconcile_network(Engine *en)
+{
+	NetworkBridge bridges[256];
+	_cleanup_strv_ char **ifs = NULL;
+	_cleanup_free_ uint32_t *addresses = NULL;
+	NetworkKnown known = {.bridges = bridges};
+	Container *c, *tmp;
+	Network *n, *ntmp;
+	Err err = {0};
+	struct in_addr a;
+	int r = 0;
+
+	pthread_mutex_lock(&en->lock);
+	HASH_ITER(hh, en->networks, n, ntmp)
+		if (n->subnet.prefix && known.n_bridges < ELEMENTSOF(bridges)) {
+			NetworkBridge *b = &bridges[known.n_bridges++];
+
+			*b = (NetworkBridge){.subnet = n->subnet, .internal = n->info.internal, .icc = true};
+			snprintf(b->name, sizeof(b->name), "%s", n->info.bridge);
+		}
+	addresses = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*addresses));
+	HASH_ITER(hh, en->by_id, c, tmp)
+		if (addresses && container_status(c) == CONTAINER_RUNNING && c->n_endpoints > 0 &&
+		    inet_pton(AF_INET, c->endpoints[0].address ?: "", &a) == 1) {
+			addresses[known.n_addresses++] = ntohl(a.s_addr);
+			r = r < 0 ? r : strv_take(&ifs, strf("veth%.8s", c->endpoints[0].endpoint_id));
+		}
+	pthread_mutex_unlock(&en->lock);
+	if (r < 0 || !addresses)
+		return;
+	known.addresses = addresses;
+	known.host_ifs = (const char *const *)ifs;
+	known.n_host_ifs = strv_len(ifs);
+	r = network_reconcile(en->nethost, &known, &err);
+	if (r < 0)
+		log_warn("clean up what an earlier irekod left of networks: %s", err_msg(&err, r));
+}
+
+int adopt_all(Engine *en, Err *e)
+{
+	Adoption a = {.en = en};
+	pthread_t threads[ADOPT_THREADS];
+	size_t started = 0;
+	Container *c, *tmp;
+
+	a.all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*a.all));
+	if (!a.all)
+		return err_oom(e);
+	HASH_ITER(hh, en->by_id, c, tmp)
+		a.all[a.n++] = container_ref(c);
+	for (; started < MIN2(a.n, (size_t)ADOPT_THREADS); started++)
+		if (pthread_create(&threads[started], NULL, adopt_thread, &a) != 0)
+			break;
+	adopt_thread(&a);
+	for (size_t i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < a.n; i++)
+		container_unref(a.all[i]);
+	free(a.all);
+	reconcile_network(en);
+	return 0;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The v1 controllers (Documentation/admin-guide/cgroup-v1), alone or beside a unified tree that only tracks. */
+#include "kernel/cgroup-internal.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "kernel/device.h"
+
+#include <fcntl.h>
+
+/* A new cpuset is empty, and takes no process until it has CPUs and memory nodes: the parent's. */
+static int inherit_cpuset(const char *dir, const char *file, Err *e)
+{
+	_cleanup_free_ char *from = strf("%s/../%s", dir, file), *to = strf("%s/%s", dir, file), *text = NULL;
+	int r;
+
+	if (!from || !to)
+		return err_oom(e);
+	r = file_read_at(AT_FDCWD, from, 65536, &text, NULL);
+	if (r < 0)
+		return err_sys(e, r, "read %s", from);
+	return cgroup_write(dir, file, text, e);
+}
+
+static int v1_prepare(const CgroupDir *d, const char *dir, Err *e)
+{
+	int r;
+
+	if (!streq(d->name, "cpuset") || !d->made)
+		return 0;
+	r = inherit_cpuset(dir, "cpuset.cpus", e);
+	return r < 0 ? r : inherit_cpuset(dir, "cpuset.mems", e);
+}
+
+/* The directory of a controller that a limit needs. */
+static int need(const Cgroup *c, const char *controller, const char **ret, Err *e)
+{
+	*ret = cgroup_dir(c, controller);
+	if (!*ret)
+		return err_new(e, ERR_UNSUPPORTED, "this machine has no %s cgroup controller", controller);
+	return 0;
+}
+
+/* memory.memsw must never be below memory.limit, so which is written first depends on the direction. */
+static int apply_memory_limits(const char *dir, const CgroupLimits *l, Err *e)
+{
+	const char *memory = "memory.limit_in_bytes", *both = "memory.memsw.limit_in_bytes";
+	int64_t swap = l->memory_swap == 0 ? CGROUP_UNSET : l->memory_swap;
+	Err first = {0};
+	int r;
+
+	if (l->memory_limit == CGROUP_UNSET || l->memory_limit == 0)
+		return cgroup_write_given(dir, both, swap, e);
+	if (swap == CGROUP_UNSET)
+		return cgroup_write_int(dir, memory, l->memory_limit, e);
+	/* Raising both needs the sum first; lowering both the other way round. */
+	r = cgroup_write_int(dir, memory, l->memory_limit, &first);
+	if (r == -EINVAL || r == -EBUSY) {
+		r = cgroup_write_int(dir, both, swap, e);
+		return r < 0 ? r : cgroup_write_int(dir, memory, l->memory_limit, e);
+	}
+	if (r < 0) {
+		if (e)
+			*e = first;
+		return r;
+	}
+	return cgroup_write_int(dir, both, swap, e);
+}
+
+static int apply_memory(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const char *dir;
+	int r;
+
+	if (l->memory_limit == CGROUP_UNSET && l->memory_swap == CGROUP_UNSET &&
+	    l->memory_reservation == CGROUP_UNSET && l->memory_swappiness == CGROUP_UNSET &&
+	    l->disable_oom_killer == CGROUP_UNSET)
+		return 0;
+	r = need(c, "memory", &dir, e);
+	if (r == 0)
+		r = apply_memory_limits(dir, l, e);
+	if (r == 0 && l->memory_reservation != 0)
+		r = cgroup_write_given(dir, "memory.soft_limit_in_bytes", l->memory_reservation, e);
+	if (r == 0 && l->memory_swappiness >= 0)
+		r = cgroup_write_int(dir, "memory.swappiness", l->memory_swappiness, e);
+	if (r == 0 && l->disable_oom_killer > 0)
+		r = cgroup_write(dir, "memory.oom_control", "1", e);
+	return r;
+}
+
+static int64_t nonzero(int64_t v)
+{
+	return v == 0 ? CGROUP_UNSET : v;
+}
+
+static int apply_cpu(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const struct {
+		const char *file;
+		int64_t value;
+	} files[] = {
+	    {"cpu.shares", nonzero(l->cpu_shares)},
+	    {"cpu.cfs_period_us", nonzero(l->cpu_period)},
+	    {"cpu.cfs_quota_us", nonzero(l->cpu_quota)},
+	    {"cpu.cfs_burst_us", l->cpu_burst},
+	    {"cpu.rt_period_us", nonzero(l->cpu_rt_period)},
+	    {"cpu.rt_runtime_us", nonzero(l->cpu_rt_runtime)},
+	    {"cpu.idle", l->cpu_idle},
+	};
+	const char *dir;
+
+	for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+		int r = files[i].value == CGROUP_UNSET ? 0 : need(c, "cpu", &dir, e);
+
+		if (r == 0 && files[i].value != CGROUP_UNSET)
+			r = cgroup_write_int(dir, files[i].file, files[i].value, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int apply_cpuset(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const char *dir;
+	int r = 0;
+
+	if (str_empty(l->cpus) && str_empty(l->mems))
+		return 0;
+	r = need(c, "cpuset", &dir, e);
+	if (r == 0 && !str_empty(l->cpus))
+		r = cgroup_write(dir, "cpuset.cpus", l->cpus, e);
+	if (r == 0 && !str_empty(l->mems))
+		r = cgroup_write(dir, "cpuset.mems", l->mems, e);
+	return r;
+}
+
+static int apply_throttles(const char *dir, const char *file, const CgroupThrottle *t, size_t n, Err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		char line[80];
+
+		snprintf(line, sizeof(line), "%lld:%lld %llu", (long long)t[i].major, (long long)t[i].minor,
+			 (unsigned long long)t[i].rate);
+		int r = cgroup_write(dir, file, line, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int apply_blkio(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const char *dir;
+	int r;
+
+	if (nonzero(l->blkio_weight) == CGROUP_UNSET &&
+	    l->n_read_bps + l->n_write_bps + l->n_read_iops + l->n_write_iops == 0)
+		return 0;
+	r = need(c, "blkio", &dir, e);
+	if (r == 0 && nonzero(l->blkio_weight) != CGROUP_UNSET) {
+		r = cgroup_write_int(dir, "blkio.weight", l->blkio_weight, e);
+		/* The file's name depends on the I/O scheduler that was built in. */
+		if (r == -ENOENT)
+			r = cgroup_write_int(dir, "blkio.bfq.weight", l->blkio_weight, e);
+	}
+	if (r == 0)
+		r = apply_throttles(dir, "blkio.throttle.read_bps_device", l->read_bps, l->n_read_bps, e);
+	if (r == 0)
+		r = apply_throttles(dir, "blkio.throttle.write_bps_device", l->write_bps, l->n_write_bps, e);
+	if (r == 0)
+		r = apply_throttles(dir, "blkio.throttle.read_iops_device", l->read_iops, l->n_read_iops, e);
+	if (r == 0)
+		r = apply_throttles(dir, "blkio.throttle.write_iops_device", l->write_iops, l->n_write_iops,
+				    e);
+	return r;
+}
+
+static int apply_hugepages(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const char *dir;
+
+	for (size_t i = 0; i < l->n_hugepages; i++) {
+		char file[80], value[24];
+		int r = need(c, "hugetlb", &dir, e);
+
+		if (r < 0)
+			return r;
+		snprintf(file, sizeof(file), "hugetlb.%.40s.limit_in_bytes", l->hugepages[i].page_size);
+		snprintf(value, sizeof(value), "%llu", (unsigned long long)l->hugepages[i].limit);
+		r = strchr(file, '/')
+			? err_new(e, ERR_INVALID, "\"%s\" is no page size", l->hugepages[i].page_size)
+			: cgroup_write(dir, file, value, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int apply_pids(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const char *dir;
+	int r;
+
+	if (nonzero(l->pids_limit) == CGROUP_UNSET)
+		return 0;
+	r = need(c, "pids", &dir, e);
+	if (r < 0)
+		return r;
+	return l->pids_limit < 0 ? cgroup_write(dir, "pids.max", "max", e)
+				 : cgroup_write_int(dir, "pids.max", l->pids_limit, e);
+}
+
+static int v1_apply(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	int (*const steps[])(const Cgroup *, const CgroupLimits *, Err *) = {apply_memory,    apply_cpu,
+									     apply_cpuset,    apply_blkio,
+									     apply_hugepages, apply_pids};
+	const char *dir;
+	int r = 0;
+
+	for (size_t i = 0; i < ELEMENTSOF(steps) && r == 0; i++)
+		r = steps[i](c, l, e);
+	if (r == 0 && l->devices) {
+		r = need(c, "devices", &dir, e);
+		if (r == 0)
+			r = device_apply_v1(dir, l->devices, l->n_devices, e);
+	}
+	return r;
+}
+
+static const char *unified_of(const Cgroup *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (c->dirs[i].name[0] == '\0')
+			return c->dirs[i].path;
+	return NULL;
+}
+
+static bool freezer_says(const char *dir, const char *state)
+{
+	_cleanup_free_ char *path = strf("%s/freezer.state", dir), *text = NULL;
+
+	return path && file_read_at(AT_FDCWD, path, 64, &text, NULL) == 0 && str_starts(text, state);
+}
+
+static bool freezer_is_frozen(const char *dir)
+{
+	return freezer_says(dir, "FROZEN");
+}
+
+static int v1_freeze(const Cgroup *c, bool freeze, Err *e)
+{
+	const char *unified = unified_of(c), *dir;
+	int r;
+
+	if (unified)
+		return cgroup_unified_freeze(unified, freeze, e);
+	r = need(c, "freezer", &dir, e);
+	if (r == 0)
+		r = cgroup_write(dir, "freezer.state", freeze ? "FROZEN" : "THAWED", e);
+	if (r == 0 && freeze && !cgroup_wait(freezer_is_frozen, dir)) {
+		(void)cgroup_write(dir, "freezer.state", "THAWED", NULL);
+		r = err_new(e, ERR_UNAVAILABLE, "cgroup %s does not freeze", dir);
+	}
+	return r;
+}
+
+static bool v1_is_frozen(const Cgroup *c)
+{
+	const char *unified = unified_of(c), *dir = cgroup_dir(c, "freezer");
+
+	return unified ? cgroup_unified_is_frozen(unified) : dir && freezer_is_frozen(dir);
+}
+
+static uint64_t v1_oom_kills(const Cgroup *c)
+{
+	const char *dir = cgroup_dir(c, "memory");
+	int64_t n = dir ? cgroup_read_key(dir, "memory.oom_control", "oom_kill") : 0;
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+const CgroupOps cgroup_ops_v1 = {
+    .prepare = v1_prepare,
+    .apply = v1_apply,
+    .freeze = v1_freeze,
+    .is_frozen = v1_is_frozen,
+    .oom_kills = v1_oom_kills,
+};

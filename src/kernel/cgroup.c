@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What both kinds of cgroup have in common: finding the directories, making and removing them, and the
+ * processes in them. See cgroup.h.
+ */
+#include "kernel/cgroup-internal.h"
+
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/str.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#define PROC_FILE_MAX (4u << 20)
+#define DEPTH_MAX     32 /* of sub-cgroups that a container made */
+
+bool cgroup_is_unified(const Cgroup *c)
+{
+	return c->ops && c->ops->unified;
+}
+
+void cgroup_done(Cgroup *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		free(c->dirs[i].path);
+	*c = (Cgroup){0};
+}
+
+const char *cgroup_dir(const Cgroup *c, const char *controller)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const char *p = c->dirs[i].name;
+		size_t len = strlen(controller);
+
+		if (c->ops->unified || streq(p, controller))
+			return c->dirs[i].path;
+		/* "cpu,cpuacct" holds both. */
+		for (; *p && len; p += strcspn(p, ","), p += *p == ',')
+			if (strncmp(p, controller, len) == 0 && (p[len] == ',' || p[len] == '\0'))
+				return c->dirs[i].path;
+	}
+	return NULL;
+}
+
+static int add_dir(Cgroup *c, const char *name, const char *path, Err *e)
+{
+	if (c->n == CGROUP_MAX || strlen(name) >= sizeof(c->dirs[0].name))
+		return err_new(e, ERR_UNSUPPORTED, "more than %d cgroup hierarchies", CGROUP_MAX);
+	CgroupDir *d = &c->dirs[c->n];
+
+	*d = (CgroupDir){.path = strdup(path)};
+	if (!d->path)
+		return err_oom(e);
+	snprintf(d->name, sizeof(d->name), "%s", name);
+	c->n++;
+	return 0;
+}
+
+static bool is_fs(const char *path, long magic)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == magic;
+}
+
+/* Where the hierarchy with these controllers is mounted, or NULL; caller frees. */
+static char *mount_of(const char *name)
+{
+	const char *dir = str_after(name, "name=");
+	_cleanup_free_ char *path = strf(CGROUP_ROOT "/%s", *name == '\0' ? "unified" : dir ? dir : name);
+
+	if (path && is_fs(path, *name == '\0' ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC))
+		return take_ptr(path);
+	return NULL;
+}
+
+/* The part of our own path that the hierarchy's mount shows: in a container without a cgroup namespace, the
+ * mount's root is not "/" but the container's cgroup (mountinfo, field 4). */
+static char *below_mount_root(const char *own, const char *mount_point)
+{
+	_cleanup_free_ char *text = NULL;
+	char *save = NULL;
+
+	if (streq(own, "/") || file_read_at(AT_FDCWD, "/proc/self/mountinfo", PROC_FILE_MAX, &text, NULL) < 0)
+		return strdup(own);
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char root[512], point[512];
+
+		if (sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2 || !streq(point, mount_point) ||
+		    streq(root, "/"))
+			continue;
+		const char *rest = str_after(own, root);
+
+		if (rest && (*rest == '/' || *rest == '\0'))
+			return strdup(*rest ? rest : "/");
+	}
+	return strdup(own);
+}
+
+static char *directory_for(const char *mount_point, const char *own, const char *path)
+{
+	_cleanup_free_ char *base = NULL, *clean = NULL;
+
+	if (path[0] == '/') {
+		clean = path_clean(path);
+		return clean ? strf("%s%s", mount_point, clean) : NULL;
+	}
+	base = below_mount_root(own, mount_point);
+	clean = path_clean(path);
+	return base && clean ? strf("%s%s%s%s", mount_point, base, streq(base, "/") ? "" : "/", clean) : NULL;
+}
+
+static int check_path(const char *path, Err *e)
+{
+	_cleanup_strv_ char **parts = strv_split(path, '/');
+
+	if (!parts)
+		return err_oom(e);
+	if (str_empty(path) || strspn(path, "/.") == strlen(path) || strv_has(parts, ".."))
+		return err_new(e, ERR_INVALID, "cgroupsPath \"%s\" names no cgroup of its own", path);
+	return 0;
+}
+
+/* One line of /proc/self/cgroup: "4:memory:/path". Lines of hierarchies that are not mounted are passed over. */
+static int add_line(Cgroup *c, char *line, const char *path, Err *e)
+{
+	char *name = strchr(line, ':'), *own = name ? strchr(name + 1, ':') : NULL;
+	_cleanup_free_ char *mount_point = NULL, *dir = NULL;
+
+	if (!own)
+		return 0;
+	*own++ = '\0';
+	name++;
+	mount_point = mount_of(name);
+	if (!mount_point)
+		return 0;
+	dir = directory_for(mount_point, own, path);
+	return dir ? add_dir(c, name, dir, e) : err_oom(e);
+}
+
+/* The freezer is not needed beside the unified tree, which freezes as well; cpuset only when it is asked for,
+ * because a new group in it is unusable until it has CPUs: both are kept out of the common case by
+ * cgroup_create() for that reason only if nothing needs them, so here everything is listed. */
+static int resolve_v1(const char *text_path, char *text, Cgroup *c, Err *e)
+{
+	char *save = NULL;
+	int r = 0;
+
+	for (char *line = strtok_r(text, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save))
+		r = add_line(c, line, text_path, e);
+	if (r == 0 && c->n == 0)
+		return err_new(e, ERR_UNSUPPORTED, "no cgroup hierarchy is mounted below " CGROUP_ROOT);
+	return r;
+}
+
+static int resolve_v2(const char *path, char *text, Cgroup *c, Err *e)
+{
+	const char *own = str_after(text, "0::");
+	_cleanup_free_ char *dir = NULL;
+
+	if (own)
+		text[strcspn(text, "\n")] = '\0';
+	dir = directory_for(CGROUP_ROOT, own ? own : "/", path);
+	return dir ? add_dir(c, "", dir, e) : err_oom(e);
+}
+
+int cgroup_resolve(const char *path, Cgroup *ret, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	Cgroup c = {0};
+	int r = check_path(path, e);
+
+	if (r < 0)
+		return r;
+	r = file_read_at(AT_FDCWD, "/proc/self/cgroup", PROC_FILE_MAX, &text, NULL);
+	if (r < 0)
+		return err_sys(e, r, "read /proc/self/cgroup");
+	if (is_fs(CGROUP_ROOT, CGROUP2_SUPER_MAGIC)) {
+		c.ops = &cgroup_ops_v2;
+		r = resolve_v2(path, text, &c, e);
+	} else {
+		c.ops = &cgroup_ops_v1;
+		r = resolve_v1(path, text, &c, e);
+	}
+	if (r < 0)
+		cgroup_done(&c);
+	else
+		*ret = c;
+	return r;
+}
+
+char **cgroup_to_strv(const Cgroup *c)
+{
+	char **v = NULL;
+
+	for (size_t i = 0; i < c->n; i++) {
+		if (strv_take(&v, strf("%s%%%s", c->dirs[i].name, c->dirs[i].path)) < 0) {
+			strv_free(v);
+			return NULL;
+		}
+	}
+	return v;
+}
+
+/* '%' divides: hierarchy names have '=' in them ("name=systemd"). */
+int cgroup_from_strv(char *const *v, Cgroup *ret, Err *e)
+{
+	Cgroup c = {.ops = &cgroup_ops_v1};
+	int r = 0;
+
+	for (size_t i = 0; v && v[i] && r == 0; i++) {
+		const char *cut = strchr(v[i], '%');
+		_cleanup_free_ char *name = cut ? strndup(v[i], (size_t)(cut - v[i])) : NULL;
+
+		if (!cut || cut[1] != '/')
+			r = err_new(e, ERR_INVALID, "\"%s\" is no cgroup directory", v[i]);
+		else if (!name)
+			r = err_oom(e);
+		else
+			r = add_dir(&c, name, cut + 1, e);
+	}
+	if (r < 0) {
+		cgroup_done(&c);
+		return r;
+	}
+	if (c.n == 1 && c.dirs[0].name[0] == '\0')
+		c.ops = &cgroup_ops_v2;
+	*ret = c;
+	return 0;
+}
+
+int cgroup_write(const char *dir, const char *file, const char *value, Err *e)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, file) >= sizeof(path))
+		return err_sys(e, ENAMETOOLONG, "cgroup %s", dir);
+	r = file_write_at(AT_FDCWD, path, value);
+	if (r == -ENOENT)
+		return err_new_no(
+		    e, ERR_UNSUPPORTED, ENOENT,
+		    "cgroup: %s does not exist: this kernel or its configuration lacks that limit", path);
+	return r < 0 ? err_sys(e, r, "cgroup: write \"%s\" to %s", value, path) : 0;
+}
+
+int cgroup_write_int(const char *dir, const char *file, int64_t value, Err *e)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%lld", (long long)value);
+	return cgroup_write(dir, file, text, e);
+}
+
+int cgroup_write_given(const char *dir, const char *file, int64_t value, Err *e)
+{
+	return value == CGROUP_UNSET ? 0 : cgroup_write_int(dir, file, value, e);
+}
+
+int64_t cgroup_read_key(const char *dir, const char *file, const char *key)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX], *save = NULL;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	r = file_read_at(AT_FDCWD, path, PROC_FILE_MAX, &text, NULL);
+	if (r < 0)
+		return r;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		const char *rest = str_after(line, key);
+
+		if (rest && *rest == ' ')
+			return strtoll(rest + 1, NULL, 10);
+	}
+	return -ENOENT;
+}
+
+bool cgroup_wait(bool (*is_done)(const char *dir), const char *dir)
+{
+	for (int i = 0; i < 200; i++) {
+		if (is_done(dir))
+			return true;
+		/* 0.1 ms first, because mostly it is a matter of microseconds; about a second in all. */
+		nanosleep(&(struct timespec){.tv_nsec = i < 20 ? 100000 : 5500000}, NULL);
+	}
+	return is_done(dir);
+}
+
+/* Makes one directory; its parents only if it turns out that they are missing. */
+static int make_dir(const Cgroup *c, CgroupDir *d, Err *e)
+{
+	char path[PATH_MAX];
+	size_t root = strlen(CGROUP_ROOT);
+	int r;
+
+	if (strlen(d->path) >= sizeof(path))
+		return err_sys(e, ENAMETOOLONG, "cgroup %s", d->path);
+	strcpy(path, d->path);
+	if (mkdir(path, 0755) == 0) {
+		d->made = true;
+		return c->ops->prepare(d, path, e);
+	}
+	if (errno != ENOENT && errno != EEXIST)
+		return err_sys(e, errno, "make cgroup %s", path);
+	if (errno == EEXIST)
+		return c->ops->prepare(d, path, e);
+	for (char *p = path + root + 1; p; p = strchr(p + 1, '/')) {
+		if (*p == '/')
+			*p = '\0';
+		bool made = mkdir(path, 0755) == 0;
+
+		if (!made && errno != EEXIST)
+			return err_sys(e, errno, "make cgroup %s", path);
+		d->made = made;
+		r = made || c->ops->unified ? c->ops->prepare(d, path, e) : 0;
+		if (r < 0)
+			return r;
+		if (strlen(path) < strlen(d->path))
+			path[strlen(path)] = '/';
+	}
+	return 0;
+}
+
+int cgroup_create(Cgroup *c, Err *e)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		int r = make_dir(c, &c->dirs[i], e);
+
+		if (r < 0) {
+			cgroup_undo(c);
+			return r;
+		}
+	}
+	return 0;
+}
+
+int cgroup_apply(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	return c->ops->apply(c, l, e);
+}
+
+static int open_seat(const CgroupDir *d, const char *sub, CgroupSeat *s, Err *e)
+{
+	_cleanup_free_ char *dir = sub ? strf("%s/%s", d->path, sub) : strdup(d->path);
+	bool unified = d->name[0] == '\0';
+	int fd;
+
+	if (!dir)
+		return err_oom(e);
+	if (sub && mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "make cgroup %s", dir);
+	if (unified) {
+		s->born_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return s->born_fd < 0 ? err_sys(e, errno, "open cgroup %s", dir) : 0;
+	}
+
+	_cleanup_free_ char *tasks = strf("%s/tasks", dir);
+	if (!tasks)
+		return err_oom(e);
+	fd = open(tasks, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open cgroup %s", tasks);
+	s->tasks[s->n++] = fd;
+	return 0;
+}
+
+int cgroup_seat_open(const Cgroup *c, const char *sub, CgroupSeat *ret, Err *e)
+{
+	CgroupSeat s = {.born_fd = -1};
+	int r = sub ? check_path(sub, e) : 0;
+
+	for (size_t i = 0; i < c->n && r == 0; i++)
+		r = open_seat(&c->dirs[i], sub, &s, e);
+	if (r < 0)
+		cgroup_seat_done(&s);
+	else
+		*ret = s;
+	return r;
+}
+
+void cgroup_seat_done(CgroupSeat *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		close_fd(&s->tasks[i]);
+	s->n = 0;
+	close_fd(&s->born_fd);
+}
+
+int cgroup_seat_take(const CgroupSeat *s, Err *e)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (write(s->tasks[i], "0", 1) != 1)
+			return err_sys(e, errno, "enter the cgroup");
+	return 0;
+}
+
+int cgroup_freeze(const Cgroup *c, bool freeze, Err *e)
+{
+	return c->ops->freeze(c, freeze, e);
+}
+
+bool cgroup_is_frozen(const Cgroup *c)
+{
+	return c->ops->is_frozen(c);
+}
+
+static int add_pids(int dirfd, pid_t **pids, size_t *n, size_t *cap)
+{
+	_cleanup_free_ char *text = NULL;
+	char *save = NULL;
+	int r = file_read_at(dirfd, "cgroup.procs", PROC_FILE_MAX, &text, NULL);
+
+	/* A directory that has just been removed (ENODEV, ENOENT) or is threaded (EOPNOTSUPP) has none. */
+	if (r == -ENOENT || r == -ENODEV || r == -EOPNOTSUPP)
+		return 0;
+	if (r < 0)
+		return r;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (*n == *cap) {
+			pid_t *more = reallocarray(*pids, *cap ? *cap * 2 : 16, sizeof(pid_t));
+
+			if (!more)
+				return -ENOMEM;
+			*pids = more;
+			*cap = *cap ? *cap * 2 : 16;
+		}
+		(*pids)[(*n)++] = (pid_t)atoi(line);
+	}
+	return 0;
+}
+
+typedef struct Walk {
+	pid_t *pids;
+	size_t n, cap;
+	bool remove; /* else collect pids */
+} Walk;
+
+/* Depth first. dirfd is taken over. */
+static int walk(int dirfd, Walk *w, int depth)
+{
+	DIR *d = fdopendir(dirfd);
+	int r = 0;
+
+	if (!d) {
+		r = -errno;
+		close(dirfd);
+		return r;
+	}
+	if (!w->remove)
+		r = add_pids(dirfd, &w->pids, &w->n, &w->cap);
+	for (struct dirent *de; r == 0 && (de = readdir(d));) {
+		if (de->d_type != DT_DIR || streq(de->d_name, ".") || streq(de->d_name, ".."))
+			continue;
+		int sub = openat(dirfd, de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (sub < 0)
+			continue; /* removed meanwhile */
+		if (depth == DEPTH_MAX) {
+			close(sub);
+			r = -ELOOP;
+			break;
+		}
+		r = walk(sub, w, depth + 1);
+		if (r == 0 && w->remove && unlinkat(dirfd, de->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+			r = -errno;
+	}
+	closedir(d);
+	return r;
+}
+
+/* The hierarchy in which processes are counted: the unified one if there is one. */
+static const char *tracking_dir(const Cgroup *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (c->dirs[i].name[0] == '\0')
+			return c->dirs[i].path;
+	const char *freezer = cgroup_dir(c, "freezer");
+
+	return freezer ? freezer : c->n ? c->dirs[0].path : NULL;
+}
+
+int cgroup_pids(const Cgroup *c, pid_t **ret, size_t *ret_n, Err *e)
+{
+	const char *dir = tracking_dir(c);
+	Walk w = {0};
+	int fd, r;
+
+	if (!dir)
+		return err_new(e, ERR_UNSUPPORTED, "the container has no cgroup");
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return err_sys(e, errno, "open cgroup %s", dir);
+	r = fd < 0 ? 0 : walk(fd, &w, 0);
+	if (r < 0) {
+		free(w.pids);
+		return err_sys(e, r, "read the processes of cgroup %s", dir);
+	}
+	*ret = w.pids;
+	*ret_n = w.n;
+	return 0;
+}
+
+/* cgroup.kill (5.14) takes everything at once, forks in flight too. */
+static bool kill_unified(const char *dir)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/cgroup.kill", dir);
+	return is_fs(dir, CGROUP2_SUPER_MAGIC) && file_write_at(AT_FDCWD, path, "1") == 0;
+}
+
+static int signal_each(const Cgroup *c, int signal, size_t *ret_n, Err *e)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	int r = cgroup_pids(c, &pids, ret_n, e);
+
+	for (size_t i = 0; r == 0 && i < *ret_n; i++)
+		if (kill(pids[i], signal) < 0 && errno != ESRCH)
+			r = err_sys(e, errno, "signal process %d", (int)pids[i]);
+	return r;
+}
+
+int cgroup_signal(const Cgroup *c, int signal, Err *e)
+{
+	const char *dir = tracking_dir(c);
+	size_t n = 0;
+	int r = 0;
+
+	if (signal == SIGKILL && dir && kill_unified(dir))
+		return 0;
+	/* What forks between two looks is met by the next one; frozen processes take SIGKILL when thawed. */
+	for (int i = 0; i < (signal == SIGKILL ? 50 : 1) && r == 0; i++) {
+		r = signal_each(c, signal, &n, e);
+		if (n == 0)
+			break;
+		if (signal == SIGKILL)
+			nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+	}
+	return r;
+}
+
+static bool try_remove(const char *path)
+{
+	Walk w = {.remove = true};
+	int fd;
+
+	if (rmdir(path) == 0 || errno == ENOENT)
+		return true;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT;
+	if (walk(fd, &w, 0) < 0)
+		return false;
+	return rmdir(path) == 0 || errno == ENOENT;
+}
+
+int cgroup_remove(Cgroup *c, Err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < c->n; i++)
+		if (!cgroup_wait(try_remove, c->dirs[i].path))
+			r = err_new_no(e, ERR_CONFLICT, EBUSY, "cgroup %s still has processes in it",
+				       c->dirs[i].path);
+	return r;
+}
+
+void cgroup_undo(Cgroup *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->dirs[i].made)
+			(void)cgroup_wait(try_remove, c->dirs[i].path);
+		c->dirs[i].made = false;
+	}
+}
+
+int cgroup_read(const Cgroup *c, const char *controller, const char *file, char **ret, Err *e)
+{
+	const char *dir = cgroup_dir(c, controller);
+	char path[PATH_MAX];
+	int r;
+
+	if (!dir)
+		return err_new(e, ERR_UNSUPPORTED, "this machine has no %s cgroup controller", controller);
+	if (strchr(file, '/'))
+		return err_new(e, ERR_INVALID, "\"%s\" is no cgroup file", file);
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	r = file_read_at(AT_FDCWD, path, PROC_FILE_MAX, ret, NULL);
+	return r < 0 ? err_sys(e, r, "read %s", path) : 0;
+}
+
+uint64_t cgroup_oom_kills(const Cgroup *c)
+{
+	return c->ops->oom_kills(c);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Control groups of one container, whatever the machine has: the unified tree (v2), the old
+ * controllers (v1), or both side by side (hybrid, where the unified tree only tracks, freezes and kills).
+ *
+ * A Cgroup is a set of directories, one a hierarchy. It is resolved once, from the runtime-spec's
+ * cgroupsPath, at creation; afterwards it is known by the absolute directories, which the owner
+ * keeps (cgroup_to_strv) and gives back (cgroup_from_strv): what /proc/self/cgroup says may have changed.
+ *
+ * How a process is placed matters more than anything else for the speed of a start: moving another process by
+ * writing its pid to a v1 cgroup.procs waits for an RCU grace period (up to 15 ms). A process that moves
+ * itself, writing "0" to "tasks", does not wait; and in v2 it is born in place (CLONE_INTO_CGROUP). So
+ * the child moves itself, through descriptors opened before it was cloned: CgroupSeat.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#define CGROUP_UNSET INT64_MIN /* a limit that is not given */
+#define CGROUP_MAX   24        /* hierarchies */
+
+typedef struct CgroupDeviceRule {
+	bool allow;
+	char type;            /* a, b, c */
+	int64_t major, minor; /* -1: any */
+	const char *access;   /* of r, w, m */
+} CgroupDeviceRule;
+
+typedef struct CgroupThrottle {
+	int64_t major, minor;
+	uint64_t rate;
+} CgroupThrottle;
+
+typedef struct CgroupHugepage {
+	const char *page_size;
+	uint64_t limit;
+} CgroupHugepage;
+
+typedef struct CgroupLimits {
+	int64_t memory_limit, memory_reservation, memory_swap, memory_swappiness, disable_oom_killer;
+	int64_t cpu_shares, cpu_quota, cpu_period, cpu_rt_runtime, cpu_rt_period, cpu_burst, cpu_idle;
+	const char *cpus, *mems; /* or NULL */
+	int64_t pids_limit;      /* <= 0: none */
+	int64_t blkio_weight;
+	const CgroupThrottle *read_bps, *write_bps, *read_iops, *write_iops;
+	size_t n_read_bps, n_write_bps, n_read_iops, n_write_iops;
+	const CgroupHugepage *hugepages;
+	size_t n_hugepages;
+	char *const *unified; /* FILE=VALUE, v2 only */
+	/* NULL: device access is left as it is. Else the default is to deny, and a later rule wins. */
+	const CgroupDeviceRule *devices;
+	size_t n_devices;
+} CgroupLimits;
+#define CGROUP_LIMITS_NONE                                                                                   \
+	((CgroupLimits){.memory_limit = CGROUP_UNSET,                                                        \
+			.memory_reservation = CGROUP_UNSET,                                                  \
+			.memory_swap = CGROUP_UNSET,                                                         \
+			.memory_swappiness = CGROUP_UNSET,                                                   \
+			.disable_oom_killer = CGROUP_UNSET,                                                  \
+			.cpu_shares = CGROUP_UNSET,                                                          \
+			.cpu_quota = CGROUP_UNSET,                                                           \
+			.cpu_period = CGROUP_UNSET,                                                          \
+			.cpu_rt_runtime = CGROUP_UNSET,                                                      \
+			.cpu_rt_period = CGROUP_UNSET,                                                       \
+			.cpu_burst = CGROUP_UNSET,                                                           \
+			.cpu_idle = CGROUP_UNSET,                                                            \
+			.pids_limit = CGROUP_UNSET,                                                          \
+			.blkio_weight = CGROUP_UNSET})
+
+typedef struct CgroupDir {
+	char name[48]; /* "memory", "cpu,cpuacct", "name=systemd"; "" is the unified tree */
+	char *path;    /* absolute directory */
+	bool made;     /* by cgroup_create of this process */
+} CgroupDir;
+
+typedef struct CgroupOps CgroupOps;
+typedef struct Cgroup {
+	const CgroupOps *ops;
+	CgroupDir dirs[CGROUP_MAX];
+	size_t n;
+} Cgroup;
+
+/* Finds the hierarchies and the directory in each. An absolute path counts from the root of the hierarchy, a
+ * relative one from this process's own cgroup. "/", ".." and empty paths are refused. */
+int cgroup_resolve(const char *path, Cgroup *ret, Err *e);
+void cgroup_done(Cgroup *c);
+/* "memory=/sys/fs/cgroup/memory/x"; the unified tree has the empty name. And back. */
+char **cgroup_to_strv(const Cgroup *c);
+int cgroup_from_strv(char *const *v, Cgroup *ret, Err *e);
+
+/* Makes the directories (an existing one is used as it is), enabling controllers on the way. What was made is
+ * undone on failure. */
+int cgroup_create(Cgroup *c, Err *e);
+/* Sets the limits that are given. */
+int cgroup_apply(const Cgroup *c, const CgroupLimits *l, Err *e);
+
+/* Descriptors by which a process seats itself. */
+typedef struct CgroupSeat {
+	int tasks[CGROUP_MAX]; /* to write "0" to */
+	size_t n;
+	int born_fd; /* for NamespaceFork.cgroup_fd; -1 if there is no unified tree */
+} CgroupSeat;
+/* `sub`: a sub-cgroup, made if missing, or NULL. */
+int cgroup_seat_open(const Cgroup *c, const char *sub, CgroupSeat *ret, Err *e);
+void cgroup_seat_done(CgroupSeat *s);
+/* Called by the process itself, before it does anything else. */
+int cgroup_seat_take(const CgroupSeat *s, Err *e);
+
+int cgroup_freeze(const Cgroup *c, bool freeze, Err *e);
+bool cgroup_is_frozen(const Cgroup *c);
+/* Every process in it and below; malloc'ed. */
+int cgroup_pids(const Cgroup *c, pid_t **ret, size_t *ret_n, Err *e);
+/* Sends a signal to every process in it; with SIGKILL it is sure that none is left to fork. */
+int cgroup_signal(const Cgroup *c, int signal, Err *e);
+/* Removes it and everything below; waits up to a second for the last process to be gone. A missing one is success. */
+int cgroup_remove(Cgroup *c, Err *e);
+/* Removes only what cgroup_create of this process made. */
+void cgroup_undo(Cgroup *c);
+/* Reads a file; controller is a v1 name and is ignored on v2. malloc'ed text. */
+int cgroup_read(const Cgroup *c, const char *controller, const char *file, char **ret, Err *e);
+/* Times the OOM killer took a process of it; 0 if unknown. */
+uint64_t cgroup_oom_kills(const Cgroup *c);
+/* True if the controllers are those of v2. */
+bool cgroup_is_unified(const Cgroup *c);
+/* The directory of the hierarchy that holds this controller, or NULL. */
+const char *cgroup_dir(const Cgroup *c, const char *controller);
