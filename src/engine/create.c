@@ -238,36 +238,51 @@ static int make_resources(Engine *en, Container *c, const ImageConfig *ic, char 
 	return r;
 }
 
-int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id,
-			    char ***ret_warnings, Err *e)
+static int create_over(Engine *en, const char *name, const ContainerConfig *config, const StoreImage *image,
+		       const ImageConfig *ic, Container **ret, char ***warnings, Err *e)
 {
 	_cleanup_container_ Container *c = container_new();
-	_cleanup_strv_ char **warnings = NULL;
-	StoreImage image = {0};
-	ImageConfig ic = {0};
 	int r;
 
 	if (!c)
 		return err_oom(e);
 	id_random_hex(c->id, ID_LEN);
 	r = container_config_copy(config, &c->config, e);
-	if (r >= 0 && str_empty(config->image))
+	if (r >= 0)
+		r = build_container(en, c, image, ic, warnings, e);
+	if (r >= 0)
+		r = name_choose(en, c, name, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->life);
+	r = make_resources(en, c, ic, warnings, e);
+	if (r < 0)
+		(void)container_remove_locked(en, c, true, NULL);
+	pthread_mutex_unlock(&c->life);
+	if (r < 0)
+		return r;
+	container_event(en, c, "create", NULL);
+	*ret = take_ptr(c);
+	return 0;
+}
+
+int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id,
+			    char ***ret_warnings, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_strv_ char **warnings = NULL;
+	StoreImage image = {0};
+	ImageConfig ic = {0};
+	int r = 0;
+
+	if (str_empty(config->image))
 		r = err_new(e, ERR_INVALID, "no image specified");
 	if (r >= 0)
 		r = store_image_find(en->store, config->image, &image, e);
 	if (r >= 0)
 		r = store_image_config(en->store, image.id, &ic, e);
 	if (r >= 0)
-		r = build_container(en, c, &image, &ic, &warnings, e);
-	if (r >= 0)
-		r = name_choose(en, c, name, e);
-	if (r >= 0) {
-		pthread_mutex_lock(&c->life);
-		r = make_resources(en, c, &ic, &warnings, e);
-		if (r < 0)
-			(void)container_remove_locked(en, c, true, NULL);
-		pthread_mutex_unlock(&c->life);
-	}
+		r = create_over(en, name, config, &image, &ic, &c, &warnings, e);
 	store_image_done(&image);
 	image_config_done(&ic);
 	if (r < 0)
@@ -277,6 +292,19 @@ int engine_container_create(Engine *en, const char *name, const ContainerConfig 
 		return err_oom(e);
 	if (ret_warnings)
 		*ret_warnings = take_ptr(warnings);
-	container_event(en, c, "create", NULL);
 	return 0;
+}
+
+int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id, const ImageConfig *base,
+			       char **ret_id, Err *e)
+{
+	StoreImage image = {.id = (char *)"", .chain_id = (char *)chain_id};
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_strv_ char **warnings = NULL;
+	int r = create_over(en, NULL, config, &image, base, &c, &warnings, e);
+
+	if (r < 0)
+		return r;
+	*ret_id = strdup(c->id);
+	return *ret_id ? 0 : err_oom(e);
 }

@@ -30,7 +30,7 @@ typedef struct EngineOptions {
 	char *const *registry_mirrors;
 } EngineOptions;
 
-/* Opens the store, loads what exists, and starts the watcher. Adoption of living shims goes on in the background (engine_adopt_wait). */
+/* Opens the store, loads what exists, and starts the watcher and adopts living shims. */
 int engine_new(const EngineOptions *o, Engine **ret, Err *e);
 /* Leaves containers running; removes the default bridge if no container uses it. */
 void engine_free(Engine *en);
@@ -88,6 +88,8 @@ void container_infos_free(ContainerInfo *v, size_t n);
 
 /* name may be NULL: one is made up. ERR_NOT_FOUND "No such image: x" when the image is missing (the caller may pull). ERR_CONFLICT for a taken name. */
 int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id, char ***ret_warnings, Err *e);
+/* A container over bare layers, for a build step: there is no image to name yet. base gives the settings that are inherited. */
+int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id, const ImageConfig *base, char **ret_id, Err *e);
 /* ERR_NOT_MODIFIED if running. A command that cannot be run: ERR_NO_COMMAND, ERR_NOT_RUNNABLE. */
 int engine_container_start(Engine *en, const char *ref, Err *e);
 /* timeout_s: -1 the container's own, else seconds until SIGKILL. signal NULL: its stop signal. ERR_NOT_MODIFIED if not running. */
@@ -156,6 +158,9 @@ typedef struct EngineCommit {
 int engine_container_commit(Engine *en, const char *ref, const EngineCommit *c, char ret_image_id[DIGEST_LEN + 1], Err *e);
 /* Removes stopped containers matching; ids are appended, bytes summed. */
 int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user, char ***ret_ids, int64_t *ret_bytes, Err *e);
+
+/* "user[:group]" by name or number, looked up in the files of the root at rootfs_fd (COPY --chown). */
+int engine_user_lookup(int rootfs_fd, const char *user, uint32_t *ret_uid, uint32_t *ret_gid, Err *e);
 
 /* ---- exec ---- */
 typedef struct ExecConfig {

@@ -71,7 +71,6 @@ static Network *network_new(const char *name, const char *driver)
 	if (!n)
 		return NULL;
 	pthread_mutex_init(&n->life, NULL);
-	id_random_hex(n->info.id, ID_LEN);
 	n->info = (NetworkInfo){
 		.name = strdup(name),
 		.driver = strdup(driver),

@@ -7,6 +7,8 @@
  */
 #include "engine/engine-internal.h"
 
+#include <signal.h>
+
 typedef struct Start {
 	Engine *en;
 	Container *c;

@@ -183,3 +183,15 @@ int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, Use
 	u = (UserIds){0};
 	return 0;
 }
+
+int engine_user_lookup(int rootfs_fd, const char *user, uint32_t *ret_uid, uint32_t *ret_gid, Err *e)
+{
+	_cleanup_(user_ids_done) UserIds u = {0};
+	int r = user_resolve(rootfs_fd, user, NULL, &u, e);
+
+	if (r < 0)
+		return r;
+	*ret_uid = u.uid;
+	*ret_gid = u.gid;
+	return 0;
+}

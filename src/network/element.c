@@ -180,6 +180,24 @@ int element_get(Netlink *nl, const char *table, Element *el, Err *e)
 	return 1;
 }
 
+static int ignore(const struct nlmsghdr *m, void *arg)
+{
+	return 0;
+}
+
+int element_set_exists(Netlink *nl, const char *table, const char *set, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	struct nlmsghdr *m = filter_msg(&b, NFT_MSG_GETSET, 0);
+
+	mnl_attr_put_strz(m, NFTA_SET_TABLE, table);
+	mnl_attr_put_strz(m, NFTA_SET_NAME, set);
+	netlink_msg_end(&b, m);
+	int r = netlink_ask(nl, &b, ignore, NULL, e);
+
+	return r == -ENOENT ? 0 : r < 0 ? err_ctx(e, r, "nftables table ip %s", table) : 1;
+}
+
 int element_list(Netlink *nl, const char *table, const char *set, ElementFn fn, void *arg, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};

@@ -150,20 +150,6 @@ static int table_make(NetworkHost *h, Err *e)
 	return err_ctx(e, run_text(text, e), "nftables table ip %s", h->table);
 }
 
-/* 1 if the table is there with this layout. */
-static int table_exists(NetworkHost *h, Err *e)
-{
-	_cleanup_batch_ NetlinkBatch b = {0};
-	Element probe = one_name(LAYOUT, "-");
-
-	element_begin(&b);
-	element_add(&b, h->table, &probe);
-	element_remove(&b, h->table, &probe);
-	int r = element_commit(&h->filter, &b, NULL, e);
-
-	return r == -ENOENT ? 0 : r < 0 ? err_ctx(e, r, "nftables table ip %s", h->table) : 1;
-}
-
 typedef struct Wanted {
 	Element el;
 	bool there;
@@ -183,7 +169,7 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 	int r = element_get(&h->filter, h->table, &want[0].el, e);
 
 	if (r == 0) {
-		r = table_exists(h, e);
+		r = element_set_exists(&h->filter, h->table, LAYOUT, e);
 		if (r == 0)
 			r = table_make(h, e);
 	}

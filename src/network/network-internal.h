@@ -59,6 +59,7 @@ void element_table_remove(NetlinkBatch *b, const char *table);
 int element_commit(Netlink *nl, NetlinkBatch *b, size_t *ret_bad, Err *e);
 /* 1 and, for maps, el->data filled in; 0 if the element, the set or the table is missing. */
 int element_get(Netlink *nl, const char *table, Element *el, Err *e);
+int element_set_exists(Netlink *nl, const char *table, const char *set, Err *e);
 typedef int (*ElementFn)(const Element *el, void *arg);
 /* A missing table is an empty one. */
 int element_list(Netlink *nl, const char *table, const char *set, ElementFn fn, void *arg, Err *e);

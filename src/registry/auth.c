@@ -12,10 +12,10 @@
 #include <strings.h>
 
 #define TOKEN_REPLY_MAX (1u << 20)
-#define TOKEN_MAX	(64u << 10)
-#define TOKEN_LIFE_S	60   /* when the server does not say (distribution: token spec) */
-#define TOKEN_LIFE_MAX	3600 /* however long it says */
-#define CACHE_MAX	256
+#define TOKEN_MAX       (64u << 10)
+#define TOKEN_LIFE_S    60   /* when the server does not say (distribution: token spec) */
+#define TOKEN_LIFE_MAX  3600 /* however long it says */
+#define CACHE_MAX       256
 
 /* ---- challenges ---- */
 
@@ -282,10 +282,11 @@ static int read_token(const HttpReply *reply, const char *realm, char **ret, int
 	if (str_empty(token))
 		token = json_get_str(doc, "access_token");
 	if (str_empty(token) || strlen(token) > TOKEN_MAX)
-		return err_new(e, ERR_INVALID, "token server \"%.200s\": the reply has no usable token", realm);
+		return err_new(e, ERR_INVALID, "token server \"%.200s\": the reply has no usable token",
+			       realm);
 	*ret_life = json_get_int(doc, "expires_in", TOKEN_LIFE_S);
 	/* Some seconds less, so that a token does not expire on its way. */
-	*ret_life = MAX2(MIN2(*ret_life, (int64_t)TOKEN_LIFE_MAX) - 10, (int64_t)0);
+	*ret_life = MIN2(*ret_life, (int64_t)TOKEN_LIFE_MAX) - 10;
 	*ret = strf("Bearer %s", token);
 	return *ret ? 0 : err_oom(e);
 }
@@ -293,40 +294,49 @@ static int read_token(const HttpReply *reply, const char *realm, char **ret, int
 static int token_refused(const HttpReply *reply, const char *realm, const AuthAsk *a, bool withheld, Err *e)
 {
 	if (reply->status == 429 || reply->status >= 500)
-		return err_new(e, ERR_UNAVAILABLE, "token server \"%.200s\" answered with status %d; try again later",
-			       realm, reply->status);
+		return err_new(e, ERR_UNAVAILABLE,
+			       "token server \"%.200s\" answered with status %d; try again later", realm,
+			       reply->status);
 	if (withheld)
-		return err_new(e, ERR_UNAUTHORIZED,
-			       "the credentials for %s were not sent to the token server \"%.200s\", which is on "
-			       "another host, and it gives no anonymous token (status %d)",
-			       a->registry_url, realm, reply->status);
+		return err_new(
+		    e, ERR_UNAUTHORIZED,
+		    "the credentials for %s were not sent to the token server \"%.200s\", which is on "
+		    "another host, and it gives no anonymous token (status %d)",
+		    a->registry_url, realm, reply->status);
 	if (a->auth->username || a->auth->identity_token)
-		return err_new(e, ERR_UNAUTHORIZED, "unauthorized: incorrect username or password (status %d from \"%.200s\")",
+		return err_new(e, ERR_UNAUTHORIZED,
+			       "unauthorized: incorrect username or password (status %d from \"%.200s\")",
 			       reply->status, realm);
-	return err_new(e, ERR_UNAUTHORIZED, "unauthorized: authentication required (status %d from \"%.200s\")",
-		       reply->status, realm);
+	return err_new(e, ERR_UNAUTHORIZED,
+		       "unauthorized: authentication required (status %d from \"%.200s\")", reply->status,
+		       realm);
 }
 
 static int check_realm(const AuthAsk *a, const char *realm, Err *e)
 {
 	if (str_starts(a->registry_url, "https:") && !str_starts(realm, "https:") && !a->plain_http_ok)
-		return err_new(e, ERR_DENIED,
-			       "%s names the token server \"%.200s\": refused: a token must not travel over plain http",
-			       a->registry_url, realm);
+		return err_new(
+		    e, ERR_DENIED,
+		    "%s names the token server \"%.200s\": refused: a token must not travel over plain http",
+		    a->registry_url, realm);
 	return 0;
 }
 
 /* GET with Basic, or POST of an identity token; anonymous if `secret` is false. */
-static int fetch_token(HttpClient *c, const AuthAsk *a, const AuthChallenge *ch, const char *scope, bool secret,
-		       HttpReply *ret, Err *e)
+static int fetch_token(HttpClient *c, const AuthAsk *a, const AuthChallenge *ch, const char *scope,
+		       bool secret, HttpReply *ret, Err *e)
 {
 	_cleanup_strbuf_ StrBuf query = {0};
 	_cleanup_free_ char *basic = NULL, *url = NULL;
 	bool oauth = secret && a->auth->identity_token;
-	HttpRequest q = {.method = oauth ? "POST" : "GET", .accept = "application/json",
-			 .unverified_tls = a->unverified_tls, .named_by_server = true,
-			 .local_allowed = a->local_allowed, .max_body = TOKEN_REPLY_MAX,
-			 .cancelled = a->cancelled, .cancel_user = a->cancel_user};
+	HttpRequest q = {.method = oauth ? "POST" : "GET",
+			 .accept = "application/json",
+			 .unverified_tls = a->unverified_tls,
+			 .named_by_server = true,
+			 .local_allowed = a->local_allowed,
+			 .max_body = TOKEN_REPLY_MAX,
+			 .cancelled = a->cancelled,
+			 .cancel_user = a->cancel_user};
 
 	if (oauth) {
 		add_query(&query, "grant_type", "refresh_token");
@@ -342,7 +352,8 @@ static int fetch_token(HttpClient *c, const AuthAsk *a, const AuthChallenge *ch,
 		add_query(&query, "service", ch->service);
 	add_query(&query, "scope", scope);
 	_cleanup_free_ char *text = strbuf_steal(&query);
-	url = text ? (oauth ? strdup(ch->realm) : strf("%s%c%s", ch->realm, strchr(ch->realm, '?') ? '&' : '?', text))
+	url = text ? (oauth ? strdup(ch->realm)
+			    : strf("%s%c%s", ch->realm, strchr(ch->realm, '?') ? '&' : '?', text))
 		   : NULL;
 	if (!url)
 		return err_oom(e);
@@ -352,7 +363,8 @@ static int fetch_token(HttpClient *c, const AuthAsk *a, const AuthChallenge *ch,
 	return http_do(c, &q, ret, e);
 }
 
-static int bearer_value(TokenCache *t, HttpClient *c, const AuthAsk *a, const AuthChallenge *ch, char **ret, Err *e)
+static int bearer_value(TokenCache *t, HttpClient *c, const AuthAsk *a, const AuthChallenge *ch, char **ret,
+			Err *e)
 {
 	_cleanup_free_ char *host = http_url_host(a->registry_url, false);
 	_cleanup_free_ char *realm_host = http_url_host(ch->realm, false);
@@ -362,16 +374,20 @@ static int bearer_value(TokenCache *t, HttpClient *c, const AuthAsk *a, const Au
 	int64_t life = 0;
 
 	if (!realm_host)
-		return err_new(e, ERR_INVALID, "%s names the token server \"%.200s\", which is no http or https URL",
+		return err_new(e, ERR_INVALID,
+			       "%s names the token server \"%.200s\", which is no http or https URL",
 			       a->registry_url, ch->realm);
 	int r = check_realm(a, ch->realm, e);
 	if (r < 0)
 		return r;
 	bool secret = have && host && auth_realm_is_trusted(host, realm_host);
 	const char *user = secret && a->auth->username ? a->auth->username : "";
-	const char *password = !secret ? NULL : a->auth->identity_token ? a->auth->identity_token : a->auth->password;
-	_cleanup_free_ char *key = strf("%s\n%s\n%s\n%s\n%s\n%s", a->registry_url, ch->realm,
-					ch->service ? ch->service : "", a->path, user, password ? password : "");
+	const char *password = !secret                   ? NULL
+			       : a->auth->identity_token ? a->auth->identity_token
+							 : a->auth->password;
+	_cleanup_free_ char *key =
+	    strf("%s\n%s\n%s\n%s\n%s\n%s", a->registry_url, ch->realm, ch->service ? ch->service : "",
+		 a->path, user, password ? password : "");
 	if (!scope || !key)
 		return err_oom(e);
 
@@ -395,8 +411,10 @@ int auth_answer(TokenCache *t, HttpClient *c, const AuthAsk *a, char *const *cha
 	int r = auth_challenge_parse(challenges, &ch);
 
 	if (r < 0)
-		return err_new(e, ERR_UNAUTHORIZED, "%s wants credentials in a way that is not known here (neither Bearer nor Basic)",
-			       a->registry_url);
+		return err_new(
+		    e, ERR_UNAUTHORIZED,
+		    "%s wants credentials in a way that is not known here (neither Bearer nor Basic)",
+		    a->registry_url);
 	if (ch.bearer)
 		r = bearer_value(t, c, a, &ch, ret, e);
 	else if (a->refresh)

@@ -17,12 +17,12 @@
 #include <strings.h>
 
 #define CONNECT_TIMEOUT_S 20
-#define TOTAL_TIMEOUT_S	  120 /* of an exchange whose body is kept in memory */
-#define STALL_WINDOW_NS	  (60 * 1000000000LL)
+#define TOTAL_TIMEOUT_S   120 /* of an exchange whose body is kept in memory */
+#define STALL_WINDOW_NS   (60 * 1000000000LL)
 #define STALL_LEAST_BYTES 1024
-#define HEADERS_MAX	  (256u << 10)
-#define ERROR_DRAIN_MAX	  (4u << 20)
-#define BUFFER_SIZE	  (512L << 10)
+#define HEADERS_MAX       (256u << 10)
+#define ERROR_DRAIN_MAX   (4u << 20)
+#define BUFFER_SIZE       (512L << 10)
 
 struct HttpClient {
 	CURL *curl;
@@ -172,8 +172,8 @@ static char *url_origin(const char *url)
 {
 	_cleanup_free_ char *host = http_url_host(url, true);
 
-	return host ? strf("%s://%s", str_starts(url, "https:") || str_starts(url, "HTTPS:") ? "https" : "http",
-			   host)
+	return host ? strf("%s://%s",
+			   str_starts(url, "https:") || str_starts(url, "HTTPS:") ? "https" : "http", host)
 		    : NULL;
 }
 
@@ -246,10 +246,12 @@ static int begin_body(Exchange *x)
 static size_t keep_body(Exchange *x, const char *data, size_t len, size_t max, bool success)
 {
 	if (success && len > max - x->body.len)
-		return stop(x, err_new(&x->err, ERR_INVALID, "the reply is larger than the limit of %zu bytes", max));
+		return stop(x, err_new(&x->err, ERR_INVALID,
+				       "the reply is larger than the limit of %zu bytes", max));
 	x->drained += len;
 	if (x->drained > MAX2((size_t)ERROR_DRAIN_MAX, max))
-		return stop(x, err_new(&x->err, ERR_INVALID, "the reply (status %d) does not end", x->reply->status));
+		return stop(x, err_new(&x->err, ERR_INVALID, "the reply (status %d) does not end",
+				       x->reply->status));
 	strbuf_add_n(&x->body, data, MIN2(len, max - x->body.len));
 	return x->body.oom ? stop(x, err_oom(&x->err)) : len;
 }
@@ -448,7 +450,8 @@ static int describe(Exchange *x, CURLcode c, const char *url, const char *text, 
 	if (x->denied_local) {
 		x->reply->trouble = HTTP_REFUSED;
 		return err_new(e, ERR_DENIED,
-			       "%s \"%.300s\": refused: a registry may not send this machine to its own or link-local addresses",
+			       "%s \"%.300s\": refused: a registry may not send this machine to its own or "
+			       "link-local addresses",
 			       x->q->method, url);
 	}
 	x->reply->trouble = trouble_of(c);
@@ -457,7 +460,8 @@ static int describe(Exchange *x, CURLcode c, const char *url, const char *text, 
 	else if (c == CURLE_COULDNT_CONNECT)
 		remedy = "; check that the registry runs and that no firewall or proxy is in the way";
 	else if (x->reply->trouble == HTTP_NO_TLS)
-		remedy = "; install its CA in /etc/ireko/certs.d/<host>/ca.crt, or name it with --insecure-registry";
+		remedy = "; install its CA in /etc/ireko/certs.d/<host>/ca.crt, or name it with "
+			 "--insecure-registry";
 	return err_new(e, ERR_UNAVAILABLE, "%s \"%.300s\": %s%s", x->q->method, url, why, remedy);
 }
 
@@ -478,7 +482,8 @@ static int do_hop(Exchange *x, const char *url, const char *authorization, Err *
 	if (r < 0) {
 		curl_slist_free_all(headers);
 		x->reply->trouble = HTTP_REFUSED;
-		return r == -EINVAL ? err_new(e, ERR_INVALID, "a token or password with control characters") : err_oom(e);
+		return r == -EINVAL ? err_new(e, ERR_INVALID, "a token or password with control characters")
+				    : err_oom(e);
 	}
 	set_options(x, url, text);
 	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, headers);
@@ -514,7 +519,8 @@ static int next_url(const char *from, const char *location, char **ret, Err *e)
 
 	if (!u || curl_url_set(u, CURLUPART_URL, location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
 	    curl_url_get(u, CURLUPART_URL, &full, 0) != CURLUE_OK)
-		return err_new(e, ERR_INVALID, "\"%.300s\" redirects to \"%.300s\", which is no URL", from, location);
+		return err_new(e, ERR_INVALID, "\"%.300s\" redirects to \"%.300s\", which is no URL", from,
+			       location);
 	_cleanup_free_ char *next = strdup(full);
 	curl_free(full);
 	if (!next)
@@ -522,11 +528,14 @@ static int next_url(const char *from, const char *location, char **ret, Err *e)
 
 	_cleanup_(url_freep) CURLU *n = url_parse(next);
 	if (!n)
-		return err_new(e, ERR_DENIED, "\"%.300s\" redirects to \"%.300s\": refused: only http and https without a password",
-			       from, location);
+		return err_new(
+		    e, ERR_DENIED,
+		    "\"%.300s\" redirects to \"%.300s\": refused: only http and https without a password",
+		    from, location);
 	if (str_starts(from, "https:") && !str_starts(next, "https:"))
-		return err_new(e, ERR_DENIED, "\"%.300s\" redirects to \"%.300s\": refused: from https to plain http",
-			       from, location);
+		return err_new(e, ERR_DENIED,
+			       "\"%.300s\" redirects to \"%.300s\": refused: from https to plain http", from,
+			       location);
 	*ret = take_ptr(next);
 	return 0;
 }
@@ -561,9 +570,12 @@ static int follow(HttpClient *c, const HttpRequest *q, HttpReply *ret, Err *e)
 		first_local |= hop == 0 && !q->named_by_server && ret->local;
 		r = next_url(url, location, &next, e);
 		if (r == 0 && hop == HTTP_HOPS_MAX)
-			r = err_new(e, ERR_INVALID, "\"%.300s\": more than %d redirects", q->url, HTTP_HOPS_MAX);
+			r = err_new(e, ERR_INVALID, "\"%.300s\": more than %d redirects", q->url,
+				    HTTP_HOPS_MAX);
 		if (r == 0 && streq(q->method, "POST"))
-			r = err_new(e, ERR_DENIED, "\"%.300s\": refused: a redirect of a request that carries a secret", url);
+			r = err_new(e, ERR_DENIED,
+				    "\"%.300s\": refused: a redirect of a request that carries a secret",
+				    url);
 		bool local = ret->local;
 		http_reply_done(ret);
 		ret->local = local;

@@ -10,8 +10,7 @@
 #include "base/str.h"
 
 #define INDEX_DEPTH_MAX 2
-#define ACCEPT                                                                                     \
-	MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST ", " MEDIA_DOCKER_MANIFEST
+#define ACCEPT          MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST ", " MEDIA_DOCKER_MANIFEST
 
 void resolved_done(Resolved *r)
 {
@@ -56,18 +55,19 @@ static void document_done(Document *d)
 static int check_bytes(const HttpReply *reply, const char *want, int64_t size, const char *digest, Err *e)
 {
 	if (size >= 0 && (int64_t)reply->len != size)
-		return err_new(e, ERR_INVALID, "manifest %s has %zu bytes, the index says %lld", want, reply->len,
-			       (long long)size);
+		return err_new(e, ERR_INVALID, "manifest %s has %zu bytes, the index says %lld", want,
+			       reply->len, (long long)size);
 	if (want && !streq(want, digest))
 		return err_new(e, ERR_INVALID, "manifest digest mismatch: expected %s, got %s", want, digest);
 	if (digest_is_valid(reply->digest) && !streq(reply->digest, digest))
-		return err_new(e, ERR_INVALID, "manifest digest mismatch: the registry says %s, its bytes have %s",
+		return err_new(e, ERR_INVALID,
+			       "manifest digest mismatch: the registry says %s, its bytes have %s",
 			       reply->digest, digest);
 	return 0;
 }
 
-static int fetch_document(Session *s, HttpClient *c, const char *name, const char *want, int64_t size, Document *ret,
-			  Err *e)
+static int fetch_document(Session *s, HttpClient *c, const char *name, const char *want, int64_t size,
+			  Document *ret, Err *e)
 {
 	_cleanup_free_ char *what = strf("manifests/%s", name);
 	HttpRequest q = {.method = "GET", .accept = ACCEPT, .max_body = IMAGE_DOCUMENT_MAX};
@@ -144,22 +144,29 @@ static bool is_known(const char *type, const char *const *known)
 /* What is in a registry need not be an image. */
 static int check_is_image(const ImageManifest *m, Err *e)
 {
-	static const char *const configs[] = {MEDIA_OCI_CONFIG, MEDIA_DOCKER_CONFIG, "application/octet-stream", "", NULL};
-	static const char *const layers[] = {
-		MEDIA_OCI_LAYER, MEDIA_OCI_LAYER_GZIP, MEDIA_OCI_LAYER_ZSTD, MEDIA_DOCKER_LAYER, "",
-		"application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.diff.tar.zstd",
-		"application/vnd.docker.image.rootfs.foreign.diff.tar",
-		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-		"application/vnd.oci.image.layer.nondistributable.v1.tar",
-		"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-		"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", NULL};
+	static const char *const configs[] = {MEDIA_OCI_CONFIG, MEDIA_DOCKER_CONFIG,
+					      "application/octet-stream", "", NULL};
+	static const char *const layers[] = {MEDIA_OCI_LAYER,
+					     MEDIA_OCI_LAYER_GZIP,
+					     MEDIA_OCI_LAYER_ZSTD,
+					     MEDIA_DOCKER_LAYER,
+					     "",
+					     "application/vnd.docker.image.rootfs.diff.tar",
+					     "application/vnd.docker.image.rootfs.diff.tar.zstd",
+					     "application/vnd.docker.image.rootfs.foreign.diff.tar",
+					     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+					     "application/vnd.oci.image.layer.nondistributable.v1.tar",
+					     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+					     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+					     NULL};
 
 	if (m->config.media_type && !is_known(m->config.media_type, configs))
-		return err_new(e, ERR_INVALID, "not a container image: its config is of type %.200s", m->config.media_type);
+		return err_new(e, ERR_INVALID, "not a container image: its config is of type %.200s",
+			       m->config.media_type);
 	for (size_t i = 0; i < m->n_layers; i++)
 		if (m->layers[i].media_type && !is_known(m->layers[i].media_type, layers))
-			return err_new(e, ERR_INVALID, "not a container image: layer %zu is of type %.200s", i,
-				       m->layers[i].media_type);
+			return err_new(e, ERR_INVALID, "not a container image: layer %zu is of type %.200s",
+				       i, m->layers[i].media_type);
 	return 0;
 }
 
@@ -175,7 +182,8 @@ int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resol
 	memcpy(ret->digest, d.digest, sizeof(ret->digest));
 	for (int depth = 0; d.kind == IMAGE_DOC_INDEX; depth++) {
 		if (depth == INDEX_DEPTH_MAX)
-			return err_new(e, ERR_INVALID, "%s: indexes nested more than %d deep", ret->digest, INDEX_DEPTH_MAX);
+			return err_new(e, ERR_INVALID, "%s: indexes nested more than %d deep", ret->digest,
+				       INDEX_DEPTH_MAX);
 		r = descend(s, c, want, &d, e);
 		if (r < 0)
 			return r;
@@ -191,7 +199,8 @@ int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resol
 	return 0;
 }
 
-static int fetch_config(Session *s, HttpClient *c, const ImageDescriptor *d, char **ret, size_t *ret_len, Err *e)
+static int fetch_config(Session *s, HttpClient *c, const ImageDescriptor *d, char **ret, size_t *ret_len,
+			Err *e)
 {
 	_cleanup_free_ char *what = strf("blobs/%s", d->digest);
 	HttpRequest q = {.method = "GET", .max_body = IMAGE_DOCUMENT_MAX};
@@ -207,10 +216,11 @@ static int fetch_config(Session *s, HttpClient *c, const ImageDescriptor *d, cha
 		return session_refusal(s, "image config", &reply, e);
 	digest_of(reply.body, reply.len, digest);
 	if (!streq(digest, d->digest))
-		return err_new(e, ERR_INVALID, "image config digest mismatch: expected %s, got %s", d->digest, digest);
+		return err_new(e, ERR_INVALID, "image config digest mismatch: expected %s, got %s", d->digest,
+			       digest);
 	if ((int64_t)reply.len != d->size)
-		return err_new(e, ERR_INVALID, "image config %s has %zu bytes, the manifest says %lld", d->digest, reply.len,
-			       (long long)d->size);
+		return err_new(e, ERR_INVALID, "image config %s has %zu bytes, the manifest says %lld",
+			       d->digest, reply.len, (long long)d->size);
 	*ret_len = reply.len;
 	*ret = take_ptr(reply.body);
 	return 0;
@@ -234,8 +244,8 @@ int manifest_config(Session *s, HttpClient *c, Store *store, const ImageManifest
 	if (r < 0)
 		return r;
 	if (strv_len(ret->diff_ids) != m->n_layers)
-		r = err_new(e, ERR_INVALID, "image config %s names %zu layers, the manifest has %zu", m->config.digest,
-			    strv_len(ret->diff_ids), m->n_layers);
+		r = err_new(e, ERR_INVALID, "image config %s names %zu layers, the manifest has %zu",
+			    m->config.digest, strv_len(ret->diff_ids), m->n_layers);
 	else if (!have)
 		r = store_blob_put(store, text, len, digest, e);
 	if (r < 0)

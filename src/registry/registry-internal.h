@@ -18,6 +18,8 @@ typedef struct Endpoint {
 	bool unverified_tls;
 } Endpoint;
 
+#define REGISTRY_LAYERS_MAX 32 /* at once */
+
 struct Registry {
 	char **insecure;
 	char **mirrors;

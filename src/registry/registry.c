@@ -13,7 +13,7 @@
 #include <netdb.h>
 
 #define MAX_LAYERS_DEFAULT 4
-#define MAX_LAYERS_LIMIT   32
+
 
 /* "host" of "host[:port]"; brackets of an IPv6 address are kept off. malloc'ed. */
 static char *host_only(const char *host)
@@ -54,8 +54,8 @@ static bool network_has(const Network *n, const struct sockaddr *a)
 	if (a->sa_family != n->family)
 		return false;
 	const void *address = n->family == AF_INET
-				      ? (const void *)&((const struct sockaddr_in *)(const void *)a)->sin_addr
-				      : (const void *)&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
+				  ? (const void *)&((const struct sockaddr_in *)(const void *)a)->sin_addr
+				  : (const void *)&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
 	return prefix_equal(n->address, address, n->bits);
 }
 
@@ -147,7 +147,8 @@ int registry_endpoints(const Registry *r, const char *domain, Endpoint **ret, si
 			rc = endpoint_init_mirror(&v[n++], r, url, e);
 	}
 	if (rc == 0)
-		rc = endpoint_init(&v[n++], r, streq(domain, "docker.io") ? "registry-1.docker.io" : domain, e);
+		rc = endpoint_init(&v[n++], r, streq(domain, "docker.io") ? "registry-1.docker.io" : domain,
+				   e);
 	if (rc < 0) {
 		registry_endpoints_free(v, n);
 		return rc;
@@ -173,9 +174,10 @@ static int check_rules(const RegistryOptions *o, Err *e)
 
 		if (strstr(o->insecure[i], "://") || !*o->insecure[i] ||
 		    (strchr(o->insecure[i], '/') && network_parse(o->insecure[i], &n) < 0))
-			return err_new(e, ERR_INVALID,
-				       "insecure registry \"%s\": write host, host:port or a network like 10.0.0.0/8",
-				       o->insecure[i]);
+			return err_new(
+			    e, ERR_INVALID,
+			    "insecure registry \"%s\": write host, host:port or a network like 10.0.0.0/8",
+			    o->insecure[i]);
 	}
 	for (size_t i = 0; o->mirrors && o->mirrors[i]; i++) {
 		const char *eq = strchr(o->mirrors[i], '='), *url = eq ? eq + 1 : "";
@@ -184,7 +186,8 @@ static int check_rules(const RegistryOptions *o, Err *e)
 		if (!eq || eq == o->mirrors[i] || !host || strpbrk(url, "?#") ||
 		    (!str_starts(url, "http://") && !str_starts(url, "https://")))
 			return err_new(e, ERR_INVALID,
-				       "registry mirror \"%s\": write domain=url, for example docker.io=https://mirror.example.org",
+				       "registry mirror \"%s\": write domain=url, for example "
+				       "docker.io=https://mirror.example.org",
 				       o->mirrors[i]);
 	}
 	return 0;
@@ -201,7 +204,7 @@ int registry_new(const RegistryOptions *o, Registry **ret, Err *e)
 		return err_oom(e);
 	r->insecure = strv_dup(o->insecure);
 	r->mirrors = strv_dup(o->mirrors);
-	r->max_layers = o->max_layers > 0 ? MIN2(o->max_layers, MAX_LAYERS_LIMIT) : MAX_LAYERS_DEFAULT;
+	r->max_layers = o->max_layers > 0 ? MIN2(o->max_layers, REGISTRY_LAYERS_MAX) : MAX_LAYERS_DEFAULT;
 	r->user_agent = strdup(o->user_agent ? o->user_agent : "ireko/" IREKO_VERSION);
 	r->tokens = token_cache_new();
 	if (!r->insecure || !r->mirrors || !r->user_agent || !r->tokens)

@@ -12,7 +12,7 @@
 
 #include <time.h>
 
-#define TRIES_MAX	 4
+#define TRIES_MAX         4
 #define RETRY_AFTER_MAX_S 60
 
 void session_init(Session *s, Registry *r, const Endpoint *ep, const RegistryPull *p)
@@ -48,7 +48,7 @@ int64_t retry_delay_ms(int n, int64_t retry_after_s)
 {
 	if (retry_after_s > 0)
 		return MIN2(retry_after_s, (int64_t)RETRY_AFTER_MAX_S) * 1000;
-	return MIN2((int64_t)250 << MIN2(n - 1, 8), (int64_t)8000);
+	return n > 5 ? 8000 : (int64_t)250 << (n - 1);
 }
 
 static char *current_authorization(Session *s)
@@ -94,7 +94,7 @@ static int sign_in(Session *s, HttpClient *c, const HttpReply *reply, const char
 static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
 {
 	_cleanup_free_ char *url =
-		strf("%s%s/v2/%s/%s", s->base, s->endpoint->prefix, s->pull->reference->path, what);
+	    strf("%s%s/v2/%s/%s", s->base, s->endpoint->prefix, s->pull->reference->path, what);
 	_cleanup_free_ char *used = current_authorization(s);
 	_cleanup_free_ char *renewed = NULL;
 
@@ -122,8 +122,8 @@ static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, 
 	return r;
 }
 
-static int try_scheme(Session *s, HttpClient *c, const char *scheme, const char *what, HttpRequest *q, HttpReply *ret,
-		      Err *e)
+static int try_scheme(Session *s, HttpClient *c, const char *scheme, const char *what, HttpRequest *q,
+		      HttpReply *ret, Err *e)
 {
 	free(s->base);
 	s->base = strf("%s://%s", scheme, s->endpoint->host);
@@ -140,7 +140,8 @@ int session_do(Session *s, HttpClient *c, const char *what, HttpRequest *q, Http
 	if (s->base)
 		return send_to(s, c, what, q, ret, e);
 	r = try_scheme(s, c, ep->try_https ? "https" : "http", what, q, ret, e);
-	if (r < 0 && ep->try_https && ep->try_http && ret->trouble != HTTP_FINE && ret->trouble != HTTP_REFUSED) {
+	if (r < 0 && ep->try_https && ep->try_http && ret->trouble != HTTP_FINE &&
+	    ret->trouble != HTTP_REFUSED) {
 		http_reply_done(ret);
 		r = try_scheme(s, c, "http", what, q, ret, e);
 	}
@@ -193,7 +194,9 @@ static char *first_error(const HttpReply *reply)
 	if (!code)
 		return strf("the registry answered with status %d", reply->status);
 	for (size_t i = 0; code[i] && i < 64; i++)
-		strbuf_add_c(&b, code[i] == '_' ? ' ' : (char)(code[i] >= 'A' && code[i] <= 'Z' ? code[i] + 32 : code[i]));
+		strbuf_add_c(&b, code[i] == '_'
+				     ? ' '
+				     : (char)(code[i] >= 'A' && code[i] <= 'Z' ? code[i] + 32 : code[i]));
 	if (message)
 		strbuf_addf(&b, ": %.300s", message);
 	/* The text is the server's: nothing in it may move a cursor. */
@@ -218,11 +221,13 @@ int session_refusal(const Session *s, const char *what, const HttpReply *reply, 
 	if (reply->status == 404)
 		return err_new(e, ERR_NOT_FOUND, "%s for %s not found: %s", what, full, why);
 	if (reply->status == 401 || reply->status == 403)
-		return err_new(e, signed_in ? ERR_UNAUTHORIZED : ERR_NOT_FOUND,
-			       "pull access denied for %s, repository does not exist or may require 'docker login': %s", name,
-			       why);
+		return err_new(
+		    e, signed_in ? ERR_UNAUTHORIZED : ERR_NOT_FOUND,
+		    "pull access denied for %s, repository does not exist or may require 'docker login': %s",
+		    name, why);
 	if (reply->status == 429)
-		return err_new(e, ERR_UNAVAILABLE, "%s for %s: the registry limits requests (%s); try again later or log in",
+		return err_new(e, ERR_UNAVAILABLE,
+			       "%s for %s: the registry limits requests (%s); try again later or log in",
 			       what, full, why);
 	if (reply->status >= 500)
 		return err_new(e, ERR_UNAVAILABLE, "%s for %s: %s; try again later", what, full, why);

@@ -171,7 +171,9 @@ static int box_try_create(Box *b, const char *script, Opts o, Err *e)
 	    .stdin_once = o.stdin_once,
 	    .log = {o.no_log ? "none" : "json-file", b->log, o.max_size, o.max_files},
 	    .rootfs_fd = -1,
-	    .netns_fd = -1,
+	    .netns_fd = o.with_netns ? o.netns : -1,
+	    .hold_fds = o.hold,
+	    .n_hold_fds = o.n_hold,
 	    .rows = 40,
 	    .cols = 100,
 	};
@@ -234,7 +236,12 @@ static void expect_exit(Box *b, int status, int signal)
 	shim_unref(take_ptr(b->shim));
 	assert_int_equal(waitpid(b->shim_pid, &st, 0), b->shim_pid);
 	b->shim_pid = 0;
-	assert_int_equal(st, 0);
+	if (st != 0) {
+		_cleanup_free_ char *why = NULL;
+
+		(void)file_read_at(b->tmp->fd, "box/shim.log", 65536, &why, NULL);
+		fail_msg("the shim ended with %#x: %s", st, why ? why : "");
+	}
 	assert_int_equal(faccessat(b->tmp->fd, "box/.exit.json", F_OK, 0), -1);
 }
 
@@ -451,6 +458,22 @@ static void test_terminal(void **state)
 	assert_non_null(strstr(rest, "50 120\r\n"));
 }
 
+/* A terminal that nobody has open for a while is not at its end. */
+static void test_terminal_is_opened_again(void **state)
+{
+	Box *b = *state;
+	_cleanup_free_ char *out = NULL;
+	int c;
+
+	box_create(b, "exec </dev/null >/dev/null 2>&1; sleep 0.5; echo back >/dev/tty", (Opts){.tty = true});
+	c = box_attach(b, (ShimAttach){.framing = SHIM_RAW, .want_stdout = true});
+	ok(shim_start(b->shim, e));
+	out = read_until(c, NULL, NULL);
+	close(c);
+	assert_string_equal(out, "back\r\n");
+	expect_exit(b, 0, 0);
+}
+
 /* The engine dies by SIGKILL while the container prints; another one finds the shim, and no line is missing. */
 static void test_survives_its_creator(void **state)
 {
@@ -563,7 +586,7 @@ static void test_log_flood(void **state)
 	assert_int_equal(stat(old, &st), 0);
 	assert_in_range(st.st_size, 1 << 20, (1 << 20) + 200);
 	assert_int_equal(stat(more, &st), -1);
-	sleep(4);
+	usleep(700000);
 	idle = pss_kb(b->shim_pid);
 	print_message("PSS of the shim: %ld kB in the flood, %ld kB idle\n", flood, idle);
 #if !defined(__SANITIZE_ADDRESS__)
@@ -646,7 +669,7 @@ static void test_garbage_closes_only_its_connection(void **state)
 static void test_out_of_descriptors(void **state)
 {
 	Box *b = *state;
-	struct rlimit low = {4, 4096}, old;
+	struct rlimit low, old;
 	Shim *late = NULL;
 	struct pollfd p;
 	ShimMsg m = {.type = SHIM_MSG_INFO, .seq = 1};
@@ -654,7 +677,9 @@ static void test_out_of_descriptors(void **state)
 	char byte[SHIM_INLINE_MAX];
 
 	box_create(b, "sleep 1000", (Opts){0});
-	assert_int_equal(prlimit(b->shim_pid, RLIMIT_NOFILE, &low, &old), 0);
+	assert_int_equal(prlimit(b->shim_pid, RLIMIT_NOFILE, NULL, &old), 0);
+	low = (struct rlimit){4, old.rlim_max};
+	assert_int_equal(prlimit(b->shim_pid, RLIMIT_NOFILE, &low, NULL), 0);
 	p = (struct pollfd){.fd = unix_connect(path, SOCK_SEQPACKET), .events = POLLIN};
 	assert_true(p.fd >= 0);
 	ok(shim_msg_send(p.fd, &m, e));
@@ -732,10 +757,18 @@ int main(void)
 	    WITH_BOX(test_kill_by_signal),
 	    WITH_BOX(test_exec),
 	    WITH_BOX(test_terminal),
+	    WITH_BOX(test_terminal_is_opened_again),
 	    WITH_BOX(test_survives_its_creator),
 	    WITH_BOX(test_exit_is_recorded_without_an_audience),
 	    WITH_BOX(test_ten_megabytes_to_a_slow_reader),
 	    WITH_BOX(test_log_flood),
+	    WITH_BOX(test_signals_are_not_for_it),
+	    WITH_BOX(test_large_exec_document),
+	    WITH_BOX(test_garbage_closes_only_its_connection),
+	    WITH_BOX(test_out_of_descriptors),
+	    WITH_BOX(test_held_descriptors),
+	    WITH_BOX(test_given_network_namespace),
+
 	};
 	int failed;
 

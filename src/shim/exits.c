@@ -13,6 +13,8 @@
 #include "base/str.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 
 #define RECORD_SIZE  256
@@ -140,6 +142,14 @@ static void remove_socket(Server *s)
 		(void)unlink(path);
 }
 
+/* The end of a pid namespace and the forced delete have done this already, unless one of them failed. */
+static void kill_execs(Server *s)
+{
+	for (const Process *p = s->execs; p; p = p->next)
+		if (!p->exited)
+			(void)pidfd_send_signal(p->pidfd.fd, SIGKILL, NULL, 0);
+}
+
 void server_end(Server *s)
 {
 	ShimEvent v = {.type = SHIM_EVENT_EXIT};
@@ -156,6 +166,7 @@ void server_end(Server *s)
 	r = runtime_delete(&s->runtime, s->id, true, &e);
 	if (r < 0)
 		log_error("container %s: delete: %s", s->id, err_msg(&e, r));
+	kill_execs(s);
 	release_holds(s);
 	/* The next shim of this container may start as soon as the event is out, in the same directory. */
 	remove_socket(s);

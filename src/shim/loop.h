@@ -18,6 +18,12 @@ typedef struct Loop {
 	char *io; /* LOOP_IO_SIZE bytes that every handler may use until it returns */
 } Loop;
 
+/* Memory whose contents can be had again. */
+typedef struct LoopRange {
+	void *from;
+	size_t len;
+} LoopRange;
+
 typedef struct Source Source;
 typedef void (*SourceFn)(Source *s, uint32_t events);
 struct Source {
@@ -37,3 +43,5 @@ void loop_unwatch(Loop *l, Source *s);
 void loop_close(Loop *l, Source *s);
 /* Waits up to timeout_ms (-1: forever) and handles one event. 1 if there was one, 0 if not, or -errno. */
 int loop_once(Loop *l, int timeout_ms);
+/* Drops the ranges and waits, without limit, until an event is there; it is left for loop_once. */
+void loop_rest(Loop *l, const LoopRange *drop, size_t n);

@@ -17,12 +17,27 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
-#define IDLE_MS          3000
+#define IDLE_MS          200
 #define LISTENER_REST_MS 200
 
 static void ignore_signal(int sig _unused_)
 {
+}
+
+/* posix_spawn(3) of glibc leaves the two signals of its threads ignored, and hides them from sigaction(2). */
+static void reset_thread_signals(void)
+{
+	static const struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		uint64_t mask;
+	} dfl; /* the kernel's own struct sigaction, all zero: SIG_DFL */
+
+	for (int sig = 32; sig <= 33; sig++)
+		(void)syscall(SYS_rt_sigaction, sig, &dfl, NULL, sizeof(dfl.mask));
 }
 
 /*
@@ -37,6 +52,7 @@ static int set_signals(Err *e)
 	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
 		if (sigaction(signals[i], &sa, NULL) < 0)
 			return err_sys(e, errno, "sigaction");
+	reset_thread_signals();
 	return 0;
 }
 
@@ -63,20 +79,20 @@ static int find_program_pages(struct dl_phdr_info *info, size_t size _unused_, v
 
 		from = (from + page - 1) & ~(page - 1);
 		if (ph->p_type == PT_LOAD && !(ph->p_flags & PF_W) && from < to)
-			s->text[s->n_text++] = (TextRange){(void *)from, to - from};
+			s->text[s->n_text++] = (LoopRange){(void *)from, to - from};
 	}
 	return 0;
 }
 
-static void give_memory_back(Server *s)
+/* Returns when something happens. */
+static void rest(Server *s)
 {
 	(void)malloc_trim(0);
 	(void)madvise(s->loop.io, LOOP_IO_SIZE, MADV_DONTNEED);
 	if (s->log)
 		json_log_idle(s->log);
-	s->trimmed = true;
-	for (size_t i = 0; i < s->n_text; i++)
-		(void)madvise(s->text[i].from, s->text[i].len, MADV_DONTNEED);
+	s->rested = true;
+	loop_rest(&s->loop, s->text, s->n_text);
 }
 
 /* ---- the loop ---- */
@@ -96,8 +112,6 @@ static int server_timeout(const Server *s, int64_t now)
 		t = sooner(t, LISTENER_REST_MS);
 	if (s->ended && now < s->end_by && conns_have_events(s))
 		t = sooner(t, (int)((s->end_by - now) / 1000000 + 1));
-	if (t < 0 && !s->trimmed)
-		t = IDLE_MS;
 	return t;
 }
 
@@ -126,15 +140,16 @@ static int server_loop(Server *s)
 
 	while (!server_is_over(s, now)) {
 		int t = server_timeout(s, now);
-		int r = loop_once(&s->loop, t);
+		bool idle = t < 0 && !s->rested;
+		int r = loop_once(&s->loop, idle ? IDLE_MS : t);
 
 		if (r < 0)
 			return r;
 		now = clock_mono_ns();
 		if (r > 0)
-			s->trimmed = false;
-		else if (t == IDLE_MS && !s->trimmed)
-			give_memory_back(s);
+			s->rested = false;
+		else if (idle)
+			rest(s);
 		/* Timers are coarse, and must also run while events keep coming. */
 		if (r == 0 || now - ticked > INT64_C(100000000)) {
 			server_tick(s, now);

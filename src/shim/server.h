@@ -35,11 +35,6 @@ typedef struct Process {
 	ShimExit exit;
 } Process;
 
-typedef struct TextRange {
-	void *from;
-	size_t len;
-} TextRange;
-
 struct Server {
 	Loop loop;
 	RuntimeOptions runtime;
@@ -61,9 +56,9 @@ struct Server {
 	bool oom_told;
 	bool ended;        /* the exit is on record; only goodbyes are left */
 	int64_t end_by;    /* monotonic: subscribers that do not read are left behind then */
-	TextRange text[4]; /* the program's pages that can be dropped (server.c) */
+	LoopRange text[4]; /* the program's pages that can be dropped (server.c) */
 	size_t n_text;
-	bool trimmed; /* nothing happened since memory was given back */
+	bool rested; /* nothing happened since memory was given back */
 };
 
 /* Runs the shim on its inherited connection until the container is gone; an exit status. */

@@ -112,6 +112,14 @@ static int add_xattr(TarExtras *x, const char *name, const char *value, size_t l
 	return 0;
 }
 
+bool tar_xattr_is_wanted(const char *name)
+{
+	if (str_starts(name, "user."))
+		return !str_starts(name, "user.overlay.");
+	return streq(name, "security.capability") || streq(name, "system.posix_acl_access") ||
+	       streq(name, "system.posix_acl_default");
+}
+
 static int add_piece(TarPiece **map, size_t *n, int64_t offset, int64_t len, Err *e)
 {
 	if (*n >= TAR_SPARSE_MAX)

@@ -88,8 +88,10 @@ int auth_header_parse(const char *header, json_t **ret, Err *e)
 	/* The message never quotes the header: it is a secret. */
 	if (strlen(header) > AUTH_HEADER_MAX || base64_decode(header, &text, &len) < 0)
 		return err_new(e, ERR_INVALID, "invalid registry credentials: the header is not base64");
-	if (json_parse(text, len, "registry credentials", &doc, NULL) < 0 || !(json_is_object(doc) || json_is_null(doc)))
-		return err_new(e, ERR_INVALID, "invalid registry credentials: the header is not a JSON object");
+	if (json_parse(text, len, "registry credentials", &doc, NULL) < 0 ||
+	    !(json_is_object(doc) || json_is_null(doc)))
+		return err_new(e, ERR_INVALID,
+			       "invalid registry credentials: the header is not a JSON object");
 	*ret = json_is_null(doc) ? json_object() : json_incref(doc);
 	return *ret ? 0 : err_oom(e);
 }
@@ -113,7 +115,7 @@ const json_t *auth_config_find(const json_t *config, const char *domain)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)config, key, value) {
+	json_object_foreach ((json_t *)config, key, value) {
 		const char *host = str_after(key, "https://");
 		size_t n;
 

@@ -22,7 +22,13 @@
 #define API_MIN_TEXT    "1.24"
 #define ENGINE_NAME     "ireko"
 
-typedef enum PruneKind { PRUNE_CONTAINERS, PRUNE_IMAGES, PRUNE_VOLUMES, PRUNE_NETWORKS, PRUNE_KINDS } PruneKind;
+typedef enum PruneKind {
+	PRUNE_CONTAINERS,
+	PRUNE_IMAGES,
+	PRUNE_VOLUMES,
+	PRUNE_NETWORKS,
+	PRUNE_KINDS
+} PruneKind;
 
 struct DockerDoor {
 	Engine *engine;
@@ -34,12 +40,12 @@ struct DockerDoor {
 typedef struct DockerDoor Door;
 
 /* doc.c: pieces of documents. A string that is no UTF-8 has its bad bytes replaced. New references; NULL on out of memory. */
-json_t *doc_str(const char *s);        /* NULL is "" */
+json_t *doc_str(const char *s); /* NULL is "" */
 json_t *doc_str_or_null(const char *s);
 json_t *doc_time(int64_t ns);
-json_t *doc_strv(char *const *v);      /* never null */
-json_t *doc_map(char *const *v);       /* K=V; never null */
-json_t *doc_set(char *const *v);       /* {"a":{}} */
+json_t *doc_strv(char *const *v); /* never null */
+json_t *doc_map(char *const *v);  /* K=V; never null */
+json_t *doc_set(char *const *v);  /* {"a":{}} */
 int reply_doc(HttpRequest *rq, int status, json_t *doc, Err *e);
 bool name_matches(const char *text, const char *ref);
 /* Two parallel prunes of one kind: ERR_CONFLICT. */
@@ -47,8 +53,10 @@ int prune_begin(Door *d, PruneKind kind, Err *e);
 void prune_end(Door *d, PruneKind kind);
 
 /* container-json.c */
-json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t *size_rw, const int64_t *size_root);
-json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw, const int64_t *size_root);
+json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t *size_rw,
+			      const int64_t *size_root);
+json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw,
+			   const int64_t *size_root);
 char *container_status_text(const ContainerInfo *i, int64_t now_ns);
 json_t *endpoint_doc(const ContainerInfo *i, const ContainerEndpoint *ep, int version);
 /* "docker inspect" shows a name; the id where the tag has moved on. malloc'ed */
@@ -98,17 +106,23 @@ void stream_text(int fd, bool tty, const char *text);
 void door_decorate(HttpRequest *rq, void *user);
 int door_admit(HttpRequest *rq, void *user, Err *e);
 
-#define DOOR_HANDLERS(X)                                                                                               \
-	X(ping) X(version) X(info) X(events) X(df) X(auth_check) X(plugins) X(swarm)                                   \
-	X(containers_list) X(container_create) X(container_inspect) X(container_start) X(container_stop)               \
-	X(container_restart) X(container_kill) X(container_pause) X(container_unpause) X(container_rename)             \
-	X(container_remove) X(container_wait) X(container_resize) X(container_update) X(container_top)                 \
-	X(container_changes) X(container_export) X(containers_prune) X(container_logs) X(container_attach)             \
-	X(archive_head) X(archive_get) X(archive_put) X(exec_create) X(exec_start) X(exec_resize) X(exec_inspect)      \
-	X(images_list) X(image_inspect) X(image_history) X(image_create) X(image_tag) X(image_remove)                  \
-	X(images_prune) X(images_load) X(images_save) X(image_save) X(image_commit) X(build) X(build_prune)            \
-	X(bootstrap) X(networks_list) X(network_inspect) X(network_create) X(network_remove) X(networks_prune)         \
-	X(volumes_list) X(volume_inspect) X(volume_create) X(volume_remove) X(volumes_prune)
+#define DOOR_HANDLERS(X)                                                                                     \
+	X(ping)                                                                                              \
+	X(version) X(info) X(events) X(df) X(auth_check) X(plugins) X(swarm) X(containers_list)              \
+	    X(container_create) X(container_inspect) X(container_start) X(container_stop)                    \
+		X(container_restart) X(container_kill) X(container_pause) X(container_unpause)               \
+		    X(container_rename) X(container_remove) X(container_wait) X(container_resize)            \
+			X(container_update) X(container_top) X(container_changes) X(container_export)        \
+			    X(containers_prune) X(container_logs) X(container_attach) X(archive_head)        \
+				X(archive_get) X(archive_put) X(exec_create) X(exec_start) X(exec_resize)    \
+				    X(exec_inspect) X(images_list) X(image_inspect) X(image_history)         \
+					X(image_create) X(image_tag) X(image_remove) X(images_prune)         \
+					    X(images_load) X(images_save) X(image_save) X(image_commit)      \
+						X(build) X(build_prune) X(bootstrap) X(networks_list)        \
+						    X(network_inspect) X(network_create) X(network_remove)   \
+							X(networks_prune) X(volumes_list) X(volume_inspect)  \
+							    X(volume_create) X(volume_remove)                \
+								X(volumes_prune)
 
 #define DECLARE_HANDLER(name) int h_##name(HttpRequest *rq, void *user, Err *e);
 DOOR_HANDLERS(DECLARE_HANDLER)

@@ -40,7 +40,7 @@ static int add_values(Filters *f, const char *key, json_t *values, Err *e)
 	int r = 0;
 
 	if (json_is_object(values)) {
-		json_object_foreach(values, value, v) {
+		json_object_foreach (values, value, v) {
 			/* {"label":{"x":false}} switches the value off. */
 			if (r >= 0 && !json_is_false(v))
 				r = add(f, key, value, e);
@@ -49,7 +49,7 @@ static int add_values(Filters *f, const char *key, json_t *values, Err *e)
 	}
 	if (!json_is_array(values))
 		return err_new(e, ERR_INVALID, "invalid filters: %.60s: expected an object or an array", key);
-	json_array_foreach(values, i, v) {
+	json_array_foreach (values, i, v) {
 		if (!json_is_string(v))
 			return err_new(e, ERR_INVALID, "invalid filters: %.60s: expected strings", key);
 		r = add(f, key, json_string_value(v), e);
@@ -74,7 +74,7 @@ int filters_parse(const char *json, Filters *ret, Err *e)
 		return err_kind(e, r, ERR_INVALID);
 	if (!json_is_object(doc))
 		return err_new(e, ERR_INVALID, "invalid filters: expected a JSON object");
-	json_object_foreach(doc, key, values) {
+	json_object_foreach (doc, key, values) {
 		r = add_values(ret, key, values, e);
 		if (r < 0) {
 			filters_done(ret);
@@ -145,7 +145,8 @@ static bool label_given(char *const *labels, const char *want)
 	size_t n = strcspn(want, "=");
 
 	for (; labels && *labels; labels++) {
-		if (want[n] ? streq(*labels, want) : strncmp(*labels, want, n) == 0 && ((*labels)[n] == '=' || !(*labels)[n]))
+		if (want[n] ? streq(*labels, want)
+			    : strncmp(*labels, want, n) == 0 && ((*labels)[n] == '=' || !(*labels)[n]))
 			return true;
 	}
 	return false;
@@ -193,7 +194,9 @@ static int regex_one(const char *pattern, const char *text, Err *e)
 	int r;
 
 	if (!pattern_is_safe(pattern))
-		return err_new(e, ERR_INVALID, "invalid filter pattern '%.100s': too long, or with back references or {n}", pattern);
+		return err_new(e, ERR_INVALID,
+			       "invalid filter pattern '%.100s': too long, or with back references or {n}",
+			       pattern);
 	r = regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB);
 	if (r) {
 		char why[100];
@@ -290,7 +293,8 @@ int filters_time(const Filters *f, const char *key, int64_t *ret_ns, Err *e)
 	if (duration_parse(v, &ago) == 0)
 		*ret_ns = clock_now_ns() - ago;
 	else if (clock_parse(v, ret_ns) < 0)
-		return err_new(e, ERR_INVALID, "invalid filter '%s=%.60s': expected a time or a duration", key, v);
+		return err_new(e, ERR_INVALID, "invalid filter '%s=%.60s': expected a time or a duration",
+			       key, v);
 	return 0;
 }
 

@@ -54,8 +54,8 @@ static bool throttled(Progress *p, const char *id, const char *status, int64_t c
 	for (size_t i = 0; i < ELEMENTSOF(p->last); i++) {
 		if (!streq(p->last[i].id, id))
 			continue;
-		if (strncmp(p->last[i].status, status, sizeof(p->last[i].status) - 1) == 0 && total > 0 && current < total &&
-			now - p->last[i].at_ms < THROTTLE_MS)
+		if (strncmp(p->last[i].status, status, sizeof(p->last[i].status) - 1) == 0 && total > 0 &&
+		    current < total && now - p->last[i].at_ms < THROTTLE_MS)
 			return true;
 		snprintf(p->last[i].status, sizeof(p->last[i].status), "%s", status);
 		p->last[i].at_ms = now;
@@ -80,8 +80,10 @@ void progress_status(void *user, const char *id, const char *status, int64_t cur
 		m = json_pack("{s:o}", "status", doc_str(status));
 		if (m && (id || total > 0))
 			json_object_set_new(m, "progressDetail",
-				total > 0 ? json_pack("{s:I, s:I}", "current", (json_int_t)current, "total", (json_int_t)total)
-					  : json_object());
+					    total > 0
+						? json_pack("{s:I, s:I}", "current", (json_int_t)current,
+							    "total", (json_int_t)total)
+						: json_object());
 		if (m && id)
 			json_object_set_new(m, "id", doc_str(id));
 		send_locked(p, m);
@@ -99,7 +101,7 @@ int progress_end(Progress *p, int r, Err *e)
 	}
 	if (!http_answered(p->rq))
 		return r;
-	progress_send(p, json_pack("{s:{s:o}, s:o}", "errorDetail", "message", doc_str(err_msg(e, r)), "error",
-				 doc_str(err_msg(e, r))));
+	progress_send(p, json_pack("{s:{s:o}, s:o}", "errorDetail", "message", doc_str(err_msg(e, r)),
+				   "error", doc_str(err_msg(e, r))));
 	return 0;
 }

@@ -35,13 +35,15 @@ int door_admit(HttpRequest *rq, void *user, Err *e)
 		return 0;
 	version = major * 100 + MIN2(minor, 99);
 	if (version < API_VERSION_MIN)
-		return err_new(e, ERR_INVALID,
-			"client version %d.%d is too old. Minimum supported API version is " API_MIN_TEXT
-			", please upgrade your client to a newer version",
-			major, minor);
+		return err_new(
+		    e, ERR_INVALID,
+		    "client version %d.%d is too old. Minimum supported API version is " API_MIN_TEXT
+		    ", please upgrade your client to a newer version",
+		    major, minor);
 	if (version > API_VERSION)
-		return err_new(e, ERR_INVALID, "client version %d.%d is too new. Maximum supported API version is " API_TEXT,
-			major, minor);
+		return err_new(e, ERR_INVALID,
+			       "client version %d.%d is too new. Maximum supported API version is " API_TEXT,
+			       major, minor);
 	http_set_tag(rq, version);
 	return http_set_path(rq, rest) < 0 ? err_oom(e) : 0;
 }
@@ -73,12 +75,15 @@ int h_version(HttpRequest *rq, void *user, Err *e)
 
 	if (uname(&u) < 0)
 		return err_sys(e, errno, "uname");
-	doc = json_pack("{s:{s:s}, s:[{s:s, s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s}}], s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s}",
-		"Platform", "Name", ENGINE_NAME, "Components", "Name", "Engine", "Version", IREKO_VERSION, "Details", "ApiVersion",
-		API_TEXT, "MinAPIVersion", API_MIN_TEXT, "Arch", go_arch(u.machine), "Os", "linux", "KernelVersion", u.release,
-		"Experimental", "false", "GitCommit", "", "Version", IREKO_VERSION, "ApiVersion", API_TEXT, "MinAPIVersion",
-		API_MIN_TEXT, "GitCommit", "", "GoVersion", "none (C)", "Os", "linux", "Arch", go_arch(u.machine), "KernelVersion",
-		doc_str(u.release), "BuildTime", "");
+	doc =
+	    json_pack("{s:{s:s}, s:[{s:s, s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s}}], s:s, s:s, s:s, s:s, "
+		      "s:s, s:s, s:s, s:o, s:s}",
+		      "Platform", "Name", ENGINE_NAME, "Components", "Name", "Engine", "Version",
+		      IREKO_VERSION, "Details", "ApiVersion", API_TEXT, "MinAPIVersion", API_MIN_TEXT, "Arch",
+		      go_arch(u.machine), "Os", "linux", "KernelVersion", u.release, "Experimental", "false",
+		      "GitCommit", "", "Version", IREKO_VERSION, "ApiVersion", API_TEXT, "MinAPIVersion",
+		      API_MIN_TEXT, "GitCommit", "", "GoVersion", "none (C)", "Os", "linux", "Arch",
+		      go_arch(u.machine), "KernelVersion", doc_str(u.release), "BuildTime", "");
 	return reply_doc(rq, 200, doc, e);
 }
 
@@ -114,7 +119,8 @@ static json_t *registry_doc(const Door *d)
 			json_array_append_new(cidrs, doc_str(*v));
 		else
 			json_object_set_new(index, *v,
-				json_pack("{s:o, s:[], s:b, s:b}", "Name", doc_str(*v), "Mirrors", "Secure", 0, "Official", 0));
+					    json_pack("{s:o, s:[], s:b, s:b}", "Name", doc_str(*v), "Mirrors",
+						      "Secure", 0, "Official", 0));
 	}
 	json_array_append_new(cidrs, json_string("127.0.0.0/8"));
 	for (char *const *v = d->registry_mirrors; v && *v; v++) {
@@ -123,9 +129,11 @@ static json_t *registry_doc(const Door *d)
 		if (!eq || str_starts(*v, "docker.io="))
 			(void)strv_add(&mirrors, eq ? eq + 1 : *v);
 	}
-	hub = json_pack("{s:s, s:o, s:b, s:b}", "Name", "docker.io", "Mirrors", doc_strv(mirrors), "Secure", 1, "Official", 1);
+	hub = json_pack("{s:s, s:o, s:b, s:b}", "Name", "docker.io", "Mirrors", doc_strv(mirrors), "Secure",
+			1, "Official", 1);
 	json_object_set_new(index, "docker.io", hub);
-	return json_pack("{s:o, s:o, s:o}", "InsecureRegistryCIDRs", cidrs, "IndexConfigs", index, "Mirrors", doc_strv(mirrors));
+	return json_pack("{s:o, s:o, s:o}", "InsecureRegistryCIDRs", cidrs, "IndexConfigs", index, "Mirrors",
+			 doc_strv(mirrors));
 }
 
 static void info_machine(json_t *doc)
@@ -150,26 +158,31 @@ static void info_machine(json_t *doc)
 /* Limits that the engine applies on every kernel it runs on, and lists that clients expect to be lists. */
 static void info_constants(json_t *doc)
 {
-	static const char *const yes[] = {"MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit",
-		"IPv4Forwarding", "OomKillDisable"};
+	static const char *const yes[] = {"MemoryLimit", "SwapLimit",      "CpuCfsPeriod",
+					  "CpuCfsQuota", "CPUShares",      "CPUSet",
+					  "PidsLimit",   "IPv4Forwarding", "OomKillDisable"};
 	static const char *const no[] = {"Debug", "ExperimentalBuild"};
 
 	for (size_t i = 0; i < ELEMENTSOF(yes); i++)
 		json_object_set_new(doc, yes[i], json_true());
 	for (size_t i = 0; i < ELEMENTSOF(no); i++)
 		json_object_set_new(doc, no[i], json_false());
-	json_object_set_new(doc, "LiveRestoreEnabled", json_true()); /* containers always outlive the daemon */
+	json_object_set_new(doc, "LiveRestoreEnabled",
+			    json_true()); /* containers always outlive the daemon */
 	json_object_set_new(doc, "Plugins",
-		json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s]}", "Volume", "local", "Network", "bridge", "host", "null", "Authorization",
-			"Log", "json-file", "none"));
+			    json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s]}", "Volume", "local", "Network",
+				      "bridge", "host", "null", "Authorization", "Log", "json-file", "none"));
 	json_object_set_new(doc, "Runtimes", json_pack("{s:{s:s}}", "ireko", "path", "ireko-runtime"));
-	json_object_set_new(doc, "SecurityOptions", json_pack("[s,s]", "name=seccomp,profile=builtin", "name=cgroupns"));
+	json_object_set_new(doc, "SecurityOptions",
+			    json_pack("[s,s]", "name=seccomp,profile=builtin", "name=cgroupns"));
 	json_object_set_new(doc, "Swarm",
-		json_pack("{s:s, s:s, s:s, s:b, s:s, s:n}", "NodeID", "", "NodeAddr", "", "LocalNodeState", "inactive",
-			"ControlAvailable", 0, "Error", "", "RemoteManagers"));
+			    json_pack("{s:s, s:s, s:s, s:b, s:s, s:n}", "NodeID", "", "NodeAddr", "",
+				      "LocalNodeState", "inactive", "ControlAvailable", 0, "Error", "",
+				      "RemoteManagers"));
 	for (size_t i = 0; i < 3; i++)
-		json_object_set_new(doc, ((const char *[]){"ContainerdCommit", "RuncCommit", "InitCommit"})[i],
-			json_pack("{s:s}", "ID", IREKO_VERSION));
+		json_object_set_new(doc,
+				    ((const char *[]){"ContainerdCommit", "RuncCommit", "InitCommit"})[i],
+				    json_pack("{s:s}", "ID", IREKO_VERSION));
 	json_object_set_new(doc, "Labels", json_array());
 	json_object_set_new(doc, "Warnings", json_null());
 	json_object_set_new(doc, "GenericResources", json_null());
@@ -187,13 +200,16 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	snprintf(cgroup_version, sizeof(cgroup_version), "%d", s.cgroup_version);
-	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "ID", s.id,
-		"Containers", s.running + s.paused + s.stopped, "ContainersRunning", s.running, "ContainersPaused", s.paused,
-		"ContainersStopped", s.stopped, "Images", s.images, "Driver", "overlay2", "LoggingDriver", "json-file", "CgroupDriver",
-		s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion", cgroup_version, "OSType", "linux", "IndexServerAddress",
-		"https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root), "ServerVersion", IREKO_VERSION, "DefaultRuntime",
-		"ireko", "InitBinary", "", "HttpProxy", "", "HttpsProxy", "", "NoProxy", "", "RegistryConfig", registry_doc(d),
-		"SystemTime", doc_time(clock_now_ns()));
+	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, "
+			"s:s, s:s, s:s, s:o, s:o}",
+			"ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
+			s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
+			s.images, "Driver", "overlay2", "LoggingDriver", "json-file", "CgroupDriver",
+			s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion", cgroup_version, "OSType",
+			"linux", "IndexServerAddress", "https://index.docker.io/v1/", "DockerRootDir",
+			doc_str(d->data_root), "ServerVersion", IREKO_VERSION, "DefaultRuntime", "ireko",
+			"InitBinary", "", "HttpProxy", "", "HttpsProxy", "", "NoProxy", "", "RegistryConfig",
+			registry_doc(d), "SystemTime", doc_time(clock_now_ns()));
 	if (!doc)
 		return err_oom(e);
 	info_machine(doc);
@@ -209,8 +225,10 @@ int h_auth_check(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	/* Nothing here talks to a registry but a pull; saying "Login Succeeded" unverified would be a lie. */
-	return err_new(e, ERR_UNSUPPORTED, "login against %s is not verified by this engine: credentials are checked by the first pull",
-		json_get_str(body, "serveraddress") ? json_get_str(body, "serveraddress") : "docker.io");
+	return err_new(
+	    e, ERR_UNSUPPORTED,
+	    "login against %s is not verified by this engine: credentials are checked by the first pull",
+	    json_get_str(body, "serveraddress") ? json_get_str(body, "serveraddress") : "docker.io");
 }
 
 int h_plugins(HttpRequest *rq, void *user, Err *e)
@@ -221,8 +239,9 @@ int h_plugins(HttpRequest *rq, void *user, Err *e)
 int h_swarm(HttpRequest *rq, void *user, Err *e)
 {
 	return err_new(e, ERR_UNAVAILABLE,
-		"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm "
-		"and try again.");
+		       "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" "
+		       "to connect this node to swarm "
+		       "and try again.");
 }
 
 static json_t *df_images(Door *d, int version, const ContainerInfo *cs, size_t n_cs, int64_t *total, Err *e)
@@ -268,10 +287,12 @@ static json_t *df_volumes(Door *d, const ContainerInfo *cs, size_t n_cs, Err *e)
 				users += streq0(cs[k].mounts[m].name, v[i].name);
 		/* -1: not measured, as the API defines it. */
 		json_array_append_new(a,
-			json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:{s:i, s:i}}", "CreatedAt", doc_time(v[i].created_ns), "Driver",
-				doc_str(v[i].driver), "Labels", doc_map(v[i].labels), "Mountpoint", doc_str(v[i].mountpoint), "Name",
-				doc_str(v[i].name), "Options", doc_map(v[i].options), "Scope", "local", "UsageData", "Size", -1,
-				"RefCount", users));
+				      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:{s:i, s:i}}",
+						"CreatedAt", doc_time(v[i].created_ns), "Driver",
+						doc_str(v[i].driver), "Labels", doc_map(v[i].labels),
+						"Mountpoint", doc_str(v[i].mountpoint), "Name",
+						doc_str(v[i].name), "Options", doc_map(v[i].options), "Scope",
+						"local", "UsageData", "Size", -1, "RefCount", users));
 	}
 	volume_infos_free(v, n);
 	return a;
@@ -303,7 +324,8 @@ int h_df(HttpRequest *rq, void *user, Err *e)
 		return r < 0 ? r : e->no ? -e->no : -EIO;
 	}
 	return reply_doc(rq, 200,
-		json_pack("{s:I, s:o, s:o, s:o, s:[], s:i}", "LayersSize", (json_int_t)total, "Images", images, "Containers",
-			containers, "Volumes", volumes, "BuildCache", "BuilderSize", 0),
-		e);
+			 json_pack("{s:I, s:o, s:o, s:o, s:[], s:i}", "LayersSize", (json_int_t)total,
+				   "Images", images, "Containers", containers, "Volumes", volumes,
+				   "BuildCache", "BuilderSize", 0),
+			 e);
 }

@@ -90,7 +90,7 @@ static int unpack(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 	const TarEntry *n;
 	int r;
 
-	r = place_init(&place, &u->job, root_fd, &u->report);
+	r = place_init(&place, &u->job, root_fd, &u->report, e);
 	if (r >= 0)
 		r = tar_reader_new(next_chunk, u, &t, e);
 	if (r < 0)

@@ -12,7 +12,7 @@
 #define WHITEOUT      ".wh."
 #define WHITEOUT_META ".wh..wh."
 
-int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report)
+int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report, Err *e)
 {
 	*p = (Place){.job = job, .report = report};
 	p->tree.root_fd = root_fd;
@@ -20,7 +20,8 @@ int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report)
 	p->tree.uid = job->keep_owner ? 0 : job->uid;
 	p->tree.gid = job->keep_owner ? 0 : job->gid;
 	p->tree.parent.fd = p->tree.target.fd = -1;
-	return 0;
+	/* Until an entry describes it. */
+	return job->layer ? report_add(report, UNPACK_IMPLIED, "", 0, e) : 0;
 }
 
 static int disk_error(Err *e, int no, const char *what, const char *name)
@@ -34,14 +35,6 @@ static int disk_error(Err *e, int no, const char *what, const char *name)
 }
 
 /* ---- attributes ---- */
-
-static bool xattr_is_wanted(const char *name)
-{
-	if (str_starts(name, "user."))
-		return !str_starts(name, "user.overlay.");
-	return streq(name, "security.capability") || streq(name, "system.posix_acl_access") ||
-	       streq(name, "system.posix_acl_default");
-}
 
 /* A file system without extended attributes, or a kind of file that takes no user.*, is no failure: nothing else
  * could be done with them. */
@@ -59,7 +52,7 @@ static int set_xattrs_fd(const TarEntry *n, int fd, Err *e)
 	for (size_t i = 0; i < n->n_xattrs; i++) {
 		const TarXattr *x = &n->xattrs[i];
 
-		if (xattr_is_wanted(x->name) && fsetxattr(fd, x->name, x->value, x->len, 0) < 0) {
+		if (tar_xattr_is_wanted(x->name) && fsetxattr(fd, x->name, x->value, x->len, 0) < 0) {
 			int r = xattr_failed(n, x->name, errno, e);
 
 			if (r < 0)
@@ -81,7 +74,7 @@ static int set_xattrs_name(Place *p, const TarEntry *n, int dir, const char *bas
 	for (size_t i = 0; r >= 0 && i < n->n_xattrs; i++) {
 		const TarXattr *x = &n->xattrs[i];
 
-		if (xattr_is_wanted(x->name) && lsetxattr(base, x->name, x->value, x->len, 0) < 0)
+		if (tar_xattr_is_wanted(x->name) && lsetxattr(base, x->name, x->value, x->len, 0) < 0)
 			r = xattr_failed(n, x->name, errno, e);
 	}
 	if (fchdir(p->tree.root_fd) < 0 && r >= 0)
@@ -279,10 +272,15 @@ static int dress_dir(Place *p, const TarEntry *n, int dir, const char *clean, bo
 
 static int place_root(Place *p, const TarEntry *n, Err *e)
 {
+	int r;
+
 	if (n->type != TAR_DIR)
 		return err_new(e, ERR_INVALID, "the tar entry \"%s\" would replace the root by something else", n->name);
 	/* Outside of layers "./" only names the place that is written to. */
-	return p->job->layer ? dress_dir(p, n, p->tree.root_fd, "", false, e) : 0;
+	if (!p->job->layer)
+		return 0;
+	r = report_add(p->report, UNPACK_DESCRIBED, "", 0, e);
+	return r < 0 ? r : dress_dir(p, n, p->tree.root_fd, "", false, e);
 }
 
 static int place_dir(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)

@@ -30,6 +30,6 @@ typedef struct Place {
 	int64_t files, content_bytes;
 } Place;
 
-int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report);
+int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report, Err *e);
 int place_entry(Place *p, TarReader *t, const TarEntry *n, Err *e);
 int place_finish(Place *p, Err *e);

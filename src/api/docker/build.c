@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * POST /build: the classic builder's door. The context arrives as a tar, is unpacked by the store's sandbox into a directory of its
+ * own under the data root, and that directory goes when the build is over, however it ends.
+ */
+#include "api/docker/door-internal.h"
+#include "base/id.h"
+#include "build/build.h"
+
+#include <fcntl.h>
+
+typedef struct Build {
+	Progress progress;
+	HttpRequest *rq;
+	json_t *accounts; /* of X-Registry-Config */
+	char **args, **labels, **hosts, **tags;
+	char *context; /* directory, or NULL */
+	int context_fd;
+	bool quiet;
+} Build;
+
+static void build_done(Build *b)
+{
+	close_fd(&b->context_fd);
+	/* What cannot be removed is found again by name, under tmp/. */
+	if (b->context)
+		(void)remove_tree_at(AT_FDCWD, b->context);
+	free(b->context);
+	strv_free(b->args);
+	strv_free(b->labels);
+	strv_free(b->hosts);
+	strv_free(b->tags);
+	json_decref(b->accounts);
+	progress_done(&b->progress);
+}
+
+static void build_auth(void *user, const char *domain, const char **username, const char **password,
+		       const char **token)
+{
+	Build *b = user;
+
+	auth_account(auth_config_find(b->accounts, domain), username, password, token);
+}
+
+static void build_output(void *user, const BuildOutput *o)
+{
+	Build *b = user;
+	_cleanup_free_ char *text = NULL;
+
+	if (o->kind == BUILD_PULL) {
+		_cleanup_free_ char *status = strndup(o->text, o->len);
+
+		if (status && !b->quiet)
+			progress_status(&b->progress, o->id, status, o->current, o->total);
+		return;
+	}
+	if (b->quiet)
+		return;
+	text = strf(o->kind == BUILD_STDOUT || o->kind == BUILD_STDERR ? "%.*s" : "%.*s\n",
+		    (int)MIN2(o->len, (size_t)INT32_MAX), o->text);
+	if (text)
+		progress_stream(&b->progress, text);
+}
+
+/* A JSON object of strings; null values ("from the environment") give K alone. */
+static int query_map(HttpRequest *rq, const char *name, char ***ret, Err *e)
+{
+	const char *v = http_query(rq, name), *key;
+	_cleanup_json_ json_t *doc = NULL;
+	json_t *value;
+	int r;
+
+	if (str_empty(v))
+		return 0;
+	r = json_parse(v, strlen(v), name, &doc, e);
+	if (r < 0)
+		return err_kind(e, r, ERR_INVALID);
+	if (!json_is_object(doc) && !json_is_null(doc))
+		return err_new(e, ERR_INVALID, "%s: expected a JSON object", name);
+	json_object_foreach (doc, key, value) {
+		if (!json_is_string(value) && !json_is_null(value))
+			return err_new(e, ERR_INVALID, "%s: %.60s: expected a string", name, key);
+		r = strv_take(ret, json_is_null(value) ? strdup(key)
+						       : strf("%s=%s", key, json_string_value(value)));
+		if (r < 0)
+			return err_oom(e);
+	}
+	return 0;
+}
+
+static int query_list(HttpRequest *rq, const char *name, char sep, char ***ret, Err *e)
+{
+	const char *v;
+
+	for (size_t i = 0; (v = http_query_nth(rq, name, i)); i++) {
+		_cleanup_strv_ char **parts = sep ? strv_split(v, sep) : NULL;
+
+		if (!sep && *v && strv_add(ret, v) < 0)
+			return err_oom(e);
+		for (char **p = parts; p && *p; p++)
+			if (**p && strv_add(ret, *p) < 0)
+				return err_oom(e);
+	}
+	return 0;
+}
+
+static int open_context(Build *b, Door *d, Err *e)
+{
+	char id[17];
+	_cleanup_free_ char *tmp = strf("%s/tmp", d->data_root);
+	int r;
+
+	id_random_hex(id, 16);
+	b->context = tmp ? strf("%s/build-%s", tmp, id) : NULL;
+	if (!b->context)
+		return err_oom(e);
+	if (mkdir(tmp, 0700) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "make %s", tmp);
+	if (mkdir(b->context, 0700) < 0) {
+		r = err_sys(e, errno, "make %s", b->context);
+		free(take_ptr(b->context));
+		return r;
+	}
+	b->context_fd = open(b->context, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->context_fd < 0)
+		return err_sys(e, errno, "open %s", b->context);
+	return 0;
+}
+
+static int receive_context(Build *b, Door *d, Err *e)
+{
+	ArchiveExtract x = {.keep_owner = true};
+	int r = open_context(b, d, e);
+
+	if (r < 0)
+		return r;
+	x.dir_fd = b->context_fd;
+	x.fd = http_body_fd(b->rq, e);
+	if (x.fd < 0)
+		return x.fd;
+	r = store_archive_extract(engine_store(d->engine), &x, e);
+	if (r >= 0)
+		r = http_body_end(b->rq, e);
+	return r < 0 ? err_ctx(e, r, "build context") : 0;
+}
+
+static int read_options(Build *b, BuildRequest *q, Err *e)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+	} numbers[] = {
+	    {"memory", offsetof(BuildRequest, memory)},
+	    {"memswap", offsetof(BuildRequest, memory_swap)},
+	    {"cpushares", offsetof(BuildRequest, cpu_shares)},
+	    {"cpuperiod", offsetof(BuildRequest, cpu_period)},
+	    {"cpuquota", offsetof(BuildRequest, cpu_quota)},
+	    {"shmsize", offsetof(BuildRequest, shm_size)},
+	};
+	int r = query_map(b->rq, "buildargs", &b->args, e);
+
+	if (r >= 0)
+		r = query_map(b->rq, "labels", &b->labels, e);
+	if (r >= 0)
+		r = query_list(b->rq, "extrahosts", ',', &b->hosts, e);
+	if (r >= 0)
+		r = query_list(b->rq, "t", 0, &b->tags, e);
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(numbers); i++)
+		r = http_query_int(b->rq, numbers[i].name, (int64_t *)(void *)((char *)q + numbers[i].offset),
+				   e);
+	if (r >= 0)
+		r = auth_header_parse(http_header(b->rq, "X-Registry-Config"), &b->accounts, e);
+	return r;
+}
+
+static const char *query_or_null(HttpRequest *rq, const char *name)
+{
+	const char *v = http_query(rq, name);
+
+	return str_empty(v) ? NULL : v;
+}
+
+static int refuse_unsupported(HttpRequest *rq, Err *e)
+{
+	const char *version = http_query(rq, "version");
+
+	if (query_or_null(rq, "remote"))
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "build from a remote context (%.200s) is not offered: send the context as a tar",
+		    http_query(rq, "remote"));
+	if (streq0(version, "2"))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "BuildKit builds (version=2) are not offered: set DOCKER_BUILDKIT=0");
+	if (http_query_bool(rq, "squash", false))
+		return err_new(e, ERR_UNSUPPORTED, "squash is not offered");
+	return 0;
+}
+
+static void tell_success(Build *b, const char *id)
+{
+	_cleanup_free_ char *built =
+	    b->quiet ? strf("%s\n", id) : strf("Successfully built %.12s\n", digest_hex(id));
+
+	progress_send(&b->progress, json_pack("{s:{s:s}}", "aux", "ID", id));
+	if (built)
+		progress_stream(&b->progress, built);
+	for (char **t = b->tags; !b->quiet && t && *t; t++) {
+		_cleanup_free_ char *shown = reference_shown(*t);
+		_cleanup_free_ char *text = shown ? strf("Successfully tagged %s\n", shown) : NULL;
+
+		if (text)
+			progress_stream(&b->progress, text);
+	}
+}
+
+/* The text clients match on, and the code that docker build exits with. */
+static int tell_failure(Build *b, int r, int code, Err *e)
+{
+	if (!http_answered(b->rq))
+		return r;
+	progress_send(&b->progress,
+		      code ? json_pack("{s:{s:i, s:o}, s:o}", "errorDetail", "code", code, "message",
+				       doc_str(err_msg(e, r)), "error", doc_str(err_msg(e, r)))
+			   : json_pack("{s:{s:o}, s:o}", "errorDetail", "message", doc_str(err_msg(e, r)),
+				       "error", doc_str(err_msg(e, r))));
+	return 0;
+}
+
+static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
+{
+	HttpRequest *rq = b->rq;
+	char id[DIGEST_LEN + 1];
+	int code = 0, r;
+
+	q->context_fd = b->context_fd;
+	q->dockerfile = query_or_null(rq, "dockerfile");
+	q->tags = b->tags;
+	q->args = b->args;
+	q->labels = b->labels;
+	q->extra_hosts = b->hosts;
+	q->target = query_or_null(rq, "target");
+	q->network_mode = query_or_null(rq, "networkmode");
+	q->platform = query_or_null(rq, "platform");
+	q->no_cache = http_query_bool(rq, "nocache", false);
+	q->pull = http_query_bool(rq, "pull", false);
+	q->keep_containers = !http_query_bool(rq, "rm", true) && !http_query_bool(rq, "forcerm", false);
+	q->cpuset_cpus = query_or_null(rq, "cpusetcpus");
+	q->cpuset_mems = query_or_null(rq, "cpusetmems");
+	q->cgroup_parent = query_or_null(rq, "cgroupparent");
+	q->auth = build_auth;
+	q->output = build_output;
+	q->user = b;
+	q->alive_fd = http_alive_fd(rq);
+	r = build_image(d->engine, q, id, &code, e);
+	if (r < 0)
+		return tell_failure(b, r, code, e);
+	tell_success(b, id);
+	return progress_end(&b->progress, 0, e);
+}
+
+int h_build(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_(build_done)
+	    Build b = {.rq = rq, .context_fd = -1, .quiet = http_query_bool(rq, "q", false)};
+	BuildRequest q = {0};
+	int r;
+
+	progress_init(&b.progress, rq);
+	r = refuse_unsupported(rq, e);
+	if (r >= 0)
+		r = read_options(&b, &q, e);
+	if (r >= 0)
+		r = receive_context(&b, d, e);
+	return r < 0 ? r : run_build(&b, d, &q, e);
+}
+
+/* The build cache is made of images and layers, which image prune takes: there is nothing of its own to delete. */
+int h_build_prune(HttpRequest *rq, void *user, Err *e)
+{
+	return reply_doc(rq, 200, json_pack("{s:n, s:i}", "CachesDeleted", "SpaceReclaimed", 0), e);
+}

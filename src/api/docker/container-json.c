@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Container documents: inspect and list (api map 1.6). Typed clients fail on a missing member, so every one is there in every state.
+ */
+#include "api/docker/door-internal.h"
+
+#include <arpa/inet.h>
+
+static const char *text(const char *s)
+{
+	return s ? s : "";
+}
+
+char *container_status_text(const ContainerInfo *i, int64_t now_ns)
+{
+	_cleanup_free_ char *since = clock_human_duration(now_ns - i->started_ns);
+	_cleanup_free_ char *ago = clock_human_duration(now_ns - i->finished_ns);
+
+	if (!since || !ago)
+		return NULL;
+	switch (i->status) {
+	case CONTAINER_RUNNING:
+		return strf("Up %s", since);
+	case CONTAINER_PAUSED:
+		return strf("Up %s (Paused)", since);
+	case CONTAINER_RESTARTING:
+		return strf("Restarting (%d) %s ago", i->exit_code, ago);
+	case CONTAINER_REMOVING:
+		return strdup("Removal In Progress");
+	case CONTAINER_DEAD:
+		return strdup("Dead");
+	case CONTAINER_EXITED:
+		return strf("Exited (%d) %s ago", i->exit_code, ago);
+	case CONTAINER_CREATED:
+		break;
+	}
+	return strdup("Created");
+}
+
+static json_t *state_doc(const ContainerInfo *i)
+{
+	bool alive = i->status == CONTAINER_RUNNING || i->status == CONTAINER_PAUSED ||
+		     i->status == CONTAINER_RESTARTING;
+
+	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:i, s:i, s:o, s:o, s:o}", "Status",
+			 container_status_name(i->status), "Running", alive, "Paused",
+			 i->status == CONTAINER_PAUSED, "Restarting", i->status == CONTAINER_RESTARTING,
+			 "OOMKilled", i->oom_killed, "Dead", i->status == CONTAINER_DEAD, "Pid", (int)i->pid,
+			 "ExitCode", i->exit_code, "Error", doc_str(i->error), "StartedAt",
+			 doc_time(i->started_ns), "FinishedAt", doc_time(i->finished_ns));
+}
+
+static json_t *mounts_doc(const ContainerInfo *i)
+{
+	json_t *a = json_array();
+
+	for (size_t k = 0; k < i->n_mounts; k++) {
+		const ContainerMountPoint *m = &i->mounts[k];
+		json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:b, s:o}", "Type", doc_str(m->type), "Source",
+				      doc_str(m->source), "Destination", doc_str(m->destination), "Mode",
+				      doc_str(m->mode), "RW", m->rw, "Propagation", doc_str(m->propagation));
+
+		if (o && !str_empty(m->name))
+			json_object_set_new(o, "Name", doc_str(m->name));
+		if (o && !str_empty(m->driver))
+			json_object_set_new(o, "Driver", doc_str(m->driver));
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+static const ContainerEndpointConfig *asked(const ContainerInfo *i, const ContainerEndpoint *ep)
+{
+	for (size_t k = 0; k < i->config.n_endpoints; k++)
+		if (streq0(i->config.endpoints[k].network, ep->network))
+			return &i->config.endpoints[k];
+	return NULL;
+}
+
+/* DNS names are the container's name, its short id and the aliases; before 1.45 Aliases held the id too. */
+json_t *endpoint_doc(const ContainerInfo *i, const ContainerEndpoint *ep, int version)
+{
+	const ContainerEndpointConfig *want = asked(i, ep);
+	char short_id[13];
+	json_t *aliases, *names, *ipam;
+
+	snprintf(short_id, sizeof(short_id), "%.12s", i->id);
+	aliases = ep->aliases ? doc_strv(ep->aliases) : json_null();
+	if (version < 145 && !streq0(ep->network, "bridge")) {
+		if (json_is_null(aliases))
+			aliases = json_array();
+		json_array_append_new(aliases, json_string(short_id));
+	}
+	if (streq0(ep->network, "bridge") || streq0(ep->network, "host") || streq0(ep->network, "none")) {
+		names = json_null();
+	} else {
+		names = json_pack("[o]", doc_str(i->name));
+		for (char **a = ep->aliases; a && *a; a++)
+			if (!streq0(i->name, *a))
+				json_array_append_new(names, doc_str(*a));
+		json_array_append_new(names, json_string(short_id));
+	}
+	ipam = want && !str_empty(want->ipv4_address)
+		   ? json_pack("{s:o}", "IPv4Address", doc_str(want->ipv4_address))
+		   : json_null();
+	return json_pack("{s:o, s:n, s:o, s:n, s:i, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:i, s:o}",
+			 "IPAMConfig", ipam, "Links", "Aliases", aliases, "DriverOpts", "GwPriority", 0,
+			 "NetworkID", doc_str(ep->network_id), "EndpointID", doc_str(ep->endpoint_id),
+			 "Gateway", doc_str(ep->gateway), "IPAddress", doc_str(ep->address), "MacAddress",
+			 doc_str(ep->mac), "IPPrefixLen", str_empty(ep->address) ? 0 : ep->prefix,
+			 "IPv6Gateway", "", "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DNSNames",
+			 names);
+}
+
+static json_t *endpoints_doc(const ContainerInfo *i, int version)
+{
+	json_t *o = json_object();
+
+	for (size_t k = 0; k < i->n_endpoints; k++)
+		json_object_set_new(o, text(i->endpoints[k].network),
+				    endpoint_doc(i, &i->endpoints[k], version));
+	return o;
+}
+
+/* "80/tcp": [{HostIp, HostPort}] for what is published, null for what is merely exposed. */
+static json_t *ports_doc(const ContainerInfo *i)
+{
+	json_t *o = json_object();
+
+	if (i->status != CONTAINER_RUNNING && i->status != CONTAINER_PAUSED)
+		return o;
+	for (char **p = i->config.exposed_ports; p && *p; p++)
+		json_object_set_new(o, *p, json_null());
+	for (size_t k = 0; k < i->n_published; k++) {
+		const ContainerPublished *p = &i->published[k];
+		json_t *list = json_object_get(o, text(p->port));
+
+		if (!json_is_array(list)) {
+			list = json_array();
+			json_object_set_new(o, text(p->port), list);
+		}
+		json_array_append_new(list, json_pack("{s:o, s:o}", "HostIp", doc_str(p->host_ip), "HostPort",
+						      doc_str(p->host_port)));
+	}
+	return o;
+}
+
+static const ContainerEndpoint *default_endpoint(const ContainerInfo *i)
+{
+	for (size_t k = 0; k < i->n_endpoints; k++)
+		if (streq0(i->endpoints[k].network, "bridge"))
+			return &i->endpoints[k];
+	return NULL;
+}
+
+static json_t *network_settings_doc(const ContainerInfo *i, int version)
+{
+	const ContainerEndpoint *ep = default_endpoint(i);
+	bool running = i->pid > 0;
+	_cleanup_free_ char *key = running ? strf("/proc/%d/ns/net", (int)i->pid) : strdup("");
+
+	/* The members up to MacAddress are what clients of 1.51 and before read of the default bridge. */
+	return json_pack(
+	    "{s:s, s:s, s:o, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:s, s:i, s:o, s:i, s:s, s:o, s:o}",
+	    "Bridge", "", "SandboxID", running ? i->id : "", "SandboxKey", doc_str(key), "Ports",
+	    ports_doc(i), "HairpinMode", 0, "LinkLocalIPv6Address", "", "LinkLocalIPv6PrefixLen", 0,
+	    "SecondaryIPAddresses", "SecondaryIPv6Addresses", "EndpointID",
+	    doc_str(ep ? ep->endpoint_id : ""), "Gateway", doc_str(ep ? ep->gateway : ""),
+	    "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "IPAddress", doc_str(ep ? ep->address : ""),
+	    "IPPrefixLen", ep && !str_empty(ep->address) ? ep->prefix : 0, "IPv6Gateway", "", "MacAddress",
+	    doc_str(ep ? ep->mac : ""), "Networks", endpoints_doc(i, version));
+}
+
+json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t *size_rw,
+			      const int64_t *size_root)
+{
+	_cleanup_free_ char *name = strf("/%s", text(i->name));
+	json_t *exec_ids = i->exec_ids && *i->exec_ids ? doc_strv(i->exec_ids) : json_null();
+	json_t *doc = json_pack(
+	    "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:o, "
+	    "s:{s:s, s:{s:o}}, s:o, s:o, s:o}",
+	    "Id", i->id, "Created", doc_time(i->created_ns), "Path", doc_str(i->path), "Args",
+	    doc_strv(i->args), "State", state_doc(i), "Image", doc_str(i->image_id), "ResolvConfPath",
+	    doc_str(i->resolv_path), "HostnamePath", doc_str(i->hostname_path), "HostsPath",
+	    doc_str(i->hosts_path), "LogPath", doc_str(i->log_path), "Name", doc_str(name), "RestartCount",
+	    i->restart_count, "Driver", "overlay2", "Platform", "linux", "MountLabel", "", "ProcessLabel", "",
+	    "AppArmorProfile", "", "ExecIDs", exec_ids, "HostConfig", container_host_inspect(&i->config),
+	    "GraphDriver", "Name", "overlay2", "Data", "UpperDir", doc_str(i->upper_dir), "Mounts",
+	    mounts_doc(i), "Config", container_config_inspect(&i->config), "NetworkSettings",
+	    network_settings_doc(i, version));
+
+	if (doc && size_rw)
+		json_object_set_new(doc, "SizeRw", json_integer(*size_rw));
+	if (doc && size_root)
+		json_object_set_new(doc, "SizeRootFs", json_integer(*size_root));
+	return doc;
+}
+
+/* One entry an address; an exposed port without publication has no PublicPort. */
+static json_t *port_item(const char *port, const ContainerPublished *p)
+{
+	const char *proto = strchr(port, '/');
+	json_t *o = json_pack("{s:i, s:s}", "PrivatePort", atoi(port), "Type", proto ? proto + 1 : "tcp");
+
+	if (o && p) {
+		json_object_set_new(o, "IP", doc_str(p->host_ip));
+		json_object_set_new(o, "PublicPort", json_integer(atoi(text(p->host_port))));
+	}
+	return o;
+}
+
+static json_t *list_ports(const ContainerInfo *i)
+{
+	json_t *a = json_array();
+
+	if (i->status != CONTAINER_RUNNING && i->status != CONTAINER_PAUSED)
+		return a;
+	for (size_t k = 0; k < i->n_published; k++)
+		json_array_append_new(a, port_item(text(i->published[k].port), &i->published[k]));
+	for (char **p = i->config.exposed_ports; p && *p; p++) {
+		bool published = false;
+
+		for (size_t k = 0; k < i->n_published; k++)
+			published |= streq0(i->published[k].port, *p);
+		if (!published)
+			json_array_append_new(a, port_item(*p, NULL));
+	}
+	return a;
+}
+
+/* As Docker shows it: words with blanks are quoted. */
+static char *command_line(const ContainerInfo *i)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	strbuf_add(&b, text(i->path));
+	for (char **a = i->args; a && *a; a++)
+		strbuf_addf(&b, strchr(*a, ' ') ? " '%s'" : " %s", *a);
+	return strbuf_steal(&b);
+}
+
+json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw,
+			   const int64_t *size_root)
+{
+	_cleanup_free_ char *name = strf("/%s", text(i->name)), *command = command_line(i);
+	_cleanup_free_ char *status = container_status_text(i, clock_now_ns());
+	const char *mode = i->config.host.network_mode;
+	json_t *doc =
+	    json_pack("{s:s, s:[o], s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:o, s:{s:o}, s:{s:o}, s:o}", "Id",
+		      i->id, "Names", doc_str(name), "Image", doc_str(image), "ImageID", doc_str(i->image_id),
+		      "Command", doc_str(command), "Created", (json_int_t)(i->created_ns / 1000000000),
+		      "Ports", list_ports(i), "Labels", doc_map(i->config.labels), "State",
+		      container_status_name(i->status), "Status", doc_str(status), "HostConfig",
+		      "NetworkMode", doc_str(str_empty(mode) ? "default" : mode), "NetworkSettings",
+		      "Networks", endpoints_doc(i, API_VERSION), "Mounts", mounts_doc(i));
+
+	if (doc && size_rw)
+		json_object_set_new(doc, "SizeRw", json_integer(*size_rw));
+	if (doc && size_root)
+		json_object_set_new(doc, "SizeRootFs", json_integer(*size_root));
+	return doc;
+}
+
+char *container_image_shown(Door *d, const ContainerInfo *i)
+{
+	StoreImage now = {0};
+	bool same;
+
+	if (str_empty(i->config.image) || !i->image_id)
+		return strdup(text(i->image_id));
+	same = store_image_find(engine_store(d->engine), i->config.image, &now, NULL) >= 0 &&
+	       streq0(now.id, i->image_id);
+	store_image_done(&now);
+	return strdup(same ? i->config.image : i->image_id);
+}
+
+int container_sizes(Door *d, const ContainerInfo *i, int64_t *ret_rw, int64_t *ret_root, Err *e)
+{
+	StoreImage image = {0};
+	int r = store_snapshot_size(engine_store(d->engine), i->id, ret_rw, e);
+
+	if (r < 0)
+		return r;
+	*ret_root = *ret_rw;
+	if (i->image_id && store_image_get(engine_store(d->engine), i->image_id, &image, NULL) >= 0)
+		*ret_root += image.size;
+	store_image_done(&image);
+	return 0;
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Endpoints of containers: life, lists, prune. Streams are in streams.c, files in archive.c. */
+#include "api/docker/door-internal.h"
+
+#include <fcntl.h>
+
+static int list_append(Door *d, HttpRequest *rq, const ContainerInfo *i, json_t *a, Err *e)
+{
+	bool sized = http_query_bool(rq, "size", false);
+	_cleanup_free_ char *image = container_image_shown(d, i);
+	int64_t rw = 0, root = 0;
+	json_t *doc;
+
+	if (sized && container_sizes(d, i, &rw, &root, e) < 0)
+		return 0; /* removed meanwhile */
+	doc = container_list_doc(i, image ? image : "", sized ? &rw : NULL, sized ? &root : NULL);
+	if (!doc || json_array_append_new(a, doc) < 0)
+		return err_oom(e);
+	return 0;
+}
+
+int h_containers_list(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_filters_ Filters f = {0};
+	_cleanup_json_ json_t *a = json_array();
+	ContainerInfo *v = NULL;
+	int64_t limit = 0;
+	size_t n = 0;
+	bool all;
+	int r = filters_parse(http_query(rq, "filters"), &f, e);
+
+	if (r >= 0)
+		r = container_filters_check(d, &f, e);
+	if (r >= 0)
+		r = http_query_int(rq, "limit", &limit, e);
+	if (r >= 0)
+		r = engine_container_list(d->engine, &v, &n, e);
+	if (r < 0)
+		return r;
+	all = http_query_bool(rq, "all", false) || limit > 0 || filters_has(&f, "status") ||
+	      filters_has(&f, "exited");
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		bool up = v[i].status == CONTAINER_RUNNING || v[i].status == CONTAINER_PAUSED ||
+			  v[i].status == CONTAINER_RESTARTING;
+
+		if (!all && !up)
+			continue;
+		if (limit > 0 && json_array_size(a) >= (size_t)limit)
+			break;
+		r = container_filters_match(d, &f, &v[i], e);
+		if (r > 0)
+			r = list_append(d, rq, &v[i], a, e);
+	}
+	container_infos_free(v, n);
+	return r < 0 ? r : reply_doc(rq, 200, json_incref(a), e);
+}
+
+/* What old clients could not mean or say. */
+static int gate_create(int version, json_t *body, Err *e)
+{
+	json_t *host = json_object_get(body, "HostConfig");
+	json_t *endpoints = json_object_get(json_object_get(body, "NetworkingConfig"), "EndpointsConfig");
+
+	if (version < 144 && json_object_size(endpoints) > 1)
+		return err_new(e, ERR_INVALID, "Container cannot be created with multiple network endpoints");
+	if (json_is_object(host) && version < 140 && str_empty(json_get_str(host, "IpcMode")))
+		json_object_set_new(host, "IpcMode", json_string("shareable"));
+	if (json_is_object(host) && version < 141 && str_empty(json_get_str(host, "CgroupnsMode")))
+		json_object_set_new(host, "CgroupnsMode", json_string("host"));
+	if (json_is_object(host) && version < 142)
+		json_object_del(host, "ConsoleSize");
+	if (json_is_object(host) && version < 143)
+		json_object_del(host, "Annotations");
+	return 0;
+}
+
+int h_container_create(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_json_ json_t *body = NULL;
+	_cleanup_(container_config_done) ContainerConfig config = {0};
+	_cleanup_free_ char *id = NULL;
+	_cleanup_strv_ char **warnings = NULL;
+	const char *name = http_query(rq, "name");
+	int r = http_body_json(rq, true, &body, e);
+
+	if (r >= 0 && !json_is_object(body))
+		r = err_new(e, ERR_INVALID, "config cannot be empty in order to create a container");
+	if (r >= 0)
+		r = gate_create(http_tag(rq), body, e);
+	if (r >= 0)
+		r = container_config_decode(body, &config, e);
+	if (r >= 0 && name && *name == '/')
+		name++;
+	if (r >= 0)
+		r = engine_container_create(d->engine, str_empty(name) ? NULL : name, &config, &id, &warnings,
+					    e);
+	if (r < 0)
+		return r;
+	return reply_doc(rq, 201, json_pack("{s:s, s:o}", "Id", id, "Warnings", doc_strv(warnings)), e);
+}
+
+int h_container_inspect(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_(container_info_done) ContainerInfo i = {0};
+	bool sized = http_query_bool(rq, "size", false);
+	int64_t rw = 0, root = 0;
+	int r = engine_container_inspect(d->engine, http_param(rq, "id"), &i, e);
+
+	if (r >= 0 && sized)
+		r = container_sizes(d, &i, &rw, &root, e);
+	if (r < 0)
+		return r;
+	return reply_doc(rq, 200,
+			 container_inspect_doc(&i, http_tag(rq), sized ? &rw : NULL, sized ? &root : NULL),
+			 e);
+}
+
+/* 204, or 304 for what was so already. */
+static int done(HttpRequest *rq, int r)
+{
+	return r < 0 ? r : http_reply_empty(rq, 204);
+}
+
+int h_container_start(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+
+	/* Which of the command's faults it is decides the client's exit status: it reads that out of the text, status 400. */
+	int r = engine_container_start(d->engine, http_param(rq, "id"), e);
+
+	if (r < 0 && (e->kind == ERR_NO_COMMAND || e->kind == ERR_NOT_RUNNABLE))
+		return err_kind(e, r, ERR_INVALID);
+	return done(rq, r);
+}
+
+static int stop_timeout(HttpRequest *rq, int *ret, Err *e)
+{
+	int64_t t = -1;
+	int r = http_query_int(rq, "t", &t, e);
+
+	if (r >= 0 && t > INT32_MAX / 1000)
+		t = INT32_MAX / 1000;
+	*ret = t < 0 ? -1 : (int)t;
+	/* t=-1 means "for ever", which no t at all does not. */
+	if (t < 0 && !str_empty(http_query(rq, "t")))
+		*ret = INT32_MAX / 1000;
+	return r;
+}
+
+static const char *query_or_null(HttpRequest *rq, const char *name)
+{
+	const char *v = http_query(rq, name);
+
+	return str_empty(v) ? NULL : v;
+}
+
+int h_container_stop(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	const char *signal = http_tag(rq) >= 142 ? query_or_null(rq, "signal") : NULL;
+	int t, r = stop_timeout(rq, &t, e);
+
+	return r < 0 ? r : done(rq, engine_container_stop(d->engine, http_param(rq, "id"), signal, t, e));
+}
+
+int h_container_restart(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	const char *signal = http_tag(rq) >= 142 ? query_or_null(rq, "signal") : NULL;
+	int t, r = stop_timeout(rq, &t, e);
+
+	return r < 0 ? r : done(rq, engine_container_restart(d->engine, http_param(rq, "id"), signal, t, e));
+}
+
+int h_container_kill(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+
+	return done(rq,
+		    engine_container_kill(d->engine, http_param(rq, "id"), query_or_null(rq, "signal"), e));
+}
+
+int h_container_pause(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+
+	return done(rq, engine_container_pause(d->engine, http_param(rq, "id"), true, e));
+}
+
+int h_container_unpause(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+
+	return done(rq, engine_container_pause(d->engine, http_param(rq, "id"), false, e));
+}
+
+int h_container_rename(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	const char *name = query_or_null(rq, "name");
+
+	if (!name)
+		return err_new(e, ERR_INVALID, "Neither old nor new names may be empty");
+	return done(rq, engine_container_rename(d->engine, http_param(rq, "id"),
+						*name == '/' ? name + 1 : name, e));
+}
+
+int h_container_remove(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+
+	if (http_query_bool(rq, "link", false))
+		return err_new(e, ERR_UNSUPPORTED, "links between containers are not offered: use a network");
+	return done(rq, engine_container_remove(d->engine, http_param(rq, "id"),
+						http_query_bool(rq, "force", false),
+						http_query_bool(rq, "v", false), e));
+}
+
+static int terminal_size(HttpRequest *rq, uint16_t *rows, uint16_t *cols, Err *e)
+{
+	int64_t h = -1, w = -1;
+	int r = http_query_int(rq, "h", &h, e);
+
+	if (r >= 0)
+		r = http_query_int(rq, "w", &w, e);
+	if (r < 0)
+		return r;
+	if (h < 0 || h > UINT16_MAX || w < 0 || w > UINT16_MAX)
+		return err_new(e, ERR_INVALID, "resize: h and w must be given, from 0 to 65535");
+	*rows = (uint16_t)h;
+	*cols = (uint16_t)w;
+	return 0;
+}
+
+int h_container_resize(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	uint16_t rows, cols;
+	int r = terminal_size(rq, &rows, &cols, e);
+
+	if (r >= 0)
+		r = engine_container_resize(d->engine, http_param(rq, "id"), rows, cols, e);
+	return r < 0 ? r : http_reply_empty(rq, 200);
+}
+
+int h_exec_resize(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	uint16_t rows, cols;
+	int r = terminal_size(rq, &rows, &cols, e);
+
+	if (r >= 0)
+		r = engine_exec_resize(d->engine, http_param(rq, "id"), rows, cols, e);
+	return r < 0 ? r : http_reply_empty(rq, 200);
+}
+
+int h_container_update(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_json_ json_t *body = NULL, *wrapped = NULL;
+	_cleanup_(container_config_done) ContainerConfig config = {0};
+	int r = http_body_json(rq, true, &body, e);
+
+	if (r < 0)
+		return r;
+	/* The body is a HostConfig without its wrapping; the decoder wants a whole document. */
+	wrapped = json_pack("{s:s, s:O}", "Image", "unchanged", "HostConfig", body);
+	if (!wrapped)
+		return err_oom(e);
+	r = container_config_decode(wrapped, &config, e);
+	if (r >= 0)
+		r = engine_container_update(d->engine, http_param(rq, "id"), &config.host, e);
+	return r < 0 ? r : reply_doc(rq, 200, json_pack("{s:n}", "Warnings"), e);
+}
+
+int h_container_top(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	json_t *doc = NULL;
+	int r = engine_container_top(d->engine, http_param(rq, "id"), query_or_null(rq, "ps_args"), &doc, e);
+
+	return r < 0 ? r : reply_doc(rq, 200, doc, e);
+}
+
+int h_container_changes(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	json_t *doc = NULL;
+	int r = engine_container_changes(d->engine, http_param(rq, "id"), &doc, e);
+
+	return r < 0 ? r : reply_doc(rq, 200, doc, e);
+}
+
+static void wait_registered(void *rq)
+{
+	/* The client takes the head as "from now on no exit is missed": it starts the container then. */
+	if (!http_answered(rq))
+		(void)http_stream_begin(rq, 200, "application/json");
+}
+
+int h_container_wait(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	const char *condition = http_query(rq, "condition");
+	_cleanup_free_ char *text = NULL;
+	ContainerWait what;
+	int status = 0, r;
+
+	if (str_empty(condition) || streq(condition, "not-running"))
+		what = WAIT_NOT_RUNNING;
+	else if (streq(condition, "next-exit"))
+		what = WAIT_NEXT_EXIT;
+	else if (streq(condition, "removed"))
+		what = WAIT_REMOVED;
+	else
+		return err_new(e, ERR_INVALID, "invalid condition: \"%.60s\"", condition);
+	r = engine_container_wait(d->engine, http_param(rq, "id"), what, wait_registered, rq,
+				  http_alive_fd(rq), &status, e);
+	if (r < 0)
+		return r;
+	wait_registered(rq);
+	text = strf("{\"StatusCode\":%d}\n", status);
+	return text ? http_stream_write(rq, text, strlen(text)) : err_oom(e);
+}
+
+typedef struct PruneMatch {
+	const Filters *filters;
+	int64_t until_ns;
+} PruneMatch;
+
+static bool prune_match(void *user, const ContainerInfo *i)
+{
+	const PruneMatch *m = user;
+
+	return i->created_ns < m->until_ns && filters_labels(m->filters, i->config.labels);
+}
+
+int h_containers_prune(HttpRequest *rq, void *user, Err *e)
+{
+	static const char *const allowed[] = {"label", "label!", "until", NULL};
+	Door *d = user;
+	_cleanup_filters_ Filters f = {0};
+	_cleanup_strv_ char **ids = NULL;
+	PruneMatch m = {&f, INT64_MAX};
+	int64_t bytes = 0;
+	int r = filters_parse(http_query(rq, "filters"), &f, e);
+
+	if (r >= 0)
+		r = filters_allow(&f, allowed, e);
+	if (r >= 0)
+		r = filters_time(&f, "until", &m.until_ns, e);
+	if (r >= 0)
+		r = prune_begin(d, PRUNE_CONTAINERS, e);
+	if (r < 0)
+		return r;
+	r = engine_container_prune(d->engine, prune_match, &m, &ids, &bytes, e);
+	prune_end(d, PRUNE_CONTAINERS);
+	if (r < 0)
+		return r;
+	return reply_doc(rq, 200,
+			 json_pack("{s:o, s:I}", "ContainersDeleted", ids ? doc_strv(ids) : json_null(),
+				   "SpaceReclaimed", (json_int_t)bytes),
+			 e);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Output of containers on the wire: logs as chunks, attach on the client's own socket.
+ *
+ * Without a terminal each piece has a header: stream (1 stdout, 2 stderr), three zero bytes, 32-bit big-endian length. Attach hands the
+ * socket to the shim, which frames in the same way; the door is out of the path from then on.
+ */
+#include "api/docker/door-internal.h"
+
+void mux_header(unsigned char h[MUX_HEADER], int stream, uint32_t len)
+{
+	memset(h, 0, MUX_HEADER);
+	h[0] = (unsigned char)stream;
+	h[4] = (unsigned char)(len >> 24);
+	h[5] = (unsigned char)(len >> 16);
+	h[6] = (unsigned char)(len >> 8);
+	h[7] = (unsigned char)len;
+}
+
+const char *stream_content_type(const HttpRequest *rq, bool tty)
+{
+	return tty || http_tag(rq) < 142 ? "application/vnd.docker.raw-stream"
+					 : "application/vnd.docker.multiplexed-stream";
+}
+
+void stream_text(int fd, bool tty, const char *text)
+{
+	unsigned char h[MUX_HEADER];
+
+	/* The client may be gone; there is nobody else to tell. */
+	mux_header(h, 2, (uint32_t)strlen(text));
+	if (!tty && fd_write_all(fd, h, sizeof(h)) < 0)
+		return;
+	(void)fd_write_all(fd, text, strlen(text));
+}
+
+typedef struct LogWriter {
+	HttpRequest *rq;
+	bool tty, timestamps, follow;
+	StrBuf batch;
+} LogWriter;
+
+/* A backlog that nobody follows is sent in large pieces; a follower gets each line as it comes, the last one of the backlog too. */
+static int log_flush(LogWriter *w)
+{
+	int r = w->batch.len > 0 ? http_stream_write(w->rq, w->batch.s, w->batch.len) : 0;
+
+	w->batch.len = 0;
+	return r;
+}
+
+static int log_sink(void *user, int stream, int64_t time_ns, const char *text, size_t len)
+{
+	LogWriter *w = user;
+	TimeText t = clock_rfc3339_fixed(time_ns);
+	size_t extra = w->timestamps ? strlen(t.s) + 1 : 0;
+	unsigned char h[MUX_HEADER];
+
+	if (!w->tty) {
+		mux_header(h, stream, (uint32_t)(len + extra));
+		strbuf_add_n(&w->batch, h, sizeof(h));
+	}
+	if (w->timestamps) {
+		strbuf_add(&w->batch, t.s);
+		strbuf_add_c(&w->batch, ' ');
+	}
+	strbuf_add_n(&w->batch, text, len);
+	if (w->batch.oom)
+		return -ENOMEM;
+	return w->follow || w->batch.len >= 32768 ? log_flush(w) : 0;
+}
+
+static int log_time(HttpRequest *rq, const char *name, int64_t *ret, Err *e)
+{
+	const char *v = http_query(rq, name);
+
+	if (str_empty(v) || streq(v, "0"))
+		return 0;
+	if (clock_parse(v, ret) < 0)
+		return err_new(e, ERR_INVALID, "invalid value for \"%s\": \"%.60s\" is not a time", name, v);
+	return 0;
+}
+
+static int log_options(HttpRequest *rq, EngineLogs *l, Err *e)
+{
+	const char *tail = http_query(rq, "tail");
+	int r;
+
+	*l = (EngineLogs){
+	    .out = http_query_bool(rq, "stdout", false),
+	    .err = http_query_bool(rq, "stderr", false),
+	    .follow = http_query_bool(rq, "follow", false),
+	    .tail = -1,
+	};
+	if (!l->out && !l->err)
+		return err_new(e, ERR_INVALID, "must specify at least one of 'stdout' or 'stderr'");
+	/* Docker takes what is no number for "all". */
+	if (!str_empty(tail) && (str_to_i64(tail, &l->tail) < 0 || l->tail < 0))
+		l->tail = -1;
+	r = log_time(rq, "since", &l->since_ns, e);
+	return r < 0 ? r : log_time(rq, "until", &l->until_ns, e);
+}
+
+int h_container_logs(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_(container_info_done) ContainerInfo i = {0};
+	LogWriter w = {.rq = rq, .timestamps = http_query_bool(rq, "timestamps", false)};
+	EngineLogs l;
+	int r = log_options(rq, &l, e);
+
+	if (r >= 0)
+		r = engine_container_inspect(d->engine, http_param(rq, "id"), &i, e);
+	if (r < 0)
+		return r;
+	if (streq0(i.config.host.log.type, "none"))
+		return err_new(e, ERR_UNSUPPORTED, "configured logging driver does not support reading");
+	w.tty = i.config.tty;
+	w.follow = l.follow;
+	(void)http_stream_begin(rq, 200, stream_content_type(rq, w.tty));
+	r = engine_container_logs(d->engine, i.id, &l, log_sink, &w, http_alive_fd(rq), e);
+	if (log_flush(&w) < 0 || r > 0)
+		r = 0; /* the client left, that is all */
+	strbuf_done(&w.batch);
+	return r;
+}
+
+int h_container_attach(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_(container_info_done) ContainerInfo i = {0};
+	const char *keys = http_query(rq, "detachKeys");
+	HttpHijack h;
+	EngineAttach a;
+	int r = engine_container_inspect(d->engine, http_param(rq, "id"), &i, e);
+
+	if (r < 0)
+		return r;
+	/* Said while a status can still say it. */
+	if (i.status == CONTAINER_PAUSED)
+		return err_new(e, ERR_CONFLICT, "container %s is paused, unpause the container before attach",
+			       http_param(rq, "id"));
+	if (i.status == CONTAINER_RESTARTING)
+		return err_new(e, ERR_CONFLICT,
+			       "container %s is restarting, wait until the container is running",
+			       http_param(rq, "id"));
+	r = http_hijack(rq, stream_content_type(rq, i.config.tty), &h, e);
+	if (r < 0)
+		return r;
+	a = (EngineAttach){
+	    .fd = h.fd,
+	    .in = http_query_bool(rq, "stdin", false) && i.config.open_stdin,
+	    .out = http_query_bool(rq, "stdout", false),
+	    .err = http_query_bool(rq, "stderr", false),
+	    .logs = http_query_bool(rq, "logs", false),
+	    .stream = http_query_bool(rq, "stream", false),
+	    .prefix = h.prefix,
+	    .prefix_len = h.prefix_len,
+	    .detach_keys = str_empty(keys) ? NULL : keys,
+	};
+	r = engine_container_attach(d->engine, i.id, &a, e);
+	if (r < 0) {
+		_cleanup_free_ char *text = strf("Error attaching: %s\r\n", err_msg(e, r));
+
+		stream_text(h.fd, i.config.tty, text ? text : "Error attaching\r\n");
+	}
+	return 0;
+}

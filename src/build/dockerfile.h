@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Dockerfile as text: parser directives, continuation lines, comments, instructions with flags,
+ * and the expansion of variables.
+ *
+ * Pure; the text is hostile. Nothing is interpreted here beyond its form: what an instruction means is the
+ * builder's business. Fuzzed.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#define DOCKERFILE_MAX       (1u << 20) /* bytes */
+#define DOCKERFILE_STEPS_MAX 10000
+
+typedef enum DockerfileVerb {
+	DF_ADD, DF_ARG, DF_CMD, DF_COPY, DF_ENTRYPOINT, DF_ENV, DF_EXPOSE, DF_FROM, DF_HEALTHCHECK, DF_LABEL, DF_MAINTAINER,
+	DF_ONBUILD, DF_RUN, DF_SHELL, DF_STOPSIGNAL, DF_USER, DF_VOLUME, DF_WORKDIR,
+} DockerfileVerb;
+
+typedef struct DockerfileStep {
+	DockerfileVerb verb;
+	int line;     /* of its first line, from 1 */
+	char **flags; /* "--from=x" without the dashes: "from=x" */
+	char *text;   /* everything behind the verb and the flags, continuation lines joined */
+	char *heredoc; /* body of a here-document, NULL if there is none */
+	char *original; /* the whole step on one line, for output and history */
+} DockerfileStep;
+
+typedef struct Dockerfile {
+	char escape; /* \ or ` */
+	DockerfileStep *steps;
+	size_t n_steps;
+} Dockerfile;
+
+/* `name` is used in errors: "Dockerfile:3: unknown instruction: FRO (did you mean FROM?)". */
+int dockerfile_parse(const char *text, size_t len, const char *name, Dockerfile *ret, Err *e);
+void dockerfile_done(Dockerfile *d);
+/* One instruction out of an ONBUILD trigger. */
+int dockerfile_parse_step(const char *line, Dockerfile *ret, Err *e);
+const char *dockerfile_verb_name(DockerfileVerb v);
+/* Value of a flag ("from"), or NULL. */
+const char *dockerfile_flag(const DockerfileStep *s, const char *name);
+/* True if text is a JSON array of strings; then *ret has it. */
+bool dockerfile_exec_form(const char *text, char ***ret);
+
+/* Replaces $name, ${name}, ${name:-word}, ${name:+word}, ${name-word}, ${name+word}, ${name:?word} outside of single quotes. Quotes and escapes are
+ * kept as they are; what is put in is escaped so that it stays one word when words are split later (`words`), or not. env is K=V. */
+int dockerfile_expand(const char *text, char escape, char *const *env, bool words, char **ret, Err *e);
+/* Splits into words at blanks, removing quotes and escapes. */
+int dockerfile_words(const char *text, char escape, char ***ret, Err *e);

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * RUN: a container over the stage's layers; when it ends well, its upper directory becomes the next layer.
+ *
+ * Its output reaches us like any client's, over an attached socket, framed; the log driver is off.
+ */
+#include "build/build-internal.h"
+
+#include <sys/socket.h>
+
+#define TAIL_MAX 4096 /* bytes of output repeated in the error of a failing step */
+
+typedef struct Tail {
+	char text[TAIL_MAX + 1];
+	size_t len;
+} Tail;
+
+static void tail_add(Tail *t, const char *s, size_t n)
+{
+	if (n >= TAIL_MAX) {
+		s += n - TAIL_MAX;
+		n = TAIL_MAX;
+	}
+	if (t->len + n > TAIL_MAX) {
+		size_t drop = t->len + n - TAIL_MAX;
+
+		memmove(t->text, t->text + drop, t->len - drop);
+		t->len -= drop;
+	}
+	memcpy(t->text + t->len, s, n);
+	t->len += n;
+	t->text[t->len] = '\0';
+}
+
+static void emit(Build *b, BuildOutputKind kind, const char *text, size_t len)
+{
+	BuildOutput o = {.kind = kind, .text = text, .len = len};
+
+	if (b->rq->output)
+		b->rq->output(b->rq->user, &o);
+}
+
+/* Docker's frames: stream, three zeros, length; until the shim closes. */
+static int pump(Build *b, int sock, Tail *tail, Err *e)
+{
+	char buf[32768];
+	uint8_t head[8];
+
+	for (;;) {
+		ssize_t n = fd_read_full(sock, head, sizeof(head));
+
+		if (n <= 0)
+			return n == 0 ? 0 : err_sys(e, (int)n, "read the output of the step");
+		if (n < (ssize_t)sizeof(head))
+			return 0;
+		size_t left = (size_t)head[4] << 24 | (size_t)head[5] << 16 | (size_t)head[6] << 8 | head[7];
+		while (left > 0) {
+			n = fd_read_full(sock, buf, MIN2(left, sizeof(buf)));
+			if (n <= 0)
+				return 0;
+			emit(b, head[0] == 2 ? BUILD_STDERR : BUILD_STDOUT, buf, (size_t)n);
+			tail_add(tail, buf, (size_t)n);
+			left -= (size_t)n;
+		}
+	}
+}
+
+/* ["/bin/sh", "-c", text], the SHELL instruction's words, or the exec form as it is. */
+static int command_of(const Stage *s, const DockerfileStep *step, char ***ret, char **ret_shown, Err *e)
+{
+	static char *const sh[] = {(char *)"/bin/sh", (char *)"-c", NULL};
+	int r = 0;
+
+	if (!dockerfile_exec_form(step->text, ret)) {
+		*ret = strv_dup(s->config.run.shell ? s->config.run.shell : sh);
+		r = *ret ? strv_add(ret, step->heredoc ?: step->text) : -ENOMEM;
+	}
+	*ret_shown = r < 0 ? NULL : strv_join(*ret, " ");
+	return *ret_shown ? 0 : err_oom(e);
+}
+
+/* What the step sees: ENV of the image and the ARGs of the stage. */
+static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfig *c, Err *e)
+{
+	const BuildRequest *rq = b->rq;
+	const char *network = rq->network_mode;
+
+	*c = (ContainerConfig){
+		.image = strdup(""),
+		.cmd = strv_dup(cmd),
+		.has_entrypoint = true,
+		.env = strv_dup(s->config.run.env),
+		.user = strdup(s->config.run.user ?: ""),
+		.working_dir = strdup(s->config.run.working_dir ?: ""),
+		.attach_stdout = true,
+		.attach_stderr = true,
+		.stop_timeout = -1,
+		.host = {
+			.network_mode = strdup(str_empty(network) ? "default" : network),
+			.log.type = strdup("none"),
+			.memory_swappiness = -1,
+			.memory = rq->memory,
+			.memory_swap = rq->memory_swap,
+			.cpu_shares = rq->cpu_shares,
+			.cpu_period = rq->cpu_period,
+			.cpu_quota = rq->cpu_quota,
+			.shm_size = rq->shm_size,
+			.cpuset_cpus = strdup(rq->cpuset_cpus ?: ""),
+			.cpuset_mems = strdup(rq->cpuset_mems ?: ""),
+			.cgroup_parent = strdup(rq->cgroup_parent ?: ""),
+			.extra_hosts = strv_dup(rq->extra_hosts),
+		},
+	};
+	for (size_t i = 0; s->args && s->args[i]; i++) {
+		_cleanup_free_ char *key = strndup(s->args[i], strcspn(s->args[i], "="));
+
+		/* An ENV of the same name wins over an ARG. */
+		if (!key || (!strv_env_get(c->env, key) && strv_env_set(&c->env, s->args[i]) < 0))
+			return err_oom(e);
+	}
+	return c->cmd && c->env && c->host.network_mode ? 0 : err_oom(e);
+}
+
+static int run_container(Build *b, const char *id, Tail *tail, int *ret_status, Err *e)
+{
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, errno, "make a socket pair");
+	EngineAttach a = {.fd = pair[1], .out = true, .err = true, .stream = true};
+	r = engine_container_attach(b->en, id, &a, e);
+	close_fd(&pair[1]);
+	if (r >= 0)
+		r = engine_container_start(b->en, id, e);
+	if (r >= 0)
+		r = pump(b, pair[0], tail, e);
+	close_fd(&pair[0]);
+	if (r >= 0)
+		r = engine_container_wait(b->en, id, WAIT_NOT_RUNNING, NULL, NULL, b->rq->alive_fd, ret_status, e);
+	return r;
+}
+
+static int commit(Build *b, const Stage *s, const char *id, CacheHit *hit, Err *e)
+{
+	_cleanup_free_ char *upper = store_snapshot_upper(b->store, id);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	int64_t size;
+	bool empty;
+	int r = upper ? store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e) : err_oom(e);
+
+	if (r < 0)
+		return r;
+	*hit = (CacheHit){
+		.chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
+		.diff = empty ? NULL : strdup(diff),
+		.empty = empty,
+		.created_ns = clock_now_ns(),
+	};
+	return !empty && (!hit->chain || !hit->diff) ? err_oom(e) : 0;
+}
+
+static int fail_text(Build *b, const DockerfileStep *step, const char *shown, int status, const Tail *tail, Err *e)
+{
+	const char *last = tail->text;
+	int lines = 0;
+
+	/* The last ten lines are enough to see what went wrong. */
+	for (const char *p = tail->text + tail->len; p > tail->text; p--)
+		if (p[-1] == '\n' && p < tail->text + tail->len && ++lines == 10) {
+			last = p;
+			break;
+		}
+	b->exit_code = status;
+	return err_new(e, ERR_INTERNAL, "The command '%.500s' returned a non-zero code: %d (%s:%d)%s%.1000s", shown, status,
+		       b->dockerfile_name, step->line, *last ? "; its last output was:\n" : "", last);
+}
+
+static int execute(Build *b, Stage *s, const DockerfileStep *step, char **cmd, const char *shown, CacheHit *hit, Err *e)
+{
+	ContainerConfig config = {0};
+	_cleanup_free_ char *id = NULL;
+	Tail *tail = calloc(1, sizeof(*tail));
+	/* Neither the image's command nor its volumes concern a build step. */
+	ImageConfig base = {.run.stop_timeout = -1};
+	int status = 0, r, removed;
+
+	if (!tail)
+		return err_oom(e);
+	r = container_config(b, s, cmd, &config, e);
+	if (r >= 0)
+		r = engine_container_create_on(b->en, &config, s->chain, &base, &id, e);
+	container_config_done(&config);
+	if (r >= 0) {
+		build_note(b, BUILD_NOTE, " ---> Running in %.12s", id);
+		r = run_container(b, id, tail, &status, e);
+		if (r >= 0 && status != 0)
+			r = fail_text(b, step, shown, status, tail, e);
+		if (r >= 0)
+			r = commit(b, s, id, hit, e);
+		if (r >= 0 || !b->rq->keep_containers) {
+			removed = engine_container_remove(b->en, id, true, true, r < 0 ? NULL : e);
+			r = r < 0 ? r : removed;
+		}
+	}
+	free(tail);
+	return r;
+}
+
+int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e)
+{
+	_cleanup_strv_ char **cmd = NULL, **args = strv_dup(s->args);
+	_cleanup_free_ char *shown = NULL, *joined = NULL, *line = NULL;
+	char key[DIGEST_LEN + 1];
+	CacheHit hit = {0};
+	int r;
+
+	for (size_t i = 0; step->flags && step->flags[i]; i++)
+		return err_new(e, ERR_UNSUPPORTED, "RUN --%s: this option is not offered", step->flags[i]);
+	if (!s->chain)
+		return err_new(e, ERR_INVALID, "RUN needs files to run: the stage starts from scratch: COPY or ADD some first");
+	r = command_of(s, step, &cmd, &shown, e);
+	if (r < 0)
+		return r;
+	/* Everything that the process could tell apart: environment, user, directory, network. */
+	joined = strv_join(args, "\n");
+	_cleanup_free_ char *env = strv_join(s->config.run.env, "\n");
+	line = strf("RUN %s\nargs %s\nenv %s\nuser %s\ndir %s\nnet %s", shown, joined ?: "", env ?: "",
+		    s->config.run.user ?: "", s->config.run.working_dir ?: "", b->rq->network_mode ?: "");
+	if (!args || !joined || !env || !line)
+		return err_oom(e);
+	cache_key(key, s->key, line, NULL);
+	r = cache_get(b, key, &hit, e);
+	if (r > 0)
+		build_note(b, BUILD_NOTE, " ---> Using cache");
+	else if (r == 0)
+		r = execute(b, s, step, cmd, shown, &hit, e);
+	if (r >= 0)
+		r = stage_add_layer(b, s, step, key, &hit, e);
+	cache_hit_done(&hit);
+	return r;
+}

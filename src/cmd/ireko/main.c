@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line: docker's verbs and flags over the Docker Engine API. Global options, the way from words to a
+ * Command, and the one place where errors are printed and become exit statuses:
+ * wrong flags are 125, wrong arguments 1, a command's own failure is what its row says. The output is written out last,
+ * so that a full disk or a closed pipe is an error too.
+ */
+#include "base/str.h"
+#include "options.h"
+#include "text.h"
+#include "verbs.h"
+
+#include <stdarg.h>
+
+typedef struct GlobalOptions {
+	List hosts;
+	const char *context, *config, *log_level;
+	bool version, debug, tls, tls_verify;
+} GlobalOptions;
+
+#define G(field) offsetof(GlobalOptions, field)
+static const Flag global_flags[] = {
+    {"config", 0, FLAG_STRING, G(config), "Folder of docker's client configuration", NULL},
+    {"context", 'c', FLAG_STRING, G(context), "Docker context that names the engine", NULL},
+    {"debug", 'D', FLAG_BOOL, G(debug), NULL, NULL},
+    {"host", 'H', FLAG_LIST, G(hosts), "Engine to talk to: unix://PATH or tcp://HOST:PORT", NULL},
+    {"log-level", 'l', FLAG_STRING, G(log_level), NULL, NULL},
+    {"tls", 0, FLAG_BOOL, G(tls), NULL, NULL},
+    {"tlsverify", 0, FLAG_BOOL, G(tls_verify), NULL, NULL},
+    {"version", 'v', FLAG_BOOL, G(version), "Print the version and quit", NULL},
+    {0},
+};
+
+static void complain(const Cli *cli, const char *prefix, const char *text)
+{
+	(void)fflush(stdout);
+	if (prefix)
+		(void)fprintf(stderr, "%s: ", prefix);
+	text_put(stderr, text, cli->err_tty);
+	(void)fputc('\n', stderr);
+}
+
+void cli_complain(const Cli *cli, const char *fmt, ...)
+{
+	char *s = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	int n = vasprintf(&s, fmt, ap);
+	va_end(ap);
+	complain(cli, NULL, n < 0 ? "out of memory" : s);
+	if (n >= 0)
+		free(s);
+}
+
+int cli_for_each(Call *call, int (*each)(Call *call, const char *arg, Err *e))
+{
+	int status = 0;
+
+	for (int i = 0; i < call->n_args; i++) {
+		Err e = {0};
+		int r = each(call, call->args[i], &e);
+
+		if (r < 0) {
+			complain(call->cli, NULL, err_msg(&e, r));
+			status = 1;
+		}
+	}
+	return status;
+}
+
+bool cli_confirm(const char *question)
+{
+	char answer[16] = {0};
+
+	(void)printf("%s [y/N] ", question);
+	(void)fflush(stdout);
+	if (!fgets(answer, sizeof(answer), stdin))
+		return false;
+	return answer[0] == 'y' || answer[0] == 'Y';
+}
+
+static void print_version(const Cli *cli)
+{
+	(void)printf("%s version " IREKO_VERSION "\n", streq(cli->program, "docker") ? "Docker" : "ireko");
+}
+
+static void print_verbs(const Verb *table)
+{
+	for (const Verb *v = table; v->name; v++)
+		if (!v->alias)
+			(void)printf("  %-11s %s\n", v->name, v->command->summary);
+}
+
+static void print_help(const Cli *cli)
+{
+	(void)printf("Usage:  %s [OPTIONS] COMMAND\n\nContainers, images, networks and volumes of an engine\n\nManagement Commands:\n",
+		     cli->program);
+	for (const VerbGroup *g = verb_groups; g->name; g++)
+		(void)printf("  %-11s %s\n", g->name, g->summary);
+	(void)printf("\nCommands:\n");
+	print_verbs(verbs);
+	(void)printf("\nGlobal Options:\n"
+		     "      --config string    Folder of docker's client configuration (default ~/.docker)\n"
+		     "  -c, --context string   Docker context that names the engine\n"
+		     "  -H, --host list        Engine to talk to: unix://PATH or tcp://HOST:PORT\n"
+		     "  -v, --version          Print the version and quit\n"
+		     "\nRun '%s COMMAND --help' for more information on a command.\n",
+		     cli->program);
+}
+
+static void print_group_help(const Cli *cli, const VerbGroup *g)
+{
+	(void)printf("Usage:  %s %s COMMAND\n\n%s\n\nCommands:\n", cli->program, g->name, g->summary);
+	print_verbs(g->verbs);
+	(void)printf("\nRun '%s %s COMMAND --help' for more information on a command.\n", cli->program, g->name);
+}
+
+static int unknown_command(const Cli *cli, const char *group, const char *name)
+{
+	_cleanup_free_ char *text = strf("unknown command: %s %s%s%s\n\nRun '%s%s%s --help' for more information", cli->program,
+					 group ? group : "", group ? " " : "", name, cli->program, group ? " " : "",
+					 group ? group : "");
+
+	complain(cli, cli->program, text ? text : "unknown command");
+	return 1;
+}
+
+/* "requires 1 argument", "requires at least 1 argument", "accepts no arguments" ... */
+static int check_arguments(const Call *call)
+{
+	const Command *c = call->command;
+	_cleanup_free_ char *want = NULL;
+	int n = call->n_args;
+
+	if (n >= c->min && (c->max < 0 || n <= c->max))
+		return 0;
+	if (c->max == 0)
+		want = strdup("accepts no arguments");
+	else if (c->max == c->min)
+		want = strf("requires %d argument%s", c->min, c->min == 1 ? "" : "s");
+	else if (n < c->min)
+		want = strf("requires at least %d argument%s", c->min, c->min == 1 ? "" : "s");
+	else
+		want = strf("requires at most %d argument%s", c->max, c->max == 1 ? "" : "s");
+	(void)fprintf(stderr, "%s: '%s %s' %s\n\nUsage:  %s %s %s\n\nSee '%s %s --help' for more information\n", call->cli->program,
+		      call->cli->program, call->path, want ? want : "got a wrong number of arguments", call->cli->program,
+		      call->path, c->usage, call->cli->program, call->path);
+	return -EINVAL;
+}
+
+static int report_failure(const Call *call, int r, const Err *e)
+{
+	const Command *c = call->command;
+
+	if (!c->failure) {
+		complain(call->cli, NULL, err_msg(e, r));
+		return 1;
+	}
+	complain(call->cli, call->cli->program, err_msg(e, r));
+	(void)fprintf(stderr, "See '%s %s --help'.\n", call->cli->program, call->path);
+	return c->failure;
+}
+
+static int run_command(Call *call, int argc, char **argv)
+{
+	const Command *c = call->command;
+	_cleanup_free_ void *opts = calloc(1, c->opts_size + 1);
+	_cleanup_free_ char **args = NULL;
+	Err e = {0};
+	int r = opts ? options_parse(c->flags, c->stop_at_first, argc, argv, opts, &args, &e) : err_oom(&e);
+	int status;
+
+	if (r < 0) {
+		complain(call->cli, NULL, err_msg(&e, r));
+		(void)fprintf(stderr, "See '%s %s --help'.\n", call->cli->program, call->path);
+		status = 125;
+	} else if (r > 0) {
+		options_print_help(call, stdout);
+		status = 0;
+	} else {
+		call->opts = opts;
+		call->args = args;
+		call->n_args = (int)strv_len(args);
+		if (check_arguments(call) < 0) {
+			status = 1;
+		} else {
+			r = c->run(call, &e);
+			status = r < 0 ? report_failure(call, r, &e) : r;
+		}
+	}
+	if (opts)
+		options_done(c->flags, opts);
+	return status;
+}
+
+static bool is_help(const char *s)
+{
+	return !s || streq(s, "--help") || streq(s, "-h") || streq(s, "help");
+}
+
+static int run_group(Cli *cli, const VerbGroup *g, int argc, char **argv)
+{
+	const Command *c;
+
+	if (is_help(argv[0])) {
+		print_group_help(cli, g);
+		return 0;
+	}
+	c = verbs_find(g->verbs, argv[0]);
+	if (!c)
+		return unknown_command(cli, g->name, argv[0]);
+	_cleanup_free_ char *path = strf("%s %s", g->name, argv[0]);
+	return run_command(&(Call){.cli = cli, .command = c, .path = path ? path : argv[0]}, argc - 1, argv + 1);
+}
+
+static int dispatch(Cli *cli, int argc, char **argv)
+{
+	const char *name = argv[0];
+
+	/* "ireko help run" is "ireko run --help". */
+	if (streq0(name, "help") && argc > 1) {
+		static char help[] = "--help";
+		char *again[] = {argv[1], argc > 2 ? argv[2] : help, argc > 2 ? help : NULL, NULL};
+
+		return dispatch(cli, argc > 2 ? 3 : 2, again);
+	}
+	if (is_help(name)) {
+		print_help(cli);
+		return 0;
+	}
+	const Command *c = verbs_find(verbs, name);
+	if (c)
+		return run_command(&(Call){.cli = cli, .command = c, .path = name}, argc - 1, argv + 1);
+	const VerbGroup *g = verbs_find_group(name);
+	return g ? run_group(cli, g, argc - 1, argv + 1) : unknown_command(cli, NULL, name);
+}
+
+static int run_globals(Cli *cli, int argc, char **argv)
+{
+	GlobalOptions o = {0};
+	_cleanup_free_ char **args = NULL;
+	Err e = {0};
+	int r = options_parse(global_flags, true, argc - 1, argv + 1, &o, &args, &e), status;
+
+	cli->host = strv_len(o.hosts.v) == 1 ? o.hosts.v[0] : NULL;
+	cli->context = o.context;
+	cli->config_dir = o.config;
+	if (r == 0 && strv_len(o.hosts.v) > 1)
+		r = err_new(&e, ERR_INVALID, "specify only one -H");
+	if (r == 0 && (o.tls || o.tls_verify))
+		r = err_new(&e, ERR_UNSUPPORTED, "TLS to an engine is not offered; use its unix socket, or plain tcp:// through a tunnel");
+	if (r < 0) {
+		complain(cli, NULL, err_msg(&e, r));
+		(void)fprintf(stderr, "See '%s --help'.\n", cli->program);
+		status = 125;
+	} else if (r > 0) {
+		print_help(cli);
+		status = 0;
+	} else if (o.version) {
+		print_version(cli);
+		status = 0;
+	} else {
+		status = dispatch(cli, (int)strv_len(args), args);
+	}
+	options_done(global_flags, &o);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *base = slash ? slash + 1 : argc > 0 ? argv[0] : "ireko";
+	Cli cli = {.program = streq(base, "docker") ? "docker" : "ireko",
+		   .out_tty = isatty(STDOUT_FILENO) == 1,
+		   .err_tty = isatty(STDERR_FILENO) == 1};
+	int status = argc > 0 ? run_globals(&cli, argc, argv) : 125;
+
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		(void)fprintf(stderr, "%s: write the output: %s\n", cli.program, strerror(errno));
+		status = status ? status : 1;
+	}
+	http_client_free(cli.idle);
+	http_address_done(&cli.address);
+	return status;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files about images share. */
+#pragma once
+
+#include "engine/engine-internal.h"
+
+/* An event of type image; `name` is the familiar reference or NULL. */
+void image_event(Engine *en, const char *action, const char *id, const char *name);
+/* Points `reference` (as typed; without tag: latest) at an image, with the event. ERR_INVALID for a digest form. */
+int image_tag_as(Engine *en, const char *reference, const char *image_id, Err *e);
+/* "docker.io/library/debian:12" -> "debian:12"; the text itself if it does not parse. malloc'ed. */
+char *image_familiar(const char *reference);

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The layers of one image: fetched in parallel, unpacked while they arrive, committed in order.
+ *
+ * A bounded number of workers takes the layers lowest first. A worker downloads: each piece goes into a
+ * BlobWriter, which hashes it, and into a pipe, at whose other end a second thread has store_layer_apply() unpack it. The
+ * unpacked tree is not believed until its gate opens: the blob is complete and has its digest, and the layer below is
+ * committed. Because layers start lowest first, whoever waits at a gate waits for one that is already on its way.
+ *
+ * The first failure is the pull's; everything else then stops (`stopping`), by the cancel poll of the downloads and by the
+ * gates. A broken download goes on where it stopped (Range); what was handed out is never handed out twice.
+ *
+ * Locks: LayersPull.lock guards `next`, `stopping`, `err` and every Layer's `download`, `committed`.
+ */
+#include "registry/registry-internal.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <time.h>
+
+#define PROGRESS_EVERY_NS (100 * 1000000LL)
+#define PIPE_SIZE         (1 << 20)
+#define FRUITLESS_MAX     5  /* tries in a row that bring nothing */
+#define TRIES_MAX         50 /* however much each brings */
+
+typedef enum Outcome { PENDING, DONE, FAILED } Outcome;
+
+struct LayersPull;
+
+typedef struct Layer {
+	struct LayersPull *all;
+	size_t index;
+	const ImageDescriptor *d;
+	const char *diff_id;
+	char parent[DIGEST_LEN + 1]; /* "" for the lowest */
+	char chain[DIGEST_LEN + 1];
+	char id[13]; /* what progress calls it */
+	Outcome download;
+	bool committed;
+	atomic_bool applied; /* store_layer_apply returned with success */
+	int64_t last_progress;
+	/* of the worker that has it */
+	BlobWriter *writer;
+	int pipe[2];
+} Layer;
+
+typedef struct LayersPull {
+	Session *session;
+	Store *store;
+	Layer *layers;
+	size_t n;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	size_t next;
+	atomic_bool stopping;
+	int r;
+	Err err;
+} LayersPull;
+
+static void say(const Layer *l, const char *status, int64_t current, int64_t total)
+{
+	const RegistryPull *p = l->all->session->pull;
+
+	if (p->progress)
+		p->progress(p->user, l->id, status, current, total);
+}
+
+static void say_sometimes(Layer *l, const char *status, int64_t current)
+{
+	int64_t now = clock_mono_ns();
+
+	if (now - l->last_progress < PROGRESS_EVERY_NS)
+		return;
+	l->last_progress = now;
+	say(l, status, current, l->d->size);
+}
+
+/* The first failure stands; those that follow from it say nothing new. */
+static void fail(LayersPull *a, int r, const Err *e)
+{
+	pthread_mutex_lock(&a->lock);
+	if (a->r == 0) {
+		a->r = r;
+		a->err = *e;
+	}
+	a->stopping = true;
+	pthread_cond_broadcast(&a->changed);
+	pthread_mutex_unlock(&a->lock);
+}
+
+static void set_outcome(Layer *l, Outcome o)
+{
+	pthread_mutex_lock(&l->all->lock);
+	l->download = o;
+	pthread_cond_broadcast(&l->all->changed);
+	pthread_mutex_unlock(&l->all->lock);
+}
+
+static void set_committed(Layer *l)
+{
+	pthread_mutex_lock(&l->all->lock);
+	l->committed = true;
+	pthread_cond_broadcast(&l->all->changed);
+	pthread_mutex_unlock(&l->all->lock);
+}
+
+/* ---- unpacking ---- */
+
+/* Whatever follows the end of the archive is part of the blob, and must not stop its download at a full pipe. */
+static void drain(const Layer *l)
+{
+	char rest[4096];
+	ssize_t n;
+
+	do
+		n = l->pipe[0] >= 0 ? read(l->pipe[0], rest, sizeof(rest)) : 0;
+	while (n > 0 || (n < 0 && errno == EINTR));
+}
+
+static int gate(void *user, Err *e)
+{
+	Layer *l = user;
+	LayersPull *a = l->all;
+	bool open;
+
+	drain(l);
+	pthread_mutex_lock(&a->lock);
+	while (!a->stopping &&
+	       (l->download == PENDING || (l->index > 0 && !a->layers[l->index - 1].committed)))
+		pthread_cond_wait(&a->changed, &a->lock);
+	open = !a->stopping && l->download == DONE;
+	pthread_mutex_unlock(&a->lock);
+	return open ? 0 : err_new(e, ERR_CANCELLED, "the pull was stopped");
+}
+
+static void on_unpacked(void *user, int64_t bytes_read)
+{
+	Layer *l = user;
+	bool downloaded;
+
+	pthread_mutex_lock(&l->all->lock);
+	downloaded = l->download == DONE;
+	pthread_mutex_unlock(&l->all->lock);
+	if (downloaded)
+		say_sometimes(l, "Extracting", bytes_read);
+}
+
+static int apply(Layer *l, int fd, Err *e)
+{
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	const LayerApply x = {.parent = *l->parent ? l->parent : NULL,
+			      .want_diff_id = l->diff_id,
+			      .blob = l->d->digest,
+			      .fd = fd,
+			      .gate = gate,
+			      .progress = on_unpacked,
+			      .user = l};
+	int r = store_layer_apply(l->all->store, &x, chain, diff, e);
+
+	if (r < 0)
+		return err_ctx(e, r, "unpack layer %s", l->d->digest);
+	l->applied = true;
+	return 0;
+}
+
+/* Runs beside the download. When unpacking fails because the download did, the download's error is the one to tell: its
+ * thread reports it before it ends the pipe. */
+static void *apply_thread(void *user)
+{
+	Layer *l = user;
+	Err e = {0};
+	int r = apply(l, l->pipe[0], &e);
+
+	close_fd(&l->pipe[0]);
+	if (r < 0)
+		fail(l->all, r, &e);
+	return NULL;
+}
+
+/* ---- downloading ---- */
+
+static bool layer_stopped(void *user)
+{
+	const Layer *l = user;
+
+	return l->all->stopping || l->applied || session_cancelled(l->all->session);
+}
+
+/* Waits for room in the pipe, so that a stopped pull does not hang on a full one. */
+static int feed(Layer *l, const char *data, size_t len, Err *e)
+{
+	while (len > 0 && l->pipe[1] >= 0) {
+		struct pollfd p = {.fd = l->pipe[1], .events = POLLOUT};
+		ssize_t n;
+
+		if (layer_stopped(l))
+			return err_new(e, ERR_CANCELLED, "cancelled");
+		if (poll(&p, 1, 200) <= 0)
+			continue;
+		n = write(l->pipe[1], data, len);
+		if (n < 0 && errno == EPIPE)
+			close_fd(&l->pipe[1]); /* nobody unpacks any more; why, its thread says */
+		else if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return err_sys(e, errno, "write to the unpacker");
+		else if (n > 0) {
+			data += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+static int on_data(void *user, int64_t offset, const void *data, size_t len, Err *e)
+{
+	Layer *l = user;
+	int64_t have = blob_writer_size(l->writer);
+
+	if (offset != have)
+		return err_new(e, ERR_INVALID,
+			       "the bytes from %lld on came where those from %lld on were due",
+			       (long long)offset, (long long)have);
+	if ((int64_t)len > l->d->size - have)
+		return err_new(e, ERR_INVALID, "the registry sends more than the %lld bytes of the manifest",
+			       (long long)l->d->size);
+	int r = blob_writer_write(l->writer, data, len, e);
+	if (r < 0)
+		return r;
+	r = feed(l, data, len, e);
+	if (r == 0)
+		say_sometimes(l, "Downloading", have + (int64_t)len);
+	return r;
+}
+
+/* "Retrying in N seconds", as the seconds pass. */
+static int pause_before_retry(Layer *l, int64_t ms, Err *e)
+{
+	for (int64_t left = ms; left > 0; left -= 100) {
+		if (layer_stopped(l))
+			return err_new(e, ERR_CANCELLED, "cancelled");
+		if (ms >= 1000 && (ms - left) % 1000 == 0) {
+			char text[64];
+			int64_t s = (left + 999) / 1000;
+
+			snprintf(text, sizeof(text), "Retrying in %lld second%s", (long long)s,
+				 s == 1 ? "" : "s");
+			say(l, text, 0, 0);
+		}
+		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+	}
+	return 0;
+}
+
+/* One request for what is missing. 1: worth another try, with its error in e. */
+static int fetch_rest(Layer *l, HttpClient *c, int64_t *ret_retry_after, Err *e)
+{
+	_cleanup_free_ char *what = strf("blobs/%s", l->d->digest);
+	HttpRequest q = {.method = "GET",
+			 .range_from = blob_writer_size(l->writer),
+			 .sink = on_data,
+			 .sink_user = l,
+			 .cancelled = layer_stopped,
+			 .cancel_user = l};
+	_cleanup_(http_reply_done) HttpReply reply = {0};
+
+	if (!what)
+		return err_oom(e);
+	int r = session_do(l->all->session, c, what, &q, &reply, e);
+	*ret_retry_after = reply.retry_after;
+	if (r < 0)
+		return reply.trouble == HTTP_BROKEN ||
+			       (reply.trouble == HTTP_NO_CONNECTION && q.range_from > 0)
+			   ? 1
+			   : r;
+	if (reply.status != 200 && reply.status != 206) {
+		r = session_refusal(l->all->session, "layer", &reply, e);
+		return http_status_is_temporary(reply.status) ? 1 : r;
+	}
+	if (blob_writer_size(l->writer) < l->d->size) {
+		r = err_new(e, ERR_UNAVAILABLE, "the registry sent %lld of %lld bytes",
+			    (long long)blob_writer_size(l->writer), (long long)l->d->size);
+		return r < 0 ? 1 : r;
+	}
+	return 0;
+}
+
+static int fetch(Layer *l, HttpClient *c, Err *e)
+{
+	int fruitless = 0;
+
+	for (int n = 0; blob_writer_size(l->writer) < l->d->size; n++) {
+		int64_t before = blob_writer_size(l->writer), retry_after = 0;
+		int r = fetch_rest(l, c, &retry_after, e);
+
+		if (r < 0)
+			return r;
+		fruitless = blob_writer_size(l->writer) > before ? 0 : fruitless + 1;
+		if (r == 0 || blob_writer_size(l->writer) == l->d->size)
+			continue;
+		if (fruitless == FRUITLESS_MAX || n == TRIES_MAX)
+			return err_ctx(e, -EAGAIN, "given up after %d tries", n + 1);
+		r = pause_before_retry(l, retry_delay_ms(fruitless + 1, retry_after), e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int download(Layer *l, HttpClient *c, Err *e)
+{
+	char digest[DIGEST_LEN + 1];
+	int r = blob_writer_new(l->all->store, &l->writer, e);
+
+	if (r == 0)
+		r = fetch(l, c, e);
+	if (r == 0) {
+		say(l, "Verifying Checksum", 0, 0);
+		r = blob_writer_commit(l->writer, l->d->digest, l->d->size, digest, e);
+	}
+	blob_writer_free(take_ptr(l->writer));
+	if (r == 0)
+		say(l, "Download complete", 0, 0);
+	return r < 0 ? err_ctx(e, r, "download layer %s", l->d->digest) : 0;
+}
+
+/* ---- one layer ---- */
+
+static int open_pipe(Layer *l, Err *e)
+{
+	if (pipe2(l->pipe, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "pipe to the unpacker");
+	(void)fcntl(l->pipe[1], F_SETPIPE_SZ, PIPE_SIZE); /* a smaller one only costs switches */
+	(void)fcntl(l->pipe[1], F_SETFL, O_NONBLOCK);
+	return 0;
+}
+
+static int run_download(Layer *l, HttpClient *c, Err *e)
+{
+	pthread_t thread;
+	int r = open_pipe(l, e);
+
+	if (r < 0)
+		return r;
+	int no = pthread_create(&thread, NULL, apply_thread, l);
+	if (no != 0) {
+		close_fd(&l->pipe[0]);
+		close_fd(&l->pipe[1]);
+		return err_sys(e, no, "start a thread");
+	}
+	r = download(l, c, e);
+	if (r < 0 && !l->applied)
+		fail(l->all, r, e);
+	set_outcome(l, r < 0 ? FAILED : DONE);
+	close_fd(&l->pipe[1]);
+	pthread_join(thread, NULL);
+	/* Somebody else may have made the layer meanwhile: then nothing is missing. */
+	return l->applied ? 0 : -ECANCELED;
+}
+
+/* Its bytes are here already, verified when they came. */
+static int run_from_blob(Layer *l, Err *e)
+{
+	int64_t size = 0;
+	_cleanup_close_ int fd = store_blob_open(l->all->store, l->d->digest, &size, e);
+
+	if (fd < 0)
+		return fd;
+	if (size != l->d->size)
+		return err_new(e, ERR_INVALID, "layer %s has %lld bytes, the manifest says %lld",
+			       l->d->digest, (long long)size, (long long)l->d->size);
+	say(l, "Download complete", 0, 0);
+	set_outcome(l, DONE);
+	return apply(l, fd, e);
+}
+
+static void run_layer(Layer *l, HttpClient *c)
+{
+	Err e = {0};
+	int r;
+
+	if (store_blob_has(l->all->store, l->d->digest))
+		r = run_from_blob(l, &e);
+	else
+		r = run_download(l, c, &e);
+	if (r < 0) {
+		fail(l->all, r, &e);
+		return;
+	}
+	set_committed(l);
+	say(l, "Pull complete", 0, 0);
+}
+
+static Layer *take_next(LayersPull *a)
+{
+	Layer *l = NULL;
+
+	pthread_mutex_lock(&a->lock);
+	while (a->next < a->n && a->layers[a->next].committed)
+		a->next++;
+	if (!a->stopping && a->next < a->n)
+		l = &a->layers[a->next++];
+	pthread_mutex_unlock(&a->lock);
+	return l;
+}
+
+static void *worker(void *user)
+{
+	LayersPull *a = user;
+	_cleanup_(http_client_freep) HttpClient *c = NULL;
+	Err e = {0};
+	int r = http_client_new(a->session->registry->user_agent, &c, &e);
+
+	if (r < 0) {
+		fail(a, r, &e);
+		return NULL;
+	}
+	for (Layer *l; (l = take_next(a));)
+		run_layer(l, c);
+	return NULL;
+}
+
+/* ---- all layers ---- */
+
+static size_t plan(LayersPull *a, const ImageManifest *m, char *const *diff_ids)
+{
+	size_t missing = 0;
+
+	for (size_t i = 0; i < a->n; i++) {
+		Layer *l = &a->layers[i];
+
+		l->all = a;
+		l->index = i;
+		l->d = &m->layers[i];
+		l->diff_id = diff_ids[i];
+		l->pipe[0] = l->pipe[1] = -1;
+		if (i > 0)
+			memcpy(l->parent, a->layers[i - 1].chain, sizeof(l->parent));
+		chain_id_next(*l->parent ? l->parent : NULL, l->diff_id, l->chain);
+		memcpy(l->id, digest_hex(l->d->digest), 12);
+		l->committed = store_layer_has(a->store, l->chain);
+		missing += !l->committed;
+	}
+	return missing;
+}
+
+static void announce(LayersPull *a)
+{
+	size_t at_once = (size_t)a->session->registry->max_layers, waiting = 0;
+
+	for (size_t i = 0; i < a->n; i++)
+		say(&a->layers[i], a->layers[i].committed ? "Already exists" : "Pulling fs layer", 0, 0);
+	for (size_t i = 0; i < a->n; i++)
+		if (!a->layers[i].committed && waiting++ >= at_once)
+			say(&a->layers[i], "Waiting", 0, 0);
+}
+
+static void run_workers(LayersPull *a, size_t missing)
+{
+	pthread_t threads[REGISTRY_LAYERS_MAX];
+	size_t want = MIN2(missing, (size_t)a->session->registry->max_layers), n = 0;
+
+	for (; n < want; n++) {
+		int no = pthread_create(&threads[n], NULL, worker, a);
+
+		if (no != 0) {
+			Err e = {0};
+
+			if (n == 0) /* with one worker the pull is slower, with none it fails */
+				fail(a, err_sys(&e, no, "start a thread"), &e);
+			break;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+}
+
+int layers_pull(Session *s, Store *store, const ImageManifest *m, char *const *diff_ids, Err *e)
+{
+	LayersPull a = {.session = s, .store = store, .n = m->n_layers};
+
+	a.layers = calloc(a.n + 1, sizeof(*a.layers));
+	if (!a.layers)
+		return err_oom(e);
+	pthread_mutex_init(&a.lock, NULL);
+	pthread_cond_init(&a.changed, NULL);
+	size_t missing = plan(&a, m, diff_ids);
+	announce(&a);
+	run_workers(&a, missing);
+	pthread_cond_destroy(&a.changed);
+	pthread_mutex_destroy(&a.lock);
+	free(a.layers);
+	if (a.r < 0 && e)
+		*e = a.err;
+	return a.r;
+}

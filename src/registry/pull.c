@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `docker pull`: from a reference to a tagged image in the store.
+ *
+ * The endpoints of the domain are asked in turn, mirrors first, until one has the manifest; from then on it is that one. An
+ * image is recorded only when its config and every layer are in the store, and tagged last, so a pull that
+ * stops anywhere leaves nothing that looks whole.
+ */
+#include "registry/registry-internal.h"
+#include "base/str.h"
+
+#include <signal.h>
+
+typedef struct Pull {
+	Registry *registry;
+	Store *store;
+	const RegistryPull *p;
+	ImagePlatform platform;
+	char *image_id, *digest; /* the caller's buffers */
+} Pull;
+
+static void say(const Pull *x, const char *id, const char *fmt, ...) _printf_(3, 4);
+static void say(const Pull *x, const char *id, const char *fmt, ...)
+{
+	char text[600];
+	va_list ap;
+
+	if (!x->p->progress)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	x->p->progress(x->p->user, id, text, 0, 0);
+}
+
+static const char *tag_or_digest(const Reference *r)
+{
+	return r->digest ? r->digest : r->tag;
+}
+
+/* "docker.io/library/x@sha256:...": how the store knows which image a repository's digest is. */
+static char *digest_reference(const Reference *r, const char *digest)
+{
+	return strf("%s/%s@%s", r->domain, r->path, digest);
+}
+
+/* ---- is it here already? ---- */
+
+static bool platform_fits(const Pull *x, const char *image_id)
+{
+	ImageConfig c = {0};
+	bool fits = false;
+
+	if (store_image_config(x->store, image_id, &c, NULL) == 0) {
+		ImageDescriptor d = {.has_platform = true, .platform = c.platform};
+		const ImageIndex one = {.manifests = &d, .n_manifests = 1};
+
+		fits = image_index_select(&one, &x->platform) != NULL;
+	}
+	image_config_done(&c);
+	return fits;
+}
+
+/* The image that the digest names in this repository, if the store has all of it. */
+static bool find_whole(const Pull *x, const char *digest)
+{
+	_cleanup_free_ char *name = digest_reference(x->p->reference, digest);
+	StoreImage image = {0};
+	bool whole = false;
+
+	if (name && store_image_find(x->store, name, &image, NULL) == 0 && digest_is_valid(image.id))
+		whole = (!image.chain_id || store_layer_has(x->store, image.chain_id)) &&
+			platform_fits(x, image.id);
+	if (whole)
+		memcpy(x->image_id, image.id, DIGEST_LEN + 1);
+	store_image_done(&image);
+	return whole;
+}
+
+/* ---- recording ---- */
+
+static int tag(const Pull *x, bool *ret_updated, Err *e)
+{
+	const Reference *r = x->p->reference;
+	_cleanup_free_ char *by_digest = digest_reference(r, x->digest);
+	_cleanup_free_ char *full = r->digest ? NULL : reference_full(r);
+	_cleanup_free_ char *old = NULL, *old_digest = NULL;
+
+	if (!by_digest || (!r->digest && !full))
+		return err_oom(e);
+	int rc = store_tag_put(x->store, by_digest, x->image_id, &old_digest, e);
+	if (rc == 0 && full)
+		rc = store_tag_put(x->store, full, x->image_id, &old, e);
+	*ret_updated = !streq0(full ? old : old_digest, x->image_id);
+	return rc;
+}
+
+static int check_platform(const Pull *x, const ImageConfig *c, Err *e)
+{
+	_cleanup_free_ char *have = image_platform_text(&c->platform);
+	_cleanup_free_ char *want = image_platform_text(&x->platform);
+	ImageDescriptor d = {.has_platform = true, .platform = c->platform};
+	const ImageIndex one = {.manifests = &d, .n_manifests = 1};
+
+	if (c->platform.os && !streq(c->platform.os, x->platform.os))
+		return err_new(e, ERR_INVALID,
+			       "image operating system \"%.60s\" cannot be used on this platform: wanted %s",
+			       c->platform.os, want ? want : "?");
+	if (x->p->platform && c->platform.architecture && !image_index_select(&one, &x->platform))
+		return err_new(
+		    e, ERR_NOT_FOUND,
+		    "image was found but does not match the specified platform: wanted %s, actual: %.100s",
+		    want ? want : "?", have ? have : "?");
+	return 0;
+}
+
+static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d, Err *e)
+{
+	ImageConfig config = {0};
+	char manifest_digest[DIGEST_LEN + 1];
+	int r = manifest_config(s, c, x->store, &d->manifest, &config, e);
+
+	if (r < 0)
+		return r;
+	r = check_platform(x, &config, e);
+	if (r == 0)
+		r = layers_pull(s, x->store, &d->manifest, config.diff_ids, e);
+	image_config_done(&config);
+	if (r == 0)
+		r = store_blob_put(x->store, d->text, d->len, manifest_digest, e);
+	if (r == 0)
+		r = store_image_put(x->store, d->manifest.config.digest, d->manifest_digest, NULL, e);
+	if (r == 0)
+		memcpy(x->image_id, d->manifest.config.digest, DIGEST_LEN + 1);
+	return r;
+}
+
+/* ---- one endpoint ---- */
+
+/* 1 if the image is whole in the store under the digest that the registry tells. A HEAD is cheap, and Docker Hub does
+ * not count it. */
+static int already_here(const Pull *x, Session *s, HttpClient *c, Err *e)
+{
+	const Reference *ref = x->p->reference;
+	char digest[DIGEST_LEN + 1];
+
+	if (ref->digest) {
+		memcpy(digest, ref->digest, sizeof(digest));
+	} else {
+		int r = manifest_head(s, c, ref->tag, digest, e);
+
+		if (r <= 0)
+			return r;
+	}
+	if (!find_whole(x, digest))
+		return 0;
+	memcpy(x->digest, digest, sizeof(digest));
+	return 1;
+}
+
+/* *ret_committed: the endpoint had the manifest, so no other is asked. */
+static int pull_from(const Pull *x, const Endpoint *ep, bool *ret_committed, Err *e)
+{
+	_cleanup_(http_client_freep) HttpClient *c = NULL;
+	Resolved d = {0};
+	Session s;
+	int r = http_client_new(x->registry->user_agent, &c, e);
+
+	if (r < 0)
+		return r;
+	session_init(&s, x->registry, ep, x->p);
+	r = already_here(x, &s, c, e);
+	if (r == 0) {
+		r = manifest_resolve(&s, c, &x->platform, &d, e);
+		if (r == 0) {
+			*ret_committed = true;
+			say(x, tag_or_digest(x->p->reference), "Pulling from %s", x->p->reference->path);
+			memcpy(x->digest, d.digest, sizeof(d.digest));
+			r = bring_in(x, &s, c, &d, e);
+		}
+	} else if (r > 0) {
+		say(x, tag_or_digest(x->p->reference), "Pulling from %s", x->p->reference->path);
+	}
+	resolved_done(&d);
+	session_done(&s);
+	return r;
+}
+
+static int pull_from_any(const Pull *x, Err *e)
+{
+	const Reference *ref = x->p->reference;
+	Endpoint *v = NULL;
+	size_t n = 0;
+	int r = registry_endpoints(x->registry, ref->domain, &v, &n, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		bool committed = false;
+
+		r = pull_from(x, &v[i], &committed, e);
+		/* A mirror that fails before it committed itself is a mirror that lacks the image. */
+		if (r >= 0 || committed || (e && e->kind == ERR_CANCELLED))
+			break;
+	}
+	registry_endpoints_free(v, n);
+	return r < 0 ? r : 0;
+}
+
+static int pull(Pull *x, bool *ret_updated, Err *e)
+{
+	const RegistryPull *p = x->p;
+	_cleanup_free_ char *wanted = p->platform ? image_platform_text(p->platform) : NULL;
+	_cleanup_free_ char *name = reference_familiar(p->reference);
+	int r =
+	    !name || (p->platform && !wanted) ? err_oom(e) : image_platform_parse(wanted, &x->platform, e);
+
+	if (r == 0)
+		r = pull_from_any(x, e);
+	if (r == 0)
+		r = tag(x, ret_updated, e);
+	image_platform_done(&x->platform);
+	if (r < 0)
+		return r;
+	say(x, NULL, "Digest: %s", x->digest);
+	say(x, NULL,
+	    *ret_updated ? "Status: Downloaded newer image for %s" : "Status: Image is up to date for %s",
+	    name);
+	return 0;
+}
+
+int registry_pull(Registry *r, Store *s, const RegistryPull *p, char ret_image_id[DIGEST_LEN + 1],
+		  char ret_digest[DIGEST_LEN + 1], bool *ret_updated, Err *e)
+{
+	char image_id[DIGEST_LEN + 1] = "", digest[DIGEST_LEN + 1] = "";
+	Pull x = {.registry = r, .store = s, .p = p, .image_id = image_id, .digest = digest};
+	bool updated = false;
+	Err own = {0};
+	sigset_t block, before;
+
+	/* The unpacker may be gone when we write to it; threads inherit the mask. */
+	sigemptyset(&block);
+	sigaddset(&block, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &block, &before);
+	int rc = pull(&x, &updated, &own);
+	while (sigtimedwait(&block, NULL, &(struct timespec){0}) > 0)
+		;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc < 0) {
+		if (e)
+			*e = own;
+		return rc;
+	}
+	memcpy(ret_image_id, image_id, sizeof(image_id));
+	memcpy(ret_digest, digest, sizeof(digest));
+	*ret_updated = updated;
+	return 0;
+}

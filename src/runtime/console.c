@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The terminal of a process: a pty of the container's own devpts.
+ *
+ * The slave is opened from the master (TIOCGPTPEER), never by the name /dev/pts/N, which the container could
+ * have replaced. The master goes to the creator over its socket.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+
+#include <linux/magic.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <termios.h>
+
+static bool is_on_devpts(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == DEVPTS_SUPER_MAGIC;
+}
+
+static int open_master(int root, Err *e)
+{
+	_cleanup_close_ int dir = path_open_in_root(root, "/dev/pts", O_PATH | O_DIRECTORY, 0);
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	if (dir < 0 || !is_on_devpts(dir))
+		return err_new(e, ERR_INVALID, "a terminal needs a devpts mount on /dev/pts of the container");
+	fd = openat(dir, "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open /dev/pts/ptmx");
+	if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2) || !is_on_devpts(fd))
+		return err_new(e, ERR_DENIED, "/dev/pts/ptmx is not the pty multiplexer");
+	return take_fd(&fd);
+}
+
+int console_open(int root, uint32_t width, uint32_t height, int *ret_master, int *ret_slave, Err *e)
+{
+	_cleanup_close_ int master = open_master(root, e), slave = -1;
+	struct winsize ws = {.ws_col = (unsigned short)width, .ws_row = (unsigned short)height};
+	int unlocked = 0;
+
+	if (master < 0)
+		return take_fd(&master);
+	if (ioctl(master, TIOCSPTLCK, &unlocked) < 0)
+		return err_sys(e, errno, "unlock the terminal");
+	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		return err_sys(e, errno, "open the terminal");
+	if ((width || height) && ioctl(slave, TIOCSWINSZ, &ws) < 0)
+		return err_sys(e, errno, "set the terminal's size");
+	*ret_master = take_fd(&master);
+	*ret_slave = take_fd(&slave);
+	return 0;
+}
+
+int console_bind(int root, int slave, Err *e)
+{
+	const char *name;
+	_cleanup_close_ int dir = path_open_parent_in_root(root, "/dev/console", true, &name), target = -1, fd = -1;
+	struct stat st;
+	int r;
+
+	if (dir < 0)
+		return err_sys(e, dir, "open /dev");
+	/* Whatever the image has there, link or file, gives way to an empty file. */
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode) &&
+	    unlinkat(dir, name, 0) < 0)
+		return err_sys(e, errno, "remove /dev/console");
+	if (mknodat(dir, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "make /dev/console");
+	target = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (target < 0)
+		return err_sys(e, errno, "open /dev/console");
+	fd = mount_clone(slave, "", false);
+	if (fd < 0)
+		return err_sys(e, fd, "bind the terminal");
+	r = mount_attach(fd, target);
+	return r < 0 ? err_sys(e, r, "bind the terminal on /dev/console") : 0;
+}
+
+int console_take(int slave, Err *e)
+{
+	if (ioctl(slave, TIOCSCTTY, 0) < 0)
+		return err_sys(e, errno, "take the controlling terminal");
+	for (int fd = 0; fd < 3; fd++)
+		if (dup3(slave, fd, 0) < 0)
+			return err_sys(e, errno, "open the terminal as descriptor %d", fd);
+	return 0;
+}
+
+/* The data of the message is the terminal's name; runc's clients do not look at it, but want one. */
+int console_send(const char *socket_path, int master, Err *e)
+{
+	_cleanup_close_ int sock = unix_connect(socket_path, SOCK_STREAM);
+	ssize_t n;
+
+	if (sock < 0)
+		return err_sys(e, sock, "connect to the console socket %s", socket_path);
+	n = fd_send_msg(sock, "/dev/ptmx", strlen("/dev/ptmx"), &master, 1);
+	return n < 0 ? err_sys(e, (int)n, "send the terminal to %s", socket_path) : 0;
+}
+
+/* So that a process of another user may open /dev/stdout again. */
+static int give_to_user(int fd, uint32_t uid, Err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, errno, "stat descriptor %d", fd);
+	if (st.st_uid == uid || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+		return 0;
+	/* Not every object has an owner that can change, and none has to. */
+	if (fchown(fd, uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS && errno != ENOSYS)
+		return err_sys(e, errno, "give descriptor %d to user %u", fd, uid);
+	return 0;
+}
+
+int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e)
+{
+	const int wanted[3] = {io->in, io->out, io->err};
+	int from[3];
+
+	/* First away from 0..2, where one could overwrite another. */
+	for (int i = 0; i < 3; i++) {
+		from[i] = wanted[i] >= 0 ? fcntl(wanted[i], F_DUPFD_CLOEXEC, 3)
+					 : open("/dev/null", (i == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+		if (from[i] < 0)
+			return err_sys(e, errno, "open descriptor %d", i);
+		if (from[i] < 3) {
+			int high = fcntl(from[i], F_DUPFD_CLOEXEC, 3);
+
+			if (high < 0)
+				return err_sys(e, errno, "open descriptor %d", i);
+			from[i] = high;
+		}
+	}
+	for (int i = 0; i < 3; i++) {
+		if (dup3(from[i], i, 0) < 0)
+			return err_sys(e, errno, "set descriptor %d", i);
+		close(from[i]);
+		int r = give_to_user(i, uid, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mounts of the spec, made in the child.
+ *
+ * Every destination is opened inside the root (openat2, RESOLVE_IN_ROOT), made if it is missing, and the mount is attached to
+ * that descriptor: a rootfs full of symlinks, or one that changes under our hands, can only misplace a
+ * mount within itself. procfs and sysfs may not be misplaced even there, because what is masked in them
+ * later would stay open elsewhere (CVE-2019-19921, CVE-2023-27561): no symlink is followed to them. We keep
+ * the descriptors of both, and use them instead of the paths from then on.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "kernel/namespace.h"
+
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+/* Files of procfs that a host's view may be put over (lxcfs). */
+static const char *const proc_files[] = {
+    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+    "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+};
+
+static int open_no_symlinks(int root, const char *path)
+{
+	struct open_how how = {
+	    .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+	    .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS,
+	};
+	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int open_strict_dir(int root, const char *path, Err *e)
+{
+	int fd = open_no_symlinks(root, path);
+
+	if (fd == -ENOENT) {
+		_cleanup_close_ int made = path_mkdir_in_root(root, path, 0755);
+
+		fd = made < 0 ? made : open_no_symlinks(root, path);
+	}
+	if (fd == -ELOOP)
+		return err_new(e, ERR_DENIED, "a symbolic link leads there, which is not allowed for this filesystem");
+	return fd < 0 ? err_sys(e, fd, "open the mount point") : fd;
+}
+
+static bool lies_in_procfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/* A mount over part of procfs could forge what programs, and we ourselves, read there. */
+static int check_not_in_proc(int target, const char *destination, Err *e)
+{
+	_cleanup_free_ char *clean = NULL;
+	const char *rest;
+
+	if (!lies_in_procfs(target))
+		return 0;
+	clean = path_clean(destination);
+	if (!clean)
+		return err_oom(e);
+	rest = str_after(clean, "/proc/");
+	for (size_t i = 0; rest && i < ELEMENTSOF(proc_files); i++)
+		if (streq(rest, proc_files[i]))
+			return 0;
+	return err_new(e, ERR_DENIED, "it lies inside procfs, where nothing may be mounted");
+}
+
+static bool is_dir_fd(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int open_target(Init *in, const OciMount *m, bool dir, bool strict, Err *e)
+{
+	int fd;
+
+	if (strict)
+		return open_strict_dir(in->root, m->destination, e);
+	fd = dir ? path_mkdir_in_root(in->root, m->destination, 0755)
+		 : path_touch_in_root(in->root, m->destination, 0644);
+	if (fd == -ENOTDIR && dir)
+		return err_new(e, ERR_INVALID, "a directory cannot be mounted on a file");
+	if (fd == -EISDIR)
+		return err_new(e, ERR_INVALID, "a file cannot be mounted on a directory");
+	return fd < 0 ? err_sys(e, fd, "open the mount point") : fd;
+}
+
+static int attach_bind(Init *in, const OciMount *m, int source, Err *e)
+{
+	_cleanup_close_ int target = open_target(in, m, is_dir_fd(source), false, e);
+	int r;
+
+	if (target < 0)
+		return target;
+	r = check_not_in_proc(target, m->destination, e);
+	if (r < 0)
+		return r;
+	r = mount_attach(source, target);
+	return r < 0 ? err_sys(e, r, "attach") : 0;
+}
+
+static bool has_param(char *const *params, const char *prefix)
+{
+	for (size_t i = 0; params && params[i]; i++)
+		if (str_starts(params[i], prefix))
+			return true;
+	return false;
+}
+
+/* A tmpfs over an existing directory keeps that directory's mode. */
+static int add_tmpfs_mode(int target, MountOptions *o, Err *e)
+{
+	struct stat st;
+
+	if (has_param(o->params, "mode=") || fstat(target, &st) < 0)
+		return 0;
+	return strv_take(&o->params, strf("mode=%o", st.st_mode & 07777)) < 0 ? err_oom(e) : 0;
+}
+
+static int set_fs_propagation(int fd, const MountOptions *o, Err *e)
+{
+	int r;
+
+	if (!o->propagation)
+		return 0;
+	r = mount_change(fd, "", &(MountChange){.propagation = o->propagation, .recursive = o->propagation_recursive});
+	return r < 0 ? err_sys(e, r, "set the propagation") : 0;
+}
+
+static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
+{
+	const char *type = m->type ? m->type : "";
+	bool proc = streq(type, "proc"), sys = streq(type, "sysfs");
+	_cleanup_close_ int target = open_target(in, m, true, proc || sys, e), fd = -1;
+	int r;
+
+	if (target < 0)
+		return target;
+	if (!proc) {
+		r = check_not_in_proc(target, m->destination, e);
+		if (r < 0)
+			return r;
+	}
+	if (streq(type, "cgroup") || streq(type, "cgroup2"))
+		return mounts_cgroup(in, m, o, target, e);
+	if (streq(type, "tmpfs")) {
+		r = add_tmpfs_mode(target, o, e);
+		if (r < 0)
+			return r;
+	}
+	/* What is copied up has to be written first. */
+	r = mount_new_fs(type, m->source, o->params, o->copy_up ? o->set & ~(uint64_t)MOUNT_ATTR_RDONLY : o->set, &fd, e);
+	if (r == 0 && o->copy_up)
+		r = mounts_copy_up(target, fd, e);
+	if (r == 0 && o->copy_up && (o->set & MOUNT_ATTR_RDONLY)) {
+		r = mount_change(fd, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
+		if (r < 0)
+			r = err_sys(e, r, "make it read-only");
+	}
+	if (r == 0)
+		r = set_fs_propagation(fd, o, e);
+	if (r < 0)
+		return r;
+	r = mount_attach(fd, target);
+	if (r < 0)
+		return err_sys(e, r, "attach");
+	if (proc && in->proc < 0)
+		in->proc = take_fd(&fd);
+	else if (sys && in->sys < 0)
+		in->sys = take_fd(&fd);
+	return 0;
+}
+
+/* "remount": new attributes for what is mounted there already. */
+static int remount(Init *in, const OciMount *m, const MountOptions *o, Err *e)
+{
+	_cleanup_close_ int fd = path_open_in_root(in->root, m->destination, O_PATH, 0);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, fd, "open the mount");
+	r = mount_change(fd, "", &(MountChange){.set = o->set, .clear = o->clear});
+	return r < 0 ? err_sys(e, r, "change the mount") : 0;
+}
+
+static int make_one(Init *in, size_t i, Err *e)
+{
+	const OciMount *m = &in->spec->mounts[i];
+	MountOptions *o = &in->sources.options[i];
+
+	if (o->remount)
+		return remount(in, m, o, e);
+	if (o->bind)
+		return attach_bind(in, m, in->sources.fds[i], e);
+	return make_fs(in, m, o, e);
+}
+
+int mounts_make(Init *in, Err *e)
+{
+	for (size_t i = 0; i < in->spec->n_mounts; i++) {
+		int r = make_one(in, i, e);
+
+		if (r < 0)
+			return err_ctx(e, r, "mount %s", in->spec->mounts[i].destination);
+		close_fd(&in->sources.fds[i]);
+	}
+	return 0;
+}
+
+int mounts_enter_cgroup_namespace(Init *in, Err *e)
+{
+	if (!(in->new_flags & CLONE_NEWCGROUP))
+		return 0;
+	if (unshare(CLONE_NEWCGROUP) < 0)
+		return err_sys(e, errno, "make a cgroup namespace");
+	in->new_flags &= ~(uint64_t)CLONE_NEWCGROUP;
+	return 0;
+}
+
+static bool has_own_cgroup_namespace(const Init *in)
+{
+	for (size_t i = 0; i < in->spec->n_namespaces; i++)
+		if (streq0(in->spec->namespaces[i].type, "cgroup"))
+			return true;
+	return false;
+}
+
+/* The directory of one hierarchy: its own filesystem if a cgroup namespace limits what it shows, else a bind of
+ * the container's part of the host's. */
+static int cgroup_mount_fd(const Init *in, const CgroupDir *d, bool unified, uint64_t attr, int *ret, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (has_own_cgroup_namespace(in)) {
+		const char *name = d->name;
+		_cleanup_strv_ char **params = NULL;
+
+		if (!unified) {
+			params = str_starts(name, "name=") ? NULL : strv_split(name, ',');
+			if (str_starts(name, "name=") && (strv_add(&params, "none") < 0 || strv_add(&params, name) < 0))
+				return err_oom(e);
+			if (!params)
+				return err_oom(e);
+		}
+		r = mount_new_fs(unified ? "cgroup2" : "cgroup", "cgroup", params, attr, &fd, e);
+		if (r == 0) {
+			*ret = take_fd(&fd);
+			return 0;
+		}
+		/* A user namespace may not mount v1 hierarchies, nor v2 with options: then the bind does. */
+		if (r != -EPERM && r != -EBUSY && r != -EINVAL)
+			return r;
+	}
+	fd = mount_clone(AT_FDCWD, d->path, false);
+	if (fd < 0)
+		return err_sys(e, fd, "bind cgroup %s", d->path);
+	r = mount_change(fd, "", &(MountChange){.propagation = MS_PRIVATE});
+	if (r == 0)
+		r = mount_change(fd, "", &(MountChange){.set = attr});
+	if (r < 0)
+		return err_sys(e, r, "set options of cgroup %s", d->path);
+	*ret = take_fd(&fd);
+	return 0;
+}
+
+static int attach_hierarchy(const Init *in, const CgroupDir *d, int tmpfs, uint64_t attr, Err *e)
+{
+	const char *name = d->name[0] == '\0' ? "unified" : d->name, *rest = str_after(name, "name=");
+	_cleanup_close_ int fd = -1, dir = -1;
+	int r = cgroup_mount_fd(in, d, d->name[0] == '\0', attr, &fd, e);
+
+	if (r < 0)
+		return r;
+	name = rest ? rest : name;
+	dir = path_mkdir_in_root(tmpfs, name, 0755);
+	if (dir < 0)
+		return err_sys(e, dir, "make %s", name);
+	r = mount_attach(fd, dir);
+	if (r < 0)
+		return err_sys(e, r, "attach cgroup %s", name);
+	/* "cpu" and "cpuacct" beside "cpu,cpuacct". */
+	if (strchr(name, ',')) {
+		_cleanup_strv_ char **parts = strv_split(name, ',');
+
+		for (size_t i = 0; parts && parts[i]; i++)
+			if (symlinkat(name, tmpfs, parts[i]) < 0)
+				return err_sys(e, errno, "make cgroup link %s", parts[i]);
+	}
+	return 0;
+}
+
+int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	char *const params[] = {(char *)"mode=755", NULL};
+	int r = mounts_enter_cgroup_namespace(in, e);
+
+	if (r < 0)
+		return r;
+	if (cgroup_is_unified(in->cgroup)) {
+		r = cgroup_mount_fd(in, &in->cgroup->dirs[0], true, o->set, &fd, e);
+		if (r < 0)
+			return r;
+		r = mount_attach(fd, target);
+		return r < 0 ? err_sys(e, r, "attach") : 0;
+	}
+	r = mount_new_fs("tmpfs", "cgroup", params, o->set & ~(uint64_t)MOUNT_ATTR_RDONLY, &fd, e);
+	if (r < 0)
+		return r;
+	r = mount_attach(fd, target);
+	if (r < 0)
+		return err_sys(e, r, "attach");
+	for (size_t i = 0; i < in->cgroup->n; i++) {
+		r = attach_hierarchy(in, &in->cgroup->dirs[i], fd, o->set, e);
+		if (r < 0)
+			return r;
+	}
+	if (o->set & MOUNT_ATTR_RDONLY) {
+		r = mount_change(fd, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
+		if (r < 0)
+			return err_sys(e, r, "make it read-only");
+	}
+	return 0;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The root of the container: attached, finished and moved into.
+ *
+ * The new root is attached on top of "/", needs no directory of its own, and is then made the root with
+ * pivot_root(".", "."). Until then everything happens through its descriptor.
+ *
+ * Masked and read-only paths below /proc and /sys are looked up from the descriptors of the mounts that we made
+ * ourselves, with no symlink and no other mount on the way: what is covered is what is meant.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/str.h"
+
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+
+int rootfs_attach(Init *in, Err *e)
+{
+	/* From here on nothing that we mount is seen outside; what the host unmounts still goes away here. */
+	int r = mount_change(AT_FDCWD, "/", &(MountChange){.propagation = MS_SLAVE, .recursive = true});
+
+	if (r < 0)
+		return err_sys(e, r, "make the mounts slaves of the host's");
+	r = mount_attach_path(in->root, "/");
+	if (r < 0)
+		return err_sys(e, r, "attach the root filesystem");
+	return 0;
+}
+
+/* The file meant by a masked or read-only path; -ENOENT if there is none. */
+static int open_covered(const Init *in, const char *path)
+{
+	const char *below;
+	struct open_how how = {
+	    .flags = O_PATH | O_CLOEXEC,
+	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+	};
+	int dir = -1;
+	long fd;
+
+	if (in->proc >= 0 && (below = str_after(path, "/proc/")))
+		dir = in->proc;
+	else if (in->sys >= 0 && (below = str_after(path, "/sys/")))
+		dir = in->sys;
+	if (dir < 0)
+		return path_open_in_root(in->root, path, O_PATH, 0);
+	fd = syscall(SYS_openat2, dir, below, &how, sizeof(how));
+	if (fd < 0 && errno == EXDEV) {
+		/* Something of the spec is mounted on the way (/sys/fs/cgroup): then it is that which is meant. */
+		how.resolve &= ~(uint64_t)RESOLVE_NO_XDEV;
+		fd = syscall(SYS_openat2, dir, below, &how, sizeof(how));
+	}
+	return fd < 0 ? -errno : (int)fd;
+}
+
+typedef struct Covers {
+	int empty; /* a read-only empty directory, made when the first one is needed */
+} Covers;
+
+static int cover_fd(Init *in, Covers *c, int target, Err *e)
+{
+	struct stat st;
+	int r, fd;
+
+	if (fstat(target, &st) < 0)
+		return err_sys(e, errno, "stat");
+	if (S_ISDIR(st.st_mode)) {
+		if (c->empty < 0) {
+			char *const params[] = {(char *)"size=0", (char *)"nr_inodes=1", NULL};
+
+			r = mount_new_fs("tmpfs", "tmpfs", params,
+					 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+					 &c->empty, e);
+			if (r < 0)
+				return r;
+			return fcntl(c->empty, F_DUPFD_CLOEXEC, 3);
+		}
+		fd = mount_clone(c->empty, "", false);
+	} else
+		fd = mount_clone(in->sources.null, "", false);
+	return fd < 0 ? err_sys(e, fd, "make a cover") : fd;
+}
+
+static int mask(Init *in, Covers *c, const char *path, Err *e)
+{
+	_cleanup_close_ int target = open_covered(in, path), cover = -1;
+	int r;
+
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0)
+		return err_sys(e, target, "open");
+	cover = cover_fd(in, c, target, e);
+	if (cover < 0)
+		return take_fd(&cover);
+	r = mount_attach(cover, target);
+	return r < 0 ? err_sys(e, r, "cover") : 0;
+}
+
+static int make_read_only(Init *in, const char *path, Err *e)
+{
+	_cleanup_close_ int target = open_covered(in, path), copy = -1;
+	int r;
+
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0)
+		return err_sys(e, target, "open");
+	copy = mount_clone(target, "", true);
+	if (copy < 0)
+		return err_sys(e, copy, "copy the mount");
+	r = mount_change(copy, "", &(MountChange){.set = MOUNT_ATTR_RDONLY, .recursive = true});
+	if (r < 0)
+		return err_sys(e, r, "set read-only");
+	r = mount_attach(copy, target);
+	return r < 0 ? err_sys(e, r, "attach") : 0;
+}
+
+static int cover_paths(Init *in, Err *e)
+{
+	Covers c = {.empty = -1};
+	char *const *v;
+	int r = 0;
+
+	for (v = in->spec->readonly_paths; v && *v && r == 0; v++) {
+		r = make_read_only(in, *v, e);
+		if (r < 0)
+			r = err_ctx(e, r, "read-only path %s", *v);
+	}
+	for (v = in->spec->masked_paths; v && *v && r == 0; v++) {
+		r = mask(in, &c, *v, e);
+		if (r < 0)
+			r = err_ctx(e, r, "masked path %s", *v);
+	}
+	close_fd(&c.empty);
+	return r;
+}
+
+static int set_root_propagation(const Init *in, Err *e)
+{
+	char *const words[] = {in->spec->rootfs_propagation, NULL};
+	MountOptions o;
+	int r;
+
+	if (str_empty(words[0]))
+		return 0;
+	r = mount_options_parse(words, &o, e);
+	if (r < 0)
+		return r;
+	if (!o.propagation)
+		r = err_new(e, ERR_INVALID, "unknown rootfsPropagation \"%s\"", words[0]);
+	else
+		r = mount_change(AT_FDCWD, "/",
+				 &(MountChange){.propagation = o.propagation, .recursive = o.propagation_recursive});
+	mount_options_done(&o);
+	return r < 0 ? err_ctx(e, r, "set the propagation of the root") : 0;
+}
+
+int rootfs_finish(Init *in, Err *e)
+{
+	int r = cover_paths(in, e);
+
+	if (r < 0)
+		return r;
+	if (in->spec->root_readonly) {
+		r = mount_change(in->root, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
+		if (r < 0)
+			return err_sys(e, r, "make the root read-only");
+	}
+	if (fchdir(in->root) < 0)
+		return err_sys(e, errno, "enter the root");
+	r = in->create->no_pivot ? mount_move_root(e) : mount_pivot(e);
+	return r < 0 ? r : set_root_propagation(in, e);
+}

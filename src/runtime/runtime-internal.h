@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the runtime share. The way of a container through them:
+ *
+ *   create.c   loads the bundle (bundle.c), compiles the filter (filter.c), makes the cgroup (limits.c),
+ *              opens everything on the host that the container will be given (mount-source.c), clones the
+ *              child and talks to it;
+ *   init.c     is the child: it enters the cgroup and the namespaces, builds its root (rootfs.c,
+ *              mounts.c, devices.c, console.c), gives up its privileges (credentials.c), finds the command
+ *              (command.c), says that it is ready, waits for the start and executes;
+ *   exec.c     puts one more process into a living container; state.c, kill.c, delete.c, control.c do the rest.
+ *
+ * The child runs on a copy of the creator's memory. It never returns from init_run(), and it says what went wrong
+ * as an Err over its socket.
+ */
+#pragma once
+
+#include "base/json.h"
+#include "base/path.h"
+#include "kernel/capability.h"
+#include "kernel/cgroup.h"
+#include "kernel/mount.h"
+#include "kernel/seccomp.h"
+#include "runtime/runtime.h"
+
+#define CONFIG_MAX (16u << 20) /* bytes of config.json */
+#define ID_MAX     1024
+#define JOINS_MAX  8
+
+/* ---- bundle.c ---- */
+typedef struct Bundle {
+	OciSpec spec;
+	char *dir;     /* absolute */
+	char *rootfs;  /* absolute */
+	json_t *hooks; /* poststart and poststop, kept for later; may be NULL */
+} Bundle;
+int bundle_load(const char *dir, Bundle *ret, Err *e);
+void bundle_done(Bundle *b);
+/* The runtime-spec's rules for a process: args, an absolute cwd, env with '='. */
+int bundle_check_process(const OciProcess *p, Err *e);
+
+/* ---- state.c: <root>/<id>/state.json ---- */
+typedef struct State {
+	char *id, *bundle, *rootfs, *created, *owner;
+	pid_t pid;
+	uint64_t pid_start;
+	int64_t namespaces;   /* CLONE_NEW* that differ from the host's: exec joins these */
+	char **cgroup;        /* cgroup_to_strv() */
+	bool has_filter;      /* seccomp.bpf lies beside */
+	int64_t filter_flags;
+	char *listener_path, *listener_metadata; /* of the filter, or NULL */
+	bool no_new_keyring;
+	char **annotations;
+	json_t *hooks;
+	int dirfd;            /* of <root>/<id> */
+} State;
+#define STATE_INIT {.dirfd = -1}
+#define STATE_FIFO_EARLY "exec.fifo.new" /* while creating */
+#define STATE_FIFO       "exec.fifo"     /* while created */
+#define STATE_REPLY      "start.fifo"    /* the init process says here why it could not execute */
+#define STATE_FILTER     "seccomp.bpf"
+int state_check_id(const char *id, Err *e);
+/* Makes <root>/<id>; ERR_CONFLICT if it exists. */
+int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err *e);
+int state_remove_dir(const RuntimeOptions *o, const char *id);
+int state_save(const State *s, Err *e);
+/* ERR_NOT_FOUND if there is none. */
+int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e);
+void state_done(State *s);
+/* The process and the fifos tell. *ret_pidfd (may be NULL) is open unless it is stopped. */
+RuntimeStatus state_status(const State *s, int *ret_pidfd);
+/* The document of runtime-spec's "State", as hooks get it. */
+json_t *state_document(const State *s, RuntimeStatus status, pid_t pid);
+
+/* ---- limits.c ---- */
+/* Resolves, makes and limits the container's cgroup. */
+int limits_make_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
+int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, const OciSpec *spec, Err *e);
+
+/* ---- filter.c ---- */
+int filter_load(const OciSeccomp *s, const char *cache, SeccompProgram *ret, Err *e);
+bool filter_has_listener(const OciSeccomp *s);
+/* Hands the notification fd to whom listenerPath names, with the container's state. */
+int filter_send_listener(const char *path, const char *metadata, const State *s, RuntimeStatus status, int fd,
+			 Err *e);
+
+/* ---- mount-options.c ---- */
+typedef struct MountOptions {
+	uint64_t set, clear;         /* MOUNT_ATTR_* of the mount itself */
+	uint64_t rec_set, rec_clear; /* of it and everything below */
+	uint64_t propagation;        /* MS_* or 0 */
+	bool propagation_recursive;
+	bool bind, recursive_bind;
+	bool copy_up;
+	bool remount;
+	bool idmap, recursive_idmap;
+	char **params; /* for the filesystem */
+} MountOptions;
+int mount_options_parse(char *const *options, MountOptions *ret, Err *e);
+void mount_options_done(MountOptions *o);
+
+/* ---- mount-source.c: opened on the host, before the child exists ---- */
+typedef struct MountSources {
+	MountOptions *options; /* one a mount of the spec */
+	int *fds;              /* detached mounts of binds, -1 for others */
+	size_t n;
+	int null;              /* the host's /dev/null, verified: what masks files */
+	int *devices;          /* in a user namespace: binds of spec.devices and then of the default ones; or NULL */
+	size_t n_devices;
+} MountSources;
+int mount_sources_open(const Bundle *b, bool for_userns, MountSources *ret, Err *e);
+void mount_sources_done(MountSources *s);
+
+/* ---- init.c: the child ---- */
+typedef struct Init {
+	const RuntimeCreate *create;
+	const Bundle *bundle;
+	const OciSpec *spec; /* &bundle->spec */
+	MountSources sources;
+	const Cgroup *cgroup;
+	CgroupSeat seat;
+	SeccompProgram filter;
+	unsigned filter_flags;
+	bool has_filter;
+	CapabilitySets caps;
+	struct {
+		int flag, fd;
+	} joins[JOINS_MAX];  /* namespaces by path, but pid: the creator enters that one */
+	size_t n_joins;
+	uint64_t new_flags;  /* namespaces of its own */
+	int sock;            /* to the creator */
+	int fifo, reply;     /* see state.h: start and its answer */
+	int root;            /* detached, then attached, mount of the container's root */
+	int proc, sys;       /* mounts of procfs and sysfs that we made inside, or -1 */
+	int console;         /* slave of the terminal, or -1 */
+	json_t *hook_state;
+	Err err;
+} Init;
+
+typedef enum InitMsg {
+	INIT_FAILED = 'F',   /* an Err follows */
+	INIT_HOOKS = 'H',    /* namespaces and mounts are there: run prestart and createRuntime */
+	INIT_LISTENER = 'L', /* with the seccomp notification fd */
+	INIT_READY = 'R',    /* with the console master if there is a terminal */
+	INIT_GO = 'G',       /* creator to child: go on */
+	INIT_PID = 'P',      /* of exec: the pid follows */
+} InitMsg;
+_Noreturn void init_run(Init *in);
+/* Waits for INIT_GO; the child exits if the creator is gone. */
+void init_wait_go(int sock);
+int init_send(int sock, InitMsg kind, const void *extra, size_t len, int fd);
+_Noreturn void init_fail(int sock, const Err *e, int r);
+/* Default dispositions and no blocked signals: what the creator ignores is nothing to the command. */
+void init_reset_signals(void);
+
+/* ---- rootfs.c, mounts.c, devices.c, console.c: all with e = &in->err ---- */
+int rootfs_attach(Init *in, Err *e);
+int rootfs_finish(Init *in, Err *e); /* masks, read-only paths and root, pivot */
+int mounts_make(Init *in, Err *e);
+int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target, Err *e);
+/* Moves into a cgroup namespace whose root is the container's cgroup, if one is asked for and not done yet. */
+int mounts_enter_cgroup_namespace(Init *in, Err *e);
+int mounts_copy_up(int from_dir, int to_mount, Err *e);
+int devices_make(Init *in, Err *e);
+/* The default nodes: null zero full random tty urandom. */
+extern const OciDevice devices_default[];
+extern const size_t devices_n_default;
+/* A pty of the devpts mounted in `root`. */
+int console_open(int root, uint32_t width, uint32_t height, int *ret_master, int *ret_slave, Err *e);
+/* Binds the slave over /dev/console. */
+int console_bind(int root, int slave, Err *e);
+/* Makes it the controlling terminal and descriptors 0 to 2. */
+int console_take(int slave, Err *e);
+int console_send(const char *socket_path, int master, Err *e);
+/* Puts stdio on 0, 1, 2 (-1: /dev/null) and gives them to the user. */
+int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e);
+
+/* ---- sysctl.c ---- */
+int sysctl_apply(Init *in, Err *e);
+int sysctl_check(const OciSpec *spec, uint64_t own_namespaces, Err *e);
+
+/* ---- credentials.c ---- */
+typedef struct Credentials {
+	const OciProcess *process;
+	const CapabilitySets *caps;
+	const SeccompProgram *filter; /* or NULL */
+	unsigned filter_flags;
+	bool filter_listener;
+	int root;          /* "/" of the container */
+	int proc;          /* its procfs, or -1 */
+	int sock;          /* INIT_LISTENER goes here */
+} Credentials;
+int credentials_caps(const OciProcess *p, CapabilitySets *ret, Err *e);
+/* Becomes the user, in the working directory, with its capabilities; the filter too, unless no_new_privs lets it
+ * wait for credentials_late(). Finds the command on the way: *ret_path. */
+int credentials_apply(const Credentials *c, char *const *env, char **ret_path, Err *e);
+/* What has to be done right before execve. */
+int credentials_late(const Credentials *c, Err *e);
+/* env with HOME added from /etc/passwd if it is not there. */
+int credentials_env(int root, const OciProcess *p, char ***ret, Err *e);
+int credentials_rlimits(const OciProcess *p, pid_t pid, Err *e);
+int credentials_oom_score(const OciProcess *p, pid_t pid, Err *e);
+void credentials_keyring(const char *id);
+/* LSM labels for the coming execve. */
+int credentials_labels(const OciProcess *p, int proc, Err *e);
+
+/* ---- command.c ---- */
+int command_find(const char *file, char *const *env, char **ret, Err *e);
+/* The Err for a failed execve. */
+int command_exec_failed(const char *path, int no, Err *e);
+int command_exit_status(const Err *e);
+
+/* ---- hooks.c ---- */
+int hooks_run(const OciHookList *hooks, const char *kind, const json_t *state, Err *e);
+/* From their JSON, as the state keeps them. */
+int hooks_run_json(const json_t *hooks, const char *kind, const json_t *state, Err *e);

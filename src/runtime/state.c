@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container's state on disk, and what it says about its status.
+ *
+ * state.json is written once, when the child exists; it holds what cannot change. The status is never
+ * stored: it follows from the process (same pid and same start time, no zombie), from which fifo is there, and from
+ * the freezer. So nothing can be out of date after a crash. A container that died while it was made leaves
+ * a directory, with or without state.json, that a forced delete removes.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "kernel/process.h"
+
+#include <ctype.h>
+#include <dirent.h>
+
+#define STATE_MAX (4u << 20)
+
+#define FIELD(n, t, m) {.name = (n), .type = (t), .offset = offsetof(State, m)}
+static const JsonField state_table[] = {
+    FIELD("id", JSON_T_STR, id),
+    FIELD("bundle", JSON_T_STR, bundle),
+    FIELD("rootfs", JSON_T_STR, rootfs),
+    FIELD("created", JSON_T_STR, created),
+    FIELD("owner", JSON_T_STR, owner),
+    FIELD("pidStart", JSON_T_INT, pid_start),
+    FIELD("namespaces", JSON_T_INT, namespaces),
+    FIELD("cgroup", JSON_T_STRV, cgroup),
+    FIELD("hasFilter", JSON_T_BOOL, has_filter),
+    FIELD("filterFlags", JSON_T_INT, filter_flags),
+    FIELD("listenerPath", JSON_T_STR, listener_path),
+    FIELD("listenerMetadata", JSON_T_STR, listener_metadata),
+    FIELD("noNewKeyring", JSON_T_BOOL, no_new_keyring),
+    FIELD("annotations", JSON_T_MAP, annotations),
+    FIELD("hooks", JSON_T_JSON, hooks),
+    {.name = NULL},
+};
+
+void state_done(State *s)
+{
+	json_fields_done(state_table, s);
+	close_fd(&s->dirfd);
+	*s = (State)STATE_INIT;
+}
+
+int state_check_id(const char *id, Err *e)
+{
+	size_t n = id ? strlen(id) : 0;
+
+	if (n == 0 || n > ID_MAX || streq(id, ".") || streq(id, ".."))
+		return err_new(e, ERR_INVALID, "\"%.64s\" is no container id", id ? id : "");
+	for (size_t i = 0; i < n; i++)
+		if (!isalnum((unsigned char)id[i]) && !strchr("_+-.", id[i]))
+			return err_new(e, ERR_INVALID,
+				       "container id \"%.64s\": only letters, digits and _ + - . are allowed", id);
+	return 0;
+}
+
+static int open_root(const RuntimeOptions *o, bool make, Err *e)
+{
+	int r, fd;
+
+	if (make) {
+		fd = open(o->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+		r = mkdir_parents_at(AT_FDCWD, o->root, 0700);
+		if (r < 0)
+			return err_sys(e, r, "make state directory %s", o->root);
+	}
+	fd = open(o->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, errno, "open state directory %s", o->root) : fd;
+}
+
+int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err *e)
+{
+	_cleanup_close_ int root = open_root(o, true, e);
+
+	if (root < 0)
+		return root;
+	if (mkdirat(root, id, 0700) < 0) {
+		if (errno == EEXIST)
+			return err_new(e, ERR_CONFLICT, "container with id exists: %s", id);
+		return err_sys(e, errno, "make %s/%s", o->root, id);
+	}
+	*ret_dirfd = openat(root, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*ret_dirfd < 0) {
+		int no = errno;
+
+		(void)unlinkat(root, id, AT_REMOVEDIR);
+		return err_sys(e, no, "open %s/%s", o->root, id);
+	}
+	return 0;
+}
+
+int state_remove_dir(const RuntimeOptions *o, const char *id)
+{
+	_cleanup_close_ int root = open_root(o, false, NULL);
+
+	if (root < 0)
+		return root == -ENOENT ? 0 : root;
+	return remove_tree_at(root, id);
+}
+
+int state_save(const State *s, Err *e)
+{
+	_cleanup_json_ json_t *j = json_encode(state_table, s);
+
+	if (!j || json_object_set_new(j, "pid", json_integer(s->pid)) < 0)
+		return err_oom(e);
+	return json_save_at(s->dirfd, "state.json", j, 0600, false, e);
+}
+
+int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
+{
+	_cleanup_close_ int root = -1;
+	_cleanup_json_ json_t *j = NULL;
+	State s = STATE_INIT;
+	int r = state_check_id(id, e);
+
+	if (r < 0)
+		return r;
+	root = open_root(o, false, e);
+	if (root == -ENOENT)
+		return err_new(e, ERR_NOT_FOUND, "container does not exist: %s", id);
+	if (root < 0)
+		return root;
+	s.dirfd = openat(root, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (s.dirfd < 0 && errno == ENOENT)
+		return err_new(e, ERR_NOT_FOUND, "container does not exist: %s", id);
+	if (s.dirfd < 0)
+		return err_sys(e, errno, "open %s/%s", o->root, id);
+	r = json_load_at(s.dirfd, "state.json", STATE_MAX, &j, e);
+	if (r == -ENOENT)
+		r = err_new(e, ERR_NOT_FOUND, "container %s is incomplete: it was interrupted while being created", id);
+	if (r == 0)
+		r = json_decode(j, state_table, &s, e);
+	if (r < 0) {
+		state_done(&s);
+		return err_ctx(e, r, "container %s", id);
+	}
+	s.pid = (pid_t)json_get_int(j, "pid", 0);
+	*ret = s;
+	return 0;
+}
+
+static bool has_file(int dirfd, const char *name)
+{
+	return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static bool is_paused(const State *s)
+{
+	Cgroup c = {0};
+	bool paused = cgroup_from_strv(s->cgroup, &c, NULL) == 0 && c.n > 0 && cgroup_is_frozen(&c);
+
+	cgroup_done(&c);
+	return paused;
+}
+
+RuntimeStatus state_status(const State *s, int *ret_pidfd)
+{
+	_cleanup_close_ int pidfd = process_pidfd_checked(s->pid, s->pid_start);
+
+	if (pidfd < 0)
+		return RUNTIME_STOPPED;
+	if (ret_pidfd)
+		*ret_pidfd = take_fd(&pidfd);
+	if (has_file(s->dirfd, STATE_FIFO_EARLY))
+		return RUNTIME_CREATING;
+	if (has_file(s->dirfd, STATE_FIFO))
+		return RUNTIME_CREATED;
+	return is_paused(s) ? RUNTIME_PAUSED : RUNTIME_RUNNING;
+}
+
+const char *runtime_status_name(RuntimeStatus s)
+{
+	static const char *const names[] = {
+	    [RUNTIME_CREATING] = "creating", [RUNTIME_CREATED] = "created", [RUNTIME_RUNNING] = "running",
+	    [RUNTIME_PAUSED] = "paused",     [RUNTIME_STOPPED] = "stopped",
+	};
+
+	return (size_t)s < ELEMENTSOF(names) ? names[s] : "unknown";
+}
+
+json_t *state_document(const State *s, RuntimeStatus status, pid_t pid)
+{
+	_cleanup_json_ json_t *j = json_object(), *notes = json_map_from_strv(s->annotations);
+
+	if (!j || !notes || json_object_set_new(j, "ociVersion", json_string("1.1.0")) < 0 ||
+	    json_object_set_new(j, "id", json_string(s->id)) < 0 ||
+	    json_object_set_new(j, "status", json_string(runtime_status_name(status))) < 0 ||
+	    json_object_set_new(j, "pid", json_integer(pid)) < 0 ||
+	    json_object_set_new(j, "bundle", json_string(s->bundle)) < 0 ||
+	    (s->annotations && json_object_set(j, "annotations", notes) < 0))
+		return NULL;
+	return take_ptr(j);
+}
+
+void runtime_state_done(RuntimeState *s)
+{
+	free(s->id);
+	free(s->bundle);
+	free(s->rootfs);
+	free(s->created);
+	free(s->owner);
+	json_decref(s->annotations);
+	*s = (RuntimeState){0};
+}
+
+static int fill_public(State *s, RuntimeState *ret, Err *e)
+{
+	RuntimeStatus status = state_status(s, NULL);
+	json_t *notes = json_map_from_strv(s->annotations);
+
+	if (!notes)
+		return err_oom(e);
+	*ret = (RuntimeState){
+	    .id = take_ptr(s->id),
+	    .bundle = take_ptr(s->bundle),
+	    .rootfs = take_ptr(s->rootfs),
+	    .created = take_ptr(s->created),
+	    .owner = take_ptr(s->owner),
+	    .pid = status == RUNTIME_STOPPED ? 0 : s->pid,
+	    .pid_start = s->pid_start,
+	    .status = status,
+	    .annotations = notes,
+	};
+	return 0;
+}
+
+int runtime_state(const RuntimeOptions *o, const char *id, RuntimeState *ret, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	int r = state_load(o, id, &s, e);
+
+	return r < 0 ? r : fill_public(&s, ret, e);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const RuntimeState *)a)->id, ((const RuntimeState *)b)->id);
+}
+
+/* 1 if the entry is a container, 0 if it is something else or just went away. */
+static int add_listed(const RuntimeOptions *o, const char *id, RuntimeState **items, size_t *n, Err *e)
+{
+	RuntimeState one;
+	int r = state_check_id(id, NULL);
+
+	if (r < 0 || *id == '.')
+		return 0;
+	r = runtime_state(o, id, &one, e);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	RuntimeState *more = reallocarray(*items, *n + 1, sizeof(*more));
+
+	if (!more) {
+		runtime_state_done(&one);
+		return err_oom(e);
+	}
+	more[*n] = one;
+	*items = more;
+	(*n)++;
+	return 1;
+}
+
+static void closedirp(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
+
+int runtime_list(const RuntimeOptions *o, RuntimeState **ret, size_t *ret_n, Err *e)
+{
+	_cleanup_(closedirp) DIR *d = opendir(o->root);
+	RuntimeState *items = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	if (!d && errno != ENOENT)
+		return err_sys(e, errno, "open state directory %s", o->root);
+	for (struct dirent *de; d && r >= 0 && (de = readdir(d));)
+		r = add_listed(o, de->d_name, &items, &n, e);
+	if (r < 0) {
+		while (n > 0)
+			runtime_state_done(&items[--n]);
+		free(items);
+		return r;
+	}
+	if (n > 1)
+		qsort(items, n, sizeof(*items), by_id);
+	*ret = items;
+	*ret_n = n;
+	return 0;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `docker import`: the tar of a root filesystem becomes an image of one layer.
+ *
+ * The tar goes through the same sandbox as any other layer; what comes out is described by a config made
+ * here. Importing the same tar twice makes two images, because the config says when.
+ */
+#include "base/clock.h"
+#include "base/str.h"
+#include "store/store-internal.h"
+
+static int fill_config(ImageConfig *c, const char *diff_id, const ImageRunConfig *run, const char *message,
+		       const ImagePlatform *platform, Err *e)
+{
+	_cleanup_free_ char *text = platform ? image_platform_text(platform) : NULL;
+	TimeText now = clock_rfc3339(clock_now_ns());
+	int r;
+
+	if (platform && !text)
+		return err_oom(e);
+	r = image_platform_parse(text, &c->platform, e);
+	if (r < 0)
+		return r;
+	if (run && image_run_config_copy(run, &c->run) < 0)
+		return err_new(e, ERR_INVALID, "the config for the imported image cannot be encoded");
+	c->created = strdup(now.s);
+	c->comment = message ? strdup(message) : NULL;
+	c->history = calloc(1, sizeof(*c->history));
+	c->n_history = c->history ? 1 : 0;
+	if (!c->created || (message && !c->comment) || !c->history || strv_add(&c->diff_ids, diff_id) < 0)
+		return err_oom(e);
+	c->history[0].created = strdup(now.s);
+	c->history[0].comment = message ? strdup(message) : NULL;
+	return c->history[0].created && (!message || c->history[0].comment) ? 0 : err_oom(e);
+}
+
+static int put_config(Store *s, const ImageConfig *c, char ret_id[DIGEST_LEN + 1], Err *e)
+{
+	_cleanup_json_ json_t *doc = image_config_encode(c);
+	_cleanup_free_ char *text = doc ? json_text(doc) : NULL;
+
+	if (!text)
+		return err_oom(e);
+	int r = store_blob_put(s, text, strlen(text), ret_id, e);
+	return r < 0 ? r : store_image_put(s, ret_id, NULL, NULL, e);
+}
+
+int store_archive_import(Store *s, int fd, const ImageRunConfig *run, const char *message,
+			 const ImagePlatform *platform, char ret_id[DIGEST_LEN + 1], Err *e)
+{
+	_cleanup_(image_config_done) ImageConfig config = {.run = {.stop_timeout = -1}};
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], id[DIGEST_LEN + 1];
+	const LayerApply a = {.fd = fd};
+	int r = store_layer_apply(s, &a, chain, diff, e);
+
+	if (r < 0)
+		return err_ctx(e, r, "import the root filesystem");
+	r = fill_config(&config, diff, run, message, platform, e);
+	if (r == 0)
+		r = put_config(s, &config, id, e);
+	if (r < 0)
+		return r;
+	memcpy(ret_id, id, sizeof(id));
+	return 0;
+}

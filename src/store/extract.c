@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A tar into a directory that is in use, through the sandbox (docker cp, build contexts, ADD). */
+#include "base/path.h"
+#include "store/store-internal.h"
+#include "store/unpack-protocol.h"
+
+int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e)
+{
+	const UnpackJob job = {
+		.whiteouts = x->whiteouts,
+		.devices = x->allow_devices,
+		.keep_owner = x->keep_owner,
+		.no_overwrite_dir_non_dir = x->no_overwrite_dir_non_dir,
+		.uid = x->uid,
+		.gid = x->gid,
+		.max_bytes = s->layer_max_bytes,
+		.max_files = s->layer_max_files,
+	};
+	UnpackDone done;
+	_cleanup_(unpack_run_done) UnpackRun u = {
+		.job = &job, .in_fd = x->fd, .dir_fd = x->dir_fd, .out_fd = -1, .done = &done};
+	_cleanup_close_ int root = -1;
+	int r = unpack_run(s, &u, e);
+
+	if (r < 0)
+		return err_ctx(e, r, "extract");
+	/* The descriptor may be O_PATH, which cannot be written through. */
+	root = path_open_in_root(x->dir_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	if (root < 0)
+		return err_sys(e, root, "open the target directory");
+	return unpack_fix(root, &u, NULL, e);
+}

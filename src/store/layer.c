@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layers: a tar, or a container's upper directory, becomes layers/<chain id>/diff.
+ *
+ * A layer is made in layers/.tmp-<random>, renamed into place when its digest is known to be right, and exists with its
+ * row. While one thread makes a layer whose chain id is known beforehand, others that want the same one wait for it and
+ * find it done (chain_lock). A layer that an unclean end of the machine took away (row with `lost`) is made again
+ * from its blob at first use.
+ */
+#include "base/fd.h"
+#include "base/id.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "store/diff.h"
+#include "store/dir.h"
+#include "store/store-internal.h"
+#include "store/unpack-protocol.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+/* ---- one maker a layer ---- */
+
+static ChainLock **find_lock(Store *s, const char *chain_id)
+{
+	ChainLock **l = &s->making;
+
+	while (*l && !streq((*l)->chain_id, chain_id))
+		l = &(*l)->next;
+	return l;
+}
+
+void chain_lock(Store *s, const char *chain_id)
+{
+	ChainLock *own = malloc(sizeof(*own));
+
+	/* A lock has no way to fail, and this one is a hundred bytes. */
+	if (!own)
+		abort();
+	memcpy(own->chain_id, chain_id, DIGEST_LEN + 1);
+	pthread_mutex_lock(&s->lock);
+	while (*find_lock(s, chain_id))
+		pthread_cond_wait(&s->changed, &s->lock);
+	own->next = s->making;
+	s->making = own;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void chain_unlock(Store *s, const char *chain_id)
+{
+	ChainLock **l, *own;
+
+	pthread_mutex_lock(&s->lock);
+	l = find_lock(s, chain_id);
+	own = *l;
+	*l = own->next;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	free(own);
+}
+
+/* ---- rows ---- */
+
+typedef struct LayerRow {
+	char *parent, *diff_id, *blob;
+	int64_t size;
+	bool lost;
+} LayerRow;
+
+static void layer_row_done(LayerRow *l)
+{
+	free(l->parent);
+	free(l->diff_id);
+	free(l->blob);
+}
+
+static int dup_text(const DbQuery *q, int column, char **ret)
+{
+	const char *text = db_text(q, column);
+
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
+}
+
+static int load_row(Store *s, const char *chain_id, LayerRow *ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r;
+
+	*ret = (LayerRow){0};
+	if (!digest_is_valid(chain_id))
+		return err_new(e, ERR_INVALID, "invalid chain id: %s", chain_id);
+	r = db_query(&s->db, &q, e, "SELECT parent, diff_id, blob, size, lost FROM layer WHERE chain_id = ?1", "t",
+		     chain_id);
+	if (r >= 0)
+		r = db_step(&q, e);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return err_new(e, ERR_NOT_FOUND, "No such layer: %s", chain_id);
+	if (dup_text(&q, 0, &ret->parent) < 0 || dup_text(&q, 1, &ret->diff_id) < 0 || dup_text(&q, 2, &ret->blob) < 0) {
+		layer_row_done(ret);
+		*ret = (LayerRow){0};
+		return err_oom(e);
+	}
+	ret->size = db_int(&q, 3);
+	ret->lost = db_int(&q, 4);
+	return 0;
+}
+
+int layer_parent(Store *s, const char *chain_id, char **ret, Err *e)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
+	int r = load_row(s, chain_id, &l, e);
+
+	if (r >= 0)
+		*ret = take_ptr(l.parent);
+	return r;
+}
+
+int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
+	int r = load_row(s, chain_id, &l, e);
+
+	if (r >= 0)
+		*ret = l.size;
+	return r;
+}
+
+static bool dir_exists(Store *s, const char *chain_id)
+{
+	_cleanup_free_ char *path = layer_diff(chain_id);
+
+	return path && faccessat(s->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool store_layer_has(Store *s, const char *chain_id)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
+
+	return load_row(s, chain_id, &l, NULL) >= 0 && !l.lost && dir_exists(s, chain_id);
+}
+
+/* The row that makes the layer exist; its parent must still be there. */
+static int insert_row(Store *s, const char *chain_id, const char *parent, const char *diff_id, const char *blob,
+		      int64_t size, Err *e)
+{
+	_cleanup_tx_ DbTx tx = {0};
+	int64_t found = 1;
+	int r = db_begin(&s->db, &tx, e);
+
+	if (r >= 0 && parent)
+		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t", parent);
+	if (r >= 0 && !found)
+		return err_new(e, ERR_CONFLICT, "the layer %s below was deleted meanwhile: try again", parent);
+	if (r >= 0)
+		r = db_run(&s->db, e,
+			   "INSERT INTO layer (chain_id, parent, diff_id, blob, size, synced, lost, boot)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6)"
+			   " ON CONFLICT DO UPDATE SET blob = coalesce(excluded.blob, blob), size = excluded.size, synced = 0,"
+			   " lost = 0, boot = excluded.boot",
+			   "ttttit", chain_id, parent, diff_id, blob, size, id_boot());
+	return r < 0 ? r : db_commit(&tx, e);
+}
+
+/* ---- the directory in the making ---- */
+
+typedef struct Draft {
+	Store *store;
+	char path[sizeof(LAYERS) + 48]; /* layers/.tmp-<random> */
+	int fd;				/* of its "diff" */
+} Draft;
+
+static void draft_done(Draft *d)
+{
+	close_fd(&d->fd);
+	if (d->path[0])
+		(void)remove_tree_at(d->store->root_fd, d->path);
+}
+
+static int draft_begin(Store *s, Draft *d, bool with_diff, Err *e)
+{
+	char diff[sizeof(d->path) + 8];
+
+	snprintf(d->path, sizeof(d->path), LAYERS "/.tmp-");
+	id_random_hex(d->path + strlen(d->path), 32);
+	d->store = s;
+	if (mkdirat(s->root_fd, d->path, 0700) < 0) {
+		d->path[0] = 0;
+		return store_sys(e, errno, "make a folder in %s/%s", s->root, LAYERS);
+	}
+	if (!with_diff)
+		return 0;
+	snprintf(diff, sizeof(diff), "%s/diff", d->path);
+	/* 0755 is what the root of a container is when no layer describes it. */
+	if (mkdirat(s->root_fd, diff, 0755) < 0)
+		return store_sys(e, errno, "make %s/%s", s->root, diff);
+	d->fd = openat(s->root_fd, diff, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->fd < 0 || fchmod(d->fd, 0755) < 0)
+		return err_sys(e, errno, "open %s/%s", s->root, diff);
+	return 0;
+}
+
+/* Renames it into place and commits the row. Called with the chain locked and the layer missing. */
+static int draft_commit(Draft *d, const char *chain_id, const char *parent, const char *diff_id, const char *blob,
+			int64_t size, Err *e)
+{
+	_cleanup_free_ char *place = layer_dir(chain_id);
+	Store *s = d->store;
+	int r;
+
+	if (!place)
+		return err_oom(e);
+	/* What a lost row or a crash between rename and commit left there. */
+	r = trash_put(s, place, e);
+	if (r < 0)
+		return r;
+	if (renameat(s->root_fd, d->path, s->root_fd, place) < 0)
+		return store_sys(e, errno, "name the layer %s", chain_id);
+	d->path[0] = 0;
+	r = insert_row(s, chain_id, parent, diff_id, blob, size, e);
+	if (r < 0) {
+		(void)trash_put(s, place, NULL);
+		return r;
+	}
+	janitor_wake(s, true, false);
+	return 0;
+}
+
+/* ---- apply ---- */
+
+/* The stream of a layer that exists already: a pipe is emptied, so that whoever fills it is not stuck. */
+static int drain(int fd, Err *e)
+{
+	struct stat st;
+	char buf[65536];
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, errno, "examine the layer's stream");
+	if (S_ISREG(st.st_mode))
+		return 0;
+	while ((n = read(fd, buf, sizeof(buf))) != 0)
+		if (n < 0 && errno != EINTR)
+			return err_sys(e, errno, "read the layer's stream");
+	return 0;
+}
+
+/* A later blob fills in for a layer that was made without one. */
+static int keep_existing(Store *s, const LayerApply *a, const char *chain_id, Err *e)
+{
+	int r = drain(a->fd, e);
+
+	if (r >= 0 && a->gate)
+		r = a->gate(a->user, e);
+	if (r >= 0 && a->blob)
+		r = db_run(&s->db, e, "UPDATE layer SET blob = ?2 WHERE chain_id = ?1 AND blob IS NULL", "tt", chain_id,
+			   a->blob);
+	return r < 0 ? r : 0;
+}
+
+static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *done, Err *e)
+{
+	const UnpackJob job = {
+		.layer = true,
+		.whiteouts = true,
+		.devices = true,
+		.keep_owner = true,
+		.max_bytes = s->layer_max_bytes,
+		.max_files = s->layer_max_files,
+	};
+	_cleanup_(unpack_run_done) UnpackRun u = {
+		.job = &job,
+		.in_fd = a->fd,
+		.dir_fd = d->fd,
+		.out_fd = -1,
+		.progress = a->progress,
+		.user = a->user,
+		.done = done,
+	};
+	_cleanup_strv_ char **lower = NULL;
+	int r = unpack_run(s, &u, e);
+
+	if (r < 0)
+		return r;
+	if (a->want_diff_id && !streq(a->want_diff_id, done->diff_id))
+		return err_new(e, ERR_INVALID, "diff id mismatch: expected %s, got %s", a->want_diff_id, done->diff_id);
+	if (a->parent) {
+		r = layer_paths(s, a->parent, &lower, e);
+		if (r < 0)
+			return r;
+	}
+	return unpack_fix(d->fd, &u, lower, e);
+}
+
+static int apply_locked(Store *s, const LayerApply *a, Draft *d, const char *chain_id, const UnpackDone *done, Err *e)
+{
+	if (store_layer_has(s, chain_id))
+		return keep_existing(s, a, chain_id, e);
+	if (a->gate) {
+		int r = a->gate(a->user, e);
+
+		if (r < 0)
+			return r;
+	}
+	return draft_commit(d, chain_id, a->parent, done->diff_id, a->blob, done->content_bytes, e);
+}
+
+/* The chain id is known only afterwards. */
+static int apply_unknown(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1], UnpackDone *done, Err *e)
+{
+	_cleanup_(draft_done) Draft d = {.fd = -1};
+	int r = draft_begin(s, &d, true, e);
+
+	if (r >= 0)
+		r = unpack_draft(s, a, &d, done, e);
+	if (r < 0)
+		return r;
+	chain_id_next(a->parent, done->diff_id, ret_chain);
+	chain_lock(s, ret_chain);
+	r = apply_locked(s, a, &d, ret_chain, done, e);
+	chain_unlock(s, ret_chain);
+	return r;
+}
+
+static int apply_known(Store *s, const LayerApply *a, const char *chain_id, UnpackDone *done, Err *e)
+{
+	_cleanup_(draft_done) Draft d = {.fd = -1};
+	int r;
+
+	if (store_layer_has(s, chain_id)) {
+		snprintf(done->diff_id, sizeof(done->diff_id), "%s", a->want_diff_id);
+		return keep_existing(s, a, chain_id, e);
+	}
+	r = draft_begin(s, &d, true, e);
+	if (r >= 0)
+		r = unpack_draft(s, a, &d, done, e);
+	return r < 0 ? r : apply_locked(s, a, &d, chain_id, done, e);
+}
+
+int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1],
+		      Err *e)
+{
+	UnpackDone done = {.diff_id = ""};
+	char chain[DIGEST_LEN + 1];
+	int r = 0;
+
+	if (a->want_diff_id && !digest_is_valid(a->want_diff_id))
+		return err_new(e, ERR_INVALID, "invalid diff id: %s", a->want_diff_id);
+	if (a->parent && !store_layer_has(s, a->parent)) {
+		_cleanup_strv_ char **lower = NULL;
+
+		r = layer_paths(s, a->parent, &lower, e);
+		if (r < 0)
+			return err_ctx(e, r, "the layer below");
+	}
+	if (a->want_diff_id) {
+		chain_id_next(a->parent, a->want_diff_id, chain);
+		chain_lock(s, chain);
+		r = apply_known(s, a, chain, &done, e);
+		chain_unlock(s, chain);
+	} else {
+		r = apply_unknown(s, a, chain, &done, e);
+	}
+	if (r < 0)
+		return err_ctx(e, r, "unpack layer%s%s", a->want_diff_id ? " " : "", a->want_diff_id ? a->want_diff_id : "");
+	memcpy(ret_chain, chain, sizeof(chain));
+	memcpy(ret_diff, done.diff_id, DIGEST_LEN + 1);
+	return 0;
+}
+
+/* ---- chains of directories ---- */
+
+static int make_again(Store *s, const char *chain_id, const LayerRow *l, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	int r;
+
+	if (!l->blob)
+		return err_new(e, ERR_NOT_FOUND,
+			       "the layer %s was lost when the machine stopped before it was on disk, and it was made here: build "
+			       "the image again",
+			       chain_id);
+	fd = store_blob_open(s, l->blob, NULL, e);
+	if (fd < 0)
+		return err_ctx(e, fd, "the layer %s was lost when the machine stopped, pull the image again", chain_id);
+	LayerApply a = {.parent = l->parent, .want_diff_id = l->diff_id, .blob = l->blob, .fd = fd};
+	r = store_layer_apply(s, &a, chain, diff, e);
+	return r < 0 ? err_ctx(e, r, "make a lost layer again") : 0;
+}
+
+/* Appends from the top down, but mends from the bottom up, by recursion: at most IMAGE_LAYERS_MAX deep. */
+static int add_paths(Store *s, const char *chain_id, char ***v, int depth, Err *e)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
+	_cleanup_free_ char *diff = NULL;
+	int r;
+
+	if (depth > IMAGE_LAYERS_MAX)
+		return err_new(e, ERR_INVALID, "more than %d layers", IMAGE_LAYERS_MAX);
+	r = load_row(s, chain_id, &l, e);
+	if (r < 0)
+		return r;
+	diff = layer_diff(chain_id);
+	if (!diff || strv_take(v, strf("%s/%s", s->root, diff)) < 0)
+		return err_oom(e);
+	if (l.parent) {
+		r = add_paths(s, l.parent, v, depth + 1, e);
+		if (r < 0)
+			return r;
+	}
+	if (l.lost || !dir_exists(s, chain_id))
+		return make_again(s, chain_id, &l, e);
+	return 0;
+}
+
+int layer_paths(Store *s, const char *chain_id, char ***ret, Err *e)
+{
+	_cleanup_strv_ char **v = NULL;
+	int r = add_paths(s, chain_id, &v, 1, e);
+
+	if (r >= 0)
+		*ret = take_ptr(v);
+	return r;
+}
+
+/* ---- from a container's upper directory ---- */
+
+static int is_empty_dir(int fd, bool *ret, Err *e)
+{
+	_cleanup_strv_ char **names = NULL;
+	int r = dir_names(fd, &names);
+
+	if (r < 0)
+		return err_sys(e, r, "read the upper directory");
+	*ret = names == NULL;
+	return 0;
+}
+
+typedef struct TarFeed {
+	int dir_fd, out_fd;
+	int r;
+	Err e;
+} TarFeed;
+
+static void *feed_tar(void *user)
+{
+	TarFeed *f = user;
+	sigset_t pipe_only;
+
+	/* A reader that gave up is an error to return, not a signal. */
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe_only, NULL);
+	f->r = diff_write(f->dir_fd, f->out_fd, NULL, NULL, &f->e);
+	close_fd(&f->out_fd);
+	return NULL;
+}
+
+/* A copy by way of its own tar and the sandbox, which also proves that the tar says all. */
+static int copy_upper(Store *s, int upper, const char *parent, const char *diff_id, Draft *d, Err *e)
+{
+	_cleanup_close_ int from = -1;
+	TarFeed feed = {.dir_fd = upper};
+	UnpackDone done;
+	pthread_t thread;
+	int p[2], r;
+
+	r = draft_begin(s, d, true, e);
+	if (r < 0)
+		return r;
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "make a pipe");
+	from = p[0];
+	feed.out_fd = p[1];
+	r = pthread_create(&thread, NULL, feed_tar, &feed);
+	if (r != 0) {
+		(void)close(p[1]);
+		return err_sys(e, r, "start a thread");
+	}
+	LayerApply a = {.parent = parent, .want_diff_id = diff_id, .fd = from};
+	r = unpack_draft(s, &a, d, &done, e);
+	/* Whatever stopped the reader must not leave the writer stuck. */
+	close_fd(&from);
+	pthread_join(thread, NULL);
+	if (r < 0 && feed.r < 0 && feed.r != -EPIPE && e)
+		*e = feed.e;
+	return r;
+}
+
+static int move_upper(Store *s, const char *upper_dir, Draft *d, Err *e)
+{
+	char diff[sizeof(d->path) + 8];
+	int r = draft_begin(s, d, false, e);
+
+	if (r < 0)
+		return r;
+	snprintf(diff, sizeof(diff), "%s/diff", d->path);
+	if (renameat(AT_FDCWD, upper_dir, s->root_fd, diff) < 0)
+		return store_sys(e, errno, "move %s to the layers", upper_dir);
+	return 0;
+}
+
+static int commit_locked(Store *s, const char *parent, const char *upper_dir, int upper, bool move, const char *chain_id,
+			 const char *diff_id, int64_t size, Err *e)
+{
+	_cleanup_(draft_done) Draft d = {.fd = -1};
+	int r;
+
+	if (store_layer_has(s, chain_id)) {
+		/* The same files were committed before: the caller gives the directory away all the same. */
+		r = move ? move_upper(s, upper_dir, &d, e) : 0;
+		return r;
+	}
+	r = move ? move_upper(s, upper_dir, &d, e) : copy_upper(s, upper, parent, diff_id, &d, e);
+	return r < 0 ? r : draft_commit(&d, chain_id, parent, diff_id, NULL, size, e);
+}
+
+int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move,
+			     char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size, bool *ret_empty,
+			     Err *e)
+{
+	_cleanup_close_ int upper = open(upper_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	char diff[DIGEST_LEN + 1], chain[DIGEST_LEN + 1];
+	bool empty = false;
+	int64_t size = 0;
+	int r;
+
+	if (upper < 0)
+		return err_sys(e, errno, "open %s", upper_dir);
+	r = is_empty_dir(upper, &empty, e);
+	if (r >= 0)
+		r = diff_write(upper, -1, diff, &size, e);
+	if (r < 0)
+		return err_ctx(e, r, "commit %s", upper_dir);
+	chain_id_next(parent, diff, chain);
+	chain_lock(s, chain);
+	r = commit_locked(s, parent, upper_dir, upper, move, chain, diff, size, e);
+	chain_unlock(s, chain);
+	if (r < 0)
+		return err_ctx(e, r, "commit %s", upper_dir);
+	memcpy(ret_chain, chain, sizeof(chain));
+	memcpy(ret_diff, diff, sizeof(diff));
+	if (ret_size)
+		*ret_size = size;
+	if (ret_empty)
+		*ret_empty = empty;
+	return 0;
+}
+
+/* ---- and back to a tar ---- */
+
+static int write_from_blob(Store *s, const LayerRow *l, int out_fd, char digest[DIGEST_LEN + 1], Err *e)
+{
+	const UnpackJob job = {.cat = true, .max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
+	_cleanup_close_ int fd = store_blob_open(s, l->blob, NULL, e);
+	_cleanup_close_ int empty = -1;
+	UnpackDone done;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	empty = openat(s->root_fd, "empty", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (empty < 0)
+		return err_sys(e, errno, "open %s/empty", s->root);
+	UnpackRun u = {.job = &job, .in_fd = fd, .dir_fd = empty, .out_fd = out_fd, .done = &done};
+	r = unpack_run(s, &u, e);
+	unpack_run_done(&u);
+	memcpy(digest, done.diff_id, DIGEST_LEN + 1);
+	return r;
+}
+
+static int write_from_dir(Store *s, const char *chain_id, int out_fd, char digest[DIGEST_LEN + 1], Err *e)
+{
+	_cleanup_free_ char *path = layer_diff(chain_id);
+	_cleanup_close_ int dir = -1;
+
+	if (!path)
+		return err_oom(e);
+	dir = openat(s->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return err_sys(e, errno, "open the layer");
+	return diff_write(dir, out_fd, digest, NULL, e);
+}
+
+int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
+	_cleanup_strv_ char **paths = NULL;
+	char digest[DIGEST_LEN + 1] = "";
+	int r = load_row(s, chain_id, &l, e);
+
+	if (r < 0)
+		return r;
+	if (l.blob && store_blob_has(s, l.blob)) {
+		r = write_from_blob(s, &l, out_fd, digest, e);
+	} else {
+		r = layer_paths(s, chain_id, &paths, e);
+		if (r >= 0)
+			r = write_from_dir(s, chain_id, out_fd, digest, e);
+	}
+	if (r < 0)
+		return err_ctx(e, r, "write the tar of layer %s", chain_id);
+	if (!streq(digest, l.diff_id))
+		return err_new(e, ERR_INTERNAL,
+			       "the tar of layer %s cannot be made again: its digest would be %s, not %s; pull or build the image "
+			       "again",
+			       chain_id, digest, l.diff_id);
+	return 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the store share. */
+#pragma once
+
+#include "store/db.h"
+#include "store/store.h"
+
+#include <pthread.h>
+
+#define BLOBS  "content/blobs/sha256"
+#define INGEST "content/ingest"
+#define LAYERS "layers"
+#define TRASH  "trash" /* what is being deleted: renamed to here at once, emptied in the background */
+
+typedef struct ChainLock {
+	struct ChainLock *next;
+	char chain_id[DIGEST_LEN + 1];
+} ChainLock;
+
+struct Store {
+	char *root;
+	int root_fd, lock_fd;
+	char *unpack_program;
+	int64_t layer_max_bytes, layer_max_files;
+	char *db_path;
+	Db db;
+
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t changed;
+	ChainLock *making; /* layers that are being made */
+	size_t leases;
+	char **pending; /* chain ids and digests of blobs whose deletion waits for the last lease */
+
+	pthread_t janitor; /* sync.c */
+	bool janitor_runs, stop, unsynced, trash;
+};
+
+/* ---- store.c ---- */
+/* "sha256:<hex>" to a malloc'ed path below the root; NULL when out of memory. */
+char *blob_path(const char *digest);
+char *layer_dir(const char *chain_id);  /* layers/<hex> */
+char *layer_diff(const char *chain_id); /* layers/<hex>/diff */
+/* ENOSPC and the like with the remedy, anything else like err_sys. */
+int store_sys(Err *e, int no, const char *fmt, ...) _printf_(3, 4) _must_check_;
+/* Moves path (below the root) out of the way, to be deleted in the background. Missing is success. */
+int trash_put(Store *s, const char *path, Err *e);
+
+/* ---- sync.c ---- */
+int janitor_start(Store *s, Err *e);
+void janitor_stop(Store *s);
+/* Something was committed that is not on disk yet, or put into the trash. */
+void janitor_wake(Store *s, bool unsynced, bool trash);
+
+/* ---- gc.c ---- */
+/* At start: rows that the last boot did not bring to disk, then files without rows. */
+int gc_after_boot(Store *s, Err *e);
+int gc_garbage(Store *s, Err *e);
+/* Removes layers from chain_id downwards and the given blobs, as far as nothing needs them. */
+int gc_layers(Store *s, const char *chain_id, char ***blobs, char ***ret_layers, Err *e);
+int gc_blobs(Store *s, char *const *digests, Err *e);
+
+/* ---- layer.c ---- */
+void chain_lock(Store *s, const char *chain_id);
+void chain_unlock(Store *s, const char *chain_id);
+/* Directories of chain_id and all below, top first, made again where the machine died before they were synced. */
+int layer_paths(Store *s, const char *chain_id, char ***ret, Err *e);
+/* The parent of a layer (NULL for the lowest), malloc'ed. ERR_NOT_FOUND. */
+int layer_parent(Store *s, const char *chain_id, char **ret, Err *e);
+
+/* ---- unpack-client.c ---- */
+typedef struct PathSet PathSet;
+
+typedef struct UnpackRun {
+	const struct UnpackJob *job;
+	int in_fd, dir_fd, out_fd; /* out_fd: -1 unless the job is `cat` */
+	void (*progress)(void *user, int64_t bytes_read);
+	void *user;
+	struct UnpackDone *done;
+	char **opaque; /* strv: directories to be marked */
+	PathSet *implied;
+} UnpackRun;
+
+int unpack_run(Store *s, UnpackRun *u, Err *e);
+void unpack_run_done(UnpackRun *u);
+/* Marks and dresses what the sandbox reported; lower: the layers below, top first. */
+int unpack_fix(int dir_fd, UnpackRun *u, char *const *lower, Err *e);

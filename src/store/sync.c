@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The janitor: one background thread that brings committed bytes to disk and empties the trash.
+ *
+ * Layers and blobs are committed as "unsynced, boot X" (store.h, crash rule). A moment after the last commit, so that a pull
+ * of ten layers costs one sync, the janitor takes the list of unsynced rows, calls syncfs(2), and marks exactly those
+ * rows synced: their files were complete before the row was. Then it checkpoints the database. Nobody waits for it.
+ */
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "store/store-internal.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <time.h>
+
+#define QUIET_SECONDS 2
+
+static int list(Store *s, const char *sql, char ***ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e, sql, "");
+
+	while (r >= 0 && (r = db_step(&q, e)) > 0)
+		if (strv_add(ret, db_text(&q, 0)) < 0)
+			return err_oom(e);
+	return r;
+}
+
+static int mark(Store *s, char *const *layers, char *const *blobs, Err *e)
+{
+	_cleanup_tx_ DbTx tx = {0};
+	int r = db_begin(&s->db, &tx, e);
+
+	for (char *const *l = layers; r >= 0 && l && *l; l++)
+		r = db_run(&s->db, e, "UPDATE layer SET synced = 1 WHERE chain_id = ?1", "t", *l);
+	for (char *const *b = blobs; r >= 0 && b && *b; b++)
+		r = db_run(&s->db, e, "UPDATE blob SET synced = 1 WHERE digest = ?1", "t", *b);
+	return r < 0 ? r : db_commit(&tx, e);
+}
+
+static int sync_now(Store *s, Err *e)
+{
+	_cleanup_strv_ char **layers = NULL, **blobs = NULL;
+	int r = list(s, "SELECT chain_id FROM layer WHERE synced = 0 AND lost = 0", &layers, e);
+
+	if (r >= 0)
+		r = list(s, "SELECT digest FROM blob WHERE synced = 0", &blobs, e);
+	if (r < 0)
+		return r;
+	if (layers || blobs) {
+		if (syncfs(s->root_fd) < 0)
+			return err_sys(e, errno, "sync %s", s->root);
+		r = mark(s, layers, blobs, e);
+		if (r < 0)
+			return r;
+	}
+	return db_checkpoint(s->db_path, e);
+}
+
+static int empty_trash(Store *s, Err *e)
+{
+	_cleanup_close_ int fd = openat(s->root_fd, TRASH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *de;
+	int r = 0;
+
+	if (!d)
+		return err_sys(e, errno, "open %s/" TRASH, s->root);
+	take_fd(&fd);
+	while ((de = readdir(d))) {
+		int one = 0;
+
+		if (!streq(de->d_name, ".") && !streq(de->d_name, ".."))
+			one = remove_tree_at(dirfd(d), de->d_name);
+		/* The others go nevertheless. */
+		if (one < 0 && r >= 0)
+			r = err_sys(e, one, "delete %s/" TRASH "/%s", s->root, de->d_name);
+	}
+	closedir(d);
+	return r;
+}
+
+/* Waits until nothing was committed for a while, or the store closes. */
+static void wait_for_quiet(Store *s)
+{
+	struct timespec until;
+
+	do {
+		s->unsynced = false;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += QUIET_SECONDS;
+		while (!s->stop && !s->trash && pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT)
+			;
+	} while (s->unsynced && !s->stop && !s->trash);
+}
+
+static void *janitor(void *user)
+{
+	Store *s = user;
+	Err e = {0};
+
+	pthread_mutex_lock(&s->lock);
+	while (!s->stop) {
+		bool trash, unsynced;
+
+		while (!s->stop && !s->unsynced && !s->trash)
+			pthread_cond_wait(&s->changed, &s->lock);
+		trash = s->trash;
+		unsynced = s->unsynced && !trash;
+		if (unsynced)
+			wait_for_quiet(s);
+		s->trash = s->trash && !trash;
+		if (s->stop && !trash)
+			break;
+		pthread_mutex_unlock(&s->lock);
+		if (trash && empty_trash(s, &e) < 0)
+			log_warn("%s", err_msg(&e, -EIO));
+		if (unsynced && sync_now(s, &e) < 0)
+			log_warn("%s: is tried again with the next layer", err_msg(&e, -EIO));
+		pthread_mutex_lock(&s->lock);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+int janitor_start(Store *s, Err *e)
+{
+	int64_t waiting;
+	int r = db_get_int(&s->db, &waiting, 0, e,
+			   "SELECT EXISTS (SELECT 1 FROM layer WHERE synced = 0 AND lost = 0)"
+			   " OR EXISTS (SELECT 1 FROM blob WHERE synced = 0)",
+			   "");
+
+	if (r < 0)
+		return r;
+	s->unsynced = waiting > 0;
+	s->trash = true;
+	r = pthread_create(&s->janitor, NULL, janitor, s);
+	if (r != 0)
+		return err_sys(e, r, "start the store's background thread");
+	s->janitor_runs = true;
+	return 0;
+}
+
+void janitor_stop(Store *s)
+{
+	if (!s->janitor_runs)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->janitor, NULL);
+	s->janitor_runs = false;
+}
+
+void janitor_wake(Store *s, bool unsynced, bool trash)
+{
+	pthread_mutex_lock(&s->lock);
+	s->unsynced |= unsynced;
+	s->trash |= trash;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A tar writer: ustar headers, PAX records where ustar has no room. Deterministic: the same entries give the same
+ * bytes; no time, user or version of the writing process gets in. File names are bytes, not text.
+ */
+#pragma once
+
+#include "store/digest.h"
+#include "store/tar-read.h"
+
+typedef struct TarWriter TarWriter;
+
+/* Writes to fd (-1: nowhere) and into the hasher (may be NULL; borrowed). */
+int tar_writer_new(int fd, Hasher *h, TarWriter **ret, Err *e);
+void tar_writer_free(TarWriter *w);
+DEFINE_CLEANUP(TarWriter *, tar_writer_free)
+/* The header of an entry; a TAR_FILE must be followed by exactly n->size bytes of contents. n->sparse is ignored. */
+int tar_write_header(TarWriter *w, const TarEntry *n, Err *e);
+int tar_write_data(TarWriter *w, const void *data, size_t len, Err *e);
+/* Contents from a file, `size` bytes of it; what a file that shrinks meanwhile lacks is filled with zeros. */
+int tar_write_from(TarWriter *w, int fd, int64_t size, Err *e);
+/* The end marker, and everything out. */
+int tar_writer_end(TarWriter *w, Err *e);
+/* Bytes of contents of regular files so far. */
+int64_t tar_writer_contents(const TarWriter *w);
