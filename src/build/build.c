@@ -21,7 +21,7 @@ void build_note(Build *b, BuildOutputKind kind, const char *fmt, ...)
 	va_start(ap, fmt);
 	int n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	BuildOutput o = {.kind = kind, .text = text, .len = MIN2((size_t)MAX2(n, 0), sizeof(text) - 1)};
+	BuildOutput o = {.kind = kind, .text = text, .len = n < 0 ? 0 : MIN2((size_t)n, sizeof(text) - 1)};
 	if (b->rq->output)
 		b->rq->output(b->rq->user, &o);
 }

@@ -154,7 +154,7 @@ static int layer_make(Engine *en, Container *c, bool pause, NewLayer *ret, Err *
 {
 	_cleanup_free_ char *upper = store_snapshot_upper(en->store, c->id);
 	int64_t size;
-	bool frozen;
+	bool frozen = false;
 	int r = upper ? freeze(c, pause, &frozen, e) : err_oom(e);
 
 	if (r < 0)

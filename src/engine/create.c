@@ -100,7 +100,7 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 	return 0;
 }
 
-static int check_resources(const ContainerHost *h, Err *e)
+int container_limits_check(const ContainerHost *h, Err *e)
 {
 	if (h->memory < 0 || (h->memory > 0 && h->memory < 6 << 20))
 		return err_new(e, ERR_INVALID, "Minimum memory limit allowed is 6MB");
@@ -204,7 +204,7 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 	if (r >= 0)
 		r = fill_defaults(en, c, e);
 	if (r >= 0)
-		r = check_resources(&c->config.host, e);
+		r = container_limits_check(&c->config.host, e);
 	if (r >= 0)
 		r = check_policies(&c->config, e);
 	if (r >= 0)

@@ -115,7 +115,7 @@ struct Engine {
 	Store *store;
 	Registry *registry;
 	NetworkHost *nethost;
-	char *runtime_root, *seccomp_dir, *containers_run, *bridge_name;
+	char *runtime_root, *seccomp_dir, *containers_run, *bridge_name, *cgroup_parent;
 	char id[65];
 
 	pthread_mutex_t lock;
@@ -212,6 +212,9 @@ int network_realize(Engine *en, Network *n, Err *e);
 int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
 int network_find(Engine *en, const char *ref, Network **ret, Err *e);
+
+/* create.c: Docker's bounds on memory and CPU limits. */
+int container_limits_check(const ContainerHost *h, Err *e);
 
 /* attach.c */
 int attach_to_shim(Container *c, Shim *shim, const PendingAttach *p, Err *e);

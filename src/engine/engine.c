@@ -3,6 +3,7 @@
  * The engine as a whole: opening, closing, and what it knows about itself.
  */
 #include "engine/engine-internal.h"
+#include "kernel/cgroup.h"
 
 #include <sys/statfs.h>
 #include <linux/magic.h>
@@ -32,7 +33,7 @@ static void options_done(EngineOptions *o)
 	strv_free((char **)o->registry_mirrors);
 }
 
-/* Interfaces and tables of several engines on one machine must not meet: all but the one with the default root
+/* Interfaces, tables and cgroups of several engines on one machine must not meet: all but the one with the default root
  * carry a piece of the hash of their data root in their names. */
 static int names_choose(Engine *en, char table[32], Err *e)
 {
@@ -46,7 +47,8 @@ static int names_choose(Engine *en, char table[32], Err *e)
 		snprintf(table, 32, "ireko-%.8s", digest_hex(digest));
 		en->bridge_name = strf("irk-%.8s", digest_hex(digest));
 	}
-	return en->bridge_name ? 0 : err_oom(e);
+	en->cgroup_parent = strf("/%s", table);
+	return en->bridge_name && en->cgroup_parent ? 0 : err_oom(e);
 }
 
 static int dirs_make(Engine *en, Err *e)
@@ -147,6 +149,18 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	return 0;
 }
 
+/* Goes with the last container: rmdir refuses while there are children. */
+static void cgroup_parent_remove(const char *path)
+{
+	Cgroup c = {0};
+
+	if (!path || cgroup_resolve(path, &c, NULL) < 0)
+		return;
+	for (size_t i = 0; i < c.n; i++)
+		(void)rmdir(c.dirs[i].path);
+	cgroup_done(&c);
+}
+
 void engine_free(Engine *en)
 {
 	Container *c, *tmp;
@@ -175,6 +189,8 @@ void engine_free(Engine *en)
 	free(en->seccomp_dir);
 	free(en->containers_run);
 	free(en->bridge_name);
+	cgroup_parent_remove(en->cgroup_parent);
+	free(en->cgroup_parent);
 	options_done(&en->options);
 	pthread_mutex_destroy(&en->lock);
 	pthread_mutex_destroy(&en->volumes_lock);

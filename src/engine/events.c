@@ -152,7 +152,7 @@ int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineE
 {
 	EventHub *h = en->events;
 	Waiter w = {.efd = -1};
-	uint64_t next;
+	uint64_t next = 0;
 	int r = follower_add(h, &w, since_ns > 0 || until_ns > 0, &next);
 
 	if (r < 0)

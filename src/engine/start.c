@@ -59,7 +59,7 @@ static int joined_namespace(Engine *en, const char *mode, const char *ns, char *
 static int paths_choose(Start *s, Err *e)
 {
 	const ContainerHost *h = &s->c->config.host;
-	const char *parent = str_empty(h->cgroup_parent) ? "/ireko" : h->cgroup_parent;
+	const char *parent = str_empty(h->cgroup_parent) ? s->en->cgroup_parent : h->cgroup_parent;
 	int r = joined_namespace(s->en, h->ipc_mode, "ipc", &s->ipc_path, e);
 
 	if (r >= 0)

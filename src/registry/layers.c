@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The layers of one image: fetched in parallel, unpacked while they arrive, committed in order.
+ * The layers of one image: fetched in parallel, unpacked in order, and where possible while they arrive.
  *
- * A bounded number of workers takes the layers lowest first. A worker downloads: each piece goes into a
- * BlobWriter, which hashes it, and into a pipe, at whose other end a second thread has store_layer_apply() unpack it. The
- * unpacked tree is not believed until its gate opens: the blob is complete and has its digest, and the layer below is
- * committed. Because layers start lowest first, whoever waits at a gate waits for one that is already on its way.
+ * A bounded number of workers downloads, lowest layer first, each piece into a BlobWriter, which hashes it. A layer
+ * can be unpacked only on top of one that is committed. If that is so when its download starts (it always is for the
+ * lowest one that is missing), each piece goes into a pipe too, at whose other end a second thread has
+ * store_layer_apply() unpack it: it is `streamed`. The unpacked tree is not believed until its gate opens, when the blob is
+ * complete and has its digest. All other layers are unpacked by the calling thread, bottom up, from their blobs.
  *
  * The first failure is the pull's; everything else then stops (`stopping`), by the cancel poll of the downloads and by the
  * gates. A broken download goes on where it stopped (Range); what was handed out is never handed out twice.
  *
- * Locks: LayersPull.lock guards `next`, `stopping`, `err` and every Layer's `download`, `committed`.
+ * Locks: LayersPull.lock guards `next`, `stopping`, `err` and every Layer's `download`, `streamed`, `committed`.
  */
 #include "registry/registry-internal.h"
 #include "base/clock.h"
@@ -38,7 +39,7 @@ typedef struct Layer {
 	char chain[DIGEST_LEN + 1];
 	char id[13]; /* what progress calls it */
 	Outcome download;
-	bool committed;
+	bool streamed, committed;
 	atomic_bool applied; /* store_layer_apply returned with success */
 	int64_t last_progress;
 	/* of the worker that has it */
@@ -127,12 +128,11 @@ static int gate(void *user, Err *e)
 
 	drain(l);
 	pthread_mutex_lock(&a->lock);
-	while (!a->stopping &&
-	       (l->download == PENDING || (l->index > 0 && !a->layers[l->index - 1].committed)))
+	while (!a->stopping && l->download == PENDING)
 		pthread_cond_wait(&a->changed, &a->lock);
 	open = !a->stopping && l->download == DONE;
 	pthread_mutex_unlock(&a->lock);
-	return open ? 0 : err_new(e, ERR_CANCELLED, "the pull was stopped");
+	return open && !session_cancelled(a->session) ? 0 : err_new(e, ERR_CANCELLED, "the pull was stopped");
 }
 
 static void on_unpacked(void *user, int64_t bytes_read)
@@ -358,7 +358,12 @@ static int run_download(Layer *l, HttpClient *c, Err *e)
 	return l->applied ? 0 : -ECANCELED;
 }
 
-/* Its bytes are here already, verified when they came. */
+static void finish(Layer *l)
+{
+	set_committed(l);
+	say(l, "Pull complete", 0, 0);
+}
+
 static int run_from_blob(Layer *l, Err *e)
 {
 	int64_t size = 0;
@@ -369,26 +374,40 @@ static int run_from_blob(Layer *l, Err *e)
 	if (size != l->d->size)
 		return err_new(e, ERR_INVALID, "layer %s has %lld bytes, the manifest says %lld",
 			       l->d->digest, (long long)size, (long long)l->d->size);
-	say(l, "Download complete", 0, 0);
-	set_outcome(l, DONE);
 	return apply(l, fd, e);
 }
 
+static bool may_stream(Layer *l)
+{
+	LayersPull *a = l->all;
+
+	pthread_mutex_lock(&a->lock);
+	l->streamed = l->index == 0 || a->layers[l->index - 1].committed;
+	pthread_mutex_unlock(&a->lock);
+	return l->streamed;
+}
+
+/* What a worker does; a layer that is not streamed is left to unpack_rest(). */
 static void run_layer(Layer *l, HttpClient *c)
 {
+	bool streamed = false;
 	Err e = {0};
-	int r;
+	int r = 0;
 
-	if (store_blob_has(l->all->store, l->d->digest))
-		r = run_from_blob(l, &e);
-	else
+	if (store_blob_has(l->all->store, l->d->digest)) {
+		say(l, "Download complete", 0, 0); /* verified when it came */
+		set_outcome(l, DONE);
+	} else if ((streamed = may_stream(l))) {
 		r = run_download(l, c, &e);
-	if (r < 0) {
-		fail(l->all, r, &e);
-		return;
+	} else {
+		r = download(l, c, &e);
+		if (r == 0)
+			set_outcome(l, DONE);
 	}
-	set_committed(l);
-	say(l, "Pull complete", 0, 0);
+	if (r < 0)
+		fail(l->all, r, &e);
+	else if (streamed)
+		finish(l);
 }
 
 static Layer *take_next(LayersPull *a)
@@ -455,6 +474,37 @@ static void announce(LayersPull *a)
 			say(&a->layers[i], "Waiting", 0, 0);
 }
 
+/* Waits until the layer is committed by its worker (false), or downloaded and ours to unpack (true). */
+static bool wait_for(Layer *l)
+{
+	LayersPull *a = l->all;
+	bool ours;
+
+	pthread_mutex_lock(&a->lock);
+	while (!a->stopping && !l->committed && (l->download != DONE || l->streamed))
+		pthread_cond_wait(&a->changed, &a->lock);
+	ours = !a->stopping && !l->committed;
+	pthread_mutex_unlock(&a->lock);
+	return ours;
+}
+
+static void unpack_rest(LayersPull *a)
+{
+	for (size_t i = 0; i < a->n && !a->stopping; i++) {
+		Layer *l = &a->layers[i];
+		Err e = {0};
+
+		if (!wait_for(l))
+			continue;
+		int r = session_cancelled(a->session) ? err_new(&e, ERR_CANCELLED, "cancelled")
+						      : run_from_blob(l, &e);
+		if (r < 0)
+			fail(a, r, &e);
+		else
+			finish(l);
+	}
+}
+
 static void run_workers(LayersPull *a, size_t missing)
 {
 	pthread_t threads[REGISTRY_LAYERS_MAX];
@@ -471,6 +521,7 @@ static void run_workers(LayersPull *a, size_t missing)
 			break;
 		}
 	}
+	unpack_rest(a);
 	for (size_t i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 }

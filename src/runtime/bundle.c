@@ -37,7 +37,8 @@ static int check_root(const OciSpec *s, Err *e)
 		return err_new(e, ERR_INVALID, "root.path is missing");
 	for (size_t i = 0; i < s->n_mounts; i++)
 		if (!s->mounts[i].destination || s->mounts[i].destination[0] != '/')
-			return err_new(e, ERR_INVALID, "mounts[%zu]: destination \"%s\" must be an absolute path", i,
+			return err_new(e, ERR_INVALID,
+				       "mounts[%zu]: destination \"%s\" must be an absolute path", i,
 				       s->mounts[i].destination ? s->mounts[i].destination : "");
 	return 0;
 }
@@ -69,7 +70,8 @@ static int read_config(const char *dir, json_t **ret, Err *e)
 	if (r == -EFBIG)
 		return err_new_no(e, ERR_INVALID, EFBIG, "%s: larger than %u bytes", path, CONFIG_MAX);
 	if (r < 0)
-		return err_kind(e, err_sys(e, r, "open %s", path), r == -ENOENT ? ERR_NOT_FOUND : ERR_INTERNAL);
+		return err_kind(e, err_sys(e, r, "open %s", path),
+				r == -ENOENT ? ERR_NOT_FOUND : ERR_INTERNAL);
 	return oci_json_parse(text, len, "config.json", ret, e);
 }
 

@@ -30,7 +30,8 @@ static int open_master(int root, Err *e)
 	struct stat st;
 
 	if (dir < 0 || !is_on_devpts(dir))
-		return err_new(e, ERR_INVALID, "a terminal needs a devpts mount on /dev/pts of the container");
+		return err_new(e, ERR_INVALID,
+			       "a terminal needs a devpts mount on /dev/pts of the container");
 	fd = openat(dir, "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, errno, "open /dev/pts/ptmx");
@@ -62,15 +63,16 @@ int console_open(int root, uint32_t width, uint32_t height, int *ret_master, int
 int console_bind(int root, int slave, Err *e)
 {
 	const char *name;
-	_cleanup_close_ int dir = path_open_parent_in_root(root, "/dev/console", true, &name), target = -1, fd = -1;
+	_cleanup_close_ int dir = path_open_parent_in_root(root, "/dev/console", true, &name), target = -1,
+			    fd = -1;
 	struct stat st;
 	int r;
 
 	if (dir < 0)
 		return err_sys(e, dir, "open /dev");
 	/* Whatever the image has there, link or file, gives way to an empty file. */
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode) &&
-	    unlinkat(dir, name, 0) < 0)
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) &&
+	    !S_ISCHR(st.st_mode) && unlinkat(dir, name, 0) < 0)
 		return err_sys(e, errno, "remove /dev/console");
 	if (mknodat(dir, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "make /dev/console");
@@ -116,7 +118,8 @@ static int give_to_user(int fd, uint32_t uid, Err *e)
 	if (st.st_uid == uid || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
 		return 0;
 	/* Not every object has an owner that can change, and none has to. */
-	if (fchown(fd, uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS && errno != ENOSYS)
+	if (fchown(fd, uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS &&
+	    errno != ENOSYS)
 		return err_sys(e, errno, "give descriptor %d to user %u", fd, uid);
 	return 0;
 }

@@ -41,14 +41,16 @@ static int copy_link(int from, int to, const char *name, const struct stat *st, 
 	if (n < 0)
 		return err_sys(e, errno, "read link %s", name);
 	text[n] = '\0';
-	if (symlinkat(text, to, name) < 0 || fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (symlinkat(text, to, name) < 0 ||
+	    fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(e, errno, "make link %s", name);
 	return 0;
 }
 
 static int copy_subdir(int from, int to, const char *name, const struct stat *st, int depth, Err *e)
 {
-	_cleanup_close_ int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -1;
+	_cleanup_close_ int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+			    out = -1;
 	int r;
 
 	if (in < 0)
@@ -110,8 +112,7 @@ int mounts_copy_up(int from_dir, int to_mount, Err *e)
 	if (r < 0)
 		return err_ctx(e, r, "copy up");
 	/* An fd of fsmount is O_PATH: it takes fchownat() and chmod by its path in /proc, not fchown(). */
-	if (fstat(from_dir, &st) == 0 &&
-	    fchownat(to_mount, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0)
+	if (fstat(from_dir, &st) == 0 && fchownat(to_mount, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0)
 		return err_sys(e, errno, "copy up: set the owner");
 	return 0;
 }

@@ -129,7 +129,8 @@ static int compile(const OciSeccomp *s, SeccompProgram *ret, Err *e)
 
 		rules[i] = (SeccompRule){r->names, r->action, r->errno_ret, args + at, r->n_args};
 		for (size_t k = 0; k < r->n_args; k++)
-			args[at++] = (SeccompArg){r->args[k].index, r->args[k].value, r->args[k].value_two, r->args[k].op};
+			args[at++] = (SeccompArg){r->args[k].index, r->args[k].value, r->args[k].value_two,
+						  r->args[k].op};
 	}
 	p.rules = rules;
 	return seccomp_compile(&p, ret, e);
@@ -181,7 +182,8 @@ int runtime_seccomp_prepare(const OciSeccomp *s, const char *dir, Err *e)
 }
 
 /* ContainerProcessState of the runtime-spec: the receiver learns which descriptor of the message is what. */
-int filter_send_listener(const char *path, const char *metadata, const State *s, RuntimeStatus status, int fd, Err *e)
+int filter_send_listener(const char *path, const char *metadata, const State *s, RuntimeStatus status, int fd,
+			 Err *e)
 {
 	_cleanup_json_ json_t *state = state_document(s, status, s->pid), *j = NULL;
 	_cleanup_close_ int sock = -1;

@@ -7,8 +7,8 @@
 /* Devices that every container may use, whatever its rules say: the default nodes, terminals, and
  * making (not opening) any node, as all runtimes have it. */
 static const CgroupDeviceRule rules_default[] = {
-    {true, 'c', -1, -1, "m"},	{true, 'b', -1, -1, "m"},	{true, 'c', 1, 3, "rwm"}, {true, 'c', 1, 8, "rwm"},
-    {true, 'c', 1, 7, "rwm"},	{true, 'c', 5, 0, "rwm"},	{true, 'c', 1, 5, "rwm"}, {true, 'c', 1, 9, "rwm"},
+    {true, 'c', -1, -1, "m"},    {true, 'b', -1, -1, "m"}, {true, 'c', 1, 3, "rwm"}, {true, 'c', 1, 8, "rwm"},
+    {true, 'c', 1, 7, "rwm"},    {true, 'c', 5, 0, "rwm"}, {true, 'c', 1, 5, "rwm"}, {true, 'c', 1, 9, "rwm"},
     {true, 'c', 136, -1, "rwm"}, {true, 'c', 5, 2, "rwm"},
 };
 
@@ -32,9 +32,11 @@ static int collect_rules(const OciResources *r, CgroupDeviceRule **ret, size_t *
 
 		if (strlen(type) != 1) {
 			free(rules);
-			return err_new(e, ERR_INVALID, "resources.devices[%zu]: unknown type \"%s\"", i, type);
+			return err_new(e, ERR_INVALID, "resources.devices[%zu]: unknown type \"%s\"", i,
+				       type);
 		}
-		rules[n] = (CgroupDeviceRule){d->allow, type[0], d->major, d->minor, str_empty(d->access) ? "rwm" : d->access};
+		rules[n] = (CgroupDeviceRule){d->allow, type[0], d->major, d->minor,
+					      str_empty(d->access) ? "rwm" : d->access};
 		if (rules[n].type == 'a')
 			all = allows_all(&rules[n]);
 		n++;
@@ -47,7 +49,8 @@ static int collect_rules(const OciResources *r, CgroupDeviceRule **ret, size_t *
 }
 
 _Static_assert(CGROUP_UNSET == OCI_UNSET, "limits are copied as they are");
-_Static_assert(sizeof(CgroupThrottle) == sizeof(OciThrottle) && sizeof(CgroupHugepage) == sizeof(OciHugepageLimit),
+_Static_assert(sizeof(CgroupThrottle) == sizeof(OciThrottle) &&
+		   sizeof(CgroupHugepage) == sizeof(OciHugepageLimit),
 	       "lists are passed on as they are");
 
 static CgroupLimits to_limits(const OciResources *r)
@@ -83,7 +86,7 @@ static CgroupLimits to_limits(const OciResources *r)
 	};
 }
 
-int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, const OciSpec *spec, Err *e)
+int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err *e)
 {
 	_cleanup_free_ CgroupDeviceRule *rules = NULL;
 	CgroupLimits l = to_limits(r);
@@ -106,15 +109,16 @@ int limits_make_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char 
 	int r;
 
 	if (o->systemd_cgroup)
-		return err_new(e, ERR_UNSUPPORTED,
-			       "the systemd cgroup manager is not available; leave out --systemd-cgroup (for podman: "
-			       "--cgroup-manager cgroupfs)");
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "the systemd cgroup manager is not available; leave out --systemd-cgroup (for podman: "
+		    "--cgroup-manager cgroupfs)");
 	r = cgroup_resolve(path, &c, e);
 	if (r < 0)
 		return r;
 	r = cgroup_create(&c, e);
 	if (r == 0) {
-		r = limits_apply(&c, &spec->resources, true, spec, e);
+		r = limits_apply(&c, &spec->resources, true, e);
 		if (r < 0)
 			cgroup_undo(&c);
 	}

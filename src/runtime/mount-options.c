@@ -36,11 +36,14 @@ static const struct {
 static const struct {
 	const char *name;
 	uint64_t flag;
-} propagations[] = {
-    {"private", MS_PRIVATE}, {"shared", MS_SHARED}, {"slave", MS_SLAVE}, {"unbindable", MS_UNBINDABLE}};
+} propagations[] = {{"private", MS_PRIVATE},
+		    {"shared", MS_SHARED},
+		    {"slave", MS_SLAVE},
+		    {"unbindable", MS_UNBINDABLE}};
 
 /* Says nothing that would change anything here. */
-static const char *const without_effect[] = {"defaults", "async", "loud", "silent", "nofail", "auto", "noauto", "user", "nouser", "z", "Z"};
+static const char *const without_effect[] = {"defaults", "async", "loud",   "silent", "nofail", "auto",
+					     "noauto",   "user",  "nouser", "z",      "Z"};
 
 /* A later word overrides an earlier one. */
 static void combine(uint64_t *set, uint64_t *clear, uint64_t more_set, uint64_t more_clear)
@@ -89,8 +92,8 @@ static bool take_manner(const char *word, MountOptions *o)
 		const char *name;
 		bool *flag;
 	} manners[] = {
-	    {"bind", &o->bind},	       {"rbind", &o->recursive_bind}, {"tmpcopyup", &o->copy_up},
-	    {"remount", &o->remount}, {"idmap", &o->idmap},	       {"ridmap", &o->recursive_idmap},
+	    {"bind", &o->bind},       {"rbind", &o->recursive_bind}, {"tmpcopyup", &o->copy_up},
+	    {"remount", &o->remount}, {"idmap", &o->idmap},          {"ridmap", &o->recursive_idmap},
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(manners); i++) {
@@ -119,8 +122,8 @@ int mount_options_parse(char *const *options, MountOptions *ret, Err *e)
 	for (size_t i = 0; options && options[i]; i++) {
 		const char *word = options[i];
 
-		if (!*word || take_manner(word, &o) || take_propagation(word, &o) || take_attribute(word, &o) ||
-		    is_without_effect(word))
+		if (!*word || take_manner(word, &o) || take_propagation(word, &o) ||
+		    take_attribute(word, &o) || is_without_effect(word))
 			continue;
 		if (strv_add(&o.params, word) < 0) {
 			mount_options_done(&o);

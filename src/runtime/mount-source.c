@@ -39,14 +39,17 @@ static int idmap(int fd, const OciMount *m, const MountOptions *o, const OciSpec
 	const OciIdMap *uids = own ? m->uid_mappings : spec->uid_mappings;
 	const OciIdMap *gids = own ? m->gid_mappings : spec->gid_mappings;
 	_cleanup_close_ int userns = -1;
-	int r = namespace_new_user((const NamespaceIdMap *)uids, own ? m->n_uid_mappings : spec->n_uid_mappings,
-				   (const NamespaceIdMap *)gids, own ? m->n_gid_mappings : spec->n_gid_mappings,
-				   &userns, e);
+	int r =
+	    namespace_new_user((const NamespaceIdMap *)uids, own ? m->n_uid_mappings : spec->n_uid_mappings,
+			       (const NamespaceIdMap *)gids, own ? m->n_gid_mappings : spec->n_gid_mappings,
+			       &userns, e);
 
 	if (r < 0)
 		return r;
 	r = mount_change(fd, "",
-			 &(MountChange){.set = MOUNT_ATTR_IDMAP, .userns_fd = userns, .recursive = o->recursive_idmap});
+			 &(MountChange){.set = MOUNT_ATTR_IDMAP,
+					.userns_fd = userns,
+					.recursive = o->recursive_idmap});
 	return r < 0 ? err_sys(e, r, "map ids (does its filesystem support that?)") : 0;
 }
 
@@ -151,7 +154,8 @@ static int open_devices(const OciSpec *spec, MountSources *s, Err *e)
 		s->devices[i] = -1;
 	s->n_devices = n;
 	for (size_t i = 0; i < n && r == 0; i++) {
-		const OciDevice *d = i < spec->n_devices ? &spec->devices[i] : &devices_default[i - spec->n_devices];
+		const OciDevice *d =
+		    i < spec->n_devices ? &spec->devices[i] : &devices_default[i - spec->n_devices];
 
 		if (d->path && !streq0(d->type, "p"))
 			r = open_device(d, &s->devices[i], e);

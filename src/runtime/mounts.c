@@ -21,8 +21,16 @@
 
 /* Files of procfs that a host's view may be put over (lxcfs). */
 static const char *const proc_files[] = {
-    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
-    "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
 };
 
 static int open_no_symlinks(int root, const char *path)
@@ -46,7 +54,8 @@ static int open_strict_dir(int root, const char *path, Err *e)
 		fd = made < 0 ? made : open_no_symlinks(root, path);
 	}
 	if (fd == -ELOOP)
-		return err_new(e, ERR_DENIED, "a symbolic link leads there, which is not allowed for this filesystem");
+		return err_new(e, ERR_DENIED,
+			       "a symbolic link leads there, which is not allowed for this filesystem");
 	return fd < 0 ? err_sys(e, fd, "open the mount point") : fd;
 }
 
@@ -135,7 +144,9 @@ static int set_fs_propagation(int fd, const MountOptions *o, Err *e)
 
 	if (!o->propagation)
 		return 0;
-	r = mount_change(fd, "", &(MountChange){.propagation = o->propagation, .recursive = o->propagation_recursive});
+	r = mount_change(fd, "",
+			 &(MountChange){.propagation = o->propagation,
+					.recursive = o->propagation_recursive});
 	return r < 0 ? err_sys(e, r, "set the propagation") : 0;
 }
 
@@ -161,7 +172,8 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 			return r;
 	}
 	/* What is copied up has to be written first. */
-	r = mount_new_fs(type, m->source, o->params, o->copy_up ? o->set & ~(uint64_t)MOUNT_ATTR_RDONLY : o->set, &fd, e);
+	r = mount_new_fs(type, m->source, o->params,
+			 o->copy_up ? o->set & ~(uint64_t)MOUNT_ATTR_RDONLY : o->set, &fd, e);
 	if (r == 0 && o->copy_up)
 		r = mounts_copy_up(target, fd, e);
 	if (r == 0 && o->copy_up && (o->set & MOUNT_ATTR_RDONLY)) {
@@ -250,7 +262,8 @@ static int cgroup_mount_fd(const Init *in, const CgroupDir *d, bool unified, uin
 
 		if (!unified) {
 			params = str_starts(name, "name=") ? NULL : strv_split(name, ',');
-			if (str_starts(name, "name=") && (strv_add(&params, "none") < 0 || strv_add(&params, name) < 0))
+			if (str_starts(name, "name=") &&
+			    (strv_add(&params, "none") < 0 || strv_add(&params, name) < 0))
 				return err_oom(e);
 			if (!params)
 				return err_oom(e);

@@ -70,7 +70,8 @@ static int cover_fd(Init *in, Covers *c, int target, Err *e)
 			char *const params[] = {(char *)"size=0", (char *)"nr_inodes=1", NULL};
 
 			r = mount_new_fs("tmpfs", "tmpfs", params,
-					 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+					 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+					     MOUNT_ATTR_NOEXEC,
 					 &c->empty, e);
 			if (r < 0)
 				return r;
@@ -152,7 +153,8 @@ static int set_root_propagation(const Init *in, Err *e)
 		r = err_new(e, ERR_INVALID, "unknown rootfsPropagation \"%s\"", words[0]);
 	else
 		r = mount_change(AT_FDCWD, "/",
-				 &(MountChange){.propagation = o.propagation, .recursive = o.propagation_recursive});
+				 &(MountChange){.propagation = o.propagation,
+						.recursive = o.propagation_recursive});
 	mount_options_done(&o);
 	return r < 0 ? err_ctx(e, r, "set the propagation of the root") : 0;
 }

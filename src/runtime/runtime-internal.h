@@ -44,17 +44,20 @@ typedef struct State {
 	char *id, *bundle, *rootfs, *created, *owner;
 	pid_t pid;
 	uint64_t pid_start;
-	int64_t namespaces;   /* CLONE_NEW* that differ from the host's: exec joins these */
-	char **cgroup;        /* cgroup_to_strv() */
-	bool has_filter;      /* seccomp.bpf lies beside */
+	int64_t namespaces; /* CLONE_NEW* that differ from the host's: exec joins these */
+	char **cgroup;      /* cgroup_to_strv() */
+	bool has_filter;    /* seccomp.bpf lies beside */
 	int64_t filter_flags;
 	char *listener_path, *listener_metadata; /* of the filter, or NULL */
 	bool no_new_keyring;
 	char **annotations;
 	json_t *hooks;
-	int dirfd;            /* of <root>/<id> */
+	int dirfd; /* of <root>/<id> */
 } State;
-#define STATE_INIT {.dirfd = -1}
+#define STATE_INIT                                                                                           \
+	{                                                                                                    \
+		.dirfd = -1                                                                                  \
+	}
 #define STATE_FIFO_EARLY "exec.fifo.new" /* while creating */
 #define STATE_FIFO       "exec.fifo"     /* while created */
 #define STATE_REPLY      "start.fifo"    /* the init process says here why it could not execute */
@@ -75,7 +78,7 @@ json_t *state_document(const State *s, RuntimeStatus status, pid_t pid);
 /* ---- limits.c ---- */
 /* Resolves, makes and limits the container's cgroup. */
 int limits_make_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
-int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, const OciSpec *spec, Err *e);
+int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err *e);
 
 /* ---- filter.c ---- */
 int filter_load(const OciSeccomp *s, const char *cache, SeccompProgram *ret, Err *e);
@@ -104,8 +107,8 @@ typedef struct MountSources {
 	MountOptions *options; /* one a mount of the spec */
 	int *fds;              /* detached mounts of binds, -1 for others */
 	size_t n;
-	int null;              /* the host's /dev/null, verified: what masks files */
-	int *devices;          /* in a user namespace: binds of spec.devices and then of the default ones; or NULL */
+	int null;     /* the host's /dev/null, verified: what masks files */
+	int *devices; /* in a user namespace: binds of spec.devices and then of the default ones; or NULL */
 	size_t n_devices;
 } MountSources;
 int mount_sources_open(const Bundle *b, bool for_userns, MountSources *ret, Err *e);
@@ -125,14 +128,14 @@ typedef struct Init {
 	CapabilitySets caps;
 	struct {
 		int flag, fd;
-	} joins[JOINS_MAX];  /* namespaces by path, but pid: the creator enters that one */
+	} joins[JOINS_MAX]; /* namespaces by path, but pid: the creator enters that one */
 	size_t n_joins;
-	uint64_t new_flags;  /* namespaces of its own */
-	int sock;            /* to the creator */
-	int fifo, reply;     /* see state.h: start and its answer */
-	int root;            /* detached, then attached, mount of the container's root */
-	int proc, sys;       /* mounts of procfs and sysfs that we made inside, or -1 */
-	int console;         /* slave of the terminal, or -1 */
+	uint64_t new_flags; /* namespaces of its own */
+	int sock;           /* to the creator */
+	int fifo, reply;    /* see state.h: start and its answer */
+	int root;           /* detached, then attached, mount of the container's root */
+	int proc, sys;      /* mounts of procfs and sysfs that we made inside, or -1 */
+	int console;        /* slave of the terminal, or -1 */
 	json_t *hook_state;
 	Err err;
 } Init;
@@ -141,9 +144,10 @@ typedef enum InitMsg {
 	INIT_FAILED = 'F',   /* an Err follows */
 	INIT_HOOKS = 'H',    /* namespaces and mounts are there: run prestart and createRuntime */
 	INIT_LISTENER = 'L', /* with the seccomp notification fd */
-	INIT_READY = 'R',    /* with the console master if there is a terminal */
-	INIT_GO = 'G',       /* creator to child: go on */
-	INIT_PID = 'P',      /* of exec: the pid follows */
+	INIT_CONSOLE = 'C',  /* with the master of the terminal */
+	INIT_READY = 'R',
+	INIT_GO = 'G',  /* creator to child: go on */
+	INIT_PID = 'P', /* of exec: the pid follows */
 } InitMsg;
 _Noreturn void init_run(Init *in);
 /* Waits for INIT_GO; the child exits if the creator is gone. */
@@ -186,9 +190,9 @@ typedef struct Credentials {
 	const SeccompProgram *filter; /* or NULL */
 	unsigned filter_flags;
 	bool filter_listener;
-	int root;          /* "/" of the container */
-	int proc;          /* its procfs, or -1 */
-	int sock;          /* INIT_LISTENER goes here */
+	int root; /* "/" of the container */
+	int proc; /* its procfs, or -1 */
+	int sock; /* INIT_LISTENER goes here */
 } Credentials;
 int credentials_caps(const OciProcess *p, CapabilitySets *ret, Err *e);
 /* Becomes the user, in the working directory, with its capabilities; the filter too, unless no_new_privs lets it

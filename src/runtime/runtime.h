@@ -21,6 +21,9 @@ typedef struct RuntimeOptions {
 	const char *root;          /* state directory, one sub-directory a container */
 	bool systemd_cgroup;       /* cgroupsPath is slice:prefix:name */
 	const char *seccomp_cache; /* directory of compiled filters, or NULL: compile each time */
+	void (*warn)(
+	    const char
+		*message); /* what failed without failing the call (poststart, poststop hooks), or NULL */
 } RuntimeOptions;
 
 /* The descriptors of a new process. With a terminal, in/out/err are ignored and the master comes back through *ret_console. */
@@ -30,14 +33,14 @@ typedef struct RuntimeStdio {
 
 typedef struct RuntimeCreate {
 	const char *id;
-	const char *bundle;        /* directory of config.json */
-	int rootfs_fd;             /* a detached mount (fsmount, open_tree) to be the root instead of root.path, or -1; not closed */
+	const char *bundle; /* directory of config.json */
+	int rootfs_fd; /* a detached mount (fsmount, open_tree) to be the root instead of root.path, or -1; not closed */
 	RuntimeStdio stdio;
 	const char *console_socket; /* or NULL: master returned in *ret_console */
-	const char *pid_file;      /* or NULL */
-	bool no_pivot;             /* MS_MOVE instead of pivot_root (initramfs) */
+	const char *pid_file;       /* or NULL */
+	bool no_pivot;              /* MS_MOVE instead of pivot_root (initramfs) */
 	bool no_new_keyring;
-	int preserve_fds;          /* fds 3..3+n-1 stay open in the container */
+	int preserve_fds; /* fds 3..3+n-1 stay open in the container */
 } RuntimeCreate;
 
 typedef enum RuntimeStatus {
@@ -52,9 +55,9 @@ typedef struct RuntimeState {
 	char *id;
 	char *bundle;
 	char *rootfs;
-	char *created; /* RFC 3339 */
-	char *owner;   /* user name for `list` */
-	pid_t pid;     /* 0 when stopped */
+	char *created;      /* RFC 3339 */
+	char *owner;        /* user name for `list` */
+	pid_t pid;          /* 0 when stopped */
 	uint64_t pid_start; /* field 22 of /proc/pid/stat: tells a reused pid */
 	RuntimeStatus status;
 	json_t *annotations; /* may be NULL */
@@ -98,6 +101,7 @@ bool runtime_oom_killed(const RuntimeOptions *o, const char *id);
 /* Applies new limits to the live cgroup. */
 int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, Err *e);
 /* Reads a counter file of the container's cgroup for statistics; controller is the v1 name ("memory"). malloc'ed text. */
-int runtime_cgroup_read(const RuntimeOptions *o, const char *id, const char *controller, const char *file, char **ret, Err *e);
+int runtime_cgroup_read(const RuntimeOptions *o, const char *id, const char *controller, const char *file,
+			char **ret, Err *e);
 /* Compiles a seccomp section to `dir`/<hash>.bpf so that later creates find it there (seccomp_cache). */
 int runtime_seccomp_prepare(const OciSeccomp *s, const char *dir, Err *e);

@@ -19,7 +19,10 @@
 
 #define STATE_MAX (4u << 20)
 
-#define FIELD(n, t, m) {.name = (n), .type = (t), .offset = offsetof(State, m)}
+#define FIELD(n, t, m)                                                                                       \
+	{                                                                                                    \
+		.name = (n), .type = (t), .offset = offsetof(State, m)                                       \
+	}
 static const JsonField state_table[] = {
     FIELD("id", JSON_T_STR, id),
     FIELD("bundle", JSON_T_STR, bundle),
@@ -55,7 +58,8 @@ int state_check_id(const char *id, Err *e)
 	for (size_t i = 0; i < n; i++)
 		if (!isalnum((unsigned char)id[i]) && !strchr("_+-.", id[i]))
 			return err_new(e, ERR_INVALID,
-				       "container id \"%.64s\": only letters, digits and _ + - . are allowed", id);
+				       "container id \"%.64s\": only letters, digits and _ + - . are allowed",
+				       id);
 	return 0;
 }
 
@@ -135,7 +139,8 @@ int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
 		return err_sys(e, errno, "open %s/%s", o->root, id);
 	r = json_load_at(s.dirfd, "state.json", STATE_MAX, &j, e);
 	if (r == -ENOENT)
-		r = err_new(e, ERR_NOT_FOUND, "container %s is incomplete: it was interrupted while being created", id);
+		r = err_new(e, ERR_NOT_FOUND,
+			    "container %s is incomplete: it was interrupted while being created", id);
 	if (r == 0)
 		r = json_decode(j, state_table, &s, e);
 	if (r < 0) {

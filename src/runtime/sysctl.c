@@ -56,11 +56,14 @@ int sysctl_check(const OciSpec *spec, uint64_t own_namespaces, Err *e)
 			return err_oom(e);
 		ns = namespace_of(path);
 		if (!ns || strstr(path, ".."))
-			return err_new(e, ERR_INVALID, "sysctl %.*s is not kept apart by a namespace, so it is not for a container to set",
+			return err_new(e, ERR_INVALID,
+				       "sysctl %.*s is not kept apart by a namespace, so it is not for a "
+				       "container to set",
 				       (int)len, spec->sysctl[i]);
 		if (!(own_namespaces & (uint64_t)ns))
-			return err_new(e, ERR_INVALID, "sysctl %.*s needs a %s namespace of the container's own",
-				       (int)len, spec->sysctl[i], namespace_file(ns));
+			return err_new(e, ERR_INVALID,
+				       "sysctl %.*s needs a %s namespace of the container's own", (int)len,
+				       spec->sysctl[i], namespace_file(ns));
 	}
 	return 0;
 }

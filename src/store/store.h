@@ -48,7 +48,14 @@ int store_doc_get(Store *s, const char *collection, const char *key, json_t **re
 /* Calls fn for each in key order until it returns non-zero, which is returned. doc is borrowed. */
 int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc), void *user, Err *e);
 
-/* ---- blobs (content.h has the writer) ---- */
+/* ---- leases ----
+ * Between finding a layer or blob here (or making it) and recording the image that needs it, hold a lease: while anybody does,
+ * image deletion removes no layer and no blob; what it would have removed goes when the last lease ends. Counted, cheap,
+ * for any thread. */
+void store_lease_begin(Store *s);
+int store_lease_end(Store *s, Err *e);
+
+/* ---- blobs ---- */
 bool store_blob_has(Store *s, const char *digest);
 /* A read-only fd on a blob; ERR_NOT_FOUND. */
 int store_blob_open(Store *s, const char *digest, int64_t *ret_size, Err *e);

@@ -99,7 +99,6 @@ int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e)
 
 	if (!d)
 		return err_oom(e);
-	d->engine = o->engine;
 	d->data_root = strdup(o->data_root);
 	d->insecure_registries = strv_dup(o->insecure_registries);
 	d->registry_mirrors = strv_dup(o->registry_mirrors);
@@ -111,6 +110,11 @@ int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e)
 	}
 	*ret = d;
 	return 0;
+}
+
+void docker_door_set_engine(DockerDoor *d, Engine *en)
+{
+	d->engine = en;
 }
 
 void docker_door_free(DockerDoor *d)

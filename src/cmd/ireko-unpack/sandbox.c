@@ -14,6 +14,14 @@
 #define MEMORY_MAX (1ll << 30)
 #define FDS_MAX_OPEN 64
 
+/* The sanitizers reserve terabytes of addresses and make calls of their own: builds with them, which are for tests, have
+ * neither the memory limit nor the filter. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
 static int limit(int what, rlim_t value, const char *name, Err *e)
 {
 	struct rlimit now, l;
@@ -33,7 +41,7 @@ static int set_limits(const SandboxLimits *l, Err *e)
 	/* Too big a file must be an error to report, not a signal. */
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-	if (r >= 0)
+	if (r >= 0 && !SANITIZED)
 		r = limit(RLIMIT_AS, MEMORY_MAX, "memory", e);
 	if (r >= 0)
 		r = limit(RLIMIT_NOFILE, FDS_MAX_OPEN, "open files", e);
@@ -120,11 +128,15 @@ int sandbox_seal(const SandboxLimits *l, Err *e)
 		SCMP_SYS(ftruncate), SCMP_SYS(getdents64), SCMP_SYS(lseek),   SCMP_SYS(fcntl),
 		SCMP_SYS(statx),
 	};
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	scmp_filter_ctx ctx = seccomp_init(SANITIZED ? SCMP_ACT_ALLOW : SCMP_ACT_KILL_PROCESS);
 	int r;
 
 	if (!ctx)
 		return err_oom(e);
+	if (SANITIZED) {
+		seccomp_release(ctx);
+		return 0;
+	}
 	r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (r < 0)
 		r = err_sys(e, r, "prepare the seccomp filter");

@@ -1,0 +1,60 @@
+# ireko: everything a developer does. `make` builds, `make demo` shows it working, `make check` runs every test.
+# Meson does the compiling; this file sets it up, so that no one has to know.
+BUILD := build
+PYTHON := /usr/bin/python3
+PREFIX ?= /usr/local
+PROGRAMS := ireko irekod ireko-shim ireko-unpack
+export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
+
+.PHONY: all demo demo-stop check bench lint format fuzz install uninstall clean deps
+all: $(BUILD)/build.ninja
+	@tools/reconfigure $(BUILD)
+	@ninja -C $(BUILD) $(NINJAFLAGS)
+	@tools/link-programs $(BUILD)
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "meson is missing: run tools/deps first (make demo does)" >&2; exit 1; }
+	meson setup $(BUILD) --prefix $(PREFIX)
+
+deps:
+	@tools/deps build run
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@tools/demo
+
+demo-stop:
+	@tools/demo stop
+
+check:
+	@tools/deps build run test
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tools/check $(CHECK)
+
+bench:
+	@tools/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) bench/run $(BENCH)
+
+lint:
+	@tools/deps build lint
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tools/lint
+
+format:
+	@tools/deps lint
+	find src tools -name '*.[ch]' -print0 | xargs -0 clang-format -i
+
+fuzz:
+	@tools/deps build fuzz
+	@$(PYTHON) tools/fuzz run $(FUZZ)
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+uninstall:
+	ninja -C $(BUILD) uninstall
+
+clean:
+	@tools/demo remove
+	rm -rf build build-asan build-fuzz

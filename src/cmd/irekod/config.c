@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "base/json.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+
+#define CONFIG_MAX (1u << 20)
+
+const char config_usage[] =
+    "Usage: irekod [options]\n"
+    "\n"
+    "The container engine. It serves the Docker Engine API; containers outlive it.\n"
+    "\n"
+    "  --data-root DIR            images, volumes, container data (default /var/lib/ireko)\n"
+    "  --exec-root DIR            sockets and state that end with the boot (default /run/ireko)\n"
+    "  -H, --host ADDRESS         unix://PATH, or tcp://HOST:PORT on a loopback address; repeatable\n"
+    "                             (default unix://EXEC-ROOT/ireko.sock)\n"
+    "  --bridge-subnet CIDR       of the default network (default: one that is free)\n"
+    "  --insecure-registry HOST   host[:port] or CIDR that may be spoken to without TLS; repeatable\n"
+    "  --registry-mirror [HOST=]URL\n"
+    "                             asked before HOST (default docker.io); repeatable\n"
+    "  --helper-dir DIR           where ireko-shim and ireko-unpack are\n"
+    "                             (default: beside irekod, else in libexec)\n"
+    "  --log-level LEVEL          debug, info, warn or error (default info)\n"
+    "  --pidfile FILE             written at start, removed at exit\n"
+    "  --config FILE              JSON with these options (default /etc/ireko/daemon.json if it exists)\n"
+    "  --version, --help\n";
+
+enum {
+	OPT_DATA = 256,
+	OPT_EXEC,
+	OPT_SUBNET,
+	OPT_INSECURE,
+	OPT_MIRROR,
+	OPT_HELPER,
+	OPT_LEVEL,
+	OPT_PID,
+	OPT_CONFIG,
+	OPT_VERSION,
+	OPT_HELP
+};
+
+static const struct option options[] = {
+    {"data-root", required_argument, NULL, OPT_DATA},
+    {"exec-root", required_argument, NULL, OPT_EXEC},
+    {"host", required_argument, NULL, 'H'},
+    {"bridge-subnet", required_argument, NULL, OPT_SUBNET},
+    {"insecure-registry", required_argument, NULL, OPT_INSECURE},
+    {"registry-mirror", required_argument, NULL, OPT_MIRROR},
+    {"helper-dir", required_argument, NULL, OPT_HELPER},
+    {"log-level", required_argument, NULL, OPT_LEVEL},
+    {"pidfile", required_argument, NULL, OPT_PID},
+    {"config", required_argument, NULL, OPT_CONFIG},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static int set(char **to, const char *value, Err *e)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return err_oom(e);
+	free(*to);
+	*to = copy;
+	return 0;
+}
+
+static int add_mirror(DaemonConfig *c, const char *value, Err *e)
+{
+	const char *eq = strchr(value, '='), *scheme = strstr(value, "://");
+	bool has_host = eq && (!scheme || eq < scheme);
+
+	return strv_take(&c->mirrors, has_host ? strdup(value) : strf("docker.io=%s", value)) < 0 ? err_oom(e)
+												  : 0;
+}
+
+static int apply_option(DaemonConfig *c, int opt, const char *value, char **config_file, ConfigAction *action,
+			Err *e)
+{
+	switch (opt) {
+	case OPT_DATA:
+		return set(&c->data_root, value, e);
+	case OPT_EXEC:
+		return set(&c->exec_root, value, e);
+	case 'H':
+		return strv_add(&c->hosts, value) < 0 ? err_oom(e) : 0;
+	case OPT_SUBNET:
+		return set(&c->bridge_subnet, value, e);
+	case OPT_INSECURE:
+		return strv_add(&c->insecure, value) < 0 ? err_oom(e) : 0;
+	case OPT_MIRROR:
+		return add_mirror(c, value, e);
+	case OPT_HELPER:
+		return set(&c->helper_dir, value, e);
+	case OPT_LEVEL:
+		return set(&c->log_level, value, e);
+	case OPT_PID:
+		return set(&c->pidfile, value, e);
+	case OPT_CONFIG:
+		return set(config_file, value, e);
+	case OPT_VERSION:
+		*action = CONFIG_VERSION;
+		return 0;
+	case OPT_HELP:
+		*action = CONFIG_HELP;
+		return 0;
+	default:
+		return err_new(e, ERR_INVALID, "unknown option; see irekod --help");
+	}
+}
+
+/* A member of the file counts only if the command line did not set it. */
+static int file_text(char **to, const json_t *v, const char *key, Err *e)
+{
+	if (!json_is_string(v))
+		return err_new(e, ERR_INVALID, "%s: expected a string", key);
+	return *to ? 0 : set(to, json_string_value(v), e);
+}
+
+static int file_list(DaemonConfig *c, const char *key, json_t *v, Err *e)
+{
+	_cleanup_strv_ char **list = NULL;
+	int r = json_to_strv(v, &list);
+
+	if (r == -EINVAL)
+		return err_new(e, ERR_INVALID, "%s: expected an array of strings", key);
+	for (char **p = list; r >= 0 && p && *p; p++) {
+		if (streq(key, "hosts"))
+			r = strv_add(&c->hosts, *p);
+		else if (streq(key, "insecure-registries"))
+			r = strv_add(&c->insecure, *p);
+		else
+			r = add_mirror(c, *p, e);
+	}
+	return r < 0 ? err_oom(e) : 0;
+}
+
+static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_hosts, Err *e)
+{
+	const struct {
+		const char *key;
+		char **to;
+	} texts[] = {{"data-root", &c->data_root},         {"exec-root", &c->exec_root},
+		     {"bridge-subnet", &c->bridge_subnet}, {"bip", &c->bridge_subnet},
+		     {"log-level", &c->log_level},         {"pidfile", &c->pidfile},
+		     {"helper-dir", &c->helper_dir}};
+
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+		if (streq(key, texts[i].key))
+			return file_text(texts[i].to, v, key, e);
+	if (streq(key, "hosts"))
+		return have_hosts ? 0 : file_list(c, key, v, e);
+	if (streq(key, "insecure-registries") || streq(key, "registry-mirrors"))
+		return file_list(c, key, v, e);
+	return err_new(e, ERR_INVALID, "unknown setting \"%.100s\"", key);
+}
+
+static int read_file(DaemonConfig *c, const char *file, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	bool have_hosts = c->hosts;
+	const char *key;
+	json_t *v;
+	int r = json_load_at(AT_FDCWD, file, CONFIG_MAX, &doc, e);
+
+	if (r < 0)
+		return r;
+	if (!json_is_object(doc))
+		return err_new(e, ERR_INVALID, "%s: expected a JSON object", file);
+	json_object_foreach (doc, key, v) {
+		r = file_member(c, key, v, have_hosts, e);
+		if (r < 0)
+			return err_ctx(e, r, "%s", file);
+	}
+	return 0;
+}
+
+static int defaults(DaemonConfig *c, Err *e)
+{
+	int r = 0;
+
+	if (!c->data_root)
+		r = set(&c->data_root, "/var/lib/ireko", e);
+	if (r >= 0 && !c->exec_root)
+		r = set(&c->exec_root, "/run/ireko", e);
+	if (r < 0)
+		return r;
+	if (*c->data_root != '/' || *c->exec_root != '/')
+		return err_new(e, ERR_INVALID, "--data-root and --exec-root must be absolute paths");
+	if (!c->hosts && strv_take(&c->hosts, strf("unix://%s/ireko.sock", c->exec_root)) < 0)
+		return err_oom(e);
+	c->level = LOG_INFO;
+	if (c->log_level && log_level_parse(c->log_level, &c->level) < 0)
+		return err_new(e, ERR_INVALID, "--log-level %s: expected debug, info, warn or error",
+			       c->log_level);
+	return 0;
+}
+
+int config_load(int argc, char **argv, DaemonConfig *ret, ConfigAction *ret_action, Err *e)
+{
+	static const char standard_file[] = "/etc/ireko/daemon.json";
+	_cleanup_free_ char *file = NULL;
+	int opt, r = 0;
+
+	*ret = (DaemonConfig){0};
+	*ret_action = CONFIG_RUN;
+	opterr = 0;
+	while (r >= 0 && (opt = getopt_long(argc, argv, "H:", options, NULL)) != -1) {
+		if (opt == '?')
+			return err_new(e, ERR_INVALID,
+				       "%s: unknown option or missing value; see irekod --help",
+				       argv[optind - 1]);
+		r = apply_option(ret, opt, optarg, &file, ret_action, e);
+	}
+	if (r < 0 || *ret_action != CONFIG_RUN)
+		return r;
+	if (optind < argc)
+		return err_new(e, ERR_INVALID, "unexpected argument \"%s\"; see irekod --help", argv[optind]);
+	if (file || access(standard_file, F_OK) == 0)
+		r = read_file(ret, file ? file : standard_file, e);
+	return r < 0 ? r : defaults(ret, e);
+}
+
+void config_done(DaemonConfig *c)
+{
+	free(c->data_root);
+	free(c->exec_root);
+	free(c->bridge_subnet);
+	free(c->pidfile);
+	free(c->helper_dir);
+	free(c->log_level);
+	strv_free(c->hosts);
+	strv_free(c->insecure);
+	strv_free(c->mirrors);
+	*c = (DaemonConfig){0};
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening a container's file tree (archive.h).
+ *
+ * A pid may be reused between reading it and opening /proc/<pid>/root, which would then be the host's root. So the
+ * directory /proc/<pid> is opened first: it stays bound to one process, whose start time must be the one that
+ * the runtime recorded.
+ *
+ * Binds and volumes of a stopped container cannot be attached to a detached mount (not before Linux 6.15), so a
+ * thread goes into a mount namespace of its own, attaches everything there and ends; the namespace lives
+ * on through its descriptor, visible nowhere, until the copy is done.
+ */
+#include "engine/archive.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+
+void container_tree_done(ContainerTree *t)
+{
+	close_fd(&t->root_fd);
+	close_fd(&t->ns_fd);
+	if (t->locked)
+		pthread_mutex_unlock(&t->c->life);
+	container_unref(t->c);
+	*t = (ContainerTree)CONTAINER_TREE_INIT;
+}
+
+/* ---- running ---- */
+
+/* Field 22 of /proc/<pid>/stat; the second, in parentheses, may hold anything. */
+static int start_time(int proc_fd, uint64_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = file_read_at(proc_fd, "stat", 8192, &text, NULL);
+	char *p = r < 0 ? NULL : strrchr(text, ')');
+
+	if (r < 0)
+		return r;
+	for (int field = 2; p && field < 22; field++) {
+		p = strchr(p, ' ');
+		p = p ? p + 1 : NULL;
+	}
+	if (!p)
+		return -EINVAL;
+	p[strcspn(p, " \n")] = '\0';
+	return str_to_u64(p, ret);
+}
+
+static int open_process_root(Engine *en, Container *c, int *ret, Err *e)
+{
+	RuntimeOptions o = {.root = en->runtime_root};
+	_cleanup_close_ int proc = -1;
+	RuntimeState state = {0};
+	char path[32];
+	uint64_t started;
+	int r = runtime_state(&o, c->id, &state, e);
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/%d", state.pid);
+	proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = proc < 0 ? -errno : start_time(proc, &started);
+	if (state.pid <= 0 || r < 0 || started != state.pid_start) {
+		runtime_state_done(&state);
+		return err_new(e, ERR_CONFLICT, "container %.12s has just ended: try again", c->id);
+	}
+	runtime_state_done(&state);
+	*ret = openat(proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return *ret < 0 ? err_sys(e, errno, "open the root of container %.12s", c->id) : 0;
+}
+
+/* ---- not running ---- */
+
+typedef struct Assembly {
+	Engine *en;
+	Container *c;
+	int root_fd, ns_fd;
+	int result;
+	Err err;
+} Assembly;
+
+static int target_open(int root, const char *destination, bool is_dir)
+{
+	return is_dir ? path_mkdir_in_root(root, destination, 0755) : path_touch_in_root(root, destination, 0644);
+}
+
+static int attach_mount(int root, const ContainerMountPoint *m, int *ret_fd, Err *e)
+{
+	_cleanup_close_ int tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	_cleanup_close_ int target = -1;
+	struct stat st;
+
+	if (tree < 0 || fstat(tree, &st) < 0)
+		return err_sys(e, errno, "mount %s at %s", m->source, m->destination);
+	target = target_open(root, m->destination, S_ISDIR(st.st_mode));
+	if (target < 0)
+		return err_sys(e, target, "make the mount point %s", m->destination);
+	if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return err_sys(e, errno, "mount %s at %s", m->source, m->destination);
+	*ret_fd = take_fd(&tree);
+	return 0;
+}
+
+static int by_length(const void *a, const void *b)
+{
+	const ContainerMountPoint *const *x = a, *const *y = b;
+	size_t n = strlen((*x)->destination), m = strlen((*y)->destination);
+
+	return n < m ? -1 : n > m;
+}
+
+/* Parents first (they are shorter), and read-only last, when no mount point is to be made any more. */
+static int attach_all(Container *c, int root, Err *e)
+{
+	_cleanup_free_ const ContainerMountPoint **v = calloc(c->n_mounts, sizeof(*v));
+	_cleanup_free_ int *fds = calloc(c->n_mounts, sizeof(*fds));
+	struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
+	size_t n = 0, done = 0;
+	int r = 0;
+
+	if (!v || !fds)
+		return err_oom(e);
+	for (size_t i = 0; i < c->n_mounts; i++)
+		if (!streq(c->mounts[i].type, "tmpfs"))
+			v[n++] = &c->mounts[i];
+	qsort(v, n, sizeof(*v), by_length);
+	for (; r >= 0 && done < n; done += r >= 0)
+		r = attach_mount(root, v[done], &fds[done], e);
+	for (size_t i = 0; i < done; i++) {
+		if (r >= 0 && !v[i]->rw && mount_setattr(fds[i], "", AT_EMPTY_PATH | AT_RECURSIVE, &ro, sizeof(ro)) < 0)
+			r = err_sys(e, errno, "make %s read-only", v[i]->destination);
+		close_fd(&fds[i]);
+	}
+	return r;
+}
+
+static int assemble(Assembly *a, Err *e)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return err_sys(e, errno, "make a mount namespace");
+	if (move_mount(a->root_fd, "", AT_FDCWD, a->en->containers_run, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_sys(e, errno, "mount the snapshot");
+	int r = attach_all(a->c, a->root_fd, e);
+	if (r < 0)
+		return r;
+	a->ns_fd = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	return a->ns_fd < 0 ? err_sys(e, errno, "open the mount namespace") : 0;
+}
+
+static void *assembly_thread(void *arg)
+{
+	Assembly *a = arg;
+
+	a->result = assemble(a, &a->err);
+	return NULL;
+}
+
+static bool has_real_mounts(const Container *c)
+{
+	for (size_t i = 0; i < c->n_mounts; i++)
+		if (!streq(c->mounts[i].type, "tmpfs"))
+			return true;
+	return false;
+}
+
+static int open_snapshot(Engine *en, ContainerTree *t, Err *e)
+{
+	Assembly a = {.en = en, .c = t->c, .ns_fd = -1};
+	pthread_t thread;
+	int r = store_snapshot_mount(en->store, t->c->id, false, &t->root_fd, e);
+
+	if (r < 0 || !has_real_mounts(t->c))
+		return r;
+	a.root_fd = t->root_fd;
+	r = pthread_create(&thread, NULL, assembly_thread, &a);
+	if (r != 0)
+		return err_sys(e, r, "start a thread");
+	pthread_join(thread, NULL);
+	if (a.result < 0 && e)
+		*e = a.err;
+	t->ns_fd = a.ns_fd;
+	return a.result;
+}
+
+int container_tree_open(Engine *en, const char *ref, ContainerTree *ret, Err *e)
+{
+	ContainerTree t = CONTAINER_TREE_INIT;
+	int r = container_find(en, ref, &t.c, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&t.c->life);
+	t.locked = true;
+	pthread_mutex_lock(&t.c->state);
+	bool alive = t.c->pid > 0, removed = t.c->removed;
+	pthread_mutex_unlock(&t.c->state);
+	if (removed)
+		r = err_new(e, ERR_NOT_FOUND, "No such container: %s", ref);
+	else if (alive)
+		r = open_process_root(en, t.c, &t.root_fd, e);
+	else
+		r = open_snapshot(en, &t, e);
+	if (r < 0) {
+		container_tree_done(&t);
+		return r;
+	}
+	if (alive) {
+		/* The descriptor needs no lock: a long copy must not hold up a stop. */
+		pthread_mutex_unlock(&t.c->life);
+		t.locked = false;
+	}
+	*ret = t;
+	return 0;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copies of files out of and into containers (`cp`), and `export`.
+ *
+ * A path is opened once, under the tree's descriptor; what follows works on the descriptor. As in Docker the
+ * last component is not followed, unless the path ends in "/" or "/."; a directory to extract into always is.
+ */
+#include "engine/archive.h"
+
+#include <limits.h>
+#include <sys/statvfs.h>
+
+#define LINKS_MAX 40
+
+void engine_path_stat_done(EnginePathStat *s)
+{
+	free(s->name);
+	free(s->link_target);
+	*s = (EnginePathStat){0};
+}
+
+typedef struct CopyPath {
+	char *path;     /* absolute and clean */
+	const char *as; /* its name on the wire: last component, "." for "x/.", "/" for the root */
+	bool follow;
+} CopyPath;
+
+static int copy_path_parse(const char *given, CopyPath *ret, Err *e)
+{
+	if (str_empty(given))
+		return err_new(e, ERR_INVALID, "the path must not be empty");
+	if (strlen(given) >= PATH_MAX)
+		return err_new(e, ERR_INVALID, "the path is longer than %d bytes", PATH_MAX - 1);
+	*ret = (CopyPath){.path = path_join_clean("/", given)};
+	if (!ret->path)
+		return err_oom(e);
+	bool root = streq(ret->path, "/"), dot = str_ends(given, "/.") || streq(given, ".");
+	ret->as = dot ? "." : root ? "/" : path_base(ret->path);
+	ret->follow = root || dot || str_ends(given, "/");
+	return 0;
+}
+
+static void copy_path_done(CopyPath *p)
+{
+	free(p->path);
+}
+
+static int path_error(const ContainerTree *t, const char *path, int r, Err *e)
+{
+	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
+		return err_new(e, ERR_NOT_FOUND, "Could not find the file %s in container %s", path, t->c->id);
+	return err_sys(e, r, "open %s in container %.12s", path, t->c->id);
+}
+
+/* O_PATH on what the path names. */
+static int open_named(const ContainerTree *t, const CopyPath *p)
+{
+	return path_open_in_root(t->root_fd, p->path, O_PATH | (p->follow ? 0 : O_NOFOLLOW), 0);
+}
+
+/* ---- stat ---- */
+
+static int read_link(int fd, char **ret)
+{
+	char buf[PATH_MAX];
+	ssize_t n = readlinkat(fd, "", buf, sizeof(buf) - 1);
+
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	*ret = strdup(buf);
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* Where a link leads, as an absolute path of the container; chains are followed, and what is missing ends them. */
+static int link_target(const ContainerTree *t, const char *path, char **ret)
+{
+	_cleanup_free_ char *here = strdup(path);
+
+	for (int i = 0; here && i < LINKS_MAX; i++) {
+		_cleanup_close_ int fd = path_open_in_root(t->root_fd, here, O_PATH | O_NOFOLLOW, 0);
+		_cleanup_free_ char *value = NULL, *dir = NULL;
+		struct stat st;
+
+		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISLNK(st.st_mode)) {
+			*ret = take_ptr(here);
+			return 0;
+		}
+		int r = read_link(fd, &value);
+		if (r < 0)
+			return r;
+		dir = strndup(here, (size_t)(path_base(here) - here));
+		free(here);
+		here = dir ? path_join_clean(dir, value) : NULL;
+	}
+	return here ? -ELOOP : -ENOMEM;
+}
+
+int engine_container_path_stat(Engine *en, const char *ref, const char *path, EnginePathStat *ret, Err *e)
+{
+	_cleanup_(container_tree_done) ContainerTree t = CONTAINER_TREE_INIT;
+	_cleanup_(copy_path_done) CopyPath p = {0};
+	_cleanup_close_ int fd = -1;
+	EnginePathStat out = {0};
+	struct stat st;
+	int r = copy_path_parse(path, &p, e);
+
+	if (r >= 0)
+		r = container_tree_open(en, ref, &t, e);
+	if (r < 0)
+		return r;
+	fd = open_named(&t, &p);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return path_error(&t, path, fd < 0 ? fd : -errno, e);
+	out = (EnginePathStat){
+	    .name = strdup(p.as),
+	    .size = st.st_size,
+	    .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+	    .mode = st.st_mode,
+	};
+	if (S_ISLNK(st.st_mode))
+		r = link_target(&t, p.path, &out.link_target);
+	else
+		out.link_target = strdup("");
+	if (r >= 0 && (!out.name || !out.link_target))
+		r = -ENOMEM;
+	if (r < 0) {
+		engine_path_stat_done(&out);
+		return path_error(&t, path, r, e);
+	}
+	*ret = out;
+	return 0;
+}
+
+/* ---- out ---- */
+
+static int pack(const ContainerTree *t, const CopyPath *p, int out_fd, Err *e)
+{
+	_cleanup_close_ int fd = path_open_in_root(t->root_fd, p->path,
+						   O_RDONLY | O_DIRECTORY | (p->follow ? 0 : O_NOFOLLOW), 0);
+	const char *name;
+
+	if (fd >= 0)
+		return store_archive_pack(fd, ".", p->as, out_fd, e);
+	if (fd != -ENOTDIR && fd != -ELOOP)
+		return path_error(t, p->path, fd, e);
+	/* A file, a link: named at its directory. */
+	fd = path_open_parent_in_root(t->root_fd, p->path, false, &name);
+	if (fd < 0)
+		return path_error(t, p->path, fd, e);
+	return store_archive_pack(fd, name, p->as, out_fd, e);
+}
+
+int engine_container_archive_get(Engine *en, const char *ref, const char *path, int out_fd, Err *e)
+{
+	_cleanup_(container_tree_done) ContainerTree t = CONTAINER_TREE_INIT;
+	_cleanup_(copy_path_done) CopyPath p = {0};
+	_cleanup_close_ int there = -1;
+	struct stat st;
+	int r = copy_path_parse(path, &p, e);
+
+	if (r >= 0)
+		r = container_tree_open(en, ref, &t, e);
+	if (r < 0)
+		return r;
+	there = open_named(&t, &p);
+	if (there < 0 || fstat(there, &st) < 0)
+		return path_error(&t, path, there < 0 ? there : -errno, e);
+	if (p.follow && !S_ISDIR(st.st_mode))
+		return path_error(&t, path, -ENOTDIR, e);
+	container_event(en, t.c, "archive-path", "path", path, NULL);
+	return err_ctx(e, pack(&t, &p, out_fd, e), "copy %s from container %s", path, ref);
+}
+
+/* ---- in ---- */
+
+static int mount_id(int fd, uint64_t *ret)
+{
+	struct statx sx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0)
+		return -errno;
+	*ret = sx.stx_mnt_id;
+	return 0;
+}
+
+static int check_writable(const ContainerTree *t, int dir, Err *e)
+{
+	struct statvfs fs;
+	uint64_t here = 0, root = 0;
+	int r = mount_id(dir, &here);
+
+	if (r >= 0)
+		r = mount_id(t->root_fd, &root);
+	if (r < 0 || fstatvfs(dir, &fs) < 0)
+		return err_sys(e, r < 0 ? r : errno, "look at the mount to copy to");
+	if (here == root && t->c->config.host.readonly_rootfs)
+		return err_new(e, ERR_INVALID, "container rootfs is marked read-only");
+	if (fs.f_flag & ST_RDONLY)
+		return err_new(e, ERR_INVALID, "mounted volume is marked read-only");
+	return 0;
+}
+
+static int set_owner(const ContainerTree *t, ArchiveExtract *x, Err *e)
+{
+	_cleanup_(user_ids_done) UserIds u = {0};
+	int r;
+
+	if (str_empty(t->c->config.user))
+		return 0;
+	r = user_resolve(t->root_fd, t->c->config.user, NULL, &u, e);
+	if (r < 0)
+		return r;
+	x->keep_owner = false;
+	x->uid = u.uid;
+	x->gid = u.gid;
+	return 0;
+}
+
+int engine_container_archive_put(Engine *en, const char *ref, const char *path, int tar_fd,
+				 bool no_overwrite_dir_non_dir, bool copy_uid_gid, Err *e)
+{
+	_cleanup_(container_tree_done) ContainerTree t = CONTAINER_TREE_INIT;
+	_cleanup_(copy_path_done) CopyPath p = {0};
+	_cleanup_close_ int dir = -1;
+	int r = copy_path_parse(path, &p, e);
+
+	if (r >= 0)
+		r = container_tree_open(en, ref, &t, e);
+	if (r < 0)
+		return r;
+	dir = path_open_in_root(t.root_fd, p.path, O_RDONLY | O_DIRECTORY, 0);
+	if (dir == -ENOTDIR)
+		return err_new(e, ERR_INVALID, "extraction point is not a directory: %s", path);
+	if (dir < 0)
+		return path_error(&t, path, dir, e);
+	ArchiveExtract x = {
+	    .fd = tar_fd,
+	    .dir_fd = dir,
+	    .no_overwrite_dir_non_dir = no_overwrite_dir_non_dir,
+	    .keep_owner = true,
+	    .allow_devices = true,
+	};
+	r = check_writable(&t, dir, e);
+	if (r >= 0 && copy_uid_gid)
+		r = set_owner(&t, &x, e);
+	if (r >= 0)
+		r = err_ctx(e, store_archive_extract(en->store, &x, e), "copy to %s in container %s", path, ref);
+	if (r >= 0)
+		container_event(en, t.c, "extract-to-dir", "path", path, NULL);
+	return r;
+}
+
+/* ---- export ---- */
+
+int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_close_ int root = -1;
+	int r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	/* The image and the container's own layer without its mounts; read-only, so it may run. */
+	pthread_mutex_lock(&c->life);
+	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref)
+		       : store_snapshot_mount(en->store, c->id, true, &root, e);
+	pthread_mutex_unlock(&c->life);
+	if (r >= 0)
+		r = store_archive_pack(root, ".", ".", out_fd, e);
+	if (r < 0)
+		return err_ctx(e, r, "export container %s", ref);
+	container_event(en, c, "export", NULL);
+	return 0;
+}

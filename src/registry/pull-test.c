@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pulls, from a registry with bad manners (pull-test-server.py) and from Debian's (pull-test-registry.py).
+ *
+ * Each test has a store of its own. After a pull that must fail, nothing may be left that looks like an image or a
+ * layer, and no half-written file.
+ */
+#include "registry/registry-internal.h"
+#include "base/clock.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/test-dir.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+typedef struct Helper {
+	pid_t pid;
+	int in; /* closing it ends the helper */
+	int port;
+	char digest[DIGEST_LEN + 1];
+} Helper;
+
+static Helper server;
+
+static int helper_start(Helper *h, const char *script, const char *argument)
+{
+	const char *source = getenv("SRCDIR");
+	_cleanup_free_ char *path = strf("%s/src/registry/%s", source ? source : ".", script);
+	int in[2], out[2];
+	FILE *f;
+
+	if (!path || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+		return -1;
+	h->pid = fork();
+	if (h->pid == 0) {
+		dup2(in[0], 0);
+		dup2(out[1], 1);
+		execlp("python3", "python3", path, argument, (char *)NULL);
+		_exit(127);
+	}
+	close(in[0]);
+	close(out[1]);
+	h->in = in[1];
+	f = fdopen(out[0], "r");
+	h->port = 0;
+	int n = fscanf(f, "%d %71s", &h->port, h->digest);
+	fclose(f);
+	return n >= 1 ? 0 : -1;
+}
+
+static int helper_stop(Helper *h)
+{
+	int status = 0;
+
+	close(h->in);
+	return waitpid(h->pid, &status, 0) == h->pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int start_server(void **state _unused_)
+{
+	return helper_start(&server, "pull-test-server.py", NULL);
+}
+
+static int stop_server(void **state _unused_)
+{
+	return helper_stop(&server);
+}
+
+/* ---- one test's world ---- */
+
+typedef struct World {
+	TestDir *dir;
+	Store *store;
+	Registry *registry;
+	pthread_mutex_t lock;
+	StrBuf said; /* "id status\n" */
+	RegistryAuth auth;
+	const char *platform;
+	int64_t cancel_at; /* monotonic; 0: never */
+	/* results */
+	char id[DIGEST_LEN + 1], digest[DIGEST_LEN + 1];
+	bool updated;
+	Err e;
+} World;
+
+static char *find_unpack(void)
+{
+	static const char *const places[] = {"ireko-unpack", "src/cmd/ireko-unpack/ireko-unpack"};
+	_cleanup_free_ char *dir = NULL;
+
+	if (getenv("IREKO_UNPACK"))
+		return strdup(getenv("IREKO_UNPACK"));
+	assert_int_equal(path_of_own_dir(&dir), 0);
+	for (size_t i = 0; i < ELEMENTSOF(places); i++) {
+		_cleanup_free_ char *path = strf("%s/%s", dir, places[i]);
+
+		if (access(path, X_OK) == 0)
+			return take_ptr(path);
+	}
+	fail_msg("no ireko-unpack near %s: build it first, or set IREKO_UNPACK", dir);
+	return NULL;
+}
+
+static void world_open(World *w, char *const *mirrors)
+{
+	_cleanup_free_ char *unpack = find_unpack();
+	const StoreOptions so = {.data_root = w->dir->path, .unpack_program = unpack};
+	const RegistryOptions ro = {.mirrors = mirrors};
+
+	if (store_open(&so, &w->store, &w->e) < 0)
+		fail_msg("%s", w->e.msg);
+	if (registry_new(&ro, &w->registry, &w->e) < 0)
+		fail_msg("%s", w->e.msg);
+}
+
+static int setup(void **state)
+{
+	World *w = calloc(1, sizeof(*w));
+	void *dir = NULL;
+
+	if (!w || test_dir_setup(&dir) < 0)
+		return -1;
+	w->dir = dir;
+	w->platform = "linux/amd64";
+	pthread_mutex_init(&w->lock, NULL);
+	world_open(w, NULL);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	World *w = *state;
+	void *dir = w->dir;
+
+	registry_free(w->registry);
+	store_close(w->store);
+	strbuf_done(&w->said);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+	return test_dir_teardown(&dir);
+}
+
+static void on_progress(void *user, const char *id, const char *status, int64_t current _unused_,
+			int64_t total _unused_)
+{
+	World *w = user;
+
+	pthread_mutex_lock(&w->lock);
+	strbuf_addf(&w->said, "%s %s\n", id ? id : "-", status);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static bool is_cancelled(void *user)
+{
+	const World *w = user;
+
+	return w->cancel_at && clock_mono_ns() >= w->cancel_at;
+}
+
+static int pull_reference(World *w, const char *text)
+{
+	Reference ref = {0};
+	ImagePlatform platform = {0};
+	RegistryPull p = {.reference = &ref,
+			  .platform = &platform,
+			  .auth = w->auth,
+			  .progress = on_progress,
+			  .user = w,
+			  .cancelled = is_cancelled};
+
+	w->e = (Err){0};
+	assert_int_equal(reference_parse(text, &ref, NULL), 0);
+	assert_int_equal(image_platform_parse(w->platform, &platform, NULL), 0);
+	strbuf_done(&w->said);
+	int r = registry_pull(w->registry, w->store, &p, w->id, w->digest, &w->updated, &w->e);
+	image_platform_done(&platform);
+	reference_done(&ref);
+	return r;
+}
+
+static int pull(World *w, const char *repository)
+{
+	_cleanup_free_ char *text = strf("127.0.0.1:%d/%s", server.port, repository);
+
+	return pull_reference(w, text);
+}
+
+static void must_pull(World *w, const char *repository)
+{
+	StoreImage i = {0};
+
+	if (pull(w, repository) < 0)
+		fail_msg("%s: %s", repository, w->e.msg);
+	if (store_image_get(w->store, w->id, &i, &w->e) < 0)
+		fail_msg("%s: %s", repository, w->e.msg);
+	assert_true(store_layer_has(w->store, i.chain_id));
+	store_image_done(&i);
+}
+
+static size_t count_entries(const World *w, const char *path)
+{
+	_cleanup_free_ char *full = strf("%s/%s", w->dir->path, path);
+	DIR *d = opendir(full);
+	size_t n = 0;
+
+	assert_non_null(d);
+	for (const struct dirent *e; (e = readdir(d));)
+		n += *e->d_name != '.' || str_starts(e->d_name, ".tmp");
+	closedir(d);
+	return n;
+}
+
+static void must_fail(World *w, const char *repository, ErrKind kind, const char *why)
+{
+	StoreImage *v = NULL;
+	size_t n = 0;
+
+	if (pull(w, repository) >= 0)
+		fail_msg("%s was pulled", repository);
+	if (!strstr(w->e.msg, why) || w->e.kind != kind)
+		fail_msg("%s: expected %s \"...%s...\", got %s \"%s\"", repository, err_kind_name(kind), why,
+			 err_kind_name(w->e.kind), w->e.msg);
+	assert_int_equal(store_image_list(w->store, &v, &n, NULL), 0);
+	assert_int_equal(n, 0);
+	store_images_free(v, n);
+	assert_int_equal(count_entries(w, "content/ingest"), 0);
+}
+
+/* What the server saw since the last call. */
+static char *seen(void)
+{
+	_cleanup_free_ char *url = strf("http://127.0.0.1:%d/seen", server.port);
+	const HttpRequest q = {.method = "GET", .url = url, .max_body = 1u << 20};
+	HttpClient *c = NULL;
+	HttpReply reply = {0};
+
+	assert_int_equal(http_client_new(NULL, &c, NULL), 0);
+	assert_int_equal(http_do(c, &q, &reply, NULL), 0);
+	char *text = take_ptr(reply.body);
+	http_reply_done(&reply);
+	http_client_free(c);
+	return text;
+}
+
+/* ---- what works ---- */
+
+static void test_plain(void **state)
+{
+	World *w = *state;
+
+	free(seen());
+	must_pull(w, "ok");
+	assert_true(w->updated);
+	assert_non_null(strstr(w->said.s, "latest Pulling from ok\n"));
+	assert_non_null(strstr(w->said.s, " Pulling fs layer\n"));
+	assert_non_null(strstr(w->said.s, " Download complete\n"));
+	assert_non_null(strstr(w->said.s, " Pull complete\n"));
+	assert_non_null(strstr(w->said.s, "- Digest: sha256:"));
+	assert_non_null(strstr(w->said.s, "- Status: Downloaded newer image for 127.0.0.1:"));
+	free(seen());
+
+	must_pull(w, "ok");
+	assert_false(w->updated);
+	assert_non_null(strstr(w->said.s, "- Status: Image is up to date for 127.0.0.1:"));
+	_cleanup_free_ char *again = seen();
+	assert_non_null(strstr(again, "HEAD "));
+	assert_null(strstr(again, "GET /v2"));
+}
+
+static void test_by_digest(void **state)
+{
+	World *w = *state;
+	StoreImage i = {0};
+
+	must_pull(w, "ok");
+	_cleanup_free_ char *by_digest = strf("ok@%s", w->digest);
+	must_pull(w, by_digest);
+	assert_false(w->updated);
+	assert_int_equal(store_image_get(w->store, w->id, &i, NULL), 0);
+	assert_int_equal(strv_len(i.tags), 1);
+	assert_int_equal(strv_len(i.digests), 1);
+	store_image_done(&i);
+}
+
+static void test_many_layers(void **state)
+{
+	World *w = *state;
+
+	must_pull(w, "manylayers");
+	assert_non_null(strstr(w->said.s, " Waiting\n"));
+	size_t done = 0;
+	for (const char *p = w->said.s; (p = strstr(p, "Pull complete")); p++)
+		done++;
+	assert_int_equal(done, 12);
+	assert_int_equal(count_entries(w, "layers"), 12);
+}
+
+static void *pull_again(void *user)
+{
+	World *w = user;
+
+	return must_pull(w, "twolayers"), NULL;
+}
+
+static void test_at_once(void **state)
+{
+	World *w = *state;
+	World copies[4];
+	pthread_t threads[4];
+
+	for (size_t i = 0; i < 4; i++) {
+		copies[i] = (World){.dir = w->dir,
+				    .store = w->store,
+				    .registry = w->registry,
+				    .platform = w->platform};
+		pthread_mutex_init(&copies[i].lock, NULL);
+		assert_int_equal(pthread_create(&threads[i], NULL, pull_again, &copies[i]), 0);
+	}
+	for (size_t i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		assert_string_equal(copies[i].id, copies[0].id);
+		strbuf_done(&copies[i].said);
+	}
+	assert_int_equal(count_entries(w, "layers"), 2);
+}
+
+static void test_index(void **state)
+{
+	World *w = *state;
+	ImageConfig c = {0};
+
+	must_pull(w, "index");
+	char amd64[DIGEST_LEN + 1];
+	memcpy(amd64, w->id, sizeof(amd64));
+	w->platform = "linux/arm64";
+	must_pull(w, "index");
+	assert_string_not_equal(amd64, w->id);
+	assert_int_equal(store_image_config(w->store, w->id, &c, NULL), 0);
+	assert_string_equal(c.platform.architecture, "arm64");
+	image_config_done(&c);
+}
+
+static void test_nested_index(void **state)
+{
+	must_pull(*state, "nested");
+	must_fail(*state, "toodeep", ERR_INVALID, "nested more than");
+}
+
+static void test_mirror(void **state)
+{
+	World *w = *state;
+	_cleanup_free_ char *rule = strf("example.invalid=http://127.0.0.1:%d", server.port);
+	char *mirrors[] = {(char *)"example.invalid=http://127.0.0.1:1", rule, NULL};
+
+	registry_free(w->registry);
+	store_close(w->store);
+	world_open(w, mirrors);
+	w->auth = (RegistryAuth){.username = "user", .password = "secret"};
+	free(seen());
+	if (pull_reference(w, "example.invalid/token") < 0)
+		fail_msg("%s", w->e.msg);
+	_cleanup_free_ char *log = seen();
+	assert_null(strstr(log, "Basic"));
+	assert_true(pull_reference(w, "example.invalid/basic") < 0);
+	free(seen());
+}
+
+/* ---- hostile documents and bytes ---- */
+
+static void test_mismatches(void **state)
+{
+	World *w = *state;
+
+	must_fail(w, "bydigest@sha256:1111111111111111111111111111111111111111111111111111111111111111",
+		  ERR_INVALID, "digest mismatch");
+	must_fail(w, "indexlies", ERR_INVALID, "the index says");
+	must_fail(w, "headerlies", ERR_INVALID, "the registry says");
+	must_fail(w, "configlies", ERR_INVALID, "config digest mismatch");
+	must_fail(w, "layerlies", ERR_INVALID, "mismatch");
+	must_fail(w, "swapped", ERR_INVALID, "mismatch");
+	assert_int_equal(count_entries(w, "layers"), 0);
+}
+
+static void test_bodies(void **state)
+{
+	World *w = *state;
+
+	must_fail(w, "long", ERR_INVALID, "more than the");
+	must_fail(w, "short", ERR_UNAVAILABLE, "given up after");
+	must_fail(w, "gone", ERR_NOT_FOUND, "blob unknown");
+	assert_true(pull(w, "notgzip") < 0);
+	assert_int_equal(count_entries(w, "layers"), 0);
+}
+
+static void test_documents(void **state)
+{
+	World *w = *state;
+
+	must_fail(w, "ambiguous", ERR_INVALID, "ambiguous");
+	must_fail(w, "huge", ERR_INVALID, "larger than the limit");
+	must_fail(w, "schema1", ERR_UNSUPPORTED, "schema 1");
+	must_fail(w, "morelayers", ERR_INVALID, "layers");
+	must_fail(w, "helm", ERR_INVALID, "not a container image");
+	must_fail(w, "nomatch", ERR_NOT_FOUND, "no matching manifest for linux/amd64");
+	must_fail(w, "headers", ERR_INVALID, "bytes of headers");
+}
+
+static void test_unknown(void **state)
+{
+	World *w = *state;
+
+	must_fail(w, "ok:nope", ERR_NOT_FOUND, "not found: manifest unknown: manifest unknown");
+	assert_true(str_starts(w->e.msg, "manifest for 127.0.0.1:"));
+	must_fail(w, "a/b", ERR_NOT_FOUND, "not found: name unknown");
+	must_fail(w, "denied", ERR_NOT_FOUND,
+		  "repository does not exist or may require 'docker login': denied: requested access");
+	assert_true(str_starts(w->e.msg, "pull access denied for 127.0.0.1:"));
+	assert_true(pull_reference(w, "127.0.0.1:1/x") < 0);
+	assert_int_equal(w->e.kind, ERR_UNAVAILABLE);
+	assert_non_null(strstr(w->e.msg, "http://127.0.0.1:1/v2/x"));
+	assert_non_null(strstr(w->e.msg, "check that the registry runs"));
+}
+
+/* ---- secrets ---- */
+
+static void test_basic(void **state)
+{
+	World *w = *state;
+
+	w->auth = (RegistryAuth){.username = "user", .password = "secret"};
+	must_pull(w, "basic");
+	_cleanup_free_ char *same = seen();
+	assert_non_null(strstr(same, "Basic_dXNlcjpzZWNyZXQ="));
+}
+
+static void test_basic_refused(void **state)
+{
+	World *w = *state;
+
+	must_fail(w, "basic", ERR_UNAUTHORIZED, "authentication required");
+	w->auth = (RegistryAuth){.username = "user", .password = "wrong"};
+	must_fail(w, "basic", ERR_UNAUTHORIZED, "access denied");
+	assert_null(strstr(w->e.msg, "wrong"));
+}
+
+static void test_token(void **state)
+{
+	World *w = *state;
+
+	w->auth = (RegistryAuth){.username = "user", .password = "secret"};
+	free(seen());
+	must_pull(w, "token");
+	_cleanup_free_ char *log = seen();
+	const char *ask = strstr(log, "GET /token-token?");
+	assert_non_null(ask);
+	assert_non_null(strstr(ask, "account=user"));
+	assert_non_null(strstr(ask, "service=svc"));
+	assert_non_null(strstr(ask, "scope=repository%3Atoken%3Apull ")); /* not what the challenge names */
+	assert_non_null(strstr(ask, "Basic_dXNlcjpzZWNyZXQ="));
+	assert_null(strstr(ask + 1, "GET /token-token?")); /* once */
+}
+
+static void test_identity_token(void **state)
+{
+	World *w = *state;
+
+	w->auth = (RegistryAuth){.identity_token = "ident"};
+	must_pull(w, "oauth");
+	_cleanup_free_ char *log = seen();
+	assert_non_null(strstr(log, "grant_type=refresh_token&refresh_token=ident"));
+}
+
+static void test_realm_elsewhere(void **state)
+{
+	World *w = *state;
+
+	w->auth = (RegistryAuth){.username = "user", .password = "secret"};
+	free(seen());
+	must_pull(w, "elsewhere");
+	_cleanup_free_ char *log = seen();
+	assert_non_null(strstr(log, "/token-elsewhere?"));
+	assert_null(strstr(log, "Basic"));
+	assert_null(strstr(log, "user"));
+}
+
+static void test_redirect_drops_secrets(void **state)
+{
+	World *w = *state;
+
+	free(seen());
+	must_pull(w, "redirect");
+	_cleanup_free_ char *log = seen();
+	const char *cdn = strstr(log, "GET /cdn/");
+	assert_non_null(cdn);
+	_cleanup_free_ char *line = strndup(cdn, strcspn(cdn, "\n"));
+	assert_non_null(strstr(line, " 127.0.0.2:"));
+	assert_null(strstr(line, "good-token"));
+	assert_non_null(strstr(log, "Bearer_good-token"));
+}
+
+static void test_bad_tokens(void **state)
+{
+	World *w = *state;
+
+	must_fail(w, "hugetoken", ERR_INVALID, "larger than the limit");
+	must_fail(w, "eviltoken", ERR_INVALID, "control characters");
+	must_fail(w, "badrealm", ERR_INVALID, "no http or https URL");
+}
+
+static void test_redirects(void **state)
+{
+	World *w = *state;
+
+	must_fail(w, "loop", ERR_INVALID, "redirects");
+	must_fail(w, "tofile", ERR_DENIED, "only http and https");
+}
+
+/* ---- bad lines ---- */
+
+static void test_limits(void **state)
+{
+	World *w = *state;
+	int64_t begin = clock_mono_ns();
+
+	must_pull(w, "limited");
+	assert_true(clock_mono_ns() - begin >= 1900000000);
+	begin = clock_mono_ns();
+	must_fail(w, "alwayslimited:x", ERR_UNAVAILABLE, "toomanyrequests: slow?[31m down");
+	assert_true(clock_mono_ns() - begin < 20000000000);
+}
+
+static void test_resume(void **state)
+{
+	World *w = *state;
+
+	free(seen());
+	must_pull(w, "resume");
+	_cleanup_free_ char *log = seen();
+	assert_non_null(strstr(log, "bytes="));
+	must_pull(w, "norange");
+}
+
+static void test_wrong_range(void **state)
+{
+	must_fail(*state, "wrongrange", ERR_INVALID, "the server sent those from");
+}
+
+static void test_cancel(void **state)
+{
+	World *w = *state;
+	int64_t begin = clock_mono_ns();
+
+	w->cancel_at = begin + 500000000;
+	must_fail(w, "slow", ERR_CANCELLED, "cancelled");
+	assert_true(clock_mono_ns() - begin < 4000000000);
+}
+
+/* ---- a real one ---- */
+
+static void test_docker_registry(void **state)
+{
+	World *w = *state;
+	Helper real = {0};
+
+	if (helper_start(&real, "pull-test-registry.py", getenv("IREKO_TEST_LAYER")) < 0) {
+		assert_int_equal(helper_stop(&real), 77);
+		skip();
+	}
+	_cleanup_free_ char *by_tag = strf("localhost:%d/busybox:1", real.port);
+	_cleanup_free_ char *by_digest = strf("localhost:%d/busybox@%s", real.port, real.digest);
+	_cleanup_free_ char *missing = strf("localhost:%d/busybox:2", real.port);
+
+	int64_t begin = clock_mono_ns();
+	int r = pull_reference(w, by_tag);
+	print_message("pulled in %lld ms\n", (long long)(clock_mono_ns() - begin) / 1000000);
+	if (r == 0) {
+		assert_string_equal(w->digest, real.digest);
+		r = pull_reference(w, by_digest);
+	}
+	Err e = w->e;
+	int missing_r = pull_reference(w, missing);
+	assert_int_equal(helper_stop(&real), 0);
+	if (r < 0)
+		fail_msg("%s", e.msg);
+	assert_false(w->updated);
+	assert_true(missing_r < 0);
+	assert_non_null(strstr(w->e.msg, "/busybox:2 not found: manifest unknown: manifest unknown"));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(test_plain),
+	    T(test_by_digest),
+	    T(test_many_layers),
+	    T(test_at_once),
+	    T(test_index),
+	    T(test_nested_index),
+	    T(test_mirror),
+	    T(test_mismatches),
+	    T(test_bodies),
+	    T(test_documents),
+	    T(test_unknown),
+	    T(test_basic),
+	    T(test_basic_refused),
+	    T(test_token),
+	    T(test_identity_token),
+	    T(test_realm_elsewhere),
+	    T(test_redirect_drops_secrets),
+	    T(test_bad_tokens),
+	    T(test_redirects),
+	    T(test_limits),
+	    T(test_resume),
+	    T(test_wrong_range),
+	    T(test_cancel),
+	    T(test_docker_registry),
+	};
+	signal(SIGPIPE, SIG_DFL);
+	return cmocka_run_group_tests(tests, start_server, stop_server);
+}

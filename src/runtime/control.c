@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is done to a container that exists: start, kill, delete, pause, and looking at its cgroup. */
+#include "runtime/runtime-internal.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "kernel/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+
+/* A failing poststart or poststop hook is told but changes nothing (runtime-spec, "Lifecycle"). */
+static void run_late_hooks(const RuntimeOptions *o, const State *s, const char *kind, RuntimeStatus status)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	Err e = {0};
+	int r;
+
+	if (!s->hooks)
+		return;
+	doc = state_document(s, status, status == RUNTIME_STOPPED ? 0 : s->pid);
+	r = doc ? hooks_run_json(s->hooks, kind, doc, &e) : err_oom(&e);
+	if (r < 0 && o->warn)
+		o->warn(err_msg(&e, r));
+}
+
+static int not_created(const State *s, Err *e)
+{
+	RuntimeStatus status = state_status(s, NULL);
+
+	if (status == RUNTIME_STOPPED)
+		return err_new(e, ERR_CONFLICT, "cannot start a container that has stopped");
+	return err_new(e, ERR_CONFLICT, "cannot start an already %s container", runtime_status_name(status));
+}
+
+/* The fifo's name is the right to start: whoever removes it starts. */
+static int start(const State *s, Err *e)
+{
+	_cleanup_close_ int fifo =
+	    openat(s->dirfd, STATE_FIFO, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int reply =
+	    openat(s->dirfd, STATE_REPLY, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (fifo < 0 || reply < 0)
+		return not_created(s, e);
+	if (unlinkat(s->dirfd, STATE_FIFO, 0) < 0)
+		return errno == ENOENT ? not_created(s, e) : err_sys(e, errno, "remove %s", STATE_FIFO);
+	(void)unlinkat(s->dirfd, STATE_REPLY, 0);
+	r = fd_set_nonblock(reply, false);
+	if (r == 0)
+		r = fd_write_all(fifo, "s", 1);
+	if (r < 0)
+		return err_sys(e, r, "start");
+	/* Ends with nothing when the command has been executed: the other end closes on exec. */
+	Err got = {0};
+
+	r = err_recv(reply, &got);
+	if (r < 0)
+		return err_sys(e, r, "hear from the container");
+	if (r == 1) {
+		if (e)
+			*e = got;
+		return -got.no;
+	}
+	return 0;
+}
+
+int runtime_start(const RuntimeOptions *o, const char *id, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	int r = state_load(o, id, &s, e);
+
+	if (r < 0)
+		return r;
+	r = start(&s, e);
+	if (r < 0)
+		return err_ctx(e, r, "container %s", id);
+	run_late_hooks(o, &s, "poststart", RUNTIME_RUNNING);
+	return 0;
+}
+
+static int load_cgroup(const State *s, Cgroup *ret, Err *e)
+{
+	return cgroup_from_strv(s->cgroup, ret, e);
+}
+
+static int with_cgroup(const RuntimeOptions *o, const char *id, State *s, Cgroup *c, Err *e)
+{
+	int r = state_load(o, id, s, e);
+
+	return r < 0 ? r : load_cgroup(s, c, e);
+}
+
+int runtime_kill(const RuntimeOptions *o, const char *id, int signal, bool all, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	_cleanup_close_ int pidfd = -1;
+	int r = with_cgroup(o, id, &s, &c, e);
+
+	if (r < 0)
+		return r;
+	if (state_status(&s, &pidfd) == RUNTIME_STOPPED && !all)
+		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
+	if (all) {
+		r = cgroup_signal(&c, signal, e);
+		return r < 0 ? err_ctx(e, r, "container %s", id) : 0;
+	}
+	r = process_signal(pidfd, signal);
+	if (r == -ESRCH)
+		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
+	/* In a frozen cgroup (v1) SIGKILL waits for the thaw. */
+	if (r == 0 && signal == SIGKILL && cgroup_is_frozen(&c))
+		(void)cgroup_freeze(&c, false, NULL);
+	return r < 0 ? err_sys(e, r, "container %s: send signal %d", id, signal) : 0;
+}
+
+/* Kills everything of the container and waits until its first process is gone. */
+static int stop(const State *s, Cgroup *c, int pidfd, Err *e)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	int r = process_signal(pidfd, SIGKILL);
+
+	if (r < 0 && r != -ESRCH)
+		return err_sys(e, r, "kill process %d", (int)s->pid);
+	if (cgroup_is_frozen(c))
+		(void)cgroup_freeze(c, false, NULL);
+	do
+		r = poll(&p, 1, 10000);
+	while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return err_new(e, ERR_UNAVAILABLE, "process %d does not die: it waits in the kernel",
+			       (int)s->pid);
+	return 0;
+}
+
+/* What is left of a creation that was interrupted before its state was written: only the directory. */
+static int delete_incomplete(const RuntimeOptions *o, const char *id, Err *e)
+{
+	int r = state_check_id(id, e);
+
+	if (r < 0)
+		return r;
+	r = state_remove_dir(o, id);
+	return r < 0 ? err_sys(e, r, "remove the state of container %s", id) : 0;
+}
+
+int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	_cleanup_close_ int pidfd = -1;
+	RuntimeStatus status;
+	int r = with_cgroup(o, id, &s, &c, e);
+
+	if (r == -ENOENT && force)
+		return delete_incomplete(o, id, e);
+	if (r < 0)
+		return r;
+	status = state_status(&s, &pidfd);
+	if (status != RUNTIME_STOPPED && status != RUNTIME_CREATED && !force)
+		return err_new(
+		    e, ERR_CONFLICT,
+		    "cannot delete container %s that is not stopped: %s (kill it first, or use --force)", id,
+		    runtime_status_name(status));
+	if (status != RUNTIME_STOPPED) {
+		r = stop(&s, &c, pidfd, e);
+		if (r < 0)
+			return err_ctx(e, r, "container %s", id);
+	}
+	/* Without a pid namespace of its own others may have outlived it. */
+	r = cgroup_signal(&c, SIGKILL, e);
+	if (r == 0)
+		r = cgroup_remove(&c, e);
+	if (r < 0)
+		return err_ctx(e, r, "container %s", id);
+	r = state_remove_dir(o, id);
+	if (r < 0)
+		return err_sys(e, r, "remove the state of container %s", id);
+	run_late_hooks(o, &s, "poststop", RUNTIME_STOPPED);
+	return 0;
+}
+
+int runtime_pause(const RuntimeOptions *o, const char *id, bool pause, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	RuntimeStatus status;
+	int r = with_cgroup(o, id, &s, &c, e);
+
+	if (r < 0)
+		return r;
+	status = state_status(&s, NULL);
+	if (pause ? status != RUNTIME_RUNNING && status != RUNTIME_CREATED : status != RUNTIME_PAUSED)
+		return err_new(e, ERR_CONFLICT, "container %s is %s: cannot %s it", id,
+			       runtime_status_name(status), pause ? "pause" : "resume");
+	r = cgroup_freeze(&c, pause, e);
+	return r < 0 ? err_ctx(e, r, "container %s", id) : 0;
+}
+
+int runtime_pids(const RuntimeOptions *o, const char *id, pid_t **ret, size_t *ret_n, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	int r = with_cgroup(o, id, &s, &c, e);
+
+	return r < 0 ? r : cgroup_pids(&c, ret, ret_n, e);
+}
+
+bool runtime_oom_killed(const RuntimeOptions *o, const char *id)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	_cleanup_(cgroup_done) Cgroup c = {0};
+
+	return with_cgroup(o, id, &s, &c, NULL) == 0 && c.n > 0 && cgroup_oom_kills(&c) > 0;
+}
+
+int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	int rc = with_cgroup(o, id, &s, &c, e);
+
+	if (rc == 0 && state_status(&s, NULL) == RUNTIME_STOPPED)
+		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
+	if (rc == 0)
+		rc = limits_apply(&c, r, r->n_devices > 0, e);
+	return rc < 0 ? err_ctx(e, rc, "update container %s", id) : 0;
+}
+
+int runtime_cgroup_read(const RuntimeOptions *o, const char *id, const char *controller, const char *file,
+			char **ret, Err *e)
+{
+	_cleanup_(state_done) State s = STATE_INIT;
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	int r = with_cgroup(o, id, &s, &c, e);
+
+	if (r == 0)
+		r = cgroup_read(&c, controller, file, ret, e);
+	return r < 0 ? err_ctx(e, r, "container %s", id) : 0;
+}

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Creating a container: the creator's side (init.c is the child's).
+ *
+ * A Creation holds everything made on the way; creation_done() undoes what is there unless `committed`, so every
+ * failure leaves by the same door.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "kernel/namespace.h"
+#include "kernel/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+typedef struct Creation {
+	const RuntimeOptions *o;
+	const RuntimeCreate *c;
+	Bundle bundle;
+	Cgroup cgroup;
+	State state;
+	Init init;
+	int sock;   /* our end */
+	int pid_ns; /* to join, or -1 */
+	int console, listener;
+	int pidfd;
+	pid_t pid;
+	bool dir_made, cgroup_made, committed;
+} Creation;
+
+static void creation_done(Creation *k)
+{
+	if (!k->committed) {
+		process_kill_child(k->pid);
+		if (k->cgroup_made) {
+			/* Without a pid namespace of its own, what hooks started in it may be left. */
+			(void)cgroup_signal(&k->cgroup, SIGKILL, NULL);
+			cgroup_undo(&k->cgroup);
+		}
+		if (k->dir_made)
+			(void)state_remove_dir(k->o, k->c->id);
+	}
+	for (size_t i = 0; i < k->init.n_joins; i++)
+		close_fd(&k->init.joins[i].fd);
+	cgroup_seat_done(&k->init.seat);
+	mount_sources_done(&k->init.sources);
+	seccomp_program_done(&k->init.filter);
+	close_fd(&k->init.root);
+	close_fd(&k->init.fifo);
+	close_fd(&k->init.reply);
+	close_fd(&k->init.sock);
+	json_decref(k->init.hook_state);
+	close_fd(&k->sock);
+	close_fd(&k->pid_ns);
+	close_fd(&k->console);
+	close_fd(&k->listener);
+	close_fd(&k->pidfd);
+	cgroup_done(&k->cgroup);
+	state_done(&k->state);
+	bundle_done(&k->bundle);
+}
+
+/* A number promised and not open would be taken by one of our own descriptors, and given to the container. */
+static int check_preserved(int n, Err *e)
+{
+	if (n < 0 || n > 1024)
+		return err_new(e, ERR_INVALID, "%d descriptors to preserve", n);
+	for (int fd = 3; fd < 3 + n; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return err_new(e, ERR_INVALID, "descriptor %d is to be preserved, but it is not open",
+				       fd);
+	return 0;
+}
+
+static int check_spec(const OciSpec *s, Err *e)
+{
+	bool mount_ns = false;
+	unsigned seen = 0;
+
+	if (!s->has_process)
+		return err_new(e, ERR_INVALID, "config.json has no process");
+	for (size_t i = 0; i < s->n_namespaces; i++) {
+		const OciNamespace *n = &s->namespaces[i];
+		unsigned flag = (unsigned)namespace_flag(n->type ? n->type : "");
+
+		if (!flag)
+			return err_new(e, ERR_INVALID, "unknown namespace \"%s\"", n->type ? n->type : "");
+		if (seen & flag)
+			return err_new(e, ERR_INVALID, "namespace %s is given twice", n->type);
+		if (flag == CLONE_NEWTIME)
+			return err_new(e, ERR_UNSUPPORTED, "time namespaces are not supported");
+		seen |= flag;
+		mount_ns |= flag == CLONE_NEWNS && str_empty(n->path);
+	}
+	if (!mount_ns)
+		return err_new(e, ERR_UNSUPPORTED, "a container needs a mount namespace of its own");
+	if ((!str_empty(s->hostname) || !str_empty(s->domainname)) && !(seen & CLONE_NEWUTS))
+		return err_new(e, ERR_INVALID, "hostname and domainname need a uts namespace");
+	return 0;
+}
+
+static int open_namespace(const OciNamespace *n, int flag, int *ret, Err *e)
+{
+	_cleanup_close_ int fd = open(n->path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(e, errno, "open %s namespace %s", n->type, n->path);
+	/* setns() checks the kind against the flag, so another file is refused there. */
+	*ret = take_fd(&fd);
+	return flag == 0 ? -EINVAL : 0;
+}
+
+static int plan_namespaces(Creation *k, Err *e)
+{
+	const OciSpec *s = &k->bundle.spec;
+	Init *in = &k->init;
+	int r;
+
+	for (size_t i = 0; i < s->n_namespaces; i++) {
+		const OciNamespace *n = &s->namespaces[i];
+		int flag = namespace_flag(n->type), fd = -1;
+
+		k->state.namespaces |= flag;
+		if (str_empty(n->path)) {
+			in->new_flags |= (uint64_t)flag;
+			continue;
+		}
+		if (flag == CLONE_NEWUSER)
+			return err_new(e, ERR_UNSUPPORTED,
+				       "joining a user namespace by path is not supported");
+		r = open_namespace(n, flag, &fd, e);
+		if (r < 0)
+			return r;
+		if (flag == CLONE_NEWPID) {
+			k->pid_ns = fd;
+			continue;
+		}
+		in->joins[in->n_joins].flag = flag;
+		in->joins[in->n_joins++].fd = fd;
+	}
+	return sysctl_check(s, (uint64_t)k->state.namespaces, e);
+}
+
+static int open_root(Creation *k, Err *e)
+{
+	int r, fd = k->c->rootfs_fd >= 0 ? fcntl(k->c->rootfs_fd, F_DUPFD_CLOEXEC, 3)
+					 : mount_clone(AT_FDCWD, k->bundle.rootfs, true);
+
+	if (fd < 0)
+		return err_sys(e, k->c->rootfs_fd >= 0 ? errno : fd, "open the root filesystem %s",
+			       k->bundle.rootfs);
+	k->init.root = fd;
+	/* A copy of a shared mount is its peer: mounts made in it would appear on the host. */
+	r = mount_change(fd, "", &(MountChange){.propagation = MS_PRIVATE, .recursive = true});
+	if (r == -EINVAL)
+		return err_new(e, ERR_INVALID, "the root filesystem %s is not a directory", k->bundle.rootfs);
+	return r < 0 ? err_sys(e, r, "make the root filesystem private") : 0;
+}
+
+/* Opened for reading and writing, so that opening never waits and reading never ends. */
+static int make_fifo(int dirfd, const char *name, int *ret, Err *e)
+{
+	if (mkfifoat(dirfd, name, 0600) < 0)
+		return err_sys(e, errno, "make %s", name);
+	*ret = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return *ret < 0 ? err_sys(e, errno, "open %s", name) : 0;
+}
+
+/* exec's processes get the same filter without the bundle. */
+static int prepare_filter(Creation *k, Err *e)
+{
+	const OciSpec *s = &k->bundle.spec;
+	Init *in = &k->init;
+	int r;
+
+	if (!s->has_seccomp || str_empty(s->seccomp.default_action))
+		return 0;
+	r = seccomp_flags(s->seccomp.flags, &in->filter_flags, e);
+	if (r == 0)
+		r = filter_load(&s->seccomp, k->o->seccomp_cache, &in->filter, e);
+	if (r < 0)
+		return r;
+	in->has_filter = true;
+	k->state.has_filter = true;
+	k->state.filter_flags = in->filter_flags;
+	if (filter_has_listener(&s->seccomp)) {
+		if (str_empty(s->seccomp.listener_path))
+			return err_new(e, ERR_INVALID, "seccomp: SCMP_ACT_NOTIFY needs a listenerPath");
+		k->state.listener_path = strdup(s->seccomp.listener_path);
+		k->state.listener_metadata =
+		    strdup(s->seccomp.listener_metadata ? s->seccomp.listener_metadata : "");
+		if (!k->state.listener_path || !k->state.listener_metadata)
+			return err_oom(e);
+	}
+	r = file_replace_at(k->state.dirfd, STATE_FILTER, in->filter.code, in->filter.len, 0600, false);
+	return r < 0 ? err_sys(e, r, "write %s", STATE_FILTER) : 0;
+}
+
+static int fill_state(Creation *k, Err *e)
+{
+	State *s = &k->state;
+	const Bundle *b = &k->bundle;
+
+	s->id = strdup(k->c->id);
+	s->bundle = strdup(b->dir);
+	s->rootfs = strdup(b->rootfs);
+	s->created = strdup(clock_rfc3339(clock_now_ns()).s);
+	s->owner = geteuid() == 0 ? strdup("root") : strf("%u", geteuid());
+	s->cgroup = cgroup_to_strv(&k->cgroup);
+	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
+	s->hooks = json_incref(b->hooks);
+	s->no_new_keyring = k->c->no_new_keyring;
+	return s->id && s->bundle && s->rootfs && s->created && s->owner && s->cgroup ? 0 : err_oom(e);
+}
+
+static int prepare(Creation *k, Err *e)
+{
+	Init *in = &k->init;
+	const OciSpec *s = &k->bundle.spec;
+	int pair[2], r = check_spec(s, e);
+
+	in->create = k->c;
+	in->bundle = &k->bundle;
+	in->spec = s;
+	if (r == 0)
+		r = state_make_dir(k->o, k->c->id, &k->state.dirfd, e);
+	if (r < 0)
+		return r;
+	k->dir_made = true;
+	r = make_fifo(k->state.dirfd, STATE_FIFO_EARLY, &in->fifo, e);
+	if (r == 0)
+		r = make_fifo(k->state.dirfd, STATE_REPLY, &in->reply, e);
+	if (r == 0)
+		r = credentials_caps(&s->process, &in->caps, e);
+	if (r == 0)
+		r = prepare_filter(k, e);
+	if (r == 0)
+		r = plan_namespaces(k, e);
+	if (r == 0)
+		r = open_root(k, e);
+	if (r == 0)
+		r = mount_sources_open(&k->bundle, in->new_flags & CLONE_NEWUSER, &in->sources, e);
+	if (r < 0)
+		return r;
+	r = limits_make_cgroup(k->o, s, k->c->id, &k->cgroup, e);
+	if (r < 0)
+		return r;
+	k->cgroup_made = true;
+	in->cgroup = &k->cgroup;
+	r = cgroup_seat_open(&k->cgroup, NULL, &in->seat, e);
+	if (r == 0)
+		r = fill_state(k, e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, errno, "socketpair");
+	k->sock = pair[0];
+	in->sock = pair[1];
+	return 0;
+}
+
+/* A pid namespace is entered by children only: ours is switched for the moment of the clone. */
+static pid_t fork_child(Creation *k, Err *e)
+{
+	NamespaceFork f = {
+	    .flags = k->init.new_flags & ~(uint64_t)CLONE_NEWCGROUP,
+	    .cgroup_fd = k->init.seat.born_fd,
+	    .ret_pidfd = &k->pidfd,
+	};
+	_cleanup_close_ int own = -1;
+	pid_t pid;
+
+	if (k->pid_ns >= 0) {
+		own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+		if (own < 0 || setns(k->pid_ns, CLONE_NEWPID) < 0)
+			return err_sys(e, errno, "join the pid namespace");
+	}
+	pid = namespace_fork(&f);
+	if (pid == 0)
+		return 0;
+	if (own >= 0 && setns(own, CLONE_NEWPID) < 0) {
+		k->pid = pid;
+		return err_sys(e, errno, "return to the own pid namespace");
+	}
+	return pid < 0 ? err_sys(e, pid, "clone the container's process") : pid;
+}
+
+static int send_go(Creation *k, Err *e)
+{
+	int r = init_send(k->sock, INIT_GO, NULL, 0, -1);
+
+	return r < 0 ? err_sys(e, r, "talk to the container's process") : 0;
+}
+
+static int write_maps(Creation *k, Err *e)
+{
+	const OciSpec *s = &k->bundle.spec;
+	int r;
+
+	if (!(k->init.new_flags & CLONE_NEWUSER))
+		return 0;
+	r = namespace_write_maps(k->pid, (const NamespaceIdMap *)s->uid_mappings, s->n_uid_mappings,
+				 (const NamespaceIdMap *)s->gid_mappings, s->n_gid_mappings, e);
+	/* Raising a hard limit takes a privilege that is not to be had inside. */
+	if (r == 0)
+		r = credentials_rlimits(&s->process, k->pid, e);
+	return r < 0 ? r : send_go(k, e);
+}
+
+static int run_create_hooks(Creation *k, Err *e)
+{
+	const OciSpec *s = &k->bundle.spec;
+	_cleanup_json_ json_t *doc = state_document(&k->state, RUNTIME_CREATING, k->pid);
+	int r;
+
+	if (!doc)
+		return err_oom(e);
+	r = hooks_run(&s->hooks_prestart, "prestart", doc, e);
+	if (r == 0)
+		r = hooks_run(&s->hooks_create_runtime, "createRuntime", doc, e);
+	return r < 0 ? r : send_go(k, e);
+}
+
+/* What a child that says nothing more has come to. */
+static int child_is_gone(Creation *k, Err *e)
+{
+	int status = process_reap(k->pid);
+
+	k->pid = 0;
+	if (status >= 0 && WIFSIGNALED(status))
+		return err_new(e, ERR_INTERNAL,
+			       "the container's process was killed by signal %d while it was set up%s",
+			       WTERMSIG(status),
+			       WTERMSIG(status) == SIGKILL ? " (is the memory limit too low?)" : "");
+	return err_new(e, ERR_INTERNAL, "the container's process ended while it was set up");
+}
+
+/* 1 when the child is ready, 0 to go on. */
+static int handle(Creation *k, Err *e)
+{
+	char buf[sizeof(Err) + 1];
+	size_t n_fds = 1;
+	int fd = -1;
+	ssize_t n = fd_recv_msg(k->sock, buf, sizeof(buf), &fd, &n_fds);
+
+	if (n < 0 && n != -ECONNRESET)
+		return err_sys(e, (int)n, "hear from the container's process");
+	if (n <= 0)
+		return child_is_gone(k, e);
+	switch ((InitMsg)buf[0]) {
+	case INIT_FAILED:
+		if (n != sizeof(buf))
+			return err_new(e, ERR_INTERNAL, "the container's process sent half an error");
+		if (e)
+			memcpy(e, buf + 1, sizeof(*e));
+		return -MAX2(((Err *)memcpy(&(Err){0}, buf + 1, sizeof(Err)))->no, 1);
+	case INIT_HOOKS:
+		return run_create_hooks(k, e);
+	case INIT_CONSOLE:
+		k->console = n_fds == 1 ? fd : -1;
+		return 0;
+	case INIT_LISTENER:
+		k->listener = n_fds == 1 ? fd : -1;
+		return 0;
+	case INIT_READY:
+		return 1;
+	default:
+		return err_new(e, ERR_INTERNAL, "the container's process sent an unknown message");
+	}
+}
+
+static int save_state(Creation *k, Err *e)
+{
+	ProcessStat st;
+	int r = process_stat(k->pid, &st);
+
+	if (r < 0)
+		return err_sys(e, r, "read the start time of process %d", (int)k->pid);
+	k->state.pid = k->pid;
+	k->state.pid_start = st.start;
+	return state_save(&k->state, e);
+}
+
+static int accompany(Creation *k, Err *e)
+{
+	int r = credentials_oom_score(&k->bundle.spec.process, k->pid, e);
+
+	if (r == 0)
+		r = write_maps(k, e);
+	if (r == 0)
+		r = save_state(k, e);
+	while (r == 0)
+		r = handle(k, e);
+	return r < 0 ? r : 0;
+}
+
+static int write_pid_file(const char *path, pid_t pid, Err *e)
+{
+	char text[16];
+	int r, n = snprintf(text, sizeof(text), "%d", (int)pid);
+
+	if (!path)
+		return 0;
+	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);
+	return r < 0 ? err_sys(e, r, "write pid file %s", path) : 0;
+}
+
+static int finish(Creation *k, Err *e)
+{
+	int r = 0;
+
+	if (k->listener >= 0)
+		r = filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
+					 RUNTIME_CREATING, k->listener, e);
+	if (r == 0 && k->c->console_socket && k->console >= 0) {
+		r = console_send(k->c->console_socket, k->console, e);
+		close_fd(&k->console);
+	}
+	if (r == 0)
+		r = write_pid_file(k->c->pid_file, k->pid, e);
+	if (r == 0 && renameat(k->state.dirfd, STATE_FIFO_EARLY, k->state.dirfd, STATE_FIFO) < 0)
+		r = err_sys(e, errno, "mark the container as created");
+	return r;
+}
+
+static int create(Creation *k, Err *e)
+{
+	int r = check_preserved(k->c->preserve_fds, e);
+	bool terminal;
+
+	if (r == 0)
+		r = bundle_load(k->c->bundle, &k->bundle, e);
+	if (r < 0)
+		return r;
+	terminal = k->bundle.spec.process.terminal;
+	if (k->c->console_socket && !terminal)
+		return err_new(e, ERR_INVALID, "a console socket was given, but process.terminal is false");
+	r = prepare(k, e);
+	if (r < 0)
+		return r;
+	/* The child is born like this; a descriptor or the memory of it is not for its pid namespace to see. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(e, errno, "set not dumpable");
+	k->init.hook_state = state_document(&k->state, RUNTIME_CREATING, 0);
+	if (!k->init.hook_state)
+		return err_oom(e);
+	k->pid = fork_child(k, e);
+	if (k->pid < 0)
+		return k->pid;
+	if (k->pid == 0) {
+		closep(&k->sock);
+		init_run(&k->init);
+	}
+	close_fd(&k->init.sock);
+	r = accompany(k, e);
+	return r < 0 ? r : finish(k, e);
+}
+
+int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_pid, int *ret_pidfd,
+		   int *ret_console, Err *e)
+{
+	Creation k = {
+	    .o = o,
+	    .c = c,
+	    .state = STATE_INIT,
+	    .init = {.sock = -1,
+		     .fifo = -1,
+		     .reply = -1,
+		     .root = -1,
+		     .proc = -1,
+		     .sys = -1,
+		     .console = -1,
+		     .seat = {.born_fd = -1},
+		     .sources = {.null = -1}},
+	    .sock = -1,
+	    .pid_ns = -1,
+	    .console = -1,
+	    .listener = -1,
+	    .pidfd = -1,
+	};
+	Err own = {0};
+	int r = state_check_id(c->id, e);
+
+	if (r < 0)
+		return r;
+	if (!e)
+		e = &own;
+	r = create(&k, e);
+	k.committed = r == 0;
+	if (r == 0) {
+		*ret_pid = k.pid;
+		*ret_pidfd = take_fd(&k.pidfd);
+		*ret_console = take_fd(&k.console);
+	}
+	creation_done(&k);
+	return r;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One more process in a living container.
+ *
+ * The container is hostile by now. The pid namespace shows a new process to it from the moment of its clone, so
+ * everything that takes privilege is done before, by a middle process that the container cannot see: it enters the
+ * cgroup, joins the namespaces (one setns() with the pidfd, so that no pid can be reused in between), takes
+ * stdio or a terminal, becomes the user, loses the capabilities and takes the filter. Only then it clones the
+ * final process, which already has exactly the rights of the command, as a child of the caller
+ * (CLONE_PARENT); that one has nothing left to do but to become a session leader and execute.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "kernel/namespace.h"
+#include "kernel/process.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+typedef struct Exec {
+	const RuntimeExec *x;
+	State state;
+	CgroupSeat seat;
+	SeccompProgram filter;
+	CapabilitySets caps;
+	int target; /* pidfd of the container's first process */
+	int sock, child_sock;
+	int console, listener, slave;
+	pid_t pid;
+} Exec;
+
+static void exec_done(Exec *k)
+{
+	cgroup_seat_done(&k->seat);
+	seccomp_program_done(&k->filter);
+	close_fd(&k->target);
+	close_fd(&k->sock);
+	close_fd(&k->child_sock);
+	close_fd(&k->console);
+	close_fd(&k->listener);
+	state_done(&k->state);
+}
+
+static int load_filter(Exec *k, Err *e)
+{
+	char *code = NULL;
+	int r;
+
+	if (!k->state.has_filter)
+		return 0;
+	r = file_read_at(k->state.dirfd, STATE_FILTER, 4u << 20, &code, &k->filter.len);
+	k->filter.code = code;
+	return r < 0 ? err_sys(e, r, "read the container's seccomp filter") : 0;
+}
+
+static int open_seat(Exec *k, Err *e)
+{
+	Cgroup c = {0};
+	int r = cgroup_from_strv(k->state.cgroup, &c, e);
+
+	if (r < 0)
+		return r;
+	r = cgroup_seat_open(&c, k->x->cgroup, &k->seat, e);
+	cgroup_done(&c);
+	return r;
+}
+
+static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
+{
+	const OciProcess *p = k->x->process;
+	RuntimeStatus status;
+	int pair[2], r = state_load(o, k->x->id, &k->state, e);
+
+	if (r == 0)
+		r = bundle_check_process(p, e);
+	if (r < 0)
+		return r;
+	status = state_status(&k->state, &k->target);
+	if (status == RUNTIME_STOPPED || status == RUNTIME_CREATING)
+		return err_new(e, ERR_CONFLICT, "cannot exec in a %s container", runtime_status_name(status));
+	if (status == RUNTIME_PAUSED)
+		return err_new(e, ERR_CONFLICT, "cannot exec in a paused container: resume it first");
+	if (k->x->console_socket && !p->terminal)
+		return err_new(e, ERR_INVALID, "a console socket was given, but process.terminal is false");
+	r = credentials_caps(p, &k->caps, e);
+	if (r == 0)
+		r = load_filter(k, e);
+	if (r == 0)
+		r = open_seat(k, e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, errno, "socketpair");
+	k->sock = pair[0];
+	k->child_sock = pair[1];
+	return 0;
+}
+
+static int join(Exec *k, Err *e)
+{
+	int flags = (int)k->state.namespaces;
+
+	if (setns(k->target, flags) < 0)
+		return err_sys(e, errno, "join the namespaces of the container");
+	if (flags & CLONE_NEWUSER) {
+		if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+			return err_sys(e, errno, "become root of the user namespace");
+		if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+			return err_sys(e, errno, "set not dumpable");
+	}
+	if (!k->state.no_new_keyring)
+		credentials_keyring(k->x->id);
+	return 0;
+}
+
+/* With a terminal descriptor 0 becomes it; the final process makes it its controlling one. */
+static int take_stdio(Exec *k, int root, Err *e)
+{
+	const OciProcess *p = k->x->process;
+	_cleanup_close_ int master = -1;
+	int r;
+
+	if (!p->terminal)
+		return stdio_take(&k->x->stdio, p->user.uid, e);
+	r = console_open(root, p->console_width, p->console_height, &master, &k->slave, e);
+	if (r < 0)
+		return r;
+	r = init_send(k->child_sock, INIT_CONSOLE, NULL, 0, master);
+	if (r < 0)
+		return err_sys(e, r, "hand over the terminal");
+	for (int fd = 0; fd < 3; fd++)
+		if (dup3(k->slave, fd, 0) < 0)
+			return err_sys(e, errno, "open the terminal as descriptor %d", fd);
+	if (fchown(0, p->user.uid, (gid_t)-1) < 0 && errno != EINVAL)
+		return err_sys(e, errno, "give the terminal to user %u", p->user.uid);
+	return 0;
+}
+
+/* Nothing of the host stays open but the channel, which moves right behind what is preserved. */
+static int close_others(Exec *k, Err *e)
+{
+	int first = 3 + k->x->preserve_fds, high = fcntl(k->child_sock, F_DUPFD_CLOEXEC, first + 1), r;
+
+	for (int fd = 3; fd < first; fd++)
+		(void)fd_set_cloexec(fd, false);
+	if (high < 0 || dup3(high, first, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "keep a channel");
+	k->child_sock = first;
+	r = process_close_from(first + 1, false);
+	return r < 0 ? err_sys(e, r, "close descriptors") : 0;
+}
+
+_Noreturn static void execute(Exec *k, const Credentials *c, const char *path, char *const *env)
+{
+	Err e = {0};
+	int r = 0;
+
+	if (setsid() < 0)
+		r = err_sys(&e, errno, "setsid");
+	if (r == 0 && c->process->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
+		r = err_sys(&e, errno, "take the controlling terminal");
+	if (r == 0)
+		r = credentials_late(c, &e);
+	if (r == 0) {
+		execve(path, c->process->args, env);
+		r = command_exec_failed(path, errno, &e);
+	}
+	init_fail(k->child_sock, &e, r);
+}
+
+/* clone(2) and not clone3(2): seccomp cannot look into the latter's arguments, so profiles refuse it. */
+static pid_t clone_sibling(void)
+{
+	long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	return pid < 0 ? -errno : (pid_t)pid;
+}
+
+_Noreturn static void run_middle(Exec *k, Err *e)
+{
+	const OciProcess *p = k->x->process;
+	Credentials c = {
+	    .process = p,
+	    .caps = &k->caps,
+	    .filter = k->state.has_filter ? &k->filter : NULL,
+	    .filter_flags = (unsigned)k->state.filter_flags,
+	    .filter_listener = k->state.listener_path != NULL,
+	    .proc = -1,
+	    .root = -1,
+	    .sock = k->child_sock,
+	};
+	_cleanup_strv_ char **env = NULL;
+	_cleanup_free_ char *path = NULL;
+	int r;
+	pid_t pid;
+
+	umask(0);
+	init_reset_signals();
+	r = cgroup_seat_take(&k->seat, e);
+	if (r == 0)
+		r = credentials_oom_score(p, getpid(), e);
+	if (r == 0)
+		r = credentials_rlimits(p, 0, e);
+	if (r == 0)
+		r = join(k, e);
+	if (r == 0) {
+		c.root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (c.root < 0)
+			r = err_sys(e, errno, "open the root of the container");
+	}
+	if (r == 0)
+		r = credentials_env(c.root, p, &env, e);
+	if (r == 0)
+		r = take_stdio(k, c.root, e);
+	if (r == 0)
+		r = credentials_apply(&c, env, &path, e);
+	if (r == 0)
+		r = close_others(k, e);
+	if (r < 0)
+		init_fail(k->child_sock, e, r);
+	pid = clone_sibling();
+	if (pid == 0)
+		execute(k, &c, path, env);
+	if (pid < 0) {
+		r = err_sys(e, pid, "clone the process");
+		init_fail(k->child_sock, e, r);
+	}
+	_exit(init_send(k->child_sock, INIT_PID, &pid, sizeof(pid), -1) < 0);
+}
+
+/* 1 on the message that carries the pid, 0 to go on, -ENODATA at the end. */
+static int handle(Exec *k, Err *e)
+{
+	char buf[sizeof(Err) + 1];
+	Err got;
+	size_t n_fds = 1;
+	int fd = -1;
+	ssize_t n = fd_recv_msg(k->sock, buf, sizeof(buf), &fd, &n_fds);
+
+	if (n == 0 || n == -ECONNRESET)
+		return -ENODATA;
+	if (n < 0)
+		return err_sys(e, (int)n, "hear from the new process");
+	switch ((InitMsg)buf[0]) {
+	case INIT_FAILED:
+		if (n != sizeof(buf))
+			return err_new(e, ERR_INTERNAL, "the new process sent half an error");
+		memcpy(&got, buf + 1, sizeof(got));
+		*e = got;
+		return -MAX2(got.no, 1);
+	case INIT_CONSOLE:
+		k->console = n_fds == 1 ? fd : -1;
+		return 0;
+	case INIT_LISTENER:
+		k->listener = n_fds == 1 ? fd : -1;
+		return 0;
+	case INIT_PID:
+		memcpy(&k->pid, buf + 1, sizeof(k->pid));
+		return 0;
+	default:
+		return err_new(e, ERR_INTERNAL, "the new process sent an unknown message");
+	}
+}
+
+/* Until both processes have closed the channel: the middle one by ending, the final one by executing. */
+static int accompany(Exec *k, pid_t middle, Err *e)
+{
+	int r = 0, status;
+
+	while (r == 0)
+		r = handle(k, e);
+	status = process_reap(middle);
+	if (r != -ENODATA) {
+		/* It may have failed before its pid was told. */
+		while (k->pid == 0 && handle(k, &(Err){0}) == 0)
+			;
+		process_kill_child(k->pid);
+		return r;
+	}
+	if (k->pid > 0)
+		return 0;
+	return err_new(e, ERR_INTERNAL, "the process ended while it was set up (wait status %d)%s", status,
+		       status >= 0 && WIFSIGNALED(status)
+			   ? "; is the container at its memory limit, or dying?"
+			   : "");
+}
+
+static int write_pid_file(const char *path, pid_t pid, Err *e)
+{
+	char text[16];
+	int r, n = snprintf(text, sizeof(text), "%d", (int)pid);
+
+	if (!path)
+		return 0;
+	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);
+	return r < 0 ? err_sys(e, r, "write pid file %s", path) : 0;
+}
+
+static int finish(Exec *k, int *ret_pidfd, Err *e)
+{
+	int r = 0;
+
+	/* Our child, not yet reaped: the number is its own. */
+	*ret_pidfd = process_pidfd(k->pid);
+	if (*ret_pidfd < 0)
+		r = err_sys(e, *ret_pidfd, "open process %d", (int)k->pid);
+	if (r == 0 && k->listener >= 0)
+		r = filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
+					 RUNTIME_RUNNING, k->listener, e);
+	if (r == 0 && k->x->console_socket && k->console >= 0) {
+		r = console_send(k->x->console_socket, k->console, e);
+		close_fd(&k->console);
+	}
+	if (r == 0)
+		r = write_pid_file(k->x->pid_file, k->pid, e);
+	if (r < 0) {
+		close_fd(ret_pidfd);
+		process_kill_child(k->pid);
+	}
+	return r;
+}
+
+static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
+{
+	pid_t middle;
+	int r = prepare(k, o, e);
+
+	if (r < 0)
+		return r;
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(e, errno, "set not dumpable");
+	middle = namespace_fork(&(NamespaceFork){.cgroup_fd = k->seat.born_fd});
+	if (middle < 0)
+		return err_sys(e, middle, "clone a process");
+	if (middle == 0)
+		run_middle(k, e);
+	close_fd(&k->child_sock);
+	r = accompany(k, middle, e);
+	return r < 0 ? r : finish(k, ret_pidfd, e);
+}
+
+int runtime_exec(const RuntimeOptions *o, const RuntimeExec *x, pid_t *ret_pid, int *ret_pidfd,
+		 int *ret_console, Err *e)
+{
+	Exec k = {
+	    .x = x,
+	    .state = STATE_INIT,
+	    .seat = {.born_fd = -1},
+	    .target = -1,
+	    .sock = -1,
+	    .child_sock = -1,
+	    .console = -1,
+	    .listener = -1,
+	    .slave = -1,
+	};
+	Err own = {0};
+	int r = exec(&k, o, ret_pidfd, e ? e : &own);
+
+	if (r == 0) {
+		*ret_pid = k.pid;
+		*ret_console = take_fd(&k.console);
+	}
+	exec_done(&k);
+	return r < 0 ? err_ctx(e, r, "container %s", x->id) : 0;
+}

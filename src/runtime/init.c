@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The child: from a copy of its creator, in new namespaces, to the container's first process.
+ *
+ * It is not dumpable from birth (the creator set that), so that in a shared pid namespace nobody without
+ * CAP_SYS_PTRACE can look into it, and it gives up descriptors of the host before it says that it is ready. If the
+ * creator dies, the socket ends and so does the child.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "kernel/namespace.h"
+#include "kernel/process.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+int init_send(int sock, InitMsg kind, const void *extra, size_t len, int fd)
+{
+	char buf[sizeof(Err) + 1];
+	ssize_t n;
+
+	if (len > sizeof(Err))
+		return -EINVAL;
+	buf[0] = (char)kind;
+	if (len)
+		memcpy(buf + 1, extra, len);
+	n = fd_send_msg(sock, buf, len + 1, &fd, fd >= 0 ? 1 : 0);
+	return n < 0 ? (int)n : 0;
+}
+
+_Noreturn void init_fail(int sock, const Err *e, int r)
+{
+	Err copy = *e;
+
+	if (copy.no == 0)
+		copy.no = -r;
+	(void)init_send(sock, INIT_FAILED, &copy, sizeof(copy), -1);
+	_exit(command_exit_status(&copy));
+}
+
+void init_wait_go(int sock)
+{
+	char c = 0;
+	ssize_t n;
+
+	do
+		n = read(sock, &c, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1 || c != INIT_GO)
+		_exit(1);
+}
+
+void init_reset_signals(void)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP)
+			(void)signal(sig,
+				     SIG_DFL); /* two numbers in the middle are the C library's own: EINVAL */
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int join_namespaces(Init *in, Err *e)
+{
+	for (size_t i = 0; i < in->n_joins; i++) {
+		if (setns(in->joins[i].fd, in->joins[i].flag) < 0)
+			return err_sys(e, errno, "join the %s namespace", namespace_file(in->joins[i].flag));
+		close_fd(&in->joins[i].fd);
+	}
+	return 0;
+}
+
+/* Until the maps are written this process is nobody, and may do nothing. */
+static int become_root_of_user_namespace(Init *in, Err *e)
+{
+	if (!(in->new_flags & CLONE_NEWUSER))
+		return 0;
+	init_wait_go(in->sock);
+	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, errno, "become root of the user namespace (is id 0 mapped?)");
+	/* A change of user resets this to what fs.suid_dumpable says. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(e, errno, "set not dumpable");
+	return 0;
+}
+
+static int set_names(const Init *in, Err *e)
+{
+	const OciSpec *s = in->spec;
+
+	if (!str_empty(s->hostname) && sethostname(s->hostname, strlen(s->hostname)) < 0)
+		return err_sys(e, errno, "set the host name %s", s->hostname);
+	if (!str_empty(s->domainname) && setdomainname(s->domainname, strlen(s->domainname)) < 0)
+		return err_sys(e, errno, "set the domain name %s", s->domainname);
+	return 0;
+}
+
+static int run_hooks_before_pivot(Init *in, Err *e)
+{
+	const OciSpec *s = in->spec;
+
+	if (s->hooks_prestart.n + s->hooks_create_runtime.n > 0) {
+		int r = init_send(in->sock, INIT_HOOKS, NULL, 0, -1);
+
+		if (r < 0)
+			return err_sys(e, r, "talk to the creator");
+		init_wait_go(in->sock);
+	}
+	return hooks_run(&s->hooks_create_container, "createContainer", in->hook_state, e);
+}
+
+static int open_console(Init *in, int *ret_master, Err *e)
+{
+	const OciProcess *p = &in->spec->process;
+	int r;
+
+	if (!p->terminal)
+		return 0;
+	r = console_open(in->root, p->console_width, p->console_height, ret_master, &in->console, e);
+	return r < 0 ? r : console_bind(in->root, in->console, e);
+}
+
+/* As a plain directory, if the image lacks it. */
+static int make_cwd(Init *in, Err *e)
+{
+	_cleanup_close_ int fd = path_open_in_root(in->root, in->spec->process.cwd, O_PATH, 0);
+
+	if (fd == -ENOENT) {
+		fd = path_mkdir_in_root(in->root, in->spec->process.cwd, 0755);
+		/* Where it cannot be made, entering it fails later and says so. */
+		if (fd < 0 && fd != -EROFS && fd != -EACCES && fd != -ENOENT)
+			return err_sys(e, fd, "make the working directory %s", in->spec->process.cwd);
+	}
+	return 0;
+}
+
+static int build(Init *in, int *ret_master, Err *e)
+{
+	int r = rootfs_attach(in, e);
+
+	if (r == 0)
+		r = mounts_make(in, e);
+	if (r == 0)
+		r = devices_make(in, e);
+	if (r == 0)
+		r = open_console(in, ret_master, e);
+	if (r == 0)
+		r = mounts_enter_cgroup_namespace(in, e);
+	if (r == 0)
+		r = run_hooks_before_pivot(in, e);
+	if (r == 0)
+		r = set_names(in, e);
+	if (r == 0 && (in->new_flags & CLONE_NEWNET)) {
+		r = namespace_loopback_up();
+		if (r < 0)
+			r = err_sys(e, r, "bring up the loopback interface");
+	}
+	if (r == 0)
+		r = sysctl_apply(in, e);
+	if (r == 0)
+		r = make_cwd(in, e);
+	return r < 0 ? r : rootfs_finish(in, e);
+}
+
+static int take_stdio(Init *in, Err *e)
+{
+	int r = in->console >= 0 ? console_take(in->console, e)
+				 : stdio_take(&in->create->stdio, in->spec->process.user.uid, e);
+
+	if (r == 0 && in->console >= 0 && fchown(0, in->spec->process.user.uid, (gid_t)-1) < 0 &&
+	    errno != EINVAL)
+		r = err_sys(e, errno, "give the terminal to user %u", in->spec->process.user.uid);
+	return r;
+}
+
+/* Leaves 0 to 2, what is to be preserved, and the three channels; everything else is closed now, not only on
+ * exec: while the container is "created" it must hold nothing of the host. */
+static int close_others(Init *in, Err *e)
+{
+	int first = 3 + in->create->preserve_fds;
+	int *const kept[] = {&in->sock, &in->fifo, &in->reply};
+
+	for (int fd = 3; fd < first; fd++)
+		(void)fd_set_cloexec(fd, false);
+	/* First out of the way, then side by side right behind the preserved ones. */
+	for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
+		int fd = fcntl(*kept[i], F_DUPFD_CLOEXEC, first + 64);
+
+		if (fd < 0)
+			return err_sys(e, errno, "keep a channel");
+		*kept[i] = fd;
+	}
+	for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
+		int fd = first + (int)i;
+
+		if (dup3(*kept[i], fd, O_CLOEXEC) < 0)
+			return err_sys(e, errno, "keep a channel");
+		*kept[i] = fd;
+	}
+	int r = process_close_from(first + (int)ELEMENTSOF(kept), false);
+
+	return r < 0 ? err_sys(e, r, "close descriptors") : 0;
+}
+
+/* Sleeps until somebody starts the container. The fifo is open for reading and writing here, so that it never ends. */
+static void wait_for_start(const Init *in)
+{
+	struct pollfd p = {.fd = in->fifo, .events = POLLIN};
+	char c;
+
+	for (;;) {
+		if (poll(&p, 1, -1) > 0 && read(in->fifo, &c, 1) == 1)
+			return;
+	}
+}
+
+/* After "ready" errors go to whoever starts the container. */
+_Noreturn static void start(Init *in, const Credentials *c, const char *path, char *const *env)
+{
+	Err *e = &in->err;
+	int r;
+
+	close_fd(&in->sock);
+	wait_for_start(in);
+	r = hooks_run(&in->spec->hooks_start_container, "startContainer", in->hook_state, e);
+	if (r == 0)
+		r = credentials_late(c, e);
+	if (r == 0) {
+		execve(path, in->spec->process.args, env);
+		r = command_exec_failed(path, errno, e);
+	}
+	err_send(in->reply, e);
+	_exit(command_exit_status(e));
+}
+
+static int enter(Init *in, Err *e)
+{
+	int r = cgroup_seat_take(&in->seat, e);
+
+	if (r == 0)
+		r = become_root_of_user_namespace(in, e);
+	if (r == 0)
+		r = join_namespaces(in, e);
+	if (r == 0 && setsid() < 0)
+		r = err_sys(e, errno, "setsid");
+	if (r == 0 && !in->create->no_new_keyring)
+		credentials_keyring(in->create->id);
+	return r;
+}
+
+_Noreturn void init_run(Init *in)
+{
+	Err *e = &in->err;
+	char *path = NULL, **env = NULL;
+	int r, master = -1;
+	Credentials c = {
+	    .process = &in->spec->process,
+	    .caps = &in->caps,
+	    .filter = in->has_filter ? &in->filter : NULL,
+	    .filter_flags = in->filter_flags,
+	    .filter_listener = in->has_filter && filter_has_listener(&in->spec->seccomp),
+	};
+
+	umask(0);
+	init_reset_signals();
+	r = enter(in, e);
+	if (r == 0)
+		r = build(in, &master, e);
+	if (r == 0)
+		r = credentials_env(in->root, c.process, &env, e);
+	if (r == 0)
+		r = take_stdio(in, e);
+	if (r == 0 && !(in->new_flags & CLONE_NEWUSER))
+		r = credentials_rlimits(c.process, 0, e);
+	c.root = in->root;
+	c.proc = in->proc;
+	c.sock = in->sock;
+	if (r == 0)
+		r = credentials_apply(&c, env, &path, e);
+	/* "Ready" is the last thing said, and the master must go before everything is closed. */
+	if (r == 0 && master >= 0) {
+		r = init_send(in->sock, INIT_CONSOLE, NULL, 0, master);
+		if (r < 0)
+			r = err_sys(e, r, "hand over the terminal");
+	}
+	if (r == 0)
+		r = close_others(in, e);
+	c.sock = in->sock;
+	if (r == 0) {
+		r = init_send(in->sock, INIT_READY, NULL, 0, -1);
+		if (r < 0)
+			r = err_sys(e, r, "talk to the creator");
+	}
+	if (r < 0)
+		init_fail(in->sock, e, r);
+	start(in, &c, path, env);
+}

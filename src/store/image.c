@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images: a config blob, the chain of layers that it names, and tags.
+ *
+ * The row of an image repeats what listings need (size, creation, chain id), so that no blob is opened for them.
+ * References are kept in full form; those with a digest are rows of the same table and told apart by their "@".
+ */
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/str.h"
+#include "store/store-internal.h"
+
+void store_image_done(StoreImage *i)
+{
+	free(i->id);
+	free(i->manifest_digest);
+	free(i->parent);
+	free(i->chain_id);
+	strv_free(i->tags);
+	strv_free(i->digests);
+	*i = (StoreImage){0};
+}
+
+void store_images_free(StoreImage *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		store_image_done(&v[i]);
+	free(v);
+}
+
+/* ---- recording ---- */
+
+static int load_document(Store *s, const char *digest, json_t **ret, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = store_blob_read(s, digest, IMAGE_DOCUMENT_MAX, &text, &len, e);
+
+	return r < 0 ? r : json_parse(text, len, digest, ret, e);
+}
+
+int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	int r = load_document(s, id, &doc, e);
+
+	if (r >= 0)
+		r = image_config_decode(doc, ret, e);
+	return r < 0 ? err_ctx(e, r, "config of image %s", id) : 0;
+}
+
+/* The chain id of the top layer ("" without layers) and the bytes of all. */
+static int resolve_chain(Store *s, char *const *diff_ids, char chain[DIGEST_LEN + 1], int64_t *ret_size, Err *e)
+{
+	char below[DIGEST_LEN + 1] = "";
+	int64_t sum = 0;
+
+	chain[0] = 0;
+	for (char *const *d = diff_ids; d && *d; d++) {
+		int64_t size;
+		int r;
+
+		if (!digest_is_valid(*d))
+			return err_new(e, ERR_INVALID, "invalid diff id: %s", *d);
+		memcpy(below, chain, sizeof(below));
+		chain_id_next(*below ? below : NULL, *d, chain);
+		r = store_layer_size(s, chain, &size, e);
+		if (r < 0)
+			return r;
+		sum += size;
+	}
+	*ret_size = sum;
+	return 0;
+}
+
+static int add_blob(Store *s, const char *id, const char *digest, Err *e)
+{
+	/* Foreign layers and the like were never fetched. */
+	int r = db_run(&s->db, e,
+		       "INSERT OR IGNORE INTO image_blob (image_id, digest) SELECT ?1, digest FROM blob WHERE digest = ?2",
+		       "tt", id, digest);
+
+	return r < 0 ? r : 0;
+}
+
+static int load_manifest(Store *s, const char *digest, ImageManifest *ret, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	int r = load_document(s, digest, &doc, e);
+
+	return r < 0 ? r : image_manifest_decode(doc, ret, e);
+}
+
+static int add_blobs(Store *s, const char *id, const char *manifest_digest, const ImageManifest *m, Err *e)
+{
+	int r = add_blob(s, id, id, e);
+
+	if (r >= 0 && manifest_digest)
+		r = add_blob(s, id, manifest_digest, e);
+	for (size_t i = 0; r >= 0 && i < m->n_layers; i++)
+		r = add_blob(s, id, m->layers[i].digest, e);
+	return r;
+}
+
+typedef struct PutImage {
+	const char *id, *manifest_digest, *parent, *chain;
+	int64_t size, created_ns;
+} PutImage;
+
+static int put_rows(Store *s, const PutImage *p, const ImageManifest *m, Err *e)
+{
+	_cleanup_tx_ DbTx tx = {0};
+	int64_t found = 1;
+	int r = db_begin(&s->db, &tx, e);
+
+	if (r >= 0 && p->chain)
+		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t", p->chain);
+	if (r >= 0 && !found)
+		return err_new(e, ERR_CONFLICT, "the layer %s was deleted meanwhile: try again", p->chain);
+	if (r >= 0)
+		r = db_run(&s->db, e,
+			   "INSERT INTO image (id, manifest_digest, parent, chain_id, size, created_ns, tagged_ns)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO UPDATE SET"
+			   " manifest_digest = coalesce(excluded.manifest_digest, manifest_digest),"
+			   " parent = coalesce(excluded.parent, parent)",
+			   "ttttii", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns);
+	if (r >= 0)
+		r = add_blobs(s, p->id, p->manifest_digest, m, e);
+	return r < 0 ? r : db_commit(&tx, e);
+}
+
+int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent, Err *e)
+{
+	_cleanup_(image_manifest_done) ImageManifest m = {0};
+	_cleanup_(image_config_done) ImageConfig c = {0};
+	char chain[DIGEST_LEN + 1];
+	PutImage p = {.id = config_digest, .manifest_digest = manifest_digest, .parent = parent};
+	int r = store_image_config(s, config_digest, &c, e);
+
+	if (r >= 0)
+		r = resolve_chain(s, c.diff_ids, chain, &p.size, e);
+	if (r >= 0 && manifest_digest)
+		r = load_manifest(s, manifest_digest, &m, e);
+	if (r < 0)
+		return err_ctx(e, r, "record image %s", config_digest);
+	p.chain = *chain ? chain : NULL;
+	/* A creation time that nobody can read is no reason to refuse an image. */
+	if (!c.created || clock_parse(c.created, &p.created_ns) < 0)
+		p.created_ns = 0;
+	r = put_rows(s, &p, &m, e);
+	return r < 0 ? err_ctx(e, r, "record image %s", config_digest) : 0;
+}
+
+/* ---- reading ---- */
+
+#define COLUMNS "i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, t.reference"
+
+static int dup_column(const DbQuery *q, int column, char **ret)
+{
+	const char *text = db_text(q, column);
+
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
+}
+
+static int fill_image(const DbQuery *q, StoreImage *i)
+{
+	i->size = db_int(q, 2);
+	i->created_ns = db_int(q, 3);
+	i->tagged_ns = db_int(q, 4);
+	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 || dup_column(q, 5, &i->parent) < 0)
+		return -ENOMEM;
+	return dup_column(q, 6, &i->chain_id);
+}
+
+static int fill_reference(const DbQuery *q, StoreImage *i)
+{
+	const char *reference = db_text(q, 7);
+
+	if (!reference)
+		return 0;
+	return strv_add(strchr(reference, '@') ? &i->digests : &i->tags, reference);
+}
+
+/* Rows are an image each, repeated for each of its references, in order of both. */
+static int read_images(DbQuery *q, StoreImage **ret, size_t *ret_n, Err *e)
+{
+	StoreImage *v = NULL;
+	size_t n = 0;
+	int r;
+
+	while ((r = db_step(q, e)) > 0) {
+		if (n == 0 || !streq(v[n - 1].id, db_text(q, 0))) {
+			if ((n & (n - 1)) == 0) {
+				StoreImage *grown = reallocarray(v, n ? n * 2 : 1, sizeof(*v));
+
+				if (!grown) {
+					r = err_oom(e);
+					break;
+				}
+				v = grown;
+			}
+			v[n++] = (StoreImage){0};
+			r = fill_image(q, &v[n - 1]);
+		}
+		if (r >= 0)
+			r = fill_reference(q, &v[n - 1]);
+		if (r < 0) {
+			r = err_oom(e);
+			break;
+		}
+	}
+	if (r < 0) {
+		store_images_free(v, n);
+		return r;
+	}
+	*ret = v;
+	*ret_n = n;
+	return 0;
+}
+
+int store_image_list(Store *s, StoreImage **ret, size_t *ret_n, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e,
+			 "SELECT " COLUMNS " FROM image i LEFT JOIN tag t ON t.image_id = i.id"
+			 " ORDER BY i.created_ns DESC, i.id, t.reference",
+			 "");
+
+	return r < 0 ? r : read_images(&q, ret, ret_n, e);
+}
+
+int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	StoreImage *v = NULL;
+	size_t n = 0;
+	int r = db_query(&s->db, &q, e,
+			 "SELECT " COLUMNS " FROM image i LEFT JOIN tag t ON t.image_id = i.id WHERE i.id = ?1"
+			 " ORDER BY t.reference",
+			 "t", id);
+
+	if (r >= 0)
+		r = read_images(&q, &v, &n, e);
+	if (r < 0)
+		return r;
+	if (n == 0)
+		return err_new(e, ERR_NOT_FOUND, "No such image: %s", id);
+	*ret = v[0];
+	free(v);
+	return 0;
+}
+
+/* ---- finding what a user typed ---- */
+
+/* The image that a reference row points at: 1, or 0 if there is none. */
+static int find_tag(Store *s, const char *reference, char **ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e, "SELECT image_id FROM tag WHERE reference = ?1", "t", reference);
+
+	if (r >= 0)
+		r = db_step(&q, e);
+	if (r <= 0)
+		return r;
+	*ret = strdup(db_text(&q, 0));
+	return *ret ? 1 : err_oom(e);
+}
+
+static int find_reference(Store *s, const char *name, char **ret, Err *e)
+{
+	_cleanup_(reference_done) Reference ref = {0};
+	_cleanup_free_ char *full = NULL;
+
+	if (reference_parse(name, &ref, NULL) < 0)
+		return 0;
+	/* With both, the digest is what counts. */
+	if (ref.digest) {
+		free(ref.tag);
+		ref.tag = NULL;
+	}
+	full = reference_full(&ref);
+	return full ? find_tag(s, full, ret, e) : err_oom(e);
+}
+
+static int find_prefix(Store *s, const char *name, char **ret, Err *e)
+{
+	const char *hex = str_after(name, "sha256:");
+	_cleanup_query_ DbQuery q = {0};
+	char from[DIGEST_LEN + 1], to[DIGEST_LEN + 2];
+	int r;
+
+	hex = hex ? hex : name;
+	if (!id_is_hex(hex))
+		return 0;
+	snprintf(from, sizeof(from), "sha256:%s", hex);
+	snprintf(to, sizeof(to), "sha256:%sg", hex); /* behind every hex digit */
+	r = db_query(&s->db, &q, e, "SELECT id FROM image WHERE id >= ?1 AND id < ?2 LIMIT 2", "tt", from, to);
+	if (r >= 0)
+		r = db_step(&q, e);
+	if (r <= 0)
+		return r;
+	*ret = strdup(db_text(&q, 0));
+	if (!*ret)
+		return err_oom(e);
+	r = db_step(&q, e);
+	if (r > 0)
+		r = err_new(e, ERR_INVALID, "multiple IDs found with provided prefix: %s", name);
+	return r < 0 ? r : 1;
+}
+
+int store_image_find(Store *s, const char *name, StoreImage *ret, Err *e)
+{
+	_cleanup_free_ char *id = NULL;
+	int r = 0;
+
+	/* A whole id wins over a repository of that name, a tag over a short id. */
+	if (digest_is_valid(name))
+		r = find_prefix(s, name, &id, e);
+	if (r == 0)
+		r = find_reference(s, name, &id, e);
+	if (r == 0)
+		r = find_prefix(s, name, &id, e);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return err_new(e, ERR_NOT_FOUND, "No such image: %s", name);
+	return store_image_get(s, id, ret, e);
+}
+
+/* ---- tags ---- */
+
+int store_tag_put(Store *s, const char *reference, const char *image_id, char **ret_old, Err *e)
+{
+	_cleanup_tx_ DbTx tx = {0};
+	_cleanup_free_ char *old = NULL;
+	int64_t found = 0;
+	int r = db_begin(&s->db, &tx, e);
+
+	if (r >= 0)
+		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM image WHERE id = ?1", "t", image_id);
+	if (r >= 0 && !found)
+		return err_new(e, ERR_NOT_FOUND, "No such image: %s", image_id);
+	if (r >= 0)
+		r = find_tag(s, reference, &old, e);
+	if (r >= 0)
+		r = db_run(&s->db, e,
+			   "INSERT INTO tag (reference, image_id) VALUES (?1, ?2)"
+			   " ON CONFLICT DO UPDATE SET image_id = excluded.image_id",
+			   "tt", reference, image_id);
+	if (r >= 0 && !strchr(reference, '@'))
+		r = db_run(&s->db, e, "UPDATE image SET tagged_ns = ?2 WHERE id = ?1", "ti", image_id, clock_now_ns());
+	if (r >= 0)
+		r = db_commit(&tx, e);
+	if (r < 0)
+		return err_ctx(e, r, "tag %s", reference);
+	if (ret_old)
+		*ret_old = take_ptr(old);
+	return 0;
+}
+
+int store_tag_delete(Store *s, const char *reference, Err *e)
+{
+	int r = db_run(&s->db, e, "DELETE FROM tag WHERE reference = ?1", "t", reference);
+
+	if (r < 0)
+		return err_ctx(e, r, "untag %s", reference);
+	return r > 0 ? 0 : err_new(e, ERR_NOT_FOUND, "No such image: %s", reference);
+}
+
+/* ---- deletion ---- */
+
+static int list_blobs(Store *s, const char *id, char ***ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e, "SELECT digest FROM image_blob WHERE image_id = ?1", "t", id);
+
+	while (r >= 0 && (r = db_step(&q, e)) > 0)
+		if (strv_add(ret, db_text(&q, 0)) < 0)
+			return err_oom(e);
+	return r;
+}
+
+static int delete_rows(Store *s, const char *id, char ***ret_blobs, Err *e)
+{
+	_cleanup_tx_ DbTx tx = {0};
+	int64_t tags = 0;
+	int r = db_begin(&s->db, &tx, e);
+
+	if (r >= 0)
+		r = db_get_int(&s->db, &tags, 0, e,
+			       "SELECT count(*) FROM tag WHERE image_id = ?1 AND instr(reference, '@') = 0", "t", id);
+	if (r >= 0 && tags > 0)
+		return err_new(e, ERR_CONFLICT, "image %s has %lld tags: remove them first", id, (long long)tags);
+	if (r >= 0)
+		r = list_blobs(s, id, ret_blobs, e);
+	if (r >= 0)
+		r = db_run(&s->db, e, "DELETE FROM tag WHERE image_id = ?1", "t", id);
+	if (r >= 0)
+		r = db_run(&s->db, e, "DELETE FROM image_blob WHERE image_id = ?1", "t", id);
+	if (r >= 0)
+		r = db_run(&s->db, e, "DELETE FROM image WHERE id = ?1", "t", id);
+	return r < 0 ? r : db_commit(&tx, e);
+}
+
+int store_image_delete(Store *s, const char *id, char ***ret_layers, Err *e)
+{
+	_cleanup_(store_image_done) StoreImage i = {0};
+	_cleanup_strv_ char **blobs = NULL;
+	int r = store_image_get(s, id, &i, e);
+
+	if (r >= 0)
+		r = delete_rows(s, id, &blobs, e);
+	if (r >= 0)
+		r = gc_layers(s, i.chain_id, &blobs, ret_layers, e);
+	if (r >= 0)
+		r = gc_blobs(s, blobs, e);
+	return r < 0 ? err_ctx(e, r, "delete image %s", id) : 0;
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Layers: tars in and out again, what the sandbox reports, and what happens when the machine dies. Needs root. */
+#include "store/diff.h"
+#include "store/dir.h"
+#include "store/store-test.h"
+#include "store/tar-write.h"
+
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+typedef struct Item {
+	const char *name;
+	TarType type;
+	const char *text; /* contents, or the target of a link */
+	uint32_t mode;
+} Item;
+
+/* A tar with these entries; the fd stands at its start. */
+static int make_tar(const TestDir *d, const Item *items, size_t n)
+{
+	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
+	int fd = openat(d->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	Err e = {0};
+
+	assert_true(fd >= 0);
+	assert_int_equal(tar_writer_new(fd, NULL, &w, &e), 0);
+	for (size_t i = 0; i < n; i++) {
+		bool file = items[i].type == TAR_FILE;
+		TarEntry t = {.type = items[i].type,
+			      .name = (char *)(uintptr_t)items[i].name,
+			      .link = file ? NULL : (char *)(uintptr_t)items[i].text,
+			      .mode = items[i].mode ? items[i].mode : 0644,
+			      .mtime_s = 1000,
+			      .mtime_ns = 123456789,
+			      .size = file && items[i].text ? (int64_t)strlen(items[i].text) : 0};
+		assert_int_equal(tar_write_header(w, &t, &e), 0);
+		if (t.size)
+			assert_int_equal(tar_write_data(w, items[i].text, (size_t)t.size, &e), 0);
+	}
+	assert_int_equal(tar_writer_end(w, &e), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	return fd;
+}
+
+static int apply(Store *s, int fd, const char *parent, const char *want, char chain[DIGEST_LEN + 1],
+		 char diff[DIGEST_LEN + 1], Err *e)
+{
+	LayerApply a = {.parent = parent, .want_diff_id = want, .fd = fd};
+	int r = store_layer_apply(s, &a, chain, diff, e);
+
+	close(fd);
+	return r;
+}
+
+static struct stat stat_in(Store *s, const char *chain, const char *name)
+{
+	_cleanup_free_ char *dir = layer_diff(chain), *path = strf("%s/%s", dir, name);
+	struct stat st;
+
+	if (fstatat(store_root_fd(s), path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		fail_msg("%s: %s", path, strerror(errno));
+	return st;
+}
+
+static bool is_opaque(Store *s, const char *chain, const char *name)
+{
+	_cleanup_free_ char *dir = layer_diff(chain), *path = strf("%s/%s/%s", s->root, dir, name);
+	char c = 0;
+
+	return getxattr(path, "trusted.overlay.opaque", &c, 1) == 1 && c == 'y';
+}
+
+static void test_apply_writes_overlay_form(void **state)
+{
+	static const Item low[] = {{"tmp", TAR_DIR, NULL, 01777}, {"etc/", TAR_DIR, NULL, 0755}, {"etc/a", TAR_FILE, "a"}};
+	static const Item top[] = {{"tmp/x", TAR_FILE, "x"},	  {"etc/.wh.a", TAR_FILE, ""}, {"var", TAR_DIR, NULL, 0700},
+				   {"var/.wh..wh..opq", TAR_FILE}, {"etc/su", TAR_FILE, "s", 04755}, {"l", TAR_SYMLINK, "etc/su"},
+				   {"h", TAR_HARDLINK, "etc/su"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char base[DIGEST_LEN + 1], chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	struct stat st;
+	Err e = {0};
+
+	if (apply(s, make_tar(d, low, ELEMENTSOF(low)), NULL, NULL, base, diff, &e) < 0 ||
+	    apply(s, make_tar(d, top, ELEMENTSOF(top)), base, NULL, chain, diff, &e) < 0)
+		fail_msg("%s", e.msg);
+	st = stat_in(s, chain, "etc/a");
+	assert_true(S_ISCHR(st.st_mode) && st.st_rdev == 0);
+	assert_true(is_opaque(s, chain, "var"));
+	assert_false(is_opaque(s, chain, "etc"));
+	/* Not described by the second layer: as the first one says. */
+	assert_int_equal(stat_in(s, chain, "tmp").st_mode & 07777, 01777);
+	assert_int_equal(stat_in(s, chain, "tmp").st_mtim.tv_nsec, 123456789);
+	assert_int_equal(stat_in(s, chain, "var").st_mode & 07777, 0700);
+	assert_int_equal(stat_in(s, chain, "etc/su").st_mode & 07777, 04755);
+	assert_int_equal(stat_in(s, chain, "etc/su").st_ino, stat_in(s, chain, "h").st_ino);
+	assert_int_equal(stat_in(s, chain, "var").st_mtim.tv_sec, 1000);
+	store_close(s);
+}
+
+static void test_digest_must_match(void **state)
+{
+	static const Item items[] = {{"a", TAR_FILE, "a"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], wrong[DIGEST_LEN + 1];
+	_cleanup_strv_ char **left = NULL;
+	_cleanup_close_ int layers = -1;
+	Err e = {0};
+
+	digest_of("x", 1, wrong);
+	assert_true(apply(s, make_tar(d, items, 1), NULL, wrong, chain, diff, &e) < 0);
+	assert_non_null(strstr(e.msg, "diff id mismatch"));
+	assert_int_equal(e.kind, ERR_INVALID);
+	layers = openat(store_root_fd(s), LAYERS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(dir_names(layers, &left), 0);
+	assert_null(left);
+	store_close(s);
+}
+
+static int refuse(void *user, Err *e)
+{
+	return err_new(e, ERR_INVALID, "the blob was wrong");
+}
+
+static void test_the_gate_decides(void **state)
+{
+	static const Item items[] = {{"a", TAR_FILE, "a"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	LayerApply a = {.fd = make_tar(d, items, 1), .gate = refuse};
+	Err e = {0};
+
+	assert_true(store_layer_apply(s, &a, chain, diff, &e) < 0);
+	assert_non_null(strstr(e.msg, "the blob was wrong"));
+	close(a.fd);
+	assert_int_equal(apply(s, make_tar(d, items, 1), NULL, NULL, chain, diff, &e), 0);
+	store_close(s);
+}
+
+/* An upper directory with something of everything. */
+static char *make_upper(const TestDir *d)
+{
+	static const char cap[20] = "\x01\x00\x00\x02\x00\x20";
+	_cleanup_free_ char *long_name = malloc(201);
+	int up;
+
+	assert_non_null(long_name);
+	memset(long_name, 'n', 200);
+	long_name[200] = 0;
+	assert_int_equal(mkdirat(d->fd, "up", 0755), 0);
+	up = openat(d->fd, "up", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(up, "dir", 0750), 0);
+	assert_int_equal(fsetxattr(up, "user.root", "1", 1, 0), 0);
+	write_file(d, "up/dir/file", "some text");
+	assert_int_equal(linkat(up, "dir/file", up, "dir/second", 0), 0);
+	assert_int_equal(symlinkat("../nowhere", up, "dir/link"), 0);
+	assert_int_equal(mkfifoat(up, "fifo", 0640), 0);
+	assert_int_equal(mknodat(up, "gone", S_IFCHR, makedev(0, 0)), 0);
+	assert_int_equal(mknodat(up, "null", S_IFCHR | 0666, makedev(1, 3)), 0);
+	assert_int_equal(mkdirat(up, "fresh", 0755), 0);
+	assert_int_equal(mkdirat(up, long_name, 0755), 0);
+	int fresh = openat(up, "fresh", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fsetxattr(fresh, "trusted.overlay.opaque", "y", 1, 0), 0);
+	assert_int_equal(fsetxattr(fresh, "trusted.overlay.origin", "y", 1, 0), 0);
+	close(fresh);
+	int file = openat(up, "dir/file", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(fsetxattr(file, "user.\xE5\xAD\x97", "v\0w", 3, 0), 0);
+	assert_int_equal(fsetxattr(file, "security.capability", cap, sizeof(cap), 0), 0);
+	assert_int_equal(fchown(file, 3000000, 70000), 0);
+	assert_int_equal(fsetxattr(file, "security.capability", cap, sizeof(cap), 0), 0);
+	close(file);
+	close(up);
+	return strf("%s/up", d->path);
+}
+
+static void test_diff_and_apply_are_inverse(void **state)
+{
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	_cleanup_free_ char *upper = make_upper(d), *path = NULL;
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], again[DIGEST_LEN + 1], copied[DIGEST_LEN + 1];
+	_cleanup_close_ int tar = openat(d->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int64_t size, counted;
+	bool empty;
+	Err e = {0};
+
+	/* A copy goes through tar and sandbox, and must give what the directory itself gives. */
+	if (store_layer_commit_upper(s, NULL, upper, false, chain, diff, &size, &empty, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(size, 9);
+	path = layer_diff(chain);
+	int fd = openat(store_root_fd(s), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(diff_write(fd, -1, again, &counted, &e), 0);
+	close(fd);
+	assert_string_equal(again, diff);
+	assert_int_equal(counted, 9);
+	assert_true(is_opaque(s, chain, "fresh"));
+	assert_int_equal(stat_in(s, chain, "dir/file").st_uid, 3000000);
+	assert_int_equal(store_layer_write_tar(s, chain, tar, &e), 0);
+	assert_int_equal(lseek(tar, 0, SEEK_SET), 0);
+	assert_int_equal(apply(s, take_fd(&tar), chain, diff, copied, again, &e), 0);
+	assert_string_equal(again, diff);
+	/* Moving finds it there and still takes the directory. */
+	assert_int_equal(store_layer_commit_upper(s, NULL, upper, true, copied, again, &size, &empty, &e), 0);
+	assert_string_equal(copied, chain);
+	assert_int_equal(access(upper, F_OK), -1);
+	store_close(s);
+}
+
+/* As if the machine had been cut off before the janitor's sync. */
+static void pretend_other_boot(Store *s)
+{
+	assert_true(db_run(&s->db, NULL, "UPDATE layer SET synced = 0, boot = 'another'", "") >= 0);
+	assert_true(db_run(&s->db, NULL, "UPDATE blob SET synced = 0, boot = 'another'", "") >= 0);
+}
+
+static void test_unsynced_layers_of_another_boot(void **state)
+{
+	static const Item items[] = {{"a", TAR_FILE, "a"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], made[DIGEST_LEN + 1], other[DIGEST_LEN + 1];
+	char blob[DIGEST_LEN + 1], damaged[DIGEST_LEN + 1];
+	_cleanup_free_ char *text = NULL, *path = NULL;
+	_cleanup_strv_ char **paths = NULL;
+	size_t len;
+	Err e = {0};
+
+	int tar = make_tar(d, items, 1);
+	assert_int_equal(fd_read_all(tar, 1 << 20, &text, &len), 0);
+	assert_int_equal(store_blob_put(s, text, len, blob, &e), 0);
+	assert_int_equal(store_blob_put(s, "other", 5, damaged, &e), 0);
+	assert_int_equal(lseek(tar, 0, SEEK_SET), 0);
+	LayerApply a = {.fd = tar, .blob = blob};
+	assert_int_equal(store_layer_apply(s, &a, chain, diff, &e), 0);
+	close(tar);
+	make_layer(s, d, NULL, "f", "made here", made, other);
+	pretend_other_boot(s);
+	path = blob_path(damaged);
+	int fd = openat(store_root_fd(s), path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "OTHER", 5, 0), 5);
+	close(fd);
+	store_close(s);
+
+	s = open_store(d);
+	assert_false(store_layer_has(s, chain));
+	assert_false(store_layer_has(s, made));
+	assert_true(store_blob_has(s, blob));
+	assert_false(store_blob_has(s, damaged));
+	/* The one that came from a blob comes back at first use. */
+	if (layer_paths(s, chain, &paths, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_true(store_layer_has(s, chain));
+	assert_int_equal(stat_in(s, chain, "a").st_size, 1);
+	assert_true(store_layer_size(s, made, &(int64_t){0}, &e) < 0);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	store_close(s);
+}
+
+static void test_synced_layers_stay(void **state)
+{
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+
+	make_layer(s, d, NULL, "f", "x", chain, diff);
+	assert_true(db_run(&s->db, NULL, "UPDATE layer SET synced = 1, boot = 'another'", "") >= 0);
+	store_close(s);
+	s = open_store(d);
+	assert_true(store_layer_has(s, chain));
+	store_close(s);
+}
+
+static void test_snapshots_mount(void **state)
+{
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	_cleanup_free_ char *upper = store_snapshot_upper(s, "c1");
+	_cleanup_close_ int rw = -1, ro = -1;
+	int64_t size;
+	int fd;
+	Err e = {0};
+
+	make_layer(s, d, NULL, "f", "x", chain, diff);
+	assert_int_equal(store_snapshot_prepare(s, "c1", chain, &e), 0);
+	assert_true(store_snapshot_prepare(s, "c1", chain, &e) < 0);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	if (store_snapshot_mount(s, "c1", false, &rw, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(faccessat(rw, "f", F_OK, 0), 0);
+	fd = openat(rw, "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "1234", 4), 4);
+	close(fd);
+	assert_int_equal(unlinkat(rw, "f", 0), 0);
+	assert_int_equal(store_snapshot_size(s, "c1", &size, &e), 0);
+	assert_int_equal(size, 4);
+	close_fd(&rw);
+	if (store_snapshot_mount(s, "c1", true, &ro, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(faccessat(ro, "new", F_OK, 0), 0);
+	assert_int_equal(faccessat(ro, "f", F_OK, 0), -1);
+	assert_int_equal(openat(ro, "x", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), -1);
+	assert_int_equal(errno, EROFS);
+	close_fd(&ro);
+	assert_int_equal(store_layers_mount(s, chain, &ro, &e), 0);
+	assert_int_equal(faccessat(ro, "f", F_OK, 0), 0);
+	close_fd(&ro);
+	assert_int_equal(store_snapshot_remove(s, "c1", &e), 0);
+	assert_int_equal(store_snapshot_remove(s, "c1", &e), 0);
+	assert_int_equal(access(upper, F_OK), -1);
+	assert_int_equal(store_snapshot_prepare(s, "empty", NULL, &e), 0);
+	if (store_snapshot_mount(s, "empty", false, &rw, &e) < 0)
+		fail_msg("%s", e.msg);
+	store_close(s);
+}
+
+static void test_pack_and_extract(void **state)
+{
+	static const Item shadow[] = {{"dir", TAR_FILE, "no directory"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	_cleanup_free_ char *upper = make_upper(d);
+	_cleanup_close_ int tar = openat(d->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), up = -1, to = -1;
+	struct stat st;
+	Err e = {0};
+
+	up = open(upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(d->fd, "to", 0755), 0);
+	to = openat(d->fd, "to", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(store_archive_pack(up, "/dir", "renamed", tar, &e), 0);
+	assert_int_equal(lseek(tar, 0, SEEK_SET), 0);
+	ArchiveExtract x = {.fd = tar, .dir_fd = to, .uid = 5, .gid = 6, .no_overwrite_dir_non_dir = true};
+	if (store_archive_extract(s, &x, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(fstatat(to, "renamed/file", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(st.st_uid, 5);
+	assert_int_equal(st.st_nlink, 2);
+	assert_int_equal(fstatat(to, "renamed", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_true(store_archive_pack(up, "/none", "x", tar, &e) < 0);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+
+	assert_int_equal(mkdirat(d->fd, "to/dir", 0755), 0);
+	x.fd = make_tar(d, shadow, 1);
+	assert_true(store_archive_extract(s, &x, &e) < 0);
+	assert_non_null(strstr(e.msg, "cannot overwrite directory \"dir\" with non-directory \"dir\""));
+	close(x.fd);
+	store_close(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test_in_dir(test_apply_writes_overlay_form),
+		test_in_dir(test_digest_must_match),
+		test_in_dir(test_the_gate_decides),
+		test_in_dir(test_diff_and_apply_are_inverse),
+		test_in_dir(test_unsynced_layers_of_another_boot),
+		test_in_dir(test_synced_layers_stay),
+		test_in_dir(test_snapshots_mount),
+		test_in_dir(test_pack_and_extract),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The floors of the house, read from the table in meson.build: the one place where they are written down."""
+import ast
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PKG_CONFIG = {"isal": "libisal", "seccomp": "libseccomp", "cap": "libcap", "crypto": "libcrypto",
+              "sqlite": "sqlite3", "archive": "libarchive", "zstd": "libzstd", "curl": "libcurl",
+              "mnl": "libmnl", "nftables": "libnftables", "jansson": "jansson", "zlib": "zlib"}
+
+
+class Floor:
+    def __init__(self, name, folder, below, libraries):
+        self.name, self.folder, self.below, self.libraries = name, folder, below, libraries
+
+    @property
+    def path(self):
+        return ROOT / "src" / self.folder
+
+    def sources(self):
+        return sorted(p for p in self.path.glob("*.c") if not re.search(r"-(test|fuzz)\.c$", p.name))
+
+    def fuzzers(self):
+        return sorted(self.path.glob("*-fuzz.c"))
+
+
+def load():
+    """Name -> Floor, in the order of the house."""
+    text = (ROOT / "meson.build").read_text()
+    table = re.search(r"^floors = (\{.*?^\})", text, re.M | re.S)
+    if not table:
+        raise SystemExit("meson.build: no `floors = {...}` table found")
+    floors = {name: Floor(name, *spec) for name, spec in ast.literal_eval(table.group(1)).items()}
+    seen = set()
+    for floor in floors.values():
+        above = [b for b in floor.below if b not in seen]
+        if above:
+            raise SystemExit(f"meson.build: floor {floor.name} may call {above[0]}, which does not stand below it")
+        seen.add(floor.name)
+    return floors
+
+
+def closure(floors, name):
+    """The floor and all below it that it links, the highest first."""
+    need = set()
+
+    def add(n):
+        if n not in need:
+            need.add(n)
+            for below in floors[n].below:
+                add(below)
+
+    add(name)
+    return [f for f in reversed(list(floors.values())) if f.name in need]
