@@ -178,9 +178,11 @@ static int box_try_create(Box *b, const char *script, Opts o, Err *e)
 	    .cols = 100,
 	};
 
-	if (script[0] == '/') /* a command instead of a script */
-		(void)json_object_set_new(json_object_get(config, "process"), "args",
-					  json_pack("[s]", script));
+	if (script[0] == '/') { /* a command instead of a script */
+		_cleanup_strv_ char **args = strv_split(script, ' ');
+
+		(void)json_object_set_new(json_object_get(config, "process"), "args", json_from_strv(args));
+	}
 	assert_int_equal(json_save_at(b->tmp->fd, "box/config.json", config, 0600, false, e), 0);
 	return shim_create(&c, &b->shim, &b->shim_pid, &b->init_pid, e);
 }
@@ -612,12 +614,9 @@ static void test_signals_are_not_for_it(void **state)
 	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
 		assert_int_equal(kill(b->shim_pid, signals[i]), 0);
 	ok(shim_start(b->shim, e));
-	usleep(200000);
-	assert_int_equal(waitpid(b->shim_pid, NULL, WNOHANG), 0);
-	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
-	expect_exit(b, 137, SIGKILL);
+	expect_exit(b, 0, 0);
 	log = log_text(b, "");
-	assert_string_equal(log, "SigBlk:0000000000000000\nSigIgn:0000000000000000\n");
+	assert_non_null(strstr(log, "\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"));
 }
 
 /* Longer than a datagram: the document of the process travels in a memfd. */
