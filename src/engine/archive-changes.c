@@ -28,6 +28,7 @@ typedef struct Diff {
 	size_t n, cap;
 	char **todo; /* directories of upper that are still to be read, "/a/b" */
 	size_t n_todo, cap_todo;
+	bool etc_dated, etc_stubs; /* only the time of /etc differs; a stub was made in it */
 } Diff;
 
 static void diff_done(Diff *d)
@@ -46,8 +47,8 @@ static void diff_done(Diff *d)
 static bool is_mount_stub(const char *path)
 {
 	static const char *const stubs[] = {
-	    "/dev",       "/dev/pts",   "/dev/shm",      "/dev/mqueue",      "/dev/console", "/proc",
-	    "/sys",       "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/.dockerenv",
+	    "/dev", "/dev/pts",   "/dev/shm",      "/dev/mqueue",      "/dev/console", "/proc",
+	    "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/.dockerenv",
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(stubs); i++)
@@ -104,7 +105,8 @@ static DIR *open_dir(int root, const char *path)
 
 static bool lower_stat(const Diff *d, const char *path, struct stat *st)
 {
-	_cleanup_close_ int fd = d->lower < 0 ? -1 : path_open_in_root(d->lower, path, O_PATH | O_NOFOLLOW, 0);
+	_cleanup_close_ int fd =
+	    d->lower < 0 ? -1 : path_open_in_root(d->lower, path, O_PATH | O_NOFOLLOW, 0);
 
 	return fd >= 0 && fstat(fd, st) == 0;
 }
@@ -114,9 +116,28 @@ static bool is_whiteout(const struct stat *st)
 	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
 }
 
+static bool same_owner(const struct stat *a, const struct stat *b)
+{
+	return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+}
+
 static bool same_time(const struct stat *a, const struct stat *b)
 {
 	return a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* What is in both. A directory that looks as before is recorded only if something inside is: record_parents(). */
+static int record_both(Diff *d, const char *path, const struct stat *now, const struct stat *old, Err *e)
+{
+	bool dirs = S_ISDIR(now->st_mode) && S_ISDIR(old->st_mode);
+
+	if (dirs && same_owner(now, old) && same_time(now, old))
+		return 0;
+	if (dirs && same_owner(now, old) && streq(path, "/etc")) {
+		d->etc_dated = true; /* perhaps only by the stubs in it */
+		return 0;
+	}
+	return record(d, path, KIND_MODIFIED, e);
 }
 
 static char *child_path(const char *dir, const char *name)
@@ -137,13 +158,11 @@ static int look_at(Diff *d, int dir_fd, const char *dir, const char *name, Err *
 	bool was = lower_stat(d, path, &old);
 	if (is_whiteout(&st))
 		return was ? record(d, path, KIND_DELETED, e) : 0;
-	if (!was && is_mount_stub(path))
+	if (!was && is_mount_stub(path)) {
+		d->etc_stubs = d->etc_stubs || str_starts(path, "/etc/");
 		return 0;
-	/* A directory that looks as before is recorded only if something inside is: record_parents(). */
-	if (!was)
-		r = record(d, path, KIND_ADDED, e);
-	else if (!S_ISDIR(st.st_mode) || !S_ISDIR(old.st_mode) || !same_time(&st, &old))
-		r = record(d, path, KIND_MODIFIED, e);
+	}
+	r = was ? record_both(d, path, &st, &old, e) : record(d, path, KIND_ADDED, e);
 	if (r >= 0 && S_ISDIR(st.st_mode))
 		r = later(d, path, e);
 	return r;
@@ -246,7 +265,8 @@ static int to_json(const Diff *d, json_t **ret, Err *e)
 
 		/* A name that is no UTF-8 cannot be said in JSON; the change itself is not hidden. */
 		if (!o)
-			o = json_pack("{s:s, s:i}", "Path", "(a name that is not UTF-8)", "Kind", d->v[i].kind);
+			o = json_pack("{s:s, s:i}", "Path", "(a name that is not UTF-8)", "Kind",
+				      d->v[i].kind);
 		if (json_array_append_new(a, o) < 0)
 			return err_oom(e);
 	}
@@ -283,6 +303,8 @@ int engine_container_changes(Engine *en, const char *ref, json_t **ret, Err *e)
 
 		r = read_directory(&d, dir, e);
 	}
+	if (r >= 0 && d.etc_dated && !d.etc_stubs)
+		r = record(&d, "/etc", KIND_MODIFIED, e);
 	if (r >= 0)
 		r = record_parents(&d, e);
 	if (r >= 0)

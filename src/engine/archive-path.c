@@ -81,12 +81,14 @@ typedef struct Assembly {
 
 static int target_open(int root, const char *destination, bool is_dir)
 {
-	return is_dir ? path_mkdir_in_root(root, destination, 0755) : path_touch_in_root(root, destination, 0644);
+	return is_dir ? path_mkdir_in_root(root, destination, 0755)
+		      : path_touch_in_root(root, destination, 0644);
 }
 
 static int attach_mount(int root, const ContainerMountPoint *m, int *ret_fd, Err *e)
 {
-	_cleanup_close_ int tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	_cleanup_close_ int tree =
+	    open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	_cleanup_close_ int target = -1;
 	struct stat st;
 
@@ -127,7 +129,8 @@ static int attach_all(Container *c, int root, Err *e)
 	for (; r >= 0 && done < n; done += r >= 0)
 		r = attach_mount(root, v[done], &fds[done], e);
 	for (size_t i = 0; i < done; i++) {
-		if (r >= 0 && !v[i]->rw && mount_setattr(fds[i], "", AT_EMPTY_PATH | AT_RECURSIVE, &ro, sizeof(ro)) < 0)
+		if (r >= 0 && !v[i]->rw &&
+		    mount_setattr(fds[i], "", AT_EMPTY_PATH | AT_RECURSIVE, &ro, sizeof(ro)) < 0)
 			r = err_sys(e, errno, "make %s read-only", v[i]->destination);
 		close_fd(&fds[i]);
 	}
@@ -163,11 +166,12 @@ static bool has_real_mounts(const Container *c)
 	return false;
 }
 
-static int open_snapshot(Engine *en, ContainerTree *t, Err *e)
+/* Of a running container only to be read: two writable mounts of one upper directory would corrupt it. */
+static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, Err *e)
 {
 	Assembly a = {.en = en, .c = t->c, .ns_fd = -1};
 	pthread_t thread;
-	int r = store_snapshot_mount(en->store, t->c->id, false, &t->root_fd, e);
+	int r = store_snapshot_mount(en->store, t->c->id, read_only, &t->root_fd, e);
 
 	if (r < 0 || !has_real_mounts(t->c))
 		return r;
@@ -182,7 +186,7 @@ static int open_snapshot(Engine *en, ContainerTree *t, Err *e)
 	return a.result;
 }
 
-int container_tree_open(Engine *en, const char *ref, ContainerTree *ret, Err *e)
+int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e)
 {
 	ContainerTree t = CONTAINER_TREE_INIT;
 	int r = container_find(en, ref, &t.c, e);
@@ -196,10 +200,10 @@ int container_tree_open(Engine *en, const char *ref, ContainerTree *ret, Err *e)
 	pthread_mutex_unlock(&t.c->state);
 	if (removed)
 		r = err_new(e, ERR_NOT_FOUND, "No such container: %s", ref);
-	else if (alive)
+	else if (alive && !files_only)
 		r = open_process_root(en, t.c, &t.root_fd, e);
 	else
-		r = open_snapshot(en, &t, e);
+		r = open_snapshot(en, &t, alive, e);
 	if (r < 0) {
 		container_tree_done(&t);
 		return r;

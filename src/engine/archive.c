@@ -6,6 +6,7 @@
  * last component is not followed, unless the path ends in "/" or "/."; a directory to extract into always is.
  */
 #include "engine/archive.h"
+#include "store/tar-walk.h"
 
 #include <limits.h>
 #include <sys/statvfs.h>
@@ -48,7 +49,8 @@ static void copy_path_done(CopyPath *p)
 static int path_error(const ContainerTree *t, const char *path, int r, Err *e)
 {
 	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
-		return err_new(e, ERR_NOT_FOUND, "Could not find the file %s in container %s", path, t->c->id);
+		return err_new(e, ERR_NOT_FOUND, "Could not find the file %s in container %s", path,
+			       t->c->id);
 	return err_sys(e, r, "open %s in container %.12s", path, t->c->id);
 }
 
@@ -106,12 +108,14 @@ int engine_container_path_stat(Engine *en, const char *ref, const char *path, En
 	int r = copy_path_parse(path, &p, e);
 
 	if (r >= 0)
-		r = container_tree_open(en, ref, &t, e);
+		r = container_tree_open(en, ref, false, &t, e);
 	if (r < 0)
 		return r;
 	fd = open_named(&t, &p);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return path_error(&t, path, fd < 0 ? fd : -errno, e);
+	if (p.follow && !S_ISDIR(st.st_mode))
+		return path_error(&t, path, -ENOTDIR, e);
 	out = (EnginePathStat){
 	    .name = strdup(p.as),
 	    .size = st.st_size,
@@ -136,12 +140,12 @@ int engine_container_path_stat(Engine *en, const char *ref, const char *path, En
 
 static int pack(const ContainerTree *t, const CopyPath *p, int out_fd, Err *e)
 {
-	_cleanup_close_ int fd = path_open_in_root(t->root_fd, p->path,
-						   O_RDONLY | O_DIRECTORY | (p->follow ? 0 : O_NOFOLLOW), 0);
+	_cleanup_close_ int fd =
+	    path_open_in_root(t->root_fd, p->path, O_RDONLY | O_DIRECTORY | (p->follow ? 0 : O_NOFOLLOW), 0);
 	const char *name;
 
-	if (fd >= 0)
-		return store_archive_pack(fd, ".", p->as, out_fd, e);
+	if (fd >= 0) /* the root's entries are "/", "/bin", which clients count on when they rename */
+		return store_archive_pack(fd, ".", streq(p->as, "/") ? "" : p->as, out_fd, e);
 	if (fd != -ENOTDIR && fd != -ELOOP)
 		return path_error(t, p->path, fd, e);
 	/* A file, a link: named at its directory. */
@@ -160,7 +164,7 @@ int engine_container_archive_get(Engine *en, const char *ref, const char *path, 
 	int r = copy_path_parse(path, &p, e);
 
 	if (r >= 0)
-		r = container_tree_open(en, ref, &t, e);
+		r = container_tree_open(en, ref, streq(p.path, "/"), &t, e);
 	if (r < 0)
 		return r;
 	there = open_named(&t, &p);
@@ -226,7 +230,7 @@ int engine_container_archive_put(Engine *en, const char *ref, const char *path, 
 	int r = copy_path_parse(path, &p, e);
 
 	if (r >= 0)
-		r = container_tree_open(en, ref, &t, e);
+		r = container_tree_open(en, ref, false, &t, e);
 	if (r < 0)
 		return r;
 	dir = path_open_in_root(t.root_fd, p.path, O_RDONLY | O_DIRECTORY, 0);
@@ -245,13 +249,26 @@ int engine_container_archive_put(Engine *en, const char *ref, const char *path, 
 	if (r >= 0 && copy_uid_gid)
 		r = set_owner(&t, &x, e);
 	if (r >= 0)
-		r = err_ctx(e, store_archive_extract(en->store, &x, e), "copy to %s in container %s", path, ref);
+		r = err_ctx(e, store_archive_extract(en->store, &x, e), "copy to %s in container %s", path,
+			    ref);
 	if (r >= 0)
 		container_event(en, t.c, "extract-to-dir", "path", path, NULL);
 	return r;
 }
 
 /* ---- export ---- */
+
+/* Names without a "./", as in Docker's exports: programs look for "etc/passwd" in them. */
+static int write_root(int root, int out_fd, Err *e)
+{
+	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
+	_cleanup_close_ int dir = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = dir < 0 ? err_sys(e, errno, "open the root") : tar_writer_new(out_fd, NULL, &w, e);
+
+	if (r >= 0)
+		r = tar_walk_dir(w, dir, 0, e);
+	return r < 0 ? r : tar_writer_end(w, e);
+}
 
 int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e)
 {
@@ -267,7 +284,7 @@ int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e)
 		       : store_snapshot_mount(en->store, c->id, true, &root, e);
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0)
-		r = store_archive_pack(root, ".", ".", out_fd, e);
+		r = write_root(root, out_fd, e);
 	if (r < 0)
 		return err_ctx(e, r, "export container %s", ref);
 	container_event(en, c, "export", NULL);

@@ -18,6 +18,10 @@ typedef struct ContainerTree {
 	bool locked; /* `life` is held: the container must not start while its snapshot is mounted here */
 } ContainerTree;
 
-int container_tree_open(Engine *en, const char *ref, ContainerTree *ret, Err *e);
+/* files_only: to read all of it, so without /proc, /sys and what else a running one has mounted beside its binds and volumes. */
+int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e);
 void container_tree_done(ContainerTree *t);
-#define CONTAINER_TREE_INIT {.root_fd = -1, .ns_fd = -1}
+#define CONTAINER_TREE_INIT                                                                                  \
+	{                                                                                                    \
+		.root_fd = -1, .ns_fd = -1                                                                   \
+	}

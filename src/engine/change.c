@@ -106,7 +106,8 @@ static int expand_braces(const Lexer *lx, const char *s, size_t n, StrBuf *out, 
 	const char *value = strv_env_get(lx->env, key);
 	bool is_set = value && (!colon || *value);
 	if (name == 0 || (name < n && op != '-' && op != '+' && op != '?') || (colon && !op))
-		return err_new(e, ERR_INVALID, "failed to process \"%s\": unsupported modifier in ${%.*s}", lx->word, (int)n, s);
+		return err_new(e, ERR_INVALID, "failed to process \"%s\": unsupported modifier in ${%.*s}",
+			       lx->word, (int)n, s);
 	if (op == '+')
 		return is_set ? expand_into(&inner, s + name + colon + 1, n - name - colon - 1, out, e) : 0;
 	if (!is_set && op == '-')
@@ -125,8 +126,10 @@ static int expand_dollar(const Lexer *lx, const char *s, size_t n, size_t *used,
 		size_t len = braces_length(s + 1, n - 1);
 
 		if (len == 0)
-			return err_new(e, ERR_INVALID, "failed to process \"%s\": unexpected end of statement: ${ is not closed",
-				       lx->word);
+			return err_new(
+			    e, ERR_INVALID,
+			    "failed to process \"%s\": unexpected end of statement: ${ is not closed",
+			    lx->word);
 		*used = len + 1;
 		return expand_braces(lx, s + 2, len - 2, out, e);
 	}
@@ -170,11 +173,14 @@ static int expand_into(const Lexer *lx, const char *s, size_t n, StrBuf *out, Er
 		if (r < 0)
 			return r;
 		if (out->len > WORD_MAX)
-			return err_new(e, ERR_INVALID, "the expansion of \"%.80s\" is larger than 1 MiB", lx->word);
+			return err_new(e, ERR_INVALID, "the expansion of \"%.80s\" is larger than 1 MiB",
+				       lx->word);
 		i += used;
 	}
 	if (quote)
-		return err_new(e, ERR_INVALID, "failed to process \"%s\": unexpected end of statement while looking for matching %s-quote",
+		return err_new(e, ERR_INVALID,
+			       "failed to process \"%s\": unexpected end of statement while looking for "
+			       "matching %s-quote",
 			       lx->word, quote == '"' ? "double" : "single");
 	return 0;
 }
@@ -292,8 +298,10 @@ static int pairs(const Change *k, char ***field, Err *e)
 			size_t eq = equals_at(w[i]);
 
 			if (!w[i][eq])
-				return err_new(e, ERR_INVALID,
-					       "Syntax error - can't find = in \"%s\". Must be of the form: name=value", w[i]);
+				return err_new(
+				    e, ERR_INVALID,
+				    "Syntax error - can't find = in \"%s\". Must be of the form: name=value",
+				    w[i]);
 			w[i][eq] = '\0';
 			r = set_pair(k, &fresh, w[i], w[i] + eq + 1, e);
 		}
@@ -338,7 +346,8 @@ static int expose_one(ImageRunConfig *c, const char *text, Err *e)
 		return err_oom(e);
 	if (dash)
 		*dash = '\0';
-	if (str_to_int(range, 1, 65535, &low) < 0 || str_to_int(dash ? dash + 1 : range, 1, 65535, &high) < 0 || high < low)
+	if (str_to_int(range, 1, 65535, &low) < 0 ||
+	    str_to_int(dash ? dash + 1 : range, 1, 65535, &high) < 0 || high < low)
 		return err_new(e, ERR_INVALID, "invalid containerPort: %s", text);
 	if (strcasecmp(proto, "tcp") != 0 && strcasecmp(proto, "udp") != 0 && strcasecmp(proto, "sctp") != 0)
 		return err_new(e, ERR_INVALID, "invalid proto: %s (use tcp, udp or sctp)", proto);
@@ -361,8 +370,9 @@ static int expose(const Change *k, Err *e)
 	int r = expanded_words(k, &w, e);
 
 	for (size_t i = 0; r >= 0 && w[i]; i++)
-		r = strv_len(k->c->exposed_ports) > PORT_LIST_MAX ? err_new(e, ERR_INVALID, "too many exposed ports")
-								  : expose_one(k->c, w[i], e);
+		r = strv_len(k->c->exposed_ports) > PORT_LIST_MAX
+			? err_new(e, ERR_INVALID, "too many exposed ports")
+			: expose_one(k->c, w[i], e);
 	return r;
 }
 
@@ -435,7 +445,8 @@ static int workdir(const Change *k, Err *e)
 		return r;
 	if (!*value)
 		return err_new(e, ERR_INVALID, "WORKDIR requires exactly one argument");
-	_cleanup_free_ char *base = path_join_clean("/", str_empty(k->c->working_dir) ? "/" : k->c->working_dir);
+	_cleanup_free_ char *base =
+	    path_join_clean("/", str_empty(k->c->working_dir) ? "/" : k->c->working_dir);
 	path = base ? path_join_clean(base, value) : NULL;
 	if (!path)
 		return err_oom(e);
@@ -469,7 +480,8 @@ static int dispatch(const Change *k, Err *e)
 	if (streq(w, "WORKDIR"))
 		return workdir(k, e);
 	return err_new(e, ERR_INVALID,
-		       "%s is not a valid change command (known: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME "
+		       "%s is not a valid change command (known: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD "
+		       "STOPSIGNAL USER VOLUME "
 		       "WORKDIR)",
 		       w);
 }

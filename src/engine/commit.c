@@ -159,7 +159,8 @@ static int layer_make(Engine *en, Container *c, bool pause, NewLayer *ret, Err *
 
 	if (r < 0)
 		return r;
-	r = store_layer_commit_upper(en->store, c->chain_id, upper, false, ret->chain, ret->diff, &size, &ret->empty, e);
+	r = store_layer_commit_upper(en->store, c->chain_id, upper, false, ret->chain, ret->diff, &size,
+				     &ret->empty, e);
 	if (frozen) {
 		Err err = {0};
 		int w = shim_pause(c->shim, false, &err);
@@ -209,28 +210,31 @@ static int replace(char **field, const char *value)
 
 static int config_complete(ImageConfig *ic, const Container *c, const EngineCommit *cm, const NewLayer *layer)
 {
-	if (replace(&ic->created, clock_rfc3339(clock_now_ns()).s) < 0 || replace(&ic->container, c->id) < 0 ||
-	    replace(&ic->parent, c->image_id) < 0 || replace(&ic->comment, cm->comment) < 0 ||
-	    (cm->author && replace(&ic->author, cm->author) < 0))
+	if (replace(&ic->created, clock_rfc3339(clock_now_ns()).s) < 0 ||
+	    replace(&ic->container, c->id) < 0 || replace(&ic->parent, c->image_id) < 0 ||
+	    replace(&ic->comment, cm->comment) < 0 || (cm->author && replace(&ic->author, cm->author) < 0))
 		return -ENOMEM;
 	if (!layer->empty && strv_add(&ic->diff_ids, layer->diff) < 0)
 		return -ENOMEM;
 	return history_add(ic, c, cm, layer->empty);
 }
 
-static int image_record(Engine *en, const ImageConfig *ic, const char *parent, char ret_id[DIGEST_LEN + 1], Err *e)
+static int image_record(Engine *en, const ImageConfig *ic, const char *parent, char ret_id[DIGEST_LEN + 1],
+			Err *e)
 {
 	_cleanup_json_ json_t *doc = image_config_encode(ic);
 	_cleanup_free_ char *text = doc ? json_text(doc) : NULL;
 	int r;
 
 	if (!text)
-		return err_new(e, ERR_INVALID, "the image config cannot be written: a text in it is not valid UTF-8");
+		return err_new(e, ERR_INVALID,
+			       "the image config cannot be written: a text in it is not valid UTF-8");
 	r = store_blob_put(en->store, text, strlen(text), ret_id, e);
 	return r < 0 ? r : store_image_put(en->store, ret_id, NULL, parent, e);
 }
 
-static int commit_locked(Engine *en, Container *c, const EngineCommit *cm, char ret_id[DIGEST_LEN + 1], Err *e)
+static int commit_locked(Engine *en, Container *c, const EngineCommit *cm, char ret_id[DIGEST_LEN + 1],
+			 Err *e)
 {
 	ImageConfig ic = {.run.stop_timeout = -1};
 	ImageRunConfig run = {.stop_timeout = -1};
@@ -257,7 +261,8 @@ static int commit_locked(Engine *en, Container *c, const EngineCommit *cm, char 
 	return r;
 }
 
-int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm, char ret_image_id[DIGEST_LEN + 1], Err *e)
+int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
+			    char ret_image_id[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_free_ char *name = NULL;
@@ -281,6 +286,7 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 		r = image_tag_as(en, name, ret_image_id, e);
 	if (r < 0)
 		return err_ctx(e, r, "commit container %s", ref);
-	container_event(en, c, "commit", "comment", cm->comment ?: "", "imageID", ret_image_id, "imageRef", name ?: "", NULL);
+	container_event(en, c, "commit", "comment", cm->comment ?: "", "imageID", ret_image_id, "imageRef",
+			name ?: "", NULL);
 	return 0;
 }

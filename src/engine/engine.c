@@ -44,7 +44,7 @@ static int names_choose(Engine *en, char table[32], Err *e)
 		en->bridge_name = strdup("ireko0");
 	} else {
 		digest_of(en->options.data_root, strlen(en->options.data_root), digest);
-		snprintf(table, 32, "ireko-%.8s", digest_hex(digest));
+		snprintf(table, 32, "ireko_%.8s", digest_hex(digest));
 		en->bridge_name = strf("irk-%.8s", digest_hex(digest));
 	}
 	en->cgroup_parent = strf("/%s", table);

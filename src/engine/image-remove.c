@@ -31,7 +31,7 @@ static UserId container_using(Engine *en, const char *image_id, bool running)
 	Container *c, *tmp;
 
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER(hh, en->by_id, c, tmp) {
+	HASH_ITER (hh, en->by_id, c, tmp) {
 		ContainerStatus s = container_status(c);
 		bool runs = s == CONTAINER_RUNNING || s == CONTAINER_PAUSED || s == CONTAINER_RESTARTING;
 
@@ -58,8 +58,8 @@ static int has_children(Engine *en, const char *image_id, Err *e)
 
 static int conflict(Err *e, const char *image_id, bool hard, const char *why, const char *who)
 {
-	return err_new(e, ERR_CONFLICT, "conflict: unable to delete %.12s (%s) - %s%.12s", digest_hex(image_id),
-		       hard ? "cannot be forced" : "must be forced", why, who);
+	return err_new(e, ERR_CONFLICT, "conflict: unable to delete %.12s (%s) - %s%.12s",
+		       digest_hex(image_id), hard ? "cannot be forced" : "must be forced", why, who);
 }
 
 static int check_conflicts(Engine *en, const StoreImage *i, int soft, Err *e)
@@ -280,7 +280,8 @@ static int drop_stale_digests(Removal *rm, const StoreImage *now, const char *re
 	return r;
 }
 
-static int remove_reference(Removal *rm, const StoreImage *i, const char *name, const char *key, bool force, Err *e)
+static int remove_reference(Removal *rm, const StoreImage *i, const char *name, const char *key, bool force,
+			    Err *e)
 {
 	StoreImage now = {0};
 	int r;
@@ -289,10 +290,11 @@ static int remove_reference(Removal *rm, const StoreImage *i, const char *name, 
 		UserId user = container_using(rm->en, i->id, false);
 
 		if (*user.s)
-			return err_new(e, ERR_CONFLICT,
-				       "conflict: unable to remove repository reference \"%s\" (must force) - container "
-				       "%.12s is using its referenced image %.12s",
-				       name, user.s, digest_hex(i->id));
+			return err_new(
+			    e, ERR_CONFLICT,
+			    "conflict: unable to remove repository reference \"%s\" (must force) - container "
+			    "%.12s is using its referenced image %.12s",
+			    name, user.s, digest_hex(i->id));
 	}
 	r = untag(rm, i, key, e);
 	if (r >= 0)
@@ -356,8 +358,8 @@ static int prune_one(Removal *rm, const StoreImage *i, Err *e)
 	return r < 0 ? r : prune_ancestors(rm, i->parent, e);
 }
 
-int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user, const StoreImage *i), void *user,
-		       json_t **ret, int64_t *ret_bytes, Err *e)
+int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user, const StoreImage *i),
+		       void *user, json_t **ret, int64_t *ret_bytes, Err *e)
 {
 	_cleanup_json_ json_t *records = json_array();
 	Removal rm = {.en = en, .records = records};

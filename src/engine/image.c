@@ -103,10 +103,12 @@ static int tag_parsed(Engine *en, const Reference *ref, const char *image_id, Er
 	if (!full || !familiar)
 		return err_oom(e);
 	if (ref->digest)
-		return err_new(e, ERR_INVALID, "refusing to create a tag with a digest reference: %s", familiar);
+		return err_new(e, ERR_INVALID, "refusing to create a tag with a digest reference: %s",
+			       familiar);
 	if (streq(ref->domain, "docker.io") && streq(ref->path, "library/sha256"))
 		return err_new(e, ERR_INVALID,
-			       "refusing to create an ambiguous tag using digest algorithm as name: %s", familiar);
+			       "refusing to create an ambiguous tag using digest algorithm as name: %s",
+			       familiar);
 	r = store_tag_put(en->store, full, image_id, NULL, e);
 	if (r >= 0)
 		image_event(en, "tag", image_id, familiar);
@@ -190,8 +192,8 @@ static int import_checked(Engine *en, int tar_fd, const char *message, char *con
 	return r;
 }
 
-int engine_image_import(Engine *en, int tar_fd, const char *reference, const char *message, char *const *changes,
-			const char *platform, char ret_image_id[DIGEST_LEN + 1], Err *e)
+int engine_image_import(Engine *en, int tar_fd, const char *reference, const char *message,
+			char *const *changes, const char *platform, char ret_image_id[DIGEST_LEN + 1], Err *e)
 {
 	ImagePlatform plat = {0};
 	Reference ref = {0};

@@ -125,7 +125,8 @@ static int log_set_open(const char *path, LogSet *ret, Err *e)
 		if (r != -EAGAIN)
 			return err_sys(e, r, "open log %s", path);
 	}
-	return err_new(e, ERR_UNAVAILABLE, "log %s rotates faster than it can be opened: use a larger max-size", path);
+	return err_new(e, ERR_UNAVAILABLE,
+		       "log %s rotates faster than it can be opened: use a larger max-size", path);
 }
 
 /* ---- the tail ---- */
@@ -365,7 +366,8 @@ static int watch_open(const char *path, Err *e)
 	_cleanup_free_ char *dir = strndup(path, (size_t)(path_base(path) - path));
 
 	if (fd < 0)
-		return err_sys(e, errno, "follow log %s: inotify (fs.inotify.max_user_instances may have to be raised)",
+		return err_sys(e, errno,
+			       "follow log %s: inotify (fs.inotify.max_user_instances may have to be raised)",
 			       path);
 	if (!dir)
 		return err_oom(e);
@@ -386,7 +388,9 @@ static void drain(int fd)
 /* 1 to read again, 0 when `until` has come, -ECANCELED. */
 static int wait_news(const LogFollow *f, int watch, int64_t until_ns)
 {
-	struct pollfd p[3] = {{.fd = watch, .events = POLLIN}, {.fd = f->wake_fd, .events = POLLIN}, {.fd = f->alive_fd}};
+	struct pollfd p[3] = {{.fd = watch, .events = POLLIN},
+			      {.fd = f->wake_fd, .events = POLLIN},
+			      {.fd = f->alive_fd}};
 	int timeout = -1;
 
 	if (until_ns) {
@@ -428,8 +432,8 @@ static int follow_files(Reader *rd, const char *path, const LogFollow *f, int wa
 	}
 }
 
-int log_files_read(const char *path, const EngineLogs *l, const LogFollow *follow, EngineLogSink sink, void *user,
-		   uint64_t *malformed, Err *e)
+int log_files_read(const char *path, const EngineLogs *l, const LogFollow *follow, EngineLogSink sink,
+		   void *user, uint64_t *malformed, Err *e)
 {
 	_cleanup_(reader_done) Reader rd = {
 	    .l = l,
@@ -495,8 +499,8 @@ static bool run_ended(void *user)
 	return ended;
 }
 
-static int follow_container(Container *c, const char *path, const EngineLogs *l, EngineLogSink sink, void *user,
-			    int alive_fd, uint64_t *malformed, Err *e)
+static int follow_container(Container *c, const char *path, const EngineLogs *l, EngineLogSink sink,
+			    void *user, int alive_fd, uint64_t *malformed, Err *e)
 {
 	Run run = {.c = c};
 	Waiter w = {.efd = -1};
@@ -527,10 +531,11 @@ int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, Engi
 	if (r < 0)
 		return r;
 	if (streq0(c->config.host.log.type, "none"))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "configured logging driver does not support reading: container %s was created with "
-			       "--log-driver none",
-			       ref);
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "configured logging driver does not support reading: container %s was created with "
+		    "--log-driver none",
+		    ref);
 	path = strf("%s/containers/%s/%s-json.log", store_root(en->store), c->id, c->id);
 	if (!path)
 		return err_oom(e);

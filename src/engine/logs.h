@@ -29,5 +29,5 @@ typedef struct LogFollow {
 } LogFollow;
 
 /* Delivers what `l` asks for. follow NULL: only what is there. *malformed counts the lines that were skipped. */
-int log_files_read(const char *path, const EngineLogs *l, const LogFollow *follow, EngineLogSink sink, void *user,
-		   uint64_t *malformed, Err *e);
+int log_files_read(const char *path, const EngineLogs *l, const LogFollow *follow, EngineLogSink sink,
+		   void *user, uint64_t *malformed, Err *e);

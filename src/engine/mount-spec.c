@@ -10,15 +10,16 @@ static const struct {
 	const char *name;
 	int group; /* only one of a group may be given */
 } mode_options[] = {
-    {"rw", 0},         {"ro", 0},          {"z", 1},           {"Z", 1},          {"nocopy", 2},
-    {"private", 3},    {"rprivate", 3},    {"shared", 3},      {"rshared", 3},    {"slave", 3},
-    {"rslave", 3},     {"consistent", 4},  {"cached", 4},      {"delegated", 4},
+    {"rw", 0},      {"ro", 0},         {"z", 1},      {"Z", 1},         {"nocopy", 2},
+    {"private", 3}, {"rprivate", 3},   {"shared", 3}, {"rshared", 3},   {"slave", 3},
+    {"rslave", 3},  {"consistent", 4}, {"cached", 4}, {"delegated", 4},
 };
 #define GROUP_PROPAGATION 3
 
 static const char *const tmpfs_flags[] = {
-    "rw",    "ro",     "exec",  "noexec",   "suid",    "nosuid",     "dev",      "nodev",   "sync",        "async",
-    "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
+    "rw",       "ro",         "exec",     "noexec",     "suid",        "nosuid",
+    "dev",      "nodev",      "sync",     "async",      "atime",       "noatime",
+    "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
 };
 static const char *const tmpfs_values[] = {"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"};
 
@@ -66,18 +67,20 @@ static bool mode_read(const char *mode, BindSpec *b)
 static int destination_check(const char *text, const char *type, const char *path, char **ret, Err *e)
 {
 	if (path[0] != '/')
-		return err_new(e, ERR_INVALID,
-			       "invalid volume specification: '%s': invalid mount config for type \"%s\": invalid mount "
-			       "path: '%s' mount path must be absolute",
-			       text, type, path);
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid volume specification: '%s': invalid mount config for type \"%s\": invalid mount "
+		    "path: '%s' mount path must be absolute",
+		    text, type, path);
 	*ret = path_clean(path);
 	if (!*ret)
 		return err_oom(e);
 	if (streq(*ret, "/"))
-		return err_new(e, ERR_INVALID,
-			       "invalid volume specification: '%s': invalid mount config for type \"%s\": invalid "
-			       "specification: destination can't be '/'",
-			       text, type);
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid volume specification: '%s': invalid mount config for type \"%s\": invalid "
+		    "specification: destination can't be '/'",
+		    text, type);
 	return 0;
 }
 
@@ -89,21 +92,25 @@ static int mode_check(const char *text, const char *mode, bool is_path, BindSpec
 		return err_oom(e);
 	if (strv_has(v, "U"))
 		return err_new(e, ERR_UNSUPPORTED,
-			       "invalid volume specification: '%s': the option U (change owner) is not offered: chown the "
+			       "invalid volume specification: '%s': the option U (change owner) is not "
+			       "offered: chown the "
 			       "directory beforehand",
 			       text);
 	if (!*mode || !mode_read(mode, b))
 		return err_new(e, ERR_INVALID,
-			       "invalid volume specification: '%s': invalid mode: %s (known: rw, ro, z, Z, nocopy, and a "
+			       "invalid volume specification: '%s': invalid mode: %s (known: rw, ro, z, Z, "
+			       "nocopy, and a "
 			       "propagation)",
 			       text, mode);
 	if (is_path && b->no_copy)
-		return err_new(e, ERR_INVALID, "invalid volume specification: '%s': invalid mode: %s: nocopy is for volumes",
+		return err_new(e, ERR_INVALID,
+			       "invalid volume specification: '%s': invalid mode: %s: nocopy is for volumes",
 			       text, mode);
 	if (!is_path && b->propagation)
-		return err_new(e, ERR_INVALID,
-			       "invalid volume specification: '%s': invalid mode: %s: propagation is for bind mounts", text,
-			       mode);
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid volume specification: '%s': invalid mode: %s: propagation is for bind mounts",
+		    text, mode);
 	return 0;
 }
 
@@ -159,7 +166,9 @@ int volumes_from_parse(const char *text, char **ret_container, bool *ret_read_on
 		ok = false;
 	free(b.propagation);
 	if (!ok)
-		return err_new(e, ERR_INVALID, "invalid volumes-from specification: '%s': write container or container:ro", text);
+		return err_new(e, ERR_INVALID,
+			       "invalid volumes-from specification: '%s': write container or container:ro",
+			       text);
 	*ret_container = colon ? strndup(text, (size_t)(colon - text)) : strdup(text);
 	*ret_read_only = b.read_only;
 	return *ret_container ? 0 : err_oom(e);
@@ -173,7 +182,8 @@ static bool tmpfs_option_known(const char *o)
 		if (streq(o, tmpfs_flags[i]))
 			return true;
 	for (size_t i = 0; i < ELEMENTSOF(tmpfs_values); i++)
-		if (o[key] == '=' && o[key + 1] && strlen(tmpfs_values[i]) == key && strncmp(o, tmpfs_values[i], key) == 0)
+		if (o[key] == '=' && o[key + 1] && strlen(tmpfs_values[i]) == key &&
+		    strncmp(o, tmpfs_values[i], key) == 0)
 			return true;
 	return find_mode_option(o) >= 0 && mode_options[find_mode_option(o)].group == GROUP_PROPAGATION;
 }

@@ -25,7 +25,7 @@ typedef struct Points {
 	ContainerMountPoint *v;
 	bool *inherited; /* from another container: gives way */
 	size_t n;
-	char **made;     /* anonymous volumes, removed again on failure */
+	char **made; /* anonymous volumes, removed again on failure */
 } Points;
 
 static ContainerMountPoint *point_at(Points *p, const char *destination, size_t *ret_index)
@@ -129,8 +129,8 @@ static int add_volume(Points *p, const VolumeMount *vm, Err *e)
 
 /* ---- binds ---- */
 
-static int add_bind(Points *p, const char *source, const char *destination, const char *mode, const char *propagation,
-		    bool read_only, Err *e)
+static int add_bind(Points *p, const char *source, const char *destination, const char *mode,
+		    const char *propagation, bool read_only, Err *e)
 {
 	ContainerMountPoint m = {
 	    .type = strdup("bind"),
@@ -192,7 +192,8 @@ static int mount_target(const ContainerMount *m, char **ret, Err *e)
 		return mount_invalid(m, e, "field Target must not be empty");
 	if (m->target[0] != '/')
 		return err_new(e, ERR_INVALID,
-			       "invalid mount config for type \"%s\": invalid mount path: '%s' mount path must be absolute",
+			       "invalid mount config for type \"%s\": invalid mount path: '%s' mount path "
+			       "must be absolute",
 			       m->type, m->target);
 	*ret = path_clean(m->target);
 	if (!*ret)
@@ -202,7 +203,8 @@ static int mount_target(const ContainerMount *m, char **ret, Err *e)
 
 static int propagation_check(const ContainerMount *m, Err *e)
 {
-	static const char *const known[] = {"", "private", "rprivate", "shared", "rshared", "slave", "rslave"};
+	static const char *const known[] = {"",        "private", "rprivate", "shared",
+					    "rshared", "slave",   "rslave"};
 
 	for (size_t i = 0; i < ELEMENTSOF(known); i++)
 		if (streq(m->propagation ?: "", known[i]))
@@ -221,11 +223,14 @@ static int resolve_mount_bind(Points *p, const ContainerMount *m, const char *ta
 		return mount_invalid(m, e, "field Source must not be empty");
 	if (m->source[0] != '/')
 		return err_new(e, ERR_INVALID,
-			       "invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute",
+			       "invalid mount config for type \"bind\": invalid mount path: '%s' mount path "
+			       "must be absolute",
 			       m->source);
 	if (m->non_recursive)
-		return err_new(e, ERR_UNSUPPORTED,
-			       "invalid mount config for type \"bind\": a non-recursive bind of %s is not offered", m->source);
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "invalid mount config for type \"bind\": a non-recursive bind of %s is not offered",
+		    m->source);
 	r = propagation_check(m, e);
 	if (r < 0)
 		return r;
@@ -238,9 +243,12 @@ static int resolve_mount_bind(Points *p, const ContainerMount *m, const char *ta
 			return r;
 	} else if (stat(source, &st) < 0) {
 		if (errno == ENOENT || errno == ENOTDIR)
-			return err_new(e, ERR_INVALID,
-				       "invalid mount config for type \"bind\": bind source path does not exist: %s", source);
-		return err_kind(e, err_sys(e, errno, "invalid mount config for type \"bind\": %s", source), ERR_INVALID);
+			return err_new(
+			    e, ERR_INVALID,
+			    "invalid mount config for type \"bind\": bind source path does not exist: %s",
+			    source);
+		return err_kind(e, err_sys(e, errno, "invalid mount config for type \"bind\": %s", source),
+				ERR_INVALID);
 	}
 	return add_bind(p, source, target, "", m->propagation, m->read_only, e);
 }
@@ -322,7 +330,8 @@ static int resolve_tmpfs_text(Points *p, const char *text, Err *e)
 	if (!path)
 		return err_oom(e);
 	if (path[0] != '/' || streq(path, "/"))
-		return err_new(e, ERR_INVALID, "invalid tmpfs mount '%s': the mount path must be absolute and not '/'", raw);
+		return err_new(e, ERR_INVALID,
+			       "invalid tmpfs mount '%s': the mount path must be absolute and not '/'", raw);
 	r = tmpfs_options_check(options, e);
 	if (r < 0)
 		return err_ctx(e, r, "tmpfs mount %s", path);
@@ -391,7 +400,8 @@ static int resolve_declared(Points *p, const char *declared, Err *e)
 	if (!path)
 		return err_oom(e);
 	if (streq(path, "/"))
-		return err_new(e, ERR_INVALID, "invalid volume specification: '%s': destination can't be '/'", declared);
+		return err_new(e, ERR_INVALID, "invalid volume specification: '%s': destination can't be '/'",
+			       declared);
 	if (point_at(p, path, &at))
 		return 0;
 	VolumeMount vm = {.destination = path, .mode = "", .driver = p->c->config.host.volume_driver};
@@ -523,7 +533,8 @@ static int copy_top(int from, const char *volume_dir, Err *e)
 {
 	struct stat st;
 
-	if (fstat(from, &st) < 0 || chown(volume_dir, st.st_uid, st.st_gid) < 0 || chmod(volume_dir, st.st_mode & 07777) < 0)
+	if (fstat(from, &st) < 0 || chown(volume_dir, st.st_uid, st.st_gid) < 0 ||
+	    chmod(volume_dir, st.st_mode & 07777) < 0)
 		return err_sys(e, errno, "set owner and mode of %s", volume_dir);
 	return 0;
 }

@@ -40,14 +40,17 @@ int volume_name_check(const char *name, Err *e)
 	for (const char *p = name; ok && *p; p++)
 		ok = isalnum((unsigned char)*p) || strchr("_.-", *p);
 	if (ok && !name[1])
-		return err_new(e, ERR_INVALID,
-			       "volume name is too short, names should be at least two alphanumeric characters");
+		return err_new(
+		    e, ERR_INVALID,
+		    "volume name is too short, names should be at least two alphanumeric characters");
 	if (ok && strlen(name) <= 255)
 		return 0;
-	return err_new(e, ERR_INVALID,
-		       "\"%s\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are "
-		       "allowed (2 to 255 of them). If you intended to pass a host directory, use absolute path",
-		       name);
+	return err_new(
+	    e, ERR_INVALID,
+	    "\"%s\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" "
+	    "are "
+	    "allowed (2 to 255 of them). If you intended to pass a host directory, use absolute path",
+	    name);
 }
 
 /* Completes what the row does not hold. */
@@ -113,8 +116,8 @@ static int directory_make(Engine *en, const char *name, Err *e)
 	r = directory_remove(en, name, e);
 	if (r < 0)
 		return r;
-	if (mkdirat(root, dir, 0710) < 0 || mkdirat(root, data, 0755) < 0 || fchmodat(root, dir, 0710, 0) < 0 ||
-	    fchmodat(root, data, 0755, 0) < 0) {
+	if (mkdirat(root, dir, 0710) < 0 || mkdirat(root, data, 0755) < 0 ||
+	    fchmodat(root, dir, 0710, 0) < 0 || fchmodat(root, data, 0755, 0) < 0) {
 		r = err_sys(e, errno, "make the directory of volume %s", name);
 		(void)directory_remove(en, name, NULL);
 	}
@@ -128,9 +131,12 @@ static void volume_event(Engine *en, const char *action, const char *name)
 	engine_event(en, "volume", action, name, attributes);
 }
 
-static int volume_make(Engine *en, const char *name, char *const *labels, char *const *options, VolumeInfo *ret, Err *e)
+static int volume_make(Engine *en, const char *name, char *const *labels, char *const *options,
+		       VolumeInfo *ret, Err *e)
 {
-	VolumeInfo i = {.created_ns = clock_now_ns(), .labels = strv_dup(labels), .options = strv_dup(options)};
+	VolumeInfo i = {.created_ns = clock_now_ns(),
+			.labels = strv_dup(labels),
+			.options = strv_dup(options)};
 	_cleanup_json_ json_t *doc = NULL;
 	int r = i.labels && i.options && info_fill(en, name, &i) >= 0 ? 0 : err_oom(e);
 
@@ -158,15 +164,19 @@ static int volume_make(Engine *en, const char *name, char *const *labels, char *
 static int driver_check(const char *driver, char *const *options, Err *e)
 {
 	if (!str_empty(driver) && !streq(driver, "local"))
-		return err_new(e, ERR_NOT_FOUND, "error looking up volume plugin %s: plugin \"%s\" not found: the driver offered is local",
-			       driver, driver);
+		return err_new(
+		    e, ERR_NOT_FOUND,
+		    "error looking up volume plugin %s: plugin \"%s\" not found: the driver offered is local",
+		    driver, driver);
 	for (size_t i = 0; options && options[i]; i++) {
 		size_t n = strcspn(options[i], "=");
 
-		if (strncmp(options[i], "type", MAX2(n, 4u)) == 0 || strncmp(options[i], "o", MAX2(n, 1u)) == 0 ||
+		if (strncmp(options[i], "type", MAX2(n, 4u)) == 0 ||
+		    strncmp(options[i], "o", MAX2(n, 1u)) == 0 ||
 		    strncmp(options[i], "device", MAX2(n, 6u)) == 0)
 			return err_new(e, ERR_UNSUPPORTED,
-				       "option %.*s of the local driver is not offered: mount the file system on the host and "
+				       "option %.*s of the local driver is not offered: mount the file "
+				       "system on the host and "
 				       "bind it with -v /path:/path",
 				       (int)n, options[i]);
 		return err_new(e, ERR_INVALID, "invalid option: \"%.*s\"", (int)n, options[i]);
@@ -203,8 +213,8 @@ int volume_ensure(Engine *en, const char *name, const char *driver, char *const 
 	return r;
 }
 
-int engine_volume_create(Engine *en, const char *name, const char *driver, char *const *labels, char *const *options,
-			 VolumeInfo *ret, Err *e)
+int engine_volume_create(Engine *en, const char *name, const char *driver, char *const *labels,
+			 char *const *options, VolumeInfo *ret, Err *e)
 {
 	int r = str_empty(name) ? 0 : volume_name_check(name, e);
 
@@ -277,7 +287,7 @@ bool volume_in_use(Engine *en, const char *name, char ***ret_ids)
 	bool used = false;
 
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER(hh, en->by_id, c, tmp) {
+	HASH_ITER (hh, en->by_id, c, tmp) {
 		if (!uses_volume(c, name))
 			continue;
 		used = true;

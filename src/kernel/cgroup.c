@@ -310,8 +310,9 @@ static int make_dir(const Cgroup *c, CgroupDir *d, Err *e)
 		return err_sys(e, errno, "make cgroup %s", path);
 	if (errno == EEXIST)
 		return c->ops->prepare(d, path, e);
-	for (char *p = path + root + 1; p; p = strchr(p + 1, '/')) {
-		if (*p == '/')
+	for (char *p = path + root + 1; p;) {
+		p = strchr(p + 1, '/');
+		if (p)
 			*p = '\0';
 		bool made = mkdir(path, 0755) == 0;
 
@@ -321,8 +322,8 @@ static int make_dir(const Cgroup *c, CgroupDir *d, Err *e)
 		r = made || c->ops->unified ? c->ops->prepare(d, path, e) : 0;
 		if (r < 0)
 			return r;
-		if (strlen(path) < strlen(d->path))
-			path[strlen(path)] = '/';
+		if (p)
+			*p = '/';
 	}
 	return 0;
 }

@@ -115,17 +115,13 @@ int mount_new_fs(const char *type, const char *source, char *const *params, uint
 }
 
 /* With both arguments "." the old root ends up on top of the new one, from where it is let go: no
- * directory in the new root is needed to put it. */
+ * directory in the new root is needed to put it. The caller has made the old root's mounts slaves, so that
+ * letting go of them is not seen where they came from. */
 int mount_pivot(Err *e)
 {
 	if (syscall(SYS_pivot_root, ".", ".") < 0)
 		return err_sys(e, errno, "pivot_root");
 
-	/* What is unmounted here must not propagate to where the old root came from. */
-	int r = mount_change(AT_FDCWD, ".", &(MountChange){.propagation = MS_SLAVE, .recursive = true});
-
-	if (r < 0)
-		return err_sys(e, r, "make the old root a slave");
 	if (syscall(SYS_umount2, ".", MNT_DETACH) < 0)
 		return err_sys(e, errno, "unmount the old root");
 	if (chdir("/") < 0)

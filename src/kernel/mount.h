@@ -43,7 +43,8 @@ int mount_change(int dirfd, const char *path, const MountChange *c);
 int mount_new_fs(const char *type, const char *source, char *const *params, uint64_t attr, int *ret_fd,
 		 Err *e);
 
-/* Makes the directory this process stands in its root, and lets go of the old root (pivot_root(2)). */
+/* Makes the directory this process stands in its root, and lets go of the old root (pivot_root(2)), whose mounts
+ * must be slaves or private. */
 int mount_pivot(Err *e);
 /* Moves the mount this process stands in over "/" and enters it, where pivot_root cannot work (initramfs). */
 int mount_move_root(Err *e);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registry with bad manners, for pull-test.c.
 
-Listens on an ephemeral port of 127.0.0.1 and 127.0.0.2, prints it, and ends when its standard input does. The
+Listens on an ephemeral port of 127.0.0.1 and 127.0.0.2, prints "port -", and ends when its standard input does. The
 repository's name says what goes wrong with it. GET /seen lists the requests so far, one a line: method,
 path, Host, Authorization, Range. What a request carries is thus judged by the test, not here.
 """
@@ -299,5 +299,5 @@ first = Server(("127.0.0.1", 0), Handler)
 second = Server(("127.0.0.2", first.server_port), Handler)
 for server in first, second:
     threading.Thread(target=server.serve_forever, daemon=True).start()
-print(first.server_port, flush=True)
+print(first.server_port, "-", flush=True)
 sys.stdin.read()

@@ -355,9 +355,8 @@ static int handle(Creation *k, Err *e)
 	case INIT_FAILED:
 		if (n != sizeof(buf))
 			return err_new(e, ERR_INTERNAL, "the container's process sent half an error");
-		if (e)
-			memcpy(e, buf + 1, sizeof(*e));
-		return -MAX2(((Err *)memcpy(&(Err){0}, buf + 1, sizeof(Err)))->no, 1);
+		memcpy(e, buf + 1, sizeof(*e));
+		return -MAX2(e->no, 1);
 	case INIT_HOOKS:
 		return run_create_hooks(k, e);
 	case INIT_CONSOLE:

@@ -114,10 +114,12 @@ static int open_bind(const Bundle *b, const OciMount *m, const MountOptions *o, 
  * writable where a file should be masked (CVE-2025-31133). */
 static int open_null(int *ret, Err *e)
 {
-	_cleanup_close_ int fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int fd = mount_clone(AT_FDCWD, "/dev/null", false);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
+		return err_sys(e, fd, "open /dev/null");
+	if (mount_change(fd, "", &(MountChange){.propagation = MS_PRIVATE}) < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, errno, "open /dev/null");
 	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
 		return err_new(e, ERR_DENIED, "/dev/null of the host is not the null device");

@@ -54,49 +54,59 @@ static int open_covered(const Init *in, const char *path)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+/* What covers a path: an empty directory for a directory, the null device for anything else. The first one that is needed
+ * is attached itself, later ones are copies of it (a detached mount cannot be copied before Linux 6.15). */
 typedef struct Covers {
-	int empty; /* a read-only empty directory, made when the first one is needed */
+	int empty;
+	bool empty_attached, null_attached;
 } Covers;
 
-static int cover_fd(Init *in, Covers *c, int target, Err *e)
+static int make_empty(int *ret, Err *e)
 {
-	struct stat st;
-	int r, fd;
+	char *const params[] = {(char *)"size=0", (char *)"nr_inodes=1", NULL};
 
-	if (fstat(target, &st) < 0)
-		return err_sys(e, errno, "stat");
-	if (S_ISDIR(st.st_mode)) {
-		if (c->empty < 0) {
-			char *const params[] = {(char *)"size=0", (char *)"nr_inodes=1", NULL};
+	return mount_new_fs("tmpfs", "tmpfs", params,
+			    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, ret,
+			    e);
+}
 
-			r = mount_new_fs("tmpfs", "tmpfs", params,
-					 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-					     MOUNT_ATTR_NOEXEC,
-					 &c->empty, e);
-			if (r < 0)
-				return r;
-			return fcntl(c->empty, F_DUPFD_CLOEXEC, 3);
-		}
-		fd = mount_clone(c->empty, "", false);
-	} else
-		fd = mount_clone(in->sources.null, "", false);
-	return fd < 0 ? err_sys(e, fd, "make a cover") : fd;
+static int cover(int target, int source, bool *attached, Err *e)
+{
+	_cleanup_close_ int copy = -1;
+	int r;
+
+	if (*attached) {
+		copy = mount_clone(source, "", false);
+		if (copy < 0)
+			return err_sys(e, copy, "copy the cover");
+	}
+	r = mount_attach(*attached ? copy : source, target);
+	if (r < 0)
+		return err_sys(e, r, "cover");
+	*attached = true;
+	return 0;
 }
 
 static int mask(Init *in, Covers *c, const char *path, Err *e)
 {
-	_cleanup_close_ int target = open_covered(in, path), cover = -1;
+	_cleanup_close_ int target = open_covered(in, path);
+	struct stat st;
 	int r;
 
 	if (target == -ENOENT || target == -ENOTDIR)
 		return 0;
 	if (target < 0)
 		return err_sys(e, target, "open");
-	cover = cover_fd(in, c, target, e);
-	if (cover < 0)
-		return take_fd(&cover);
-	r = mount_attach(cover, target);
-	return r < 0 ? err_sys(e, r, "cover") : 0;
+	if (fstat(target, &st) < 0)
+		return err_sys(e, errno, "stat");
+	if (!S_ISDIR(st.st_mode))
+		return cover(target, in->sources.null, &c->null_attached, e);
+	if (c->empty < 0) {
+		r = make_empty(&c->empty, e);
+		if (r < 0)
+			return r;
+	}
+	return cover(target, c->empty, &c->empty_attached, e);
 }
 
 static int make_read_only(Init *in, const char *path, Err *e)

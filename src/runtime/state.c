@@ -256,7 +256,7 @@ static int add_listed(const RuntimeOptions *o, const char *id, RuntimeState **it
 	RuntimeState one;
 	int r = state_check_id(id, NULL);
 
-	if (r < 0 || *id == '.')
+	if (r < 0) /* also ".", ".." and the cache of filters */
 		return 0;
 	r = runtime_state(o, id, &one, e);
 	if (r == -ENOENT)

@@ -219,6 +219,14 @@ static ShimEvent next_event(Box *b)
 	return v;
 }
 
+static void shim_failed(const Box *b, int status)
+{
+	_cleanup_free_ char *why = NULL;
+
+	(void)file_read_at(b->tmp->fd, "box/shim.log", 65536, &why, NULL);
+	fail_msg("the shim ended with %#x: %s", status, why ? why : "");
+}
+
 /* The exit event, then everything that must be true at that moment and when the shim has ended. */
 static void expect_exit(Box *b, int status, int signal)
 {
@@ -238,12 +246,8 @@ static void expect_exit(Box *b, int status, int signal)
 	shim_unref(take_ptr(b->shim));
 	assert_int_equal(waitpid(b->shim_pid, &st, 0), b->shim_pid);
 	b->shim_pid = 0;
-	if (st != 0) {
-		_cleanup_free_ char *why = NULL;
-
-		(void)file_read_at(b->tmp->fd, "box/shim.log", 65536, &why, NULL);
-		fail_msg("the shim ended with %#x: %s", st, why ? why : "");
-	}
+	if (st != 0)
+		shim_failed(b, st);
 	assert_int_equal(faccessat(b->tmp->fd, "box/.exit.json", F_OK, 0), -1);
 }
 
@@ -280,6 +284,23 @@ static char *read_until(int fd, const char *needle, size_t *ret_len)
 	if (ret_len)
 		*ret_len = sb.len;
 	return strbuf_steal(&sb);
+}
+
+/* Everything up to the end of a mux stream, without the headers: how the bytes were cut is not ours to decide. */
+static char *read_mux_text(int fd)
+{
+	size_t len, at = 0, n;
+	_cleanup_free_ char *raw = read_until(fd, NULL, &len);
+	char *text = calloc(1, len + 1);
+
+	for (const unsigned char *p = (const unsigned char *)raw; at + 8 <= len; at += 8 + n) {
+		n = (size_t)p[at + 4] << 24 | (size_t)p[at + 5] << 16 | (size_t)p[at + 6] << 8 | p[at + 7];
+		assert_in_range(p[at], 1, 2);
+		assert_true(at + 8 + n <= len);
+		strncat(text, raw + at + 8, n);
+	}
+	assert_int_equal(at, len);
+	return text;
 }
 
 /* All texts of a json-file. */
@@ -345,7 +366,6 @@ static void test_stdin(void **state)
 	Box *b = *state;
 	ShimAttach a = mux;
 	_cleanup_free_ char *out = NULL;
-	size_t len;
 	int c;
 
 	a.prefix = "one ";
@@ -355,9 +375,8 @@ static void test_stdin(void **state)
 	ok(shim_start(b->shim, e));
 	assert_int_equal(send(c, "two\n", 4, 0), 4);
 	shutdown(c, SHUT_WR);
-	out = read_until(c, NULL, &len);
-	assert_memory_equal(out + 8, "one two\n", 8);
-	assert_memory_equal(out + len - 4, "end\n", 4);
+	out = read_mux_text(c);
+	assert_string_equal(out, "one two\nend\n");
 	close(c);
 	expect_exit(b, 0, 0);
 }
@@ -368,7 +387,9 @@ static void test_kill_by_signal(void **state)
 	Err bad = {0};
 
 	box_create(b, "sleep 1000", (Opts){0});
+	usleep(400000); /* long enough for the shim to give up its memory: it must come back from that */
 	ok(shim_start(b->shim, e));
+	usleep(400000);
 	assert_true(shim_start(b->shim, &bad) < 0);
 	assert_int_equal(bad.kind, ERR_CONFLICT);
 	assert_int_equal(shim_kill(b->shim, NULL, 999, false, &bad), -EINVAL);
@@ -606,11 +627,7 @@ static void test_signals_are_not_for_it(void **state)
 	Box *b = *state;
 	_cleanup_free_ char *log = NULL;
 
-	box_create(
-	    b,
-	    "while read k v; do case $k in SigIgn:|SigBlk:) echo $k$v;; esac; done < /proc/self/status; "
-	    "sleep 1000",
-	    (Opts){0});
+	box_create(b, "/bin/cat /proc/self/status", (Opts){0});
 	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
 		assert_int_equal(kill(b->shim_pid, signals[i]), 0);
 	ok(shim_start(b->shim, e));

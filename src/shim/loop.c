@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#define LOOP_STACK_MOST ((uintptr_t)96 * 1024) /* no call goes deeper */
+
 int loop_init(Loop *l, Err *e)
 {
 	void *io = mmap(NULL, LOOP_IO_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -80,12 +82,16 @@ int loop_once(Loop *l, int timeout_ms)
 
 /*
  * The ranges may hold this very program. The kernel brings back not a page, but the 64 kB around it, so
- * what runs from here to the wait must lie close together: one function here and one in libc.
+ * what runs from here to the wait must lie close together: one function here and one in libc. Not inlined, so
+ * that every frame that is in use lies above this one's; a page is left for the system call's wrapper.
  */
-void loop_rest(Loop *l, const LoopRange *drop, size_t n)
+__attribute__((noinline)) void loop_rest(Loop *l, const LoopRange *drop, size_t n)
 {
+	const uintptr_t page = 4096;
+	uintptr_t stack = ((uintptr_t)__builtin_frame_address(0) & ~(page - 1)) - page;
 	struct epoll_event unused;
 
+	(void)syscall(SYS_madvise, stack - LOOP_STACK_MOST, LOOP_STACK_MOST, MADV_DONTNEED);
 	for (size_t i = 0; i < n; i++)
 		(void)syscall(SYS_madvise, drop[i].from, drop[i].len, MADV_DONTNEED);
 	(void)syscall(SYS_epoll_pwait, l->epfd, &unused, 1, -1, NULL, 0);

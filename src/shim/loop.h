@@ -43,5 +43,5 @@ void loop_unwatch(Loop *l, Source *s);
 void loop_close(Loop *l, Source *s);
 /* Waits up to timeout_ms (-1: forever) and handles one event. 1 if there was one, 0 if not, or -errno. */
 int loop_once(Loop *l, int timeout_ms);
-/* Drops the ranges and waits, without limit, until an event is there; it is left for loop_once. */
+/* Drops the ranges and the unused stack, and waits, without limit, until an event is there; it is left for loop_once. */
 void loop_rest(Loop *l, const LoopRange *drop, size_t n);

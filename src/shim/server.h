@@ -56,7 +56,7 @@ struct Server {
 	bool oom_told;
 	bool ended;        /* the exit is on record; only goodbyes are left */
 	int64_t end_by;    /* monotonic: subscribers that do not read are left behind then */
-	LoopRange text[4]; /* the program's pages that can be dropped (server.c) */
+	LoopRange text[4]; /* the program's pages, given up while nothing happens (server.c) */
 	size_t n_text;
 	bool rested; /* nothing happened since memory was given back */
 };

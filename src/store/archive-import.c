@@ -2,12 +2,33 @@
 /*
  * `docker import`: the tar of a root filesystem becomes an image of one layer.
  *
- * The tar goes through the same sandbox as any other layer; what comes out is described by a config made
- * here. Importing the same tar twice makes two images, because the config says when.
+ * The stream is kept as it came, as a blob, and unpacked from there in the same sandbox as any other layer; what
+ * comes out is described by a config made here. Importing the same tar twice makes two images, because the config says when.
  */
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/str.h"
-#include "store/store-internal.h"
+#include "store/store.h"
+
+#define PIECE (1u << 20)
+
+int store_archive_keep(Store *s, int fd, const char *want, char ret_digest[DIGEST_LEN + 1], Err *e)
+{
+	_cleanup_(blob_writer_freep) BlobWriter *w = NULL;
+	_cleanup_free_ char *buf = malloc(PIECE);
+	int r = buf ? blob_writer_new(s, &w, e) : err_oom(e);
+
+	while (r >= 0) {
+		ssize_t n = fd_read_full(fd, buf, PIECE);
+
+		if (n < 0)
+			return err_sys(e, (int)n, "read the stream");
+		if (n == 0)
+			return blob_writer_commit(w, want, -1, ret_digest, e);
+		r = blob_writer_write(w, buf, (size_t)n, e);
+	}
+	return r;
+}
 
 static int fill_config(ImageConfig *c, const char *diff_id, const ImageRunConfig *run, const char *message,
 		       const ImagePlatform *platform, Err *e)
@@ -49,10 +70,17 @@ int store_archive_import(Store *s, int fd, const ImageRunConfig *run, const char
 			 const ImagePlatform *platform, char ret_id[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_(image_config_done) ImageConfig config = {.run = {.stop_timeout = -1}};
-	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], id[DIGEST_LEN + 1];
-	const LayerApply a = {.fd = fd};
-	int r = store_layer_apply(s, &a, chain, diff, e);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], id[DIGEST_LEN + 1], blob[DIGEST_LEN + 1];
+	int r = store_archive_keep(s, fd, NULL, blob, e);
+	_cleanup_close_ int from = r < 0 ? -1 : store_blob_open(s, blob, NULL, e);
 
+	if (from >= 0) {
+		const LayerApply a = {.fd = from, .blob = blob};
+
+		r = store_layer_apply(s, &a, chain, diff, e);
+	} else if (r >= 0) {
+		r = from;
+	}
 	if (r < 0)
 		return err_ctx(e, r, "import the root filesystem");
 	r = fill_config(&config, diff, run, message, platform, e);

@@ -115,60 +115,50 @@ static void on_progress(void *user, int64_t bytes_read)
 	p->l->progress(p->l->user, p->id, bytes_read, p->total);
 }
 
-static int copy_to_blob(Store *s, int fd, const char *digest, int64_t size, Err *e)
+/* The file as a blob: of the digest it promises, if it promises one. */
+static int keep_blob(Store *s, int fd, const char *promised, char ret[DIGEST_LEN + 1], Err *e)
 {
-	_cleanup_(blob_writer_freep) BlobWriter *w = NULL;
-	_cleanup_free_ char *buf = malloc(1u << 20);
-	char got[DIGEST_LEN + 1];
-	int r = buf ? blob_writer_new(s, &w, e) : err_oom(e);
-
-	while (r == 0) {
-		ssize_t n = fd_read_full(fd, buf, 1u << 20);
-
-		if (n < 0)
-			return err_sys(e, (int)n, "read layer %s of the archive", digest);
-		if (n == 0)
-			return blob_writer_commit(w, digest, size, got, e);
-		r = blob_writer_write(w, buf, (size_t)n, e);
+	if (promised && store_blob_has(s, promised)) {
+		memcpy(ret, promised, DIGEST_LEN + 1);
+		return 0;
 	}
-	return r;
+	return store_archive_keep(s, fd, promised, ret, e);
 }
 
-/* blob: the digest under which the file is filed, or NULL. The blob is kept if it is not simply the tar that the
- * store can write again (then its digest is the diff id). chain is in/out: "" below the lowest. */
-static int load_layer(const Load *x, const char *path, const char *blob, int64_t size, const char *diff_id,
-		      char chain[DIGEST_LEN + 1], Err *e)
+/* The layer is unpacked from the blob, not from the file: the blob stays, because only it can be saved and pushed with
+ * the same digest again (a tar made by others is rarely the one that we would write). promised: the digest that the
+ * file is named by, or NULL; size: -1 if unknown. chain is in/out, "" below the lowest. */
+static int load_layer(const Load *x, const char *path, const char *promised, int64_t size,
+		      const char *diff_id, char chain[DIGEST_LEN + 1], Err *e)
 {
-	char next[DIGEST_LEN + 1], got_chain[DIGEST_LEN + 1], got_diff[DIGEST_LEN + 1];
+	char next[DIGEST_LEN + 1], blob[DIGEST_LEN + 1], got_chain[DIGEST_LEN + 1], got_diff[DIGEST_LEN + 1];
 	LayerProgress p = {.l = x->l};
 
 	chain_id_next(*chain ? chain : NULL, diff_id, next);
 	if (!store_layer_has(x->s, next)) {
-		_cleanup_close_ int fd = open_file(x, path, &p.total, e);
-		bool keep = blob && !streq(blob, diff_id);
-		LayerApply a = {.parent = *chain ? chain : NULL,
-				.want_diff_id = diff_id,
-				.blob = keep ? blob : NULL,
-				.fd = fd,
-				.progress = x->l->progress ? on_progress : NULL,
-				.user = &p};
+		_cleanup_close_ int file = open_file(x, path, &p.total, e);
+		_cleanup_close_ int fd = -1;
 
-		if (fd < 0)
-			return fd;
+		if (file < 0)
+			return file;
 		if (size >= 0 && size != p.total)
 			return err_new(e, ERR_INVALID,
 				       "%s of the archive has %lld bytes, its manifest says %lld", path,
 				       (long long)p.total, (long long)size);
+		int r = keep_blob(x->s, file, promised, blob, e);
+		if (r < 0)
+			return err_ctx(e, r, "layer %.300s of the archive", path);
+		fd = store_blob_open(x->s, blob, NULL, e);
+		if (fd < 0)
+			return fd;
 		memcpy(p.id, digest_hex(diff_id), 12);
-		if (keep && !store_blob_has(x->s, blob)) {
-			int r = copy_to_blob(x->s, fd, blob, p.total, e);
-
-			if (r < 0)
-				return r;
-			if (lseek(fd, 0, SEEK_SET) < 0)
-				return err_sys(e, errno, "rewind %s of the archive", path);
-		}
-		int r = store_layer_apply(x->s, &a, got_chain, got_diff, e);
+		const LayerApply a = {.parent = *chain ? chain : NULL,
+				      .want_diff_id = diff_id,
+				      .blob = blob,
+				      .fd = fd,
+				      .progress = x->l->progress ? on_progress : NULL,
+				      .user = &p};
+		r = store_layer_apply(x->s, &a, got_chain, got_diff, e);
 		if (r < 0)
 			return err_ctx(e, r, "layer %.300s of the archive", path);
 	}

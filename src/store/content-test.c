@@ -50,7 +50,9 @@ static void test_wrong_blobs_leave_nothing(void **state)
 	assert_true(write_blob(s, "hello", HELLO, 6, &e) < 0);
 	assert_non_null(strstr(e.msg, "expected 6 bytes, got 5"));
 	assert_false(store_blob_has(s, HELLO));
-	assert_int_equal(faccessat(d->fd, "root/" BLOBS "/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+	assert_int_equal(faccessat(d->fd,
+				   "root/" BLOBS
+				   "/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
 				   F_OK, 0),
 			 -1);
 	assert_int_equal(write_blob(s, "hello", HELLO, -1, &e), 0);
@@ -173,13 +175,13 @@ static void test_garbage_goes_at_start(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test_in_dir(test_put_and_read),
-		test_in_dir(test_wrong_blobs_leave_nothing),
-		test_in_dir(test_a_damaged_blob_counts_as_missing),
-		test_in_dir(test_names_cannot_escape),
-		test_in_dir(test_documents),
-		test_in_dir(test_one_owner),
-		test_in_dir(test_garbage_goes_at_start),
+	    test_in_dir(test_put_and_read),
+	    test_in_dir(test_wrong_blobs_leave_nothing),
+	    test_in_dir(test_a_damaged_blob_counts_as_missing),
+	    test_in_dir(test_names_cannot_escape),
+	    test_in_dir(test_documents),
+	    test_in_dir(test_one_owner),
+	    test_in_dir(test_garbage_goes_at_start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,8 +77,8 @@ int store_blob_read(Store *s, const char *digest, size_t max, char **ret, size_t
 	if (fd < 0)
 		return fd;
 	if ((uint64_t)size > max)
-		return err_new(e, ERR_INVALID, "the blob %s has %lld bytes: at most %zu are allowed here", digest,
-			       (long long)size, max);
+		return err_new(e, ERR_INVALID, "the blob %s has %lld bytes: at most %zu are allowed here",
+			       digest, (long long)size, max);
 	r = fd_read_all(fd, max, ret, ret_len);
 	return r < 0 ? err_sys(e, r, "read the blob %s", digest) : 0;
 }
@@ -133,7 +133,8 @@ int64_t blob_writer_size(const BlobWriter *w)
 	return w->size;
 }
 
-static int check(BlobWriter *w, const char *want_digest, int64_t want_size, char digest[DIGEST_LEN + 1], Err *e)
+static int check(BlobWriter *w, const char *want_digest, int64_t want_size, char digest[DIGEST_LEN + 1],
+		 Err *e)
 {
 	int r = hasher_digest(w->hasher, digest);
 
@@ -161,7 +162,8 @@ static int link_blob(BlobWriter *w, const char *digest, Err *e)
 			return 0;
 		if (errno != EEXIST)
 			break;
-		if (fstatat(s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_size == w->size)
+		if (fstatat(s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_size == w->size)
 			return 0;
 		if (unlinkat(s->root_fd, path, 0) < 0 && errno != ENOENT)
 			break;
@@ -169,7 +171,8 @@ static int link_blob(BlobWriter *w, const char *digest, Err *e)
 	return store_sys(e, errno, "name the blob %s", digest);
 }
 
-int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size, char ret_digest[DIGEST_LEN + 1], Err *e)
+int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size,
+		       char ret_digest[DIGEST_LEN + 1], Err *e)
 {
 	char digest[DIGEST_LEN + 1];
 	Store *s = w->store;
@@ -178,10 +181,11 @@ int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size
 	if (r >= 0)
 		r = link_blob(w, digest, e);
 	if (r >= 0)
-		r = db_run(&s->db, e,
-			   "INSERT INTO blob (digest, size, synced, boot, created_ns) VALUES (?1, ?2, 0, ?3, ?4)"
-			   " ON CONFLICT DO UPDATE SET size = excluded.size",
-			   "titi", digest, w->size, id_boot(), clock_now_ns());
+		r = db_run(
+		    &s->db, e,
+		    "INSERT INTO blob (digest, size, synced, boot, created_ns) VALUES (?1, ?2, 0, ?3, ?4)"
+		    " ON CONFLICT DO UPDATE SET size = excluded.size",
+		    "titi", digest, w->size, id_boot(), clock_now_ns());
 	if (r < 0)
 		return r;
 	janitor_wake(s, true, false);

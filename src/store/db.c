@@ -2,6 +2,7 @@
 /* The database: schema, statements, transactions; the contract is in db.h. */
 #include "store/db.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 
 #define SCHEMA_VERSION 1
@@ -11,27 +12,28 @@
  *   layer.lost    its directory is gone (the machine died before the sync): to be made again from `blob`
  *   image_blob    what an image needs besides its layers: config, manifest, compressed layers */
 static const char schema[] =
-	"CREATE TABLE doc (collection TEXT NOT NULL, key TEXT NOT NULL, json TEXT NOT NULL,"
-	" PRIMARY KEY (collection, key)) WITHOUT ROWID;"
-	"CREATE TABLE blob (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, synced INTEGER NOT NULL,"
-	" boot TEXT NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX blob_unsynced ON blob (synced) WHERE synced = 0;"
-	"CREATE TABLE layer (chain_id TEXT PRIMARY KEY, parent TEXT, diff_id TEXT NOT NULL, blob TEXT,"
-	" size INTEGER NOT NULL, synced INTEGER NOT NULL, lost INTEGER NOT NULL DEFAULT 0, boot TEXT NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX layer_parent ON layer (parent);"
-	"CREATE INDEX layer_blob ON layer (blob);"
-	"CREATE INDEX layer_unsynced ON layer (synced) WHERE synced = 0;"
-	"CREATE TABLE snapshot (key TEXT PRIMARY KEY, chain_id TEXT) WITHOUT ROWID;"
-	"CREATE INDEX snapshot_chain ON snapshot (chain_id);"
-	"CREATE TABLE image (id TEXT PRIMARY KEY, manifest_digest TEXT, parent TEXT, chain_id TEXT,"
-	" size INTEGER NOT NULL, created_ns INTEGER NOT NULL, tagged_ns INTEGER NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX image_chain ON image (chain_id);"
-	"CREATE TABLE tag (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX tag_image ON tag (image_id);"
-	"CREATE TABLE image_blob (image_id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (image_id, digest))"
-	" WITHOUT ROWID;"
-	"CREATE INDEX image_blob_digest ON image_blob (digest);"
-	"PRAGMA user_version = 1;";
+    "CREATE TABLE doc (collection TEXT NOT NULL, key TEXT NOT NULL, json TEXT NOT NULL,"
+    " PRIMARY KEY (collection, key)) WITHOUT ROWID;"
+    "CREATE TABLE blob (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, synced INTEGER NOT NULL,"
+    " boot TEXT NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX blob_unsynced ON blob (synced) WHERE synced = 0;"
+    "CREATE TABLE layer (chain_id TEXT PRIMARY KEY, parent TEXT, diff_id TEXT NOT NULL, blob TEXT,"
+    " size INTEGER NOT NULL, synced INTEGER NOT NULL, lost INTEGER NOT NULL DEFAULT 0, boot TEXT NOT NULL) "
+    "WITHOUT ROWID;"
+    "CREATE INDEX layer_parent ON layer (parent);"
+    "CREATE INDEX layer_blob ON layer (blob);"
+    "CREATE INDEX layer_unsynced ON layer (synced) WHERE synced = 0;"
+    "CREATE TABLE snapshot (key TEXT PRIMARY KEY, chain_id TEXT) WITHOUT ROWID;"
+    "CREATE INDEX snapshot_chain ON snapshot (chain_id);"
+    "CREATE TABLE image (id TEXT PRIMARY KEY, manifest_digest TEXT, parent TEXT, chain_id TEXT,"
+    " size INTEGER NOT NULL, created_ns INTEGER NOT NULL, tagged_ns INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX image_chain ON image (chain_id);"
+    "CREATE TABLE tag (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX tag_image ON tag (image_id);"
+    "CREATE TABLE image_blob (image_id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (image_id, digest))"
+    " WITHOUT ROWID;"
+    "CREATE INDEX image_blob_digest ON image_blob (digest);"
+    "PRAGMA user_version = 1;";
 
 static int db_error(Db *db, int code, const char *what, Err *e)
 {
@@ -46,10 +48,11 @@ static int db_error(Db *db, int code, const char *what, Err *e)
 		return err_new(e, ERR_UNAVAILABLE, "%s: the database is busy", what);
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
-		return err_new_no(e, ERR_INTERNAL, EUCLEAN,
-				  "%s: the database ireko.db is damaged (%s): restore it, or move it away to start with an "
-				  "empty one",
-				  what, sqlite3_errmsg(db->conn));
+		return err_new_no(
+		    e, ERR_INTERNAL, EUCLEAN,
+		    "%s: the database ireko.db is damaged (%s): restore it, or move it away to start with an "
+		    "empty one",
+		    what, sqlite3_errmsg(db->conn));
 	case SQLITE_IOERR:
 		if (sqlite3_system_errno(db->conn) == ENOSPC)
 			return db_error(db, SQLITE_FULL, what, e);
@@ -76,10 +79,11 @@ static int make_schema(Db *db, Err *e)
 	if (r < 0 || version == SCHEMA_VERSION)
 		return r;
 	if (version > SCHEMA_VERSION)
-		return err_new(e, ERR_UNSUPPORTED,
-			       "ireko.db was written by a newer ireko (schema %lld, this one knows %d): upgrade, or use "
-			       "another --data-root",
-			       (long long)version, SCHEMA_VERSION);
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "ireko.db was written by a newer ireko (schema %lld, this one knows %d): upgrade, or use "
+		    "another --data-root",
+		    (long long)version, SCHEMA_VERSION);
 	r = db_begin(db, &tx, e);
 	if (r >= 0)
 		r = exec(db, schema, "make the database", e);
@@ -89,7 +93,7 @@ static int make_schema(Db *db, Err *e)
 int db_open(Db *db, const char *path, Err *e)
 {
 	pthread_mutexattr_t attr;
-	int c, r;
+	int c, fd, r;
 
 	*db = (Db){0};
 	pthread_mutexattr_init(&attr);
@@ -97,7 +101,16 @@ int db_open(Db *db, const char *path, Err *e)
 	pthread_mutex_init(&db->lock, &attr);
 	pthread_mutexattr_destroy(&attr);
 
-	c = sqlite3_open_v2(path, &db->conn, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, NULL);
+	/* SQLite would make it for everybody to read, and its log and index with the same mode. */
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		r = err_sys(e, errno, "open %s", path);
+		db_close(db);
+		return r;
+	}
+	(void)close(fd);
+	c = sqlite3_open_v2(path, &db->conn,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, NULL);
 	if (c != SQLITE_OK) {
 		r = db_error(db, c, path, e);
 		db_close(db);
@@ -152,7 +165,8 @@ static int bind(DbQuery *q, const char *types, va_list ap)
 			const char *s = va_arg(ap, const char *);
 
 			/* Copied only if the caller's may change before the last step: it may not. */
-			c = s ? sqlite3_bind_text(q->stmt, i + 1, s, -1, SQLITE_STATIC) : sqlite3_bind_null(q->stmt, i + 1);
+			c = s ? sqlite3_bind_text(q->stmt, i + 1, s, -1, SQLITE_STATIC)
+			      : sqlite3_bind_null(q->stmt, i + 1);
 		} else {
 			c = sqlite3_bind_int64(q->stmt, i + 1, va_arg(ap, int64_t));
 		}

@@ -107,7 +107,8 @@ static int add_size(int dir_fd, Inode **seen, int depth, int64_t *sum)
 			if (r > 0)
 				*sum += st.st_size;
 		} else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX) {
-			_cleanup_close_ int sub = openat(dir_fd, *n, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			_cleanup_close_ int sub =
+			    openat(dir_fd, *n, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 			if (sub >= 0)
 				r = add_size(sub, seen, depth + 1, sum);
@@ -124,7 +125,7 @@ int dir_size(int dir_fd, int64_t *ret, Err *e)
 	int64_t sum = 0;
 	int r = add_size(dir_fd, &seen, 0, &sum);
 
-	HASH_ITER(hh, seen, i, next) {
+	HASH_ITER (hh, seen, i, next) {
 		HASH_DEL(seen, i);
 		free(i);
 	}

@@ -19,8 +19,11 @@ int store_doc_put(Store *s, const char *collection, const char *key, const json_
 
 int store_doc_delete(Store *s, const char *collection, const char *key, Err *e)
 {
-	int r = db_run(&s->db, e, "DELETE FROM doc WHERE collection = ?1 AND key = ?2", "tt", collection, key);
+	static const char sql[] = "DELETE FROM doc WHERE collection = ?1 AND key = ?2";
+	int r = db_run(&s->db, e, sql, "tt", collection, key);
 
+	if (r == -ENOSPC && reserve_give(s))
+		r = db_run(&s->db, e, sql, "tt", collection, key);
 	return r < 0 ? err_ctx(e, r, "delete the %s %s", collection, key) : 0;
 }
 
@@ -34,7 +37,8 @@ static int parse_doc(const char *collection, const char *key, const char *text, 
 int store_doc_get(Store *s, const char *collection, const char *key, json_t **ret, Err *e)
 {
 	_cleanup_query_ DbQuery q = {0};
-	int r = db_query(&s->db, &q, e, "SELECT json FROM doc WHERE collection = ?1 AND key = ?2", "tt", collection, key);
+	int r = db_query(&s->db, &q, e, "SELECT json FROM doc WHERE collection = ?1 AND key = ?2", "tt",
+			 collection, key);
 
 	if (r >= 0)
 		r = db_step(&q, e);
@@ -51,7 +55,8 @@ static int read_all(Store *s, const char *collection, char ***ret, size_t *ret_n
 	_cleanup_query_ DbQuery q = {0};
 	char **v = NULL;
 	size_t n = 0;
-	int r = db_query(&s->db, &q, e, "SELECT key, json FROM doc WHERE collection = ?1 ORDER BY key", "t", collection);
+	int r = db_query(&s->db, &q, e, "SELECT key, json FROM doc WHERE collection = ?1 ORDER BY key", "t",
+			 collection);
 
 	while (r >= 0 && (r = db_step(&q, e)) > 0) {
 		if ((n & (n - 1)) == 0) {
@@ -74,8 +79,8 @@ static int read_all(Store *s, const char *collection, char ***ret, size_t *ret_n
 	return r;
 }
 
-int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc), void *user,
-		   Err *e)
+int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc),
+		   void *user, Err *e)
 {
 	char **v = NULL;
 	size_t n = 0;

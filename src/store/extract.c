@@ -7,18 +7,18 @@
 int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e)
 {
 	const UnpackJob job = {
-		.whiteouts = x->whiteouts,
-		.devices = x->allow_devices,
-		.keep_owner = x->keep_owner,
-		.no_overwrite_dir_non_dir = x->no_overwrite_dir_non_dir,
-		.uid = x->uid,
-		.gid = x->gid,
-		.max_bytes = s->layer_max_bytes,
-		.max_files = s->layer_max_files,
+	    .whiteouts = x->whiteouts,
+	    .devices = x->allow_devices,
+	    .keep_owner = x->keep_owner,
+	    .no_overwrite_dir_non_dir = x->no_overwrite_dir_non_dir,
+	    .uid = x->uid,
+	    .gid = x->gid,
+	    .max_bytes = s->layer_max_bytes,
+	    .max_files = s->layer_max_files,
 	};
 	UnpackDone done;
-	_cleanup_(unpack_run_done) UnpackRun u = {
-		.job = &job, .in_fd = x->fd, .dir_fd = x->dir_fd, .out_fd = -1, .done = &done};
+	_cleanup_(unpack_run_done)
+	    UnpackRun u = {.job = &job, .in_fd = x->fd, .dir_fd = x->dir_fd, .out_fd = -1, .done = &done};
 	_cleanup_close_ int root = -1;
 	int r = unpack_run(s, &u, e);
 

@@ -173,7 +173,8 @@ static int check_blobs(Store *s, Err *e)
 
 	for (char **b = blobs; r >= 0 && b && *b; b++) {
 		if (blob_is_good(s, *b)) {
-			r = db_run(&s->db, e, "UPDATE blob SET boot = ?2 WHERE digest = ?1", "tt", *b, id_boot());
+			r = db_run(&s->db, e, "UPDATE blob SET boot = ?2 WHERE digest = ?1", "tt", *b,
+				   id_boot());
 			continue;
 		}
 		_cleanup_free_ char *path = blob_path(*b);
@@ -190,17 +191,20 @@ static int drop_broken_images(Store *s, Err *e)
 {
 	int r = db_run(&s->db, e,
 		       "WITH RECURSIVE broken (chain_id) AS ("
-		       " SELECT chain_id FROM layer WHERE lost = 1 AND (blob IS NULL OR blob NOT IN (SELECT digest FROM blob))"
+		       " SELECT chain_id FROM layer WHERE lost = 1 AND (blob IS NULL OR blob NOT IN (SELECT "
+		       "digest FROM blob))"
 		       " UNION SELECT l.chain_id FROM layer l JOIN broken b ON l.parent = b.chain_id)"
 		       " DELETE FROM image WHERE chain_id IN (SELECT chain_id FROM broken)",
 		       "");
 
 	if (r > 0)
-		log_warn("%d images were dropped: their layers were not on disk yet when the machine stopped", r);
+		log_warn("%d images were dropped: their layers were not on disk yet when the machine stopped",
+			 r);
 	if (r > 0)
 		r = db_run(&s->db, e, "DELETE FROM tag WHERE image_id NOT IN (SELECT id FROM image)", "");
 	if (r >= 0)
-		r = db_run(&s->db, e, "DELETE FROM image_blob WHERE image_id NOT IN (SELECT id FROM image)", "");
+		r = db_run(&s->db, e, "DELETE FROM image_blob WHERE image_id NOT IN (SELECT id FROM image)",
+			   "");
 	return r;
 }
 
@@ -211,7 +215,8 @@ static int drop_lost_layers(Store *s, Err *e)
 
 	do
 		r = db_run(&s->db, e,
-			   "DELETE FROM layer WHERE lost = 1 AND (blob IS NULL OR blob NOT IN (SELECT digest FROM blob))"
+			   "DELETE FROM layer WHERE lost = 1 AND (blob IS NULL OR blob NOT IN (SELECT digest "
+			   "FROM blob))"
 			   " AND chain_id NOT IN (SELECT parent FROM layer WHERE parent IS NOT NULL)"
 			   " AND chain_id NOT IN (SELECT chain_id FROM snapshot WHERE chain_id IS NOT NULL)"
 			   " AND chain_id NOT IN (SELECT chain_id FROM image WHERE chain_id IS NOT NULL)",
@@ -233,7 +238,8 @@ int gc_after_boot(Store *s, Err *e)
 		return r;
 	r = check_blobs(s, e);
 	if (r >= 0)
-		r = list(s, &layers, e, "SELECT chain_id FROM layer WHERE synced = 0 AND boot <> ?1 AND lost = 0", "t",
+		r = list(s, &layers, e,
+			 "SELECT chain_id FROM layer WHERE synced = 0 AND boot <> ?1 AND lost = 0", "t",
 			 id_boot());
 	for (char **l = layers; r >= 0 && l && *l; l++) {
 		_cleanup_free_ char *dir = layer_dir(*l);
@@ -287,7 +293,8 @@ static int sweep_snapshots(Store *s, Err *e)
 		if (r < 0 || found)
 			continue;
 		/* What else is in there is the engine's. */
-		_cleanup_free_ char *diff = strf("containers/%s/diff", *n), *work = strf("containers/%s/work", *n);
+		_cleanup_free_ char *diff = strf("containers/%s/diff", *n),
+				    *work = strf("containers/%s/work", *n);
 		_cleanup_free_ char *folder = strf("containers/%s", *n);
 		if (!diff || !work || !folder)
 			return err_oom(e);

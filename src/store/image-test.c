@@ -17,7 +17,8 @@ static void test_chain_ids(void **state _unused_)
 }
 
 /* An image with the given layers; its id. */
-static void make_image(Store *s, const char *author, const char *const *diffs, size_t n, char id[DIGEST_LEN + 1])
+static void make_image(Store *s, const char *author, const char *const *diffs, size_t n,
+		       char id[DIGEST_LEN + 1])
 {
 	_cleanup_json_ json_t *list = json_array();
 	_cleanup_json_ json_t *doc = NULL;
@@ -26,8 +27,9 @@ static void make_image(Store *s, const char *author, const char *const *diffs, s
 
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, json_string(diffs[i]));
-	doc = json_pack("{s:s s:s s:s s:s s:{} s:{s:s s:O}}", "architecture", "amd64", "os", "linux", "author", author,
-			"created", "2024-01-02T03:04:05Z", "config", "rootfs", "type", "layers", "diff_ids", list);
+	doc = json_pack("{s:s s:s s:s s:s s:{} s:{s:s s:O}}", "architecture", "amd64", "os", "linux",
+			"author", author, "created", "2024-01-02T03:04:05Z", "config", "rootfs", "type",
+			"layers", "diff_ids", list);
 	text = json_text(doc);
 	assert_int_equal(store_blob_put(s, text, strlen(text), id, &e), 0);
 	if (store_image_put(s, id, NULL, NULL, &e) < 0)
@@ -45,13 +47,15 @@ static void test_find(void **state)
 	make_image(s, "a", NULL, 0, id);
 	make_image(s, "b", NULL, 0, other);
 	assert_int_equal(store_tag_put(s, "docker.io/library/web:latest", id, NULL, &e), 0);
-	assert_int_equal(store_tag_put(s, "docker.io/library/web@sha256:"
-					  "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+	assert_int_equal(store_tag_put(s,
+				       "docker.io/library/web@sha256:"
+				       "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
 				       id, NULL, &e),
 			 0);
-	static const char *const names[] = {"web", "web:latest", "docker.io/library/web",
-					    "web@sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
-					    "web:1@sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"};
+	static const char *const names[] = {
+	    "web", "web:latest", "docker.io/library/web",
+	    "web@sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+	    "web:1@sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"};
 	for (size_t n = 0; n < ELEMENTSOF(names); n++) {
 		if (store_image_find(s, names[n], &i, &e) < 0)
 			fail_msg("%s: %s", names[n], e.msg);
@@ -167,8 +171,9 @@ static void test_a_lease_postpones(void **state)
 static void test_an_image_needs_its_layers(void **state)
 {
 	static const char text[] =
-		"{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":"
-		"[\"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"]}}";
+	    "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},\"rootfs\":{\"type\":\"layers\","
+	    "\"diff_ids\":"
+	    "[\"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"]}}";
 	Store *s = open_store(*state);
 	char id[DIGEST_LEN + 1];
 	Err e = {0};
@@ -182,12 +187,9 @@ static void test_an_image_needs_its_layers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chain_ids),
-		test_in_dir(test_find),
-		test_in_dir(test_ambiguous_prefix),
-		test_in_dir(test_delete_keeps_what_others_need),
-		test_in_dir(test_a_lease_postpones),
-		test_in_dir(test_an_image_needs_its_layers),
+	    cmocka_unit_test(test_chain_ids),    test_in_dir(test_find),
+	    test_in_dir(test_ambiguous_prefix),  test_in_dir(test_delete_keeps_what_others_need),
+	    test_in_dir(test_a_lease_postpones), test_in_dir(test_an_image_needs_its_layers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

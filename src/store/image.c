@@ -50,7 +50,8 @@ int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e)
 }
 
 /* The chain id of the top layer ("" without layers) and the bytes of all. */
-static int resolve_chain(Store *s, char *const *diff_ids, char chain[DIGEST_LEN + 1], int64_t *ret_size, Err *e)
+static int resolve_chain(Store *s, char *const *diff_ids, char chain[DIGEST_LEN + 1], int64_t *ret_size,
+			 Err *e)
 {
 	char below[DIGEST_LEN + 1] = "";
 	int64_t sum = 0;
@@ -77,7 +78,8 @@ static int add_blob(Store *s, const char *id, const char *digest, Err *e)
 {
 	/* Foreign layers and the like were never fetched. */
 	int r = db_run(&s->db, e,
-		       "INSERT OR IGNORE INTO image_blob (image_id, digest) SELECT ?1, digest FROM blob WHERE digest = ?2",
+		       "INSERT OR IGNORE INTO image_blob (image_id, digest) SELECT ?1, digest FROM blob "
+		       "WHERE digest = ?2",
 		       "tt", id, digest);
 
 	return r < 0 ? r : 0;
@@ -114,22 +116,25 @@ static int put_rows(Store *s, const PutImage *p, const ImageManifest *m, Err *e)
 	int r = db_begin(&s->db, &tx, e);
 
 	if (r >= 0 && p->chain)
-		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t", p->chain);
+		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t",
+			       p->chain);
 	if (r >= 0 && !found)
 		return err_new(e, ERR_CONFLICT, "the layer %s was deleted meanwhile: try again", p->chain);
 	if (r >= 0)
-		r = db_run(&s->db, e,
-			   "INSERT INTO image (id, manifest_digest, parent, chain_id, size, created_ns, tagged_ns)"
-			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO UPDATE SET"
-			   " manifest_digest = coalesce(excluded.manifest_digest, manifest_digest),"
-			   " parent = coalesce(excluded.parent, parent)",
-			   "ttttii", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns);
+		r = db_run(
+		    &s->db, e,
+		    "INSERT INTO image (id, manifest_digest, parent, chain_id, size, created_ns, tagged_ns)"
+		    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO UPDATE SET"
+		    " manifest_digest = coalesce(excluded.manifest_digest, manifest_digest),"
+		    " parent = coalesce(excluded.parent, parent)",
+		    "ttttii", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns);
 	if (r >= 0)
 		r = add_blobs(s, p->id, p->manifest_digest, m, e);
 	return r < 0 ? r : db_commit(&tx, e);
 }
 
-int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent, Err *e)
+int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent,
+		    Err *e)
 {
 	_cleanup_(image_manifest_done) ImageManifest m = {0};
 	_cleanup_(image_config_done) ImageConfig c = {0};
@@ -153,7 +158,8 @@ int store_image_put(Store *s, const char *config_digest, const char *manifest_di
 
 /* ---- reading ---- */
 
-#define COLUMNS "i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, t.reference"
+#define COLUMNS                                                                                              \
+	"i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, t.reference"
 
 static int dup_column(const DbQuery *q, int column, char **ret)
 {
@@ -168,7 +174,8 @@ static int fill_image(const DbQuery *q, StoreImage *i)
 	i->size = db_int(q, 2);
 	i->created_ns = db_int(q, 3);
 	i->tagged_ns = db_int(q, 4);
-	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 || dup_column(q, 5, &i->parent) < 0)
+	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 ||
+	    dup_column(q, 5, &i->parent) < 0)
 		return -ENOMEM;
 	return dup_column(q, 6, &i->chain_id);
 }
@@ -235,10 +242,11 @@ int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e)
 	_cleanup_query_ DbQuery q = {0};
 	StoreImage *v = NULL;
 	size_t n = 0;
-	int r = db_query(&s->db, &q, e,
-			 "SELECT " COLUMNS " FROM image i LEFT JOIN tag t ON t.image_id = i.id WHERE i.id = ?1"
-			 " ORDER BY t.reference",
-			 "t", id);
+	int r =
+	    db_query(&s->db, &q, e,
+		     "SELECT " COLUMNS " FROM image i LEFT JOIN tag t ON t.image_id = i.id WHERE i.id = ?1"
+		     " ORDER BY t.reference",
+		     "t", id);
 
 	if (r >= 0)
 		r = read_images(&q, &v, &n, e);
@@ -295,7 +303,8 @@ static int find_prefix(Store *s, const char *name, char **ret, Err *e)
 		return 0;
 	snprintf(from, sizeof(from), "sha256:%s", hex);
 	snprintf(to, sizeof(to), "sha256:%sg", hex); /* behind every hex digit */
-	r = db_query(&s->db, &q, e, "SELECT id FROM image WHERE id >= ?1 AND id < ?2 LIMIT 2", "tt", from, to);
+	r = db_query(&s->db, &q, e, "SELECT id FROM image WHERE id >= ?1 AND id < ?2 LIMIT 2", "tt", from,
+		     to);
 	if (r >= 0)
 		r = db_step(&q, e);
 	if (r <= 0)
@@ -349,7 +358,8 @@ int store_tag_put(Store *s, const char *reference, const char *image_id, char **
 			   " ON CONFLICT DO UPDATE SET image_id = excluded.image_id",
 			   "tt", reference, image_id);
 	if (r >= 0 && !strchr(reference, '@'))
-		r = db_run(&s->db, e, "UPDATE image SET tagged_ns = ?2 WHERE id = ?1", "ti", image_id, clock_now_ns());
+		r = db_run(&s->db, e, "UPDATE image SET tagged_ns = ?2 WHERE id = ?1", "ti", image_id,
+			   clock_now_ns());
 	if (r >= 0)
 		r = db_commit(&tx, e);
 	if (r < 0)
@@ -361,8 +371,11 @@ int store_tag_put(Store *s, const char *reference, const char *image_id, char **
 
 int store_tag_delete(Store *s, const char *reference, Err *e)
 {
-	int r = db_run(&s->db, e, "DELETE FROM tag WHERE reference = ?1", "t", reference);
+	static const char sql[] = "DELETE FROM tag WHERE reference = ?1";
+	int r = db_run(&s->db, e, sql, "t", reference);
 
+	if (r == -ENOSPC && reserve_give(s))
+		r = db_run(&s->db, e, sql, "t", reference);
 	if (r < 0)
 		return err_ctx(e, r, "untag %s", reference);
 	return r > 0 ? 0 : err_new(e, ERR_NOT_FOUND, "No such image: %s", reference);
@@ -389,9 +402,11 @@ static int delete_rows(Store *s, const char *id, char ***ret_blobs, Err *e)
 
 	if (r >= 0)
 		r = db_get_int(&s->db, &tags, 0, e,
-			       "SELECT count(*) FROM tag WHERE image_id = ?1 AND instr(reference, '@') = 0", "t", id);
+			       "SELECT count(*) FROM tag WHERE image_id = ?1 AND instr(reference, '@') = 0",
+			       "t", id);
 	if (r >= 0 && tags > 0)
-		return err_new(e, ERR_CONFLICT, "image %s has %lld tags: remove them first", id, (long long)tags);
+		return err_new(e, ERR_CONFLICT, "image %s has %lld tags: remove them first", id,
+			       (long long)tags);
 	if (r >= 0)
 		r = list_blobs(s, id, ret_blobs, e);
 	if (r >= 0)
@@ -409,8 +424,13 @@ int store_image_delete(Store *s, const char *id, char ***ret_layers, Err *e)
 	_cleanup_strv_ char **blobs = NULL;
 	int r = store_image_get(s, id, &i, e);
 
-	if (r >= 0)
+	if (r < 0)
+		return r;
+	r = delete_rows(s, id, &blobs, e);
+	if (r == -ENOSPC && reserve_give(s)) {
+		strv_free(take_ptr(blobs));
 		r = delete_rows(s, id, &blobs, e);
+	}
 	if (r >= 0)
 		r = gc_layers(s, i.chain_id, &blobs, ret_layers, e);
 	if (r >= 0)

@@ -8,10 +8,10 @@
 #include <zstd.h>
 
 #define ZSTD_WINDOW_LOG_MAX 27
-#define XZ_MEMORY_MAX	    (256u << 20)
+#define XZ_MEMORY_MAX       (256u << 20)
 
-typedef int (*StepFn)(Inflate *d, const uint8_t *in, size_t in_len, size_t *used, uint8_t *out, size_t out_len,
-		      size_t *made, bool last, Err *e);
+typedef int (*StepFn)(Inflate *d, const uint8_t *in, size_t in_len, size_t *used, uint8_t *out,
+		      size_t out_len, size_t *made, bool last, Err *e);
 
 struct Inflate {
 	const char *name;
@@ -29,8 +29,8 @@ static int damaged(Err *e, const Inflate *d, const char *why)
 	return err_new(e, ERR_INVALID, "damaged %s stream: %s", d->name, why);
 }
 
-static int step_plain(Inflate *d, const uint8_t *in, size_t in_len, size_t *used, uint8_t *out, size_t out_len,
-		      size_t *made, bool last, Err *e)
+static int step_plain(Inflate *d, const uint8_t *in, size_t in_len, size_t *used, uint8_t *out,
+		      size_t out_len, size_t *made, bool last, Err *e)
 {
 	size_t n = MIN2(in_len, out_len);
 
@@ -139,8 +139,8 @@ static int step_xz(Inflate *d, const uint8_t *in, size_t in_len, size_t *used, u
 	return 0;
 }
 
-static int step_bzip2(Inflate *d, const uint8_t *in, size_t in_len, size_t *used, uint8_t *out, size_t out_len,
-		      size_t *made, bool last, Err *e)
+static int step_bzip2(Inflate *d, const uint8_t *in, size_t in_len, size_t *used, uint8_t *out,
+		      size_t out_len, size_t *made, bool last, Err *e)
 {
 	while (*used < in_len || d->bz_ready) {
 		size_t was_used = *used, was_made = *made;
@@ -186,7 +186,8 @@ static int begin_gzip(Inflate *d)
 static int begin_zstd(Inflate *d)
 {
 	d->zstd = ZSTD_createDStream();
-	if (!d->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)))
+	if (!d->zstd ||
+	    ZSTD_isError(ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)))
 		return -ENOMEM;
 	return 0;
 }
@@ -214,12 +215,13 @@ int inflate_new(const uint8_t *magic, size_t len, Inflate **ret, Err *e)
 		int (*begin)(Inflate *);
 		StepFn step;
 	} formats[] = {
-		{"gzip", "\x1F\x8B", 2, begin_gzip, step_gzip},
-		{"zstd", "\x28\xB5\x2F\xFD", 4, begin_zstd, step_zstd},
-		{"xz", "\xFD"
-		       "7zXZ\0",
-		 6, begin_xz, step_xz},
-		{"bzip2", "BZh", 3, begin_nothing, step_bzip2},
+	    {"gzip", "\x1F\x8B", 2, begin_gzip, step_gzip},
+	    {"zstd", "\x28\xB5\x2F\xFD", 4, begin_zstd, step_zstd},
+	    {"xz",
+	     "\xFD"
+	     "7zXZ\0",
+	     6, begin_xz, step_xz},
+	    {"bzip2", "BZh", 3, begin_nothing, step_bzip2},
 	};
 	_cleanup_(inflate_freep) Inflate *d = calloc(1, sizeof(*d));
 	int (*begin)(Inflate *) = begin_nothing;
@@ -232,7 +234,8 @@ int inflate_new(const uint8_t *magic, size_t len, Inflate **ret, Err *e)
 	for (size_t i = 0; i < ELEMENTSOF(formats); i++) {
 		bool skippable = i == 1 && is_skippable_frame(magic, len);
 
-		if ((len >= formats[i].len && memcmp(magic, formats[i].magic, formats[i].len) == 0) || skippable) {
+		if ((len >= formats[i].len && memcmp(magic, formats[i].magic, formats[i].len) == 0) ||
+		    skippable) {
 			d->name = formats[i].name;
 			d->step = formats[i].step;
 			d->inside = i != 3;

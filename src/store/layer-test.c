@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Layers: tars in and out again, what the sandbox reports, and what happens when the machine dies. Needs root. */
+#include "kernel/mount.h"
 #include "store/diff.h"
 #include "store/dir.h"
 #include "store/store-test.h"
@@ -72,9 +73,12 @@ static bool is_opaque(Store *s, const char *chain, const char *name)
 
 static void test_apply_writes_overlay_form(void **state)
 {
-	static const Item low[] = {{"tmp", TAR_DIR, NULL, 01777}, {"etc/", TAR_DIR, NULL, 0755}, {"etc/a", TAR_FILE, "a"}};
-	static const Item top[] = {{"tmp/x", TAR_FILE, "x"},	  {"etc/.wh.a", TAR_FILE, ""}, {"var", TAR_DIR, NULL, 0700},
-				   {"var/.wh..wh..opq", TAR_FILE}, {"etc/su", TAR_FILE, "s", 04755}, {"l", TAR_SYMLINK, "etc/su"},
+	static const Item low[] = {{"tmp", TAR_DIR, NULL, 01777},
+				   {"etc/", TAR_DIR, NULL, 0755},
+				   {"etc/a", TAR_FILE, "a"}};
+	static const Item top[] = {{"tmp/x", TAR_FILE, "x"},         {"etc/.wh.a", TAR_FILE, ""},
+				   {"var", TAR_DIR, NULL, 0700},     {"var/.wh..wh..opq", TAR_FILE},
+				   {"etc/su", TAR_FILE, "s", 04755}, {"l", TAR_SYMLINK, "etc/su"},
 				   {"h", TAR_HARDLINK, "etc/su"}};
 	const TestDir *d = *state;
 	Store *s = open_store(d);
@@ -207,6 +211,150 @@ static void test_diff_and_apply_are_inverse(void **state)
 	assert_int_equal(store_layer_commit_upper(s, NULL, upper, true, copied, again, &size, &empty, &e), 0);
 	assert_string_equal(copied, chain);
 	assert_int_equal(access(upper, F_OK), -1);
+	store_close(s);
+}
+
+/* ---- many at once, and too little room ---- */
+
+typedef struct Puller {
+	Store *store;
+	int fd;
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], want[DIGEST_LEN + 1];
+	int r;
+	Err e;
+} Puller;
+
+static void *pull(void *user)
+{
+	Puller *p = user;
+	LayerApply a = {.want_diff_id = p->want, .fd = p->fd};
+
+	p->r = store_layer_apply(p->store, &a, p->chain, p->diff, &p->e);
+	return NULL;
+}
+
+static void test_one_layer_pulled_by_many(void **state)
+{
+	static const Item items[] = {{"a", TAR_FILE, "a"}, {"b", TAR_FILE, "b"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	pthread_t threads[8];
+	Puller pullers[8];
+	_cleanup_strv_ char **left = NULL;
+	Err e = {0};
+
+	/* Their digest, from a store of its own. */
+	assert_int_equal(apply(s, make_tar(d, items, 2), NULL, NULL, chain, diff, &e), 0);
+	assert_true(db_run(&s->db, NULL, "DELETE FROM layer", "") > 0);
+	for (size_t i = 0; i < 8; i++) {
+		pullers[i] = (Puller){.store = s, .fd = make_tar(d, items, 2)};
+		memcpy(pullers[i].want, diff, sizeof(diff));
+		assert_int_equal(pthread_create(&threads[i], NULL, pull, &pullers[i]), 0);
+	}
+	for (size_t i = 0; i < 8; i++) {
+		pthread_join(threads[i], NULL);
+		close(pullers[i].fd);
+		if (pullers[i].r < 0)
+			fail_msg("%s", pullers[i].e.msg);
+		assert_string_equal(pullers[i].chain, chain);
+	}
+	_cleanup_close_ int layers = openat(store_root_fd(s), LAYERS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(dir_names(layers, &left), 0);
+	assert_int_equal(strv_len(left), 1);
+	store_close(s);
+}
+
+static void test_a_full_disk_leaves_nothing(void **state)
+{
+	static char big[1 << 20];
+	const Item items[] = {{"a", TAR_FILE, big}};
+	const TestDir *d = *state;
+	_cleanup_free_ char *root = strf("%s/root", d->path);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	_cleanup_strv_ char **left = NULL;
+	_cleanup_close_ int fs = -1;
+	Err e = {0};
+
+	memset(big, 'x', sizeof(big) - 1);
+	assert_int_equal(mkdirat(d->fd, "root", 0700), 0);
+	assert_int_equal(mount_new_fs("tmpfs", "tmpfs", (char *[]){(char[]){"size=600k"}, NULL}, 0, &fs, &e),
+			 0);
+	assert_int_equal(mount_attach_path(fs, root), 0);
+	Store *s = open_store(d);
+	int r = apply(s, make_tar(d, items, 1), NULL, NULL, chain, diff, &e);
+	int r2 = store_blob_put(s, big, sizeof(big), chain, NULL);
+	_cleanup_close_ int layers = openat(store_root_fd(s), LAYERS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r3 = dir_names(layers, &left);
+	close_fd(&layers);
+	store_close(s);
+	assert_int_equal(mount_detach(root), 0);
+	assert_int_equal(r, -ENOSPC);
+	assert_int_equal(e.kind, ERR_EXHAUSTED);
+	assert_non_null(strstr(e.msg, "free space or move --data-root"));
+	assert_int_equal(r2, -ENOSPC);
+	assert_int_equal(r3, 0);
+	assert_null(left);
+}
+
+/* Nothing can be written any more, and still an image can be deleted. */
+static void test_deleting_on_a_full_disk(void **state)
+{
+	static const char config[] = "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},"
+				     "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}";
+	static const char fill[4096];
+	const TestDir *d = *state;
+	_cleanup_free_ char *root = strf("%s/root", d->path);
+	_cleanup_close_ int fs = -1;
+	char id[DIGEST_LEN + 1];
+	Err e = {0};
+
+	assert_int_equal(mkdirat(d->fd, "root", 0700), 0);
+	assert_int_equal(mount_new_fs("tmpfs", "tmpfs", (char *[]){(char[]){"size=300m"}, NULL}, 0, &fs, &e),
+			 0);
+	assert_int_equal(mount_attach_path(fs, root), 0);
+	Store *s = open_store(d);
+	reserve_make(s);
+	int r = store_blob_put(s, config, strlen(config), id, &e);
+	if (r >= 0)
+		r = store_image_put(s, id, NULL, NULL, &e);
+	int fd = openat(store_root_fd(s), "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (r >= 0 && posix_fallocate(fd, 0, 290 << 20) == 0)
+		(void)lseek(fd, 0, SEEK_END);
+	while (write(fd, fill, sizeof(fill)) > 0)
+		;
+	close(fd);
+	_cleanup_json_ json_t *doc = json_array();
+	for (int i = 0; i < 100000; i++)
+		json_array_append_new(doc, json_integer(i));
+	int full = store_doc_put(s, "test", "big", doc, NULL);
+	int deleted = store_image_delete(s, id, NULL, &e);
+	store_close(s);
+	assert_int_equal(mount_detach(root), 0);
+	if (r < 0 || deleted < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(full, -ENOSPC);
+}
+
+static void test_a_killed_helper_is_told(void **state)
+{
+	const TestDir *d = *state;
+	_cleanup_free_ char *root = strf("%s/root", d->path);
+	/* Exits with 1 whatever it is given, and reports nothing. */
+	StoreOptions o = {.data_root = root, .unpack_program = "/bin/false"};
+	static const Item items[] = {{"a", TAR_FILE, "a"}};
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	Store *s = NULL;
+	Err e = {0};
+
+	assert_int_equal(store_open(&o, &s, &e), 0);
+	assert_true(apply(s, make_tar(d, items, 1), NULL, NULL, chain, diff, &e) < 0);
+	assert_non_null(strstr(e.msg, "exited with status 1 and without a report"));
+	store_close(s);
+	o.unpack_program = "/nowhere/ireko-unpack";
+	assert_int_equal(store_open(&o, &s, &e), 0);
+	assert_true(apply(s, make_tar(d, items, 1), NULL, NULL, chain, diff, &e) < 0);
+	assert_non_null(strstr(e.msg, "start /nowhere/ireko-unpack: No such file"));
 	store_close(s);
 }
 
@@ -356,14 +504,18 @@ static void test_pack_and_extract(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test_in_dir(test_apply_writes_overlay_form),
-		test_in_dir(test_digest_must_match),
-		test_in_dir(test_the_gate_decides),
-		test_in_dir(test_diff_and_apply_are_inverse),
-		test_in_dir(test_unsynced_layers_of_another_boot),
-		test_in_dir(test_synced_layers_stay),
-		test_in_dir(test_snapshots_mount),
-		test_in_dir(test_pack_and_extract),
+	    test_in_dir(test_apply_writes_overlay_form),
+	    test_in_dir(test_digest_must_match),
+	    test_in_dir(test_the_gate_decides),
+	    test_in_dir(test_diff_and_apply_are_inverse),
+	    test_in_dir(test_one_layer_pulled_by_many),
+	    test_in_dir(test_a_full_disk_leaves_nothing),
+	    test_in_dir(test_deleting_on_a_full_disk),
+	    test_in_dir(test_a_killed_helper_is_told),
+	    test_in_dir(test_unsynced_layers_of_another_boot),
+	    test_in_dir(test_synced_layers_stay),
+	    test_in_dir(test_snapshots_mount),
+	    test_in_dir(test_pack_and_extract),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

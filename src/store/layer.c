@@ -91,15 +91,16 @@ static int load_row(Store *s, const char *chain_id, LayerRow *ret, Err *e)
 	*ret = (LayerRow){0};
 	if (!digest_is_valid(chain_id))
 		return err_new(e, ERR_INVALID, "invalid chain id: %s", chain_id);
-	r = db_query(&s->db, &q, e, "SELECT parent, diff_id, blob, size, lost FROM layer WHERE chain_id = ?1", "t",
-		     chain_id);
+	r = db_query(&s->db, &q, e, "SELECT parent, diff_id, blob, size, lost FROM layer WHERE chain_id = ?1",
+		     "t", chain_id);
 	if (r >= 0)
 		r = db_step(&q, e);
 	if (r < 0)
 		return r;
 	if (r == 0)
 		return err_new(e, ERR_NOT_FOUND, "No such layer: %s", chain_id);
-	if (dup_text(&q, 0, &ret->parent) < 0 || dup_text(&q, 1, &ret->diff_id) < 0 || dup_text(&q, 2, &ret->blob) < 0) {
+	if (dup_text(&q, 0, &ret->parent) < 0 || dup_text(&q, 1, &ret->diff_id) < 0 ||
+	    dup_text(&q, 2, &ret->blob) < 0) {
 		layer_row_done(ret);
 		*ret = (LayerRow){0};
 		return err_oom(e);
@@ -144,8 +145,8 @@ bool store_layer_has(Store *s, const char *chain_id)
 }
 
 /* The row that makes the layer exist; its parent must still be there. */
-static int insert_row(Store *s, const char *chain_id, const char *parent, const char *diff_id, const char *blob,
-		      int64_t size, Err *e)
+static int insert_row(Store *s, const char *chain_id, const char *parent, const char *diff_id,
+		      const char *blob, int64_t size, Err *e)
 {
 	_cleanup_tx_ DbTx tx = {0};
 	int64_t found = 1;
@@ -154,12 +155,14 @@ static int insert_row(Store *s, const char *chain_id, const char *parent, const 
 	if (r >= 0 && parent)
 		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t", parent);
 	if (r >= 0 && !found)
-		return err_new(e, ERR_CONFLICT, "the layer %s below was deleted meanwhile: try again", parent);
+		return err_new(e, ERR_CONFLICT, "the layer %s below was deleted meanwhile: try again",
+			       parent);
 	if (r >= 0)
 		r = db_run(&s->db, e,
 			   "INSERT INTO layer (chain_id, parent, diff_id, blob, size, synced, lost, boot)"
 			   " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6)"
-			   " ON CONFLICT DO UPDATE SET blob = coalesce(excluded.blob, blob), size = excluded.size, synced = 0,"
+			   " ON CONFLICT DO UPDATE SET blob = coalesce(excluded.blob, blob), size = "
+			   "excluded.size, synced = 0,"
 			   " lost = 0, boot = excluded.boot",
 			   "ttttit", chain_id, parent, diff_id, blob, size, id_boot());
 	return r < 0 ? r : db_commit(&tx, e);
@@ -170,7 +173,7 @@ static int insert_row(Store *s, const char *chain_id, const char *parent, const 
 typedef struct Draft {
 	Store *store;
 	char path[sizeof(LAYERS) + 48]; /* layers/.tmp-<random> */
-	int fd;				/* of its "diff" */
+	int fd;                         /* of its "diff" */
 } Draft;
 
 static void draft_done(Draft *d)
@@ -204,8 +207,8 @@ static int draft_begin(Store *s, Draft *d, bool with_diff, Err *e)
 }
 
 /* Renames it into place and commits the row. Called with the chain locked and the layer missing. */
-static int draft_commit(Draft *d, const char *chain_id, const char *parent, const char *diff_id, const char *blob,
-			int64_t size, Err *e)
+static int draft_commit(Draft *d, const char *chain_id, const char *parent, const char *diff_id,
+			const char *blob, int64_t size, Err *e)
 {
 	_cleanup_free_ char *place = layer_dir(chain_id);
 	Store *s = d->store;
@@ -256,29 +259,29 @@ static int keep_existing(Store *s, const LayerApply *a, const char *chain_id, Er
 	if (r >= 0 && a->gate)
 		r = a->gate(a->user, e);
 	if (r >= 0 && a->blob)
-		r = db_run(&s->db, e, "UPDATE layer SET blob = ?2 WHERE chain_id = ?1 AND blob IS NULL", "tt", chain_id,
-			   a->blob);
+		r = db_run(&s->db, e, "UPDATE layer SET blob = ?2 WHERE chain_id = ?1 AND blob IS NULL", "tt",
+			   chain_id, a->blob);
 	return r < 0 ? r : 0;
 }
 
 static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *done, Err *e)
 {
 	const UnpackJob job = {
-		.layer = true,
-		.whiteouts = true,
-		.devices = true,
-		.keep_owner = true,
-		.max_bytes = s->layer_max_bytes,
-		.max_files = s->layer_max_files,
+	    .layer = true,
+	    .whiteouts = true,
+	    .devices = true,
+	    .keep_owner = true,
+	    .max_bytes = s->layer_max_bytes,
+	    .max_files = s->layer_max_files,
 	};
 	_cleanup_(unpack_run_done) UnpackRun u = {
-		.job = &job,
-		.in_fd = a->fd,
-		.dir_fd = d->fd,
-		.out_fd = -1,
-		.progress = a->progress,
-		.user = a->user,
-		.done = done,
+	    .job = &job,
+	    .in_fd = a->fd,
+	    .dir_fd = d->fd,
+	    .out_fd = -1,
+	    .progress = a->progress,
+	    .user = a->user,
+	    .done = done,
 	};
 	_cleanup_strv_ char **lower = NULL;
 	int r = unpack_run(s, &u, e);
@@ -286,7 +289,8 @@ static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *don
 	if (r < 0)
 		return r;
 	if (a->want_diff_id && !streq(a->want_diff_id, done->diff_id))
-		return err_new(e, ERR_INVALID, "diff id mismatch: expected %s, got %s", a->want_diff_id, done->diff_id);
+		return err_new(e, ERR_INVALID, "diff id mismatch: expected %s, got %s", a->want_diff_id,
+			       done->diff_id);
 	if (a->parent) {
 		r = layer_paths(s, a->parent, &lower, e);
 		if (r < 0)
@@ -295,7 +299,8 @@ static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *don
 	return unpack_fix(d->fd, &u, lower, e);
 }
 
-static int apply_locked(Store *s, const LayerApply *a, Draft *d, const char *chain_id, const UnpackDone *done, Err *e)
+static int apply_locked(Store *s, const LayerApply *a, Draft *d, const char *chain_id, const UnpackDone *done,
+			Err *e)
 {
 	if (store_layer_has(s, chain_id))
 		return keep_existing(s, a, chain_id, e);
@@ -309,7 +314,8 @@ static int apply_locked(Store *s, const LayerApply *a, Draft *d, const char *cha
 }
 
 /* The chain id is known only afterwards. */
-static int apply_unknown(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1], UnpackDone *done, Err *e)
+static int apply_unknown(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1], UnpackDone *done,
+			 Err *e)
 {
 	_cleanup_(draft_done) Draft d = {.fd = -1};
 	int r = draft_begin(s, &d, true, e);
@@ -340,8 +346,8 @@ static int apply_known(Store *s, const LayerApply *a, const char *chain_id, Unpa
 	return r < 0 ? r : apply_locked(s, a, &d, chain_id, done, e);
 }
 
-int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1],
-		      Err *e)
+int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1],
+		      char ret_diff[DIGEST_LEN + 1], Err *e)
 {
 	UnpackDone done = {.diff_id = ""};
 	char chain[DIGEST_LEN + 1];
@@ -365,7 +371,8 @@ int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN +
 		r = apply_unknown(s, a, chain, &done, e);
 	}
 	if (r < 0)
-		return err_ctx(e, r, "unpack layer%s%s", a->want_diff_id ? " " : "", a->want_diff_id ? a->want_diff_id : "");
+		return err_ctx(e, r, "unpack layer%s%s", a->want_diff_id ? " " : "",
+			       a->want_diff_id ? a->want_diff_id : "");
 	memcpy(ret_chain, chain, sizeof(chain));
 	memcpy(ret_diff, done.diff_id, DIGEST_LEN + 1);
 	return 0;
@@ -381,12 +388,14 @@ static int make_again(Store *s, const char *chain_id, const LayerRow *l, Err *e)
 
 	if (!l->blob)
 		return err_new(e, ERR_NOT_FOUND,
-			       "the layer %s was lost when the machine stopped before it was on disk, and it was made here: build "
+			       "the layer %s was lost when the machine stopped before it was on disk, and it "
+			       "was made here: build "
 			       "the image again",
 			       chain_id);
 	fd = store_blob_open(s, l->blob, NULL, e);
 	if (fd < 0)
-		return err_ctx(e, fd, "the layer %s was lost when the machine stopped, pull the image again", chain_id);
+		return err_ctx(e, fd, "the layer %s was lost when the machine stopped, pull the image again",
+			       chain_id);
 	LayerApply a = {.parent = l->parent, .want_diff_id = l->diff_id, .blob = l->blob, .fd = fd};
 	r = store_layer_apply(s, &a, chain, diff, e);
 	return r < 0 ? err_ctx(e, r, "make a lost layer again") : 0;
@@ -504,8 +513,8 @@ static int move_upper(Store *s, const char *upper_dir, Draft *d, Err *e)
 	return 0;
 }
 
-static int commit_locked(Store *s, const char *parent, const char *upper_dir, int upper, bool move, const char *chain_id,
-			 const char *diff_id, int64_t size, Err *e)
+static int commit_locked(Store *s, const char *parent, const char *upper_dir, int upper, bool move,
+			 const char *chain_id, const char *diff_id, int64_t size, Err *e)
 {
 	_cleanup_(draft_done) Draft d = {.fd = -1};
 	int r;
@@ -520,8 +529,8 @@ static int commit_locked(Store *s, const char *parent, const char *upper_dir, in
 }
 
 int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move,
-			     char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size, bool *ret_empty,
-			     Err *e)
+			     char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size,
+			     bool *ret_empty, Err *e)
 {
 	_cleanup_close_ int upper = open(upper_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	char diff[DIGEST_LEN + 1], chain[DIGEST_LEN + 1];
@@ -606,7 +615,8 @@ int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e)
 		return err_ctx(e, r, "write the tar of layer %s", chain_id);
 	if (!streq(digest, l.diff_id))
 		return err_new(e, ERR_INTERNAL,
-			       "the tar of layer %s cannot be made again: its digest would be %s, not %s; pull or build the image "
+			       "the tar of layer %s cannot be made again: its digest would be %s, not %s; "
+			       "pull or build the image "
 			       "again",
 			       chain_id, digest, l.diff_id);
 	return 0;

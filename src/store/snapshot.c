@@ -52,7 +52,8 @@ static int dress_root(Store *s, int diff, const char *chain_id, Err *e)
 
 static int make_dirs(Store *s, const char *key, const char *chain_id, Err *e)
 {
-	_cleanup_free_ char *folder = strf("containers/%s", key), *diff = piece(key, "diff"), *work = piece(key, "work");
+	_cleanup_free_ char *folder = strf("containers/%s", key), *diff = piece(key, "diff"),
+			    *work = piece(key, "work");
 	_cleanup_close_ int fd = -1;
 
 	if (!folder || !diff || !work)
@@ -69,7 +70,8 @@ static int make_dirs(Store *s, const char *key, const char *chain_id, Err *e)
 
 static int remove_dirs(Store *s, const char *key, Err *e)
 {
-	_cleanup_free_ char *folder = strf("containers/%s", key), *diff = piece(key, "diff"), *work = piece(key, "work");
+	_cleanup_free_ char *folder = strf("containers/%s", key), *diff = piece(key, "diff"),
+			    *work = piece(key, "work");
 	int r;
 
 	if (!folder || !diff || !work)
@@ -107,11 +109,13 @@ int store_snapshot_prepare(Store *s, const char *key, const char *chain_id, Err 
 	if (r > 0)
 		return err_new(e, ERR_CONFLICT, "the snapshot %s exists already", key);
 	if (r >= 0 && chain_id)
-		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t", chain_id);
+		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t",
+			       chain_id);
 	if (r >= 0 && !found)
 		return err_new(e, ERR_NOT_FOUND, "No such layer: %s", chain_id);
 	if (r >= 0)
-		r = db_run(&s->db, e, "INSERT INTO snapshot (key, chain_id) VALUES (?1, ?2)", "tt", key, chain_id);
+		r = db_run(&s->db, e, "INSERT INTO snapshot (key, chain_id) VALUES (?1, ?2)", "tt", key,
+			   chain_id);
 	if (r >= 0)
 		r = db_commit(&tx, e);
 	if (r < 0)
@@ -200,7 +204,8 @@ int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd,
 	work = strf("%s/containers/%s/work", s->root, key);
 	if (shorten(s, &upper) < 0 || shorten(s, &work) < 0)
 		return err_oom(e);
-	r = read_only ? mount_read_only(upper, lower, ret_fd, e) : mount_overlay(lower, upper, work, ret_fd, e);
+	r = read_only ? mount_read_only(upper, lower, ret_fd, e)
+		      : mount_overlay(lower, upper, work, ret_fd, e);
 	return r < 0 ? err_ctx(e, r, "mount the snapshot %s", key) : 0;
 }
 
@@ -221,13 +226,16 @@ char *store_snapshot_upper(Store *s, const char *key)
 
 int store_snapshot_remove(Store *s, const char *key, Err *e)
 {
+	static const char sql[] = "DELETE FROM snapshot WHERE key = ?1";
 	int r = check_key(key, e);
 
 	/* The row goes last: until then a failed removal can be tried again. */
 	if (r >= 0)
 		r = remove_dirs(s, key, e);
 	if (r >= 0)
-		r = db_run(&s->db, e, "DELETE FROM snapshot WHERE key = ?1", "t", key);
+		r = db_run(&s->db, e, sql, "t", key);
+	if (r == -ENOSPC && reserve_give(s))
+		r = db_run(&s->db, e, sql, "t", key);
 	return r < 0 ? err_ctx(e, r, "remove the snapshot %s", key) : 0;
 }
 

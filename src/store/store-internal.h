@@ -51,6 +51,11 @@ void janitor_stop(Store *s);
 /* Something was committed that is not on disk yet, or put into the trash. */
 void janitor_wake(Store *s, bool unsynced, bool trash);
 
+/* ---- reserve.c ---- */
+/* True if there was a reserve, which is now free space: the failed write is worth another try. */
+bool reserve_give(Store *s);
+void reserve_make(Store *s);
+
 /* ---- gc.c ---- */
 /* At start: rows that the last boot did not bring to disk, then files without rows. */
 int gc_after_boot(Store *s, Err *e);

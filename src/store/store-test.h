@@ -16,7 +16,7 @@ static inline Store *open_store(const TestDir *d)
 	Err e = {0};
 
 	assert_true(path_of_own_dir(&own) >= 0);
-	unpack = from_env ? strdup(from_env) : strf("%s/src/cmd/ireko-unpack/ireko-unpack", own);
+	unpack = from_env ? strdup(from_env) : strf("%s/ireko-unpack", own);
 	o.unpack_program = unpack;
 	if (store_open(&o, &s, &e) < 0)
 		fail_msg("%s", e.msg);
@@ -34,8 +34,8 @@ static inline void write_file(const TestDir *d, const char *name, const char *te
 }
 
 /* A layer with one file, by way of an upper directory. */
-static inline void make_layer(Store *s, const TestDir *d, const char *parent, const char *file, const char *text,
-			      char chain[DIGEST_LEN + 1], char diff[DIGEST_LEN + 1])
+static inline void make_layer(Store *s, const TestDir *d, const char *parent, const char *file,
+			      const char *text, char chain[DIGEST_LEN + 1], char diff[DIGEST_LEN + 1])
 {
 	_cleanup_free_ char *upper = strf("%s/upper", d->path), *path = strf("upper/%s", file);
 	const struct timespec ts[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};

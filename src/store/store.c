@@ -62,7 +62,8 @@ int trash_put(Store *s, const char *path, Err *e)
 
 static int make_folders(Store *s, Err *e)
 {
-	static const char *const folders[] = {"content", "content/blobs", BLOBS, INGEST, LAYERS, "containers", TRASH, "empty"};
+	static const char *const folders[] = {"content", "content/blobs", BLOBS, INGEST,
+					      LAYERS,    "containers",    TRASH, "empty"};
 
 	for (size_t i = 0; i < ELEMENTSOF(folders); i++)
 		if (mkdirat(s->root_fd, folders[i], 0700) < 0 && errno != EEXIST)
@@ -103,10 +104,11 @@ static int take_lock(Store *s, Err *e)
 		if (errno != EWOULDBLOCK)
 			return err_sys(e, errno, "lock %s/lock", s->root);
 		n = pread(s->lock_fd, pid, sizeof(pid) - 1, 0);
-		return err_new(e, ERR_CONFLICT,
-			       "the data root %s is in use by another irekod%s%.*s: stop it, or give this one another "
-			       "--data-root",
-			       s->root, n > 0 ? ", process " : "", n > 0 ? (int)n : 0, pid);
+		return err_new(
+		    e, ERR_CONFLICT,
+		    "the data root %s is in use by another irekod%s%.*s: stop it, or give this one another "
+		    "--data-root",
+		    s->root, n > 0 ? ", process " : "", n > 0 ? (int)n : 0, pid);
 	}
 	n = snprintf(pid, sizeof(pid), "%d", getpid());
 	if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) != n)
@@ -135,6 +137,8 @@ int store_open(const StoreOptions *o, Store **ret, Err *e)
 	if (r >= 0)
 		r = make_folders(s, e);
 	if (r >= 0)
+		r = db_open(&s->db, s->db_path, e);
+	if (r == -ENOSPC && reserve_give(s))
 		r = db_open(&s->db, s->db_path, e);
 	if (r >= 0)
 		r = gc_after_boot(s, e);

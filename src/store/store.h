@@ -46,7 +46,8 @@ int store_doc_delete(Store *s, const char *collection, const char *key, Err *e);
 /* ERR_NOT_FOUND if missing. */
 int store_doc_get(Store *s, const char *collection, const char *key, json_t **ret, Err *e);
 /* Calls fn for each in key order until it returns non-zero, which is returned. doc is borrowed. */
-int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc), void *user, Err *e);
+int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc),
+		   void *user, Err *e);
 
 /* ---- leases ----
  * Between finding a layer or blob here (or making it) and recording the image that needs it, hold a lease: while anybody does,
@@ -69,7 +70,8 @@ typedef struct BlobWriter BlobWriter;
 int blob_writer_new(Store *s, BlobWriter **ret, Err *e);
 int blob_writer_write(BlobWriter *w, const void *buf, size_t len, Err *e);
 int64_t blob_writer_size(const BlobWriter *w);
-int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size, char ret_digest[DIGEST_LEN + 1], Err *e);
+int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size,
+		       char ret_digest[DIGEST_LEN + 1], Err *e);
 void blob_writer_free(BlobWriter *w);
 DEFINE_CLEANUP(BlobWriter *, blob_writer_free)
 
@@ -91,10 +93,13 @@ typedef struct LayerApply {
 	void (*progress)(void *user, int64_t bytes_read); /* of the stream as given; may be NULL */
 	void *user;
 } LayerApply;
-int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], Err *e);
+int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN + 1],
+		      char ret_diff[DIGEST_LEN + 1], Err *e);
 /* Makes an overlayfs upper directory into a layer over parent: hashes its deterministic tar, then renames (move) or copies the
  * directory. *ret_empty (diff with no entries) lets callers skip it. */
-int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move, char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size, bool *ret_empty, Err *e);
+int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move,
+			     char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size,
+			     bool *ret_empty, Err *e);
 /* Writes the uncompressed tar of one layer whose SHA-256 is its diff id; verified while written. */
 int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e);
 int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
@@ -120,15 +125,16 @@ typedef struct StoreImage {
 	char *manifest_digest; /* of the manifest it was pulled or loaded with, or NULL */
 	int64_t size;          /* bytes unpacked */
 	int64_t created_ns, tagged_ns;
-	char *parent;          /* image id it was built from, or NULL */
-	char *chain_id;        /* top layer, NULL for an image without layers */
-	char **tags;           /* full references, sorted */
-	char **digests;        /* full name@digest */
+	char *parent;   /* image id it was built from, or NULL */
+	char *chain_id; /* top layer, NULL for an image without layers */
+	char **tags;    /* full references, sorted */
+	char **digests; /* full name@digest */
 } StoreImage;
 
 void store_image_done(StoreImage *i);
 /* Records an image whose layers and config blob exist. Idempotent. */
-int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent, Err *e);
+int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent,
+		    Err *e);
 int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e);
 int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e);
 /* What a user typed: reference, name@digest, id or unique id prefix (with or without "sha256:"). ERR_NOT_FOUND "No such image: x"; ERR_INVALID if ambiguous. */
@@ -152,8 +158,11 @@ typedef struct ArchiveLoad {
 int store_archive_load(Store *s, const ArchiveLoad *l, Err *e);
 /* A tar that is docker-archive and OCI layout at once (docker-api-map 1.8 "save"). names: as users typed them. Deterministic. */
 int store_archive_save(Store *s, char *const *names, int out_fd, Err *e);
+/* Everything up to the end of fd as a blob, as it is; want: the digest it must have, or NULL. */
+int store_archive_keep(Store *s, int fd, const char *want, char ret_digest[DIGEST_LEN + 1], Err *e);
 /* `docker import`: a root filesystem tar becomes a one-layer image. run may be NULL. */
-int store_archive_import(Store *s, int fd, const ImageRunConfig *run, const char *message, const ImagePlatform *platform, char ret_id[DIGEST_LEN + 1], Err *e);
+int store_archive_import(Store *s, int fd, const ImageRunConfig *run, const char *message,
+			 const ImagePlatform *platform, char ret_id[DIGEST_LEN + 1], Err *e);
 
 /* ---- tars into and out of a mounted root, in the sandbox (docker cp, build contexts, ADD) ---- */
 /* Unpacks a tar from fd into the directory dirfd (O_RDONLY or O_PATH, e.g. opened with path_open_in_root), through ireko-unpack chrooted there. */
@@ -163,7 +172,7 @@ typedef struct ArchiveExtract {
 	bool no_overwrite_dir_non_dir; /* docker cp: a directory may not replace a file nor the reverse */
 	bool keep_owner;               /* ids from the tar; else all to uid/gid */
 	uint32_t uid, gid;
-	bool whiteouts;                /* layer semantics; else .wh. names are plain files */
+	bool whiteouts; /* layer semantics; else .wh. names are plain files */
 	bool allow_devices;
 } ArchiveExtract;
 int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e);

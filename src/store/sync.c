@@ -16,6 +16,7 @@
 #include <time.h>
 
 #define QUIET_SECONDS 2
+#define QUIET_ROUNDS  10
 
 static int list(Store *s, const char *sql, char ***ret, Err *e)
 {
@@ -82,18 +83,20 @@ static int empty_trash(Store *s, Err *e)
 	return r;
 }
 
-/* Waits until nothing was committed for a while, or the store closes. */
+/* Waits until nothing was committed for a while (but not for ever), or there is something else to do. */
 static void wait_for_quiet(Store *s)
 {
 	struct timespec until;
 
-	do {
+	for (int round = 0; round < QUIET_ROUNDS && s->unsynced && !s->stop && !s->trash; round++) {
 		s->unsynced = false;
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += QUIET_SECONDS;
-		while (!s->stop && !s->trash && pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT)
+		while (!s->stop && !s->trash &&
+		       pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT)
 			;
-	} while (s->unsynced && !s->stop && !s->trash);
+	}
+	s->unsynced = false;
 }
 
 static void *janitor(void *user)
@@ -101,6 +104,7 @@ static void *janitor(void *user)
 	Store *s = user;
 	Err e = {0};
 
+	reserve_make(s);
 	pthread_mutex_lock(&s->lock);
 	while (!s->stop) {
 		bool trash, unsynced;
@@ -119,6 +123,7 @@ static void *janitor(void *user)
 			log_warn("%s", err_msg(&e, -EIO));
 		if (unsynced && sync_now(s, &e) < 0)
 			log_warn("%s: is tried again with the next layer", err_msg(&e, -EIO));
+		reserve_make(s);
 		pthread_mutex_lock(&s->lock);
 	}
 	pthread_mutex_unlock(&s->lock);

@@ -26,18 +26,18 @@ typedef struct TarPiece {
 /* What extended headers said about the entry that follows them. */
 typedef struct TarExtras {
 	bool any;
-	char *path, *linkpath;		/* PAX */
-	char *long_name, *long_link;	/* GNU */
+	char *path, *linkpath;       /* PAX */
+	char *long_name, *long_link; /* GNU */
 	bool has_size, has_uid, has_gid, has_mtime;
 	int64_t size, uid, gid, mtime_s;
 	uint32_t mtime_ns;
 	TarXattr *xattrs;
 	size_t n_xattrs;
-	bool sparse;			/* one of the PAX sparse formats */
+	bool sparse; /* one of the PAX sparse formats */
 	int64_t sparse_major, sparse_minor, sparse_size;
-	TarPiece *map;			/* formats 0.0 and 0.1 */
+	TarPiece *map; /* formats 0.0 and 0.1 */
 	size_t n_map;
-	bool map_half;			/* an offset whose length has not come yet */
+	bool map_half; /* an offset whose length has not come yet */
 } TarExtras;
 
 struct TarReader {
@@ -50,9 +50,9 @@ struct TarReader {
 
 	TarEntry entry;
 	TarExtras extras;
-	int64_t stored;			/* bytes of the entry still in the stream */
+	int64_t stored; /* bytes of the entry still in the stream */
 	int64_t pad;
-	int64_t offset;			/* of the next byte within the file */
+	int64_t offset; /* of the next byte within the file */
 	TarPiece *sparse;
 	size_t n_sparse, sparse_at;
 };

@@ -14,7 +14,9 @@
 
 void tar_pax_reset(TarExtras *x)
 {
-	TarExtras keep = {.any = x->any, .long_name = take_ptr(x->long_name), .long_link = take_ptr(x->long_link)};
+	TarExtras keep = {.any = x->any,
+			  .long_name = take_ptr(x->long_name),
+			  .long_link = take_ptr(x->long_link)};
 
 	tar_extras_done(x);
 	*x = keep;
@@ -230,8 +232,8 @@ int tar_pax_parse(TarExtras *x, char *text, size_t len, Err *e)
 
 		while (digits < len && isdigit((unsigned char)text[digits]) && digits < 8)
 			record = record * 10 + (size_t)(text[digits++] - '0');
-		if (digits == 0 || digits == len || text[digits] != ' ' || record > len || record < digits + 3 ||
-		    text[record - 1] != '\n')
+		if (digits == 0 || digits == len || text[digits] != ' ' || record > len ||
+		    record < digits + 3 || text[record - 1] != '\n')
 			return bad(e, "record", "has a wrong length");
 		key = text + digits + 1;
 		equals = memchr(key, '=', record - digits - 2);
@@ -317,7 +319,8 @@ static int map_line(TarReader *t, MapText *m, int64_t *ret, Err *e)
 
 		if (m->at == m->len) {
 			if (t->stored < (int64_t)TAR_BLOCK)
-				return err_new(e, ERR_INVALID, "the sparse map of \"%s\" does not end", t->entry.name);
+				return err_new(e, ERR_INVALID, "the sparse map of \"%s\" does not end",
+					       t->entry.name);
 			int r = tar_read_exact(t, m->block, TAR_BLOCK, "a sparse map", e);
 			if (r < 0)
 				return r;
@@ -368,7 +371,8 @@ static int check_map(const TarReader *t, Err *e)
 		}
 	}
 	if (!good || sum != t->stored)
-		return err_new(e, ERR_INVALID, "the sparse map of \"%s\" does not fit the file", t->entry.name);
+		return err_new(e, ERR_INVALID, "the sparse map of \"%s\" does not fit the file",
+			       t->entry.name);
 	return 0;
 }
 

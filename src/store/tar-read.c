@@ -197,8 +197,9 @@ static int read_header(TarReader *t, TarHeader *h, Err *e)
 	if (n <= 0)
 		return (int)n;
 	if (n < (ssize_t)TAR_BLOCK)
-		return t->headers == 0 ? err_new(e, ERR_INVALID, "not a tar archive: it has only %zd bytes", n)
-				       : tar_truncated(e, "a header");
+		return t->headers == 0
+			   ? err_new(e, ERR_INVALID, "not a tar archive: it has only %zd bytes", n)
+			   : tar_truncated(e, "a header");
 	if (is_zero_block((const uint8_t *)h)) {
 		int r = drain(t, e);
 
@@ -304,8 +305,8 @@ static int entry_type(const TarHeader *h, TarType *ret, Err *e)
 		*ret = TAR_FIFO;
 		return 0;
 	default:
-		return err_new(e, ERR_INVALID, "tar entry \"%.*s\" has the unknown type 0x%02x", (int)n, h->name,
-			       (unsigned)(uint8_t)h->type);
+		return err_new(e, ERR_INVALID, "tar entry \"%.*s\" has the unknown type 0x%02x", (int)n,
+			       h->name, (unsigned)(uint8_t)h->type);
 	}
 }
 
@@ -337,7 +338,7 @@ static int take_names(TarReader *t, const TarHeader *h, Err *e)
 	TarEntry *n = &t->entry;
 
 	n->name = x->path ? take_ptr(x->path) : x->long_name ? take_ptr(x->long_name) : header_name(h);
-	n->link = x->linkpath	 ? take_ptr(x->linkpath)
+	n->link = x->linkpath    ? take_ptr(x->linkpath)
 		  : x->long_link ? take_ptr(x->long_link)
 				 : strndup(h->link, sizeof(h->link));
 	return n->name && n->link ? 0 : err_oom(e);

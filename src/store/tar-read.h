@@ -17,7 +17,15 @@
 #define TAR_HEADER_MAX (1u << 20) /* bytes of one PAX or GNU long-name header */
 #define TAR_SPARSE_MAX 65536u     /* pieces of one sparse file */
 
-typedef enum TarType { TAR_FILE, TAR_HARDLINK, TAR_SYMLINK, TAR_CHAR, TAR_BLOCKDEV, TAR_DIR, TAR_FIFO } TarType;
+typedef enum TarType {
+	TAR_FILE,
+	TAR_HARDLINK,
+	TAR_SYMLINK,
+	TAR_CHAR,
+	TAR_BLOCKDEV,
+	TAR_DIR,
+	TAR_FIFO
+} TarType;
 
 typedef struct TarXattr {
 	char *name;

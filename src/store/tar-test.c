@@ -53,10 +53,17 @@ static void test_round_trip(void **state _unused_)
 	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
 	TarXattr x = {.name = (char[]){"user.a"}, .value = (char[]){"b\0c"}, .len = 3};
 	TarEntry in[] = {
-		{.type = TAR_FILE, .name = long_name, .size = 700, .uid = 4000000000u, .mtime_s = -5, .mtime_ns = 250000000,
-		 .xattrs = &x, .n_xattrs = 1, .mode = 06755},
-		{.type = TAR_SYMLINK, .name = (char[]){"link"}, .link = long_name, .mtime_s = 1ll << 40},
-		{.type = TAR_CHAR, .name = (char[]){"dev"}, .dev_major = 4095, .dev_minor = 1048575},
+	    {.type = TAR_FILE,
+	     .name = long_name,
+	     .size = 700,
+	     .uid = 4000000000u,
+	     .mtime_s = -5,
+	     .mtime_ns = 250000000,
+	     .xattrs = &x,
+	     .n_xattrs = 1,
+	     .mode = 06755},
+	    {.type = TAR_SYMLINK, .name = (char[]){"link"}, .link = long_name, .mtime_s = 1ll << 40},
+	    {.type = TAR_CHAR, .name = (char[]){"dev"}, .dev_major = 4095, .dev_minor = 1048575},
 	};
 	int fd = memfd_create("tar", MFD_CLOEXEC);
 	char text[700];
@@ -207,12 +214,13 @@ static void test_sparse_formats(void **state _unused_)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
 
-	static const char *const one_zero[] = {"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=fname",
-					       "GNU.sparse.realsize=1000"};
+	static const char *const one_zero[] = {"GNU.sparse.major=1", "GNU.sparse.minor=0",
+					       "GNU.sparse.name=fname", "GNU.sparse.realsize=1000"};
 	static const char *const zero_one[] = {"GNU.sparse.map=0,1,90,2", "GNU.sparse.size=100"};
 	static const char *const beyond[] = {"GNU.sparse.map=9,1,90,2", "GNU.sparse.size=91"};
-	static const char *const zero_zero[] = {"GNU.sparse.size=50",	  "GNU.sparse.offset=5", "GNU.sparse.numbytes=2",
-						"GNU.sparse.offset=20", "GNU.sparse.numbytes=1"};
+	static const char *const zero_zero[] = {"GNU.sparse.size=50", "GNU.sparse.offset=5",
+						"GNU.sparse.numbytes=2", "GNU.sparse.offset=20",
+						"GNU.sparse.numbytes=1"};
 
 	add_records(&b, one_zero, ELEMENTSOF(one_zero));
 	add_header(&b, '0', "GNUSparseFile.0/x", 512 + 3);
@@ -234,7 +242,10 @@ static void test_sparse_formats(void **state _unused_)
 	strbuf_done(&b);
 
 	TarHeader h = header('S', "gnu", 3);
-	memcpy((char *)&h + 386, "00000000005\0" "00000000003\0", 24);
+	memcpy((char *)&h + 386,
+	       "00000000005\0"
+	       "00000000003\0",
+	       24);
 	memcpy((char *)&h + 483, "00000000012\0", 12);
 	seal(&h);
 	add_block(&b, &h, sizeof(h));
@@ -244,8 +255,9 @@ static void test_sparse_formats(void **state _unused_)
 
 static void test_lies_are_refused(void **state _unused_)
 {
-	static const char *const records[] = {"99999999 path=a\n", "0 path=a\n", "10 path=aa", "9 =value\n", "6 path\n",
-					      "13 size=-100\n", "13 mtime=abc\n", "15 uid=99999999\n1"};
+	static const char *const records[] = {"99999999 path=a\n", "0 path=a\n",        "10 path=aa",
+					      "9 =value\n",        "6 path\n",          "13 size=-100\n",
+					      "13 mtime=abc\n",    "15 uid=99999999\n1"};
 	_cleanup_strbuf_ StrBuf b = {0};
 
 	for (size_t i = 0; i < ELEMENTSOF(records); i++) {
@@ -298,9 +310,9 @@ static void test_cut_anywhere(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),	 cmocka_unit_test(test_dialects),
-		cmocka_unit_test(test_sparse_formats),	 cmocka_unit_test(test_lies_are_refused),
-		cmocka_unit_test(test_cut_anywhere),
+	    cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_dialects),
+	    cmocka_unit_test(test_sparse_formats), cmocka_unit_test(test_lies_are_refused),
+	    cmocka_unit_test(test_cut_anywhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

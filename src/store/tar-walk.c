@@ -35,7 +35,7 @@ static void walk_done(Walk *k)
 {
 	Seen *s, *next;
 
-	HASH_ITER(hh, k->seen, s, next) {
+	HASH_ITER (hh, k->seen, s, next) {
 		HASH_DEL(k->seen, s);
 		free(s->name);
 		free(s);
@@ -138,7 +138,8 @@ static int read_xattrs(Walk *k, int fd, TarEntry *n, bool *ret_opaque, Err *e)
 		int r = 0;
 
 		if ((k->flags & TAR_WALK_OVERLAY) && is_overlay_puzzle(p))
-			return err_new(e, ERR_UNSUPPORTED, "%s carries %s: mount overlayfs with redirect_dir=off,metacopy=off",
+			return err_new(e, ERR_UNSUPPORTED,
+				       "%s carries %s: mount overlayfs with redirect_dir=off,metacopy=off",
 				       n->name, p);
 		if (streq(p, "trusted.overlay.opaque"))
 			*ret_opaque = getxattr(path.s, p, &mark, 1) == 1 && mark == 'y';
@@ -202,7 +203,8 @@ static int write_dir(Walk *k, int fd, const char *as, const struct stat *st, Err
 
 static int write_file(Walk *k, int fd, const char *as, const struct stat *st, Err *e)
 {
-	_cleanup_(free_xattrs) TarEntry n = {.type = TAR_FILE, .name = (char *)(uintptr_t)as, .size = st->st_size};
+	_cleanup_(free_xattrs)
+	    TarEntry n = {.type = TAR_FILE, .name = (char *)(uintptr_t)as, .size = st->st_size};
 	bool opaque;
 	int r;
 

@@ -147,8 +147,9 @@ static void record_mtime(StrBuf *b, const TarEntry *n)
 /* Fills the header; whatever has no room in it becomes a record. */
 static void fill_header(TarHeader *h, const TarEntry *n, StrBuf *pax)
 {
-	static const char types[] = {[TAR_FILE] = '0', [TAR_HARDLINK] = '1', [TAR_SYMLINK] = '2', [TAR_CHAR] = '3',
-				     [TAR_BLOCKDEV] = '4', [TAR_DIR] = '5', [TAR_FIFO] = '6'};
+	static const char types[] = {
+	    [TAR_FILE] = '0',     [TAR_HARDLINK] = '1', [TAR_SYMLINK] = '2', [TAR_CHAR] = '3',
+	    [TAR_BLOCKDEV] = '4', [TAR_DIR] = '5',      [TAR_FIFO] = '6'};
 	size_t name = strlen(n->name), link = n->link ? strlen(n->link) : 0;
 
 	*h = (TarHeader){.type = types[n->type]};
@@ -218,7 +219,8 @@ int tar_write_header(TarWriter *w, const TarEntry *n, Err *e)
 	int r = 0;
 
 	if (w->owed)
-		return err_new(e, ERR_INTERNAL, "the tar entry before %s lacks %lld bytes", n->name, (long long)w->owed);
+		return err_new(e, ERR_INTERNAL, "the tar entry before %s lacks %lld bytes", n->name,
+			       (long long)w->owed);
 	fill_header(&h, n, &pax);
 	if (pax.oom)
 		return err_oom(e);

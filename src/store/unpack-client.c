@@ -23,7 +23,7 @@
 
 #include <uthash.h>
 
-#define FIRST_SAFE_FD	 16 /* above every number that the helper's descriptors get */
+#define FIRST_SAFE_FD    16 /* above every number that the helper's descriptors get */
 #define REPORT_BYTES_MAX (64u << 20)
 
 struct PathSet {
@@ -61,7 +61,7 @@ void unpack_run_done(UnpackRun *u)
 {
 	PathSet *p, *next;
 
-	HASH_ITER(hh, u->implied, p, next) {
+	HASH_ITER (hh, u->implied, p, next) {
 		HASH_DEL(u->implied, p);
 		free(p);
 	}
@@ -71,11 +71,12 @@ void unpack_run_done(UnpackRun *u)
 
 static char *job_text(const UnpackJob *job)
 {
-	_cleanup_json_ json_t *j = json_pack(
-		"{s:b s:b s:b s:b s:b s:b s:I s:I s:I s:I}", "cat", job->cat, "layer", job->layer, "whiteouts",
-		job->whiteouts, "devices", job->devices, "keep_owner", job->keep_owner, "no_overwrite_dir_non_dir",
-		job->no_overwrite_dir_non_dir, "uid", (json_int_t)job->uid, "gid", (json_int_t)job->gid, "max_bytes",
-		(json_int_t)job->max_bytes, "max_files", (json_int_t)job->max_files);
+	_cleanup_json_ json_t *j =
+	    json_pack("{s:b s:b s:b s:b s:b s:b s:I s:I s:I s:I}", "cat", job->cat, "layer", job->layer,
+		      "whiteouts", job->whiteouts, "devices", job->devices, "keep_owner", job->keep_owner,
+		      "no_overwrite_dir_non_dir", job->no_overwrite_dir_non_dir, "uid", (json_int_t)job->uid,
+		      "gid", (json_int_t)job->gid, "max_bytes", (json_int_t)job->max_bytes, "max_files",
+		      (json_int_t)job->max_files);
 
 	return j ? json_text(j) : NULL;
 }
@@ -182,11 +183,13 @@ static int read_report(UnpackRun *u, int fd, Err *e)
 			return 1;
 		if (n < 0)
 			return err_sys(e, (int)n, "read the report of ireko-unpack");
-		if (n != sizeof(f) || f.len > UNPACK_FRAME_MAX || fd_read_full(fd, payload, f.len) != (ssize_t)f.len)
+		if (n != sizeof(f) || f.len > UNPACK_FRAME_MAX ||
+		    fd_read_full(fd, payload, f.len) != (ssize_t)f.len)
 			return bad_report(e);
 		total += f.type == UNPACK_PROGRESS ? 0 : f.len + sizeof(PathSet);
 		if (total > REPORT_BYTES_MAX)
-			return err_new(e, ERR_INVALID, "the layer has too many opaque or undescribed directories");
+			return err_new(e, ERR_INVALID,
+				       "the layer has too many opaque or undescribed directories");
 		r = take_frame(u, &f, payload, e);
 	}
 	return r;
@@ -195,12 +198,15 @@ static int read_report(UnpackRun *u, int fd, Err *e)
 static int died(int status, Err *e)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-		return err_new(e, ERR_DENIED, "ireko-unpack was stopped by its sandbox: the archive made it attempt something "
-					      "that unpacking never needs");
+		return err_new(
+		    e, ERR_DENIED,
+		    "ireko-unpack was stopped by its sandbox: the archive made it attempt something "
+		    "that unpacking never needs");
 	if (WIFSIGNALED(status))
 		return err_new(e, ERR_INTERNAL, "ireko-unpack was killed by signal %d (%s)", WTERMSIG(status),
 			       strsignal(WTERMSIG(status)));
-	return err_new(e, ERR_INTERNAL, "ireko-unpack exited with status %d and without a report", WEXITSTATUS(status));
+	return err_new(e, ERR_INTERNAL, "ireko-unpack exited with status %d and without a report",
+		       WEXITSTATUS(status));
 }
 
 int unpack_run(Store *s, UnpackRun *u, Err *e)
@@ -232,7 +238,8 @@ int unpack_run(Store *s, UnpackRun *u, Err *e)
 /* A directory that the report named; -ENOENT when it is no directory any more, which a later entry may have caused. */
 static int open_reported(int dir_fd, const char *path)
 {
-	int fd = path_open_in_root(dir_fd, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+	int fd =
+	    path_open_in_root(dir_fd, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 
 	return fd == -ENOTDIR || fd == -ELOOP ? -ENOENT : fd;
 }
@@ -299,7 +306,9 @@ static int copy_xattrs(int from, int to, const char *path, Err *e)
 	ssize_t n = flistxattr(from, names, sizeof(names));
 
 	if (n < 0)
-		return errno == ENOTSUP || errno == ERANGE ? 0 : err_sys(e, errno, "read the attributes of %s", path);
+		return errno == ENOTSUP || errno == ERANGE
+			   ? 0
+			   : err_sys(e, errno, "read the attributes of %s", path);
 	for (const char *name = names; name < names + n; name += strlen(name) + 1) {
 		ssize_t len;
 
@@ -324,7 +333,8 @@ static int dress_like(int from, int to, const char *path, Err *e)
 	if (r < 0)
 		return r;
 	ts[0] = ts[1] = st.st_mtim;
-	if (fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0 || futimens(to, ts) < 0)
+	if (fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0 ||
+	    futimens(to, ts) < 0)
 		return store_sys(e, errno, "dress %s like the directory below it", path);
 	return 0;
 }
@@ -355,7 +365,7 @@ int unpack_fix(int dir_fd, UnpackRun *u, char *const *lower, Err *e)
 		r = fix_opaque(dir_fd, *o, lower, e);
 	/* Opaque marks change no times, what is done here to children would: parents come after them only by luck, so
 	 * nothing below writes into a directory. */
-	HASH_ITER(hh, u->implied, p, next) {
+	HASH_ITER (hh, u->implied, p, next) {
 		if (r >= 0)
 			r = fix_implied(dir_fd, p->path, lower, e);
 	}

@@ -13,13 +13,13 @@
 #include "base/err.h"
 #include "oci/reference.h"
 
-#define UNPACK_DIR_FD	 3
+#define UNPACK_DIR_FD    3
 #define UNPACK_REPORT_FD 4
 #define UNPACK_FRAME_MAX 4096u
 
 typedef struct UnpackJob {
-	bool cat;			/* only decompress to descriptor 1 */
-	bool layer;			/* a whole layer into an empty directory: "./" describes it, whiteouts */
+	bool cat;   /* only decompress to descriptor 1 */
+	bool layer; /* a whole layer into an empty directory: "./" describes it, whiteouts */
 	bool whiteouts;
 	bool devices;
 	bool keep_owner;
@@ -30,12 +30,12 @@ typedef struct UnpackJob {
 
 typedef enum UnpackFrameType {
 	UNPACK_PROGRESS = 1, /* int64_t: bytes read */
-	UNPACK_OPAQUE,	     /* a directory that hides what is below it; "" is the root. Needs CAP_SYS_ADMIN to mark,
+	UNPACK_OPAQUE, /* a directory that hides what is below it; "" is the root. Needs CAP_SYS_ADMIN to mark,
 			      * which the sandbox does not have */
-	UNPACK_IMPLIED,	     /* a directory that the archive does not describe: looks like the one below it */
-	UNPACK_DESCRIBED,    /* takes UNPACK_IMPLIED back: the description came after all */
+	UNPACK_IMPLIED,   /* a directory that the archive does not describe: looks like the one below it */
+	UNPACK_DESCRIBED, /* takes UNPACK_IMPLIED back: the description came after all */
 	UNPACK_DONE,
-	UNPACK_FAILED,	     /* Err */
+	UNPACK_FAILED, /* Err */
 } UnpackFrameType;
 
 typedef struct UnpackFrame {

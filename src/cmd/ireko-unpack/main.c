@@ -33,28 +33,28 @@ static int read_job(const char *text, UnpackJob *ret, Err *e)
 	if (r < 0)
 		return r;
 	*ret = (UnpackJob){
-		.cat = json_get_bool(j, "cat", false),
-		.layer = json_get_bool(j, "layer", false),
-		.whiteouts = json_get_bool(j, "whiteouts", false),
-		.devices = json_get_bool(j, "devices", false),
-		.keep_owner = json_get_bool(j, "keep_owner", false),
-		.no_overwrite_dir_non_dir = json_get_bool(j, "no_overwrite_dir_non_dir", false),
-		.uid = (uint32_t)json_get_int(j, "uid", 0),
-		.gid = (uint32_t)json_get_int(j, "gid", 0),
-		.max_bytes = json_get_int(j, "max_bytes", 0),
-		.max_files = json_get_int(j, "max_files", 0),
+	    .cat = json_get_bool(j, "cat", false),
+	    .layer = json_get_bool(j, "layer", false),
+	    .whiteouts = json_get_bool(j, "whiteouts", false),
+	    .devices = json_get_bool(j, "devices", false),
+	    .keep_owner = json_get_bool(j, "keep_owner", false),
+	    .no_overwrite_dir_non_dir = json_get_bool(j, "no_overwrite_dir_non_dir", false),
+	    .uid = (uint32_t)json_get_int(j, "uid", 0),
+	    .gid = (uint32_t)json_get_int(j, "gid", 0),
+	    .max_bytes = json_get_int(j, "max_bytes", 0),
+	    .max_files = json_get_int(j, "max_files", 0),
 	};
 	if (ret->max_bytes <= 0 || ret->max_files <= 0)
 		return err_new(e, ERR_INVALID, "the job of ireko-unpack names no limits");
 	return 0;
 }
 
-static int tell_progress(Unpack *u, Err *e)
+static int tell_progress(Unpack *u, int64_t step, Err *e)
 {
 	int64_t n = stream_bytes_read(u->stream);
 	int r;
 
-	if (n - u->told < PROGRESS_STEP)
+	if (n - u->told < step)
 		return 0;
 	u->told = n;
 	r = report_add(&u->report, UNPACK_PROGRESS, &n, sizeof(n), e);
@@ -64,7 +64,7 @@ static int tell_progress(Unpack *u, Err *e)
 static ssize_t next_chunk(void *user, const uint8_t **ret, Err *e)
 {
 	Unpack *u = user;
-	int r = tell_progress(u, e);
+	int r = tell_progress(u, PROGRESS_STEP, e);
 
 	return r < 0 ? r : stream_next(u->stream, ret, e);
 }
@@ -110,9 +110,11 @@ static int unpack(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 {
 	/* Headers and padding come on top of the contents that are limited one by one. */
-	int64_t stream_max = u->job.max_bytes > INT64_MAX / 2 ? INT64_MAX : u->job.max_bytes * 2 + (1ll << 30);
-	SandboxLimits limits = {
-		.max_bytes = u->job.max_bytes, .devices = u->job.devices, .no_files = u->job.cat};
+	int64_t stream_max =
+	    u->job.max_bytes > INT64_MAX / 2 ? INT64_MAX : u->job.max_bytes * 2 + (1ll << 30);
+	SandboxLimits limits = {.max_bytes = u->job.max_bytes,
+				.devices = u->job.devices,
+				.no_files = u->job.cat};
 	int r;
 
 	r = sandbox_enter(root_fd, &limits, e);
@@ -124,6 +126,8 @@ static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 		return r;
 	stream_go(u->stream);
 	r = u->job.cat ? cat(u, e) : unpack(u, root_fd, done, e);
+	if (r >= 0)
+		r = tell_progress(u, 1, e);
 	return r < 0 ? r : stream_digest(u->stream, done->diff_id, &done->stream_bytes, e);
 }
 
@@ -135,7 +139,8 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc != 2 || fcntl(UNPACK_REPORT_FD, F_GETFD) < 0 || fcntl(UNPACK_DIR_FD, F_GETFD) < 0) {
-		fputs("ireko-unpack is started by irekod to unpack image layers; it is of no use by hand\n", stderr);
+		fputs("ireko-unpack is started by irekod to unpack image layers; it is of no use by hand\n",
+		      stderr);
 		return 2;
 	}
 	/* No daemon, no layer: what is half written is removed by the next one. */

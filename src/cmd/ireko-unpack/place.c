@@ -28,7 +28,8 @@ static int disk_error(Err *e, int no, const char *what, const char *name)
 {
 	if (no == ENOSPC || no == EDQUOT)
 		return err_new_no(e, ERR_EXHAUSTED, no,
-				  "no space left on device: %s %s: free space or move --data-root", what, name);
+				  "no space left on device: %s %s: free space or move --data-root", what,
+				  name);
 	if (no == EFBIG)
 		return err_new_no(e, ERR_INVALID, no, "%s %s: the file is larger than the limit", what, name);
 	return err_sys(e, no, "%s %s", what, name);
@@ -118,16 +119,17 @@ static bool is_whiteout(const Place *p, const struct stat *st)
 	return p->job->whiteouts && S_ISCHR(st->st_mode) && st->st_rdev == 0;
 }
 
-static int refuse_overwrite(const Place *p, const TarEntry *n, const char *clean, const struct stat *st, Err *e)
+static int refuse_overwrite(const Place *p, const TarEntry *n, const char *clean, const struct stat *st,
+			    Err *e)
 {
 	if (!p->job->no_overwrite_dir_non_dir)
 		return 0;
 	if (S_ISDIR(st->st_mode) && n->type != TAR_DIR)
-		return err_new(e, ERR_INVALID, "cannot overwrite directory \"%s\" with non-directory \"%s\"", clean,
-			       n->name);
+		return err_new(e, ERR_INVALID, "cannot overwrite directory \"%s\" with non-directory \"%s\"",
+			       clean, clean);
 	if (!S_ISDIR(st->st_mode) && n->type == TAR_DIR)
-		return err_new(e, ERR_INVALID, "cannot overwrite non-directory \"%s\" with directory \"%s\"", clean,
-			       n->name);
+		return err_new(e, ERR_INVALID, "cannot overwrite non-directory \"%s\" with directory \"%s\"",
+			       clean, clean);
 	return 0;
 }
 
@@ -217,7 +219,8 @@ static int place_file(Place *p, TarReader *t, const TarEntry *n, int dir, const 
 	int r;
 
 	if (n->size > p->job->max_bytes - p->content_bytes)
-		return err_new(e, ERR_INVALID, "the layer is larger than the limit of %lld bytes when unpacked (at %s)",
+		return err_new(e, ERR_INVALID,
+			       "the layer is larger than the limit of %lld bytes when unpacked (at %s)",
 			       (long long)p->job->max_bytes, clean);
 	p->content_bytes += n->size;
 	fd = openat(dir, tree_base(clean), flags, mode);
@@ -242,7 +245,8 @@ static int remember_dir(Place *p, const TarEntry *n, const char *clean, Err *e)
 			return err_oom(e);
 		p->dirs = grown;
 	}
-	p->dirs[p->n_dirs] = (PlaceDir){.path = strdup(clean), .mtime_s = n->mtime_s, .mtime_ns = n->mtime_ns};
+	p->dirs[p->n_dirs] =
+	    (PlaceDir){.path = strdup(clean), .mtime_s = n->mtime_s, .mtime_ns = n->mtime_ns};
 	if (!p->dirs[p->n_dirs].path)
 		return err_oom(e);
 	p->n_dirs++;
@@ -275,7 +279,8 @@ static int place_root(Place *p, const TarEntry *n, Err *e)
 	int r;
 
 	if (n->type != TAR_DIR)
-		return err_new(e, ERR_INVALID, "the tar entry \"%s\" would replace the root by something else", n->name);
+		return err_new(e, ERR_INVALID,
+			       "the tar entry \"%s\" would replace the root by something else", n->name);
 	/* Outside of layers "./" only names the place that is written to. */
 	if (!p->job->layer)
 		return 0;
@@ -334,7 +339,8 @@ static int check_node(const Place *p, const TarEntry *n, Err *e)
 		return err_new(e, ERR_DENIED, "the device node %s is not allowed here", n->name);
 	if (p->job->whiteouts && n->type == TAR_CHAR && n->dev_major == 0 && n->dev_minor == 0)
 		return err_new(e, ERR_INVALID,
-			       "the character device %s 0/0 is how overlayfs marks deleted files: refused", n->name);
+			       "the character device %s 0/0 is how overlayfs marks deleted files: refused",
+			       n->name);
 	if (n->type == TAR_SYMLINK && !*n->link)
 		return err_new(e, ERR_INVALID, "the symbolic link %s has no target", n->name);
 	return 0;
@@ -360,7 +366,8 @@ static int place_node(Place *p, const TarEntry *n, int dir, const char *clean, E
 	if (needs_chown(p, n) && fchownat(dir, base, owner_of(p, n), group_of(p, n), AT_SYMLINK_NOFOLLOW) < 0)
 		return disk_error(e, errno, "set the owner of", n->name);
 	/* fchmodat(2) follows links: only where nobody can put one in its place. */
-	if (p->job->layer && n->type != TAR_SYMLINK && (n->mode & 07000) && fchmodat(dir, base, n->mode, 0) < 0)
+	if (p->job->layer && n->type != TAR_SYMLINK && (n->mode & 07000) &&
+	    fchmodat(dir, base, n->mode, 0) < 0)
 		return disk_error(e, errno, "set the mode of", n->name);
 	r = set_xattrs_name(p, n, dir, base, e);
 	if (r < 0)
@@ -377,8 +384,9 @@ static int clean_link(const TarEntry *n, char ret[PATH_MAX], Err *e)
 	int r = tree_clean(n->link, ret, &why);
 
 	if (r < 0)
-		return err_new(e, ERR_INVALID, "the hard link %s points outside of the root or nowhere: \"%.200s\"",
-			       n->name, n->link);
+		return err_new(e, ERR_INVALID,
+			       "the hard link %s points outside of the root or nowhere: \"%.200s\"", n->name,
+			       n->link);
 	return 0;
 }
 
@@ -396,15 +404,17 @@ static int place_hardlink(Place *p, const TarEntry *n, int dir, const char *clea
 		return 0;
 	from = tree_parent(&p->tree, &p->tree.target, target, false, NULL);
 	if (from < 0 || fstatat(from, *target ? tree_base(target) : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not in this archive", n->name,
-			       target);
+		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not in this archive",
+			       n->name, target);
 	if (S_ISDIR(st.st_mode) || is_whiteout(p, &st))
-		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not a file", n->name, target);
+		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not a file", n->name,
+			       target);
 	if (linkat(from, tree_base(target), dir, base, 0) == 0)
 		return 0;
 	if (errno != EEXIST)
 		return disk_error(e, errno, "make the hard link", clean);
-	if (fstatat(dir, base, &own, AT_SYMLINK_NOFOLLOW) == 0 && own.st_dev == st.st_dev && own.st_ino == st.st_ino)
+	if (fstatat(dir, base, &own, AT_SYMLINK_NOFOLLOW) == 0 && own.st_dev == st.st_dev &&
+	    own.st_ino == st.st_ino)
 		return 0;
 	r = make_way(p, n, dir, clean, e);
 	if (r < 0)
@@ -413,7 +423,9 @@ static int place_hardlink(Place *p, const TarEntry *n, int dir, const char *clea
 	from = tree_parent(&p->tree, &p->tree.target, target, false, e);
 	if (from < 0)
 		return from;
-	return linkat(from, tree_base(target), dir, base, 0) < 0 ? disk_error(e, errno, "make the hard link", clean) : 0;
+	return linkat(from, tree_base(target), dir, base, 0) < 0
+		   ? disk_error(e, errno, "make the hard link", clean)
+		   : 0;
 }
 
 /* ---- whiteouts ---- */
@@ -430,7 +442,8 @@ static int place_whiteout(Place *p, const TarEntry *n, int dir, const char *clea
 	if (str_starts(victim, WHITEOUT))
 		return 0; /* leftovers of aufs */
 	if (!*victim || streq(victim, ".") || streq(victim, ".."))
-		return err_new(e, ERR_INVALID, "the whiteout %s names nothing that could be deleted", n->name);
+		return err_new(e, ERR_INVALID, "the whiteout %s names nothing that could be deleted",
+			       n->name);
 	if (mknodat(dir, victim, S_IFCHR, makedev(0, 0)) == 0)
 		return 0;
 	if (errno != EEXIST)
@@ -494,7 +507,8 @@ int place_entry(Place *p, TarReader *t, const TarEntry *n, Err *e)
 	int r;
 
 	if (++p->files > p->job->max_files || tar_headers(t) > 4 * p->job->max_files)
-		return err_new(e, ERR_INVALID, "the layer has more than %lld files", (long long)p->job->max_files);
+		return err_new(e, ERR_INVALID, "the layer has more than %lld files",
+			       (long long)p->job->max_files);
 	r = tree_clean(n->name, clean, &why);
 	if (r < 0 && streq(why.msg, ".."))
 		return err_new(e, ERR_INVALID, "layer tries to write outside its root: %s", n->name);
@@ -515,7 +529,8 @@ int place_finish(Place *p, Err *e)
 		int dir;
 
 		ts[0] = ts[1] = (struct timespec){.tv_sec = d->mtime_s, .tv_nsec = d->mtime_ns};
-		dir = *d->path ? tree_parent(&p->tree, &p->tree.parent, d->path, false, NULL) : p->tree.root_fd;
+		dir =
+		    *d->path ? tree_parent(&p->tree, &p->tree.parent, d->path, false, NULL) : p->tree.root_fd;
 		/* A later entry may have replaced it or a directory above. */
 		if (dir == -ENOENT || dir == -ENOTDIR || dir == -EINVAL)
 			continue;
@@ -524,7 +539,8 @@ int place_finish(Place *p, Err *e)
 		if (p->dir_gone && *d->path &&
 		    (fstatat(dir, tree_base(d->path), &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)))
 			continue;
-		if (utimensat(dir, *d->path ? tree_base(d->path) : ".", ts, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
+		if (utimensat(dir, *d->path ? tree_base(d->path) : ".", ts, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    errno != ENOENT)
 			return disk_error(e, errno, "set the time of", d->path);
 	}
 	return 0;

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define MEMORY_MAX (1ll << 30)
-#define FDS_MAX_OPEN 64
+#define MEMORY_MAX   (1ll << 30)
+#define FDS_MAX_OPEN 256 /* replacing a deep directory takes one for each level */
 
 /* The sanitizers reserve terabytes of addresses and make calls of their own: builds with them, which are for tests, have
  * neither the memory limit nor the filter. */
@@ -58,8 +58,8 @@ static int drop_capabilities(const SandboxLimits *l, Err *e)
 	uint64_t keep = 0;
 
 	if (!l->no_files)
-		keep = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER | 1ull << CAP_FSETID |
-		       1ull << CAP_SETFCAP | (l->devices ? 1ull << CAP_MKNOD : 0);
+		keep = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER |
+		       1ull << CAP_FSETID | 1ull << CAP_SETFCAP | (l->devices ? 1ull << CAP_MKNOD : 0);
 	for (int c = 0; c <= CAP_LAST_CAP; c++)
 		if (prctl(PR_CAPBSET_READ, c, 0, 0, 0) > 0 && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
 			return err_sys(e, errno, "drop capability %d from the bounding set", c);
@@ -112,21 +112,26 @@ int sandbox_seal(const SandboxLimits *l, Err *e)
 {
 	/* The streams, memory, the threads that already run, and the end. */
 	static const int common[] = {
-		SCMP_SYS(read),	       SCMP_SYS(write),		 SCMP_SYS(close),	  SCMP_SYS(futex),
-		SCMP_SYS(mmap),	       SCMP_SYS(munmap),	 SCMP_SYS(mremap),	  SCMP_SYS(mprotect),
-		SCMP_SYS(madvise),     SCMP_SYS(brk),		 SCMP_SYS(exit),	  SCMP_SYS(exit_group),
-		SCMP_SYS(getpid),      SCMP_SYS(gettid),	 SCMP_SYS(tgkill),	  SCMP_SYS(rt_sigprocmask),
-		SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(clock_gettime), SCMP_SYS(sched_yield),
+	    SCMP_SYS(read),          SCMP_SYS(write),
+	    SCMP_SYS(close),         SCMP_SYS(futex),
+	    SCMP_SYS(mmap),          SCMP_SYS(munmap),
+	    SCMP_SYS(mremap),        SCMP_SYS(mprotect),
+	    SCMP_SYS(madvise),       SCMP_SYS(brk),
+	    SCMP_SYS(exit),          SCMP_SYS(exit_group),
+	    SCMP_SYS(getpid),        SCMP_SYS(gettid),
+	    SCMP_SYS(tgkill),        SCMP_SYS(rt_sigprocmask),
+	    SCMP_SYS(rt_sigreturn),  SCMP_SYS(restart_syscall),
+	    SCMP_SYS(clock_gettime), SCMP_SYS(sched_yield),
 	};
 	/* No name is ever opened but below the root, and nothing is executed, mounted, traced or connected. */
 	static const int files[] = {
-		SCMP_SYS(openat),    SCMP_SYS(openat2),	  SCMP_SYS(mkdirat),  SCMP_SYS(mknodat),
-		SCMP_SYS(symlinkat), SCMP_SYS(linkat),	  SCMP_SYS(unlinkat), SCMP_SYS(newfstatat),
-		SCMP_SYS(fstat),     SCMP_SYS(fstatat64), SCMP_SYS(fstat64),  SCMP_SYS(fchown),
-		SCMP_SYS(fchownat),  SCMP_SYS(fchmod),	  SCMP_SYS(fchmodat), SCMP_SYS(utimensat),
-		SCMP_SYS(fsetxattr), SCMP_SYS(lsetxattr), SCMP_SYS(fchdir),   SCMP_SYS(pwrite64),
-		SCMP_SYS(ftruncate), SCMP_SYS(getdents64), SCMP_SYS(lseek),   SCMP_SYS(fcntl),
-		SCMP_SYS(statx),
+	    SCMP_SYS(openat),    SCMP_SYS(openat2),    SCMP_SYS(mkdirat),   SCMP_SYS(mknodat),
+	    SCMP_SYS(symlinkat), SCMP_SYS(linkat),     SCMP_SYS(unlinkat),  SCMP_SYS(newfstatat),
+	    SCMP_SYS(fstat),     SCMP_SYS(fstatat64),  SCMP_SYS(fstat64),   SCMP_SYS(fchown),
+	    SCMP_SYS(fchownat),  SCMP_SYS(fchmod),     SCMP_SYS(fchmodat),  SCMP_SYS(utimensat),
+	    SCMP_SYS(fsetxattr), SCMP_SYS(lsetxattr),  SCMP_SYS(fchdir),    SCMP_SYS(pwrite64),
+	    SCMP_SYS(ftruncate), SCMP_SYS(getdents64), SCMP_SYS(lseek),     SCMP_SYS(fcntl),
+	    SCMP_SYS(statx),     SCMP_SYS(renameat),   SCMP_SYS(renameat2), SCMP_SYS(getrandom),
 	};
 	scmp_filter_ctx ctx = seccomp_init(SANITIZED ? SCMP_ACT_ALLOW : SCMP_ACT_KILL_PROCESS);
 	int r;

@@ -15,8 +15,8 @@
 
 typedef struct SandboxLimits {
 	int64_t max_bytes; /* of one file */
-	bool devices;	   /* keep CAP_MKNOD */
-	bool no_files;	   /* only decompress: no capability, no call that names a file */
+	bool devices;      /* keep CAP_MKNOD */
+	bool no_files;     /* only decompress: no capability, no call that names a file */
 } SandboxLimits;
 
 int sandbox_enter(int dir_fd, const SandboxLimits *l, Err *e);

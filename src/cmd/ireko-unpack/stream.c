@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-#define CHUNKS	   6
+#define CHUNKS     6
 #define CHUNK_SIZE (512u << 10)
 #define INPUT_SIZE (256u << 10)
 
@@ -66,8 +66,8 @@ static int fill_chunk(Stream *s, uint8_t *out, size_t *ret_len, Err *e)
 			if (r < 0)
 				return r;
 		}
-		r = inflate_step(s->inflate, s->in + s->in_at, s->in_len - s->in_at, &used, out + len, CHUNK_SIZE - len,
-				 &made, s->in_ended, e);
+		r = inflate_step(s->inflate, s->in + s->in_at, s->in_len - s->in_at, &used, out + len,
+				 CHUNK_SIZE - len, &made, s->in_ended, e);
 		if (r < 0)
 			return r;
 		s->in_at += used;
@@ -143,7 +143,8 @@ static void *run(void *user)
 			break;
 		s->bytes_out += (int64_t)len;
 		if (s->bytes_out > s->max_bytes) {
-			r = err_new(&e, ERR_INVALID, "the layer is larger than the limit of %lld bytes when unpacked",
+			r = err_new(&e, ERR_INVALID,
+				    "the layer is larger than the limit of %lld bytes when unpacked",
 				    (long long)s->max_bytes);
 			break;
 		}

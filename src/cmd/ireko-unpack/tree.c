@@ -24,10 +24,11 @@ int tree_clean(const char *name, char ret[PATH_MAX], Err *e)
 			len -= len > 0;
 		} else if (n > 0 && !(n == 1 && name[0] == '.')) {
 			if (n > NAME_MAX)
-				return err_new(e, ERR_INVALID, "a name of more than %d bytes: %.64s...", NAME_MAX, name);
+				return err_new(e, ERR_INVALID, "a name of more than %d bytes: %.64s...",
+					       NAME_MAX, name);
 			if (len + n + 2 > PATH_MAX)
-				return err_new(e, ERR_INVALID, "a path of more than %d bytes: %.64s...", PATH_MAX - 1,
-					       name);
+				return err_new(e, ERR_INVALID, "a path of more than %d bytes: %.64s...",
+					       PATH_MAX - 1, name);
 			if (len > 0)
 				ret[len++] = '/';
 			memcpy(ret + len, name, n);

@@ -23,7 +23,7 @@ typedef struct TreeSlot {
 
 typedef struct Tree {
 	int root_fd;
-	Report *report;	   /* told of implied directories; NULL: nobody is */
+	Report *report;    /* told of implied directories; NULL: nobody is */
 	uint32_t uid, gid; /* of implied directories */
 	TreeSlot parent;
 	TreeSlot target; /* of hard links */

@@ -180,9 +180,15 @@ static int read_answer(HttpClient *c, json_t **ret, Err *e)
 
 	if (r < 0)
 		return r;
-	if (ret && len > 0)
-		return json_parse(text, len, "the engine's answer", ret, e);
-	return 0;
+	if (!ret || len == 0)
+		return 0;
+	/* Go says null where others say []: no document for the parser, and nothing for a loop. */
+	_cleanup_free_ char *trimmed = str_trim_dup(text);
+	if (streq0(trimmed, "null")) {
+		*ret = json_null();
+		return 0;
+	}
+	return json_parse(text, len, "the engine's answer", ret, e);
 }
 
 int api_call(Cli *cli, const char *method, const char *target, const json_t *body, json_t **ret, Err *e)

@@ -194,3 +194,33 @@ char *row_quote(const char *s)
 	strbuf_add_c(&b, '"');
 	return strbuf_steal(&b);
 }
+
+typedef struct Sortable {
+	const char *key;
+	json_t *item;
+} Sortable;
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp(((const Sortable *)a)->key, ((const Sortable *)b)->key);
+}
+
+json_t *rows_sorted(const json_t *list, const char *by)
+{
+	size_t n = json_array_size(list);
+	_cleanup_free_ Sortable *items = calloc(n + 1, sizeof(*items));
+	_cleanup_json_ json_t *sorted = json_array();
+
+	if (!items || !sorted)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		const char *key = json_get_str(json_array_get(list, i), by);
+
+		items[i] = (Sortable){key ? key : "", json_array_get(list, i)};
+	}
+	qsort(items, n, sizeof(*items), by_key);
+	for (size_t i = 0; i < n; i++)
+		if (json_array_append(sorted, items[i].item) < 0)
+			return NULL;
+	return take_ptr(sorted);
+}

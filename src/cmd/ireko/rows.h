@@ -19,3 +19,5 @@ char *row_join_keys(const json_t *map, const char *sep);
 char *row_ports(const json_t *ports);
 /* A Go string literal. */
 char *row_quote(const char *s);
+/* A new array of the same members, sorted by a string member of each. NULL on out of memory. */
+json_t *rows_sorted(const json_t *list, const char *by);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load, save, import, and export of a container: images and file systems as archives. */
+#include "base/fd.h"
+#include "client.h"
+#include "options.h"
+#include "progress.h"
+#include "text.h"
+#include "verbs.h"
+
+#include <fcntl.h>
+
+/* ---- sending an archive */
+
+static int upload(Cli *cli, const char *target, int fd, const Progress *p, Err *e)
+{
+	static char *headers[] = {(char[]){"Content-Type: application/x-tar"}, NULL};
+	_cleanup_http_client_ HttpClient *c = NULL;
+	int r = api_settle(cli, e);
+
+	if (r == 0)
+		r = api_start(cli, &(ApiRequest){.method = "POST", .target = target, .headers = headers, .chunked = fd >= 0}, &c, e);
+	if (r == 0 && fd >= 0)
+		r = http_client_write_fd(c, fd, e);
+	if (r >= 0 && fd >= 0)
+		r = http_client_finish(c, e);
+	if (r >= 0)
+		r = api_answer(cli, c, NULL, e);
+	return r < 0 ? r : progress_show(p, c, e);
+}
+
+static int open_input(const char *path, int *ret, Err *e)
+{
+	*ret = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret < 0 ? err_sys(e, errno, "open %s", path) : 0;
+}
+
+typedef struct LoadOptions {
+	const char *input, *platform;
+	bool quiet;
+} LoadOptions;
+
+#define O(field) offsetof(LoadOptions, field)
+static const Flag load_flags[] = {
+    {"input", 'i', FLAG_STRING, O(input), "Read the archive from this file instead of standard input", NULL},
+    {"platform", 0, FLAG_STRING, O(platform), "Load only this platform: OS/ARCH[/VARIANT]", NULL},
+    {"quiet", 'q', FLAG_BOOL, O(quiet), "Do not show progress", NULL},
+    {0},
+};
+#undef O
+
+static int run_load(Call *call, Err *e)
+{
+	const LoadOptions *o = call->opts;
+	_cleanup_strbuf_ StrBuf b = {0};
+	_cleanup_close_ int file = -1;
+	bool quiet = o->quiet || !call->cli->out_tty;
+	int r = 0;
+
+	if (o->input && !streq(o->input, "-"))
+		r = open_input(o->input, &file, e);
+	else if (isatty(STDIN_FILENO) == 1)
+		r = err_new(e, ERR_INVALID, "requested load from stdin, but stdin is empty");
+	if (r < 0)
+		return r;
+	strbuf_add(&b, "/images/load");
+	text_query(&b, "quiet", quiet ? "1" : "0");
+	if (o->platform)
+		text_query(&b, "platform", o->platform);
+	if (b.oom)
+		return err_oom(e);
+	return upload(call->cli, b.s, file >= 0 ? file : STDIN_FILENO, &(Progress){.out = stdout, .tty = call->cli->out_tty}, e);
+}
+
+typedef struct ImportOptions {
+	List changes;
+	const char *message, *platform;
+} ImportOptions;
+
+#define O(field) offsetof(ImportOptions, field)
+static const Flag import_flags[] = {
+    {"change", 'c', FLAG_LIST, O(changes), "Apply a Dockerfile instruction to the image", NULL},
+    {"message", 'm', FLAG_STRING, O(message), "Message of the image's history", NULL},
+    {"platform", 0, FLAG_STRING, O(platform), "Platform of the image: OS/ARCH[/VARIANT]", NULL},
+    {0},
+};
+#undef O
+
+static int run_import(Call *call, Err *e)
+{
+	const ImportOptions *o = call->opts;
+	const char *source = call->args[0];
+	bool url = str_starts(source, "http://") || str_starts(source, "https://");
+	_cleanup_strbuf_ StrBuf b = {0};
+	_cleanup_close_ int file = -1;
+	int r = 0;
+
+	if (!url && !streq(source, "-"))
+		r = open_input(source, &file, e);
+	if (r < 0)
+		return r;
+	strbuf_add(&b, "/images/create");
+	text_query(&b, "fromSrc", url ? source : "-");
+	if (call->n_args > 1)
+		text_query(&b, "repo", call->args[1]);
+	if (o->message)
+		text_query(&b, "message", o->message);
+	if (o->platform)
+		text_query(&b, "platform", o->platform);
+	for (size_t i = 0; o->changes.v && o->changes.v[i]; i++)
+		text_query(&b, "changes", o->changes.v[i]);
+	if (b.oom)
+		return err_oom(e);
+	return upload(call->cli, b.s, url ? -1 : file >= 0 ? file : STDIN_FILENO,
+		      &(Progress){.out = stdout, .tty = call->cli->out_tty}, e);
+}
+
+/* ---- receiving an archive */
+
+typedef struct SaveOptions {
+	const char *output, *platform;
+} SaveOptions;
+
+static const Flag save_flags[] = {
+    {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output), "Write to this file instead of standard output", NULL},
+    {"platform", 0, FLAG_STRING, offsetof(SaveOptions, platform), "Save only this platform: OS/ARCH[/VARIANT]", NULL},
+    {0},
+};
+
+static const Flag export_flags[] = {
+    {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output), "Write to this file instead of standard output", NULL},
+    {0},
+};
+
+static int copy_body(HttpClient *c, int fd, Err *e)
+{
+	static char buf[1 << 18];
+
+	for (;;) {
+		ssize_t n = http_client_read(c, buf, sizeof(buf), e);
+
+		if (n <= 0)
+			return n < 0 ? err_ctx(e, (int)n, "the archive is incomplete") : 0;
+		int r = fd_write_all(fd, buf, (size_t)n);
+		if (r < 0)
+			return err_sys(e, r, "write the archive");
+	}
+}
+
+/* The file appears under its name only when it is whole; devices and pipes are written to directly. */
+static int download_to_file(HttpClient *c, const char *path, Err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		return fd < 0 ? err_sys(e, errno, "open %s", path) : copy_body(c, fd, e);
+	}
+	_cleanup_free_ char *temporary = strf("%s.XXXXXX", path);
+	_cleanup_close_ int fd = temporary ? mkostemp(temporary, O_CLOEXEC) : -1;
+	if (fd < 0)
+		return err_sys(e, temporary ? errno : ENOMEM, "create a file beside %s", path);
+	int r = copy_body(c, fd, e);
+	if (r == 0 && (fchmod(fd, 0600) < 0 || rename(temporary, path) < 0))
+		r = err_sys(e, errno, "create %s", path);
+	if (r < 0)
+		(void)unlink(temporary);
+	return r;
+}
+
+static int download(Call *call, const char *target, const char *output, Err *e)
+{
+	_cleanup_http_client_ HttpClient *c = NULL;
+	int r;
+
+	if (!output && call->cli->out_tty)
+		return err_new(e, ERR_INVALID, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
+	r = api_stream(call->cli, &(ApiRequest){.method = "GET", .target = target}, &c, NULL, e);
+	if (r < 0)
+		return r;
+	return output ? download_to_file(c, output, e) : copy_body(c, STDOUT_FILENO, e);
+}
+
+static int run_save(Call *call, Err *e)
+{
+	const SaveOptions *o = call->opts;
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	strbuf_add(&b, "/images/get");
+	for (int i = 0; i < call->n_args; i++)
+		text_query(&b, "names", call->args[i]);
+	if (o->platform)
+		text_query(&b, "platform", o->platform);
+	return b.oom ? err_oom(e) : download(call, b.s, o->output, e);
+}
+
+static int run_export(Call *call, Err *e)
+{
+	const SaveOptions *o = call->opts;
+	_cleanup_free_ char *target = api_path("containers", call->args[0], "/export", e);
+
+	return target ? download(call, target, o->output, e) : -EINVAL;
+}
+
+const Command cmd_load = {.usage = "[OPTIONS]",
+			  .summary = "Load images from an archive",
+			  .flags = load_flags,
+			  .opts_size = sizeof(LoadOptions),
+			  .run = run_load};
+const Command cmd_import = {.usage = "[OPTIONS] FILE|URL|- [REPOSITORY[:TAG]]",
+			    .summary = "Make an image from an archive of a file system",
+			    .flags = import_flags,
+			    .opts_size = sizeof(ImportOptions),
+			    .min = 1,
+			    .max = 2,
+			    .run = run_import};
+const Command cmd_save = {.usage = "[OPTIONS] IMAGE [IMAGE...]",
+			  .summary = "Save images to an archive",
+			  .flags = save_flags,
+			  .opts_size = sizeof(SaveOptions),
+			  .min = 1,
+			  .max = -1,
+			  .run = run_save};
+const Command cmd_export = {.usage = "[OPTIONS] CONTAINER",
+			    .summary = "Write a container's file system as an archive",
+			    .flags = export_flags,
+			    .opts_size = sizeof(SaveOptions),
+			    .min = 1,
+			    .max = 1,
+			    .run = run_export};

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/logs.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/test-dir.h"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+
+/* ---- one line ---- */
+
+static void decodes(const char *line, int stream, const char *text, size_t len)
+{
+	_cleanup_strbuf_ StrBuf scratch = {0};
+	LogRecord r;
+
+	if (log_record_decode(line, strlen(line), &scratch, &r) < 0)
+		fail_msg("not decoded: %s", line);
+	assert_int_equal(r.stream, stream);
+	assert_int_equal(r.len, len);
+	assert_memory_equal(r.text, text, len);
+}
+
+static void refused(const char *line)
+{
+	_cleanup_strbuf_ StrBuf scratch = {0};
+	LogRecord r;
+
+	assert_int_equal(log_record_decode(line, strlen(line), &scratch, &r), -EINVAL);
+}
+
+#define TAIL(s) "\",\"stream\":\"" s "\",\"time\":\"2026-11-25T02:03:04.123456789Z\"}"
+#define LINE(t) "{\"log\":\"" t TAIL("stdout")
+
+static void lines(void **state)
+{
+	decodes(LINE("hello\\n"), 1, "hello\n", 6);
+	decodes("{\"log\":\"" TAIL("stderr"), 2, "", 0);
+	decodes(LINE("\\\"\\\\\\/\\b\\f\\r\\t\\u003c\\u00e9\\u20ac\\ufffd"), 1,
+		"\"\\/\b\f\r\t<\xc3\xa9\xe2\x82\xac\xef\xbf\xbd", 16);
+	decodes(LINE("a\\u0000b"), 1, "a\0b", 3);
+	decodes(LINE("\\ud83d\\ude00"), 1, "\xf0\x9f\x98\x80", 4); /* a surrogate pair: jansson's way */
+	/* Docker's own writer, other order and members. */
+	decodes(
+	    "{\"time\":\"2026-11-25T02:03:04Z\",\"attrs\":{\"a\":\"b\"},\"stream\":\"stderr\",\"log\":\"x\"}",
+	    2, "x", 1);
+	decodes(
+	    "{\"log\":\"x\",\"stream\":\"stdout\",\"attrs\":{\"a\":\"b\"},\"time\":\"2026-11-25T02:03:04Z\"}",
+	    1, "x", 1);
+}
+
+static void bad_lines(void **state)
+{
+	refused("");
+	refused("{");
+	refused("[]");
+	refused("null");
+	refused("{\"log\":\"x");
+	refused("{\"log\":\"x\\");
+	refused("{\"log\":\"x\\u12");
+	refused("{\"log\":1,\"stream\":\"stdout\",\"time\":\"2026-11-25T02:03:04Z\"}");
+	refused("{\"log\":\"x\",\"stream\":\"stdout\",\"time\":\"yesterday\"}");
+	refused("{\"log\":\"x\",\"stream\":\"stdout\"}");
+	refused(LINE("\xff"));
+	refused(LINE("\\ud83d"));
+	refused(LINE("ok") "x");
+}
+
+static void time_is_read(void **state)
+{
+	_cleanup_strbuf_ StrBuf scratch = {0};
+	int64_t want;
+	LogRecord r;
+
+	assert_int_equal(clock_parse("2026-11-25T02:03:04.123456789Z", &want), 0);
+	assert_int_equal(log_record_decode(LINE("x"), strlen(LINE("x")), &scratch, &r), 0);
+	assert_true(r.time_ns == want);
+}
+
+/* ---- files ---- */
+
+#define BASE_NS 1700000000000000000ll
+
+typedef struct Seen {
+	pthread_mutex_t lock;
+	StrBuf text; /* numbers of the records, "1 2 3 " */
+	int stop_after, count;
+} Seen;
+
+static int sink(void *user, int stream, int64_t time_ns, const char *text, size_t len)
+{
+	Seen *s = user;
+
+	pthread_mutex_lock(&s->lock);
+	strbuf_add_n(&s->text, text, len);
+	strbuf_add_c(&s->text, ' ');
+	int count = ++s->count;
+	pthread_mutex_unlock(&s->lock);
+	return s->stop_after && count >= s->stop_after;
+}
+
+static void write_records(const TestDir *d, const char *name, int from, int to, bool append)
+{
+	_cleanup_close_ int fd =
+	    openat(d->fd, name, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0640);
+
+	assert_true(fd >= 0);
+	for (int i = from; i <= to; i++) {
+		_cleanup_free_ char *line =
+		    strf("{\"log\":\"%d\",\"stream\":\"%s\",\"time\":\"%s\"}\n", i,
+			 i % 2 ? "stdout" : "stderr", clock_rfc3339_fixed(BASE_NS + i).s);
+
+		assert_int_equal(fd_write_all(fd, line, strlen(line)), 0);
+	}
+}
+
+static void reads(const TestDir *d, EngineLogs l, int stop_after, const char *want, uint64_t want_malformed)
+{
+	_cleanup_free_ char *path = strf("%s/log", d->path);
+	Seen s = {.lock = PTHREAD_MUTEX_INITIALIZER, .stop_after = stop_after};
+	uint64_t malformed = 0;
+	Err e = {0};
+
+	if (log_files_read(path, &l, NULL, sink, &s, &malformed, &e) < 0)
+		fail_msg("%s", e.msg);
+	_cleanup_free_ char *got = strbuf_steal(&s.text);
+	assert_string_equal(got, want);
+	assert_int_equal(malformed, want_malformed);
+}
+
+static void rotated_files(void **state)
+{
+	const TestDir *d = *state;
+
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = -1}, 0, "", 0); /* no file yet */
+	write_records(d, "log.2", 1, 3, false);
+	write_records(d, "log.1", 4, 6, false);
+	write_records(d, "log", 7, 8, false);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = -1}, 0, "1 2 3 4 5 6 7 8 ", 0);
+	reads(d, (EngineLogs){.out = true, .tail = -1}, 0, "1 3 5 7 ", 0);
+	reads(d, (EngineLogs){.err = true, .tail = -1}, 0, "2 4 6 8 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 0}, 0, "", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 1}, 0, "8 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 2}, 0, "7 8 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 3}, 0, "6 7 8 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 5}, 0, "4 5 6 7 8 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 7}, 0, "2 3 4 5 6 7 8 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 100}, 0, "1 2 3 4 5 6 7 8 ", 0);
+	reads(d,
+	      (EngineLogs){
+		  .out = true, .err = true, .tail = -1, .since_ns = BASE_NS + 3, .until_ns = BASE_NS + 5},
+	      0, "3 4 5 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = -1}, 2, "1 2 ", 0);
+}
+
+static void large_tail(void **state)
+{
+	const TestDir *d = *state;
+	const int n = 20000; /* several blocks */
+
+	write_records(d, "log", 1, n, false);
+	for (int tail = 1; tail <= 4096; tail *= 4) {
+		_cleanup_strbuf_ StrBuf want = {0};
+
+		for (int i = n - tail + 1; i <= n; i++)
+			strbuf_addf(&want, "%d ", i);
+		reads(d, (EngineLogs){.out = true, .err = true, .tail = tail}, 0, want.s, 0);
+	}
+}
+
+static void damaged_file(void **state)
+{
+	const TestDir *d = *state;
+	_cleanup_close_ int fd = -1;
+	static char junk[LOG_LINE_MAX + 100000];
+
+	write_records(d, "log", 1, 2, false);
+	fd = openat(d->fd, "log", O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, "not json\n\n{\"log\":5}\n", 20), 0);
+	memset(junk, 'x', sizeof(junk)); /* a line that is too long: skipped, not kept */
+	junk[sizeof(junk) - 1] = '\n';
+	assert_int_equal(fd_write_all(fd, junk, sizeof(junk)), 0);
+	write_records(d, "log", 3, 3, true);
+	assert_int_equal(fd_write_all(fd, "{\"log\":\"cut", 11), 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = -1}, 0, "1 2 3 ", 3);
+	assert_int_equal(symlinkat("/etc/passwd", d->fd, "other"), 0);
+	assert_int_equal(renameat(d->fd, "other", d->fd, "log"), 0);
+	_cleanup_free_ char *path = strf("%s/log", d->path);
+	EngineLogs l = {.out = true, .tail = -1};
+	uint64_t malformed = 0;
+	Seen s = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	assert_int_equal(log_files_read(path, &l, NULL, sink, &s, &malformed, NULL), -ELOOP);
+}
+
+/* ---- following ---- */
+
+typedef struct Following {
+	char *path;
+	EngineLogs l;
+	LogFollow f;
+	Seen seen;
+	bool ended;
+	int result;
+	uint64_t malformed;
+	Err err;
+} Following;
+
+static bool has_ended(void *user)
+{
+	return __atomic_load_n((bool *)user, __ATOMIC_ACQUIRE);
+}
+
+static void *follow_thread(void *arg)
+{
+	Following *f = arg;
+
+	f->result = log_files_read(f->path, &f->l, &f->f, sink, &f->seen, &f->malformed, &f->err);
+	return NULL;
+}
+
+static void wait_count(Following *f, int n)
+{
+	for (int i = 0; i < 500; i++) {
+		pthread_mutex_lock(&f->seen.lock);
+		int have = f->seen.count;
+		pthread_mutex_unlock(&f->seen.lock);
+		if (have >= n)
+			return;
+		usleep(10000);
+	}
+	fail_msg("only %d of %d records came", f->seen.count, n);
+}
+
+static void rotate(const TestDir *d)
+{
+	if (renameat(d->fd, "log.1", d->fd, "log.2") < 0)
+		assert_int_equal(errno, ENOENT);
+	write_records(d, "log.new", 1, 0, false);
+	assert_int_equal(renameat(d->fd, "log", d->fd, "log.1"), 0);
+	assert_int_equal(renameat(d->fd, "log.new", d->fd, "log"), 0);
+}
+
+static void follow_through_rotation(void **state)
+{
+	const TestDir *d = *state;
+	Following f = {
+	    .path = strf("%s/log", d->path),
+	    .l = {.out = true, .err = true, .tail = 1, .follow = true},
+	    .f = {.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .alive_fd = -1, .ended = has_ended},
+	    .seen.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	pthread_t t;
+
+	f.f.user = &f.ended;
+	write_records(d, "log", 1, 3, false);
+	assert_int_equal(pthread_create(&t, NULL, follow_thread, &f), 0);
+	wait_count(&f, 1);
+	write_records(d, "log", 4, 5, true);
+	wait_count(&f, 3);
+	rotate(d);
+	write_records(d, "log", 6, 6, true);
+	wait_count(&f, 4);
+	/* Two rotations at once, and a record that comes with the end. */
+	write_records(d, "log", 7, 7, true);
+	rotate(d);
+	write_records(d, "log", 8, 8, true);
+	rotate(d);
+	write_records(d, "log", 9, 9, true);
+	__atomic_store_n(&f.ended, true, __ATOMIC_RELEASE);
+	assert_int_equal(eventfd_write(f.f.wake_fd, 1), 0);
+	pthread_join(t, NULL);
+	_cleanup_free_ char *got = strbuf_steal(&f.seen.text);
+	assert_int_equal(f.result, 0);
+	assert_string_equal(got, "3 4 5 6 7 8 9 ");
+	assert_int_equal(f.malformed, 0);
+	close_fd(&f.f.wake_fd);
+	free(f.path);
+}
+
+static void follow_until_client_leaves(void **state)
+{
+	const TestDir *d = *state;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	Following f = {
+	    .path = strf("%s/log", d->path),
+	    .l = {.out = true, .err = true, .tail = -1, .follow = true},
+	    .f = {.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .alive_fd = pair[0], .ended = has_ended},
+	    .seen.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	pthread_t t;
+
+	f.f.user = &f.ended;
+	assert_int_equal(pthread_create(&t, NULL, follow_thread, &f), 0);
+	write_records(d, "log", 1, 1, false); /* the file is made after the start */
+	wait_count(&f, 1);
+	close_fd(&pair[1]);
+	pthread_join(t, NULL);
+	assert_int_equal(f.err.kind, ERR_CANCELLED);
+	strbuf_done(&f.seen.text);
+	close_fd(&pair[0]);
+	close_fd(&f.f.wake_fd);
+	free(f.path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(lines),
+	    cmocka_unit_test(bad_lines),
+	    cmocka_unit_test(time_is_read),
+	    test_in_dir(rotated_files),
+	    test_in_dir(large_tail),
+	    test_in_dir(damaged_file),
+	    test_in_dir(follow_through_rotation),
+	    test_in_dir(follow_until_client_leaves),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
