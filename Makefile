@@ -3,14 +3,12 @@
 BUILD := build
 PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
-PROGRAMS := ireko irekod ireko-shim ireko-unpack
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
 .PHONY: all demo demo-stop check bench lint format fuzz install uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
-	@tools/link-programs $(BUILD)
 
 $(BUILD)/build.ninja:
 	@command -v meson >/dev/null || { echo "meson is missing: run tools/deps first (make demo does)" >&2; exit 1; }

@@ -269,18 +269,18 @@ class Engine:
         return False
 
     def remove_containers(self):
-        ids = self.cli("ps", "-aq").stdout.split()
-        if ids:
-            self.cli("rm", "-f", "-v", *ids)
+        for c in self.api("GET", "/containers/json?all=1").json:
+            reply = self.api("DELETE", f"/containers/{c['Id']}?force=1&v=1")
+            assert reply.status in (204, 404), reply.body
 
     def destroy(self):
         """Removes everything and complains about what cannot be removed."""
         try:
             if self.p is not None:
                 self.remove_containers()
-                names = self.cli("network", "ls", "--filter", "type=custom", "-q").stdout.split()
-                if names:
-                    self.cli("network", "rm", *names)
+                for n in self.api("GET", "/networks").json:
+                    if n["Name"] not in ("bridge", "host", "none"):
+                        assert self.api("DELETE", f"/networks/{n['Id']}").status == 204
                 wait_until("all shims end", lambda: not self.shims())
                 assert self.stop() == 0, f"irekod did not end well:\n{self.log_text()}"
             left = self.leftovers()
@@ -298,6 +298,13 @@ class Engine:
         tables = [line for line in run(program("nft"), "list", "tables").stdout.splitlines() if own in line]
         sockets = [str(self.socket)] if self.socket.exists() else []
         return [*mounts, *links, *tables, *sockets]
+
+    def leftovers_of_containers(self):
+        """Folders of containers that are no more, and interfaces on our bridge."""
+        own = hashlib.sha256(str(self.data_root).encode()).hexdigest()[:8]
+        ports = os.listdir(f"/sys/class/net/irk-{own}/brif") if os.path.isdir(f"/sys/class/net/irk-{own}/brif") else []
+        folders = [str(p) for p in (self.data_root / "containers").glob("*")] if (self.data_root / "containers").is_dir() else []
+        return [*ports, *folders]
 
     # ---- clients
     def env(self, **more):
@@ -344,7 +351,8 @@ class Engine:
         return {t for i in self.api("GET", "/images/json").json for t in i["RepoTags"] or []}
 
     def load_busybox(self):
-        self.cli("load", "-i", busybox_archive())
+        reply = self.api("POST", "/images/load?quiet=1", busybox_archive().read_bytes(), {"Content-Type": "application/x-tar"})
+        assert reply.status == 200 and b"busybox:latest" in reply.body, reply.body
 
 
 class Bound:

@@ -41,6 +41,16 @@ def load():
     return floors
 
 
+def programs():
+    """Name of a program -> the floors whose headers it may include."""
+    text = (ROOT / "meson.build").read_text()
+    table = re.search(r"^programs = (\{.*?^\})", text, re.M | re.S)
+    if not table:
+        raise SystemExit("meson.build: no `programs = {...}` table found")
+    plain = re.sub(r"get_option\(('\w+')\)|\bhelper_dir\b", "''", table.group(1)).replace("true", "True").replace("false", "False")
+    return {name: set(spec[0]) for name, spec in ast.literal_eval(plain).items()}
+
+
 def closure(floors, name):
     """The floor and all below it that it links, the highest first."""
     need = set()

@@ -288,12 +288,34 @@ int engine_exec_resize(Engine *en, const char *id, uint16_t rows, uint16_t cols,
 	return r;
 }
 
+/* A client that sees its stream end asks for the exit code at once, which may be before the event has got here: the shim
+ * ends the stream after it knows the code, so it is asked. */
+static void refresh(Engine *en, const char *id)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	char container_id[65] = "";
+	ShimExit ended;
+	Exec *x;
+
+	pthread_mutex_lock(&en->lock);
+	HASH_FIND_STR(en->execs, id, x);
+	if (x && x->running && x->pid > 0)
+		memcpy(container_id, x->container_id, sizeof(container_id));
+	pthread_mutex_unlock(&en->lock);
+	/* Whatever fails here, the event or the end of the container tells it later. */
+	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 && container_shim(c, &shim, NULL) >= 0 &&
+	    shim_exec_exit(shim, id, &ended, NULL) == 1)
+		exec_set(en, id, 0, true, ended.status);
+}
+
 int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e)
 {
 	ExecInfo i = {0};
 	Exec *x;
 	int r;
 
+	refresh(en, id);
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND_STR(en->execs, id, x);
 	if (!x)

@@ -127,7 +127,7 @@ static int check_path(const char *path, Err *e)
 }
 
 /* One line of /proc/self/cgroup: "4:memory:/path". Lines of hierarchies that are not mounted are passed over. */
-static int add_line(Cgroup *c, char *line, const char *path, Err *e)
+static int add_line(Cgroup *c, char *line, const char *path, bool has_unified, Err *e)
 {
 	char *name = strchr(line, ':'), *own = name ? strchr(name + 1, ':') : NULL;
 	_cleanup_free_ char *mount_point = NULL, *dir = NULL;
@@ -136,6 +136,9 @@ static int add_line(Cgroup *c, char *line, const char *path, Err *e)
 		return 0;
 	*own++ = '\0';
 	name++;
+	/* The unified tree beside it freezes better, and works in a cgroup that has sub-cgroups. */
+	if (has_unified && streq(name, "freezer"))
+		return 0;
 	mount_point = mount_of(name);
 	if (!mount_point)
 		return 0;
@@ -143,16 +146,14 @@ static int add_line(Cgroup *c, char *line, const char *path, Err *e)
 	return dir ? add_dir(c, name, dir, e) : err_oom(e);
 }
 
-/* The freezer is not needed beside the unified tree, which freezes as well; cpuset only when it is asked for,
- * because a new group in it is unusable until it has CPUs: both are kept out of the common case by
- * cgroup_create() for that reason only if nothing needs them, so here everything is listed. */
 static int resolve_v1(const char *text_path, char *text, Cgroup *c, Err *e)
 {
+	_cleanup_free_ char *unified = mount_of("");
 	char *save = NULL;
 	int r = 0;
 
 	for (char *line = strtok_r(text, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save))
-		r = add_line(c, line, text_path, e);
+		r = add_line(c, line, text_path, unified != NULL, e);
 	if (r == 0 && c->n == 0)
 		return err_new(e, ERR_UNSUPPORTED, "no cgroup hierarchy is mounted below " CGROUP_ROOT);
 	return r;
@@ -346,7 +347,7 @@ int cgroup_apply(const Cgroup *c, const CgroupLimits *l, Err *e)
 	return c->ops->apply(c, l, e);
 }
 
-static int open_seat(const CgroupDir *d, const char *sub, CgroupSeat *s, Err *e)
+static int open_seat(const Cgroup *c, const CgroupDir *d, const char *sub, CgroupSeat *s, Err *e)
 {
 	_cleanup_free_ char *dir = sub ? strf("%s/%s", d->path, sub) : strdup(d->path);
 	bool unified = d->name[0] == '\0';
@@ -354,8 +355,18 @@ static int open_seat(const CgroupDir *d, const char *sub, CgroupSeat *s, Err *e)
 
 	if (!dir)
 		return err_oom(e);
-	if (sub && mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return err_sys(e, errno, "make cgroup %s", dir);
+	if (sub) {
+		CgroupDir made = *d;
+		int r;
+
+		made.made = mkdir(dir, 0755) == 0;
+		if (!made.made && errno != EEXIST)
+			return err_sys(e, errno, "make cgroup %s", dir);
+		/* v1 only: in v2 a cgroup that has processes cannot give controllers on. */
+		r = unified ? 0 : c->ops->prepare(&made, dir, e);
+		if (r < 0)
+			return r;
+	}
 	if (unified) {
 		s->born_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		return s->born_fd < 0 ? err_sys(e, errno, "open cgroup %s", dir) : 0;
@@ -377,7 +388,7 @@ int cgroup_seat_open(const Cgroup *c, const char *sub, CgroupSeat *ret, Err *e)
 	int r = sub ? check_path(sub, e) : 0;
 
 	for (size_t i = 0; i < c->n && r == 0; i++)
-		r = open_seat(&c->dirs[i], sub, &s, e);
+		r = open_seat(c, &c->dirs[i], sub, &s, e);
 	if (r < 0)
 		cgroup_seat_done(&s);
 	else

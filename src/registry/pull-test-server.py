@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registry with bad manners, for pull-test.c.
 
-Listens on an ephemeral port of 127.0.0.1 and 127.0.0.2, prints "port -", and ends when its standard input does. The
+Listens on an ephemeral port of 127.0.0.1 and 127.0.0.2, and on another one with TLS and a certificate of
+its own making; prints "port tls-port", and ends when its standard input does. The
 repository's name says what goes wrong with it. GET /seen lists the requests so far, one a line: method,
 path, Host, Authorization, Range. What a request carries is thus judged by the test, not here.
 """
@@ -11,9 +12,13 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import socket
+import ssl
+import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
                                         (self.headers.get("Authorization") or "-").replace(" ", "_"),
                                         self.headers.get("Range", "-")]))
         path = self.path.split("?")[0]
+        if path == "/downgrade":
+            return self.reply(307, b"", {"Location": f"http://127.0.0.1:{first.server_port}/seen"})
         if path.startswith("/token"):
             return self.token(path)
         if path.startswith("/cdn/"):
@@ -297,7 +304,22 @@ class Server(ThreadingHTTPServer):
 first = Server(("127.0.0.1", 0), Handler)
 # A host of its own at the same port: where secrets must not go.
 second = Server(("127.0.0.2", first.server_port), Handler)
-for server in first, second:
+
+
+def tls_context():
+    with tempfile.TemporaryDirectory() as d:
+        pem = os.path.join(d, "pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-subj", "/CN=nobody.example", "-days", "1", "-keyout", pem, "-out", pem + ".crt"],
+                       check=True, stderr=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem + ".crt", pem)
+    return context
+
+
+third = Server(("127.0.0.1", 0), Handler)
+third.socket = tls_context().wrap_socket(third.socket, server_side=True)
+for server in first, second, third:
     threading.Thread(target=server.serve_forever, daemon=True).start()
-print(first.server_port, "-", flush=True)
+print(first.server_port, third.server_port, flush=True)
 sys.stdin.read()

@@ -19,7 +19,7 @@ typedef struct Helper {
 	pid_t pid;
 	int in; /* closing it ends the helper */
 	int port;
-	char digest[DIGEST_LEN + 1];
+	char digest[DIGEST_LEN + 1]; /* the second word it says: of its image, or its TLS port */
 } Helper;
 
 static Helper server;
@@ -565,6 +565,60 @@ static void test_cancel(void **state)
 	assert_true(clock_mono_ns() - begin < 4000000000);
 }
 
+/* ---- the way there ---- */
+
+static HttpTrouble trouble_with(const char *url, bool unverified, bool named_by_server, Err *e)
+{
+	const HttpRequest q = {.method = "GET",
+			       .url = url,
+			       .max_body = 1u << 20,
+			       .unverified_tls = unverified,
+			       .named_by_server = named_by_server};
+	HttpClient *c = NULL;
+	HttpReply reply = {0};
+
+	*e = (Err){0};
+	assert_int_equal(http_client_new(NULL, &c, e), 0);
+	int r = http_do(c, &q, &reply, e);
+	HttpTrouble trouble = reply.trouble;
+	assert_int_equal(r < 0, trouble != HTTP_FINE);
+	http_reply_done(&reply);
+	http_client_free(c);
+	return trouble;
+}
+
+static void test_tls(void **state)
+{
+	World *w = *state;
+	_cleanup_free_ char *image = strf("127.0.0.1:%s/ok", server.digest);
+	_cleanup_free_ char *plain = strf("https://127.0.0.1:%s/seen", server.digest);
+	_cleanup_free_ char *down = strf("https://127.0.0.1:%s/downgrade", server.digest);
+	Err e;
+
+	/* Loopback is trusted without a certificate that holds; nothing else is. */
+	if (pull_reference(w, image) < 0)
+		fail_msg("%s", w->e.msg);
+	assert_int_equal(trouble_with(plain, true, false, &e), HTTP_FINE);
+	assert_int_equal(trouble_with(plain, false, false, &e), HTTP_NO_TLS);
+	assert_non_null(strstr(e.msg, "--insecure-registry"));
+	assert_int_equal(trouble_with(down, true, false, &e), HTTP_REFUSED);
+	assert_non_null(strstr(e.msg, "from https to plain http"));
+}
+
+static void test_local_addresses_are_the_users(void **state _unused_)
+{
+	_cleanup_free_ char *url = strf("http://127.0.0.1:%d/seen", server.port);
+	_cleanup_free_ char *name = strf("http://localhost:%d/seen", server.port);
+	Err e;
+
+	assert_int_equal(trouble_with(url, false, false, &e), HTTP_FINE);
+	assert_int_equal(trouble_with(url, false, true, &e), HTTP_REFUSED);
+	assert_int_equal(e.kind, ERR_DENIED);
+	assert_int_equal(trouble_with(name, false, true, &e), HTTP_REFUSED);
+	assert_int_equal(trouble_with("http://169.254.169.254/latest/meta-data/", false, true, &e),
+			 HTTP_REFUSED);
+}
+
 /* ---- a real one ---- */
 
 static void test_docker_registry(void **state)
@@ -625,6 +679,8 @@ int main(void)
 	    T(test_resume),
 	    T(test_wrong_range),
 	    T(test_cancel),
+	    T(test_tls),
+	    cmocka_unit_test(test_local_addresses_are_the_users),
 	    T(test_docker_registry),
 	};
 	signal(SIGPIPE, SIG_DFL);

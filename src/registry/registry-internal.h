@@ -74,5 +74,5 @@ int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resol
 /* The config blob, from the store or from the registry into it, decoded and checked against the manifest. */
 int manifest_config(Session *s, HttpClient *c, Store *store, const ImageManifest *m, ImageConfig *ret, Err *e);
 
-/* Brings every layer of the manifest into the store. chain ids are appended to nothing: *ret_chain is the top one, "" if none. */
+/* Brings every layer of the manifest into the store; diff_ids are the config's, one a layer. */
 int layers_pull(Session *s, Store *store, const ImageManifest *m, char *const *diff_ids, Err *e);

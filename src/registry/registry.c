@@ -14,7 +14,6 @@
 
 #define MAX_LAYERS_DEFAULT 4
 
-
 /* "host" of "host[:port]"; brackets of an IPv6 address are kept off. malloc'ed. */
 static char *host_only(const char *host)
 {

@@ -64,18 +64,6 @@ static void creation_done(Creation *k)
 	bundle_done(&k->bundle);
 }
 
-/* A number promised and not open would be taken by one of our own descriptors, and given to the container. */
-static int check_preserved(int n, Err *e)
-{
-	if (n < 0 || n > 1024)
-		return err_new(e, ERR_INVALID, "%d descriptors to preserve", n);
-	for (int fd = 3; fd < 3 + n; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			return err_new(e, ERR_INVALID, "descriptor %d is to be preserved, but it is not open",
-				       fd);
-	return 0;
-}
-
 static int check_spec(const OciSpec *s, Err *e)
 {
 	bool mount_ns = false;
@@ -246,14 +234,19 @@ static int prepare(Creation *k, Err *e)
 		r = mount_sources_open(&k->bundle, in->new_flags & CLONE_NEWUSER, &in->sources, e);
 	if (r < 0)
 		return r;
-	r = limits_make_cgroup(k->o, s, k->c->id, &k->cgroup, e);
+	r = limits_resolve_cgroup(k->o, s, k->c->id, &k->cgroup, e);
+	if (r == 0)
+		r = fill_state(k, e);
+	/* Before anything exists outside the directory, so that whoever finds it after a crash knows what to remove. */
+	if (r == 0)
+		r = state_save(&k->state, e);
+	if (r == 0)
+		r = limits_make_cgroup(&k->cgroup, s, e);
 	if (r < 0)
 		return r;
 	k->cgroup_made = true;
 	in->cgroup = &k->cgroup;
 	r = cgroup_seat_open(&k->cgroup, NULL, &in->seat, e);
-	if (r == 0)
-		r = fill_state(k, e);
 	if (r < 0)
 		return r;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -428,7 +421,7 @@ static int finish(Creation *k, Err *e)
 
 static int create(Creation *k, Err *e)
 {
-	int r = check_preserved(k->c->preserve_fds, e);
+	int r = init_check_preserved(k->c->preserve_fds, e);
 	bool terminal;
 
 	if (r == 0)

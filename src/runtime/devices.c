@@ -89,16 +89,20 @@ static int bind_node(int dir, const char *name, int node, Err *e)
 	return r < 0 ? err_sys(e, r, "bind it") : 0;
 }
 
-static int make_device(Init *in, const OciDevice *d, size_t index, Err *e)
+static int make_device(Init *in, int dev, const OciDevice *d, size_t index, Err *e)
 {
-	const char *name;
-	_cleanup_close_ int dir = -1;
+	const char *name = d->path ? str_after(d->path, "/dev/") : NULL;
+	_cleanup_close_ int other = -1;
+	int dir = dev;
 
 	if (!d->path || d->path[0] != '/')
 		return err_new(e, ERR_INVALID, "its path must be absolute");
-	dir = path_open_parent_in_root(in->root, d->path, true, &name);
-	if (dir < 0)
-		return err_sys(e, dir, "open its directory");
+	if (dev < 0 || str_empty(name) || strchr(name, '/') || name[0] == '.') {
+		other = path_open_parent_in_root(in->root, d->path, true, &name);
+		if (other < 0)
+			return err_sys(e, other, "open its directory");
+		dir = other;
+	}
 	if (in->sources.devices && in->sources.devices[index] >= 0)
 		return bind_node(dir, name, in->sources.devices[index], e);
 	return make_node(dir, name, d, e);
@@ -122,8 +126,7 @@ static int make_link(int dev, const char *name, const char *target, Err *e)
 	return symlinkat(target, dev, name) < 0 ? err_sys(e, errno, "make /dev/%s", name) : 0;
 }
 
-/* A /dev that the spec binds from elsewhere is as its owner wants it. */
-static bool dev_is_bound(const Init *in)
+bool devices_are_bound(const Init *in)
 {
 	for (size_t i = 0; i < in->spec->n_mounts; i++) {
 		const char *d = in->spec->mounts[i].destination;
@@ -146,9 +149,14 @@ int devices_make(Init *in, Err *e)
 {
 	const OciSpec *spec = in->spec;
 	_cleanup_close_ int dev = -1;
-	bool bound = dev_is_bound(in);
+	bool bound = devices_are_bound(in);
 	int r = 0;
 
+	if (!bound) {
+		dev = path_mkdir_in_root(in->root, "/dev", 0755);
+		if (dev < 0)
+			return err_sys(e, dev, "open /dev");
+	}
 	for (size_t i = 0; i < spec->n_devices + devices_n_default && r == 0; i++) {
 		bool own = i < spec->n_devices;
 		const OciDevice *d = own ? &spec->devices[i] : &devices_default[i - spec->n_devices];
@@ -158,15 +166,12 @@ int devices_make(Init *in, Err *e)
 		/* A /dev of the host has its nodes. */
 		if (bound && str_starts(d->path ? d->path : "", "/dev/"))
 			continue;
-		r = make_device(in, d, i, e);
+		r = make_device(in, dev, d, i, e);
 		if (r < 0)
 			return err_ctx(e, r, "device %s", d->path ? d->path : "");
 	}
 	if (bound)
 		return 0;
-	dev = path_mkdir_in_root(in->root, "/dev", 0755);
-	if (dev < 0)
-		return err_sys(e, dev, "open /dev");
 	for (size_t i = 0; i < ELEMENTSOF(links) && r == 0; i++)
 		r = make_link(dev, links[i].name, links[i].target, e);
 	return r;

@@ -74,8 +74,10 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 {
 	const OciProcess *p = k->x->process;
 	RuntimeStatus status;
-	int pair[2], r = state_load(o, k->x->id, &k->state, e);
+	int pair[2], r = init_check_preserved(k->x->preserve_fds, e);
 
+	if (r == 0)
+		r = state_load(o, k->x->id, &k->state, e);
 	if (r == 0)
 		r = bundle_check_process(p, e);
 	if (r < 0)

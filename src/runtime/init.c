@@ -53,6 +53,17 @@ void init_wait_go(int sock)
 		_exit(1);
 }
 
+int init_check_preserved(int n, Err *e)
+{
+	if (n < 0 || n > 1024)
+		return err_new(e, ERR_INVALID, "%d descriptors to preserve", n);
+	for (int fd = 3; fd < 3 + n; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return err_new(e, ERR_INVALID, "descriptor %d is to be preserved, but it is not open",
+				       fd);
+	return 0;
+}
+
 void init_reset_signals(void)
 {
 	sigset_t none;
@@ -122,21 +133,17 @@ static int open_console(Init *in, int *ret_master, Err *e)
 	if (!p->terminal)
 		return 0;
 	r = console_open(in->root, p->console_width, p->console_height, ret_master, &in->console, e);
-	return r < 0 ? r : console_bind(in->root, in->console, e);
+	/* On a /dev of the host its console would be covered, or replaced. */
+	return r < 0 || devices_are_bound(in) ? r : console_bind(in->root, in->console, e);
 }
 
-/* As a plain directory, if the image lacks it. */
-static int make_cwd(Init *in, Err *e)
+/* The working directory, if the image lacks it. Where it cannot be made, entering it fails later and says so. */
+static void make_cwd(const Init *in)
 {
 	_cleanup_close_ int fd = path_open_in_root(in->root, in->spec->process.cwd, O_PATH, 0);
 
-	if (fd == -ENOENT) {
+	if (fd == -ENOENT)
 		fd = path_mkdir_in_root(in->root, in->spec->process.cwd, 0755);
-		/* Where it cannot be made, entering it fails later and says so. */
-		if (fd < 0 && fd != -EROFS && fd != -EACCES && fd != -ENOENT)
-			return err_sys(e, fd, "make the working directory %s", in->spec->process.cwd);
-	}
-	return 0;
 }
 
 static int build(Init *in, int *ret_master, Err *e)
@@ -162,9 +169,10 @@ static int build(Init *in, int *ret_master, Err *e)
 	}
 	if (r == 0)
 		r = sysctl_apply(in, e);
-	if (r == 0)
-		r = make_cwd(in, e);
-	return r < 0 ? r : rootfs_finish(in, e);
+	if (r < 0)
+		return r;
+	make_cwd(in);
+	return rootfs_finish(in, e);
 }
 
 static int take_stdio(Init *in, Err *e)

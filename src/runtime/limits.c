@@ -102,30 +102,24 @@ int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err 
 }
 
 /* systemd's three-part form is for its own manager; without it the path is used as it stands. */
-int limits_make_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e)
+int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e)
 {
-	const char *path = str_empty(spec->cgroups_path) ? id : spec->cgroups_path;
-	Cgroup c = {0};
-	int r;
-
 	if (o->systemd_cgroup)
 		return err_new(
 		    e, ERR_UNSUPPORTED,
 		    "the systemd cgroup manager is not available; leave out --systemd-cgroup (for podman: "
 		    "--cgroup-manager cgroupfs)");
-	r = cgroup_resolve(path, &c, e);
+	return cgroup_resolve(str_empty(spec->cgroups_path) ? id : spec->cgroups_path, ret, e);
+}
+
+int limits_make_cgroup(Cgroup *c, const OciSpec *spec, Err *e)
+{
+	int r = cgroup_create(c, e);
+
 	if (r < 0)
 		return r;
-	r = cgroup_create(&c, e);
-	if (r == 0) {
-		r = limits_apply(&c, &spec->resources, true, e);
-		if (r < 0)
-			cgroup_undo(&c);
-	}
-	if (r < 0) {
-		cgroup_done(&c);
-		return r;
-	}
-	*ret = c;
-	return 0;
+	r = limits_apply(c, &spec->resources, true, e);
+	if (r < 0)
+		cgroup_undo(c);
+	return r;
 }

@@ -97,8 +97,11 @@ static int open_target(Init *in, const OciMount *m, bool dir, bool strict, Err *
 
 	if (strict)
 		return open_strict_dir(in->root, m->destination, e);
-	fd = dir ? path_mkdir_in_root(in->root, m->destination, 0755)
-		 : path_touch_in_root(in->root, m->destination, 0644);
+	/* Mostly it is there, and one call is enough. */
+	fd = dir ? path_open_in_root(in->root, m->destination, O_PATH | O_DIRECTORY, 0) : -ENOENT;
+	if (fd == -ENOENT)
+		fd = dir ? path_mkdir_in_root(in->root, m->destination, 0755)
+			 : path_touch_in_root(in->root, m->destination, 0644);
 	if (fd == -ENOTDIR && dir)
 		return err_new(e, ERR_INVALID, "a directory cannot be mounted on a file");
 	if (fd == -EISDIR)
@@ -241,66 +244,36 @@ int mounts_enter_cgroup_namespace(Init *in, Err *e)
 	return 0;
 }
 
-static bool has_own_cgroup_namespace(const Init *in)
+/* A bind of the container's own directory, which needs no privilege over the filesystem. In a cgroup namespace of the
+ * container's it looks like the root of the hierarchy, exactly as a mount of its own would. */
+static int cgroup_mount_fd(const CgroupDir *d, uint64_t attr, int *ret, Err *e)
 {
-	for (size_t i = 0; i < in->spec->n_namespaces; i++)
-		if (streq0(in->spec->namespaces[i].type, "cgroup"))
-			return true;
-	return false;
-}
-
-/* The directory of one hierarchy: its own filesystem if a cgroup namespace limits what it shows, else a bind of
- * the container's part of the host's. */
-static int cgroup_mount_fd(const Init *in, const CgroupDir *d, bool unified, uint64_t attr, int *ret, Err *e)
-{
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = mount_clone(AT_FDCWD, d->path, false);
 	int r;
 
-	if (has_own_cgroup_namespace(in)) {
-		const char *name = d->name;
-		_cleanup_strv_ char **params = NULL;
-
-		if (!unified) {
-			params = str_starts(name, "name=") ? NULL : strv_split(name, ',');
-			if (str_starts(name, "name=") &&
-			    (strv_add(&params, "none") < 0 || strv_add(&params, name) < 0))
-				return err_oom(e);
-			if (!params)
-				return err_oom(e);
-		}
-		r = mount_new_fs(unified ? "cgroup2" : "cgroup", "cgroup", params, attr, &fd, e);
-		if (r == 0) {
-			*ret = take_fd(&fd);
-			return 0;
-		}
-		/* A user namespace may not mount v1 hierarchies, nor v2 with options: then the bind does. */
-		if (r != -EPERM && r != -EBUSY && r != -EINVAL)
-			return r;
-	}
-	fd = mount_clone(AT_FDCWD, d->path, false);
 	if (fd < 0)
 		return err_sys(e, fd, "bind cgroup %s", d->path);
-	r = mount_change(fd, "", &(MountChange){.propagation = MS_PRIVATE});
-	if (r == 0)
-		r = mount_change(fd, "", &(MountChange){.set = attr});
+	r = mount_change(fd, "", &(MountChange){.set = attr, .propagation = MS_PRIVATE});
 	if (r < 0)
 		return err_sys(e, r, "set options of cgroup %s", d->path);
 	*ret = take_fd(&fd);
 	return 0;
 }
 
-static int attach_hierarchy(const Init *in, const CgroupDir *d, int tmpfs, uint64_t attr, Err *e)
+static int attach_hierarchy(const CgroupDir *d, int tmpfs, uint64_t attr, Err *e)
 {
 	const char *name = d->name[0] == '\0' ? "unified" : d->name, *rest = str_after(name, "name=");
 	_cleanup_close_ int fd = -1, dir = -1;
-	int r = cgroup_mount_fd(in, d, d->name[0] == '\0', attr, &fd, e);
+	int r = cgroup_mount_fd(d, attr, &fd, e);
 
 	if (r < 0)
 		return r;
 	name = rest ? rest : name;
-	dir = path_mkdir_in_root(tmpfs, name, 0755);
+	if (mkdirat(tmpfs, name, 0755) < 0)
+		return err_sys(e, errno, "make %s", name);
+	dir = openat(tmpfs, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
-		return err_sys(e, dir, "make %s", name);
+		return err_sys(e, errno, "open %s", name);
 	r = mount_attach(fd, dir);
 	if (r < 0)
 		return err_sys(e, r, "attach cgroup %s", name);
@@ -324,7 +297,7 @@ int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target
 	if (r < 0)
 		return r;
 	if (cgroup_is_unified(in->cgroup)) {
-		r = cgroup_mount_fd(in, &in->cgroup->dirs[0], true, o->set, &fd, e);
+		r = cgroup_mount_fd(&in->cgroup->dirs[0], o->set, &fd, e);
 		if (r < 0)
 			return r;
 		r = mount_attach(fd, target);
@@ -337,7 +310,7 @@ int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target
 	if (r < 0)
 		return err_sys(e, r, "attach");
 	for (size_t i = 0; i < in->cgroup->n; i++) {
-		r = attach_hierarchy(in, &in->cgroup->dirs[i], fd, o->set, e);
+		r = attach_hierarchy(&in->cgroup->dirs[i], fd, o->set, e);
 		if (r < 0)
 			return r;
 	}

@@ -76,8 +76,9 @@ RuntimeStatus state_status(const State *s, int *ret_pidfd);
 json_t *state_document(const State *s, RuntimeStatus status, pid_t pid);
 
 /* ---- limits.c ---- */
-/* Resolves, makes and limits the container's cgroup. */
-int limits_make_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
+int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
+/* Makes it, with its limits. */
+int limits_make_cgroup(Cgroup *c, const OciSpec *spec, Err *e);
 int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err *e);
 
 /* ---- filter.c ---- */
@@ -154,6 +155,9 @@ _Noreturn void init_run(Init *in);
 void init_wait_go(int sock);
 int init_send(int sock, InitMsg kind, const void *extra, size_t len, int fd);
 _Noreturn void init_fail(int sock, const Err *e, int r);
+/* ERR_INVALID unless descriptors 3 to 3+n-1 are open: a number promised and not open would be taken by one of our own, and
+ * be given to the container. */
+int init_check_preserved(int n, Err *e);
 /* Default dispositions and no blocked signals: what the creator ignores is nothing to the command. */
 void init_reset_signals(void);
 
@@ -166,6 +170,8 @@ int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target
 int mounts_enter_cgroup_namespace(Init *in, Err *e);
 int mounts_copy_up(int from_dir, int to_mount, Err *e);
 int devices_make(Init *in, Err *e);
+/* True if the spec binds a /dev from elsewhere, which is then left as its owner wants it. */
+bool devices_are_bound(const Init *in);
 /* The default nodes: null zero full random tty urandom. */
 extern const OciDevice devices_default[];
 extern const size_t devices_n_default;

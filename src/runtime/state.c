@@ -2,7 +2,7 @@
 /*
  * A container's state on disk, and what it says about its status.
  *
- * state.json is written once, when the child exists; it holds what cannot change. The status is never
+ * state.json is written before anything is made outside the directory, and again when the child exists; it holds what cannot change. The status is never
  * stored: it follows from the process (same pid and same start time, no zombie), from which fifo is there, and from
  * the freezer. So nothing can be out of date after a crash. A container that died while it was made leaves
  * a directory, with or without state.json, that a forced delete removes.

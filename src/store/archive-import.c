@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "store/store.h"
+#include "store/store-internal.h"
 
 #define PIECE (1u << 20)
 
@@ -23,6 +23,10 @@ int store_archive_keep(Store *s, int fd, const char *want, char ret_digest[DIGES
 
 		if (n < 0)
 			return err_sys(e, (int)n, "read the stream");
+		if (blob_writer_size(w) + n > s->layer_max_bytes)
+			return err_new(e, ERR_INVALID,
+				       "the stream is longer than the limit of %lld bytes for a layer",
+				       (long long)s->layer_max_bytes);
 		if (n == 0)
 			return blob_writer_commit(w, want, -1, ret_digest, e);
 		r = blob_writer_write(w, buf, (size_t)n, e);

@@ -124,10 +124,10 @@ static bool match_expose(const Filters *f, const ContainerInfo *i)
 /* The image or one that it was built from. */
 static bool match_ancestor(Door *d, const Filters *f, const ContainerInfo *i)
 {
-	Store *s = engine_store(d->engine);
 	const char *v;
 
 	for (size_t k = 0; (v = filters_get(f, "ancestor", k)); k++) {
+		Store *s = engine_store(d->engine);
 		StoreImage want = {0};
 		_cleanup_free_ char *at = i->image_id ? strdup(i->image_id) : NULL;
 		bool found = false;

@@ -171,6 +171,94 @@ static json_t *network_settings_doc(const ContainerInfo *i, int version)
 	    doc_str(ep ? ep->mac : ""), "Networks", endpoints_doc(i, version));
 }
 
+/* The engine's tables leave out what was not asked for; clients want the member all the same (api map 1.6). The value is JSON text. */
+typedef struct Member {
+	const char *name, *empty;
+} Member;
+
+static const Member config_members[] = {{"Hostname", "\"\""},      {"Domainname", "\"\""},
+					{"User", "\"\""},          {"AttachStdin", "false"},
+					{"AttachStdout", "false"}, {"AttachStderr", "false"},
+					{"Tty", "false"},          {"OpenStdin", "false"},
+					{"StdinOnce", "false"},    {"Env", "[]"},
+					{"Cmd", "null"},           {"Image", "\"\""},
+					{"Volumes", "null"},       {"WorkingDir", "\"\""},
+					{"Entrypoint", "null"},    {"OnBuild", "null"},
+					{"Labels", "{}"},          {NULL, NULL}};
+
+static const Member host_members[] = {{"Binds", "null"},
+				      {"ContainerIDFile", "\"\""},
+				      {"LogConfig", "{\"Type\":\"json-file\",\"Config\":{}}"},
+				      {"NetworkMode", "\"default\""},
+				      {"PortBindings", "{}"},
+				      {"RestartPolicy", "{\"Name\":\"no\",\"MaximumRetryCount\":0}"},
+				      {"AutoRemove", "false"},
+				      {"VolumeDriver", "\"\""},
+				      {"VolumesFrom", "null"},
+				      {"ConsoleSize", "[0,0]"},
+				      {"CapAdd", "null"},
+				      {"CapDrop", "null"},
+				      {"CgroupnsMode", "\"private\""},
+				      {"Dns", "[]"},
+				      {"DnsOptions", "[]"},
+				      {"DnsSearch", "[]"},
+				      {"ExtraHosts", "null"},
+				      {"GroupAdd", "null"},
+				      {"IpcMode", "\"private\""},
+				      {"Cgroup", "\"\""},
+				      {"Links", "null"},
+				      {"OomScoreAdj", "0"},
+				      {"PidMode", "\"\""},
+				      {"Privileged", "false"},
+				      {"PublishAllPorts", "false"},
+				      {"ReadonlyRootfs", "false"},
+				      {"SecurityOpt", "null"},
+				      {"UTSMode", "\"\""},
+				      {"UsernsMode", "\"\""},
+				      {"ShmSize", "67108864"},
+				      {"Runtime", "\"ireko\""},
+				      {"Isolation", "\"\""},
+				      {"CpuShares", "0"},
+				      {"Memory", "0"},
+				      {"NanoCpus", "0"},
+				      {"CgroupParent", "\"\""},
+				      {"BlkioWeight", "0"},
+				      {"BlkioWeightDevice", "[]"},
+				      {"BlkioDeviceReadBps", "[]"},
+				      {"BlkioDeviceWriteBps", "[]"},
+				      {"BlkioDeviceReadIOps", "[]"},
+				      {"BlkioDeviceWriteIOps", "[]"},
+				      {"CpuPeriod", "0"},
+				      {"CpuQuota", "0"},
+				      {"CpuRealtimePeriod", "0"},
+				      {"CpuRealtimeRuntime", "0"},
+				      {"CpusetCpus", "\"\""},
+				      {"CpusetMems", "\"\""},
+				      {"Devices", "[]"},
+				      {"DeviceCgroupRules", "null"},
+				      {"DeviceRequests", "null"},
+				      {"MemoryReservation", "0"},
+				      {"MemorySwap", "0"},
+				      {"MemorySwappiness", "null"},
+				      {"OomKillDisable", "false"},
+				      {"PidsLimit", "null"},
+				      {"Ulimits", "[]"},
+				      {"CpuCount", "0"},
+				      {"CpuPercent", "0"},
+				      {"IOMaximumIOps", "0"},
+				      {"IOMaximumBandwidth", "0"},
+				      {"MaskedPaths", "null"},
+				      {"ReadonlyPaths", "null"},
+				      {NULL, NULL}};
+
+static json_t *completed(json_t *o, const Member *m)
+{
+	for (; o && m->name; m++)
+		if (!json_object_get(o, m->name))
+			json_object_set_new(o, m->name, json_loads(m->empty, JSON_DECODE_ANY, NULL));
+	return o;
+}
+
 json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t *size_rw,
 			      const int64_t *size_root)
 {
@@ -184,9 +272,10 @@ json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t
 	    doc_str(i->resolv_path), "HostnamePath", doc_str(i->hostname_path), "HostsPath",
 	    doc_str(i->hosts_path), "LogPath", doc_str(i->log_path), "Name", doc_str(name), "RestartCount",
 	    i->restart_count, "Driver", "overlay2", "Platform", "linux", "MountLabel", "", "ProcessLabel", "",
-	    "AppArmorProfile", "", "ExecIDs", exec_ids, "HostConfig", container_host_inspect(&i->config),
-	    "GraphDriver", "Name", "overlay2", "Data", "UpperDir", doc_str(i->upper_dir), "Mounts",
-	    mounts_doc(i), "Config", container_config_inspect(&i->config), "NetworkSettings",
+	    "AppArmorProfile", "", "ExecIDs", exec_ids, "HostConfig",
+	    completed(container_host_inspect(&i->config), host_members), "GraphDriver", "Name", "overlay2",
+	    "Data", "UpperDir", doc_str(i->upper_dir), "Mounts", mounts_doc(i), "Config",
+	    completed(container_config_inspect(&i->config), config_members), "NetworkSettings",
 	    network_settings_doc(i, version));
 
 	if (doc && size_rw)

@@ -244,8 +244,33 @@ int h_swarm(HttpRequest *rq, void *user, Err *e)
 		       "and try again.");
 }
 
+/* Each layer once, however many images have it. `seen` is an object used as a set. */
+static int add_layers(Door *d, const StoreImage *i, json_t *seen, int64_t *total, Err *e)
+{
+	ImageConfig c = {0};
+	char chain[DIGEST_LEN + 1] = "";
+	int r = store_image_config(engine_store(d->engine), i->id, &c, e);
+
+	for (char **diff = c.diff_ids; r >= 0 && diff && *diff; diff++) {
+		char next[DIGEST_LEN + 1];
+		int64_t size = 0;
+
+		chain_id_next(*chain ? chain : NULL, *diff, next);
+		memcpy(chain, next, sizeof(chain));
+		if (json_object_get(seen, chain))
+			continue;
+		r = store_layer_size(engine_store(d->engine), chain, &size, e);
+		if (r >= 0 && json_object_set_new(seen, chain, json_true()) < 0)
+			r = err_oom(e);
+		*total += size;
+	}
+	image_config_done(&c);
+	return r;
+}
+
 static json_t *df_images(Door *d, int version, const ContainerInfo *cs, size_t n_cs, int64_t *total, Err *e)
 {
+	_cleanup_json_ json_t *seen = json_object();
 	StoreImage *v = NULL;
 	json_t *a = NULL;
 	size_t n = 0;
@@ -259,8 +284,8 @@ static json_t *df_images(Door *d, int version, const ContainerInfo *cs, size_t n
 
 		for (size_t k = 0; k < n_cs; k++)
 			users += streq0(cs[k].image_id, v[i].id);
-		one = image_list_doc(d, &v[i], version, users, e);
-		*total += v[i].size;
+		one = add_layers(d, &v[i], seen, total, e) < 0 ? NULL
+							       : image_list_doc(d, &v[i], version, users, e);
 		if (!one || json_array_append_new(a, one) < 0) {
 			json_decref(a);
 			a = NULL;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/json.h"
+#include "base/str.h"
 #include "cli.h"
 
 /* A field of a row and its heading. A table of them ends with a NULL field. */

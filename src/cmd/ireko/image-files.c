@@ -13,7 +13,7 @@
 
 static int upload(Cli *cli, const char *target, int fd, const Progress *p, Err *e)
 {
-	static char *headers[] = {(char[]){"Content-Type: application/x-tar"}, NULL};
+	char *headers[] = {(char[]){"Content-Type: application/x-tar"}, NULL};
 	_cleanup_http_client_ HttpClient *c = NULL;
 	int r = api_settle(cli, e);
 

@@ -22,7 +22,7 @@ char *progress_bar(int64_t current, int64_t total, size_t width)
 
 	if (total <= 0)
 		return current > 0 ? strf("%8s", c.s) : strdup("");
-	done = (size_t)((double)MIN2(MAX2(current, (int64_t)0), total) / (double)total * (double)cells);
+	done = current <= 0 ? 0 : current >= total ? cells : (size_t)((double)current / (double)total * (double)cells);
 	if (cells > 0) {
 		strbuf_add_c(&b, '[');
 		for (size_t i = 0; i < cells; i++)

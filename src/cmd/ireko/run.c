@@ -53,7 +53,7 @@ static int open_cidfile(const RunOptions *o, int *ret, Err *e)
 
 static int try_create(Cli *cli, const RunOptions *o, const char *image, const char *target, const json_t *body, json_t **ret, Err *e)
 {
-	PullPolicy policy;
+	PullPolicy policy = PULL_MISSING;
 	int r = pull_policy(o, &policy, e);
 
 	if (r == 0 && policy == PULL_ALWAYS)

@@ -102,8 +102,14 @@ static void answer_error(HttpRequest *rq, int r, const Err *e)
 {
 	int status = e->no ? err_kind_http_status(e->kind) : 500;
 
-	if (rq->answered || rq->hijacked)
+	/* The client can no longer be told. That it went away itself is no news. */
+	if (rq->answered || rq->hijacked) {
+		if (!rq->stream_failed && e->kind != ERR_CANCELLED)
+			log_warn("%s %s: the answer broke off: %s", rq->method, http_path(rq), err_msg(e, r));
 		return;
+	}
+	if (status >= 500 && e->kind != ERR_UNSUPPORTED && e->kind != ERR_UNAVAILABLE)
+		log_warn("%s %s: %s", rq->method, http_path(rq), err_msg(e, r));
 	if (e->kind == ERR_INVALID && r == -EFBIG) {
 		status = 413;
 		rq->close_after = true;

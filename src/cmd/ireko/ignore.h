@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * .dockerignore: which paths of a build context stay at home.
+ *
+ * Patterns are matched against the path relative to the context and against each directory above it; the last pattern
+ * that matches decides, '!' takes back. '*' and '?' stop at '/', '**' does not, [..] is a class, '\' takes the next
+ * character literally.
+ */
+#pragma once
+
+#include "base/err.h"
+
+typedef struct Ignore {
+	char **patterns; /* cleaned; '!' in front of those that take back */
+} Ignore;
+
+/* Reads the text of a .dockerignore. */
+int ignore_parse(const char *text, Ignore *ret, Err *e);
+/* One more pattern at the end. */
+int ignore_add(Ignore *ig, const char *pattern);
+void ignore_done(Ignore *ig);
+bool ignore_matches(const Ignore *ig, const char *path);
+/* True if something below this ignored directory may be taken back. */
+bool ignore_may_return(const Ignore *ig, const char *dir);
+/* A single pattern against a whole path. */
+bool ignore_glob(const char *pattern, const char *path);

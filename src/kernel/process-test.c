@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes whose names try to look like something else, pids that have another owner, limits by name. */
+#include "kernel/process.h"
+
+#include "base/test.h"
+#include "kernel/capability.h"
+#include "kernel/namespace.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+
+static void test_stat_of_an_odd_name(void **state _unused_)
+{
+	ProcessStat before, after;
+
+	assert_int_equal(process_stat(getpid(), &before), 0);
+	assert_int_equal(prctl(PR_SET_NAME, ") Z 1 2 3 (", 0, 0, 0), 0);
+	assert_int_equal(process_stat(getpid(), &after), 0);
+	assert_true(before.start == after.start && after.start > 0);
+	assert_int_equal(after.state, 'R');
+	assert_int_equal(process_stat(0, &after), -ESRCH);
+}
+
+static void test_pidfd_is_checked(void **state _unused_)
+{
+	ProcessStat st;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(process_stat(pid, &st), 0);
+	_cleanup_close_ int fd = process_pidfd_checked(pid, st.start);
+	assert_true(fd >= 0);
+	assert_int_equal(process_pidfd_checked(pid, st.start + 1), -ESRCH);
+	assert_int_equal(process_signal(fd, SIGKILL), 0);
+	siginfo_t si;
+	assert_int_equal(waitid(P_PIDFD, (id_t)fd, &si, WEXITED | WNOWAIT), 0);
+	assert_int_equal(process_pidfd_checked(pid, st.start), -ESRCH); /* a zombie is no process any more */
+	assert_true(process_reap(pid) >= 0);
+	assert_int_equal(process_signal(fd, SIGKILL), -ESRCH);
+}
+
+static void test_rlimits(void **state _unused_)
+{
+	Err e = {0};
+
+	assert_int_equal(process_rlimit_by_name("RLIMIT_NOFILE"), RLIMIT_NOFILE);
+	assert_int_equal(process_rlimit_by_name("NOFILE"), -1);
+	assert_true(process_set_rlimit(0, "RLIMIT_X", 1, 1, &e) < 0);
+	assert_true(process_set_rlimit(0, "RLIMIT_CORE", 2, 1, &e) < 0);
+	assert_non_null(strstr(e.msg, "RLIMIT_CORE"));
+	assert_int_equal(process_set_rlimit(0, "RLIMIT_CORE", 0, 0, &e), 0);
+}
+
+static void test_capability_names(void **state _unused_)
+{
+	char *good[] = {(char *)"CAP_CHOWN", (char *)"cap_kill", NULL}, *bad[] = {(char *)"CAP_NO", NULL};
+	uint64_t mask = 0;
+	Err e = {0};
+
+	assert_int_equal(capability_by_name("CAP_CHECKPOINT_RESTORE"), 40);
+	assert_int_equal(capability_by_name("net_raw"), 13);
+	assert_int_equal(capability_by_name("CAP_"), -1);
+	assert_int_equal(capability_mask(good, &mask, &e), 0);
+	assert_int_equal(mask & ~0x21ULL, 0);
+	assert_true(capability_mask(bad, &mask, &e) < 0);
+	assert_non_null(strstr(e.msg, "CAP_NO"));
+}
+
+static void test_namespace_names(void **state _unused_)
+{
+	assert_int_equal(namespace_flag("network"), CLONE_NEWNET);
+	assert_int_equal(namespace_flag("net"), 0);
+	assert_string_equal(namespace_file(CLONE_NEWNS), "mnt");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_stat_of_an_odd_name),
+	    cmocka_unit_test(test_pidfd_is_checked),
+	    cmocka_unit_test(test_rlimits),
+	    cmocka_unit_test(test_capability_names),
+	    cmocka_unit_test(test_namespace_names),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
