@@ -632,8 +632,13 @@ static int build_all(Build *b, char ret_id[DIGEST_LEN + 1], Err *e)
 int build_image(Engine *en, const BuildRequest *rq, char ret_image_id[DIGEST_LEN + 1], int *ret_code, Err *e)
 {
 	Build b = {.en = en, .store = engine_store(en), .rq = rq};
-	int r = build_all(&b, ret_image_id, e);
+	int r, ended;
 
+	/* Layers of the cache are not an image's yet: they must not be collected between the steps. */
+	store_lease_begin(b.store);
+	r = build_all(&b, ret_image_id, e);
+	ended = store_lease_end(b.store, r < 0 ? NULL : e);
+	r = r < 0 ? r : ended;
 	if (ret_code)
 		*ret_code = b.exit_code;
 	for (size_t i = 0; i < b.n_stages; i++)

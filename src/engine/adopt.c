@@ -55,8 +55,10 @@ static void adopt_one(Engine *en, Container *c)
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0)
 		return;
-	if (shim_read_exit(dir, &x, NULL) <= 0 && streq(c->boot, id_boot()))
+	if (shim_read_exit(dir, &x, NULL) <= 0 && streq(c->boot, id_boot())) {
+		container_orphan_remove(en, c);
 		log_warn("container %.12s: its shim is gone without a record: %s", c->id, err_msg(&err, r));
+	}
 	container_ended(en, c, &x);
 }
 

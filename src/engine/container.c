@@ -253,6 +253,7 @@ static const JsonField endpoint_table[] = {
 	{.name = "address", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, address), .keep_empty = true},
 	{.name = "gateway", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, gateway), .keep_empty = true},
 	{.name = "mac", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, mac), .keep_empty = true},
+	{.name = "prefix", .type = JSON_T_INT, .offset = offsetof(ContainerEndpoint, prefix)},
 	{.name = "aliases", .type = JSON_T_STRV, .offset = offsetof(ContainerEndpoint, aliases)},
 	{0},
 };

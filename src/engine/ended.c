@@ -122,6 +122,16 @@ static void reap_shim(pid_t pid)
 		;
 }
 
+void container_orphan_remove(Engine *en, Container *c)
+{
+	RuntimeOptions o = {.root = en->runtime_root};
+	Err err = {0};
+	int r = runtime_delete(&o, c->id, true, &err);
+
+	if (r < 0)
+		log_error("container %.12s: its shim was killed, and what runs cannot be ended: %s", c->id, err_msg(&err, r));
+}
+
 void container_ended(Engine *en, Container *c, const ShimExit *x)
 {
 	bool again, remove;

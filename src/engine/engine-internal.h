@@ -229,6 +229,8 @@ int container_start_locked(Engine *en, Container *c, Err *e);   /* life held */
 /* ended.c
  * What is to be done once a container has ended: state, network, events, policy. Called by the watcher and by adoption. */
 void container_ended(Engine *en, Container *c, const ShimExit *x);
+/* Kills and removes what a shim that was killed has left running. */
+void container_orphan_remove(Engine *en, Container *c);
 /* life.c */
 int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e);
 int container_kill_locked(Engine *en, Container *c, int signal, Err *e);

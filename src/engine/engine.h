@@ -50,7 +50,7 @@ typedef struct ContainerMountPoint {
 typedef struct ContainerEndpoint {
 	char *network, *network_id, *endpoint_id;
 	char *address, *gateway, *mac; /* "" when not running */
-	int prefix;
+	int64_t prefix;
 	char **aliases;
 } ContainerEndpoint;
 

@@ -309,11 +309,33 @@ static void refresh(Engine *en, const char *id)
 		exec_set(en, id, 0, true, ended.status);
 }
 
+/* A client sees the end of an exec's output at the same time as the watcher sees its exit event: whoever asks then must
+ * not be told that it still runs, so the shim, which knows, is asked. */
+static void exec_refresh(Engine *en, const char *id)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	char container_id[65] = "";
+	ShimExit exit;
+	Exec *x;
+
+	pthread_mutex_lock(&en->lock);
+	HASH_FIND_STR(en->execs, id, x);
+	if (x && x->running)
+		memcpy(container_id, x->container_id, sizeof(container_id));
+	pthread_mutex_unlock(&en->lock);
+	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 && container_shim(c, &shim, NULL) >= 0 &&
+	    shim_exec_exit(shim, id, &exit, NULL) > 0)
+		exec_set(en, id, 0, true, exit.status);
+}
+
 int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e)
 {
 	ExecInfo i = {0};
 	Exec *x;
 	int r;
+
+	exec_refresh(en, id);
 
 	refresh(en, id);
 	pthread_mutex_lock(&en->lock);

@@ -65,13 +65,15 @@ static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, co
 	};
 	char digest[DIGEST_LEN + 1];
 	bool updated;
-	int r;
+	int r, ended;
 
 	if (!name || !full)
 		return err_oom(e);
+	store_lease_begin(en->store);
 	r = registry_pull(en->registry, en->store, &rp, ret_image_id, digest, &updated, e);
-	if (r < 0)
-		return r;
+	ended = store_lease_end(en->store, r < 0 ? NULL : e);
+	if (r < 0 || ended < 0)
+		return r < 0 ? r : ended;
 	image_event(en, "pull", full, name);
 	return 0;
 }
@@ -175,7 +177,12 @@ int engine_image_load(Engine *en, int tar_fd, EngineProgress progress,
 	Loading l = {en, progress, loaded, user};
 	ArchiveLoad a = {.fd = tar_fd, .progress = load_progress, .loaded = load_done, .user = &l};
 
-	return store_archive_load(en->store, &a, e);
+	int r, ended;
+
+	store_lease_begin(en->store);
+	r = store_archive_load(en->store, &a, e);
+	ended = store_lease_end(en->store, r < 0 ? NULL : e);
+	return r < 0 ? r : ended;
 }
 
 /* ---- import ---- */
@@ -184,10 +191,14 @@ static int import_checked(Engine *en, int tar_fd, const char *message, char *con
 			  const ImagePlatform *platform, char ret_image_id[DIGEST_LEN + 1], Err *e)
 {
 	ImageRunConfig run = {.stop_timeout = -1};
-	int r = change_apply_all(&run, changes, e);
+	int r = change_apply_all(&run, changes, e), ended;
 
-	if (r >= 0)
+	if (r >= 0) {
+		store_lease_begin(en->store);
 		r = store_archive_import(en->store, tar_fd, &run, message, platform, ret_image_id, e);
+		ended = store_lease_end(en->store, r < 0 ? NULL : e);
+		r = r < 0 ? r : ended;
+	}
 	image_run_config_done(&run);
 	return r;
 }

@@ -138,6 +138,7 @@ static ShimLog log_options(const Start *s)
 		(void)str_to_bytes(size, &log.max_size);
 	if (files)
 		(void)str_to_int(files, 1, 1000, &log.max_files);
+	log.max_files--; /* Docker counts the current one, the shim does not */
 	return log;
 }
 
@@ -304,6 +305,9 @@ int engine_container_start(Engine *en, const char *ref, Err *e)
 		break;
 	default:
 		r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref) : container_start_locked(en, c, e);
+		/* --rm holds for a start that failed too: nobody else would remove it, and its waiters wait for that. */
+		if (r < 0 && c->config.host.auto_remove && !c->removed)
+			(void)container_remove_locked(en, c, true, NULL);
 	}
 	pthread_mutex_unlock(&c->life);
 	return r;

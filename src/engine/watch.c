@@ -83,8 +83,10 @@ static void shim_gone(Engine *en, Container *c, bool told)
 	epoll_ctl(en->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	closep(&fd);
 	if (!told && dir) {
-		/* No record means that the shim was killed; 255 is what Docker reports then. */
-		(void)shim_read_exit(dir, &x, NULL);
+		/* No record means that the shim was killed; 255 is what Docker reports then. The container may have
+		 * outlived it, without anybody to read its output or to reap it: it goes too. */
+		if (shim_read_exit(dir, &x, NULL) <= 0)
+			container_orphan_remove(en, c);
 		ended_in_background(en, c, &x);
 	}
 	container_unref(c);

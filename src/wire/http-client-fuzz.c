@@ -8,25 +8,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void head_is_stable(const char *text, size_t len)
 {
-	HttpResponse a = {0}, b = {0};
-	ssize_t n = http_response_parse(text, len, &a);
+	HttpcResponse a = {0}, b = {0};
+	ssize_t n = httpc_response_parse(text, len, &a);
 
 	if (n > 0) {
-		if ((size_t)n > len || n > HTTP_HEAD_MAX || http_response_parse(text, (size_t)n, &b) != n ||
+		if ((size_t)n > len || n > HTTP_HEAD_MAX || httpc_response_parse(text, (size_t)n, &b) != n ||
 		    a.status != b.status || a.length != b.length)
 			abort();
-		if (http_response_parse(text, (size_t)n - 1, &b) > 0)
+		if (httpc_response_parse(text, (size_t)n - 1, &b) > 0)
 			abort();
-		free(http_response_header(&a, "Content-Type"));
+		free(httpc_response_header(&a, "Content-Type"));
 	}
-	http_response_done(&a);
-	http_response_done(&b);
+	httpc_response_done(&a);
+	httpc_response_done(&b);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const methods[] = {"GET", "HEAD", "POST"};
-	const HttpResponse *rs;
+	const HttpcResponse *rs;
 	char piece[997];
 	int sv[2];
 
@@ -36,15 +36,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		abort();
 
-	_cleanup_http_client_ HttpClient *c = http_client_new(sv[0]);
-	HttpRequest rq = {.method = methods[data[0] % 3], .target = "/", .chunked = data[0] & 128};
-	if (!c || http_client_send(c, &rq, NULL) < 0 || fd_write_all(sv[1], data + 1, size - 1) < 0 ||
+	_cleanup_httpc_ Httpc *c = httpc_new(sv[0]);
+	HttpcRequest rq = {.method = methods[data[0] % 3], .target = "/", .chunked = data[0] & 128};
+	if (!c || httpc_send(c, &rq, NULL) < 0 || fd_write_all(sv[1], data + 1, size - 1) < 0 ||
 	    shutdown(sv[1], SHUT_WR) < 0)
 		abort();
-	if (rq.chunked && http_client_write(c, "x", 1, NULL) == 0)
-		(void)http_client_finish(c, NULL);
-	if (http_client_receive(c, &rs, NULL) == 0)
-		for (ssize_t n, total = 0; (n = http_client_read(c, piece, sizeof(piece), NULL)) > 0;) {
+	if (rq.chunked && httpc_write(c, "x", 1, NULL) == 0)
+		(void)httpc_finish(c, NULL);
+	if (httpc_receive(c, &rs, NULL) == 0)
+		for (ssize_t n, total = 0; (n = httpc_read(c, piece, sizeof(piece), NULL)) > 0;) {
 			total += n;
 			if ((size_t)n > sizeof(piece) || (size_t)total > size)
 				abort();

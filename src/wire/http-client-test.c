@@ -6,12 +6,12 @@
 
 #include <poll.h>
 
-static HttpClient *served(const char *answer, int *ret_peer)
+static Httpc *served(const char *answer, int *ret_peer)
 {
 	int sv[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
-	HttpClient *c = http_client_new(sv[0]);
+	Httpc *c = httpc_new(sv[0]);
 	assert_non_null(c);
 	assert_int_equal(fd_write_all(sv[1], answer, strlen(answer)), 0);
 	*ret_peer = sv[1];
@@ -22,18 +22,18 @@ static HttpClient *served(const char *answer, int *ret_peer)
 static int get(const char *answer, bool hang_up, char **ret_body)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_http_client_ HttpClient *c = served(answer, &peer);
-	const HttpResponse *rs;
+	_cleanup_httpc_ Httpc *c = served(answer, &peer);
+	const HttpcResponse *rs;
 	Err e = {0};
 
 	if (hang_up)
 		assert_int_equal(shutdown(peer, SHUT_WR), 0);
-	assert_int_equal(http_client_send(c, &(HttpRequest){.method = "GET", .target = "/x"}, &e), 0);
-	int r = http_client_receive(c, &rs, &e);
+	assert_int_equal(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/x"}, &e), 0);
+	int r = httpc_receive(c, &rs, &e);
 	if (r < 0)
 		return r;
 	int status = rs->status;
-	r = http_client_read_all(c, 1000, ret_body, NULL, &e);
+	r = httpc_read_all(c, 1000, ret_body, NULL, &e);
 	return r < 0 ? r : status;
 }
 
@@ -99,66 +99,66 @@ static void body_has_a_budget(void **state)
 static void head_has_a_limit(void **state)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
-	HttpResponse r = {0};
+	HttpcResponse r = {0};
 
 	strbuf_add(&b, "HTTP/1.1 200 OK\r\nX: ");
 	while (b.len < HTTP_HEAD_MAX - 1)
 		strbuf_add_c(&b, 'x');
-	assert_int_equal(http_response_parse(b.s, b.len, &r), 0);
+	assert_int_equal(httpc_response_parse(b.s, b.len, &r), 0);
 	strbuf_add(&b, "xx\r\n\r\n");
-	assert_int_equal(http_response_parse(b.s, b.len, &r), -EMSGSIZE);
+	assert_int_equal(httpc_response_parse(b.s, b.len, &r), -EMSGSIZE);
 }
 
 static void headers_are_found(void **state)
 {
 	const char text[] =
 	    "HTTP/1.1 101 UPGRADED\r\nApi-Version:  1.51 \r\nEmpty:\r\nupgrade: tcp\r\n\r\nrest";
-	HttpResponse r = {0};
+	HttpcResponse r = {0};
 
-	assert_int_equal(http_response_parse(text, strlen(text), &r), (ssize_t)strlen(text) - 4);
+	assert_int_equal(httpc_response_parse(text, strlen(text), &r), (ssize_t)strlen(text) - 4);
 	assert_int_equal(r.status, 101);
-	_cleanup_free_ char *version = http_response_header(&r, "api-version");
-	_cleanup_free_ char *empty = http_response_header(&r, "Empty");
-	_cleanup_free_ char *upgrade = http_response_header(&r, "Upgrade");
+	_cleanup_free_ char *version = httpc_response_header(&r, "api-version");
+	_cleanup_free_ char *empty = httpc_response_header(&r, "Empty");
+	_cleanup_free_ char *upgrade = httpc_response_header(&r, "Upgrade");
 	assert_string_equal(version, "1.51");
 	assert_string_equal(empty, "");
 	assert_string_equal(upgrade, "tcp");
-	assert_null(http_response_header(&r, "Api"));
-	http_response_done(&r);
+	assert_null(httpc_response_header(&r, "Api"));
+	httpc_response_done(&r);
 }
 
 static void connection_is_kept(void **state)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_http_client_ HttpClient *c = served("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", &peer);
-	HttpRequest rq = {.method = "POST", .target = "/a?b=c", .body = "{}", .body_len = 2};
-	const HttpResponse *rs;
+	_cleanup_httpc_ Httpc *c = served("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", &peer);
+	HttpcRequest rq = {.method = "POST", .target = "/a?b=c", .body = "{}", .body_len = 2};
+	const HttpcResponse *rs;
 	_cleanup_free_ char *body = NULL;
 	char sent[512] = {0};
 
-	assert_int_equal(http_client_send(c, &rq, NULL), 0);
-	assert_false(http_client_is_idle(c));
-	assert_int_equal(http_client_receive(c, &rs, NULL), 0);
-	assert_int_equal(http_client_read_all(c, 100, &body, NULL, NULL), 0);
-	assert_true(http_client_is_idle(c));
+	assert_int_equal(httpc_send(c, &rq, NULL), 0);
+	assert_false(httpc_is_idle(c));
+	assert_int_equal(httpc_receive(c, &rs, NULL), 0);
+	assert_int_equal(httpc_read_all(c, 100, &body, NULL, NULL), 0);
+	assert_true(httpc_is_idle(c));
 	assert_true(read(peer, sent, sizeof(sent) - 1) > 0);
 	assert_true(str_starts(sent, "POST /a?b=c HTTP/1.1\r\n"));
 	assert_non_null(strstr(sent, "\r\nContent-Length: 2\r\n"));
 	assert_true(str_ends(sent, "\r\n\r\n{}"));
 	close_fd(&peer);
-	assert_false(http_client_is_idle(c));
+	assert_false(httpc_is_idle(c));
 }
 
 static void requests_carry_no_line_breaks(void **state)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_http_client_ HttpClient *c = served("", &peer);
+	_cleanup_httpc_ Httpc *c = served("", &peer);
 	char *headers[] = {"X: a\r\nY: b", NULL};
 	char byte;
 
-	assert_true(http_client_send(c, &(HttpRequest){.method = "GET", .target = "/a b"}, NULL) < 0);
-	assert_true(http_client_send(c, &(HttpRequest){.method = "GET", .target = "/\r\n"}, NULL) < 0);
-	assert_true(http_client_send(c, &(HttpRequest){.method = "GET", .target = "/", .headers = headers},
+	assert_true(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/a b"}, NULL) < 0);
+	assert_true(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/\r\n"}, NULL) < 0);
+	assert_true(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/", .headers = headers},
 				     NULL) < 0);
 	assert_int_equal(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
 }
@@ -166,14 +166,14 @@ static void requests_carry_no_line_breaks(void **state)
 static void upload_is_chunked(void **state)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_http_client_ HttpClient *c = served("", &peer);
-	HttpRequest rq = {.method = "PUT", .target = "/", .chunked = true};
+	_cleanup_httpc_ Httpc *c = served("", &peer);
+	HttpcRequest rq = {.method = "PUT", .target = "/", .chunked = true};
 	char sent[512] = {0};
 
-	assert_int_equal(http_client_send(c, &rq, NULL), 0);
-	assert_int_equal(http_client_write(c, "hello world", 11, NULL), 0);
-	assert_int_equal(http_client_write(c, "", 0, NULL), 0);
-	assert_int_equal(http_client_finish(c, NULL), 0);
+	assert_int_equal(httpc_send(c, &rq, NULL), 0);
+	assert_int_equal(httpc_write(c, "hello world", 11, NULL), 0);
+	assert_int_equal(httpc_write(c, "", 0, NULL), 0);
+	assert_int_equal(httpc_finish(c, NULL), 0);
 	assert_true(read(peer, sent, sizeof(sent) - 1) > 0);
 	assert_non_null(strstr(sent, "Transfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"));
 }
@@ -181,39 +181,39 @@ static void upload_is_chunked(void **state)
 static void refusal_stops_the_upload(void **state)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_http_client_ HttpClient *c =
+	_cleanup_httpc_ Httpc *c =
 	    served("HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad", &peer);
-	HttpRequest rq = {.method = "POST", .target = "/build", .chunked = true};
-	const HttpResponse *rs;
+	HttpcRequest rq = {.method = "POST", .target = "/build", .chunked = true};
+	const HttpcResponse *rs;
 	_cleanup_free_ char *body = NULL;
 
-	assert_int_equal(http_client_send(c, &rq, NULL), 0);
-	assert_int_equal(http_client_write(c, "x", 1, NULL), 1);
-	assert_int_equal(http_client_write(c, "x", 1, NULL), 1);
-	assert_int_equal(http_client_finish(c, NULL), 0);
-	assert_int_equal(http_client_receive(c, &rs, NULL), 0);
+	assert_int_equal(httpc_send(c, &rq, NULL), 0);
+	assert_int_equal(httpc_write(c, "x", 1, NULL), 1);
+	assert_int_equal(httpc_write(c, "x", 1, NULL), 1);
+	assert_int_equal(httpc_finish(c, NULL), 0);
+	assert_int_equal(httpc_receive(c, &rs, NULL), 0);
 	assert_int_equal(rs->status, 400);
-	assert_int_equal(http_client_read_all(c, 100, &body, NULL, NULL), 0);
+	assert_int_equal(httpc_read_all(c, 100, &body, NULL, NULL), 0);
 	assert_string_equal(body, "bad");
-	assert_false(http_client_is_idle(c));
+	assert_false(httpc_is_idle(c));
 }
 
 static void hijack_keeps_what_was_read_ahead(void **state)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_http_client_ HttpClient *c =
+	_cleanup_httpc_ Httpc *c =
 	    served("HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\nearly", &peer);
-	const HttpResponse *rs;
+	const HttpcResponse *rs;
 	const char *ahead;
 	size_t n;
 	char more[8] = {0};
 
-	assert_int_equal(http_client_send(c, &(HttpRequest){.method = "POST", .target = "/", .upgrade = true},
+	assert_int_equal(httpc_send(c, &(HttpcRequest){.method = "POST", .target = "/", .upgrade = true},
 					  NULL),
 			 0);
-	assert_int_equal(http_client_receive(c, &rs, NULL), 0);
+	assert_int_equal(httpc_receive(c, &rs, NULL), 0);
 	assert_int_equal(rs->status, 101);
-	_cleanup_close_ int fd = http_client_hijack(c, &ahead, &n);
+	_cleanup_close_ int fd = httpc_hijack(c, &ahead, &n);
 	assert_int_equal(n, 5);
 	assert_memory_equal(ahead, "early", 5);
 	assert_int_equal(fd_write_all(peer, "late", 4), 0);
@@ -223,9 +223,9 @@ static void hijack_keeps_what_was_read_ahead(void **state)
 
 static void test_address(const char *s, const char *path, const char *host, const char *port)
 {
-	HttpAddress a = {0};
+	HttpcAddress a = {0};
 
-	assert_int_equal(http_address_parse(s, &a, NULL), 0);
+	assert_int_equal(httpc_address_parse(s, &a, NULL), 0);
 	assert_string_equal(a.text, s);
 	if (path)
 		assert_string_equal(a.path, path);
@@ -235,7 +235,7 @@ static void test_address(const char *s, const char *path, const char *host, cons
 		assert_string_equal(a.host, host);
 		assert_string_equal(a.port, port);
 	}
-	http_address_done(&a);
+	httpc_address_done(&a);
 }
 
 static void addresses(void **state)
@@ -250,9 +250,9 @@ static void addresses(void **state)
 	test_address("http://docker", NULL, "docker", "2375");
 	test_address("localhost:1", NULL, "localhost", "1");
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
-		HttpAddress a = {0};
+		HttpcAddress a = {0};
 
-		assert_true(http_address_parse(bad[i], &a, NULL) < 0);
+		assert_true(httpc_address_parse(bad[i], &a, NULL) < 0);
 	}
 }
 

@@ -34,7 +34,7 @@ typedef enum BodyMode {
 	BODY_TO_CLOSE
 } BodyMode;
 
-struct HttpClient {
+struct Httpc {
 	int fd;
 	BodyMode mode;
 	uint64_t left;
@@ -43,24 +43,24 @@ struct HttpClient {
 	bool head_only;   /* the request was HEAD */
 	bool answered;    /* the head was read while the body was still being written */
 	bool refused;     /* ... and it says that the rest is not wanted */
-	HttpResponse response;
+	HttpcResponse response;
 	size_t start, end;
 	char buf[BUFFER_SIZE];
 };
 
 /* ---- addresses */
 
-void http_address_done(HttpAddress *a)
+void httpc_address_done(HttpcAddress *a)
 {
 	free(a->text);
 	free(a->path);
 	free(a->host);
 	free(a->port);
-	*a = (HttpAddress){0};
+	*a = (HttpcAddress){0};
 }
 
 /* host, host:port, [v6], [v6]:port */
-static int split_host_port(const char *s, HttpAddress *a)
+static int split_host_port(const char *s, HttpcAddress *a)
 {
 	const char *end = *s == '[' ? strchr(s, ']') : strchrnul(s, ':');
 	int port;
@@ -80,9 +80,9 @@ static int split_host_port(const char *s, HttpAddress *a)
 	return str_to_int(a->port, 1, 65535, &port);
 }
 
-int http_address_parse(const char *s, HttpAddress *ret, Err *e)
+int httpc_address_parse(const char *s, HttpcAddress *ret, Err *e)
 {
-	HttpAddress a = {.text = strdup(s)};
+	HttpcAddress a = {.text = strdup(s)};
 	const char *rest;
 	int r = a.text ? 0 : -ENOMEM;
 
@@ -101,7 +101,7 @@ int http_address_parse(const char *s, HttpAddress *ret, Err *e)
 		r = authority ? split_host_port(authority, &a) : rest ? -ENOMEM : -EINVAL;
 	}
 	if (r < 0) {
-		http_address_done(&a);
+		httpc_address_done(&a);
 		if (r == -ENOMEM)
 			return err_oom(e);
 		return err_new(e, ERR_INVALID,
@@ -181,7 +181,7 @@ static bool target_from_dns(const char *host, int port, ns_type type, Target *t)
 	return false;
 }
 
-static int connect_tcp(const HttpAddress *a, Err *e)
+static int connect_tcp(const HttpcAddress *a, Err *e)
 {
 	int port = 0, one = 1;
 	Target t;
@@ -212,7 +212,7 @@ static int connect_tcp(const HttpAddress *a, Err *e)
 	return take_fd(&fd);
 }
 
-int http_client_connect(const HttpAddress *a, HttpClient **ret, Err *e)
+int httpc_connect(const HttpcAddress *a, Httpc **ret, Err *e)
 {
 	int fd;
 
@@ -225,42 +225,42 @@ int http_client_connect(const HttpAddress *a, HttpClient **ret, Err *e)
 		if (fd < 0)
 			return fd;
 	}
-	HttpClient *c = http_client_new(fd);
+	Httpc *c = httpc_new(fd);
 	if (!c)
 		return err_oom(e);
 	*ret = c;
 	return 0;
 }
 
-HttpClient *http_client_new(int fd)
+Httpc *httpc_new(int fd)
 {
 	/* Not calloc: the buffer is most of it and need not be touched. */
-	HttpClient *c = malloc(sizeof(*c));
+	Httpc *c = malloc(sizeof(*c));
 
 	if (!c) {
 		closep(&fd);
 		return NULL;
 	}
-	memset(c, 0, offsetof(HttpClient, buf));
+	memset(c, 0, offsetof(Httpc, buf));
 	c->fd = fd;
 	return c;
 }
 
-void http_client_free(HttpClient *c)
+void httpc_free(Httpc *c)
 {
 	if (!c)
 		return;
 	closep(&c->fd);
-	http_response_done(&c->response);
+	httpc_response_done(&c->response);
 	free(c);
 }
 
-int http_client_fd(const HttpClient *c)
+int httpc_fd(const Httpc *c)
 {
 	return c->fd;
 }
 
-bool http_client_is_idle(const HttpClient *c)
+bool httpc_is_idle(const Httpc *c)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLRDHUP};
 
@@ -271,7 +271,7 @@ bool http_client_is_idle(const HttpClient *c)
 /* ---- sending */
 
 /* MSG_NOSIGNAL: a server that went away is an error to report, not a signal to die of. */
-static int send_all(HttpClient *c, const void *data, size_t len)
+static int send_all(Httpc *c, const void *data, size_t len)
 {
 	const char *p = data;
 
@@ -293,7 +293,7 @@ static bool header_is_safe(const char *s)
 	return !strpbrk(s, "\r\n");
 }
 
-static int build_head(const HttpRequest *rq, StrBuf *b)
+static int build_head(const HttpcRequest *rq, StrBuf *b)
 {
 	if (!header_is_safe(rq->target) || strpbrk(rq->target, " \t"))
 		return -EINVAL;
@@ -317,7 +317,7 @@ static int build_head(const HttpRequest *rq, StrBuf *b)
 	return b->oom ? -ENOMEM : 0;
 }
 
-int http_client_send(HttpClient *c, const HttpRequest *rq, Err *e)
+int httpc_send(Httpc *c, const HttpcRequest *rq, Err *e)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
 	int r = build_head(rq, &b);
@@ -327,7 +327,7 @@ int http_client_send(HttpClient *c, const HttpRequest *rq, Err *e)
 			       rq->method);
 	if (r < 0)
 		return err_oom(e);
-	http_response_done(&c->response);
+	httpc_response_done(&c->response);
 	c->in_exchange = true;
 	c->sending = rq->chunked;
 	c->answered = c->refused = false;
@@ -338,7 +338,7 @@ int http_client_send(HttpClient *c, const HttpRequest *rq, Err *e)
 }
 
 /* A server may answer while we are still sending: usually to refuse. Waits until there is room to send. */
-static int watch_for_answer(HttpClient *c, Err *e)
+static int watch_for_answer(Httpc *c, Err *e)
 {
 	while (!c->answered) {
 		struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLOUT};
@@ -351,8 +351,8 @@ static int watch_for_answer(HttpClient *c, Err *e)
 		if (!(p.revents & ~POLLOUT))
 			return 0;
 
-		const HttpResponse *rs;
-		int r = http_client_receive(c, &rs, e);
+		const HttpcResponse *rs;
+		int r = httpc_receive(c, &rs, e);
 		if (r < 0)
 			return r;
 		c->answered = true;
@@ -362,11 +362,11 @@ static int watch_for_answer(HttpClient *c, Err *e)
 }
 
 /* A write that failed may hide a refusal that the server sent before it hung up. */
-static int after_failed_write(HttpClient *c, int no, Err *e)
+static int after_failed_write(Httpc *c, int no, Err *e)
 {
-	const HttpResponse *rs;
+	const HttpcResponse *rs;
 
-	if (!c->answered && http_client_receive(c, &rs, NULL) == 0) {
+	if (!c->answered && httpc_receive(c, &rs, NULL) == 0) {
 		c->answered = true;
 		if (rs->status >= 400) {
 			c->refused = true;
@@ -376,7 +376,7 @@ static int after_failed_write(HttpClient *c, int no, Err *e)
 	return err_sys(e, no, "send the body");
 }
 
-int http_client_write(HttpClient *c, const void *data, size_t len, Err *e)
+int httpc_write(Httpc *c, const void *data, size_t len, Err *e)
 {
 	char size[24];
 
@@ -396,7 +396,7 @@ int http_client_write(HttpClient *c, const void *data, size_t len, Err *e)
 	return r < 0 ? after_failed_write(c, r, e) : 0;
 }
 
-int http_client_write_fd(HttpClient *c, int fd, Err *e)
+int httpc_write_fd(Httpc *c, int fd, Err *e)
 {
 	_cleanup_free_ char *piece = malloc(1 << 18);
 
@@ -411,13 +411,13 @@ int http_client_write_fd(HttpClient *c, int fd, Err *e)
 			return err_sys(e, errno, "read the input");
 		if (n == 0)
 			return 0;
-		int r = http_client_write(c, piece, (size_t)n, e);
+		int r = httpc_write(c, piece, (size_t)n, e);
 		if (r != 0)
 			return r;
 	}
 }
 
-int http_client_finish(HttpClient *c, Err *e)
+int httpc_finish(Httpc *c, Err *e)
 {
 	int r = 0;
 
@@ -431,10 +431,10 @@ int http_client_finish(HttpClient *c, Err *e)
 
 /* ---- reading the head */
 
-void http_response_done(HttpResponse *r)
+void httpc_response_done(HttpcResponse *r)
 {
 	free(r->head);
-	*r = (HttpResponse){.length = -1};
+	*r = (HttpcResponse){.length = -1};
 }
 
 /* The value of one header line if it is of that name: its start, and its length without blanks around. */
@@ -453,7 +453,7 @@ static const char *header_value(const char *line, size_t len, const char *name, 
 	return v;
 }
 
-char *http_response_header(const HttpResponse *r, const char *name)
+char *httpc_response_header(const HttpcResponse *r, const char *name)
 {
 	const char *line = r->head ? strstr(r->head, "\r\n") : NULL;
 
@@ -515,7 +515,7 @@ static bool is_token_char(char c)
 }
 
 /* name ":" value, no folding, no control bytes. */
-static int parse_header(const char *line, size_t len, HttpResponse *r)
+static int parse_header(const char *line, size_t len, HttpcResponse *r)
 {
 	size_t name = 0, n;
 	const char *v;
@@ -540,7 +540,7 @@ static int parse_header(const char *line, size_t len, HttpResponse *r)
 }
 
 /* HTTP/1.x SP 3DIGIT [SP reason] */
-static int parse_status_line(const char *line, size_t len, HttpResponse *r)
+static int parse_status_line(const char *line, size_t len, HttpcResponse *r)
 {
 	if (len < 12 || memcmp(line, "HTTP/1.", 7) != 0 || (line[7] != '0' && line[7] != '1') ||
 	    line[8] != ' ' || (len > 12 && line[12] != ' '))
@@ -557,11 +557,11 @@ static int parse_status_line(const char *line, size_t len, HttpResponse *r)
 	return r->status >= 100 && r->status < 600 ? 0 : -EBADMSG;
 }
 
-ssize_t http_response_parse(const char *text, size_t len, HttpResponse *ret)
+ssize_t httpc_response_parse(const char *text, size_t len, HttpcResponse *ret)
 {
 	size_t window = MIN2(len, (size_t)HTTP_HEAD_MAX);
 	const char *end = memmem(text, window, "\r\n\r\n", 4);
-	HttpResponse r = {.length = -1};
+	HttpcResponse r = {.length = -1};
 
 	/* Whatever does not even begin like HTTP is told at once rather than waited for. */
 	if (memcmp(text, "HTTP/1.", MIN2(len, (size_t)7)) != 0)
@@ -587,7 +587,7 @@ ssize_t http_response_parse(const char *text, size_t len, HttpResponse *ret)
 }
 
 /* More bytes into the buffer; 0 at end of file. */
-static ssize_t fill(HttpClient *c)
+static ssize_t fill(Httpc *c)
 {
 	if (c->start == c->end)
 		c->start = c->end = 0;
@@ -621,11 +621,11 @@ static int malformed(Err *e, const char *what)
 	return err_new_no(e, ERR_INTERNAL, EBADMSG, "the server's answer is not valid HTTP/1.1: %s", what);
 }
 
-static int receive_one(HttpClient *c, Err *e)
+static int receive_one(Httpc *c, Err *e)
 {
 	for (;;) {
 		ssize_t n = c->start < c->end
-				? http_response_parse(c->buf + c->start, c->end - c->start, &c->response)
+				? httpc_response_parse(c->buf + c->start, c->end - c->start, &c->response)
 				: 0;
 
 		if (n == -ENOMEM)
@@ -644,9 +644,9 @@ static int receive_one(HttpClient *c, Err *e)
 	}
 }
 
-static void begin_body(HttpClient *c)
+static void begin_body(Httpc *c)
 {
-	const HttpResponse *r = &c->response;
+	const HttpcResponse *r = &c->response;
 
 	c->left = 0;
 	if (c->head_only || r->status == 204 || r->status == 304 || r->status < 200)
@@ -662,20 +662,20 @@ static void begin_body(HttpClient *c)
 }
 
 /* The exchange is over; a connection that cannot be used again is closed here. */
-static void end_exchange(HttpClient *c)
+static void end_exchange(Httpc *c)
 {
 	c->in_exchange = false;
 	if (c->response.close || c->refused)
 		close_fd(&c->fd);
 }
 
-int http_client_receive(HttpClient *c, const HttpResponse **ret, Err *e)
+int httpc_receive(Httpc *c, const HttpcResponse **ret, Err *e)
 {
 	if (!c->answered) {
 		for (int i = 0;; i++) {
 			int r;
 
-			http_response_done(&c->response);
+			httpc_response_done(&c->response);
 			r = receive_one(c, e);
 			if (r < 0)
 				return r;
@@ -695,7 +695,7 @@ int http_client_receive(HttpClient *c, const HttpResponse **ret, Err *e)
 /* ---- reading the body */
 
 /* One CRLF-terminated line at c->start; its length without CRLF. */
-static ssize_t take_line(HttpClient *c, const char **line, Err *e)
+static ssize_t take_line(Httpc *c, const char **line, Err *e)
 {
 	for (;;) {
 		size_t have = c->end - c->start;
@@ -720,7 +720,7 @@ static ssize_t take_line(HttpClient *c, const char **line, Err *e)
 	}
 }
 
-static int take_chunk_size(HttpClient *c, Err *e)
+static int take_chunk_size(Httpc *c, Err *e)
 {
 	const char *line;
 	ssize_t n = take_line(c, &line, e), i = 0;
@@ -741,7 +741,7 @@ static int take_chunk_size(HttpClient *c, Err *e)
 	return 0;
 }
 
-static int take_trailers(HttpClient *c, Err *e)
+static int take_trailers(Httpc *c, Err *e)
 {
 	const char *line;
 
@@ -759,7 +759,7 @@ static int take_trailers(HttpClient *c, Err *e)
 }
 
 /* Moves on to a state that has payload (left > 0 or to close), or to BODY_NONE. */
-static int next_piece(HttpClient *c, Err *e)
+static int next_piece(Httpc *c, Err *e)
 {
 	while (c->left == 0 && c->mode != BODY_NONE && c->mode != BODY_TO_CLOSE) {
 		const char *line;
@@ -792,7 +792,7 @@ static int next_piece(HttpClient *c, Err *e)
 	return 0;
 }
 
-ssize_t http_client_read(HttpClient *c, void *buf, size_t cap, Err *e)
+ssize_t httpc_read(Httpc *c, void *buf, size_t cap, Err *e)
 {
 	if (!c->in_exchange || cap == 0)
 		return 0;
@@ -826,18 +826,18 @@ ssize_t http_client_read(HttpClient *c, void *buf, size_t cap, Err *e)
 	return (ssize_t)n;
 }
 
-bool http_client_has_data(const HttpClient *c)
+bool httpc_has_data(const Httpc *c)
 {
 	return c->start < c->end || !c->in_exchange || c->mode == BODY_NONE;
 }
 
-int http_client_read_all(HttpClient *c, size_t max, char **ret, size_t *ret_len, Err *e)
+int httpc_read_all(Httpc *c, size_t max, char **ret, size_t *ret_len, Err *e)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
 	char piece[16384];
 
 	for (;;) {
-		ssize_t n = http_client_read(c, piece, sizeof(piece), e);
+		ssize_t n = httpc_read(c, piece, sizeof(piece), e);
 
 		if (n < 0)
 			return (int)n;
@@ -858,7 +858,7 @@ int http_client_read_all(HttpClient *c, size_t max, char **ret, size_t *ret_len,
 	return 0;
 }
 
-int http_client_hijack(HttpClient *c, const char **ret_ahead, size_t *ret_n)
+int httpc_hijack(Httpc *c, const char **ret_ahead, size_t *ret_n)
 {
 	*ret_ahead = c->buf + c->start;
 	*ret_n = c->end - c->start;

@@ -36,7 +36,7 @@ static int add_containers(Door *d, json_t *doc, const NetworkInfo *net, Err *e)
 
 			if (!streq0(ep->network_id, net->id) || v[i].pid <= 0)
 				continue;
-			cidr = str_empty(ep->address) ? strdup("") : strf("%s/%d", ep->address, ep->prefix);
+			cidr = str_empty(ep->address) ? strdup("") : strf("%s/%ld", ep->address, ep->prefix);
 			json_object_set_new(json_object_get(doc, "Containers"), v[i].id,
 					    json_pack("{s:o, s:o, s:o, s:o, s:s}", "Name", doc_str(v[i].name),
 						      "EndpointID", doc_str(ep->endpoint_id), "MacAddress",

@@ -168,17 +168,17 @@ static int make_target(const BuildOptions *o, const Context *c, StrBuf *b, Err *
 
 static int send_chunk(void *user, const void *data, size_t n, Err *e)
 {
-	return http_client_write(user, data, n, e);
+	return httpc_write(user, data, n, e);
 }
 
-static int send_archive(const Context *c, HttpClient *client, Err *e)
+static int send_archive(const Context *c, Httpc *client, Err *e)
 {
-	int r = http_client_write(client, c->archive_head, c->archive_head_len, e);
+	int r = httpc_write(client, c->archive_head, c->archive_head_len, e);
 
-	return r ? r : http_client_write_fd(client, STDIN_FILENO, e);
+	return r ? r : httpc_write_fd(client, STDIN_FILENO, e);
 }
 
-static int send_context(const Context *c, HttpClient *client, bool quiet, Err *e)
+static int send_context(const Context *c, Httpc *client, bool quiet, Err *e)
 {
 	_cleanup_free_ TarWriter *w = NULL;
 	int r;
@@ -215,7 +215,7 @@ static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 	const BuildOptions *o = call->opts;
 	_cleanup_strbuf_ StrBuf target = {0};
 	_cleanup_free_ char *auth = NULL, *auth_header = NULL;
-	_cleanup_http_client_ HttpClient *client = NULL;
+	_cleanup_httpc_ Httpc *client = NULL;
 	char *headers[3] = {(char[]){"Content-Type: application/x-tar"}, NULL, NULL};
 	Progress p = {.out = o->quiet ? NULL : stdout, .tty = call->cli->out_tty, .aux = keep_id, .user = ret_id};
 	int r = make_target(o, c, &target, e);
@@ -236,7 +236,7 @@ static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 	if (r == 0)
 		r = send_context(c, client, o->quiet, e);
 	if (r >= 0 && !c->remote)
-		r = http_client_finish(client, e);
+		r = httpc_finish(client, e);
 	if (r >= 0)
 		r = api_answer(call->cli, client, NULL, e);
 	return r < 0 ? r : progress_show(&p, client, e);

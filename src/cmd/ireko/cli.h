@@ -16,8 +16,8 @@ typedef struct Cli {
 	const char *host;       /* -H, or NULL */
 	const char *context;    /* --context, or NULL */
 	const char *config_dir; /* --config, or NULL */
-	HttpAddress address;    /* once it was needed */
-	HttpClient *idle;       /* the kept connection of the plain requests, or NULL */
+	HttpcAddress address;    /* once it was needed */
+	Httpc *idle;       /* the kept connection of the plain requests, or NULL */
 	char api_version[16];   /* used in paths */
 	bool version_settled;   /* the engine is known to speak it */
 	bool out_tty, err_tty;  /* standard output, standard error */

@@ -29,7 +29,7 @@ static int cannot_reach(const Cli *cli, const Err *cause, Err *e)
 			  cause->kind == ERR_UNAVAILABLE ? cause->msg : strerror(cause->no), remedy(cli, cause->no));
 }
 
-static int connect_engine(Cli *cli, HttpClient **ret, Err *e)
+static int connect_engine(Cli *cli, Httpc **ret, Err *e)
 {
 	Err cause = {0};
 	int r = config_find_engine(cli, e);
@@ -43,29 +43,29 @@ static int connect_engine(Cli *cli, HttpClient **ret, Err *e)
 		cli->version_settled = !str_empty(v);
 		snprintf(cli->api_version, sizeof(cli->api_version), "%s", cli->version_settled ? v : API_VERSION);
 	}
-	r = http_client_connect(&cli->address, ret, &cause);
+	r = httpc_connect(&cli->address, ret, &cause);
 	return r < 0 ? cannot_reach(cli, &cause, e) : 0;
 }
 
 /* The kept connection if it is still good, else a new one. */
-static int take_idle(Cli *cli, HttpClient **ret, Err *e)
+static int take_idle(Cli *cli, Httpc **ret, Err *e)
 {
-	HttpClient *c = take_ptr(cli->idle);
+	Httpc *c = take_ptr(cli->idle);
 
-	if (c && http_client_is_idle(c)) {
+	if (c && httpc_is_idle(c)) {
 		*ret = c;
 		return 0;
 	}
-	http_client_free(c);
+	httpc_free(c);
 	return connect_engine(cli, ret, e);
 }
 
-static void give_back(Cli *cli, HttpClient *c)
+static void give_back(Cli *cli, Httpc *c)
 {
-	if (!cli->idle && http_client_is_idle(c))
+	if (!cli->idle && httpc_is_idle(c))
 		cli->idle = c;
 	else
-		http_client_free(c);
+		httpc_free(c);
 }
 
 static char *versioned(const Cli *cli, const char *target)
@@ -75,7 +75,7 @@ static char *versioned(const Cli *cli, const char *target)
 	return strf("/v%s%s", cli->api_version, target);
 }
 
-static int send_request(Cli *cli, HttpClient *c, const ApiRequest *rq, Err *e)
+static int send_request(Cli *cli, Httpc *c, const ApiRequest *rq, Err *e)
 {
 	_cleanup_free_ char *target = versioned(cli, rq->target);
 	_cleanup_free_ char *text = rq->body ? json_text(rq->body) : NULL;
@@ -85,14 +85,14 @@ static int send_request(Cli *cli, HttpClient *c, const ApiRequest *rq, Err *e)
 		return err_oom(e);
 	if (text && strv_add(&headers, "Content-Type: application/json") < 0)
 		return err_oom(e);
-	HttpRequest hr = {.method = rq->method,
+	HttpcRequest hr = {.method = rq->method,
 			  .target = target,
 			  .headers = headers,
 			  .body = text,
 			  .body_len = text ? strlen(text) : 0,
 			  .chunked = rq->chunked,
 			  .upgrade = rq->upgrade};
-	int r = http_client_send(c, &hr, e);
+	int r = httpc_send(c, &hr, e);
 	return r < 0 ? err_ctx(e, r, "%s", cli->address.text) : 0;
 }
 
@@ -119,14 +119,14 @@ static ErrKind kind_of_status(int status)
 }
 
 /* The body of an error answer as an Err. Consumes the body. */
-static int engine_error(HttpClient *c, int status, Err *e)
+static int engine_error(Httpc *c, int status, Err *e)
 {
 	_cleanup_free_ char *text = NULL, *trimmed = NULL;
 	_cleanup_json_ json_t *j = NULL;
 	size_t len = 0;
 	const char *message = NULL;
 
-	if (http_client_read_all(c, ERROR_MAX, &text, &len, NULL) == 0) {
+	if (httpc_read_all(c, ERROR_MAX, &text, &len, NULL) == 0) {
 		if (json_parse(text, len, "error", &j, NULL) == 0)
 			message = json_get_str(j, "message");
 		trimmed = str_trim_dup(text);
@@ -157,10 +157,10 @@ static bool learn_version(Cli *cli, const Err *e)
 	return true;
 }
 
-int api_answer(Cli *cli, HttpClient *c, const HttpResponse **ret, Err *e)
+int api_answer(Cli *cli, Httpc *c, const HttpcResponse **ret, Err *e)
 {
-	const HttpResponse *rs;
-	int r = http_client_receive(c, &rs, e);
+	const HttpcResponse *rs;
+	int r = httpc_receive(c, &rs, e);
 
 	if (r < 0)
 		return err_ctx(e, r, "%s", cli->address.text);
@@ -172,11 +172,11 @@ int api_answer(Cli *cli, HttpClient *c, const HttpResponse **ret, Err *e)
 	return rs->status;
 }
 
-static int read_answer(HttpClient *c, json_t **ret, Err *e)
+static int read_answer(Httpc *c, json_t **ret, Err *e)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t len;
-	int r = http_client_read_all(c, ANSWER_MAX, &text, &len, e);
+	int r = httpc_read_all(c, ANSWER_MAX, &text, &len, e);
 
 	if (r < 0)
 		return r;
@@ -201,7 +201,7 @@ int api_call(Cli *cli, const char *method, const char *target, const json_t *bod
 	if (ret)
 		*ret = NULL;
 	for (;;) {
-		HttpClient *c = NULL;
+		Httpc *c = NULL;
 		int r = take_idle(cli, &c, e);
 
 		if (r < 0)
@@ -226,9 +226,9 @@ int api_get(Cli *cli, const char *target, json_t **ret, Err *e)
 	return r;
 }
 
-int api_start(Cli *cli, const ApiRequest *rq, HttpClient **ret, Err *e)
+int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e)
 {
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	int r = connect_engine(cli, &c, e);
 
 	if (r == 0)
@@ -238,10 +238,10 @@ int api_start(Cli *cli, const ApiRequest *rq, HttpClient **ret, Err *e)
 	return r;
 }
 
-int api_stream(Cli *cli, const ApiRequest *rq, HttpClient **ret, const HttpResponse **rs, Err *e)
+int api_stream(Cli *cli, const ApiRequest *rq, Httpc **ret, const HttpcResponse **rs, Err *e)
 {
 	for (;;) {
-		_cleanup_http_client_ HttpClient *c = NULL;
+		_cleanup_httpc_ Httpc *c = NULL;
 		int r = api_start(cli, rq, &c, e);
 
 		if (r == 0)
@@ -264,22 +264,22 @@ static int version_number(const char *s)
 
 int api_settle(Cli *cli, Err *e)
 {
-	HttpClient *c = NULL;
-	const HttpResponse *rs;
+	Httpc *c = NULL;
+	const HttpcResponse *rs;
 	int r;
 
 	if (cli->version_settled)
 		return 0;
 	r = take_idle(cli, &c, e);
 	if (r < 0 || cli->version_settled) {
-		http_client_free(c);
+		httpc_free(c);
 		return r;
 	}
 	r = send_request(cli, c, &(ApiRequest){.method = "GET", .target = "/_ping"}, e);
 	if (r == 0)
 		r = api_answer(cli, c, &rs, e);
 	if (r >= 0) {
-		_cleanup_free_ char *v = http_response_header(rs, "Api-Version");
+		_cleanup_free_ char *v = httpc_response_header(rs, "Api-Version");
 
 		if (v && version_number(v) && version_number(v) < version_number(cli->api_version))
 			snprintf(cli->api_version, sizeof(cli->api_version), "%s", v);

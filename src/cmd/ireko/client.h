@@ -27,11 +27,11 @@ typedef struct ApiRequest {
 int api_call(Cli *cli, const char *method, const char *target, const json_t *body, json_t **ret, Err *e);
 int api_get(Cli *cli, const char *target, json_t **ret, Err *e);
 /* A connection of its own, with the request sent; nothing was read. Call api_settle() before chunked uploads. */
-int api_start(Cli *cli, const ApiRequest *rq, HttpClient **ret, Err *e);
+int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e);
 /* The head of the answer: its status, or the engine's error. rs may be NULL. */
-int api_answer(Cli *cli, HttpClient *c, const HttpResponse **rs, Err *e);
+int api_answer(Cli *cli, Httpc *c, const HttpcResponse **rs, Err *e);
 /* api_start and api_answer, once more if the version was wrong. */
-int api_stream(Cli *cli, const ApiRequest *rq, HttpClient **ret, const HttpResponse **rs, Err *e);
+int api_stream(Cli *cli, const ApiRequest *rq, Httpc **ret, const HttpcResponse **rs, Err *e);
 /* Makes sure that the API version fits. */
 int api_settle(Cli *cli, Err *e);
 

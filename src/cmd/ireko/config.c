@@ -127,7 +127,7 @@ int config_find_engine(Cli *cli, Err *e)
 			       "%s: only unix:// and plain tcp:// are offered; forward the engine's socket, for example with "
 			       "ssh -L /tmp/engine.sock:/run/ireko/ireko.sock HOST, and use -H unix:///tmp/engine.sock",
 			       host);
-	r = http_address_parse(host, &cli->address, e);
+	r = httpc_address_parse(host, &cli->address, e);
 	if (r < 0)
 		return r;
 	if (!cli->address.path && !str_empty(getenv("DOCKER_TLS_VERIFY")))

@@ -96,9 +96,9 @@ static char *archive_target(const char *container, const char *path, const char 
 	return strbuf_steal(&b);
 }
 
-static int parse_stat(const HttpResponse *rs, RemoteStat *ret, Err *e)
+static int parse_stat(const HttpcResponse *rs, RemoteStat *ret, Err *e)
 {
-	_cleanup_free_ char *header = http_response_header(rs, "X-Docker-Container-Path-Stat"), *text = NULL;
+	_cleanup_free_ char *header = httpc_response_header(rs, "X-Docker-Container-Path-Stat"), *text = NULL;
 	_cleanup_json_ json_t *j = NULL;
 	size_t len;
 
@@ -115,8 +115,8 @@ static int parse_stat(const HttpResponse *rs, RemoteStat *ret, Err *e)
 static int stat_remote(Call *call, const char *container, const char *path, RemoteStat *ret, Err *e)
 {
 	_cleanup_free_ char *target = archive_target(container, path, "", e);
-	_cleanup_http_client_ HttpClient *c = NULL;
-	const HttpResponse *rs;
+	_cleanup_httpc_ Httpc *c = NULL;
+	const HttpcResponse *rs;
 	int r = target ? api_stream(call->cli, &(ApiRequest){.method = "HEAD", .target = target}, &c, &rs, e) : -EINVAL;
 
 	return r < 0 ? r : parse_stat(rs, ret, e);
@@ -147,15 +147,15 @@ static void tell(const Call *call, int64_t bytes, const char *to)
 
 static ssize_t read_body(void *user, void *buf, size_t cap, Err *e)
 {
-	return http_client_read(user, buf, cap, e);
+	return httpc_read(user, buf, cap, e);
 }
 
-static int stream_out(HttpClient *c, Err *e)
+static int stream_out(Httpc *c, Err *e)
 {
 	static char buf[65536];
 
 	for (;;) {
-		ssize_t n = http_client_read(c, buf, sizeof(buf), e);
+		ssize_t n = httpc_read(c, buf, sizeof(buf), e);
 
 		if (n <= 0)
 			return (int)n;
@@ -203,9 +203,9 @@ static int copy_from(Call *call, const Place *src, const char *dst, Err *e)
 	const CpOptions *o = call->opts;
 	RemoteStat st = {0};
 	_cleanup_free_ char *followed = NULL, *target = NULL, *name = NULL, *link = NULL;
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	_cleanup_close_ int dirfd = -1;
-	const HttpResponse *rs;
+	const HttpcResponse *rs;
 	const char *path = src->path;
 	int r = 0;
 
@@ -274,12 +274,12 @@ static int choose_remote(Call *call, const Place *dst, const char *src, bool src
 	return !path || split(path, ret_dir, ret_name) < 0 ? err_oom(e) : 0;
 }
 
-static HttpClient *begin_put(Call *call, const char *container, const char *dir, Err *e)
+static Httpc *begin_put(Call *call, const char *container, const char *dir, Err *e)
 {
 	const CpOptions *o = call->opts;
 	_cleanup_free_ char *target = NULL;
 	char *headers[] = {(char[]){"Content-Type: application/x-tar"}, NULL};
-	HttpClient *c = NULL;
+	Httpc *c = NULL;
 
 	target = archive_target(container, dir, o->archive ? "&noOverwriteDirNonDir=true&copyUIDGID=true" : "&noOverwriteDirNonDir=true", e);
 	if (!target || api_settle(call->cli, e) < 0)
@@ -289,10 +289,10 @@ static HttpClient *begin_put(Call *call, const char *container, const char *dir,
 	return c;
 }
 
-static int end_put(Call *call, HttpClient *c, int r, Err *e)
+static int end_put(Call *call, Httpc *c, int r, Err *e)
 {
 	if (r >= 0)
-		r = http_client_finish(c, e);
+		r = httpc_finish(c, e);
 	if (r >= 0)
 		r = api_answer(call->cli, c, NULL, e);
 	return r < 0 ? r : 0;
@@ -300,7 +300,7 @@ static int end_put(Call *call, HttpClient *c, int r, Err *e)
 
 static int send_chunk(void *user, const void *data, size_t n, Err *e)
 {
-	return http_client_write(user, data, n, e);
+	return httpc_write(user, data, n, e);
 }
 
 static int write_source(TarWriter *w, const char *src, const char *name, bool is_dir, bool follow, Err *e)
@@ -327,7 +327,7 @@ static int write_source(TarWriter *w, const char *src, const char *name, bool is
 
 static int copy_stdin(Call *call, const Place *dst, Err *e)
 {
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	RemoteStat st = {0};
 	int r = stat_remote(call, dst->container, dst->path, &st, e);
 
@@ -337,7 +337,7 @@ static int copy_stdin(Call *call, const Place *dst, Err *e)
 	if (!(st.mode & (MODE_DIR | MODE_SYMLINK)))
 		return err_new(e, ERR_INVALID, "destination \"%s:%s\" must be a directory", dst->container, dst->path);
 	c = begin_put(call, dst->container, dst->path, e);
-	return c ? end_put(call, c, http_client_write_fd(c, STDIN_FILENO, e), e) : -EINVAL;
+	return c ? end_put(call, c, httpc_write_fd(c, STDIN_FILENO, e), e) : -EINVAL;
 }
 
 static int copy_to(Call *call, const char *src, const Place *dst, Err *e)
@@ -345,7 +345,7 @@ static int copy_to(Call *call, const char *src, const Place *dst, Err *e)
 	const CpOptions *o = call->opts;
 	_cleanup_free_ char *dir = NULL, *name = NULL;
 	_cleanup_free_ TarWriter *w = NULL;
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	struct stat st;
 	bool follow = o->follow || ends_in_slash(src);
 

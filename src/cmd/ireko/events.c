@@ -116,14 +116,14 @@ static int show_lines(Call *call, StrBuf *b, Err *e)
 static int run_events(Call *call, Err *e)
 {
 	_cleanup_strbuf_ StrBuf target = {0}, b = {0};
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	char piece[16384];
 	int r = make_target(call->opts, &target, e);
 
 	if (r == 0)
 		r = api_stream(call->cli, &(ApiRequest){.method = "GET", .target = target.s}, &c, NULL, e);
 	while (r >= 0) {
-		ssize_t n = http_client_read(c, piece, sizeof(piece), e);
+		ssize_t n = httpc_read(c, piece, sizeof(piece), e);
 
 		if (n < 0)
 			return err_ctx(e, (int)n, "the event stream broke");

@@ -94,7 +94,7 @@ static int start_attached(Call *call, const char *id, Err *e)
 	_cleanup_free_ char *target = strf("/exec/%s/start", id);
 	_cleanup_json_ json_t *body = json_pack("{s:b, s:b}", "Detach", false, "Tty", o->tty);
 	json_t *size = o->tty ? console_size() : NULL;
-	HttpClient *c = NULL;
+	Httpc *c = NULL;
 	int r = target && body && (!size || json_object_set_new(body, "ConsoleSize", size) == 0) ? 0 : err_oom(e);
 
 	if (r == 0)

@@ -14,15 +14,15 @@
 static int upload(Cli *cli, const char *target, int fd, const Progress *p, Err *e)
 {
 	char *headers[] = {(char[]){"Content-Type: application/x-tar"}, NULL};
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	int r = api_settle(cli, e);
 
 	if (r == 0)
 		r = api_start(cli, &(ApiRequest){.method = "POST", .target = target, .headers = headers, .chunked = fd >= 0}, &c, e);
 	if (r == 0 && fd >= 0)
-		r = http_client_write_fd(c, fd, e);
+		r = httpc_write_fd(c, fd, e);
 	if (r >= 0 && fd >= 0)
-		r = http_client_finish(c, e);
+		r = httpc_finish(c, e);
 	if (r >= 0)
 		r = api_answer(cli, c, NULL, e);
 	return r < 0 ? r : progress_show(p, c, e);
@@ -131,12 +131,12 @@ static const Flag export_flags[] = {
     {0},
 };
 
-static int copy_body(HttpClient *c, int fd, Err *e)
+static int copy_body(Httpc *c, int fd, Err *e)
 {
 	static char buf[1 << 18];
 
 	for (;;) {
-		ssize_t n = http_client_read(c, buf, sizeof(buf), e);
+		ssize_t n = httpc_read(c, buf, sizeof(buf), e);
 
 		if (n <= 0)
 			return n < 0 ? err_ctx(e, (int)n, "the archive is incomplete") : 0;
@@ -147,7 +147,7 @@ static int copy_body(HttpClient *c, int fd, Err *e)
 }
 
 /* The file appears under its name only when it is whole; devices and pipes are written to directly. */
-static int download_to_file(HttpClient *c, const char *path, Err *e)
+static int download_to_file(Httpc *c, const char *path, Err *e)
 {
 	struct stat st;
 
@@ -170,7 +170,7 @@ static int download_to_file(HttpClient *c, const char *path, Err *e)
 
 static int download(Call *call, const char *target, const char *output, Err *e)
 {
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	int r;
 
 	if (!output && call->cli->out_tty)

@@ -49,7 +49,7 @@ static char *pull_target(const Reference *ref, const char *platform, bool all_ta
 
 static int stream_progress(Cli *cli, const char *target, const char *header, FILE *out, Err *e)
 {
-	_cleanup_http_client_ HttpClient *c = NULL;
+	_cleanup_httpc_ Httpc *c = NULL;
 	char *headers[] = {(char *)header, NULL};
 	Progress p = {.out = out, .tty = out && isatty(fileno(out)) == 1};
 	int r = api_stream(cli, &(ApiRequest){.method = "POST", .target = target, .headers = headers}, &c, NULL, e);

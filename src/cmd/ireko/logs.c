@@ -58,9 +58,9 @@ static int make_target(const Call *call, StrBuf *b, Err *e)
 }
 
 /* The content type tells frames from a terminal's raw bytes since API 1.42; before, only the container does. */
-static int is_raw(Call *call, const HttpResponse *rs, bool *ret, Err *e)
+static int is_raw(Call *call, const HttpcResponse *rs, bool *ret, Err *e)
 {
-	_cleanup_free_ char *type = http_response_header(rs, "Content-Type");
+	_cleanup_free_ char *type = httpc_response_header(rs, "Content-Type");
 	_cleanup_json_ json_t *c = NULL;
 
 	*ret = false;
@@ -75,8 +75,8 @@ static int is_raw(Call *call, const HttpResponse *rs, bool *ret, Err *e)
 static int run_logs(Call *call, Err *e)
 {
 	_cleanup_strbuf_ StrBuf target = {0};
-	_cleanup_http_client_ HttpClient *c = NULL;
-	const HttpResponse *rs;
+	_cleanup_httpc_ Httpc *c = NULL;
+	const HttpcResponse *rs;
 	Demux d = {.out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO};
 	static char buf[65536];
 	int r = make_target(call, &target, e);
@@ -86,7 +86,7 @@ static int run_logs(Call *call, Err *e)
 	if (r >= 0)
 		r = is_raw(call, rs, &d.raw, e);
 	while (r == 0) {
-		ssize_t n = http_client_read(c, buf, sizeof(buf), e);
+		ssize_t n = httpc_read(c, buf, sizeof(buf), e);
 
 		if (n <= 0)
 			return n < 0 ? err_ctx(e, (int)n, "the log stream broke") : 0;

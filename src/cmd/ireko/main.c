@@ -279,7 +279,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "%s: write the output: %s\n", cli.program, strerror(errno));
 		status = status ? status : 1;
 	}
-	http_client_free(cli.idle);
-	http_address_done(&cli.address);
+	httpc_free(cli.idle);
+	httpc_address_done(&cli.address);
 	return status;
 }

@@ -6,7 +6,7 @@
 
 typedef struct Pending {
 	const char *arg;
-	HttpClient *client;
+	Httpc *client;
 	int result;
 	Err err;
 } Pending;
@@ -44,14 +44,14 @@ static void collect_one(Call *call, const Many *m, Pending *p)
 	int status = p->result < 0 ? p->result : api_answer(call->cli, p->client, NULL, &p->err);
 
 	if (status >= 0)
-		p->result = http_client_read_all(p->client, 64 << 20, &text, &len, &p->err);
+		p->result = httpc_read_all(p->client, 64 << 20, &text, &len, &p->err);
 	else
 		p->result = status;
 	if (p->result == 0 && len > 0)
 		p->result = json_parse(text, len, "the engine's answer", &answer, &p->err);
 	if (p->result == 0)
 		p->result = show(call, m, p->arg, status, answer, &p->err);
-	http_client_free(take_ptr(p->client));
+	httpc_free(take_ptr(p->client));
 }
 
 static int complain(Call *call, const Many *m, int r, const Err *e)

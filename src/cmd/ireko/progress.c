@@ -153,7 +153,7 @@ static int show_lines(Screen *s, StrBuf *b, Err *e)
 	return r;
 }
 
-int progress_show(const Progress *p, HttpClient *c, Err *e)
+int progress_show(const Progress *p, Httpc *c, Err *e)
 {
 	Screen s = {.p = p, .height = 24, .width = 80};
 	_cleanup_strbuf_ StrBuf b = {0};
@@ -163,7 +163,7 @@ int progress_show(const Progress *p, HttpClient *c, Err *e)
 	if (p->tty && p->out)
 		(void)terminal_size(fileno(p->out), &s.height, &s.width);
 	for (;;) {
-		ssize_t n = http_client_read(c, piece, sizeof(piece), e);
+		ssize_t n = httpc_read(c, piece, sizeof(piece), e);
 
 		if (n < 0)
 			r = err_ctx(e, (int)n, "the engine's progress stream broke");

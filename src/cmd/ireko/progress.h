@@ -16,6 +16,6 @@ typedef struct Progress {
 } Progress;
 
 /* Reads the body to its end. An error message in the stream becomes the Err. */
-int progress_show(const Progress *p, HttpClient *c, Err *e);
+int progress_show(const Progress *p, Httpc *c, Err *e);
 /* "[=====>    ]  1.2MB/3.4MB", no wider than `width`; malloc'ed. */
 char *progress_bar(int64_t current, int64_t total, size_t width);

@@ -85,7 +85,7 @@ int session_open(Session *s, Err *e)
 	return r < 0 ? r : 0;
 }
 
-void session_take(Session *s, HttpClient *attach)
+void session_take(Session *s, Httpc *attach)
 {
 	s->attach = attach;
 }
@@ -153,7 +153,7 @@ int session_run(Session *s, Err *e)
 	int r = 0;
 
 	set_keys(s, &st);
-	_cleanup_close_ int sock = http_client_hijack(s->attach, &st.ahead, &st.n_ahead);
+	_cleanup_close_ int sock = httpc_hijack(s->attach, &st.ahead, &st.n_ahead);
 	st.sock = sock;
 	if (s->tty && s->in)
 		r = terminal_raw(STDIN_FILENO, e);
@@ -177,8 +177,8 @@ static int read_wait(Session *s, Err *e)
 	_cleanup_json_ json_t *j = NULL;
 	size_t len;
 
-	while (!http_client_has_data(s->wait)) {
-		struct pollfd p[2] = {{.fd = http_client_fd(s->wait), .events = POLLIN}, {.fd = s->signal_fd, .events = POLLIN}};
+	while (!httpc_has_data(s->wait)) {
+		struct pollfd p[2] = {{.fd = httpc_fd(s->wait), .events = POLLIN}, {.fd = s->signal_fd, .events = POLLIN}};
 
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			return err_sys(e, errno, "poll");
@@ -187,7 +187,7 @@ static int read_wait(Session *s, Err *e)
 		if (p[0].revents)
 			break;
 	}
-	int r = http_client_read_all(s->wait, 1 << 20, &text, &len, e);
+	int r = httpc_read_all(s->wait, 1 << 20, &text, &len, e);
 	if (r < 0)
 		return r;
 	/* An engine that is shut down ends the answer in good order, but empty. */
@@ -221,7 +221,7 @@ static int ask_again(Session *s, Err *e)
 			return err_new(e, ERR_UNAVAILABLE, "the connection to the engine was lost while container %.12s ran; it has ended and "
 				       "was removed, its exit status is not known", s->id);
 		if (r >= 0) {
-			http_client_free(take_ptr(s->wait));
+			httpc_free(take_ptr(s->wait));
 			if (send_wait(s, &last) == 0 && api_answer(s->cli, s->wait, NULL, &last) >= 0) {
 				r = read_wait(s, &last);
 				if (r >= 0)
@@ -250,7 +250,7 @@ int session_wait(Session *s, Err *e)
 
 void session_done(Session *s)
 {
-	http_client_free(take_ptr(s->attach));
-	http_client_free(take_ptr(s->wait));
+	httpc_free(take_ptr(s->attach));
+	httpc_free(take_ptr(s->wait));
 	close_fd(&s->signal_fd);
 }

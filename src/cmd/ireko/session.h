@@ -20,7 +20,7 @@ typedef struct Session {
 	bool proxy;            /* signals go to the container */
 	const char *detach_keys; /* NULL: ctrl-p,ctrl-q */
 	const char *wait_for;  /* condition of wait, or NULL for no wait */
-	HttpClient *attach, *wait;
+	Httpc *attach, *wait;
 	int signal_fd;
 	int undelivered;       /* signals that did not reach the engine */
 } Session;
@@ -32,7 +32,7 @@ int session_catch_signals(Session *s, Err *e);
 /* Sends attach and wait to the container s->id, and reads both answers. */
 int session_open(Session *s, Err *e);
 /* Hijacked connection that was got otherwise (exec). */
-void session_take(Session *s, HttpClient *attach);
+void session_take(Session *s, Httpc *attach);
 /* Tells the engine the size of our terminal. */
 void session_resize(Session *s);
 /* Moves the bytes until the end. A StreamEnd or -errno. */

@@ -139,14 +139,14 @@ static int list_containers(Call *call, char ***ret, Err *e)
 	return r < 0 ? r : 0;
 }
 
-static int read_sample(Call *call, HttpClient *c, json_t **ret, Err *e)
+static int read_sample(Call *call, Httpc *c, json_t **ret, Err *e)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
 	int r = api_answer(call->cli, c, NULL, e);
 
 	if (r >= 0)
-		r = http_client_read_all(c, 8 << 20, &text, &len, e);
+		r = httpc_read_all(c, 8 << 20, &text, &len, e);
 	return r < 0 ? r : json_parse(text, len, "the engine's statistics", ret, e);
 }
 
@@ -155,7 +155,7 @@ static int sample_all(Call *call, char *const *names, json_t *rows, Err *e)
 {
 	const StatsOptions *o = call->opts;
 	size_t n = MIN2(strv_len(names), (size_t)CONTAINERS_MAX);
-	_cleanup_free_ HttpClient **clients = calloc(n + 1, sizeof(*clients));
+	_cleanup_free_ Httpc **clients = calloc(n + 1, sizeof(*clients));
 	int r = clients ? 0 : err_oom(e);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
@@ -173,7 +173,7 @@ static int sample_all(Call *call, char *const *names, json_t *rows, Err *e)
 			r = 0;
 	}
 	for (size_t i = 0; clients && i < n; i++)
-		http_client_free(clients[i]);
+		httpc_free(clients[i]);
 	return r;
 }
 
