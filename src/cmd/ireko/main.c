@@ -162,6 +162,38 @@ static int report_failure(const Call *call, int r, const Err *e)
 	return c->failure;
 }
 
+static void add_alias(StrBuf *b, const Cli *cli, const char *group, const char *verb)
+{
+	strbuf_addf(b, "%s%s %s%s%s", b->len ? ", " : "", cli->program, group, *group ? " " : "", verb);
+}
+
+/* All the ways to type a command, or NULL if there is only one. malloc'ed. */
+static char *aliases_of(const Cli *cli, const Command *c)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	int n = 0;
+
+	for (const VerbGroup *g = verb_groups; g->name; g++)
+		for (const Verb *v = g->verbs; v->name; v++)
+			if (v->command == c) {
+				add_alias(&b, cli, g->name, v->name);
+				n++;
+			}
+	for (const Verb *v = verbs; v->name; v++)
+		if (v->command == c) {
+			add_alias(&b, cli, "", v->name);
+			n++;
+		}
+	return n > 1 ? strbuf_steal(&b) : NULL;
+}
+
+static void print_command_help(const Call *call)
+{
+	_cleanup_free_ char *aliases = aliases_of(call->cli, call->command);
+
+	options_print_help(call, aliases, stdout);
+}
+
 static int run_command(Call *call, int argc, char **argv)
 {
 	const Command *c = call->command;
@@ -176,7 +208,7 @@ static int run_command(Call *call, int argc, char **argv)
 		(void)fprintf(stderr, "See '%s %s --help'.\n", call->cli->program, call->path);
 		status = 125;
 	} else if (r > 0) {
-		options_print_help(call, stdout);
+		print_command_help(call);
 		status = 0;
 	} else {
 		call->opts = opts;

@@ -244,13 +244,15 @@ static const char *value_name(const Flag *f)
 	return f->value ? f->value : type_names[f->type];
 }
 
-void options_print_help(const Call *call, FILE *f)
+void options_print_help(const Call *call, const char *aliases, FILE *f)
 {
 	const Command *c = call->command;
 	size_t width = 0;
 
 	(void)fprintf(f, "Usage:  %s %s%s%s\n\n%s\n", call->cli->program, call->path, *c->usage ? " " : "", c->usage,
 		      c->summary);
+	if (aliases)
+		(void)fprintf(f, "\nAliases:\n  %s\n", aliases);
 	for (const Flag *g = c->flags; g && g->name; g++)
 		if (g->help)
 			width = MAX2(width, strlen(g->name) + 1 + strlen(value_name(g)));

@@ -46,7 +46,8 @@ typedef struct Flag {
 int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, void *opts, char ***ret_args, Err *e);
 /* Releases the lists in opts. */
 void options_done(const Flag *flags, void *opts);
-void options_print_help(const Call *call, FILE *f);
+/* aliases: the other ways to type the command, or NULL. */
+void options_print_help(const Call *call, const char *aliases, FILE *f);
 
 static inline bool tri(Tri t, bool otherwise)
 {
