@@ -15,15 +15,15 @@
 
 /* What a stage has come to after some of its steps. */
 typedef struct Stage {
-	char *name;           /* AS name, or NULL */
-	size_t first, last;   /* its steps: [first, last) of the Dockerfile, FROM included */
+	char *name;         /* AS name, or NULL */
+	size_t first, last; /* its steps: [first, last) of the Dockerfile, FROM included */
 	bool done;
-	ImageConfig config;   /* platform, run config, history, diff ids so far */
-	char *base_id;        /* image it started from, NULL for scratch */
-	char *chain;          /* top layer, NULL when empty */
+	ImageConfig config;       /* platform, run config, history, diff ids so far */
+	char *base_id;            /* image it started from, NULL for scratch */
+	char *chain;              /* top layer, NULL when empty */
 	char key[DIGEST_LEN + 1]; /* cache key of the last step */
-	char **args;          /* K=V: ARGs declared in this stage with their values */
-	int64_t time_ns;      /* of the newest step; what makes the result reproducible from cache */
+	char **args;              /* K=V: ARGs declared in this stage with their values */
+	int64_t time_ns;          /* of the newest step; what makes the result reproducible from cache */
 } Stage;
 
 typedef struct Build {
@@ -63,7 +63,8 @@ int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 /* The environment for expansion: ARGs, overridden by ENVs. */
 int stage_environment(const Stage *s, char ***ret, Err *e);
 /* Enters a finished layer step into the stage (and, when fresh, into the cache). */
-int stage_add_layer(Build *b, Stage *s, const DockerfileStep *step, const char *key, const CacheHit *h, Err *e);
+int stage_add_layer(Build *b, Stage *s, const DockerfileStep *step, const char *key, const CacheHit *h,
+		    Err *e);
 /* The stage called `name` or numbered so, finished, or NULL. */
 Stage *build_stage(Build *b, const char *name);
 /* Finds an image, pulling it if it is not there (or rq->pull). */
@@ -72,7 +73,8 @@ int step_fail(const Build *b, const DockerfileStep *step, int r, Err *e);
 
 /* source.c: what COPY and ADD take */
 typedef struct Source {
-	char *path; /* relative to the root it comes from, clean, without leading slash; "" is the root itself */
+	char *
+	    path; /* relative to the root it comes from, clean, without leading slash; "" is the root itself */
 	bool is_dir;
 } Source;
 typedef struct Sources {

@@ -70,7 +70,8 @@ static int from_words(Build *b, const DockerfileStep *step, char ***ret, Err *e)
 	if (n == 0 || !*words[0])
 		return err_new(e, ERR_INVALID, "base name (%s) should not be blank", step->text);
 	if (n != 1 && !(n == 3 && strcasecmp(words[1], "AS") == 0))
-		return err_new(e, ERR_INVALID, "FROM requires either one argument, or three: FROM <source> [AS <name>]");
+		return err_new(e, ERR_INVALID,
+			       "FROM requires either one argument, or three: FROM <source> [AS <name>]");
 	*ret = take_ptr(words);
 	return 0;
 }
@@ -104,7 +105,8 @@ static int stages_find(Build *b, Err *e)
 			if (!isalpha((unsigned char)*words[2]))
 				return step_fail(b, &d->steps[i],
 						 err_new(e, ERR_INVALID,
-							 "invalid name for build stage: \"%s\", name can't start with a number or contain symbols",
+							 "invalid name for build stage: \"%s\", name can't "
+							 "start with a number or contain symbols",
 							 words[2]),
 						 e);
 			s->name = strdup(words[2]);
@@ -145,8 +147,9 @@ static int need(Build *b, size_t i, bool *needed, Err *e)
 
 /* ---- variables ---- */
 
-static const char *const predefined_args[] = {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY",
-					      "ftp_proxy",  "NO_PROXY",	  "no_proxy",	 "ALL_PROXY",	"all_proxy"};
+static const char *const predefined_args[] = {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy",
+					      "FTP_PROXY",  "ftp_proxy",  "NO_PROXY",    "no_proxy",
+					      "ALL_PROXY",  "all_proxy"};
 
 static int arg_values(Build *b, const char *text, char *const *env, char ***args, bool in_stage, Err *e)
 {
@@ -215,14 +218,15 @@ static int history_add(Stage *s, const char *created_by, bool empty, int64_t tim
 	s->config.history = grown;
 	ImageHistory *h = &grown[s->config.n_history++];
 	*h = (ImageHistory){
-		.created = strdup(clock_rfc3339(time_ns).s),
-		.created_by = strdup(created_by),
-		.empty_layer = empty,
+	    .created = strdup(clock_rfc3339(time_ns).s),
+	    .created_by = strdup(created_by),
+	    .empty_layer = empty,
 	};
 	return h->created && h->created_by ? 0 : err_oom(e);
 }
 
-int stage_add_layer(Build *b, Stage *s, const DockerfileStep *step, const char *key, const CacheHit *h, Err *e)
+int stage_add_layer(Build *b, Stage *s, const DockerfileStep *step, const char *key, const CacheHit *h,
+		    Err *e)
 {
 	int r = cache_put(b, key, h, e);
 
@@ -250,12 +254,15 @@ static int health(Stage *s, const DockerfileStep *step, Err *e)
 	struct {
 		const char *flag;
 		int64_t *value;
-	} times[] = {{"interval", &h->interval_ns}, {"timeout", &h->timeout_ns}, {"start-period", &h->start_period_ns},
+	} times[] = {{"interval", &h->interval_ns},
+		     {"timeout", &h->timeout_ns},
+		     {"start-period", &h->start_period_ns},
 		     {"start-interval", &h->start_interval_ns}};
 	int r = 0;
 
 	if (!cmd && !streq(step->text, "NONE"))
-		return err_new(e, ERR_INVALID, "Unknown type \"%.40s\" in HEALTHCHECK (try CMD or NONE)", step->text);
+		return err_new(e, ERR_INVALID, "Unknown type \"%.40s\" in HEALTHCHECK (try CMD or NONE)",
+			       step->text);
 	if (!cmd) {
 		r = strv_add(&test, "NONE");
 	} else if (dockerfile_exec_form(cmd, &exec)) {
@@ -276,8 +283,12 @@ static int health(Stage *s, const DockerfileStep *step, Err *e)
 		if (!v)
 			continue;
 		if (sscanf(v, "%lf%2[a-z]", &n, unit) != 2 || n < 0 || n > 1e9)
-			return err_new(e, ERR_INVALID, "HEALTHCHECK --%s=%s: expected a duration such as 30s", times[i].flag, v);
-		*times[i].value = (int64_t)(n * (streq(unit, "ms") ? 1e6 : streq(unit, "m") ? 6e10 : streq(unit, "h") ? 3.6e12 : 1e9));
+			return err_new(e, ERR_INVALID, "HEALTHCHECK --%s=%s: expected a duration such as 30s",
+				       times[i].flag, v);
+		*times[i].value = (int64_t)(n * (streq(unit, "ms")  ? 1e6
+						 : streq(unit, "m") ? 6e10
+						 : streq(unit, "h") ? 3.6e12
+								    : 1e9));
 	}
 	int count = 0;
 	if (retries && str_to_int(retries, 0, 1000000, &count) < 0)
@@ -375,7 +386,12 @@ static int step_do(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 static void pull_progress(void *user, const char *id, const char *status, int64_t current, int64_t total)
 {
 	Build *b = user;
-	BuildOutput o = {.kind = BUILD_PULL, .text = status, .len = strlen(status), .id = id, .current = current, .total = total};
+	BuildOutput o = {.kind = BUILD_PULL,
+			 .text = status,
+			 .len = strlen(status),
+			 .id = id,
+			 .current = current,
+			 .total = total};
 
 	if (b->rq->output)
 		b->rq->output(b->rq->user, &o);
@@ -384,7 +400,11 @@ static void pull_progress(void *user, const char *id, const char *status, int64_
 int build_image_get(Build *b, const char *reference, StoreImage *ret, Err *e)
 {
 	const char *user = NULL, *password = NULL, *token = NULL;
-	EnginePull p = {.reference = reference, .platform = b->rq->platform, .progress = pull_progress, .user = b, .alive_fd = b->rq->alive_fd};
+	EnginePull p = {.reference = reference,
+			.platform = b->rq->platform,
+			.progress = pull_progress,
+			.user = b,
+			.alive_fd = b->rq->alive_fd};
 	char id[DIGEST_LEN + 1];
 	Reference ref = {0};
 	Err missing = {0};
@@ -471,7 +491,8 @@ static int from(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 		s->base_id = strdup(image.id);
 		s->chain = image.chain_id ? strdup(image.chain_id) : NULL;
 		if (s->config.created)
-			(void)clock_parse(s->config.created, &s->time_ns); /* an unreadable time counts as none */
+			(void)clock_parse(s->config.created,
+					  &s->time_ns); /* an unreadable time counts as none */
 		cache_key(s->key, "FROM", image.id, NULL);
 		build_note(b, BUILD_NOTE, " ---> %.12s", digest_hex(image.id));
 	}
@@ -497,7 +518,8 @@ static int stage_build(Build *b, Stage *s, Err *e)
 
 		if (cancelled(b))
 			return err_new(e, ERR_CANCELLED, "the build was cancelled by its client");
-		build_note(b, BUILD_STEP, "Step %zu/%zu : %s", ++b->steps_done, b->steps_total, step->original);
+		build_note(b, BUILD_STEP, "Step %zu/%zu : %s", ++b->steps_done, b->steps_total,
+			   step->original);
 		r = step->verb == DF_FROM ? from(b, s, step, e) : step_do(b, s, step, e);
 		if (r < 0)
 			return step_fail(b, step, r, e);
@@ -570,12 +592,14 @@ static int dockerfile_load(Build *b, Err *e)
 	if (!b->dockerfile_name)
 		return err_oom(e);
 	if (b->rq->dockerfile_text)
-		return dockerfile_parse(b->rq->dockerfile_text, strlen(b->rq->dockerfile_text), path, &b->df, e);
+		return dockerfile_parse(b->rq->dockerfile_text, strlen(b->rq->dockerfile_text), path, &b->df,
+					e);
 	fd = path_open_in_root(b->rq->context_fd, path, O_RDONLY | O_NONBLOCK, 0);
 	if (fd < 0)
 		return err_new(e, ERR_INVALID,
-			       "Cannot locate specified Dockerfile: %s: put one into the context or name it with -f (%s)", path,
-			       strerror(-fd));
+			       "Cannot locate specified Dockerfile: %s: put one into the context or name it "
+			       "with -f (%s)",
+			       path, strerror(-fd));
 	r = fd_read_all(fd, DOCKERFILE_MAX, &text, &len);
 	if (r < 0)
 		return err_sys(e, r, "read %s", path);
@@ -600,7 +624,9 @@ static int target_find(Build *b, size_t *ret, Err *e)
 		return 0;
 	s = build_stage(b, b->rq->target);
 	if (!s)
-		return err_new(e, ERR_INVALID, "failed to reach build target %s in Dockerfile: no stage is called so", b->rq->target);
+		return err_new(e, ERR_INVALID,
+			       "failed to reach build target %s in Dockerfile: no stage is called so",
+			       b->rq->target);
 	*ret = (size_t)(s - b->stages);
 	return 0;
 }

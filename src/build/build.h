@@ -16,7 +16,7 @@ typedef enum BuildOutputKind {
 	BUILD_NOTE,   /* " ---> Using cache", " ---> Running in <id>", " ---> <id>" */
 	BUILD_STDOUT, /* raw output of a RUN */
 	BUILD_STDERR,
-	BUILD_PULL,   /* progress of a base image: `id`, text = status, current, total */
+	BUILD_PULL, /* progress of a base image: `id`, text = status, current, total */
 	BUILD_WARNING,
 } BuildOutputKind;
 
@@ -29,21 +29,22 @@ typedef struct BuildOutput {
 } BuildOutput;
 
 typedef struct BuildRequest {
-	int context_fd;         /* directory with the context, hostile; not closed */
-	const char *dockerfile; /* path in the context, default "Dockerfile" */
+	int context_fd;              /* directory with the context, hostile; not closed */
+	const char *dockerfile;      /* path in the context, default "Dockerfile" */
 	const char *dockerfile_text; /* or the text itself, NULL otherwise */
 	char *const *tags;
-	char *const *args;      /* K=V (K alone: unset) */
-	char *const *labels;    /* K=V */
+	char *const *args;   /* K=V (K alone: unset) */
+	char *const *labels; /* K=V */
 	char *const *extra_hosts;
-	const char *target;     /* stage, or NULL: the last */
+	const char *target; /* stage, or NULL: the last */
 	const char *network_mode;
 	const char *platform;
 	bool no_cache, pull, keep_containers;
 	int64_t memory, memory_swap, cpu_shares, cpu_period, cpu_quota, shm_size;
 	const char *cpuset_cpus, *cpuset_mems, *cgroup_parent;
 	/* Credentials for base images; may return NULLs. */
-	void (*auth)(void *user, const char *domain, const char **username, const char **password, const char **token);
+	void (*auth)(void *user, const char *domain, const char **username, const char **password,
+		     const char **token);
 	void (*output)(void *user, const BuildOutput *o);
 	void *user;
 	int alive_fd;

@@ -49,10 +49,10 @@ int cache_get(Build *b, const char *key, CacheHit *ret, Err *e)
 	if (chain && !store_layer_has(b->store, chain))
 		return 0;
 	*ret = (CacheHit){
-		.chain = chain ? strdup(chain) : NULL,
-		.diff = diff ? strdup(diff) : NULL,
-		.empty = json_get_bool(doc, "empty", false),
-		.created_ns = json_get_int(doc, "created", 0),
+	    .chain = chain ? strdup(chain) : NULL,
+	    .diff = diff ? strdup(diff) : NULL,
+	    .empty = json_get_bool(doc, "empty", false),
+	    .created_ns = json_get_int(doc, "created", 0),
 	};
 	if (!ret->chain != !chain || !ret->diff != !diff) {
 		cache_hit_done(ret);
@@ -63,8 +63,8 @@ int cache_get(Build *b, const char *key, CacheHit *ret, Err *e)
 
 int cache_put(Build *b, const char *key, const CacheHit *h, Err *e)
 {
-	_cleanup_json_ json_t *doc = json_pack("{s:s*, s:s*, s:b, s:I}", "chain", h->chain, "diff", h->diff, "empty", h->empty,
-					       "created", (json_int_t)h->created_ns);
+	_cleanup_json_ json_t *doc = json_pack("{s:s*, s:s*, s:b, s:I}", "chain", h->chain, "diff", h->diff,
+					       "empty", h->empty, "created", (json_int_t)h->created_ns);
 
 	return doc ? store_doc_put(b->store, COLLECTION, key, doc, e) : err_oom(e);
 }

@@ -49,10 +49,10 @@ static int work_commit(Build *b, Stage *s, Work *w, CacheHit *ret, Err *e)
 	if (r < 0)
 		return r;
 	*ret = (CacheHit){
-		.chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
-		.diff = empty ? NULL : strdup(diff),
-		.empty = empty,
-		.created_ns = clock_now_ns(),
+	    .chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
+	    .diff = empty ? NULL : strdup(diff),
+	    .empty = empty,
+	    .created_ns = clock_now_ns(),
 	};
 	return !empty && (!ret->chain || !ret->diff) ? err_oom(e) : 0;
 }
@@ -69,13 +69,15 @@ static int origin_open(Build *b, const DockerfileStep *step, int *ret_root, bool
 	*ret_owned = false;
 	if (!from) {
 		*ret_root = b->rq->context_fd;
-		return b->rq->context_fd >= 0 ? 0
-					      : err_new(e, ERR_INVALID, "%s: there is no build context", step->original);
+		return b->rq->context_fd >= 0
+			   ? 0
+			   : err_new(e, ERR_INVALID, "%s: there is no build context", step->original);
 	}
 	*ret_owned = true;
 	s = build_stage(b, from);
 	if (s && !s->done)
-		return err_new(e, ERR_INVALID, "COPY --from=%s: a stage cannot copy from itself or from a later one", from);
+		return err_new(e, ERR_INVALID,
+			       "COPY --from=%s: a stage cannot copy from itself or from a later one", from);
 	if (s) {
 		if (!s->chain)
 			return err_new(e, ERR_INVALID, "COPY --from=%s: that stage is empty", from);
@@ -101,14 +103,16 @@ static bool is_archive(int root, const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fd_read_full(fd, head, sizeof(head)) < 10)
 		return false;
-	return memcmp(head, "\x1f\x8b", 2) == 0 || memcmp(head, "BZh", 3) == 0 || memcmp(head, "\xfd\x37zXZ", 6) == 0 ||
-	       memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0 || memcmp(head + 257, "ustar", 5) == 0;
+	return memcmp(head, "\x1f\x8b", 2) == 0 || memcmp(head, "BZh", 3) == 0 ||
+	       memcmp(head, "\xfd\x37zXZ", 6) == 0 || memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0 ||
+	       memcmp(head + 257, "ustar", 5) == 0;
 }
 
 static int extract(Build *b, int root, const char *path, int to_dir, const TreeCopy *how, Err *e)
 {
 	_cleanup_close_ int fd = path_open_in_root(root, path, O_RDONLY, 0);
-	ArchiveExtract x = {.fd = fd, .dir_fd = to_dir, .keep_owner = !how->set_owner, .uid = how->uid, .gid = how->gid};
+	ArchiveExtract x = {
+	    .fd = fd, .dir_fd = to_dir, .keep_owner = !how->set_owner, .uid = how->uid, .gid = how->gid};
 
 	if (fd < 0)
 		return err_sys(e, fd, "open %s", path);
@@ -137,7 +141,8 @@ static int copy_how(Work *w, const DockerfileStep *step, TreeCopy *ret, Err *e)
 		unsigned long mode = strtoul(chmod, &end, 8);
 
 		if (*end || mode > 07777)
-			return err_new(e, ERR_INVALID, "--chmod=%s: expected an octal mode such as 0755", chmod);
+			return err_new(e, ERR_INVALID, "--chmod=%s: expected an octal mode such as 0755",
+				       chmod);
 		ret->set_mode = true;
 		ret->mode = (mode_t)mode;
 	}
@@ -182,8 +187,8 @@ static int copy_one(Build *b, Work *w, int from, const Source *src, const char *
 	return tree_copy(from, src->path, dir, name, how, e);
 }
 
-static int copy_all(Build *b, Stage *s, const DockerfileStep *step, int from, const Sources *sources, const char *to,
-		    CacheHit *hit, Err *e)
+static int copy_all(Build *b, Stage *s, const DockerfileStep *step, int from, const Sources *sources,
+		    const char *to, CacheHit *hit, Err *e)
 {
 	_cleanup_free_ char *dest = NULL;
 	bool into_dir;
@@ -195,13 +200,15 @@ static int copy_all(Build *b, Stage *s, const DockerfileStep *step, int from, co
 		return r;
 	if (sources->n > 1 && !into_dir)
 		return err_new(e, ERR_INVALID,
-			       "When using %s with more than one source file, the destination must be a directory and end with a /",
+			       "When using %s with more than one source file, the destination must be a "
+			       "directory and end with a /",
 			       dockerfile_verb_name(step->verb));
 	r = work_open(b, s, &w, e);
 	if (r >= 0)
 		r = copy_how(&w, step, &how, e);
 	for (size_t i = 0; r >= 0 && i < sources->n; i++)
-		r = copy_one(b, &w, from, &sources->items[i], dest, into_dir || sources->n > 1, step->verb == DF_ADD, &how, e);
+		r = copy_one(b, &w, from, &sources->items[i], dest, into_dir || sources->n > 1,
+			     step->verb == DF_ADD, &how, e);
 	if (r >= 0)
 		r = work_commit(b, s, &w, hit, e);
 	closed = work_close(b, &w, r < 0 ? NULL : e);
@@ -225,9 +232,11 @@ static int copy_words(Build *b, Stage *s, const DockerfileStep *step, char ***re
 			return r;
 	}
 	if (strv_len(*ret) < 2)
-		return err_new(e, ERR_INVALID, "%s requires at least two arguments, but only one was provided. Destination could "
-					       "not be determined.",
-			       dockerfile_verb_name(step->verb));
+		return err_new(
+		    e, ERR_INVALID,
+		    "%s requires at least two arguments, but only one was provided. Destination could "
+		    "not be determined.",
+		    dockerfile_verb_name(step->verb));
 	return 0;
 }
 
@@ -239,8 +248,10 @@ static int gather(int from, char **words, size_t n, Sources *all, Err *e)
 		int r;
 
 		if (strstr(words[i], "://") || str_starts(words[i], "git@"))
-			return err_new(e, ERR_UNSUPPORTED, "ADD %s: fetching from the network is not offered: use RUN with curl or git",
-				       words[i]);
+			return err_new(
+			    e, ERR_UNSUPPORTED,
+			    "ADD %s: fetching from the network is not offered: use RUN with curl or git",
+			    words[i]);
 		r = sources_match(from, words[i], &some, e);
 		if (r < 0)
 			return r;
@@ -268,7 +279,8 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	int from = -1, r;
 
 	if (step->heredoc)
-		return err_new(e, ERR_UNSUPPORTED, "%s with a here-document is not offered: put the file into the context",
+		return err_new(e, ERR_UNSUPPORTED,
+			       "%s with a here-document is not offered: put the file into the context",
 			       dockerfile_verb_name(step->verb));
 	r = copy_words(b, s, step, &words, e);
 	if (r >= 0)
@@ -317,7 +329,8 @@ int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 		return r;
 	if (strv_len(words) != 1)
 		return err_new(e, ERR_INVALID, "WORKDIR requires exactly one argument");
-	dir = path_join_clean(str_empty(s->config.run.working_dir) ? "/" : s->config.run.working_dir, words[0]);
+	dir =
+	    path_join_clean(str_empty(s->config.run.working_dir) ? "/" : s->config.run.working_dir, words[0]);
 	line = strf("WORKDIR %s", dir);
 	if (!dir || !line)
 		return err_oom(e);

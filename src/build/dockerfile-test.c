@@ -132,10 +132,14 @@ static void test_exec_form(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_continuations_and_comments), cmocka_unit_test(test_escape_directive),
-		cmocka_unit_test(test_heredoc),			   cmocka_unit_test(test_errors_have_file_and_line),
-		cmocka_unit_test(test_expansion),		   cmocka_unit_test(test_expansion_refuses),
-		cmocka_unit_test(test_words),			   cmocka_unit_test(test_exec_form),
+	    cmocka_unit_test(test_continuations_and_comments),
+	    cmocka_unit_test(test_escape_directive),
+	    cmocka_unit_test(test_heredoc),
+	    cmocka_unit_test(test_errors_have_file_and_line),
+	    cmocka_unit_test(test_expansion),
+	    cmocka_unit_test(test_expansion_refuses),
+	    cmocka_unit_test(test_words),
+	    cmocka_unit_test(test_exec_form),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,11 +8,24 @@
 #include <ctype.h>
 
 static const char *const verbs[] = {
-	[DF_ADD] = "ADD", [DF_ARG] = "ARG", [DF_CMD] = "CMD", [DF_COPY] = "COPY", [DF_ENTRYPOINT] = "ENTRYPOINT",
-	[DF_ENV] = "ENV", [DF_EXPOSE] = "EXPOSE", [DF_FROM] = "FROM", [DF_HEALTHCHECK] = "HEALTHCHECK",
-	[DF_LABEL] = "LABEL", [DF_MAINTAINER] = "MAINTAINER", [DF_ONBUILD] = "ONBUILD", [DF_RUN] = "RUN",
-	[DF_SHELL] = "SHELL", [DF_STOPSIGNAL] = "STOPSIGNAL", [DF_USER] = "USER", [DF_VOLUME] = "VOLUME",
-	[DF_WORKDIR] = "WORKDIR",
+    [DF_ADD] = "ADD",
+    [DF_ARG] = "ARG",
+    [DF_CMD] = "CMD",
+    [DF_COPY] = "COPY",
+    [DF_ENTRYPOINT] = "ENTRYPOINT",
+    [DF_ENV] = "ENV",
+    [DF_EXPOSE] = "EXPOSE",
+    [DF_FROM] = "FROM",
+    [DF_HEALTHCHECK] = "HEALTHCHECK",
+    [DF_LABEL] = "LABEL",
+    [DF_MAINTAINER] = "MAINTAINER",
+    [DF_ONBUILD] = "ONBUILD",
+    [DF_RUN] = "RUN",
+    [DF_SHELL] = "SHELL",
+    [DF_STOPSIGNAL] = "STOPSIGNAL",
+    [DF_USER] = "USER",
+    [DF_VOLUME] = "VOLUME",
+    [DF_WORKDIR] = "WORKDIR",
 };
 
 /* A cursor over the lines of the file. */
@@ -61,7 +74,8 @@ static bool directive(const char *s, size_t len, char *escape)
 		return false;
 	if (strcasecmp(key, "escape") == 0 && (streq(value, "\\") || streq(value, "`")))
 		*escape = value[0];
-	return strcasecmp(key, "escape") == 0 || strcasecmp(key, "syntax") == 0 || strcasecmp(key, "check") == 0;
+	return strcasecmp(key, "escape") == 0 || strcasecmp(key, "syntax") == 0 ||
+	       strcasecmp(key, "check") == 0;
 }
 
 static size_t distance(const char *a, const char *b)
@@ -103,7 +117,8 @@ static int verb_of(const char *word, const Lines *l, int line, DockerfileVerb *r
 		}
 	}
 	if (guess)
-		return err_new(e, ERR_INVALID, "%s:%d: unknown instruction: %.40s (did you mean %s?)", l->name, line, word, guess);
+		return err_new(e, ERR_INVALID, "%s:%d: unknown instruction: %.40s (did you mean %s?)",
+			       l->name, line, word, guess);
 	return err_new(e, ERR_INVALID, "%s:%d: unknown instruction: %.40s", l->name, line, word);
 }
 
@@ -207,7 +222,8 @@ static int heredoc_body(Lines *l, DockerfileStep *s, const char *tag, bool strip
 		strbuf_add_n(&b, line, len);
 		strbuf_add_c(&b, '\n');
 	}
-	return err_new(e, ERR_INVALID, "%s:%d: unterminated heredoc: no line \"%s\" ends it", l->name, s->line, tag);
+	return err_new(e, ERR_INVALID, "%s:%d: unterminated heredoc: no line \"%s\" ends it", l->name,
+		       s->line, tag);
 }
 
 static int step_add(Dockerfile *d, Lines *l, const char *logical, int line, Err *e)
@@ -220,7 +236,8 @@ static int step_add(Dockerfile *d, Lines *l, const char *logical, int line, Err 
 	int r;
 
 	if (d->n_steps >= DOCKERFILE_STEPS_MAX)
-		return err_new(e, ERR_INVALID, "%s:%d: more than %d instructions", l->name, line, DOCKERFILE_STEPS_MAX);
+		return err_new(e, ERR_INVALID, "%s:%d: more than %d instructions", l->name, line,
+			       DOCKERFILE_STEPS_MAX);
 	grown = realloc(d->steps, (d->n_steps + 1) * sizeof(*grown));
 	if (!word || !grown)
 		return err_oom(e);
@@ -231,8 +248,10 @@ static int step_add(Dockerfile *d, Lines *l, const char *logical, int line, Err 
 	if (r >= 0)
 		r = split_flags(s, blank ?: "", e);
 	if (r >= 0 && !*s->text)
-		r = err_new(e, ERR_INVALID, "%s:%d: %s requires at least one argument", l->name, line, verbs[s->verb]);
-	if (r >= 0 && (s->verb == DF_RUN || s->verb == DF_COPY || s->verb == DF_ADD) && heredoc_start(s->text, tag, &strip))
+		r = err_new(e, ERR_INVALID, "%s:%d: %s requires at least one argument", l->name, line,
+			    verbs[s->verb]);
+	if (r >= 0 && (s->verb == DF_RUN || s->verb == DF_COPY || s->verb == DF_ADD) &&
+	    heredoc_start(s->text, tag, &strip))
 		r = heredoc_body(l, s, tag, strip, e);
 	return r;
 }
@@ -243,8 +262,10 @@ static int check_order(const Dockerfile *d, const char *name, Err *e)
 		if (d->steps[i].verb == DF_FROM)
 			return 0;
 		if (d->steps[i].verb != DF_ARG)
-			return err_new(e, ERR_INVALID, "%s:%d: no build stage in current context: %s comes before the first FROM",
-				       name, d->steps[i].line, verbs[d->steps[i].verb]);
+			return err_new(
+			    e, ERR_INVALID,
+			    "%s:%d: no build stage in current context: %s comes before the first FROM", name,
+			    d->steps[i].line, verbs[d->steps[i].verb]);
 	}
 	return err_new(e, ERR_INVALID, "%s: file with no instructions: a Dockerfile starts with FROM", name);
 }

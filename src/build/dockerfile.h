@@ -14,16 +14,32 @@
 #define DOCKERFILE_STEPS_MAX 10000
 
 typedef enum DockerfileVerb {
-	DF_ADD, DF_ARG, DF_CMD, DF_COPY, DF_ENTRYPOINT, DF_ENV, DF_EXPOSE, DF_FROM, DF_HEALTHCHECK, DF_LABEL, DF_MAINTAINER,
-	DF_ONBUILD, DF_RUN, DF_SHELL, DF_STOPSIGNAL, DF_USER, DF_VOLUME, DF_WORKDIR,
+	DF_ADD,
+	DF_ARG,
+	DF_CMD,
+	DF_COPY,
+	DF_ENTRYPOINT,
+	DF_ENV,
+	DF_EXPOSE,
+	DF_FROM,
+	DF_HEALTHCHECK,
+	DF_LABEL,
+	DF_MAINTAINER,
+	DF_ONBUILD,
+	DF_RUN,
+	DF_SHELL,
+	DF_STOPSIGNAL,
+	DF_USER,
+	DF_VOLUME,
+	DF_WORKDIR,
 } DockerfileVerb;
 
 typedef struct DockerfileStep {
 	DockerfileVerb verb;
-	int line;     /* of its first line, from 1 */
-	char **flags; /* "--from=x" without the dashes: "from=x" */
-	char *text;   /* everything behind the verb and the flags, continuation lines joined */
-	char *heredoc; /* body of a here-document, NULL if there is none */
+	int line;       /* of its first line, from 1 */
+	char **flags;   /* "--from=x" without the dashes: "from=x" */
+	char *text;     /* everything behind the verb and the flags, continuation lines joined */
+	char *heredoc;  /* body of a here-document, NULL if there is none */
 	char *original; /* the whole step on one line, for output and history */
 } DockerfileStep;
 

@@ -49,7 +49,8 @@ static size_t name_length(const char *p)
 static int operand(Expander *x, char **ret, Err *e)
 {
 	Expander sub = {.p = x->p, .escape = x->escape, .env = x->env, .depth = x->depth + 1};
-	int r = sub.depth > 20 ? err_new(e, ERR_INVALID, "variables are nested too deeply") : expand_until(&sub, '}', e);
+	int r = sub.depth > 20 ? err_new(e, ERR_INVALID, "variables are nested too deeply")
+			       : expand_until(&sub, '}', e);
 
 	if (r >= 0 && *sub.p != '}')
 		r = err_new(e, ERR_INVALID, "unterminated ${...}");
@@ -83,7 +84,8 @@ static int braced(Expander *x, bool quoted, Err *e)
 	colon = *x->p == ':';
 	op = x->p[colon];
 	if (n == 0 || !op || !strchr("-+?", op))
-		return err_new(e, ERR_INVALID, "unsupported modifier in ${%s%.2s...}: use :- :+ or :?", name, x->p);
+		return err_new(e, ERR_INVALID, "unsupported modifier in ${%s%.2s...}: use :- :+ or :?", name,
+			       x->p);
 	x->p += colon + 1;
 	r = operand(x, &word, e);
 	if (r < 0)
@@ -185,7 +187,8 @@ int dockerfile_words(const char *text, char escape, char ***ret, Err *e)
 			}
 		}
 		if (quote)
-			return err_new(e, ERR_INVALID, "unexpected end of statement while looking for matching %s-quote",
+			return err_new(e, ERR_INVALID,
+				       "unexpected end of statement while looking for matching %s-quote",
 				       quote == '"' ? "double" : "single");
 		if (strv_take(&v, strbuf_steal(&word)) < 0)
 			return err_oom(e);

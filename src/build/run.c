@@ -86,29 +86,30 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 	const char *network = rq->network_mode;
 
 	*c = (ContainerConfig){
-		.image = strdup(""),
-		.cmd = strv_dup(cmd),
-		.has_entrypoint = true,
-		.env = strv_dup(s->config.run.env),
-		.user = strdup(s->config.run.user ?: ""),
-		.working_dir = strdup(s->config.run.working_dir ?: ""),
-		.attach_stdout = true,
-		.attach_stderr = true,
-		.stop_timeout = -1,
-		.host = {
-			.network_mode = strdup(str_empty(network) ? "default" : network),
-			.log.type = strdup("none"),
-			.memory_swappiness = -1,
-			.memory = rq->memory,
-			.memory_swap = rq->memory_swap,
-			.cpu_shares = rq->cpu_shares,
-			.cpu_period = rq->cpu_period,
-			.cpu_quota = rq->cpu_quota,
-			.shm_size = rq->shm_size,
-			.cpuset_cpus = strdup(rq->cpuset_cpus ?: ""),
-			.cpuset_mems = strdup(rq->cpuset_mems ?: ""),
-			.cgroup_parent = strdup(rq->cgroup_parent ?: ""),
-			.extra_hosts = strv_dup(rq->extra_hosts),
+	    .image = strdup(""),
+	    .cmd = strv_dup(cmd),
+	    .has_entrypoint = true,
+	    .env = strv_dup(s->config.run.env),
+	    .user = strdup(s->config.run.user ?: ""),
+	    .working_dir = strdup(s->config.run.working_dir ?: ""),
+	    .attach_stdout = true,
+	    .attach_stderr = true,
+	    .stop_timeout = -1,
+	    .host =
+		{
+		    .network_mode = strdup(str_empty(network) ? "default" : network),
+		    .log.type = strdup("none"),
+		    .memory_swappiness = -1,
+		    .memory = rq->memory,
+		    .memory_swap = rq->memory_swap,
+		    .cpu_shares = rq->cpu_shares,
+		    .cpu_period = rq->cpu_period,
+		    .cpu_quota = rq->cpu_quota,
+		    .shm_size = rq->shm_size,
+		    .cpuset_cpus = strdup(rq->cpuset_cpus ?: ""),
+		    .cpuset_mems = strdup(rq->cpuset_mems ?: ""),
+		    .cgroup_parent = strdup(rq->cgroup_parent ?: ""),
+		    .extra_hosts = strv_dup(rq->extra_hosts),
 		},
 	};
 	for (size_t i = 0; s->args && s->args[i]; i++) {
@@ -136,7 +137,8 @@ static int run_container(Build *b, const char *id, Tail *tail, int *ret_status, 
 		r = pump(b, pair[0], tail, e);
 	close_fd(&pair[0]);
 	if (r >= 0)
-		r = engine_container_wait(b->en, id, WAIT_NOT_RUNNING, NULL, NULL, b->rq->alive_fd, ret_status, e);
+		r = engine_container_wait(b->en, id, WAIT_NOT_RUNNING, NULL, NULL, b->rq->alive_fd,
+					  ret_status, e);
 	return r;
 }
 
@@ -146,20 +148,23 @@ static int commit(Build *b, const Stage *s, const char *id, CacheHit *hit, Err *
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
 	int64_t size;
 	bool empty;
-	int r = upper ? store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e) : err_oom(e);
+	int r = upper
+		    ? store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e)
+		    : err_oom(e);
 
 	if (r < 0)
 		return r;
 	*hit = (CacheHit){
-		.chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
-		.diff = empty ? NULL : strdup(diff),
-		.empty = empty,
-		.created_ns = clock_now_ns(),
+	    .chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
+	    .diff = empty ? NULL : strdup(diff),
+	    .empty = empty,
+	    .created_ns = clock_now_ns(),
 	};
 	return !empty && (!hit->chain || !hit->diff) ? err_oom(e) : 0;
 }
 
-static int fail_text(Build *b, const DockerfileStep *step, const char *shown, int status, const Tail *tail, Err *e)
+static int fail_text(Build *b, const DockerfileStep *step, const char *shown, int status, const Tail *tail,
+		     Err *e)
 {
 	const char *last = tail->text;
 	int lines = 0;
@@ -171,11 +176,13 @@ static int fail_text(Build *b, const DockerfileStep *step, const char *shown, in
 			break;
 		}
 	b->exit_code = status;
-	return err_new(e, ERR_INTERNAL, "The command '%.500s' returned a non-zero code: %d (%s:%d)%s%.1000s", shown, status,
-		       b->dockerfile_name, step->line, *last ? "; its last output was:\n" : "", last);
+	return err_new(e, ERR_INTERNAL, "The command '%.500s' returned a non-zero code: %d (%s:%d)%s%.1000s",
+		       shown, status, b->dockerfile_name, step->line, *last ? "; its last output was:\n" : "",
+		       last);
 }
 
-static int execute(Build *b, Stage *s, const DockerfileStep *step, char **cmd, const char *shown, CacheHit *hit, Err *e)
+static int execute(Build *b, Stage *s, const DockerfileStep *step, char **cmd, const char *shown,
+		   CacheHit *hit, Err *e)
 {
 	ContainerConfig config = {0};
 	_cleanup_free_ char *id = NULL;
@@ -217,7 +224,9 @@ int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	for (size_t i = 0; step->flags && step->flags[i]; i++)
 		return err_new(e, ERR_UNSUPPORTED, "RUN --%s: this option is not offered", step->flags[i]);
 	if (!s->chain)
-		return err_new(e, ERR_INVALID, "RUN needs files to run: the stage starts from scratch: COPY or ADD some first");
+		return err_new(
+		    e, ERR_INVALID,
+		    "RUN needs files to run: the stage starts from scratch: COPY or ADD some first");
 	r = command_of(s, step, &cmd, &shown, e);
 	if (r < 0)
 		return r;

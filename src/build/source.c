@@ -150,7 +150,8 @@ int sources_match(int rootfd, const char *pattern, Sources *ret, Err *e)
 	}
 	if (r >= 0 && out.n == 0)
 		r = err_new(e, ERR_NOT_FOUND,
-			    "COPY failed: file not found in build context or excluded by .dockerignore: stat %s: file does not exist",
+			    "COPY failed: file not found in build context or excluded by .dockerignore: stat "
+			    "%s: file does not exist",
 			    pattern);
 	if (r < 0)
 		sources_done(&out);
@@ -197,8 +198,9 @@ static int hash_entry(Hasher *h, int parent, const char *name, const char *shown
 	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
 		return err_sys(e, errno, "look at %s", shown);
 	hash_text(h, shown);
-	snprintf(head, sizeof(head), "%o %lld %u %u", st.st_mode, S_ISREG(st.st_mode) ? (long long)st.st_size : 0ll,
-		 h->owners ? st.st_uid : 0, h->owners ? st.st_gid : 0);
+	snprintf(head, sizeof(head), "%o %lld %u %u", st.st_mode,
+		 S_ISREG(st.st_mode) ? (long long)st.st_size : 0ll, h->owners ? st.st_uid : 0,
+		 h->owners ? st.st_gid : 0);
 	hash_text(h, head);
 	if (S_ISREG(st.st_mode))
 		return hash_file(h, parent, name, e);

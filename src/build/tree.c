@@ -67,7 +67,8 @@ static int copy_link(int from, const char *name, int to, const char *as, Err *e)
 	return symlinkat(target, to, as) < 0 ? err_sys(e, errno, "make link %s", as) : 0;
 }
 
-static int copy_entry(int from, const char *name, int to, const char *as, const TreeCopy *how, int depth, Err *e);
+static int copy_entry(int from, const char *name, int to, const char *as, const TreeCopy *how, int depth,
+		      Err *e);
 
 static int copy_children(int from_dir, int to_dir, const TreeCopy *how, int depth, Err *e)
 {
@@ -86,10 +87,11 @@ static int copy_children(int from_dir, int to_dir, const TreeCopy *how, int dept
 	return r;
 }
 
-static int copy_directory(int from, const char *name, int to, const char *as, const struct stat *st, const TreeCopy *how,
-			  int depth, Err *e)
+static int copy_directory(int from, const char *name, int to, const char *as, const struct stat *st,
+			  const TreeCopy *how, int depth, Err *e)
 {
-	_cleanup_close_ int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -1;
+	_cleanup_close_ int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+			    out = -1;
 	bool made = true;
 	int r;
 
@@ -110,7 +112,8 @@ static int copy_directory(int from, const char *name, int to, const char *as, co
 	return r;
 }
 
-static int copy_entry(int from, const char *name, int to, const char *as, const TreeCopy *how, int depth, Err *e)
+static int copy_entry(int from, const char *name, int to, const char *as, const TreeCopy *how, int depth,
+		      Err *e)
 {
 	struct stat st;
 	int r;

@@ -116,7 +116,7 @@ static void reconcile_network(Engine *en)
 	int r = 0;
 
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER(hh, en->networks, n, ntmp)
+	HASH_ITER (hh, en->networks, n, ntmp)
 		if (n->subnet.prefix && known.n_bridges < ELEMENTSOF(bridges)) {
 			NetworkBridge *b = &bridges[known.n_bridges++];
 
@@ -124,7 +124,7 @@ static void reconcile_network(Engine *en)
 			snprintf(b->name, sizeof(b->name), "%s", n->info.bridge);
 		}
 	addresses = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*addresses));
-	HASH_ITER(hh, en->by_id, c, tmp)
+	HASH_ITER (hh, en->by_id, c, tmp)
 		if (addresses && container_status(c) == CONTAINER_RUNNING && c->n_endpoints > 0 &&
 		    inet_pton(AF_INET, c->endpoints[0].address ?: "", &a) == 1) {
 			addresses[known.n_addresses++] = ntohl(a.s_addr);
@@ -151,7 +151,7 @@ int adopt_all(Engine *en, Err *e)
 	a.all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*a.all));
 	if (!a.all)
 		return err_oom(e);
-	HASH_ITER(hh, en->by_id, c, tmp)
+	HASH_ITER (hh, en->by_id, c, tmp)
 		a.all[a.n++] = container_ref(c);
 	for (; started < MIN2(a.n, (size_t)ADOPT_THREADS); started++)
 		if (pthread_create(&threads[started], NULL, adopt_thread, &a) != 0)

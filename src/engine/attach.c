@@ -49,7 +49,8 @@ int detach_keys_parse(const char *text, char *ret, size_t cap, size_t *ret_n, Er
 		}
 		if (c < 0 || *ret_n >= cap)
 			return err_new(e, ERR_INVALID,
-				       "Invalid detach keys (%s) provided: expected up to %zu of a letter or ctrl-<letter>, "
+				       "Invalid detach keys (%s) provided: expected up to %zu of a letter or "
+				       "ctrl-<letter>, "
 				       "separated by commas",
 				       text, cap);
 		ret[(*ret_n)++] = (char)c;
@@ -73,15 +74,15 @@ int container_shim(Container *c, Shim **ret, Err *e)
 int attach_to_shim(Container *c, Shim *shim, const PendingAttach *p, Err *e)
 {
 	ShimAttach a = {
-		.fd = p->fd,
-		.framing = c->config.tty ? SHIM_RAW : SHIM_MUX,
-		.want_stdin = p->in && c->config.open_stdin,
-		.want_stdout = p->out,
-		.want_stderr = p->err,
-		.prefix = p->prefix,
-		.prefix_len = p->prefix_len,
-		.detach_keys = p->detach_keys,
-		.n_detach_keys = c->config.tty ? p->n_detach_keys : 0,
+	    .fd = p->fd,
+	    .framing = c->config.tty ? SHIM_RAW : SHIM_MUX,
+	    .want_stdin = p->in && c->config.open_stdin,
+	    .want_stdout = p->out,
+	    .want_stderr = p->err,
+	    .prefix = p->prefix,
+	    .prefix_len = p->prefix_len,
+	    .detach_keys = p->detach_keys,
+	    .n_detach_keys = c->config.tty ? p->n_detach_keys : 0,
 	};
 
 	return shim_attach(shim, &a, e);
@@ -97,8 +98,8 @@ typedef struct Replay {
 static int replay_line(void *user, int stream, int64_t time_ns _unused_, const char *text, size_t len)
 {
 	Replay *p = user;
-	uint8_t head[8] = {(uint8_t)stream, 0, 0, 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
-			   (uint8_t)len};
+	uint8_t head[8] = {(uint8_t)stream,     0,           0, 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16),
+			   (uint8_t)(len >> 8), (uint8_t)len};
 
 	if (p->mux && fd_write_all(p->fd, head, sizeof(head)) < 0)
 		return 1;
@@ -173,9 +174,11 @@ int engine_container_attach(Engine *en, const char *ref, const EngineAttach *a, 
 		return r;
 	ContainerStatus s = container_status(c);
 	if (s == CONTAINER_PAUSED)
-		return err_new(e, ERR_CONFLICT, "container %s is paused, unpause the container before attach", ref);
+		return err_new(e, ERR_CONFLICT, "container %s is paused, unpause the container before attach",
+			       ref);
 	if (s == CONTAINER_RESTARTING)
-		return err_new(e, ERR_CONFLICT, "container %s is restarting, wait until the container is running", ref);
+		return err_new(e, ERR_CONFLICT,
+			       "container %s is restarting, wait until the container is running", ref);
 	if (a->logs) {
 		r = replay_log(en, c, a, e);
 		if (r < 0 || !a->stream)

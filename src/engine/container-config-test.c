@@ -5,20 +5,25 @@
 #include "engine/container-config.h"
 
 static const char body[] =
-	"{\"Image\":\"debian:bookworm\",\"Cmd\":[\"sh\",\"-c\",\"true\"],\"Entrypoint\":[],\"Env\":[\"A=b\",\"C=私\"],"
-	"\"Tty\":true,\"OpenStdin\":true,\"ExposedPorts\":{\"80/tcp\":{}},\"Volumes\":{\"/data\":{}},"
-	"\"Labels\":{\"k\":\"v=w\"},\"StopTimeout\":0,"
-	"\"Healthcheck\":{\"Test\":[\"CMD\",\"true\"],\"Interval\":1000000000},"
-	"\"HostConfig\":{\"Binds\":[\"/a b:/c:ro\"],\"PortBindings\":{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8080\"},"
-	"{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"\"}]},\"Memory\":134217728,\"MemorySwappiness\":null,\"PidsLimit\":7,"
-	"\"RestartPolicy\":{\"Name\":\"on-failure\",\"MaximumRetryCount\":3},\"LogConfig\":{\"Type\":\"json-file\","
-	"\"Config\":{\"max-size\":\"10m\"}},\"Ulimits\":[{\"Name\":\"nofile\",\"Soft\":1,\"Hard\":2}],"
-	"\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/x\",\"Target\":\"/y\",\"ReadOnly\":true,"
-	"\"BindOptions\":{\"Propagation\":\"rslave\"}},{\"Type\":\"tmpfs\",\"Target\":\"/t\","
-	"\"TmpfsOptions\":{\"SizeBytes\":65536,\"Mode\":448}}],\"Tmpfs\":{\"/run\":\"size=1m\"},\"ConsoleSize\":[24,80],"
-	"\"MaskedPaths\":[],\"Init\":false},"
-	"\"NetworkingConfig\":{\"EndpointsConfig\":{\"net\":{\"IPAMConfig\":{\"IPv4Address\":\"10.0.0.9\"},"
-	"\"Aliases\":[\"db\"]}}}}";
+    "{\"Image\":\"debian:bookworm\",\"Cmd\":[\"sh\",\"-c\",\"true\"],\"Entrypoint\":[],\"Env\":[\"A=b\",\"C="
+    "私\"],"
+    "\"Tty\":true,\"OpenStdin\":true,\"ExposedPorts\":{\"80/tcp\":{}},\"Volumes\":{\"/data\":{}},"
+    "\"Labels\":{\"k\":\"v=w\"},\"StopTimeout\":0,"
+    "\"Healthcheck\":{\"Test\":[\"CMD\",\"true\"],\"Interval\":1000000000},"
+    "\"HostConfig\":{\"Binds\":[\"/a "
+    "b:/c:ro\"],\"PortBindings\":{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8080\"},"
+    "{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"\"}]},\"Memory\":134217728,\"MemorySwappiness\":null,"
+    "\"PidsLimit\":7,"
+    "\"RestartPolicy\":{\"Name\":\"on-failure\",\"MaximumRetryCount\":3},\"LogConfig\":{\"Type\":\"json-"
+    "file\","
+    "\"Config\":{\"max-size\":\"10m\"}},\"Ulimits\":[{\"Name\":\"nofile\",\"Soft\":1,\"Hard\":2}],"
+    "\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/x\",\"Target\":\"/y\",\"ReadOnly\":true,"
+    "\"BindOptions\":{\"Propagation\":\"rslave\"}},{\"Type\":\"tmpfs\",\"Target\":\"/t\","
+    "\"TmpfsOptions\":{\"SizeBytes\":65536,\"Mode\":448}}],\"Tmpfs\":{\"/"
+    "run\":\"size=1m\"},\"ConsoleSize\":[24,80],"
+    "\"MaskedPaths\":[],\"Init\":false},"
+    "\"NetworkingConfig\":{\"EndpointsConfig\":{\"net\":{\"IPAMConfig\":{\"IPv4Address\":\"10.0.0.9\"},"
+    "\"Aliases\":[\"db\"]}}}}";
 
 static void decode(const char *text, ContainerConfig *c)
 {
@@ -79,10 +84,10 @@ static void test_round_trip(void **state _unused_)
 static void test_wrong_types_are_named(void **state _unused_)
 {
 	const char *const bad[][2] = {
-		{"{\"Env\":\"\",\"Cmd\":7}", "Cmd"},
-		{"{\"HostConfig\":{\"Memory\":\"lots\"}}", "Memory"},
-		{"{\"Volumes\":[]}", "Volumes"},
-		{"{\"HostConfig\":{\"PortBindings\":[1]}}", "PortBindings"},
+	    {"{\"Env\":\"\",\"Cmd\":7}", "Cmd"},
+	    {"{\"HostConfig\":{\"Memory\":\"lots\"}}", "Memory"},
+	    {"{\"Volumes\":[]}", "Volumes"},
+	    {"{\"HostConfig\":{\"PortBindings\":[1]}}", "PortBindings"},
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
@@ -112,9 +117,9 @@ static void test_unset_differs_from_empty(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_wrong_types_are_named),
-		cmocka_unit_test(test_unset_differs_from_empty),
+	    cmocka_unit_test(test_round_trip),
+	    cmocka_unit_test(test_wrong_types_are_named),
+	    cmocka_unit_test(test_unset_differs_from_empty),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

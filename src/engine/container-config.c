@@ -8,158 +8,192 @@
 
 #include "base/str.h"
 
-#define STR(m, n, t)  {.name = n, .type = JSON_T_STR, .offset = offsetof(t, m), .keep_empty = true}
-#define OSTR(m, n, t) {.name = n, .type = JSON_T_STR, .offset = offsetof(t, m)}
-#define BOOL(m, n, t) {.name = n, .type = JSON_T_BOOL, .offset = offsetof(t, m), .keep_empty = true}
-#define INT(m, n, t)  {.name = n, .type = JSON_T_INT, .offset = offsetof(t, m), .keep_empty = true}
-#define STRV(m, n, t) {.name = n, .type = JSON_T_STRV, .offset = offsetof(t, m)}
-#define MAP(m, n, t)  {.name = n, .type = JSON_T_MAP, .offset = offsetof(t, m)}
-#define ARRAY(m, c, n, t, tab, item)                                                               \
-	{.name = n, .type = JSON_T_ARRAY, .offset = offsetof(t, m), .table = tab, .size = sizeof(item),          \
-	 .count = offsetof(t, c)}
-#define OBJECT(m, n, t, tab) {.name = n, .type = JSON_T_OBJECT, .offset = offsetof(t, m), .table = tab}
+#define STR(m, n, t)                                                                                         \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_STR, .offset = offsetof(t, m), .keep_empty = true                  \
+	}
+#define OSTR(m, n, t)                                                                                        \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_STR, .offset = offsetof(t, m)                                      \
+	}
+#define BOOL(m, n, t)                                                                                        \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_BOOL, .offset = offsetof(t, m), .keep_empty = true                 \
+	}
+#define INT(m, n, t)                                                                                         \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_INT, .offset = offsetof(t, m), .keep_empty = true                  \
+	}
+#define STRV(m, n, t)                                                                                        \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_STRV, .offset = offsetof(t, m)                                     \
+	}
+#define MAP(m, n, t)                                                                                         \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_MAP, .offset = offsetof(t, m)                                      \
+	}
+#define ARRAY(m, c, n, t, tab, item)                                                                         \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_ARRAY, .offset = offsetof(t, m), .table = tab,                     \
+		.size = sizeof(item), .count = offsetof(t, c)                                                \
+	}
+#define OBJECT(m, n, t, tab)                                                                                 \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_OBJECT, .offset = offsetof(t, m), .table = tab                     \
+	}
 
 static const JsonField restart_table[] = {
-	STR(name, "Name", ContainerRestart),
-	INT(maximum_retry_count, "MaximumRetryCount", ContainerRestart),
-	{0},
+    STR(name, "Name", ContainerRestart),
+    INT(maximum_retry_count, "MaximumRetryCount", ContainerRestart),
+    {0},
 };
 
 static const JsonField log_table[] = {
-	STR(type, "Type", ContainerLogConfig),
-	{.name = "Config", .type = JSON_T_MAP, .offset = offsetof(ContainerLogConfig, config), .keep_empty = true},
-	{0},
+    STR(type, "Type", ContainerLogConfig),
+    {.name = "Config",
+     .type = JSON_T_MAP,
+     .offset = offsetof(ContainerLogConfig, config),
+     .keep_empty = true},
+    {0},
 };
 
 static const JsonField ulimit_table[] = {
-	STR(name, "Name", ContainerUlimit),
-	INT(soft, "Soft", ContainerUlimit),
-	INT(hard, "Hard", ContainerUlimit),
-	{0},
+    STR(name, "Name", ContainerUlimit),
+    INT(soft, "Soft", ContainerUlimit),
+    INT(hard, "Hard", ContainerUlimit),
+    {0},
 };
 
 static const JsonField device_table[] = {
-	STR(path_on_host, "PathOnHost", ContainerDevice),
-	STR(path_in_container, "PathInContainer", ContainerDevice),
-	STR(cgroup_permissions, "CgroupPermissions", ContainerDevice),
-	{0},
+    STR(path_on_host, "PathOnHost", ContainerDevice),
+    STR(path_in_container, "PathInContainer", ContainerDevice),
+    STR(cgroup_permissions, "CgroupPermissions", ContainerDevice),
+    {0},
 };
 
 static const JsonField health_table[] = {
-	STRV(test, "Test", ContainerHealth),
-	INT(interval, "Interval", ContainerHealth),
-	INT(timeout, "Timeout", ContainerHealth),
-	INT(start_period, "StartPeriod", ContainerHealth),
-	INT(start_interval, "StartInterval", ContainerHealth),
-	INT(retries, "Retries", ContainerHealth),
-	{0},
+    STRV(test, "Test", ContainerHealth),
+    INT(interval, "Interval", ContainerHealth),
+    INT(timeout, "Timeout", ContainerHealth),
+    INT(start_period, "StartPeriod", ContainerHealth),
+    INT(start_interval, "StartInterval", ContainerHealth),
+    INT(retries, "Retries", ContainerHealth),
+    {0},
 };
 
 /* The flat members of a Mount; its nested options are handled in mount_decode and mount_encode. */
 static const JsonField mount_table[] = {
-	STR(type, "Type", ContainerMount),
-	OSTR(source, "Source", ContainerMount),
-	STR(target, "Target", ContainerMount),
-	{.name = "ReadOnly", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, read_only)},
-	{0},
+    STR(type, "Type", ContainerMount),
+    OSTR(source, "Source", ContainerMount),
+    STR(target, "Target", ContainerMount),
+    {.name = "ReadOnly", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, read_only)},
+    {0},
 };
 static const JsonField mount_bind_table[] = {
-	OSTR(propagation, "Propagation", ContainerMount),
-	{.name = "NonRecursive", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, non_recursive)},
-	{.name = "CreateMountpoint", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, create_mountpoint)},
-	{0},
+    OSTR(propagation, "Propagation", ContainerMount),
+    {.name = "NonRecursive", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, non_recursive)},
+    {.name = "CreateMountpoint", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, create_mountpoint)},
+    {0},
 };
 static const JsonField mount_volume_table[] = {
-	{.name = "NoCopy", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, no_copy)},
-	MAP(volume_labels, "Labels", ContainerMount),
-	{0},
+    {.name = "NoCopy", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, no_copy)},
+    MAP(volume_labels, "Labels", ContainerMount),
+    {0},
 };
 static const JsonField mount_driver_table[] = {
-	OSTR(volume_driver, "Name", ContainerMount),
-	{0},
+    OSTR(volume_driver, "Name", ContainerMount),
+    {0},
 };
 static const JsonField mount_tmpfs_table[] = {
-	{.name = "SizeBytes", .type = JSON_T_INT, .offset = offsetof(ContainerMount, tmpfs_size)},
-	{.name = "Mode", .type = JSON_T_INT, .offset = offsetof(ContainerMount, tmpfs_mode)},
-	{0},
+    {.name = "SizeBytes", .type = JSON_T_INT, .offset = offsetof(ContainerMount, tmpfs_size)},
+    {.name = "Mode", .type = JSON_T_INT, .offset = offsetof(ContainerMount, tmpfs_mode)},
+    {0},
 };
 
 static const JsonField config_table[] = {
-	STR(hostname, "Hostname", ContainerConfig),
-	STR(domainname, "Domainname", ContainerConfig),
-	STR(user, "User", ContainerConfig),
-	BOOL(attach_stdin, "AttachStdin", ContainerConfig),
-	BOOL(attach_stdout, "AttachStdout", ContainerConfig),
-	BOOL(attach_stderr, "AttachStderr", ContainerConfig),
-	BOOL(tty, "Tty", ContainerConfig),
-	BOOL(open_stdin, "OpenStdin", ContainerConfig),
-	BOOL(stdin_once, "StdinOnce", ContainerConfig),
-	{.name = "Env", .type = JSON_T_STRV, .offset = offsetof(ContainerConfig, env), .keep_empty = true},
-	STRV(cmd, "Cmd", ContainerConfig),
-	STR(image, "Image", ContainerConfig),
-	STR(working_dir, "WorkingDir", ContainerConfig),
-	STRV(entrypoint, "Entrypoint", ContainerConfig),
-	STRV(on_build, "OnBuild", ContainerConfig),
-	{.name = "Labels", .type = JSON_T_MAP, .offset = offsetof(ContainerConfig, labels), .keep_empty = true},
-	OSTR(stop_signal, "StopSignal", ContainerConfig),
-	OSTR(mac_address, "MacAddress", ContainerConfig),
-	STRV(shell, "Shell", ContainerConfig),
-	{.name = "NetworkDisabled", .type = JSON_T_BOOL, .offset = offsetof(ContainerConfig, network_disabled)},
-	{.name = "ArgsEscaped", .type = JSON_T_BOOL, .offset = offsetof(ContainerConfig, args_escaped)},
-	{0},
+    STR(hostname, "Hostname", ContainerConfig),
+    STR(domainname, "Domainname", ContainerConfig),
+    STR(user, "User", ContainerConfig),
+    BOOL(attach_stdin, "AttachStdin", ContainerConfig),
+    BOOL(attach_stdout, "AttachStdout", ContainerConfig),
+    BOOL(attach_stderr, "AttachStderr", ContainerConfig),
+    BOOL(tty, "Tty", ContainerConfig),
+    BOOL(open_stdin, "OpenStdin", ContainerConfig),
+    BOOL(stdin_once, "StdinOnce", ContainerConfig),
+    {.name = "Env", .type = JSON_T_STRV, .offset = offsetof(ContainerConfig, env), .keep_empty = true},
+    STRV(cmd, "Cmd", ContainerConfig),
+    STR(image, "Image", ContainerConfig),
+    STR(working_dir, "WorkingDir", ContainerConfig),
+    STRV(entrypoint, "Entrypoint", ContainerConfig),
+    STRV(on_build, "OnBuild", ContainerConfig),
+    {.name = "Labels", .type = JSON_T_MAP, .offset = offsetof(ContainerConfig, labels), .keep_empty = true},
+    OSTR(stop_signal, "StopSignal", ContainerConfig),
+    OSTR(mac_address, "MacAddress", ContainerConfig),
+    STRV(shell, "Shell", ContainerConfig),
+    {.name = "NetworkDisabled", .type = JSON_T_BOOL, .offset = offsetof(ContainerConfig, network_disabled)},
+    {.name = "ArgsEscaped", .type = JSON_T_BOOL, .offset = offsetof(ContainerConfig, args_escaped)},
+    {0},
 };
 
 static const JsonField host_table[] = {
-	STRV(binds, "Binds", ContainerHost),
-	STR(container_id_file, "ContainerIDFile", ContainerHost),
-	OBJECT(log, "LogConfig", ContainerHost, log_table),
-	STR(network_mode, "NetworkMode", ContainerHost),
-	OBJECT(restart, "RestartPolicy", ContainerHost, restart_table),
-	BOOL(auto_remove, "AutoRemove", ContainerHost),
-	STR(volume_driver, "VolumeDriver", ContainerHost),
-	STRV(volumes_from, "VolumesFrom", ContainerHost),
-	STRV(cap_add, "CapAdd", ContainerHost),
-	STRV(cap_drop, "CapDrop", ContainerHost),
-	STR(cgroupns_mode, "CgroupnsMode", ContainerHost),
-	{.name = "Dns", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns), .keep_empty = true},
-	{.name = "DnsOptions", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns_options), .keep_empty = true},
-	{.name = "DnsSearch", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns_search), .keep_empty = true},
-	STRV(extra_hosts, "ExtraHosts", ContainerHost),
-	STRV(group_add, "GroupAdd", ContainerHost),
-	STR(ipc_mode, "IpcMode", ContainerHost),
-	STRV(links, "Links", ContainerHost),
-	INT(oom_score_adj, "OomScoreAdj", ContainerHost),
-	STR(pid_mode, "PidMode", ContainerHost),
-	BOOL(privileged, "Privileged", ContainerHost),
-	BOOL(publish_all_ports, "PublishAllPorts", ContainerHost),
-	BOOL(readonly_rootfs, "ReadonlyRootfs", ContainerHost),
-	STRV(security_opt, "SecurityOpt", ContainerHost),
-	MAP(storage_opt, "StorageOpt", ContainerHost),
-	MAP(tmpfs, "Tmpfs", ContainerHost),
-	STR(uts_mode, "UTSMode", ContainerHost),
-	STR(userns_mode, "UsernsMode", ContainerHost),
-	INT(shm_size, "ShmSize", ContainerHost),
-	MAP(sysctls, "Sysctls", ContainerHost),
-	MAP(annotations, "Annotations", ContainerHost),
-	STR(runtime, "Runtime", ContainerHost),
-	STR(isolation, "Isolation", ContainerHost),
-	INT(cpu_shares, "CpuShares", ContainerHost),
-	INT(memory, "Memory", ContainerHost),
-	INT(nano_cpus, "NanoCpus", ContainerHost),
-	STR(cgroup_parent, "CgroupParent", ContainerHost),
-	INT(blkio_weight, "BlkioWeight", ContainerHost),
-	INT(cpu_period, "CpuPeriod", ContainerHost),
-	INT(cpu_quota, "CpuQuota", ContainerHost),
-	STR(cpuset_cpus, "CpusetCpus", ContainerHost),
-	STR(cpuset_mems, "CpusetMems", ContainerHost),
-	ARRAY(devices, n_devices, "Devices", ContainerHost, device_table, ContainerDevice),
-	STRV(device_cgroup_rules, "DeviceCgroupRules", ContainerHost),
-	INT(memory_reservation, "MemoryReservation", ContainerHost),
-	INT(memory_swap, "MemorySwap", ContainerHost),
-	{.name = "OomKillDisable", .type = JSON_T_BOOL, .offset = offsetof(ContainerHost, oom_kill_disable),
-	 .keep_empty = true},
-	ARRAY(ulimits, n_ulimits, "Ulimits", ContainerHost, ulimit_table, ContainerUlimit),
-	{0},
+    STRV(binds, "Binds", ContainerHost),
+    STR(container_id_file, "ContainerIDFile", ContainerHost),
+    OBJECT(log, "LogConfig", ContainerHost, log_table),
+    STR(network_mode, "NetworkMode", ContainerHost),
+    OBJECT(restart, "RestartPolicy", ContainerHost, restart_table),
+    BOOL(auto_remove, "AutoRemove", ContainerHost),
+    STR(volume_driver, "VolumeDriver", ContainerHost),
+    STRV(volumes_from, "VolumesFrom", ContainerHost),
+    STRV(cap_add, "CapAdd", ContainerHost),
+    STRV(cap_drop, "CapDrop", ContainerHost),
+    STR(cgroupns_mode, "CgroupnsMode", ContainerHost),
+    {.name = "Dns", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns), .keep_empty = true},
+    {.name = "DnsOptions",
+     .type = JSON_T_STRV,
+     .offset = offsetof(ContainerHost, dns_options),
+     .keep_empty = true},
+    {.name = "DnsSearch",
+     .type = JSON_T_STRV,
+     .offset = offsetof(ContainerHost, dns_search),
+     .keep_empty = true},
+    STRV(extra_hosts, "ExtraHosts", ContainerHost),
+    STRV(group_add, "GroupAdd", ContainerHost),
+    STR(ipc_mode, "IpcMode", ContainerHost),
+    STRV(links, "Links", ContainerHost),
+    INT(oom_score_adj, "OomScoreAdj", ContainerHost),
+    STR(pid_mode, "PidMode", ContainerHost),
+    BOOL(privileged, "Privileged", ContainerHost),
+    BOOL(publish_all_ports, "PublishAllPorts", ContainerHost),
+    BOOL(readonly_rootfs, "ReadonlyRootfs", ContainerHost),
+    STRV(security_opt, "SecurityOpt", ContainerHost),
+    MAP(storage_opt, "StorageOpt", ContainerHost),
+    MAP(tmpfs, "Tmpfs", ContainerHost),
+    STR(uts_mode, "UTSMode", ContainerHost),
+    STR(userns_mode, "UsernsMode", ContainerHost),
+    INT(shm_size, "ShmSize", ContainerHost),
+    MAP(sysctls, "Sysctls", ContainerHost),
+    MAP(annotations, "Annotations", ContainerHost),
+    STR(runtime, "Runtime", ContainerHost),
+    STR(isolation, "Isolation", ContainerHost),
+    INT(cpu_shares, "CpuShares", ContainerHost),
+    INT(memory, "Memory", ContainerHost),
+    INT(nano_cpus, "NanoCpus", ContainerHost),
+    STR(cgroup_parent, "CgroupParent", ContainerHost),
+    INT(blkio_weight, "BlkioWeight", ContainerHost),
+    INT(cpu_period, "CpuPeriod", ContainerHost),
+    INT(cpu_quota, "CpuQuota", ContainerHost),
+    STR(cpuset_cpus, "CpusetCpus", ContainerHost),
+    STR(cpuset_mems, "CpusetMems", ContainerHost),
+    ARRAY(devices, n_devices, "Devices", ContainerHost, device_table, ContainerDevice),
+    STRV(device_cgroup_rules, "DeviceCgroupRules", ContainerHost),
+    INT(memory_reservation, "MemoryReservation", ContainerHost),
+    INT(memory_swap, "MemorySwap", ContainerHost),
+    {.name = "OomKillDisable",
+     .type = JSON_T_BOOL,
+     .offset = offsetof(ContainerHost, oom_kill_disable),
+     .keep_empty = true},
+    ARRAY(ulimits, n_ulimits, "Ulimits", ContainerHost, ulimit_table, ContainerUlimit),
+    {0},
 };
 
 /* {"a": {}, "b": {}} <-> a vector of the keys. */
@@ -173,7 +207,7 @@ static int set_decode(const json_t *obj, const char *key, char ***ret, Err *e)
 		return 0;
 	if (!json_is_object(set))
 		return err_new(e, ERR_INVALID, "%s: expected an object", key);
-	json_object_foreach((json_t *)set, name, value)
+	json_object_foreach ((json_t *)set, name, value)
 		if (strv_add(ret, name) < 0)
 			return err_oom(e);
 	return 0;
@@ -194,9 +228,9 @@ static int mount_decode(const json_t *obj, ContainerMount *m, Err *e)
 		const char *name;
 		const JsonField *table;
 	} nested[] = {
-		{"BindOptions", mount_bind_table},
-		{"VolumeOptions", mount_volume_table},
-		{"TmpfsOptions", mount_tmpfs_table},
+	    {"BindOptions", mount_bind_table},
+	    {"VolumeOptions", mount_volume_table},
+	    {"TmpfsOptions", mount_tmpfs_table},
 	};
 	int r = json_decode(obj, mount_table, m, e);
 
@@ -282,7 +316,7 @@ static int ports_decode(const json_t *obj, ContainerHost *h, Err *e)
 		return 0;
 	if (!json_is_object(obj))
 		return err_new(e, ERR_INVALID, "HostConfig.PortBindings: expected an object");
-	json_object_foreach((json_t *)obj, port, list) {
+	json_object_foreach ((json_t *)obj, port, list) {
 		size_t n = json_array_size(list);
 		int r = n == 0 ? port_add(h, port, NULL, e) : 0;
 
@@ -321,15 +355,15 @@ static int endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e)
 	c->endpoints = calloc(json_object_size(obj) + 1, sizeof(*c->endpoints));
 	if (!c->endpoints)
 		return err_oom(e);
-	json_object_foreach((json_t *)obj, name, value) {
+	json_object_foreach ((json_t *)obj, name, value) {
 		ContainerEndpointConfig *ep = &c->endpoints[c->n_endpoints++];
 		const char *ip = json_get_str(json_object_get(value, "IPAMConfig"), "IPv4Address");
 		const char *mac = json_get_str(value, "MacAddress");
 
 		*ep = (ContainerEndpointConfig){
-			.network = strdup(name),
-			.ipv4_address = str_empty(ip) ? NULL : strdup(ip),
-			.mac_address = str_empty(mac) ? NULL : strdup(mac),
+		    .network = strdup(name),
+		    .ipv4_address = str_empty(ip) ? NULL : strdup(ip),
+		    .mac_address = str_empty(mac) ? NULL : strdup(mac),
 		};
 		if (json_to_strv(json_object_get(value, "Aliases"), &ep->aliases) < 0)
 			return err_new(e, ERR_INVALID, "EndpointsConfig.%s.Aliases: expected strings", name);
@@ -347,7 +381,8 @@ static json_t *endpoints_encode(const ContainerConfig *c)
 				      json_from_strv(ep->aliases));
 
 		if (ep->ipv4_address)
-			json_object_set_new(o, "IPAMConfig", json_pack("{s:s}", "IPv4Address", ep->ipv4_address));
+			json_object_set_new(o, "IPAMConfig",
+					    json_pack("{s:s}", "IPv4Address", ep->ipv4_address));
 		json_object_set_new(obj, ep->network, o);
 	}
 	return obj;
@@ -355,8 +390,10 @@ static json_t *endpoints_encode(const ContainerConfig *c)
 
 static int host_decode(const json_t *obj, ContainerHost *h, Err *e)
 {
-	const json_t *init = json_object_get(obj, "Init"), *swappiness = json_object_get(obj, "MemorySwappiness");
-	const json_t *pids = json_object_get(obj, "PidsLimit"), *console = json_object_get(obj, "ConsoleSize");
+	const json_t *init = json_object_get(obj, "Init"),
+		     *swappiness = json_object_get(obj, "MemorySwappiness");
+	const json_t *pids = json_object_get(obj, "PidsLimit"),
+		     *console = json_object_get(obj, "ConsoleSize");
 	int r = json_decode(obj, host_table, h, e);
 
 	if (r < 0)
@@ -380,8 +417,10 @@ static int host_decode(const json_t *obj, ContainerHost *h, Err *e)
 
 int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 {
-	const json_t *timeout = json_object_get(body, "StopTimeout"), *entry = json_object_get(body, "Entrypoint");
-	const json_t *health = json_object_get(body, "Healthcheck"), *host = json_object_get(body, "HostConfig");
+	const json_t *timeout = json_object_get(body, "StopTimeout"),
+		     *entry = json_object_get(body, "Entrypoint");
+	const json_t *health = json_object_get(body, "Healthcheck"),
+		     *host = json_object_get(body, "HostConfig");
 	int r = json_decode(body, config_table, c, e);
 
 	c->stop_timeout = json_is_integer(timeout) ? json_integer_value(timeout) : -1;
@@ -401,8 +440,9 @@ int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 			return err_ctx(e, r, "HostConfig");
 	}
 	if (r >= 0)
-		r = endpoints_decode(
-			json_object_get(json_object_get(body, "NetworkingConfig"), "EndpointsConfig"), c, e);
+		r = endpoints_decode(json_object_get(json_object_get(body, "NetworkingConfig"),
+						     "EndpointsConfig"),
+				     c, e);
 	return r < 0 ? err_kind(e, r, ERR_INVALID) : 0;
 }
 
@@ -414,14 +454,16 @@ json_t *container_host_inspect(const ContainerConfig *c)
 	if (!o)
 		return NULL;
 	json_object_set_new(o, "PortBindings", ports_encode(h));
-	json_object_set_new(o, "ConsoleSize", json_pack("[i, i]", (int)h->console_height, (int)h->console_width));
+	json_object_set_new(o, "ConsoleSize",
+			    json_pack("[i, i]", (int)h->console_height, (int)h->console_width));
 	json_object_set_new(o, "MemorySwappiness",
 			    h->memory_swappiness < 0 ? json_null() : json_integer(h->memory_swappiness));
 	json_object_set_new(o, "PidsLimit", h->pids_limit == 0 ? json_null() : json_integer(h->pids_limit));
 	if (h->has_init)
 		json_object_set_new(o, "Init", json_boolean(h->init));
 	if (h->has_masked_paths)
-		json_object_set_new(o, "MaskedPaths", h->masked_paths ? json_from_strv(h->masked_paths) : json_array());
+		json_object_set_new(o, "MaskedPaths",
+				    h->masked_paths ? json_from_strv(h->masked_paths) : json_array());
 	if (h->has_readonly_paths)
 		json_object_set_new(o, "ReadonlyPaths",
 				    h->readonly_paths ? json_from_strv(h->readonly_paths) : json_array());
@@ -463,7 +505,8 @@ json_t *container_config_encode(const ContainerConfig *c)
 	if (!o)
 		return NULL;
 	json_object_set_new(o, "HostConfig", container_host_inspect(c));
-	json_object_set_new(o, "NetworkingConfig", json_pack("{s:o}", "EndpointsConfig", endpoints_encode(c)));
+	json_object_set_new(o, "NetworkingConfig",
+			    json_pack("{s:o}", "EndpointsConfig", endpoints_encode(c)));
 	return o;
 }
 

@@ -35,9 +35,9 @@ typedef struct ContainerMount {
 	char *type; /* bind volume tmpfs */
 	char *source, *target;
 	bool read_only;
-	char *propagation;       /* BindOptions */
+	char *propagation; /* BindOptions */
 	bool non_recursive, create_mountpoint;
-	bool no_copy;            /* VolumeOptions */
+	bool no_copy; /* VolumeOptions */
 	char **volume_labels;
 	char *volume_driver;
 	int64_t tmpfs_size, tmpfs_mode;
@@ -58,7 +58,7 @@ typedef struct ContainerHost {
 	char **binds; /* src:dst[:opts] */
 	ContainerMount *mounts;
 	size_t n_mounts;
-	char **tmpfs;       /* path=options */
+	char **tmpfs; /* path=options */
 	char **volumes_from;
 	char *network_mode; /* default bridge host none container:<id> <network> */
 	ContainerPort *ports;
@@ -67,17 +67,19 @@ typedef struct ContainerHost {
 	bool has_init;
 	ContainerRestart restart;
 	ContainerLogConfig log;
-	char **cap_add, **cap_drop, **dns, **dns_options, **dns_search, **extra_hosts, **group_add, **security_opt;
+	char **cap_add, **cap_drop, **dns, **dns_options, **dns_search, **extra_hosts, **group_add,
+	    **security_opt;
 	char **links;
-	char *ipc_mode, *pid_mode, *uts_mode, *userns_mode, *cgroupns_mode, *cgroup_parent, *runtime, *container_id_file,
-		*volume_driver, *isolation, *cpuset_cpus, *cpuset_mems;
+	char *ipc_mode, *pid_mode, *uts_mode, *userns_mode, *cgroupns_mode, *cgroup_parent, *runtime,
+	    *container_id_file, *volume_driver, *isolation, *cpuset_cpus, *cpuset_mems;
 	char **sysctls, **annotations, **storage_opt; /* K=V */
 	ContainerUlimit *ulimits;
 	size_t n_ulimits;
 	ContainerDevice *devices;
 	size_t n_devices;
 	char **device_cgroup_rules;
-	int64_t shm_size, memory, memory_reservation, memory_swap, memory_swappiness; /* bytes; swappiness -1: unset */
+	int64_t shm_size, memory, memory_reservation, memory_swap,
+	    memory_swappiness; /* bytes; swappiness -1: unset */
 	int64_t cpu_shares, nano_cpus, cpu_period, cpu_quota, pids_limit, blkio_weight, oom_score_adj;
 	char **masked_paths, **readonly_paths; /* NULL: the defaults */
 	bool has_masked_paths, has_readonly_paths;
@@ -95,11 +97,12 @@ typedef struct ContainerConfig {
 	char *image; /* as the user typed it */
 	char *hostname, *domainname, *user, *working_dir, *stop_signal, *mac_address;
 	char **env, **cmd, **entrypoint, **shell, **on_build;
-	bool has_entrypoint; /* given, perhaps empty: "" clears the image's */
+	bool has_entrypoint;  /* given, perhaps empty: "" clears the image's */
 	char **labels;        /* K=V */
 	char **exposed_ports; /* "80/tcp" */
 	char **volumes;       /* paths */
-	bool attach_stdin, attach_stdout, attach_stderr, tty, open_stdin, stdin_once, network_disabled, args_escaped;
+	bool attach_stdin, attach_stdout, attach_stderr, tty, open_stdin, stdin_once, network_disabled,
+	    args_escaped;
 	int64_t stop_timeout; /* seconds, -1: unset */
 	bool has_health;
 	ContainerHealth health;

@@ -11,10 +11,10 @@
 #include <sys/eventfd.h>
 
 static const char *const status_names[] = {
-	[CONTAINER_CREATED] = "created",       [CONTAINER_RUNNING] = "running",
-	[CONTAINER_PAUSED] = "paused",         [CONTAINER_RESTARTING] = "restarting",
-	[CONTAINER_REMOVING] = "removing",     [CONTAINER_EXITED] = "exited",
-	[CONTAINER_DEAD] = "dead",
+    [CONTAINER_CREATED] = "created",   [CONTAINER_RUNNING] = "running",
+    [CONTAINER_PAUSED] = "paused",     [CONTAINER_RESTARTING] = "restarting",
+    [CONTAINER_REMOVING] = "removing", [CONTAINER_EXITED] = "exited",
+    [CONTAINER_DEAD] = "dead",
 };
 
 const char *container_status_name(ContainerStatus s)
@@ -121,13 +121,14 @@ static int lookup(Engine *en, const char *ref, Container **ret, Err *e)
 	if (!found)
 		HASH_FIND(hh_name, en->by_name, name, strlen(name), found);
 	if (!found && id_is_hex(ref)) {
-		HASH_ITER(hh, en->by_id, c, tmp) {
+		HASH_ITER (hh, en->by_id, c, tmp) {
 			if (!str_starts(c->id, ref))
 				continue;
 			if (found)
-				return err_new(e, ERR_INVALID,
-					       "Multiple IDs found with provided prefix: %s: give more digits of the id",
-					       ref);
+				return err_new(
+				    e, ERR_INVALID,
+				    "Multiple IDs found with provided prefix: %s: give more digits of the id",
+				    ref);
 			found = c;
 		}
 	}
@@ -160,10 +161,11 @@ int container_add(Engine *en, Container *c, Err *e)
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND(hh_name, en->by_name, c->name, strlen(c->name), other);
 	if (other) {
-		r = err_new(e, ERR_CONFLICT,
-			    "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to "
-			    "remove (or rename) that container to be able to reuse that name.",
-			    c->name, other->id);
+		r = err_new(
+		    e, ERR_CONFLICT,
+		    "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to "
+		    "remove (or rename) that container to be able to reuse that name.",
+		    c->name, other->id);
 	} else {
 		container_ref(c);
 		HASH_ADD_STR(en->by_id, id, c);
@@ -209,10 +211,11 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND(hh_name, en->by_name, fresh, strlen(fresh), other);
 	if (other)
-		r = err_new(e, ERR_CONFLICT,
-			    "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to "
-			    "remove (or rename) that container to be able to reuse that name.",
-			    name, other->id);
+		r = err_new(
+		    e, ERR_CONFLICT,
+		    "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to "
+		    "remove (or rename) that container to be able to reuse that name.",
+		    name, other->id);
 	else {
 		HASH_DELETE(hh_name, en->by_name, c);
 		pthread_mutex_lock(&c->state);
@@ -235,34 +238,52 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 /* ---- the row ---- */
 
 static const JsonField mount_point_table[] = {
-	{.name = "type", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, type)},
-	{.name = "name", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, name)},
-	{.name = "source", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, source), .keep_empty = true},
-	{.name = "destination", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, destination)},
-	{.name = "driver", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, driver)},
-	{.name = "mode", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, mode), .keep_empty = true},
-	{.name = "propagation", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, propagation), .keep_empty = true},
-	{.name = "rw", .type = JSON_T_BOOL, .offset = offsetof(ContainerMountPoint, rw)},
-	{0},
+    {.name = "type", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, type)},
+    {.name = "name", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, name)},
+    {.name = "source",
+     .type = JSON_T_STR,
+     .offset = offsetof(ContainerMountPoint, source),
+     .keep_empty = true},
+    {.name = "destination", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, destination)},
+    {.name = "driver", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, driver)},
+    {.name = "mode", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, mode), .keep_empty = true},
+    {.name = "propagation",
+     .type = JSON_T_STR,
+     .offset = offsetof(ContainerMountPoint, propagation),
+     .keep_empty = true},
+    {.name = "rw", .type = JSON_T_BOOL, .offset = offsetof(ContainerMountPoint, rw)},
+    {0},
 };
 
 static const JsonField endpoint_table[] = {
-	{.name = "network", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, network)},
-	{.name = "network_id", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, network_id)},
-	{.name = "endpoint_id", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, endpoint_id), .keep_empty = true},
-	{.name = "address", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, address), .keep_empty = true},
-	{.name = "gateway", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, gateway), .keep_empty = true},
-	{.name = "mac", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, mac), .keep_empty = true},
-	{.name = "prefix", .type = JSON_T_INT, .offset = offsetof(ContainerEndpoint, prefix)},
-	{.name = "aliases", .type = JSON_T_STRV, .offset = offsetof(ContainerEndpoint, aliases)},
-	{0},
+    {.name = "network", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, network)},
+    {.name = "network_id", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, network_id)},
+    {.name = "endpoint_id",
+     .type = JSON_T_STR,
+     .offset = offsetof(ContainerEndpoint, endpoint_id),
+     .keep_empty = true},
+    {.name = "address",
+     .type = JSON_T_STR,
+     .offset = offsetof(ContainerEndpoint, address),
+     .keep_empty = true},
+    {.name = "gateway",
+     .type = JSON_T_STR,
+     .offset = offsetof(ContainerEndpoint, gateway),
+     .keep_empty = true},
+    {.name = "mac", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, mac), .keep_empty = true},
+    {.name = "prefix", .type = JSON_T_INT, .offset = offsetof(ContainerEndpoint, prefix)},
+    {.name = "aliases", .type = JSON_T_STRV, .offset = offsetof(ContainerEndpoint, aliases)},
+    {0},
 };
 
 static const JsonField published_table[] = {
-	{.name = "port", .type = JSON_T_STR, .offset = offsetof(ContainerPublished, port)},
-	{.name = "host_ip", .type = JSON_T_STR, .offset = offsetof(ContainerPublished, host_ip), .keep_empty = true},
-	{.name = "host_port", .type = JSON_T_STR, .offset = offsetof(ContainerPublished, host_port)},
-	{0},
+    {.name = "port", .type = JSON_T_STR, .offset = offsetof(ContainerPublished, port)},
+    {.name = "host_ip",
+     .type = JSON_T_STR,
+     .offset = offsetof(ContainerPublished, host_ip),
+     .keep_empty = true},
+    {.name = "host_port", .type = JSON_T_STR, .offset = offsetof(ContainerPublished, host_port)},
+    {0},
 };
 
 /* What of a Container is kept beside its config; `running` and the pids are for adoption. */
@@ -279,37 +300,65 @@ typedef struct Row {
 	bool running, oom_killed, stop_requested, dead;
 } Row;
 
-#define ROW(m, t)                                                                                  \
-	{.name = #m, .type = t, .offset = offsetof(Row, m)}
-#define ROW_ARRAY(m, tab, item)                                                                    \
-	{.name = #m, .type = JSON_T_ARRAY, .offset = offsetof(Row, m), .table = tab, .size = sizeof(item),        \
-	 .count = offsetof(Row, n_##m)}
+#define ROW(m, t)                                                                                            \
+	{                                                                                                    \
+		.name = #m, .type = t, .offset = offsetof(Row, m)                                            \
+	}
+#define ROW_ARRAY(m, tab, item)                                                                              \
+	{                                                                                                    \
+		.name = #m, .type = JSON_T_ARRAY, .offset = offsetof(Row, m), .table = tab,                  \
+		.size = sizeof(item), .count = offsetof(Row, n_##m)                                          \
+	}
 static const JsonField row_table[] = {
-	ROW(name, JSON_T_STR),         ROW(image_id, JSON_T_STR),     ROW(chain_id, JSON_T_STR),
-	ROW(path, JSON_T_STR),         ROW(error, JSON_T_STR),        ROW(boot, JSON_T_STR),
-	ROW(args, JSON_T_STRV),        ROW(created_ns, JSON_T_INT),   ROW(started_ns, JSON_T_INT),
-	ROW(finished_ns, JSON_T_INT),  ROW(exit_code, JSON_T_INT),    ROW(restart_count, JSON_T_INT),
-	ROW(running, JSON_T_BOOL),     ROW(oom_killed, JSON_T_BOOL),  ROW(stop_requested, JSON_T_BOOL),
-	ROW(dead, JSON_T_BOOL),        ROW_ARRAY(mounts, mount_point_table, ContainerMountPoint),
-	ROW_ARRAY(endpoints, endpoint_table, ContainerEndpoint),
-	ROW_ARRAY(published, published_table, ContainerPublished),
-	{0},
+    ROW(name, JSON_T_STR),
+    ROW(image_id, JSON_T_STR),
+    ROW(chain_id, JSON_T_STR),
+    ROW(path, JSON_T_STR),
+    ROW(error, JSON_T_STR),
+    ROW(boot, JSON_T_STR),
+    ROW(args, JSON_T_STRV),
+    ROW(created_ns, JSON_T_INT),
+    ROW(started_ns, JSON_T_INT),
+    ROW(finished_ns, JSON_T_INT),
+    ROW(exit_code, JSON_T_INT),
+    ROW(restart_count, JSON_T_INT),
+    ROW(running, JSON_T_BOOL),
+    ROW(oom_killed, JSON_T_BOOL),
+    ROW(stop_requested, JSON_T_BOOL),
+    ROW(dead, JSON_T_BOOL),
+    ROW_ARRAY(mounts, mount_point_table, ContainerMountPoint),
+    ROW_ARRAY(endpoints, endpoint_table, ContainerEndpoint),
+    ROW_ARRAY(published, published_table, ContainerPublished),
+    {0},
 };
 
 /* A Row that borrows everything from c. `state` is held. */
 static Row row_of(const Container *c)
 {
 	return (Row){
-		.name = c->name, .image_id = c->image_id, .chain_id = c->chain_id, .path = c->path,
-		.error = c->error, .boot = (char *)c->boot, .args = c->args,
-		.mounts = c->mounts, .n_mounts = c->n_mounts,
-		.endpoints = c->endpoints, .n_endpoints = c->n_endpoints,
-		.published = c->published, .n_published = c->n_published,
-		.created_ns = c->created_ns, .started_ns = c->started_ns, .finished_ns = c->finished_ns,
-		.exit_code = c->exit_code, .restart_count = c->restart_count,
-		.running = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED ||
-			   c->status == CONTAINER_RESTARTING,
-		.oom_killed = c->oom_killed, .stop_requested = c->stop_requested, .dead = c->dead,
+	    .name = c->name,
+	    .image_id = c->image_id,
+	    .chain_id = c->chain_id,
+	    .path = c->path,
+	    .error = c->error,
+	    .boot = (char *)c->boot,
+	    .args = c->args,
+	    .mounts = c->mounts,
+	    .n_mounts = c->n_mounts,
+	    .endpoints = c->endpoints,
+	    .n_endpoints = c->n_endpoints,
+	    .published = c->published,
+	    .n_published = c->n_published,
+	    .created_ns = c->created_ns,
+	    .started_ns = c->started_ns,
+	    .finished_ns = c->finished_ns,
+	    .exit_code = c->exit_code,
+	    .restart_count = c->restart_count,
+	    .running = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED ||
+		       c->status == CONTAINER_RESTARTING,
+	    .oom_killed = c->oom_killed,
+	    .stop_requested = c->stop_requested,
+	    .dead = c->dead,
 	};
 }
 
@@ -354,8 +403,8 @@ static void row_into(Row *row, Container *c)
 	c->stop_requested = row->stop_requested;
 	c->dead = row->dead;
 	snprintf(c->boot, sizeof(c->boot), "%s", row->boot ?: "");
-	c->status = row->dead	   ? CONTAINER_DEAD
-		    : row->running ? CONTAINER_RUNNING /* until adoption has looked */
+	c->status = row->dead         ? CONTAINER_DEAD
+		    : row->running    ? CONTAINER_RUNNING /* until adoption has looked */
 		    : row->started_ns ? CONTAINER_EXITED
 				      : CONTAINER_CREATED;
 	free(row->boot);
@@ -381,7 +430,8 @@ static int load_one(void *user, const char *key, json_t *doc)
 	if (r >= 0)
 		r = container_add(en, c, &err);
 	if (r < 0)
-		log_error("container %.12s: its record cannot be read and is left alone: %s", key, err_msg(&err, r));
+		log_error("container %.12s: its record cannot be read and is left alone: %s", key,
+			  err_msg(&err, r));
 	return 0;
 }
 
@@ -411,7 +461,8 @@ static int info_paths(Engine *en, Container *c, ContainerInfo *i)
 	i->hostname_path = strf("%s/containers/%s/hostname", root, c->id);
 	i->hosts_path = strf("%s/containers/%s/hosts", root, c->id);
 	i->upper_dir = store_snapshot_upper(en->store, c->id);
-	return i->log_path && i->resolv_path && i->hostname_path && i->hosts_path && i->upper_dir ? 0 : -ENOMEM;
+	return i->log_path && i->resolv_path && i->hostname_path && i->hosts_path && i->upper_dir ? 0
+												  : -ENOMEM;
 }
 
 int container_info(Engine *en, Container *c, ContainerInfo *i, Err *e)
@@ -488,7 +539,7 @@ static void info_exec_ids(Engine *en, Container *c, ContainerInfo *i)
 	Exec *x, *tmp;
 
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER(hh, en->execs, x, tmp)
+	HASH_ITER (hh, en->execs, x, tmp)
 		if (x->running && streq(x->container_id, c->id) && strv_add(&i->exec_ids, x->id) < 0)
 			break;
 	pthread_mutex_unlock(&en->lock);
@@ -530,7 +581,7 @@ int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e
 	pthread_mutex_lock(&en->lock);
 	all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*all));
 	if (all)
-		HASH_ITER(hh, en->by_id, c, tmp)
+		HASH_ITER (hh, en->by_id, c, tmp)
 			all[n++] = container_ref(c);
 	pthread_mutex_unlock(&en->lock);
 	if (all)

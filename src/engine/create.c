@@ -15,8 +15,10 @@ static int name_check(const char *name, Err *e)
 		ok = isalnum((unsigned char)*p) || strchr("_.-", *p);
 	if (ok && strlen(name) <= 255)
 		return 0;
-	return err_new(e, ERR_INVALID,
-		       "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed (2 to 255 characters)", name);
+	return err_new(
+	    e, ERR_INVALID,
+	    "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed (2 to 255 characters)",
+	    name);
 }
 
 /* Takes over what the request left open from the image. */
@@ -86,10 +88,11 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 	snprintf(short_id, sizeof(short_id), "%.12s", c->id);
 	bool own_uts = !streq0(k->host.network_mode, "host") && !streq0(k->host.uts_mode, "host") &&
 		       !(k->host.network_mode && str_starts(k->host.network_mode, "container:"));
-	if ((own_uts && set_default(&k->hostname, short_id) < 0) || set_default(&k->host.network_mode, "bridge") < 0 ||
-	    set_default(&k->host.log.type, "json-file") < 0 || set_default(&k->host.ipc_mode, "private") < 0 ||
-	    set_default(&k->host.restart.name, "no") < 0 || set_default(&k->host.runtime, "ireko") < 0 ||
-	    set_default(&k->host.cgroupns_mode, "private") < 0)
+	if ((own_uts && set_default(&k->hostname, short_id) < 0) ||
+	    set_default(&k->host.network_mode, "bridge") < 0 ||
+	    set_default(&k->host.log.type, "json-file") < 0 ||
+	    set_default(&k->host.ipc_mode, "private") < 0 || set_default(&k->host.restart.name, "no") < 0 ||
+	    set_default(&k->host.runtime, "ireko") < 0 || set_default(&k->host.cgroupns_mode, "private") < 0)
 		return err_oom(e);
 	if (streq(k->host.network_mode, "default")) {
 		free(k->host.network_mode);
@@ -108,10 +111,12 @@ int container_limits_check(const ContainerHost *h, Err *e)
 		return err_new(e, ERR_INVALID,
 			       "Minimum memoryswap limit should be larger than memory limit, see usage");
 	if (h->nano_cpus < 0 || h->nano_cpus > sysconf(_SC_NPROCESSORS_ONLN) * 1000000000ll)
-		return err_new(e, ERR_INVALID, "Range of CPUs is from 0.01 to %ld.00, as there are only %ld CPUs available",
+		return err_new(e, ERR_INVALID,
+			       "Range of CPUs is from 0.01 to %ld.00, as there are only %ld CPUs available",
 			       sysconf(_SC_NPROCESSORS_ONLN), sysconf(_SC_NPROCESSORS_ONLN));
 	if (h->nano_cpus > 0 && (h->cpu_quota > 0 || h->cpu_period > 0))
-		return err_new(e, ERR_INVALID, "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set");
+		return err_new(e, ERR_INVALID,
+			       "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set");
 	return 0;
 }
 
@@ -124,15 +129,19 @@ static int check_policies(const ContainerConfig *k, Err *e)
 	for (size_t i = 0; i < ELEMENTSOF(policies); i++)
 		known = known || streq(h->restart.name ?: "", policies[i]);
 	if (!known)
-		return err_new(e, ERR_INVALID, "invalid restart policy: unknown policy '%s'; use one of no, always, "
-			       "unless-stopped, on-failure", h->restart.name);
+		return err_new(e, ERR_INVALID,
+			       "invalid restart policy: unknown policy '%s'; use one of no, always, "
+			       "unless-stopped, on-failure",
+			       h->restart.name);
 	if (h->auto_remove && !streq(h->restart.name ?: "no", "no") && *h->restart.name)
 		return err_new(e, ERR_INVALID, "can't create 'AutoRemove' container with restart policy");
 	if (!streq(h->log.type, "json-file") && !streq(h->log.type, "none"))
-		return err_new(e, ERR_UNSUPPORTED, "logging driver %s is not offered: use json-file or none", h->log.type);
+		return err_new(e, ERR_UNSUPPORTED, "logging driver %s is not offered: use json-file or none",
+			       h->log.type);
 	if (!str_empty(h->userns_mode) && !streq(h->userns_mode, "host"))
 		return err_new(e, ERR_UNSUPPORTED, "user namespace mode %s is not offered", h->userns_mode);
-	if (!streq(h->runtime, "ireko") && !streq(h->runtime, "runc") && !streq(h->runtime, "io.containerd.runc.v2"))
+	if (!streq(h->runtime, "ireko") && !streq(h->runtime, "runc") &&
+	    !streq(h->runtime, "io.containerd.runc.v2"))
 		return err_new(e, ERR_INVALID, "unknown or invalid runtime name: %s", h->runtime);
 	if (k->stop_signal) {
 		int signal;
@@ -140,7 +149,8 @@ static int check_policies(const ContainerConfig *k, Err *e)
 		return signal_parse(k->stop_signal, &signal, e);
 	}
 	if (!str_empty(k->working_dir) && k->working_dir[0] != '/')
-		return err_new(e, ERR_INVALID, "the working directory '%s' is invalid, it needs to be an absolute path",
+		return err_new(e, ERR_INVALID,
+			       "the working directory '%s' is invalid, it needs to be an absolute path",
 			       k->working_dir);
 	return 0;
 }
@@ -193,11 +203,13 @@ static int data_dir_make(Engine *en, Container *c, Err *e)
 	_cleanup_free_ char *path = strf("containers/%s", c->id);
 	int r = path ? mkdir_parents_at(store_root_fd(en->store), path, 0710) : -ENOMEM;
 
-	return r < 0 ? err_sys(e, r, "make the directory of container %.12s under %s", c->id, store_root(en->store)) : 0;
+	return r < 0 ? err_sys(e, r, "make the directory of container %.12s under %s", c->id,
+			       store_root(en->store))
+		     : 0;
 }
 
-static int build_container(Engine *en, Container *c, const StoreImage *image, const ImageConfig *ic, char ***warnings,
-			   Err *e)
+static int build_container(Engine *en, Container *c, const StoreImage *image, const ImageConfig *ic,
+			   char ***warnings, Err *e)
 {
 	int r = merge_image(&c->config, &ic->run, e);
 
@@ -217,8 +229,9 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 	if (!c->image_id || (image->chain_id && !c->chain_id))
 		return err_oom(e);
 	if (c->config.host.oom_kill_disable && c->config.host.memory == 0)
-		r = strv_add(warnings, "OOM killer is disabled for the container, but no memory limit is set, this can "
-				       "result in the system running out of resources.");
+		r = strv_add(warnings,
+			     "OOM killer is disabled for the container, but no memory limit is set, this can "
+			     "result in the system running out of resources.");
 	return r < 0 ? err_oom(e) : 0;
 }
 
@@ -295,8 +308,8 @@ int engine_container_create(Engine *en, const char *name, const ContainerConfig 
 	return 0;
 }
 
-int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id, const ImageConfig *base,
-			       char **ret_id, Err *e)
+int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id,
+			       const ImageConfig *base, char **ret_id, Err *e)
 {
 	StoreImage image = {.id = (char *)"", .chain_id = (char *)chain_id};
 	_cleanup_container_ Container *c = NULL;

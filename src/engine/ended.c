@@ -129,7 +129,8 @@ void container_orphan_remove(Engine *en, Container *c)
 	int r = runtime_delete(&o, c->id, true, &err);
 
 	if (r < 0)
-		log_error("container %.12s: its shim was killed, and what runs cannot be ended: %s", c->id, err_msg(&err, r));
+		log_error("container %.12s: its shim was killed, and what runs cannot be ended: %s", c->id,
+			  err_msg(&err, r));
 }
 
 void container_ended(Engine *en, Container *c, const ShimExit *x)

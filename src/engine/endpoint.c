@@ -62,13 +62,15 @@ static int port_parse(const ContainerPort *p, NetworkPort *ret, Err *e)
 
 	*ret = (NetworkPort){.udp = proto && streq(proto, "/udp")};
 	if (!number || port_number(number, &ret->container_port) < 0 || ret->container_port == 0)
-		return err_new(e, ERR_INVALID, "invalid container port \"%s\": expected 1-65535[/tcp|udp]", p->port);
+		return err_new(e, ERR_INVALID, "invalid container port \"%s\": expected 1-65535[/tcp|udp]",
+			       p->port);
 	if (proto && !streq(proto, "/tcp") && !ret->udp)
 		return err_new(e, ERR_UNSUPPORTED, "port %s: protocol not offered: use tcp or udp", p->port);
 	if (*p->host_port && port_number(p->host_port, &ret->host_port) < 0)
 		return err_new(e, ERR_INVALID, "invalid host port \"%s\" for %s", p->host_port, p->port);
 	if (*p->host_ip && !streq(p->host_ip, "::") && inet_pton(AF_INET, p->host_ip, &a) != 1)
-		return err_new(e, ERR_INVALID, "invalid host address \"%s\" for port %s: expected IPv4", p->host_ip, p->port);
+		return err_new(e, ERR_INVALID, "invalid host address \"%s\" for port %s: expected IPv4",
+			       p->host_ip, p->port);
 	ret->host_address = ntohl(a.s_addr);
 	return 0;
 }
@@ -120,9 +122,9 @@ static int ports_reserve(Container *c, NetSetup *s, Err *e)
 	bool oom = !published;
 	for (size_t i = 0; !oom && i < n; i++) {
 		published[i] = (ContainerPublished){
-			strf("%u/%s", ports[i].container_port, ports[i].udp ? "udp" : "tcp"),
-			strdup(network_address_text(ports[i].host_address).s),
-			strf("%u", ports[i].host_port),
+		    strf("%u/%s", ports[i].container_port, ports[i].udp ? "udp" : "tcp"),
+		    strdup(network_address_text(ports[i].host_address).s),
+		    strf("%u", ports[i].host_port),
 		};
 		oom = !published[i].port || !published[i].host_ip || !published[i].host_port;
 	}
@@ -148,12 +150,13 @@ static size_t addresses_used(Engine *en, const char *network_id, const Container
 
 	pthread_mutex_lock(&en->lock);
 	v = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*v));
-	HASH_ITER(hh, en->by_id, c, tmp) {
+	HASH_ITER (hh, en->by_id, c, tmp) {
 		if (!v || c == but)
 			continue;
 		pthread_mutex_lock(&c->state);
 		if (c->n_endpoints > 0 && streq0(c->endpoints[0].network_id, network_id) &&
-		    !str_empty(c->endpoints[0].address) && inet_pton(AF_INET, c->endpoints[0].address, &a) == 1)
+		    !str_empty(c->endpoints[0].address) &&
+		    inet_pton(AF_INET, c->endpoints[0].address, &a) == 1)
 			v[n++] = ntohl(a.s_addr);
 		pthread_mutex_unlock(&c->state);
 	}
@@ -167,7 +170,8 @@ static const ContainerEndpointConfig *endpoint_config(const Container *c, const 
 	for (size_t i = 0; i < c->config.n_endpoints; i++) {
 		const char *name = c->config.endpoints[i].network;
 
-		if (streq(name, n->info.name) || streq(name, n->info.id) || (n->info.builtin && streq(name, "default")))
+		if (streq(name, n->info.name) || streq(name, n->info.id) ||
+		    (n->info.builtin && streq(name, "default")))
 			return &c->config.endpoints[i];
 	}
 	return NULL;
@@ -175,7 +179,8 @@ static const ContainerEndpointConfig *endpoint_config(const Container *c, const 
 
 static int mac_parse(const char *s, uint8_t mac[6], Err *e)
 {
-	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) != 6)
+	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
+		   &mac[5]) != 6)
 		return err_new(e, ERR_INVALID, "invalid MAC address \"%s\": expected 02:42:ac:11:00:02", s);
 	return 0;
 }
@@ -203,7 +208,8 @@ static int address_take(Engine *en, Container *c, Network *n, NetworkEndpoint *e
 		return err_new(e, ERR_INVALID, "invalid IPv4 address: %s", asked->ipv4_address);
 	pthread_mutex_lock(&n->life);
 	n_used = addresses_used(en, n->info.id, c, &used);
-	r = used ? network_address_choose(en->nethost, &n->subnet, used, n_used, ntohl(want.s_addr), &ep->address, e)
+	r = used ? network_address_choose(en->nethost, &n->subnet, used, n_used, ntohl(want.s_addr),
+					  &ep->address, e)
 		 : err_oom(e);
 	if (r >= 0) {
 		pthread_mutex_lock(&c->state);
@@ -228,14 +234,14 @@ static int endpoint_entry(Container *c, const Network *n, Err *e)
 		return err_oom(e);
 	id_random_hex(id, ID_LEN);
 	*ep = (ContainerEndpoint){
-		.network = strdup(n->info.name),
-		.network_id = strdup(n->info.id),
-		.endpoint_id = strdup(id),
-		.address = strdup(""),
-		.gateway = strdup(""),
-		.mac = strdup(""),
-		.prefix = n->subnet.prefix,
-		.aliases = asked ? strv_dup(asked->aliases) : NULL,
+	    .network = strdup(n->info.name),
+	    .network_id = strdup(n->info.id),
+	    .endpoint_id = strdup(id),
+	    .address = strdup(""),
+	    .gateway = strdup(""),
+	    .mac = strdup(""),
+	    .prefix = n->subnet.prefix,
+	    .aliases = asked ? strv_dup(asked->aliases) : NULL,
 	};
 	pthread_mutex_lock(&c->state);
 	old = c->endpoints;
@@ -245,7 +251,9 @@ static int endpoint_entry(Container *c, const Network *n, Err *e)
 	pthread_mutex_unlock(&c->state);
 	ContainerInfo garbage = {.endpoints = old, .n_endpoints = n_old};
 	container_info_done(&garbage);
-	return ep->network && ep->network_id && ep->endpoint_id && ep->address && ep->gateway && ep->mac ? 0 : err_oom(e);
+	return ep->network && ep->network_id && ep->endpoint_id && ep->address && ep->gateway && ep->mac
+		   ? 0
+		   : err_oom(e);
 }
 
 static int bridge_join(Engine *en, Container *c, const char *network, NetSetup *s, Err *e)
@@ -276,8 +284,8 @@ static int bridge_join(Engine *en, Container *c, const char *network, NetSetup *
 		return r;
 
 	char mac_text[18];
-	snprintf(mac_text, sizeof(mac_text), "%02x:%02x:%02x:%02x:%02x:%02x", ep.mac[0], ep.mac[1], ep.mac[2], ep.mac[3],
-		 ep.mac[4], ep.mac[5]);
+	snprintf(mac_text, sizeof(mac_text), "%02x:%02x:%02x:%02x:%02x:%02x", ep.mac[0], ep.mac[1], ep.mac[2],
+		 ep.mac[3], ep.mac[4], ep.mac[5]);
 	pthread_mutex_lock(&c->state);
 	set_text(&c->endpoints[0].mac, mac_text);
 	set_text(&c->endpoints[0].gateway, n->info.internal ? "" : n->info.gateway);
@@ -308,7 +316,8 @@ static int extra_hosts(const Container *c, const char *gateway, char ***ret)
 		const char *h = c->config.host.extra_hosts[i], *colon = strpbrk(h, ":=");
 
 		if (colon && streq(colon + 1, "host-gateway"))
-			r = strv_take(ret, strf("%.*s:%s", (int)(colon - h), h, str_empty(gateway) ? "127.0.0.1" : gateway));
+			r = strv_take(ret, strf("%.*s:%s", (int)(colon - h), h,
+						str_empty(gateway) ? "127.0.0.1" : gateway));
 		else
 			r = strv_add(ret, h);
 	}
@@ -329,7 +338,8 @@ static int files_write(Engine *en, Container *c, bool host_mode, NetSetup *s, Er
 		return err_oom(e);
 	r = network_resolv_conf(h->dns, h->dns_search, h->dns_options, host_mode, &resolv, e);
 	if (r >= 0)
-		r = network_hosts_file(str_empty(address) ? NULL : address, s->hostname, c->config.domainname, extra, &hosts, e);
+		r = network_hosts_file(str_empty(address) ? NULL : address, s->hostname, c->config.domainname,
+				       extra, &hosts, e);
 	if (r >= 0)
 		r = replace_file(dir, "resolv.conf", resolv, &s->resolv_file, e);
 	if (r >= 0)
@@ -352,7 +362,8 @@ static int container_join(Engine *en, Container *c, const char *ref, NetSetup *s
 	pid = other->status == CONTAINER_RUNNING || other->status == CONTAINER_PAUSED ? other->pid : 0;
 	pthread_mutex_unlock(&other->state);
 	if (pid <= 0)
-		return err_new(e, ERR_CONFLICT, "cannot join network of a non running container: %s: start it first", ref);
+		return err_new(e, ERR_CONFLICT,
+			       "cannot join network of a non running container: %s: start it first", ref);
 	path = strf("/proc/%d/ns/net", pid);
 	dir = container_data_dir(en, other);
 	if (!path || !dir)

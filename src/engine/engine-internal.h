@@ -92,7 +92,7 @@ typedef struct Container {
 	NetworkPort *ports; /* what was published, for unpublish */
 	size_t n_ports;
 	Waiter *waiters;
-	Shim *shim;   /* while running */
+	Shim *shim; /* while running */
 	PendingAttach *pending;
 	char boot[40]; /* boot id of the last start */
 
@@ -158,7 +158,7 @@ void container_event(Engine *en, Container *c, const char *action, ...);
 /* spec.c: the OCI runtime-spec document of a container */
 typedef struct SpecInput {
 	Container *c;
-	int rootfs_fd;        /* for /etc/passwd and /etc/group */
+	int rootfs_fd;                                        /* for /etc/passwd and /etc/group */
 	const char *hostname_file, *hosts_file, *resolv_file; /* NULL: not mounted */
 	const char *hostname;
 	const char *ipc_path, *pid_path, *uts_path; /* joined namespaces, or NULL */
@@ -225,7 +225,7 @@ int detach_keys_parse(const char *text, char *ret, size_t cap, size_t *ret_n, Er
 int container_shim(Container *c, Shim **ret, Err *e);
 
 /* start.c */
-int container_start_locked(Engine *en, Container *c, Err *e);   /* life held */
+int container_start_locked(Engine *en, Container *c, Err *e); /* life held */
 /* ended.c
  * What is to be done once a container has ended: state, network, events, policy. Called by the watcher and by adoption. */
 void container_ended(Engine *en, Container *c, const ShimExit *x);

@@ -11,13 +11,13 @@
 static int options_copy(Engine *en, const EngineOptions *o)
 {
 	en->options = (EngineOptions){
-		.data_root = strdup(o->data_root),
-		.exec_root = strdup(o->exec_root),
-		.helper_dir = strdup(o->helper_dir),
-		.bridge_subnet = o->bridge_subnet ? strdup(o->bridge_subnet) : NULL,
-		.api_socket = o->api_socket ? strdup(o->api_socket) : NULL,
-		.insecure_registries = strv_dup(o->insecure_registries),
-		.registry_mirrors = strv_dup(o->registry_mirrors),
+	    .data_root = strdup(o->data_root),
+	    .exec_root = strdup(o->exec_root),
+	    .helper_dir = strdup(o->helper_dir),
+	    .bridge_subnet = o->bridge_subnet ? strdup(o->bridge_subnet) : NULL,
+	    .api_socket = o->api_socket ? strdup(o->api_socket) : NULL,
+	    .insecure_registries = strv_dup(o->insecure_registries),
+	    .registry_mirrors = strv_dup(o->registry_mirrors),
 	};
 	return en->options.data_root && en->options.exec_root && en->options.helper_dir ? 0 : -ENOMEM;
 }
@@ -58,7 +58,8 @@ static int dirs_make(Engine *en, Err *e)
 	en->containers_run = strf("%s/containers", en->options.exec_root);
 	if (!en->runtime_root || !en->seccomp_dir || !en->containers_run)
 		return err_oom(e);
-	const char *const dirs[] = {en->options.exec_root, en->runtime_root, en->seccomp_dir, en->containers_run};
+	const char *const dirs[] = {en->options.exec_root, en->runtime_root, en->seccomp_dir,
+				    en->containers_run};
 	for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
 		int r = mkdir_parents_at(AT_FDCWD, dirs[i], i == 0 ? 0711 : 0700);
 
@@ -169,13 +170,13 @@ void engine_free(Engine *en)
 	if (!en)
 		return;
 	watch_stop(en);
-	HASH_ITER(hh, en->execs, x, xtmp) {
+	HASH_ITER (hh, en->execs, x, xtmp) {
 		HASH_DEL(en->execs, x);
 		exec_config_done(&x->config);
 		free(x);
 	}
 	HASH_CLEAR(hh_name, en->by_name);
-	HASH_ITER(hh, en->by_id, c, tmp) {
+	HASH_ITER (hh, en->by_id, c, tmp) {
 		HASH_DEL(en->by_id, c);
 		container_unref(c);
 	}
@@ -212,10 +213,12 @@ int engine_summary(Engine *en, EngineSummary *ret, Err *e)
 	if (r < 0)
 		return r;
 	store_images_free(images, n);
-	*ret = (EngineSummary){.images = (int)n, .cgroup_driver = "cgroupfs", .cgroup_version = en->cgroup_version};
+	*ret = (EngineSummary){.images = (int)n,
+			       .cgroup_driver = "cgroupfs",
+			       .cgroup_version = en->cgroup_version};
 	memcpy(ret->id, en->id, sizeof(ret->id));
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER(hh, en->by_id, c, tmp)
+	HASH_ITER (hh, en->by_id, c, tmp)
 		switch (container_status(c)) {
 		case CONTAINER_RUNNING:
 		case CONTAINER_RESTARTING:

@@ -38,7 +38,13 @@ Store *engine_store(Engine *en);
 
 /* ---- containers ---- */
 typedef enum ContainerStatus {
-	CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_PAUSED, CONTAINER_RESTARTING, CONTAINER_REMOVING, CONTAINER_EXITED, CONTAINER_DEAD,
+	CONTAINER_CREATED,
+	CONTAINER_RUNNING,
+	CONTAINER_PAUSED,
+	CONTAINER_RESTARTING,
+	CONTAINER_REMOVING,
+	CONTAINER_EXITED,
+	CONTAINER_DEAD,
 } ContainerStatus;
 const char *container_status_name(ContainerStatus s); /* "created", "running", ... */
 
@@ -71,8 +77,8 @@ typedef struct ContainerInfo {
 	char *error;
 	int restart_count;
 	char *image_id;
-	char *path;  /* args[0] after merging image and request */
-	char **args; /* the rest */
+	char *path;             /* args[0] after merging image and request */
+	char **args;            /* the rest */
 	ContainerConfig config; /* merged with the image's */
 	ContainerMountPoint *mounts;
 	size_t n_mounts;
@@ -87,9 +93,11 @@ void container_info_done(ContainerInfo *i);
 void container_infos_free(ContainerInfo *v, size_t n);
 
 /* name may be NULL: one is made up. ERR_NOT_FOUND "No such image: x" when the image is missing (the caller may pull). ERR_CONFLICT for a taken name. */
-int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id, char ***ret_warnings, Err *e);
+int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id,
+			    char ***ret_warnings, Err *e);
 /* A container over bare layers, for a build step: there is no image to name yet. base gives the settings that are inherited. */
-int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id, const ImageConfig *base, char **ret_id, Err *e);
+int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id,
+			       const ImageConfig *base, char **ret_id, Err *e);
 /* ERR_NOT_MODIFIED if running. A command that cannot be run: ERR_NO_COMMAND, ERR_NOT_RUNNABLE. */
 int engine_container_start(Engine *en, const char *ref, Err *e);
 /* timeout_s: -1 the container's own, else seconds until SIGKILL. signal NULL: its stop signal. ERR_NOT_MODIFIED if not running. */
@@ -108,7 +116,8 @@ int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e
 
 typedef enum ContainerWait { WAIT_NOT_RUNNING, WAIT_NEXT_EXIT, WAIT_REMOVED } ContainerWait;
 /* `registered` (may be NULL) is called once the wait cannot miss an exit any more. */
-int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *), void *user, int alive_fd, int *ret_status, Err *e);
+int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *),
+			  void *user, int alive_fd, int *ret_status, Err *e);
 
 typedef struct EngineAttach {
 	int fd; /* stream socket; not closed here, a copy is taken */
@@ -130,7 +139,8 @@ typedef struct EngineLogs {
 /* stream 1 or 2. Returning non-zero stops. */
 typedef int (*EngineLogSink)(void *user, int stream, int64_t time_ns, const char *text, size_t len);
 /* With follow, returns when the container has ended and all was delivered. */
-int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, EngineLogSink sink, void *user, int alive_fd, Err *e);
+int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, EngineLogSink sink, void *user,
+			  int alive_fd, Err *e);
 
 /* Processes: titles and rows as ps prints them. */
 int engine_container_top(Engine *en, const char *ref, const char *ps_args, json_t **ret, Err *e);
@@ -143,7 +153,8 @@ typedef struct EnginePathStat {
 void engine_path_stat_done(EnginePathStat *s);
 int engine_container_path_stat(Engine *en, const char *ref, const char *path, EnginePathStat *ret, Err *e);
 int engine_container_archive_get(Engine *en, const char *ref, const char *path, int out_fd, Err *e);
-int engine_container_archive_put(Engine *en, const char *ref, const char *path, int tar_fd, bool no_overwrite_dir_non_dir, bool copy_uid_gid, Err *e);
+int engine_container_archive_put(Engine *en, const char *ref, const char *path, int tar_fd,
+				 bool no_overwrite_dir_non_dir, bool copy_uid_gid, Err *e);
 int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e);
 /* {"Path","Kind"} array of differences. */
 int engine_container_changes(Engine *en, const char *ref, json_t **ret, Err *e);
@@ -152,12 +163,14 @@ typedef struct EngineCommit {
 	const char *repo, *tag; /* repo NULL: untagged */
 	const char *comment, *author;
 	bool pause;
-	char *const *changes; /* Dockerfile instructions: CMD ENV ... */
+	char *const *changes;         /* Dockerfile instructions: CMD ENV ... */
 	const ImageRunConfig *config; /* NULL: the container's */
 } EngineCommit;
-int engine_container_commit(Engine *en, const char *ref, const EngineCommit *c, char ret_image_id[DIGEST_LEN + 1], Err *e);
+int engine_container_commit(Engine *en, const char *ref, const EngineCommit *c,
+			    char ret_image_id[DIGEST_LEN + 1], Err *e);
 /* Removes stopped containers matching; ids are appended, bytes summed. */
-int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user, char ***ret_ids, int64_t *ret_bytes, Err *e);
+int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user,
+			   char ***ret_ids, int64_t *ret_bytes, Err *e);
 
 /* "user[:group]" by name or number, looked up in the files of the root at rootfs_fd (COPY --chown). */
 int engine_user_lookup(int rootfs_fd, const char *user, uint32_t *ret_uid, uint32_t *ret_gid, Err *e);
@@ -180,12 +193,14 @@ typedef struct ExecInfo {
 void exec_info_done(ExecInfo *i);
 int engine_exec_create(Engine *en, const char *container, const ExecConfig *c, char **ret_id, Err *e);
 /* attach NULL: detached. Returns when the process runs; ERR_NO_COMMAND, ERR_NOT_RUNNABLE if it cannot. */
-int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, uint16_t rows, uint16_t cols, Err *e);
+int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, uint16_t rows, uint16_t cols,
+		      Err *e);
 int engine_exec_resize(Engine *en, const char *id, uint16_t rows, uint16_t cols, Err *e);
 int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e);
 
 /* ---- images (listing and finding: store.h through engine_store) ---- */
-typedef void (*EngineProgress)(void *user, const char *id, const char *status, int64_t current, int64_t total);
+typedef void (*EngineProgress)(void *user, const char *id, const char *status, int64_t current,
+			       int64_t total);
 typedef struct EnginePull {
 	const char *reference;
 	const char *platform; /* or NULL */
@@ -196,13 +211,18 @@ typedef struct EnginePull {
 } EnginePull;
 int engine_image_pull(Engine *en, const EnginePull *p, char ret_image_id[DIGEST_LEN + 1], Err *e);
 /* Makes a Debian or Ubuntu base image from the host's own package sources (mmdebstrap). progress gets lines (id NULL). */
-int engine_image_bootstrap(Engine *en, const char *reference, bool again, EngineProgress progress, void *user, int alive_fd, char ret_image_id[DIGEST_LEN + 1], Err *e);
+int engine_image_bootstrap(Engine *en, const char *reference, bool again, EngineProgress progress, void *user,
+			   int alive_fd, char ret_image_id[DIGEST_LEN + 1], Err *e);
 int engine_image_tag(Engine *en, const char *image, const char *repo, const char *tag, Err *e);
 /* Docker's answer items: {"Untagged":..}, {"Deleted":..}. ERR_CONFLICT with Docker's wording while containers use it. */
 int engine_image_remove(Engine *en, const char *name, bool force, bool no_prune, json_t **ret, Err *e);
-int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user, const StoreImage *i), void *user, json_t **ret, int64_t *ret_bytes, Err *e);
-int engine_image_load(Engine *en, int tar_fd, EngineProgress progress, void (*loaded)(void *user, const char *reference, const char *id), void *user, Err *e);
-int engine_image_import(Engine *en, int tar_fd, const char *reference /* or NULL */, const char *message, char *const *changes, const char *platform, char ret_image_id[DIGEST_LEN + 1], Err *e);
+int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user, const StoreImage *i),
+		       void *user, json_t **ret, int64_t *ret_bytes, Err *e);
+int engine_image_load(Engine *en, int tar_fd, EngineProgress progress,
+		      void (*loaded)(void *user, const char *reference, const char *id), void *user, Err *e);
+int engine_image_import(Engine *en, int tar_fd, const char *reference /* or NULL */, const char *message,
+			char *const *changes, const char *platform, char ret_image_id[DIGEST_LEN + 1],
+			Err *e);
 /* Applies Dockerfile-style changes ("CMD [...]", "ENV A=b") to a run config: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR. */
 int engine_apply_change(ImageRunConfig *c, const char *instruction, Err *e);
 
@@ -236,7 +256,8 @@ typedef struct VolumeInfo {
 } VolumeInfo;
 void volume_info_done(VolumeInfo *i);
 void volume_infos_free(VolumeInfo *v, size_t n);
-int engine_volume_create(Engine *en, const char *name /* NULL: random */, const char *driver, char *const *labels, char *const *options, VolumeInfo *ret, Err *e);
+int engine_volume_create(Engine *en, const char *name /* NULL: random */, const char *driver,
+			 char *const *labels, char *const *options, VolumeInfo *ret, Err *e);
 int engine_volume_inspect(Engine *en, const char *name, VolumeInfo *ret, Err *e);
 int engine_volume_list(Engine *en, VolumeInfo **ret, size_t *ret_n, Err *e);
 int engine_volume_remove(Engine *en, const char *name, bool force, Err *e);
@@ -250,7 +271,8 @@ typedef struct EngineEvent {
 typedef int (*EngineEventSink)(void *user, const EngineEvent *ev);
 void engine_event(Engine *en, const char *type, const char *action, const char *id, char *const *attributes);
 /* Replays the last 256 since since_ns, then follows until until_ns (0: for ever), alive_fd or a non-zero return of the sink. */
-int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user, int alive_fd, Err *e);
+int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user,
+			 int alive_fd, Err *e);
 
 /* ---- the whole ---- */
 typedef struct EngineSummary {

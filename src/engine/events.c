@@ -43,11 +43,11 @@ static void event_done(EngineEvent *ev)
 static int event_copy(const EngineEvent *from, EngineEvent *ret)
 {
 	*ret = (EngineEvent){
-		.type = strdup(from->type),
-		.action = strdup(from->action),
-		.id = strdup(from->id),
-		.attributes = strv_dup(from->attributes),
-		.time_ns = from->time_ns,
+	    .type = strdup(from->type),
+	    .action = strdup(from->action),
+	    .id = strdup(from->id),
+	    .attributes = strv_dup(from->attributes),
+	    .time_ns = from->time_ns,
 	};
 	if (ret->type && ret->action && ret->id && ret->attributes)
 		return 0;
@@ -128,7 +128,8 @@ static void follower_remove(EventHub *h, Waiter *w)
 }
 
 /* Delivers what is there; non-zero stops. */
-static int deliver(EventHub *h, uint64_t *next, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user)
+static int deliver(EventHub *h, uint64_t *next, int64_t since_ns, int64_t until_ns, EngineEventSink sink,
+		   void *user)
 {
 	for (;;) {
 		EngineEvent ev;

@@ -58,7 +58,7 @@ static void sweep(Engine *en)
 	int64_t now = clock_mono_ns();
 	Exec *x, *tmp;
 
-	HASH_ITER(hh, en->execs, x, tmp)
+	HASH_ITER (hh, en->execs, x, tmp)
 		if (x->ended_mono_ns && now - x->ended_mono_ns > EXEC_KEPT_NS) {
 			HASH_DEL(en->execs, x);
 			exec_free(x);
@@ -71,9 +71,11 @@ static int running_check(Container *c, const char *ref, Err *e)
 	case CONTAINER_RUNNING:
 		return 0;
 	case CONTAINER_PAUSED:
-		return err_new(e, ERR_CONFLICT, "Container %s is paused, unpause the container before exec", ref);
+		return err_new(e, ERR_CONFLICT, "Container %s is paused, unpause the container before exec",
+			       ref);
 	case CONTAINER_RESTARTING:
-		return err_new(e, ERR_CONFLICT, "Container %s is restarting, wait until the container is running", ref);
+		return err_new(e, ERR_CONFLICT,
+			       "Container %s is restarting, wait until the container is running", ref);
 	default:
 		return err_new(e, ERR_CONFLICT, "container %s is not running", c->id);
 	}
@@ -155,8 +157,8 @@ static void exec_set(Engine *en, const char *id, pid_t pid, bool ended, int exit
 	pthread_mutex_unlock(&en->lock);
 }
 
-static int exec_run(Engine *en, Container *c, const char *id, const ExecConfig *config, const EngineAttach *attach,
-		    uint16_t rows, uint16_t cols, Err *e)
+static int exec_run(Engine *en, Container *c, const char *id, const ExecConfig *config,
+		    const EngineAttach *attach, uint16_t rows, uint16_t cols, Err *e)
 {
 	_cleanup_(shim_unrefp) Shim *shim = NULL;
 	_cleanup_json_ json_t *process = NULL;
@@ -175,28 +177,29 @@ static int exec_run(Engine *en, Container *c, const char *id, const ExecConfig *
 		return err_new(e, ERR_CONFLICT, "container %s is not running", c->id);
 	r = spec_build_exec(en, c, config, rootfs, &process, e);
 	if (r >= 0 && attach && config->tty)
-		r = detach_keys_parse(attach->detach_keys ?: config->detach_keys, keys, sizeof(keys), &n_keys, e);
+		r = detach_keys_parse(attach->detach_keys ?: config->detach_keys, keys, sizeof(keys), &n_keys,
+				      e);
 	if (r < 0)
 		return r;
 	if (attach)
 		a = (ShimAttach){
-			.fd = attach->fd,
-			.framing = config->tty ? SHIM_RAW : SHIM_MUX,
-			.want_stdin = config->attach_stdin,
-			.want_stdout = config->attach_stdout,
-			.want_stderr = config->attach_stderr,
-			.prefix = attach->prefix,
-			.prefix_len = attach->prefix_len,
-			.detach_keys = keys,
-			.n_detach_keys = n_keys,
+		    .fd = attach->fd,
+		    .framing = config->tty ? SHIM_RAW : SHIM_MUX,
+		    .want_stdin = config->attach_stdin,
+		    .want_stdout = config->attach_stdout,
+		    .want_stderr = config->attach_stderr,
+		    .prefix = attach->prefix,
+		    .prefix_len = attach->prefix_len,
+		    .detach_keys = keys,
+		    .n_detach_keys = n_keys,
 		};
 	ShimExec x = {
-		.exec_id = id,
-		.process = process,
-		.terminal = config->tty,
-		.rows = rows ?: config->rows,
-		.cols = cols ?: config->cols,
-		.attach = attach ? &a : NULL,
+	    .exec_id = id,
+	    .process = process,
+	    .terminal = config->tty,
+	    .rows = rows ?: config->rows,
+	    .cols = cols ?: config->cols,
+	    .attach = attach ? &a : NULL,
 	};
 	r = shim_exec(shim, &x, &pid, e);
 	if (r >= 0)
@@ -204,7 +207,8 @@ static int exec_run(Engine *en, Container *c, const char *id, const ExecConfig *
 	return r;
 }
 
-int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, uint16_t rows, uint16_t cols, Err *e)
+int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, uint16_t rows, uint16_t cols,
+		      Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_(exec_config_done) ExecConfig config = {0};
@@ -251,7 +255,7 @@ void execs_drop(Engine *en, const char *container_id)
 
 	/* The pid namespace died with its init: so has every exec; one whose exit was not told was killed. */
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER(hh, en->execs, x, tmp)
+	HASH_ITER (hh, en->execs, x, tmp)
 		if (x->running && streq(x->container_id, container_id)) {
 			x->running = false;
 			x->exit_code = 137;
@@ -304,8 +308,8 @@ static void refresh(Engine *en, const char *id)
 		memcpy(container_id, x->container_id, sizeof(container_id));
 	pthread_mutex_unlock(&en->lock);
 	/* Whatever fails here, the event or the end of the container tells it later. */
-	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 && container_shim(c, &shim, NULL) >= 0 &&
-	    shim_exec_exit(shim, id, &ended, NULL) == 1)
+	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 &&
+	    container_shim(c, &shim, NULL) >= 0 && shim_exec_exit(shim, id, &ended, NULL) == 1)
 		exec_set(en, id, 0, true, ended.status);
 }
 
@@ -324,8 +328,8 @@ static void exec_refresh(Engine *en, const char *id)
 	if (x && x->running)
 		memcpy(container_id, x->container_id, sizeof(container_id));
 	pthread_mutex_unlock(&en->lock);
-	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 && container_shim(c, &shim, NULL) >= 0 &&
-	    shim_exec_exit(shim, id, &exit, NULL) > 0)
+	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 &&
+	    container_shim(c, &shim, NULL) >= 0 && shim_exec_exit(shim, id, &exit, NULL) > 0)
 		exec_set(en, id, 0, true, exit.status);
 }
 

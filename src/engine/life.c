@@ -68,8 +68,8 @@ static bool wait_is_over(const Container *c, ContainerWait condition, unsigned e
 }
 
 /* 1 when the condition holds, 0 at the time-out, negative when the client is gone. */
-static int wait_for(Container *c, ContainerWait condition, unsigned exits_before, void (*registered)(void *), void *user,
-		    int alive_fd, int timeout_ms)
+static int wait_for(Container *c, ContainerWait condition, unsigned exits_before, void (*registered)(void *),
+		    void *user, int alive_fd, int timeout_ms)
 {
 	int64_t deadline = clock_mono_ns() + timeout_ms * 1000000ll;
 	Waiter w = {.efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -103,8 +103,8 @@ out:
 	return r;
 }
 
-int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *), void *user,
-			  int alive_fd, int *ret_status, Err *e)
+int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *),
+			  void *user, int alive_fd, int *ret_status, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	unsigned exits;
@@ -191,7 +191,8 @@ static int stop(Engine *en, Container *c, const char *signal, int timeout_s, Err
 		r = wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, 30000);
 		if (r == 0)
 			return err_new(e, ERR_INTERNAL,
-				       "container %.12s does not end although it was killed: a process of it hangs in the "
+				       "container %.12s does not end although it was killed: a process of it "
+				       "hangs in the "
 				       "kernel (state D)",
 				       c->id);
 	}
@@ -227,7 +228,8 @@ int engine_container_restart(Engine *en, const char *ref, const char *signal, in
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&c->life);
-	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref) : container_start_locked(en, c, e);
+	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref)
+		       : container_start_locked(en, c, e);
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0)
 		container_event(en, c, "restart", NULL);
@@ -245,7 +247,8 @@ int engine_container_kill(Engine *en, const char *ref, const char *signal, Err *
 	if (r < 0)
 		return r;
 	if (!is_running(container_status(c)))
-		return err_new(e, ERR_CONFLICT, "cannot kill container: %s: container %s is not running", ref, c->id);
+		return err_new(e, ERR_CONFLICT, "cannot kill container: %s: container %s is not running", ref,
+			       c->id);
 	r = signal_now(en, c, number, number == SIGKILL || number == stop_signal_of(c, NULL), &exits, e);
 	if (r >= 0 && number == SIGKILL)
 		r = MIN2(wait_for(c, WAIT_NEXT_EXIT, exits, NULL, NULL, -1, 10000), 0);
@@ -287,7 +290,8 @@ static void remove_volumes(Engine *en, Container *c)
 	for (size_t i = 0; i < c->n_mounts; i++) {
 		VolumeInfo v = {0};
 
-		if (!streq(c->mounts[i].type, "volume") || engine_volume_inspect(en, c->mounts[i].name, &v, NULL) < 0)
+		if (!streq(c->mounts[i].type, "volume") ||
+		    engine_volume_inspect(en, c->mounts[i].name, &v, NULL) < 0)
 			continue;
 		/* Only anonymous ones; one that another container uses by --volumes-from stays. */
 		if (strv_env_get(v.labels, "com.docker.volume.anonymous"))
@@ -323,7 +327,9 @@ int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e)
 	PendingAttach *pending = take_ptr(c->pending);
 	pthread_mutex_unlock(&c->state);
 	pending_free(pending);
-	return err_ctx(e, r, "container %.12s: its record is gone, files of it remain and go at the next start", c->id);
+	return err_ctx(e, r,
+		       "container %.12s: its record is gone, files of it remain and go at the next start",
+		       c->id);
 }
 
 int engine_container_remove(Engine *en, const char *ref, bool force, bool volumes, Err *e)
@@ -338,7 +344,9 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 		pthread_mutex_lock(&c->life);
 		if (c->removed) {
 			pthread_mutex_unlock(&c->life);
-			return attempt ? 0 : err_new(e, ERR_CONFLICT, "removal of container %s is already in progress", ref);
+			return attempt ? 0
+				       : err_new(e, ERR_CONFLICT,
+						 "removal of container %s is already in progress", ref);
 		}
 		ContainerStatus s = container_status(c);
 		if (!is_running(s)) {
@@ -349,11 +357,13 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 		pthread_mutex_unlock(&c->life);
 		if (!force)
 			return err_new(e, ERR_CONFLICT,
-				       "cannot remove container \"%s\": container is %s: stop the container before removing "
+				       "cannot remove container \"%s\": container is %s: stop the container "
+				       "before removing "
 				       "or force remove",
 				       ref, container_status_name(s));
 		if (attempt > 3)
-			return err_new(e, ERR_INTERNAL, "container %s does not end although it was killed", ref);
+			return err_new(e, ERR_INTERNAL, "container %s does not end although it was killed",
+				       ref);
 		r = signal_now(en, c, SIGKILL, true, &exits, e);
 		if (r >= 0)
 			r = MIN2(wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, 10000), 0);
@@ -362,8 +372,8 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 	}
 }
 
-int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user, char ***ret_ids,
-			   int64_t *ret_bytes, Err *e)
+int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user,
+			   char ***ret_ids, int64_t *ret_bytes, Err *e)
 {
 	ContainerInfo *all;
 	size_t n;

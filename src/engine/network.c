@@ -9,18 +9,18 @@
 #include "engine/engine-internal.h"
 
 static const JsonField network_table[] = {
-	{.name = "name", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, name)},
-	{.name = "driver", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, driver)},
-	{.name = "created_ns", .type = JSON_T_INT, .offset = offsetof(NetworkInfo, created_ns)},
-	{.name = "subnet", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, subnet), .keep_empty = true},
-	{.name = "gateway", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, gateway), .keep_empty = true},
-	{.name = "internal", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, internal)},
-	{.name = "attachable", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, attachable)},
-	{.name = "builtin", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, builtin)},
-	{.name = "labels", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, labels)},
-	{.name = "options", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, options)},
-	{.name = "bridge", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, bridge), .keep_empty = true},
-	{0},
+    {.name = "name", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, name)},
+    {.name = "driver", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, driver)},
+    {.name = "created_ns", .type = JSON_T_INT, .offset = offsetof(NetworkInfo, created_ns)},
+    {.name = "subnet", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, subnet), .keep_empty = true},
+    {.name = "gateway", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, gateway), .keep_empty = true},
+    {.name = "internal", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, internal)},
+    {.name = "attachable", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, attachable)},
+    {.name = "builtin", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, builtin)},
+    {.name = "labels", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, labels)},
+    {.name = "options", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, options)},
+    {.name = "bridge", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, bridge), .keep_empty = true},
+    {0},
 };
 
 void network_info_done(NetworkInfo *i)
@@ -72,12 +72,12 @@ static Network *network_new(const char *name, const char *driver)
 		return NULL;
 	pthread_mutex_init(&n->life, NULL);
 	n->info = (NetworkInfo){
-		.name = strdup(name),
-		.driver = strdup(driver),
-		.created_ns = clock_now_ns(),
-		.subnet = strdup(""),
-		.gateway = strdup(""),
-		.bridge = strdup(""),
+	    .name = strdup(name),
+	    .driver = strdup(driver),
+	    .created_ns = clock_now_ns(),
+	    .subnet = strdup(""),
+	    .gateway = strdup(""),
+	    .bridge = strdup(""),
 	};
 	id_random_hex(n->info.id, ID_LEN);
 	return n;
@@ -87,7 +87,7 @@ static Network *by_name(Engine *en, const char *name)
 {
 	Network *n, *tmp;
 
-	HASH_ITER(hh, en->networks, n, tmp)
+	HASH_ITER (hh, en->networks, n, tmp)
 		if (streq(n->info.name, name))
 			return n;
 	return NULL;
@@ -110,7 +110,8 @@ static int load_one(void *user, const char *key, json_t *doc)
 	if (r >= 0 && *n->info.subnet)
 		r = network_subnet_parse(n->info.subnet, n->info.gateway, &n->subnet, &err);
 	if (r < 0) {
-		log_error("network %.12s: its record cannot be read and is left alone: %s", key, err_msg(&err, r));
+		log_error("network %.12s: its record cannot be read and is left alone: %s", key,
+			  err_msg(&err, r));
 		network_free(n);
 		return 0;
 	}
@@ -153,7 +154,7 @@ void networks_free(Engine *en)
 {
 	Network *n, *tmp;
 
-	HASH_ITER(hh, en->networks, n, tmp) {
+	HASH_ITER (hh, en->networks, n, tmp) {
 		if (n->users == 0 && n->info.builtin && *n->info.bridge && *n->info.subnet) {
 			Err err = {0};
 			int r = network_bridge_remove(en->nethost, n->info.bridge, &err);
@@ -176,14 +177,15 @@ int network_find(Engine *en, const char *ref, Network **ret, Err *e)
 	if (!found)
 		found = by_name(en, ref);
 	if (!found && id_is_hex(ref))
-		HASH_ITER(hh, en->networks, n, tmp)
+		HASH_ITER (hh, en->networks, n, tmp)
 			if (str_starts(n->info.id, ref)) {
 				found = n;
 				matches++;
 			}
 	pthread_mutex_unlock(&en->lock);
 	if (matches > 1)
-		return err_new(e, ERR_INVALID, "network %s is ambiguous (%d matches found on ID prefix)", ref, matches);
+		return err_new(e, ERR_INVALID, "network %s is ambiguous (%d matches found on ID prefix)", ref,
+			       matches);
 	if (!found)
 		return err_new(e, ERR_NOT_FOUND, "network %s not found", ref);
 	*ret = found;
@@ -199,7 +201,7 @@ static int subnet_settle(Engine *en, Network *n, const char *wanted, const char 
 	int r;
 
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER(hh, en->networks, other, tmp)
+	HASH_ITER (hh, en->networks, other, tmp)
 		if (other != n && other->subnet.prefix && n_used < ELEMENTSOF(used))
 			used[n_used++] = other->subnet;
 	pthread_mutex_unlock(&en->lock);
@@ -212,16 +214,18 @@ static int subnet_settle(Engine *en, Network *n, const char *wanted, const char 
 			uint32_t mask = p ? ~0u << (32 - p) : 0;
 
 			if ((used[i].address & mask) == (n->subnet.address & mask))
-				r = err_new(e, ERR_DENIED,
-					    "Pool overlaps with other one on this address space: %s overlaps %s", wanted,
-					    network_subnet_text(&used[i]).s);
+				r = err_new(
+				    e, ERR_DENIED,
+				    "Pool overlaps with other one on this address space: %s overlaps %s",
+				    wanted, network_subnet_text(&used[i]).s);
 		}
 		if (r >= 0)
 			r = network_subnet_check(en->nethost, &n->subnet, e);
 	}
 	if (r < 0)
 		return r;
-	char *subnet = strdup(network_subnet_text(&n->subnet).s), *gw = strdup(network_address_text(n->subnet.gateway).s);
+	char *subnet = strdup(network_subnet_text(&n->subnet).s),
+	     *gw = strdup(network_address_text(n->subnet.gateway).s);
 	if (!subnet || !gw) {
 		free(subnet);
 		free(gw);
@@ -278,10 +282,12 @@ int engine_network_create(Engine *en, const EngineNetworkCreate *c, char **ret_i
 
 	if (str_empty(c->name))
 		return err_new(e, ERR_INVALID, "network name is required");
-	if (streq(c->name, "default") || streq(c->name, "host") || streq(c->name, "none") || streq(c->name, "bridge"))
+	if (streq(c->name, "default") || streq(c->name, "host") || streq(c->name, "none") ||
+	    streq(c->name, "bridge"))
 		return err_new(e, ERR_DENIED, "operation is not permitted on predefined %s network", c->name);
 	if (!streq(driver, "bridge"))
-		return err_new(e, ERR_NOT_FOUND, "plugin \"%s\" not found: the driver offered is bridge", driver);
+		return err_new(e, ERR_NOT_FOUND, "plugin \"%s\" not found: the driver offered is bridge",
+			       driver);
 	n = network_new(c->name, driver);
 	if (!n)
 		return err_oom(e);
@@ -327,14 +333,16 @@ int engine_network_remove(Engine *en, const char *ref, Err *e)
 	if (r < 0)
 		return r;
 	if (n->info.builtin)
-		return err_new(e, ERR_DENIED, "%s is a pre-defined network and cannot be removed", n->info.name);
+		return err_new(e, ERR_DENIED, "%s is a pre-defined network and cannot be removed",
+			       n->info.name);
 	pthread_mutex_lock(&n->life);
 	pthread_mutex_lock(&en->lock);
 	if (n->users > 0)
-		r = err_new(e, ERR_DENIED,
-			    "error while removing network: network %s has active endpoints: stop or remove the %u "
-			    "container(s) that use it",
-			    n->info.name, n->users);
+		r = err_new(
+		    e, ERR_DENIED,
+		    "error while removing network: network %s has active endpoints: stop or remove the %u "
+		    "container(s) that use it",
+		    n->info.name, n->users);
 	else
 		HASH_DEL(en->networks, n);
 	pthread_mutex_unlock(&en->lock);
@@ -381,7 +389,7 @@ int engine_network_list(Engine *en, NetworkInfo **ret, size_t *ret_n, Err *e)
 	if (!v)
 		r = err_oom(e);
 	else
-		HASH_ITER(hh, en->networks, n, tmp)
+		HASH_ITER (hh, en->networks, n, tmp)
 			if (r >= 0)
 				r = info_copy(&n->info, &v[done++], e);
 	pthread_mutex_unlock(&en->lock);

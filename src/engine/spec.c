@@ -10,30 +10,64 @@
 #include <sys/sysmacros.h>
 
 static const char *const default_capabilities[] = {
-	"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",	   "CAP_FOWNER",     "CAP_MKNOD",
-	"CAP_NET_RAW", "CAP_SETGID",	   "CAP_SETUID",	   "CAP_SETFCAP",    "CAP_SETPCAP",
-	"CAP_KILL",    "CAP_SYS_CHROOT",   "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",      "CAP_MKNOD",
+    "CAP_NET_RAW", "CAP_SETGID",       "CAP_SETUID",           "CAP_SETFCAP",     "CAP_SETPCAP",
+    "CAP_KILL",    "CAP_SYS_CHROOT",   "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE",
 };
 
 /* In the kernel's order, capability.h. */
 static const char *const all_capabilities[] = {
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-	"CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
-	"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO",
-	"CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE",
-	"CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
-	"CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM",
-	"CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 };
 
 static const char *const default_masked[] = {
-	"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-	"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-	"/sys/devices/virtual/powercap",
+    "/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
+    "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+    "/proc/sched_debug", "/proc/scsi",          "/sys/firmware",    "/sys/devices/virtual/powercap",
 };
 
 static const char *const default_readonly[] = {
-	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 };
 
 /* Bits of our own bounding set: what we lack ourselves cannot be given (a machine without CAP_SYS_RESOURCE). */
@@ -141,7 +175,8 @@ static json_t *user_json(const UserIds *u)
 
 	for (size_t i = 0; i < u->n_groups; i++)
 		json_array_append_new(groups, json_integer(u->groups[i]));
-	return json_pack("{s:I, s:I, s:o}", "uid", (json_int_t)u->uid, "gid", (json_int_t)u->gid, "additionalGids", groups);
+	return json_pack("{s:I, s:I, s:o}", "uid", (json_int_t)u->uid, "gid", (json_int_t)u->gid,
+			 "additionalGids", groups);
 }
 
 static json_t *capability_sets(char **caps, bool root)
@@ -149,8 +184,8 @@ static json_t *capability_sets(char **caps, bool root)
 	/* Like Docker, inheritable and ambient stay empty (CVE-2022-29162). A user other than root loses its
 	 * effective and permitted sets with the change of uid, but for what a setuid or file capability brings back. */
 	json_t *all = strings_or_empty(caps);
-	json_t *sets = json_pack("{s:O, s:O, s:O}", "bounding", all, "effective", root ? all : json_array(), "permitted",
-				 root ? all : json_array());
+	json_t *sets = json_pack("{s:O, s:O, s:O}", "bounding", all, "effective", root ? all : json_array(),
+				 "permitted", root ? all : json_array());
 
 	json_decref(all);
 	return sets;
@@ -168,8 +203,8 @@ static int rlimits_json(const ContainerHost *h, json_t **ret, Err *e)
 			return err_oom(e);
 		for (char *p = type; *p; p++)
 			*p = *p >= 'a' && *p <= 'z' ? (char)(*p - 32) : *p;
-		json_array_append_new(a, json_pack("{s:s, s:I, s:I}", "type", type, "soft", (json_int_t)u->soft, "hard",
-						   (json_int_t)u->hard));
+		json_array_append_new(a, json_pack("{s:s, s:I, s:I}", "type", type, "soft",
+						   (json_int_t)u->soft, "hard", (json_int_t)u->hard));
 	}
 	*ret = a;
 	return 0;
@@ -177,7 +212,8 @@ static int rlimits_json(const ContainerHost *h, json_t **ret, Err *e)
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static int environment(const Container *c, const char *hostname, const char *home, char *const *extra, char ***ret)
+static int environment(const Container *c, const char *hostname, const char *home, char *const *extra,
+		       char ***ret)
 {
 	char **env = NULL;
 	int r = strv_add(&env, DEFAULT_PATH);
@@ -228,13 +264,14 @@ static int process_json(const SpecInput *in, char **caps, json_t **ret, Err *e)
 	for (size_t i = 0; c->args && c->args[i]; i++)
 		json_array_append_new(args, json_string(c->args[i]));
 
-	json_t *p = json_pack("{s:b, s:o, s:O, s:o, s:s, s:o, s:O, s:b}", "terminal", c->config.tty, "user", user_json(&u),
-			      "args", args, "env", json_from_strv(env), "cwd",
+	json_t *p = json_pack("{s:b, s:o, s:O, s:o, s:s, s:o, s:O, s:b}", "terminal", c->config.tty, "user",
+			      user_json(&u), "args", args, "env", json_from_strv(env), "cwd",
 			      str_empty(c->config.working_dir) ? "/" : c->config.working_dir, "capabilities",
 			      capability_sets(caps, u.uid == 0), "rlimits", limits, "noNewPrivileges",
 			      security_flag(&c->config.host, "no-new-privileges"));
 	if (!p)
-		return err_new(e, ERR_INVALID, "container %.12s: a string of its command or environment is not valid UTF-8",
+		return err_new(e, ERR_INVALID,
+			       "container %.12s: a string of its command or environment is not valid UTF-8",
 			       c->id);
 	if (c->config.host.oom_score_adj)
 		json_object_set_new(p, "oomScoreAdj", json_integer(c->config.host.oom_score_adj));
@@ -258,14 +295,16 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 		return err_oom(e);
 	if (x->tty && !strv_env_get(env, "TERM") && strv_add(&env, "TERM=xterm") < 0)
 		return err_oom(e);
-	const char *cwd = !str_empty(x->working_dir)	     ? x->working_dir
+	const char *cwd = !str_empty(x->working_dir)         ? x->working_dir
 			  : str_empty(c->config.working_dir) ? "/"
 							     : c->config.working_dir;
-	*ret = json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:b}", "terminal", x->tty, "user", user_json(&u), "args",
-			 json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd, "capabilities",
-			 capability_sets(caps, u.uid == 0), "noNewPrivileges",
+	*ret = json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:b}", "terminal", x->tty, "user", user_json(&u),
+			 "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd,
+			 "capabilities", capability_sets(caps, u.uid == 0), "noNewPrivileges",
 			 security_flag(&c->config.host, "no-new-privileges"));
-	return *ret ? 0 : err_new(e, ERR_INVALID, "exec: a string of its command or environment is not valid UTF-8");
+	return *ret ? 0
+		    : err_new(e, ERR_INVALID,
+			      "exec: a string of its command or environment is not valid UTF-8");
 }
 
 /* ---- mounts ---- */
@@ -274,8 +313,8 @@ static json_t *mount_json(const char *destination, const char *type, const char 
 {
 	_cleanup_strv_ char **o = strv_split(options, ',');
 
-	return json_pack("{s:s, s:s, s:s, s:o}", "destination", destination, "type", type, "source", source, "options",
-			 strings_or_empty(o));
+	return json_pack("{s:s, s:s, s:s, s:o}", "destination", destination, "type", type, "source", source,
+			 "options", strings_or_empty(o));
 }
 
 static void add_default_mounts(const SpecInput *in, json_t *mounts)
@@ -287,14 +326,16 @@ static void add_default_mounts(const SpecInput *in, json_t *mounts)
 	snprintf(sys, sizeof(sys), "nosuid,noexec,nodev,%s", ro);
 	snprintf(cgroup, sizeof(cgroup), "%s,nosuid,noexec,nodev,relatime", ro);
 	json_array_append_new(mounts, mount_json("/proc", "proc", "proc", "nosuid,noexec,nodev"));
-	json_array_append_new(mounts, mount_json("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"));
+	json_array_append_new(mounts, mount_json("/dev", "tmpfs", "tmpfs",
+						 "nosuid,strictatime,mode=755,size=65536k"));
 	json_array_append_new(mounts, mount_json("/dev/pts", "devpts", "devpts",
 						 "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"));
 	json_array_append_new(mounts, mount_json("/sys", "sysfs", "sysfs", sys));
 	json_array_append_new(mounts, mount_json("/sys/fs/cgroup", "cgroup", "cgroup", cgroup));
 	json_array_append_new(mounts, mount_json("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));
 	if (in->shm_host_path) {
-		json_array_append_new(mounts, mount_json("/dev/shm", "bind", in->shm_host_path, "rbind,rprivate"));
+		json_array_append_new(mounts,
+				      mount_json("/dev/shm", "bind", in->shm_host_path, "rbind,rprivate"));
 		return;
 	}
 	snprintf(shm, sizeof(shm), "nosuid,noexec,nodev,mode=1777,size=%lld",
@@ -312,11 +353,14 @@ static void add_user_mounts(const SpecInput *in, json_t *mounts)
 
 		if (streq(m->type, "tmpfs")) {
 			options = strf("nosuid,nodev,noexec%s%s", str_empty(m->mode) ? "" : ",", m->mode);
-			json_array_append_new(mounts, mount_json(m->destination, "tmpfs", "tmpfs", options ?: "nosuid,nodev"));
+			json_array_append_new(mounts, mount_json(m->destination, "tmpfs", "tmpfs",
+								 options ?: "nosuid,nodev"));
 			continue;
 		}
-		options = strf("rbind,%s,%s", m->rw ? "rw" : "ro", str_empty(m->propagation) ? "rprivate" : m->propagation);
-		json_array_append_new(mounts, mount_json(m->destination, "bind", m->source, options ?: "rbind"));
+		options = strf("rbind,%s,%s", m->rw ? "rw" : "ro",
+			       str_empty(m->propagation) ? "rprivate" : m->propagation);
+		json_array_append_new(mounts,
+				      mount_json(m->destination, "bind", m->source, options ?: "rbind"));
 	}
 }
 
@@ -333,15 +377,16 @@ static void add_file_mounts(const SpecInput *in, json_t *mounts)
 	const struct {
 		const char *path, *source;
 	} files[] = {
-		{"/etc/resolv.conf", in->resolv_file},
-		{"/etc/hostname", in->hostname_file},
-		{"/etc/hosts", in->hosts_file},
+	    {"/etc/resolv.conf", in->resolv_file},
+	    {"/etc/hostname", in->hostname_file},
+	    {"/etc/hosts", in->hosts_file},
 	};
 	const char *options = in->c->config.host.readonly_rootfs ? "rbind,ro,rprivate" : "rbind,rw,rprivate";
 
 	for (size_t i = 0; i < ELEMENTSOF(files); i++)
 		if (files[i].source && !mounted_by_user(in->c, files[i].path))
-			json_array_append_new(mounts, mount_json(files[i].path, "bind", files[i].source, options));
+			json_array_append_new(mounts,
+					      mount_json(files[i].path, "bind", files[i].source, options));
 }
 
 /* Parents before children, whatever order the user gave. */
@@ -426,7 +471,8 @@ static json_t *device_rule(bool allow, const char *type, int64_t major, int64_t 
 static json_t *default_device_rules(void)
 {
 	/* null zero full random urandom tty console ptmx pts/N tun is not among them */
-	static const int nodes[][2] = {{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}, {136, -1}};
+	static const int nodes[][2] = {{1, 3}, {1, 5}, {1, 7}, {1, 8},   {1, 9},
+				       {5, 0}, {5, 1}, {5, 2}, {136, -1}};
 	json_t *a = json_array();
 
 	json_array_append_new(a, device_rule(false, "a", -1, -1, "rwm"));
@@ -443,17 +489,19 @@ static int device_add(const ContainerDevice *d, json_t *devices, json_t *rules, 
 	struct stat st;
 
 	if (stat(d->path_on_host, &st) < 0 || !(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
-		return err_new(e, ERR_INVALID,
-			       "error gathering device information while adding custom device \"%s\": not a device node",
-			       d->path_on_host);
+		return err_new(
+		    e, ERR_INVALID,
+		    "error gathering device information while adding custom device \"%s\": not a device node",
+		    d->path_on_host);
 	const char *type = S_ISCHR(st.st_mode) ? "c" : "b";
-	json_array_append_new(devices, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "path", inside, "type", type,
-						 "major", (json_int_t)major(st.st_rdev), "minor",
-						 (json_int_t)minor(st.st_rdev), "fileMode",
-						 (json_int_t)(st.st_mode & 07777), "uid", (json_int_t)st.st_uid, "gid",
-						 (json_int_t)st.st_gid));
-	json_array_append_new(rules, device_rule(true, type, major(st.st_rdev), minor(st.st_rdev),
-						 str_empty(d->cgroup_permissions) ? "rwm" : d->cgroup_permissions));
+	json_array_append_new(devices, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "path", inside,
+						 "type", type, "major", (json_int_t)major(st.st_rdev),
+						 "minor", (json_int_t)minor(st.st_rdev), "fileMode",
+						 (json_int_t)(st.st_mode & 07777), "uid",
+						 (json_int_t)st.st_uid, "gid", (json_int_t)st.st_gid));
+	json_array_append_new(rules,
+			      device_rule(true, type, major(st.st_rdev), minor(st.st_rdev),
+					  str_empty(d->cgroup_permissions) ? "rwm" : d->cgroup_permissions));
 	return 0;
 }
 
@@ -463,7 +511,8 @@ static int device_rule_parse(const char *s, json_t *rules, Err *e)
 	char type, major_s[16], minor_s[16], access[8];
 	int64_t major_n = -1, minor_n = -1;
 
-	if (sscanf(s, "%c %15[0-9*]:%15[0-9*] %7[rwm]", &type, major_s, minor_s, access) != 4 || !strchr("acb", type))
+	if (sscanf(s, "%c %15[0-9*]:%15[0-9*] %7[rwm]", &type, major_s, minor_s, access) != 4 ||
+	    !strchr("acb", type))
 		return err_new(e, ERR_INVALID, "invalid device cgroup rule '%s': expected \"c 13:* rwm\"", s);
 	(void)str_to_i64(major_s, &major_n); /* "*" stays -1: any */
 	(void)str_to_i64(minor_s, &minor_n);
@@ -541,7 +590,8 @@ static int seccomp_json(const ContainerHost *h, char **caps, json_t **ret, Err *
 	if (h->privileged)
 		return 0;
 	for (size_t i = 0; h->security_opt && h->security_opt[i]; i++) {
-		const char *v = str_after(h->security_opt[i], "seccomp=") ?: str_after(h->security_opt[i], "seccomp:");
+		const char *v =
+		    str_after(h->security_opt[i], "seccomp=") ?: str_after(h->security_opt[i], "seccomp:");
 
 		if (!v || streq(v, "builtin"))
 			continue;
@@ -552,7 +602,8 @@ static int seccomp_json(const ContainerHost *h, char **caps, json_t **ret, Err *
 	return seccomp_default_profile(caps, ret, e);
 }
 
-static json_t *paths_json(const ContainerHost *h, bool given, char *const *paths, const char *const *defaults, size_t n)
+static json_t *paths_json(const ContainerHost *h, bool given, char *const *paths, const char *const *defaults,
+			  size_t n)
 {
 	if (h->privileged)
 		return json_array();
@@ -587,9 +638,9 @@ static int linux_json(const SpecInput *in, char **caps, json_t **ret, Err *e)
 		json_decref(rules);
 		return r;
 	}
-	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "cgroupsPath", in->cgroup_path, "namespaces",
-			      namespaces_json(in), "devices", devices, "resources", resources_json(h, rules),
-			      "maskedPaths",
+	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "cgroupsPath", in->cgroup_path,
+			      "namespaces", namespaces_json(in), "devices", devices, "resources",
+			      resources_json(h, rules), "maskedPaths",
 			      paths_json(h, h->has_masked_paths, h->masked_paths, default_masked,
 					 ELEMENTSOF(default_masked)),
 			      "readonlyPaths",
@@ -617,9 +668,9 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 		json_decref(process);
 		return r;
 	}
-	*ret = json_pack("{s:s, s:o, s:{s:s, s:b}, s:o, s:o}", "ociVersion", "1.1.0", "process", process, "root", "path",
-			 "rootfs", "readonly", config->host.readonly_rootfs, "mounts", mounts_json(in), "linux",
-			 linux_part);
+	*ret = json_pack("{s:s, s:o, s:{s:s, s:b}, s:o, s:o}", "ociVersion", "1.1.0", "process", process,
+			 "root", "path", "rootfs", "readonly", config->host.readonly_rootfs, "mounts",
+			 mounts_json(in), "linux", linux_part);
 	if (!*ret)
 		return err_oom(e);
 	if (!streq0(config->host.uts_mode, "host")) {

@@ -51,7 +51,8 @@ static int joined_namespace(Engine *en, const char *mode, const char *ns, char *
 	pid = other->status == CONTAINER_RUNNING ? other->pid : 0;
 	pthread_mutex_unlock(&other->state);
 	if (pid <= 0)
-		return err_new(e, ERR_CONFLICT, "cannot join %s of a non running container: %s: start it first", ns, ref);
+		return err_new(e, ERR_CONFLICT,
+			       "cannot join %s of a non running container: %s: start it first", ns, ref);
 	*ret = strf("/proc/%d/ns/%s", pid, ns);
 	return *ret ? 0 : err_oom(e);
 }
@@ -100,18 +101,18 @@ static int seccomp_prepare(Engine *en, const json_t *spec, Err *e)
 static int spec_write(Start *s, Err *e)
 {
 	SpecInput in = {
-		.c = s->c,
-		.rootfs_fd = s->rootfs_fd,
-		.hostname_file = s->net.hostname_file,
-		.hosts_file = s->net.hosts_file,
-		.resolv_file = s->net.resolv_file,
-		.hostname = s->net.hostname,
-		.ipc_path = s->ipc_path,
-		.pid_path = s->pid_path,
-		.host_network = s->net.host,
-		.netns_given = s->net.netns_fd >= 0,
-		.cgroup_path = s->cgroup_path,
-		.shm_host_path = s->shm_path,
+	    .c = s->c,
+	    .rootfs_fd = s->rootfs_fd,
+	    .hostname_file = s->net.hostname_file,
+	    .hosts_file = s->net.hosts_file,
+	    .resolv_file = s->net.resolv_file,
+	    .hostname = s->net.hostname,
+	    .ipc_path = s->ipc_path,
+	    .pid_path = s->pid_path,
+	    .host_network = s->net.host,
+	    .netns_given = s->net.netns_fd >= 0,
+	    .cgroup_path = s->cgroup_path,
+	    .shm_host_path = s->shm_path,
 	};
 	_cleanup_close_ int dir = open(s->run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_json_ json_t *spec = NULL;
@@ -147,21 +148,21 @@ static int shim_make(Start *s, Err *e)
 	const ContainerConfig *k = &s->c->config;
 	_cleanup_free_ char *program = strf("%s/ireko-shim", s->en->options.helper_dir);
 	ShimCreate sc = {
-		.program = program,
-		.dir = s->run_dir,
-		.id = s->c->id,
-		.runtime_root = s->en->runtime_root,
-		.seccomp_cache = s->en->seccomp_dir,
-		.terminal = k->tty,
-		.open_stdin = k->open_stdin,
-		.stdin_once = k->stdin_once,
-		.log = log_options(s),
-		.rootfs_fd = s->rootfs_fd,
-		.netns_fd = s->net.netns_fd,
-		.hold_fds = s->net.port_fds,
-		.n_hold_fds = s->net.n_port_fds,
-		.rows = (uint16_t)k->host.console_height,
-		.cols = (uint16_t)k->host.console_width,
+	    .program = program,
+	    .dir = s->run_dir,
+	    .id = s->c->id,
+	    .runtime_root = s->en->runtime_root,
+	    .seccomp_cache = s->en->seccomp_dir,
+	    .terminal = k->tty,
+	    .open_stdin = k->open_stdin,
+	    .stdin_once = k->stdin_once,
+	    .log = log_options(s),
+	    .rootfs_fd = s->rootfs_fd,
+	    .netns_fd = s->net.netns_fd,
+	    .hold_fds = s->net.port_fds,
+	    .n_hold_fds = s->net.n_port_fds,
+	    .rows = (uint16_t)k->host.console_height,
+	    .cols = (uint16_t)k->host.console_width,
 	};
 	int r;
 
@@ -304,7 +305,8 @@ int engine_container_start(Engine *en, const char *ref, Err *e)
 		r = err_new(e, ERR_CONFLICT, "container is marked for removal and cannot be started");
 		break;
 	default:
-		r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref) : container_start_locked(en, c, e);
+		r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref)
+			       : container_start_locked(en, c, e);
 		/* --rm holds for a start that failed too: nobody else would remove it, and its waiters wait for that. */
 		if (r < 0 && c->config.host.auto_remove && !c->removed)
 			(void)container_remove_locked(en, c, true, NULL);

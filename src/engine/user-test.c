@@ -54,7 +54,8 @@ static void test_names_and_numbers(void **state)
 /* CVE-2024-40635: 2^31 and above must not come out as some small number. */
 static void test_refused(void **state)
 {
-	static const char *const bad[] = {"nobody", "2147483648", "4294967296", "-1", "app:nogroup", "wrap", "0\nroot"};
+	static const char *const bad[] = {"nobody",      "2147483648", "4294967296", "-1",
+					  "app:nogroup", "wrap",       "0\nroot"};
 	int root = ((TestDir *)*state)->fd;
 
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
@@ -111,11 +112,11 @@ static void test_detach_keys(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_names_and_numbers, setup, test_dir_teardown),
-		cmocka_unit_test_setup_teardown(test_refused, setup, test_dir_teardown),
-		cmocka_unit_test_setup_teardown(test_link_out, setup, test_dir_teardown),
-		cmocka_unit_test(test_signals),
-		cmocka_unit_test(test_detach_keys),
+	    cmocka_unit_test_setup_teardown(test_names_and_numbers, setup, test_dir_teardown),
+	    cmocka_unit_test_setup_teardown(test_refused, setup, test_dir_teardown),
+	    cmocka_unit_test_setup_teardown(test_link_out, setup, test_dir_teardown),
+	    cmocka_unit_test(test_signals),
+	    cmocka_unit_test(test_detach_keys),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,8 @@ static char *read_account_file(int rootfs_fd, const char *path)
 	char *text = NULL;
 
 	/* A missing or special file is an empty one: names are then simply not found. */
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fd_read_all(fd, ACCOUNT_FILE_MAX, &text, NULL) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    fd_read_all(fd, ACCOUNT_FILE_MAX, &text, NULL) < 0)
 		return strdup("");
 	return text;
 }
@@ -128,7 +129,8 @@ static bool group_find(const char *group_text, const char *want, uint32_t *ret)
 	return parse_id(want, ret);
 }
 
-static int resolve_user(char *passwd, const char *group_text, const char *user, bool with_groups, UserIds *u, Err *e)
+static int resolve_user(char *passwd, const char *group_text, const char *user, bool with_groups, UserIds *u,
+			Err *e)
 {
 	_cleanup_free_ char *name = NULL;
 
@@ -138,10 +140,11 @@ static int resolve_user(char *passwd, const char *group_text, const char *user, 
 		return 0;
 	}
 	if (!parse_id(user, &u->uid))
-		return err_new(e, ERR_INVALID,
-			       "unable to find user %s: no matching entries in passwd file: use a name from the image's "
-			       "/etc/passwd or a number from 0 to 2147483647",
-			       user);
+		return err_new(
+		    e, ERR_INVALID,
+		    "unable to find user %s: no matching entries in passwd file: use a name from the image's "
+		    "/etc/passwd or a number from 0 to 2147483647",
+		    user);
 	u->gid = 0;
 	return 0;
 }
@@ -162,14 +165,16 @@ int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, Use
 	if (r < 0)
 		return r;
 	if (gname && !group_find(group, gname, &u.gid))
-		return err_new(e, ERR_INVALID, "unable to find group %s: no matching entries in group file", gname);
+		return err_new(e, ERR_INVALID, "unable to find group %s: no matching entries in group file",
+			       gname);
 	if (group_append(&u, u.gid) < 0)
 		return err_oom(e);
 	for (size_t i = 0; extra_groups && extra_groups[i]; i++) {
 		uint32_t gid;
 
 		if (!group_find(group, extra_groups[i], &gid))
-			return err_new(e, ERR_INVALID, "Unable to find group %s: no matching entries in group file",
+			return err_new(e, ERR_INVALID,
+				       "Unable to find group %s: no matching entries in group file",
 				       extra_groups[i]);
 		if (group_append(&u, gid) < 0)
 			return err_oom(e);

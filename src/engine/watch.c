@@ -150,7 +150,8 @@ int watch_start(Engine *en, Err *e)
 
 	en->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	en->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (en->epoll_fd < 0 || en->stop_fd < 0 || epoll_ctl(en->epoll_fd, EPOLL_CTL_ADD, en->stop_fd, &ev) < 0)
+	if (en->epoll_fd < 0 || en->stop_fd < 0 ||
+	    epoll_ctl(en->epoll_fd, EPOLL_CTL_ADD, en->stop_fd, &ev) < 0)
 		return err_sys(e, errno, "prepare to watch shims");
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 * 1024);

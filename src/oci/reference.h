@@ -26,7 +26,7 @@ char *reference_familiar(const Reference *r);
 /* "debian" / "localhost:5000/x": familiar without tag and digest. */
 char *reference_familiar_name(const Reference *r);
 
-#define DIGEST_LEN 71 /* strlen("sha256:") + 64 */
+#define DIGEST_LEN 71                /* strlen("sha256:") + 64 */
 bool digest_is_valid(const char *s); /* sha256:<64 lower hex> */
 /* The hex part of a valid digest. */
 const char *digest_hex(const char *digest);

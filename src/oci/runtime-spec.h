@@ -143,7 +143,7 @@ typedef struct OciSpec {
 	OciMount *mounts;
 	size_t n_mounts;
 	OciHookList hooks_prestart, hooks_create_runtime, hooks_create_container, hooks_start_container,
-		hooks_poststart, hooks_poststop;
+	    hooks_poststart, hooks_poststop;
 	char **annotations;
 	OciNamespace *namespaces;
 	size_t n_namespaces;

@@ -25,9 +25,9 @@ DEFINE_CLEANUP(HttpClient *, http_client_free)
 typedef enum HttpTrouble {
 	HTTP_FINE,
 	HTTP_NO_CONNECTION, /* nobody listens there, or the name is unknown */
-	HTTP_NO_TLS,	    /* no TLS there, or a certificate that does not hold */
-	HTTP_BROKEN,	    /* began, and was cut, stalled or garbled: worth another try */
-	HTTP_REFUSED,	    /* by our own rules, by the sink or by the caller's wish */
+	HTTP_NO_TLS,        /* no TLS there, or a certificate that does not hold */
+	HTTP_BROKEN,        /* began, and was cut, stalled or garbled: worth another try */
+	HTTP_REFUSED,       /* by our own rules, by the sink or by the caller's wish */
 } HttpTrouble;
 
 typedef struct HttpRequest {
@@ -37,11 +37,12 @@ typedef struct HttpRequest {
 	const char *authorization; /* the header's value; NULL: none */
 	const char *form;          /* what POST sends */
 	bool unverified_tls;
-	bool named_by_server;      /* the url is not the user's: local addresses only if local_allowed */
+	bool named_by_server; /* the url is not the user's: local addresses only if local_allowed */
 	bool local_allowed;
-	int64_t range_from;        /* > 0: ask for the rest from there */
-	size_t max_body;           /* of a success without sink; more is an error */
-	int (*sink)(void *user, int64_t offset, const void *data, size_t len, Err *e); /* bodies of 200 and 206; offset in the whole */
+	int64_t range_from; /* > 0: ask for the rest from there */
+	size_t max_body;    /* of a success without sink; more is an error */
+	int (*sink)(void *user, int64_t offset, const void *data, size_t len,
+		    Err *e); /* bodies of 200 and 206; offset in the whole */
 	void *sink_user;
 	bool (*cancelled)(void *user);
 	void *cancel_user;

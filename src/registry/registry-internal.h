@@ -60,7 +60,7 @@ int64_t retry_delay_ms(int n, int64_t retry_after_s);
 
 /* What a reference means at an endpoint. */
 typedef struct Resolved {
-	char digest[DIGEST_LEN + 1];          /* what the reference named: of an index or of the manifest itself */
+	char digest[DIGEST_LEN + 1]; /* what the reference named: of an index or of the manifest itself */
 	char manifest_digest[DIGEST_LEN + 1]; /* for the wanted platform */
 	char *text;                           /* of the manifest */
 	size_t len;
@@ -72,7 +72,8 @@ void resolved_done(Resolved *r);
 int manifest_head(Session *s, HttpClient *c, const char *tag_or_digest, char ret[DIGEST_LEN + 1], Err *e);
 int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resolved *ret, Err *e);
 /* The config blob, from the store or from the registry into it, decoded and checked against the manifest. */
-int manifest_config(Session *s, HttpClient *c, Store *store, const ImageManifest *m, ImageConfig *ret, Err *e);
+int manifest_config(Session *s, HttpClient *c, Store *store, const ImageManifest *m, ImageConfig *ret,
+		    Err *e);
 
 /* Brings every layer of the manifest into the store; diff_ids are the config's, one a layer. */
 int layers_pull(Session *s, Store *store, const ImageManifest *m, char *const *diff_ids, Err *e);

@@ -15,9 +15,10 @@
 typedef struct Registry Registry;
 
 typedef struct RegistryOptions {
-	char *const *insecure; /* host[:port] or CIDR where plain HTTP or unverified TLS is allowed; loopback always is */
-	char *const *mirrors;  /* "docker.io=http://127.0.0.1:5000": tried first */
-	int max_layers;        /* in flight; 0: 4 */
+	char *const *
+	    insecure; /* host[:port] or CIDR where plain HTTP or unverified TLS is allowed; loopback always is */
+	char *const *mirrors; /* "docker.io=http://127.0.0.1:5000": tried first */
+	int max_layers;       /* in flight; 0: 4 */
 	const char *user_agent;
 } RegistryOptions;
 
@@ -30,7 +31,8 @@ typedef struct RegistryAuth {
 } RegistryAuth;
 
 /* Docker's pull messages (docker-api-map 1.8 "pull messages"): id may be NULL; total 0: no progress. May be called from several threads. */
-typedef void (*RegistryProgress)(void *user, const char *id, const char *status, int64_t current, int64_t total);
+typedef void (*RegistryProgress)(void *user, const char *id, const char *status, int64_t current,
+				 int64_t total);
 
 typedef struct RegistryPull {
 	const Reference *reference;
@@ -43,4 +45,5 @@ typedef struct RegistryPull {
 
 /* Pulls and tags. ERR_NOT_FOUND ("manifest for x:y not found: ..."), ERR_UNAUTHORIZED, ERR_UNAVAILABLE (network), ERR_INVALID (digest
  * mismatch, hostile documents). *ret_updated is false when the image was there already. */
-int registry_pull(Registry *r, Store *s, const RegistryPull *p, char ret_image_id[DIGEST_LEN + 1], char ret_digest[DIGEST_LEN + 1], bool *ret_updated, Err *e);
+int registry_pull(Registry *r, Store *s, const RegistryPull *p, char ret_image_id[DIGEST_LEN + 1],
+		  char ret_digest[DIGEST_LEN + 1], bool *ret_updated, Err *e);

@@ -21,10 +21,10 @@ typedef struct Shim Shim;
 
 /* What the shim records and tells. */
 typedef struct ShimExit {
-	int status;      /* 0..255; 128+n after signal n */
-	int signal;      /* 0 if it exited by itself */
+	int status; /* 0..255; 128+n after signal n */
+	int signal; /* 0 if it exited by itself */
 	bool oom_killed;
-	int64_t at_ns;   /* CLOCK_REALTIME */
+	int64_t at_ns; /* CLOCK_REALTIME */
 } ShimExit;
 
 /* How bytes are framed on an attached descriptor. */
@@ -41,21 +41,22 @@ typedef struct ShimLog {
 } ShimLog;
 
 typedef struct ShimCreate {
-	const char *program;   /* the ireko-shim executable */
-	const char *dir;       /* exec-root/containers/<id>: shim.sock, exit.json; also the bundle with config.json; exists */
+	const char *program; /* the ireko-shim executable */
+	const char *
+	    dir; /* exec-root/containers/<id>: shim.sock, exit.json; also the bundle with config.json; exists */
 	const char *id;
 	const char *runtime_root;
 	const char *seccomp_cache;
 	bool systemd_cgroup;
 	bool terminal;
-	bool open_stdin;       /* else stdin is /dev/null */
-	bool stdin_once;       /* close stdin when the first attached client closes its side */
+	bool open_stdin; /* else stdin is /dev/null */
+	bool stdin_once; /* close stdin when the first attached client closes its side */
 	ShimLog log;
-	int rootfs_fd;         /* detached mount; -1 to use root.path of config.json */
-	int netns_fd;          /* namespace to run in, or -1: as config.json says. Spec's network namespace path is then ignored */
-	const int *hold_fds;   /* kept open for the container's life (bound port sockets) */
+	int rootfs_fd; /* detached mount; -1 to use root.path of config.json */
+	int netns_fd; /* namespace to run in, or -1: as config.json says. Spec's network namespace path is then ignored */
+	const int *hold_fds; /* kept open for the container's life (bound port sockets) */
 	size_t n_hold_fds;
-	uint16_t rows, cols;   /* initial terminal size, 0: unknown */
+	uint16_t rows, cols; /* initial terminal size, 0: unknown */
 } ShimCreate;
 
 /* Spawns a shim and has it create the container (not started). On failure the shim is gone, nothing is left,

@@ -158,8 +158,8 @@ static void requests_carry_no_line_breaks(void **state)
 
 	assert_true(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/a b"}, NULL) < 0);
 	assert_true(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/\r\n"}, NULL) < 0);
-	assert_true(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/", .headers = headers},
-				     NULL) < 0);
+	assert_true(httpc_send(c, &(HttpcRequest){.method = "GET", .target = "/", .headers = headers}, NULL) <
+		    0);
 	assert_int_equal(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
 }
 
@@ -181,8 +181,7 @@ static void upload_is_chunked(void **state)
 static void refusal_stops_the_upload(void **state)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_httpc_ Httpc *c =
-	    served("HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad", &peer);
+	_cleanup_httpc_ Httpc *c = served("HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad", &peer);
 	HttpcRequest rq = {.method = "POST", .target = "/build", .chunked = true};
 	const HttpcResponse *rs;
 	_cleanup_free_ char *body = NULL;
@@ -201,15 +200,14 @@ static void refusal_stops_the_upload(void **state)
 static void hijack_keeps_what_was_read_ahead(void **state)
 {
 	_cleanup_close_ int peer = -1;
-	_cleanup_httpc_ Httpc *c =
-	    served("HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\nearly", &peer);
+	_cleanup_httpc_ Httpc *c = served("HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\nearly", &peer);
 	const HttpcResponse *rs;
 	const char *ahead;
 	size_t n;
 	char more[8] = {0};
 
 	assert_int_equal(httpc_send(c, &(HttpcRequest){.method = "POST", .target = "/", .upgrade = true},
-					  NULL),
+				    NULL),
 			 0);
 	assert_int_equal(httpc_receive(c, &rs, NULL), 0);
 	assert_int_equal(rs->status, 101);

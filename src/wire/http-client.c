@@ -1,29 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * See http-client.h. The body reader is a little machine: `mode` says how the body ends, `left` how many bytes of
- * the present piece (the whole body, or one chunk) are still to come. Names are resolved without NSS, which would
- * forbid static linking: numeric addresses, "localhost", /etc/hosts, then the resolver's DNS query.
+ * the present piece (the whole body, or one chunk) are still to come.
  */
-#include "wire/http-client.h"
-#include "base/fd.h"
+#include "wire/http-client-internal.h"
 #include "base/str.h"
 
-#include <arpa/inet.h>
-#include <arpa/nameser.h>
 #include <ctype.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <resolv.h>
-#include <strings.h>
-#include <sys/time.h>
+#include <sys/socket.h>
 
-#define BUFFER_SIZE       HTTP_HEAD_MAX
-#define CHUNK_LINE_MAX    4096 /* a chunk size with its extensions, or one trailer line */
-#define TRAILERS_MAX      64
-#define INTERIM_MAX       16 /* 1xx answers before the real one */
-#define CONNECT_TIMEOUT_S 10
+#define BUFFER_SIZE    HTTP_HEAD_MAX
+#define CHUNK_LINE_MAX 4096 /* a chunk size with its extensions, or one trailer line */
+#define TRAILERS_MAX   64
+#define INTERIM_MAX    16 /* 1xx answers before the real one */
 
 typedef enum BodyMode {
 	BODY_NONE,
@@ -48,183 +38,14 @@ struct Httpc {
 	char buf[BUFFER_SIZE];
 };
 
-/* ---- addresses */
-
-void httpc_address_done(HttpcAddress *a)
-{
-	free(a->text);
-	free(a->path);
-	free(a->host);
-	free(a->port);
-	*a = (HttpcAddress){0};
-}
-
-/* host, host:port, [v6], [v6]:port */
-static int split_host_port(const char *s, HttpcAddress *a)
-{
-	const char *end = *s == '[' ? strchr(s, ']') : strchrnul(s, ':');
-	int port;
-
-	if (!end)
-		return -EINVAL;
-	a->host = *s == '[' ? strndup(s + 1, (size_t)(end - s - 1)) : strndup(s, (size_t)(end - s));
-	if (*end == ']')
-		end++;
-	if (*end && *end != ':')
-		return -EINVAL;
-	a->port = strdup(*end ? end + 1 : "2375");
-	if (!a->host || !a->port)
-		return -ENOMEM;
-	if (a->host[0] == '\0')
-		return -EINVAL;
-	return str_to_int(a->port, 1, 65535, &port);
-}
-
-int httpc_address_parse(const char *s, HttpcAddress *ret, Err *e)
-{
-	HttpcAddress a = {.text = strdup(s)};
-	const char *rest;
-	int r = a.text ? 0 : -ENOMEM;
-
-	if (r == 0 && (rest = str_after(s, "unix://"))) {
-		a.path = strdup(rest);
-		r = !a.path ? -ENOMEM : *rest ? 0 : -EINVAL;
-	} else if (r == 0) {
-		_cleanup_free_ char *authority = NULL;
-
-		rest = str_after(s, "tcp://");
-		if (!rest)
-			rest = str_after(s, "http://");
-		if (!rest && !strstr(s, "://"))
-			rest = s;
-		authority = rest ? strndup(rest, strcspn(rest, "/")) : NULL;
-		r = authority ? split_host_port(authority, &a) : rest ? -ENOMEM : -EINVAL;
-	}
-	if (r < 0) {
-		httpc_address_done(&a);
-		if (r == -ENOMEM)
-			return err_oom(e);
-		return err_new(e, ERR_INVALID,
-			       "invalid address \"%s\": expected unix:///path/to/socket or tcp://host:port",
-			       s);
-	}
-	*ret = a;
-	return 0;
-}
-
-/* ---- connecting */
-
-typedef struct Target {
-	struct sockaddr_storage addr;
-	socklen_t len;
-} Target;
-
-static bool target_numeric(const char *host, int port, Target *t)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)&t->addr;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&t->addr;
-
-	*t = (Target){0};
-	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons((uint16_t)port);
-		t->len = sizeof(*v4);
-		return true;
-	}
-	if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
-		v6->sin6_family = AF_INET6;
-		v6->sin6_port = htons((uint16_t)port);
-		t->len = sizeof(*v6);
-		return true;
-	}
-	return false;
-}
-
-static bool target_from_hosts(const char *host, int port, Target *t)
-{
-	_cleanup_free_ char *text = NULL;
-	char *save_line = NULL;
-
-	if (file_read_at(AT_FDCWD, "/etc/hosts", 1 << 20, &text, NULL) < 0)
-		return false;
-	for (char *line = strtok_r(text, "\n", &save_line); line; line = strtok_r(NULL, "\n", &save_line)) {
-		char *save = NULL;
-
-		line[strcspn(line, "#")] = '\0';
-		const char *address = strtok_r(line, " \t\r", &save);
-		for (const char *name; address && (name = strtok_r(NULL, " \t\r", &save));)
-			if (strcasecmp(name, host) == 0 && target_numeric(address, port, t))
-				return true;
-	}
-	return false;
-}
-
-static bool target_from_dns(const char *host, int port, ns_type type, Target *t)
-{
-	unsigned char answer[4096];
-	ns_msg msg;
-	ns_rr rr;
-	int n = res_search(host, ns_c_in, type, answer, sizeof(answer));
-
-	if (n < 0 || n > (int)sizeof(answer) || ns_initparse(answer, n, &msg) < 0)
-		return false;
-	for (int i = 0; i < ns_msg_count(msg, ns_s_an); i++) {
-		char text[INET6_ADDRSTRLEN];
-
-		if (ns_parserr(&msg, ns_s_an, i, &rr) < 0)
-			return false;
-		if (ns_rr_type(rr) != type || ns_rr_rdlen(rr) != (type == ns_t_a ? 4 : 16))
-			continue;
-		if (inet_ntop(type == ns_t_a ? AF_INET : AF_INET6, ns_rr_rdata(rr), text, sizeof(text)))
-			return target_numeric(text, port, t);
-	}
-	return false;
-}
-
-static int connect_tcp(const HttpcAddress *a, Err *e)
-{
-	int port = 0, one = 1;
-	Target t;
-
-	if (str_to_int(a->port, 1, 65535, &port) < 0)
-		return err_new(e, ERR_INVALID, "%s: invalid port", a->text);
-	if (!target_numeric(streq(a->host, "localhost") ? "127.0.0.1" : a->host, port, &t) &&
-	    !target_from_hosts(a->host, port, &t) && !target_from_dns(a->host, port, ns_t_a, &t) &&
-	    !target_from_dns(a->host, port, ns_t_aaaa, &t))
-		return err_new_no(e, ERR_UNAVAILABLE, EHOSTUNREACH,
-				  "%s: host %s is neither in /etc/hosts nor in the DNS", a->text, a->host);
-
-	_cleanup_close_ int fd = socket(t.addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_sys(e, errno, "socket");
-
-	/* Linux applies the send timeout to connect(2) as well; afterwards an upload may take its time. */
-	struct timeval limit = {.tv_sec = CONNECT_TIMEOUT_S}, none = {0};
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (connect(fd, (struct sockaddr *)&t.addr, t.len) < 0) {
-		int no = errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
-
-		return err_sys(e, no, "connect to %s", a->text);
-	}
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	return take_fd(&fd);
-}
+/* ---- connections */
 
 int httpc_connect(const HttpcAddress *a, Httpc **ret, Err *e)
 {
-	int fd;
+	int fd = httpc_address_connect(a, e);
 
-	if (a->path) {
-		fd = unix_connect(a->path, SOCK_STREAM);
-		if (fd < 0)
-			return err_sys(e, fd, "connect to %s", a->text);
-	} else {
-		fd = connect_tcp(a, e);
-		if (fd < 0)
-			return fd;
-	}
+	if (fd < 0)
+		return fd;
 	Httpc *c = httpc_new(fd);
 	if (!c)
 		return err_oom(e);
@@ -430,161 +251,6 @@ int httpc_finish(Httpc *c, Err *e)
 }
 
 /* ---- reading the head */
-
-void httpc_response_done(HttpcResponse *r)
-{
-	free(r->head);
-	*r = (HttpcResponse){.length = -1};
-}
-
-/* The value of one header line if it is of that name: its start, and its length without blanks around. */
-static const char *header_value(const char *line, size_t len, const char *name, size_t *ret_len)
-{
-	size_t n = strlen(name);
-
-	if (len <= n || line[n] != ':' || strncasecmp(line, name, n) != 0)
-		return NULL;
-	const char *v = line + n + 1, *end = line + len;
-	while (v < end && (*v == ' ' || *v == '\t'))
-		v++;
-	while (end > v && (end[-1] == ' ' || end[-1] == '\t'))
-		end--;
-	*ret_len = (size_t)(end - v);
-	return v;
-}
-
-char *httpc_response_header(const HttpcResponse *r, const char *name)
-{
-	const char *line = r->head ? strstr(r->head, "\r\n") : NULL;
-
-	while (line && line[2]) {
-		size_t n;
-
-		line += 2;
-		const char *end = strstr(line, "\r\n");
-		size_t len = end ? (size_t)(end - line) : strlen(line);
-		const char *v = header_value(line, len, name, &n);
-		if (v)
-			return strndup(v, n);
-		line = end;
-	}
-	return NULL;
-}
-
-static bool value_has_token(const char *v, size_t n, const char *token)
-{
-	size_t len = strlen(token);
-
-	for (size_t i = 0; i < n;) {
-		size_t end = i;
-
-		while (end < n && v[end] != ',')
-			end++;
-		size_t a = i, b = end;
-		while (a < b && (v[a] == ' ' || v[a] == '\t'))
-			a++;
-		while (b > a && (v[b - 1] == ' ' || v[b - 1] == '\t'))
-			b--;
-		if (b - a == len && strncasecmp(v + a, token, len) == 0)
-			return true;
-		i = end + 1;
-	}
-	return false;
-}
-
-static int parse_length(const char *v, size_t n, int64_t *length)
-{
-	int64_t x = 0;
-
-	if (n == 0 || n > 18)
-		return -EBADMSG;
-	for (size_t i = 0; i < n; i++) {
-		if (!isdigit((unsigned char)v[i]))
-			return -EBADMSG;
-		x = x * 10 + (v[i] - '0');
-	}
-	if (*length >= 0 && *length != x)
-		return -EBADMSG;
-	*length = x;
-	return 0;
-}
-
-static bool is_token_char(char c)
-{
-	return isalnum((unsigned char)c) || (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-/* name ":" value, no folding, no control bytes. */
-static int parse_header(const char *line, size_t len, HttpcResponse *r)
-{
-	size_t name = 0, n;
-	const char *v;
-
-	while (name < len && is_token_char(line[name]))
-		name++;
-	if (name == 0 || name == len || line[name] != ':')
-		return -EBADMSG;
-	for (size_t i = name; i < len; i++)
-		if ((unsigned char)line[i] < ' ' && line[i] != '\t')
-			return -EBADMSG;
-	if ((v = header_value(line, len, "Content-Length", &n)))
-		return parse_length(v, n, &r->length);
-	if ((v = header_value(line, len, "Transfer-Encoding", &n))) {
-		if (r->chunked || n != 7 || strncasecmp(v, "chunked", 7) != 0)
-			return -EBADMSG;
-		r->chunked = true;
-	}
-	if ((v = header_value(line, len, "Connection", &n)) && value_has_token(v, n, "close"))
-		r->close = true;
-	return 0;
-}
-
-/* HTTP/1.x SP 3DIGIT [SP reason] */
-static int parse_status_line(const char *line, size_t len, HttpcResponse *r)
-{
-	if (len < 12 || memcmp(line, "HTTP/1.", 7) != 0 || (line[7] != '0' && line[7] != '1') ||
-	    line[8] != ' ' || (len > 12 && line[12] != ' '))
-		return -EBADMSG;
-	for (size_t i = 9; i < 12; i++) {
-		if (!isdigit((unsigned char)line[i]))
-			return -EBADMSG;
-		r->status = r->status * 10 + (line[i] - '0');
-	}
-	for (size_t i = 12; i < len; i++)
-		if ((unsigned char)line[i] < ' ' && line[i] != '\t')
-			return -EBADMSG;
-	r->close = line[7] == '0';
-	return r->status >= 100 && r->status < 600 ? 0 : -EBADMSG;
-}
-
-ssize_t httpc_response_parse(const char *text, size_t len, HttpcResponse *ret)
-{
-	size_t window = MIN2(len, (size_t)HTTP_HEAD_MAX);
-	const char *end = memmem(text, window, "\r\n\r\n", 4);
-	HttpcResponse r = {.length = -1};
-
-	/* Whatever does not even begin like HTTP is told at once rather than waited for. */
-	if (memcmp(text, "HTTP/1.", MIN2(len, (size_t)7)) != 0)
-		return -EBADMSG;
-	if (!end)
-		return len >= HTTP_HEAD_MAX ? -EMSGSIZE : 0;
-	for (const char *line = text; line < end + 2;) {
-		const char *stop = memmem(line, (size_t)(end + 2 - line), "\r\n", 2);
-		size_t n = (size_t)(stop - line);
-		int bad = line == text ? parse_status_line(line, n, &r) : parse_header(line, n, &r);
-
-		if (bad < 0 || memchr(line, '\n', n) || memchr(line, '\0', n))
-			return -EBADMSG;
-		line = stop + 2;
-	}
-	if (r.chunked && r.length >= 0)
-		return -EBADMSG;
-	r.head = strndup(text, (size_t)(end - text));
-	if (!r.head)
-		return -ENOMEM;
-	*ret = r;
-	return end + 4 - text;
-}
 
 /* More bytes into the buffer; 0 at end of file. */
 static ssize_t fill(Httpc *c)

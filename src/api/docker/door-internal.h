@@ -106,23 +106,69 @@ void stream_text(int fd, bool tty, const char *text);
 void door_decorate(HttpRequest *rq, void *user);
 int door_admit(HttpRequest *rq, void *user, Err *e);
 
-#define DOOR_HANDLERS(X)                                                                                     \
-	X(ping)                                                                                              \
-	X(version)                                                                                           \
-	X(info) X(events) X(df) X(auth_check) X(plugins) X(swarm) X(containers_list) X(container_create)     \
-	    X(container_inspect) X(container_start) X(container_stop) X(container_restart) X(container_kill) \
-		X(container_pause) X(container_unpause) X(container_rename) X(container_remove)              \
-		    X(container_wait) X(container_resize) X(container_update) X(container_top)               \
-			X(container_changes) X(container_export) X(containers_prune) X(container_logs)       \
-			    X(container_attach) X(archive_head) X(archive_get) X(archive_put) X(exec_create) \
-				X(exec_start) X(exec_resize) X(exec_inspect) X(images_list) X(image_inspect) \
-				    X(image_history) X(image_create) X(image_tag) X(image_remove)            \
-					X(images_prune) X(images_load) X(images_save) X(image_save)          \
-					    X(image_commit) X(build) X(build_prune) X(bootstrap)             \
-						X(networks_list) X(network_inspect) X(network_create)        \
-						    X(network_remove) X(networks_prune) X(volumes_list)      \
-							X(volume_inspect) X(volume_create) X(volume_remove)  \
-							    X(volumes_prune)
+/* One a line, which clang-format would not keep. */
+/* clang-format off */
+#define DOOR_HANDLERS(X) \
+	X(ping) \
+	X(version) \
+	X(info) \
+	X(events) \
+	X(df) \
+	X(auth_check) \
+	X(plugins) \
+	X(swarm) \
+	X(containers_list) \
+	X(container_create) \
+	X(container_inspect) \
+	X(container_start) \
+	X(container_stop) \
+	X(container_restart) \
+	X(container_kill) \
+	X(container_pause) \
+	X(container_unpause) \
+	X(container_rename) \
+	X(container_remove) \
+	X(container_wait) \
+	X(container_resize) \
+	X(container_update) \
+	X(container_top) \
+	X(container_changes) \
+	X(container_export) \
+	X(containers_prune) \
+	X(container_logs) \
+	X(container_attach) \
+	X(archive_head) \
+	X(archive_get) \
+	X(archive_put) \
+	X(exec_create) \
+	X(exec_start) \
+	X(exec_resize) \
+	X(exec_inspect) \
+	X(images_list) \
+	X(image_inspect) \
+	X(image_history) \
+	X(image_create) \
+	X(image_tag) \
+	X(image_remove) \
+	X(images_prune) \
+	X(images_load) \
+	X(images_save) \
+	X(image_save) \
+	X(image_commit) \
+	X(build) \
+	X(build_prune) \
+	X(bootstrap) \
+	X(networks_list) \
+	X(network_inspect) \
+	X(network_create) \
+	X(network_remove) \
+	X(networks_prune) \
+	X(volumes_list) \
+	X(volume_inspect) \
+	X(volume_create) \
+	X(volume_remove) \
+	X(volumes_prune)
+/* clang-format on */
 
 #define DECLARE_HANDLER(name) int h_##name(HttpRequest *rq, void *user, Err *e);
 DOOR_HANDLERS(DECLARE_HANDLER)

@@ -38,7 +38,8 @@ static int check_state(const json_t *c, Err *e)
 	if (json_get_bool(state, "Paused", false))
 		return err_new(e, ERR_CONFLICT, "cannot attach to a paused container, unpause it first");
 	if (json_get_bool(state, "Restarting", false))
-		return err_new(e, ERR_CONFLICT, "cannot attach to a restarting container, wait until it is running");
+		return err_new(e, ERR_CONFLICT,
+			       "cannot attach to a restarting container, wait until it is running");
 	return 0;
 }
 
@@ -71,7 +72,10 @@ static int run_attach(Call *call, Err *e)
 {
 	const AttachOptions *o = call->opts;
 	_cleanup_json_ json_t *c = NULL;
-	_cleanup_session_ Session s = {.cli = call->cli, .signal_fd = -1, .detach_keys = o->detach_keys, .wait_for = "not-running"};
+	_cleanup_session_ Session s = {.cli = call->cli,
+				       .signal_fd = -1,
+				       .detach_keys = o->detach_keys,
+				       .wait_for = "not-running"};
 	int r = inspect(call->cli, call->args[0], &c, e);
 
 	if (r >= 0)
@@ -158,7 +162,8 @@ static int start_attached(Call *call, Err *e)
 	s.out = s.err = true;
 	s.proxy = tri(o->sig_proxy, true) && !s.tty;
 	/* One that removes itself is gone before it could be asked. */
-	s.wait_for = json_get_bool(json_object_get(c, "HostConfig"), "AutoRemove", false) ? "removed" : "next-exit";
+	s.wait_for =
+	    json_get_bool(json_object_get(c, "HostConfig"), "AutoRemove", false) ? "removed" : "next-exit";
 	_cleanup_free_ char *target = start_target(o, s.id, e);
 	r = target ? session_check(&s, e) : -EINVAL;
 	if (r == 0)

@@ -43,7 +43,8 @@ static const Flag flags[] = {
     {"label", 0, FLAG_LIST, O(labels), "Set a label of the image", NULL},
     {"load", 0, FLAG_BOOL, O(load), NULL, NULL},
     {"memory", 'm', FLAG_BYTES, O(resources.memory), "Limit of memory", NULL},
-    {"memory-swap", 0, FLAG_BYTES, O(resources.memory_swap), "Limit of memory and swap together; -1: no limit", NULL},
+    {"memory-swap", 0, FLAG_BYTES, O(resources.memory_swap),
+     "Limit of memory and swap together; -1: no limit", NULL},
     {"network", 0, FLAG_STRING, O(network), "Network of RUN", NULL},
     {"no-cache", 0, FLAG_BOOL, O(no_cache), "Run every step anew", NULL},
     {"platform", 0, FLAG_STRING, O(platform), "Platform of the image: OS/ARCH[/VARIANT]", NULL},
@@ -217,7 +218,10 @@ static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 	_cleanup_free_ char *auth = NULL, *auth_header = NULL;
 	_cleanup_httpc_ Httpc *client = NULL;
 	char *headers[3] = {(char[]){"Content-Type: application/x-tar"}, NULL, NULL};
-	Progress p = {.out = o->quiet ? NULL : stdout, .tty = call->cli->out_tty, .aux = keep_id, .user = ret_id};
+	Progress p = {.out = o->quiet ? NULL : stdout,
+		      .tty = call->cli->out_tty,
+		      .aux = keep_id,
+		      .user = ret_id};
 	int r = make_target(o, c, &target, e);
 
 	if (r == 0)
@@ -231,7 +235,11 @@ static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 	if (r == 0)
 		r = api_settle(call->cli, e);
 	if (r == 0)
-		r = api_start(call->cli, &(ApiRequest){.method = "POST", .target = target.s, .headers = headers, .chunked = !c->remote},
+		r = api_start(call->cli,
+			      &(ApiRequest){.method = "POST",
+					    .target = target.s,
+					    .headers = headers,
+					    .chunked = !c->remote},
 			      &client, e);
 	if (r == 0)
 		r = send_context(c, client, o->quiet, e);

@@ -16,8 +16,8 @@ typedef struct Cli {
 	const char *host;       /* -H, or NULL */
 	const char *context;    /* --context, or NULL */
 	const char *config_dir; /* --config, or NULL */
-	HttpcAddress address;    /* once it was needed */
-	Httpc *idle;       /* the kept connection of the plain requests, or NULL */
+	HttpcAddress address;   /* once it was needed */
+	Httpc *idle;            /* the kept connection of the plain requests, or NULL */
 	char api_version[16];   /* used in paths */
 	bool version_settled;   /* the engine is known to speak it */
 	bool out_tty, err_tty;  /* standard output, standard error */
@@ -31,9 +31,10 @@ typedef struct Command {
 	const char *summary; /* one line */
 	const struct Flag *flags;
 	size_t opts_size;
-	int min, max;       /* arguments; max -1: any number */
-	bool stop_at_first; /* flags end at the first argument, because what follows is a command of its own */
-	int failure;        /* exit status of an error, 0 for 1 */
+	int min, max; /* arguments; max -1: any number */
+	bool
+	    stop_at_first; /* flags end at the first argument, because what follows is a command of its own */
+	int failure;       /* exit status of an error, 0 for 1 */
 	int (*run)(Call *call, Err *e);
 } Command;
 

@@ -16,7 +16,8 @@ static const char *remedy(const Cli *cli, int no)
 	if (no == EACCES || no == EPERM)
 		return ": you may not use its socket; become a member of the group that owns it, or use sudo";
 	if (ours)
-		return ": is irekod running? start it with 'systemctl start irekod' or 'irekod', or name another engine with -H";
+		return ": is irekod running? start it with 'systemctl start irekod' or 'irekod', or name "
+		       "another engine with -H";
 	return ": is the engine running there? -H, --context or DOCKER_HOST name another one";
 }
 
@@ -24,9 +25,12 @@ static int cannot_reach(const Cli *cli, const Err *cause, Err *e)
 {
 	if (streq(cli->program, "docker") && cause->no != EACCES && cause->no != EPERM)
 		return err_new_no(e, ERR_UNAVAILABLE, cause->no,
-				  "Cannot connect to the Docker daemon at %s. Is the docker daemon running?", cli->address.text);
-	return err_new_no(e, ERR_UNAVAILABLE, cause->no, "cannot reach the engine at %s: %s%s", cli->address.text,
-			  cause->kind == ERR_UNAVAILABLE ? cause->msg : strerror(cause->no), remedy(cli, cause->no));
+				  "Cannot connect to the Docker daemon at %s. Is the docker daemon running?",
+				  cli->address.text);
+	return err_new_no(e, ERR_UNAVAILABLE, cause->no, "cannot reach the engine at %s: %s%s",
+			  cli->address.text,
+			  cause->kind == ERR_UNAVAILABLE ? cause->msg : strerror(cause->no),
+			  remedy(cli, cause->no));
 }
 
 static int connect_engine(Cli *cli, Httpc **ret, Err *e)
@@ -41,7 +45,8 @@ static int connect_engine(Cli *cli, Httpc **ret, Err *e)
 
 		/* A version that was asked for is kept. */
 		cli->version_settled = !str_empty(v);
-		snprintf(cli->api_version, sizeof(cli->api_version), "%s", cli->version_settled ? v : API_VERSION);
+		snprintf(cli->api_version, sizeof(cli->api_version), "%s",
+			 cli->version_settled ? v : API_VERSION);
 	}
 	r = httpc_connect(&cli->address, ret, &cause);
 	return r < 0 ? cannot_reach(cli, &cause, e) : 0;
@@ -86,12 +91,12 @@ static int send_request(Cli *cli, Httpc *c, const ApiRequest *rq, Err *e)
 	if (text && strv_add(&headers, "Content-Type: application/json") < 0)
 		return err_oom(e);
 	HttpcRequest hr = {.method = rq->method,
-			  .target = target,
-			  .headers = headers,
-			  .body = text,
-			  .body_len = text ? strlen(text) : 0,
-			  .chunked = rq->chunked,
-			  .upgrade = rq->upgrade};
+			   .target = target,
+			   .headers = headers,
+			   .body = text,
+			   .body_len = text ? strlen(text) : 0,
+			   .chunked = rq->chunked,
+			   .upgrade = rq->upgrade};
 	int r = httpc_send(c, &hr, e);
 	return r < 0 ? err_ctx(e, r, "%s", cli->address.text) : 0;
 }
@@ -134,7 +139,8 @@ static int engine_error(Httpc *c, int status, Err *e)
 	if (str_empty(message))
 		message = trimmed;
 	if (str_empty(message))
-		return err_new(e, kind_of_status(status), "Error response from daemon: status %d without a message", status);
+		return err_new(e, kind_of_status(status),
+			       "Error response from daemon: status %d without a message", status);
 	return err_new(e, kind_of_status(status), "Error response from daemon: %s", message);
 }
 
@@ -298,9 +304,11 @@ char *api_path(const char *kind, const char *name, const char *rest, Err *e)
 	if (streq(kind, "containers") && *name == '/')
 		name++;
 	if (!*name)
-		r = err_new(e, ERR_INVALID, "invalid %.*s name or ID: value is empty", (int)strlen(kind) - 1, kind);
+		r = err_new(e, ERR_INVALID, "invalid %.*s name or ID: value is empty", (int)strlen(kind) - 1,
+			    kind);
 	/* A path with dot segments would name something else. */
-	else if (streq(name, ".") || streq(name, "..") || (image && (strstr(name, "//") || strstr(name, "/./") || strstr(name, "../"))))
+	else if (streq(name, ".") || streq(name, "..") ||
+		 (image && (strstr(name, "//") || strstr(name, "/./") || strstr(name, "../"))))
 		r = err_new(e, ERR_INVALID, "invalid %.*s name: %s", (int)strlen(kind) - 1, kind, name);
 	if (r < 0)
 		return NULL;
@@ -323,7 +331,8 @@ json_t *api_filters(char *const *assignments, Err *e)
 		const char *eq = raw ? strchr(raw, '=') : NULL;
 
 		if (!eq) {
-			r = err_new(e, ERR_INVALID, "invalid filter '%s': expected KEY=VALUE", assignments[i]);
+			r = err_new(e, ERR_INVALID, "invalid filter '%s': expected KEY=VALUE",
+				    assignments[i]);
 			break;
 		}
 		_cleanup_free_ char *part = strndup(raw, (size_t)(eq - raw));

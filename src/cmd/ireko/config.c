@@ -49,7 +49,8 @@ static int host_of_meta(int dirfd, const char *entry, const char *name, char **r
 		return r;
 	if (!streq0(json_get_str(meta, "Name"), name))
 		return 0;
-	const char *host = json_get_str(json_object_get(json_object_get(meta, "Endpoints"), "docker"), "Host");
+	const char *host =
+	    json_get_str(json_object_get(json_object_get(meta, "Endpoints"), "docker"), "Host");
 	if (!host)
 		return err_new(e, ERR_INVALID, "%s has no docker endpoint", path);
 	*ret = strdup(host);
@@ -81,7 +82,8 @@ static int host_of_context(const Cli *cli, const char *name, char **ret, Err *e)
 				r = err_oom(e);
 		}
 	if (r == 0 && !*ret)
-		return err_new(e, ERR_NOT_FOUND, "context \"%s\" does not exist: there is no such context in %s", name, path);
+		return err_new(e, ERR_NOT_FOUND,
+			       "context \"%s\" does not exist: there is no such context in %s", name, path);
 	return r;
 }
 
@@ -91,7 +93,8 @@ static int find_host(const Cli *cli, char **ret, Err *e)
 	_cleanup_json_ json_t *config = NULL;
 
 	if (cli->host && cli->context)
-		return err_new(e, ERR_INVALID, "conflicting options: cannot specify both --host and --context");
+		return err_new(e, ERR_INVALID,
+			       "conflicting options: cannot specify both --host and --context");
 	if (cli->host || (!context && !str_empty(host))) {
 		*ret = strdup(cli->host ? cli->host : host);
 		return *ret ? 0 : err_oom(e);
@@ -123,16 +126,21 @@ int config_find_engine(Cli *cli, Err *e)
 	if (r < 0)
 		return r;
 	if (str_starts(host, "ssh://") || str_starts(host, "https://"))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "%s: only unix:// and plain tcp:// are offered; forward the engine's socket, for example with "
-			       "ssh -L /tmp/engine.sock:/run/ireko/ireko.sock HOST, and use -H unix:///tmp/engine.sock",
-			       host);
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "%s: only unix:// and plain tcp:// are offered; forward the engine's socket, for example "
+		    "with "
+		    "ssh -L /tmp/engine.sock:/run/ireko/ireko.sock HOST, and use -H unix:///tmp/engine.sock",
+		    host);
 	r = httpc_address_parse(host, &cli->address, e);
 	if (r < 0)
 		return r;
 	if (!cli->address.path && !str_empty(getenv("DOCKER_TLS_VERIFY")))
-		return err_new(e, ERR_UNSUPPORTED, "%s: DOCKER_TLS_VERIFY is set, but TLS to an engine is not offered; unset it to "
-			       "talk in clear", host);
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "%s: DOCKER_TLS_VERIFY is set, but TLS to an engine is not offered; unset it to "
+		    "talk in clear",
+		    host);
 	return 0;
 }
 
@@ -147,7 +155,8 @@ static bool key_matches(const char *key, const char *domain)
 	const char *host = str_after(key, "https://");
 
 	if (is_hub(domain))
-		return streq(key, "https://index.docker.io/v1/") || streq(key, "docker.io") || streq(key, "index.docker.io");
+		return streq(key, "https://index.docker.io/v1/") || streq(key, "docker.io") ||
+		       streq(key, "index.docker.io");
 	if (!host)
 		host = str_after(key, "http://");
 	if (!host)

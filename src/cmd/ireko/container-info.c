@@ -28,8 +28,9 @@ static void print_bindings(const Cli *cli, const char *port, const json_t *bindi
 		const char *ip = json_get_str(json_array_get(bindings, i), "HostIp"),
 			   *host = json_get_str(json_array_get(bindings, i), "HostPort");
 		bool v6 = ip && strchr(ip, ':');
-		_cleanup_free_ char *line = strf("%s%s%s%s%s:%s\n", with_port ? port : "", with_port ? " -> " : "", v6 ? "[" : "",
-						 ip ? ip : "", v6 ? "]" : "", host ? host : "");
+		_cleanup_free_ char *line =
+		    strf("%s%s%s%s%s:%s\n", with_port ? port : "", with_port ? " -> " : "", v6 ? "[" : "",
+			 ip ? ip : "", v6 ? "]" : "", host ? host : "");
 
 		text_put(stdout, line ? line : "", cli->out_tty);
 	}
@@ -77,7 +78,8 @@ static int run_port(Call *call, Err *e)
 		return err_oom(e);
 	bindings = json_object_get(ports, wanted);
 	if (json_array_size(bindings) == 0)
-		return err_new(e, ERR_NOT_FOUND, "no public port '%s' published for %s", call->args[1], call->args[0]);
+		return err_new(e, ERR_NOT_FOUND, "no public port '%s' published for %s", call->args[1],
+			       call->args[0]);
 	print_bindings(call->cli, wanted, bindings, false);
 	return 0;
 }
@@ -207,7 +209,8 @@ static int run_commit(Call *call, Err *e)
 	return 0;
 }
 
-const Command cmd_rename = {.usage = "CONTAINER NEW_NAME", .summary = "Rename a container", .min = 2, .max = 2, .run = run_rename};
+const Command cmd_rename = {
+    .usage = "CONTAINER NEW_NAME", .summary = "Rename a container", .min = 2, .max = 2, .run = run_rename};
 const Command cmd_port = {.usage = "CONTAINER [PRIVATE_PORT[/PROTO]]",
 			  .summary = "Show where the ports of a container are published",
 			  .min = 1,

@@ -181,7 +181,8 @@ typedef struct UpdateOptions {
 
 static const Flag update_flags[] = {
     RESOURCE_FLAGS(UpdateOptions, resources),
-    {"restart", 0, FLAG_STRING, offsetof(UpdateOptions, restart), "no, always, unless-stopped or on-failure[:MAX]", NULL},
+    {"restart", 0, FLAG_STRING, offsetof(UpdateOptions, restart),
+     "no, always, unless-stopped or on-failure[:MAX]", NULL},
     {0},
 };
 

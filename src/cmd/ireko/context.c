@@ -36,11 +36,18 @@ static bool is_archive(const char *head, size_t n)
 		const char *magic;
 		size_t len, at;
 	} known[] = {
-	    {"\x1f\x8b", 2, 0}, {"BZh", 3, 0}, {"\xfd" "7zXZ", 5, 0}, {"\x28\xb5\x2f\xfd", 4, 0}, {"ustar", 5, 257},
+	    {"\x1f\x8b", 2, 0},
+	    {"BZh", 3, 0},
+	    {"\xfd"
+	     "7zXZ",
+	     5, 0},
+	    {"\x28\xb5\x2f\xfd", 4, 0},
+	    {"ustar", 5, 257},
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(known); i++)
-		if (n >= known[i].at + known[i].len && memcmp(head + known[i].at, known[i].magic, known[i].len) == 0)
+		if (n >= known[i].at + known[i].len &&
+		    memcmp(head + known[i].at, known[i].magic, known[i].len) == 0)
 			return true;
 	return false;
 }
@@ -71,7 +78,8 @@ static int open_stdin(const char *file, Context *c, Err *e)
 	if (n < 0)
 		return err_sys(e, (int)n, "read standard input");
 	if (n == 0)
-		return err_new(e, ERR_INVALID, "standard input is empty: expected a Dockerfile or a tar archive");
+		return err_new(e, ERR_INVALID,
+			       "standard input is empty: expected a Dockerfile or a tar archive");
 	c->dockerfile = strdup(file && !streq(file, "-") ? file : "Dockerfile");
 	if (!c->dockerfile)
 		return err_oom(e);
@@ -96,7 +104,8 @@ static int outside_name(Context *c, Err *e)
 /* The path inside the directory `top`, or NULL if it is outside. Links in the directory part are resolved. */
 static int path_in_context(const char *top, const char *file, char **ret, Err *e)
 {
-	_cleanup_free_ char *copy = strdup(file), *dir = NULL, *real_dir = NULL, *real_top = realpath(top, NULL);
+	_cleanup_free_ char *copy = strdup(file), *dir = NULL, *real_dir = NULL,
+			    *real_top = realpath(top, NULL);
 	char *slash = copy ? strrchr(copy, '/') : NULL;
 
 	if (!copy || !real_top)
@@ -126,13 +135,16 @@ static int find_dockerfile(const char *path, const char *file, Context *c, Err *
 		return r < 0 ? r : read_stdin_text(NULL, 0, c, e);
 	}
 	if (!file) {
-		bool lower = faccessat(c->fd, "Dockerfile", F_OK, AT_SYMLINK_NOFOLLOW) < 0 && faccessat(c->fd, "dockerfile", F_OK, 0) == 0;
+		bool lower = faccessat(c->fd, "Dockerfile", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+			     faccessat(c->fd, "dockerfile", F_OK, 0) == 0;
 
 		c->dockerfile = strdup(lower ? "dockerfile" : "Dockerfile");
 		if (!c->dockerfile)
 			return err_oom(e);
 		if (faccessat(c->fd, c->dockerfile, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-			return err_sys(e, errno, "unable to prepare context: %s/Dockerfile (name another with -f)", path);
+			return err_sys(e, errno,
+				       "unable to prepare context: %s/Dockerfile (name another with -f)",
+				       path);
 		return 0;
 	}
 	if (access(file, R_OK) < 0)
@@ -183,7 +195,9 @@ static int open_directory(const char *path, const char *file, Context *c, Err *e
 {
 	c->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->fd < 0 && errno == ENOTDIR)
-		return err_new(e, ERR_INVALID, "unable to prepare context: %s is no directory; name a Dockerfile with -f, and the context with .",
+		return err_new(e, ERR_INVALID,
+			       "unable to prepare context: %s is no directory; name a Dockerfile with -f, "
+			       "and the context with .",
 			       path);
 	if (c->fd < 0)
 		return err_sys(e, errno, "unable to prepare context: path \"%s\"", path);
@@ -193,8 +207,8 @@ static int open_directory(const char *path, const char *file, Context *c, Err *e
 
 static bool is_url(const char *s)
 {
-	return str_starts(s, "http://") || str_starts(s, "https://") || str_starts(s, "git://") || str_starts(s, "git@") ||
-	       str_starts(s, "github.com/");
+	return str_starts(s, "http://") || str_starts(s, "https://") || str_starts(s, "git://") ||
+	       str_starts(s, "git@") || str_starts(s, "github.com/");
 }
 
 int context_open(const char *path, const char *file, Context *ret, Err *e)
@@ -203,7 +217,8 @@ int context_open(const char *path, const char *file, Context *ret, Err *e)
 	int r;
 
 	if (streq(path, "-") && file && streq(file, "-"))
-		r = err_new(e, ERR_INVALID, "invalid argument: can't use stdin for both build context and dockerfile");
+		r = err_new(e, ERR_INVALID,
+			    "invalid argument: can't use stdin for both build context and dockerfile");
 	else if (streq(path, "-"))
 		r = open_stdin(file, &c, e);
 	else if (is_url(path) && access(path, F_OK) < 0) {
@@ -232,13 +247,20 @@ static TreeChoice choose(void *user, const char *path, bool is_dir)
 
 int context_write(const Context *c, TarWriter *w, Err *e)
 {
-	TarTree t = {.w = w, .as_root = true, .choose = c->ignore.patterns ? choose : NULL, .user = (void *)c};
+	TarTree t = {.w = w,
+		     .as_root = true,
+		     .choose = c->ignore.patterns ? choose : NULL,
+		     .user = (void *)c};
 	int r = 0;
 
 	if (c->fd >= 0)
 		r = tar_tree_add_directory(&t, c->fd, "", e);
 	if (r == 0 && c->text) {
-		r = tar_write_entry(w, &(TarEntry){.name = c->dockerfile, .mode = S_IFREG | 0644, .size = (int64_t)c->text_len}, e);
+		r = tar_write_entry(w,
+				    &(TarEntry){.name = c->dockerfile,
+						.mode = S_IFREG | 0644,
+						.size = (int64_t)c->text_len},
+				    e);
 		if (r == 0)
 			r = tar_write_data(w, c->text, c->text_len, e);
 	}

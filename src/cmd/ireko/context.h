@@ -6,14 +6,14 @@
 #include "tar.h"
 
 typedef struct Context {
-	int fd;           /* the directory, or -1 */
+	int fd; /* the directory, or -1 */
 	Ignore ignore;
 	char *dockerfile; /* its path in the archive */
 	char *text;       /* its text, when it is not in the directory */
 	size_t text_len;
 	char *archive_head; /* of an archive on standard input: what was read of it already */
 	size_t archive_head_len;
-	char *remote;     /* a URL that the engine fetches itself */
+	char *remote; /* a URL that the engine fetches itself */
 } Context;
 
 /* path: a directory, a URL or "-"; file: -f, or NULL. */

@@ -44,7 +44,8 @@ static int parse_place(const char *arg, Place *ret, Err *e)
 	if (*arg == '/' || *arg == '.' || !colon)
 		return 0;
 	if (colon == arg)
-		return err_new(e, ERR_INVALID, "%s: the container's name in front of the colon is missing", arg);
+		return err_new(e, ERR_INVALID, "%s: the container's name in front of the colon is missing",
+			       arg);
 	ret->container = strndup(arg, (size_t)(colon - arg));
 	ret->path = colon + 1;
 	return ret->container ? 0 : err_oom(e);
@@ -117,7 +118,8 @@ static int stat_remote(Call *call, const char *container, const char *path, Remo
 	_cleanup_free_ char *target = archive_target(container, path, "", e);
 	_cleanup_httpc_ Httpc *c = NULL;
 	const HttpcResponse *rs;
-	int r = target ? api_stream(call->cli, &(ApiRequest){.method = "HEAD", .target = target}, &c, &rs, e) : -EINVAL;
+	int r = target ? api_stream(call->cli, &(ApiRequest){.method = "HEAD", .target = target}, &c, &rs, e)
+		       : -EINVAL;
 
 	return r < 0 ? r : parse_stat(rs, ret, e);
 }
@@ -166,7 +168,8 @@ static int stream_out(Httpc *c, Err *e)
 }
 
 /* Where the source goes: *ret_fd is the directory, *ret_name its name there ("": the contents go into it). */
-static int choose_local(const char *dst, const char *src, bool src_is_dir, int *ret_fd, char **ret_name, Err *e)
+static int choose_local(const char *dst, const char *src, bool src_is_dir, int *ret_fd, char **ret_name,
+			Err *e)
 {
 	struct stat st;
 	_cleanup_free_ char *dir = NULL, *base = NULL, *src_dir = NULL, *src_base = NULL;
@@ -219,7 +222,9 @@ static int copy_from(Call *call, const Place *src, const char *dst, Err *e)
 	}
 	target = r == 0 ? archive_target(src->container, path, "", e) : NULL;
 	if (r == 0)
-		r = target ? api_stream(call->cli, &(ApiRequest){.method = "GET", .target = target}, &c, &rs, e) : -EINVAL;
+		r = target
+			? api_stream(call->cli, &(ApiRequest){.method = "GET", .target = target}, &c, &rs, e)
+			: -EINVAL;
 	if (r < 0)
 		return r;
 	if (streq(dst, "-"))
@@ -242,7 +247,8 @@ static int copy_from(Call *call, const Place *src, const char *dst, Err *e)
 /* ---- to a container */
 
 /* The directory to extract in and the name of the top entry ("": contents only). */
-static int choose_remote(Call *call, const Place *dst, const char *src, bool src_is_dir, char **ret_dir, char **ret_name, Err *e)
+static int choose_remote(Call *call, const Place *dst, const char *src, bool src_is_dir, char **ret_dir,
+			 char **ret_name, Err *e)
 {
 	RemoteStat st = {0};
 	_cleanup_free_ char *path = strdup(dst->path), *src_dir = NULL, *src_base = NULL;
@@ -268,9 +274,11 @@ static int choose_remote(Call *call, const Place *dst, const char *src, bool src
 		return *ret_name ? 0 : err_oom(e);
 	}
 	if (r == 0 && src_is_dir)
-		return err_new(e, ERR_CONFLICT, "cannot copy a directory to the file %s:%s", dst->container, dst->path);
+		return err_new(e, ERR_CONFLICT, "cannot copy a directory to the file %s:%s", dst->container,
+			       dst->path);
 	if (!src_is_dir && ends_in_slash(dst->path))
-		return err_new(e, ERR_NOT_FOUND, "destination \"%s:%s\" must be a directory", dst->container, dst->path);
+		return err_new(e, ERR_NOT_FOUND, "destination \"%s:%s\" must be a directory", dst->container,
+			       dst->path);
 	return !path || split(path, ret_dir, ret_name) < 0 ? err_oom(e) : 0;
 }
 
@@ -281,10 +289,15 @@ static Httpc *begin_put(Call *call, const char *container, const char *dir, Err 
 	char *headers[] = {(char[]){"Content-Type: application/x-tar"}, NULL};
 	Httpc *c = NULL;
 
-	target = archive_target(container, dir, o->archive ? "&noOverwriteDirNonDir=true&copyUIDGID=true" : "&noOverwriteDirNonDir=true", e);
+	target = archive_target(container, dir,
+				o->archive ? "&noOverwriteDirNonDir=true&copyUIDGID=true"
+					   : "&noOverwriteDirNonDir=true",
+				e);
 	if (!target || api_settle(call->cli, e) < 0)
 		return NULL;
-	if (api_start(call->cli, &(ApiRequest){.method = "PUT", .target = target, .headers = headers, .chunked = true}, &c, e) < 0)
+	if (api_start(call->cli,
+		      &(ApiRequest){.method = "PUT", .target = target, .headers = headers, .chunked = true},
+		      &c, e) < 0)
 		return NULL;
 	return c;
 }
@@ -306,7 +319,8 @@ static int send_chunk(void *user, const void *data, size_t n, Err *e)
 static int write_source(TarWriter *w, const char *src, const char *name, bool is_dir, bool follow, Err *e)
 {
 	TarTree t = {.w = w};
-	_cleanup_free_ char *dir = NULL, *base = NULL, *real = follow || ends_in_slash(src) ? realpath(src, NULL) : NULL;
+	_cleanup_free_ char *dir = NULL, *base = NULL,
+			    *real = follow || ends_in_slash(src) ? realpath(src, NULL) : NULL;
 	int r;
 
 	if ((follow || ends_in_slash(src)) && !real)
@@ -318,7 +332,8 @@ static int write_source(TarWriter *w, const char *src, const char *name, bool is
 		return err_sys(e, errno, "open %s", dir);
 	r = *name ? tar_tree_add_one(&t, parent, *base ? base : ".", name, e) : 0;
 	if (r == 0 && is_dir) {
-		_cleanup_close_ int fd = openat(parent, *base ? base : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_cleanup_close_ int fd =
+		    openat(parent, *base ? base : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		r = fd < 0 ? err_sys(e, errno, "open %s", src) : tar_tree_add_directory(&t, fd, name, e);
 	}
@@ -335,7 +350,8 @@ static int copy_stdin(Call *call, const Place *dst, Err *e)
 	if (r < 0)
 		return r;
 	if (!(st.mode & (MODE_DIR | MODE_SYMLINK)))
-		return err_new(e, ERR_INVALID, "destination \"%s:%s\" must be a directory", dst->container, dst->path);
+		return err_new(e, ERR_INVALID, "destination \"%s:%s\" must be a directory", dst->container,
+			       dst->path);
 	c = begin_put(call, dst->container, dst->path, e);
 	return c ? end_put(call, c, httpc_write_fd(c, STDIN_FILENO, e), e) : -EINVAL;
 }

@@ -21,8 +21,8 @@ static const Flag flags[] = {
 };
 #undef O
 
-static const Column columns[] = {
-    {"Type", "TYPE"}, {"TotalCount", "TOTAL"}, {"Active", "ACTIVE"}, {"Size", "SIZE"}, {"Reclaimable", "RECLAIMABLE"}, {NULL, NULL}};
+static const Column columns[] = {{"Type", "TYPE"}, {"TotalCount", "TOTAL"},        {"Active", "ACTIVE"},
+				 {"Size", "SIZE"}, {"Reclaimable", "RECLAIMABLE"}, {NULL, NULL}};
 
 typedef struct Usage {
 	int64_t total, active, size, reclaimable;
@@ -117,7 +117,8 @@ static int add_row(json_t *rows, const char *type, Usage u, bool percent)
 	if (r == 0)
 		r = row_add(row, "Size", text_size((double)u.size, 4).s);
 	if (r == 0 && percent && u.size > 0)
-		return row_take(row, "Reclaimable", strf("%s (%d%%)", free_size.s, (int)(u.reclaimable * 100.0 / u.size)));
+		return row_take(row, "Reclaimable",
+				strf("%s (%d%%)", free_size.s, (int)(u.reclaimable * 100.0 / u.size)));
 	return r == 0 ? row_add(row, "Reclaimable", free_size.s) : r;
 }
 
@@ -145,12 +146,16 @@ static void image_lines(StrBuf *b, const json_t *list)
 	strbuf_add(b, "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *im = json_array_get(list, i);
-		const char *tag = json_string_value(json_array_get(json_object_get(im, "RepoTags"), 0)), *id = json_get_str(im, "Id");
+		const char *tag = json_string_value(json_array_get(json_object_get(im, "RepoTags"), 0)),
+			   *id = json_get_str(im, "Id");
 		const char *colon = tag ? strrchr(tag, ':') : NULL;
 		int64_t size = json_get_int(im, "Size", 0), shared = json_get_int(im, "SharedSize", -1);
-		_cleanup_free_ char *repository = colon ? strndup(tag, (size_t)(colon - tag)) : strdup("<none>");
-		_cleanup_free_ char *ago = text_ago(json_get_int(im, "Created", 0) * 1000000000, clock_now_ns());
-		_cleanup_free_ char *short_id = text_short_id(id ? id : ""), *n = strf("%lld", (long long)json_get_int(im, "Containers", 0));
+		_cleanup_free_ char *repository =
+		    colon ? strndup(tag, (size_t)(colon - tag)) : strdup("<none>");
+		_cleanup_free_ char *ago =
+		    text_ago(json_get_int(im, "Created", 0) * 1000000000, clock_now_ns());
+		_cleanup_free_ char *short_id = text_short_id(id ? id : ""),
+				    *n = strf("%lld", (long long)json_get_int(im, "Containers", 0));
 
 		add_cell(b, repository);
 		add_cell(b, colon ? colon + 1 : "<none>");
@@ -175,9 +180,11 @@ static void container_lines(StrBuf *b, const json_t *list)
 
 		for (size_t k = 0; k < json_array_size(mounts); k++)
 			volumes += streq0(json_get_str(json_array_get(mounts, k), "Driver"), "local");
-		_cleanup_free_ char *short_id = text_short_id(id ? id : ""), *cut = text_ellipsis(command ? command : "", 20);
+		_cleanup_free_ char *short_id = text_short_id(id ? id : ""),
+				    *cut = text_ellipsis(command ? command : "", 20);
 		_cleanup_free_ char *quoted = cut ? row_quote(cut) : NULL, *n = strf("%d", volumes);
-		_cleanup_free_ char *ago = text_ago(json_get_int(c, "Created", 0) * 1000000000, clock_now_ns());
+		_cleanup_free_ char *ago =
+		    text_ago(json_get_int(c, "Created", 0) * 1000000000, clock_now_ns());
 		add_cell(b, short_id);
 		add_cell(b, json_get_str(c, "Image"));
 		add_cell(b, quoted);
@@ -209,9 +216,11 @@ static void cache_lines(StrBuf *b, const json_t *list)
 	strbuf_add(b, "CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED\n");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *c = json_array_get(list, i);
-		const char *id = json_get_str(c, "ID"), *created = json_get_str(c, "CreatedAt"), *used = json_get_str(c, "LastUsedAt");
+		const char *id = json_get_str(c, "ID"), *created = json_get_str(c, "CreatedAt"),
+			   *used = json_get_str(c, "LastUsedAt");
 		int64_t created_ns = 0, used_ns = 0;
-		_cleanup_free_ char *n = strf("%lld", (long long)json_get_int(c, "UsageCount", 0)), *short_id = text_short_id(id ? id : "");
+		_cleanup_free_ char *n = strf("%lld", (long long)json_get_int(c, "UsageCount", 0)),
+				    *short_id = text_short_id(id ? id : "");
 
 		(void)clock_parse(created, &created_ns);
 		(void)clock_parse(used, &used_ns);
@@ -228,7 +237,8 @@ static void cache_lines(StrBuf *b, const json_t *list)
 	}
 }
 
-static int print_section(const char *title, void (*lines)(StrBuf *b, const json_t *list), const json_t *list, Err *e)
+static int print_section(const char *title, void (*lines)(StrBuf *b, const json_t *list), const json_t *list,
+			 Err *e)
 {
 	_cleanup_strbuf_ StrBuf b = {0}, out = {0};
 
@@ -262,8 +272,10 @@ static int run_df(Call *call, Err *e)
 		return r;
 	if (o->verbose)
 		return o->format ? format_document(call->cli, o->format, df, e) : print_verbose(df, e);
-	if (add_row(rows, "Images", images_usage(df), true) < 0 || add_row(rows, "Containers", containers_usage(df), true) < 0 ||
-	    add_row(rows, "Local Volumes", volumes_usage(df), true) < 0 || add_row(rows, "Build Cache", cache_usage(df), false) < 0)
+	if (add_row(rows, "Images", images_usage(df), true) < 0 ||
+	    add_row(rows, "Containers", containers_usage(df), true) < 0 ||
+	    add_row(rows, "Local Volumes", volumes_usage(df), true) < 0 ||
+	    add_row(rows, "Build Cache", cache_usage(df), false) < 0)
 		return err_oom(e);
 	ListFormat lf = {columns, "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"};
 	return format_list(call->cli, &lf, o->format, rows, e);

@@ -25,8 +25,8 @@ static int add_line(const char *file, size_t number, const char *line, bool from
 		return err_new(e, ERR_INVALID, "%s:%zu: no variable name on line '%s'", file, number, line);
 	for (size_t i = 0; i < name_len; i++)
 		if (isspace((unsigned char)line[i]))
-			return err_new(e, ERR_INVALID, "%s:%zu: variable '%.*s' contains whitespaces", file, number, (int)name_len,
-				       line);
+			return err_new(e, ERR_INVALID, "%s:%zu: variable '%.*s' contains whitespaces", file,
+				       number, (int)name_len, line);
 	if (!str_is_utf8(line, strlen(line)))
 		return err_new(e, ERR_INVALID, "%s:%zu: the line is no UTF-8", file, number);
 	if (line[name_len] || !from_env)

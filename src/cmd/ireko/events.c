@@ -37,7 +37,9 @@ static int make_target(const EventsOptions *o, StrBuf *b, Err *e)
 			continue;
 		_cleanup_free_ char *t = text_timestamp(times[i][1], clock_now_ns());
 		if (!t)
-			return err_new(e, ERR_INVALID, "invalid value for \"%s\": %s is no time and no duration", times[i][0], times[i][1]);
+			return err_new(e, ERR_INVALID,
+				       "invalid value for \"%s\": %s is no time and no duration", times[i][0],
+				       times[i][1]);
 		text_query(b, times[i][0], t);
 	}
 	int r = api_add_filters(b, o->filters.v, e);
@@ -51,7 +53,8 @@ static char *local_nanos(int64_t ns)
 	struct tm tm;
 	char date[32], zone[8];
 
-	if (!localtime_r(&t, &tm) || !strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) || !strftime(zone, sizeof(zone), "%z", &tm))
+	if (!localtime_r(&t, &tm) || !strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) ||
+	    !strftime(zone, sizeof(zone), "%z", &tm))
 		return NULL;
 	if (tm.tm_gmtoff == 0)
 		return strf("%s.%09lldZ", date, (long long)(ns % 1000000000));
@@ -61,13 +64,15 @@ static char *local_nanos(int64_t ns)
 static void print_event(const Cli *cli, const json_t *ev)
 {
 	const json_t *actor = json_object_get(ev, "Actor");
-	const char *type = json_get_str(ev, "Type"), *action = json_get_str(ev, "Action"), *id = json_get_str(actor, "ID");
+	const char *type = json_get_str(ev, "Type"), *action = json_get_str(ev, "Action"),
+		   *id = json_get_str(actor, "ID");
 	int64_t ns = json_get_int(ev, "timeNano", 0);
 	_cleanup_free_ char *when = local_nanos(ns ? ns : json_get_int(ev, "time", 0) * 1000000000);
 	_cleanup_free_ char *attributes = row_join_map(json_object_get(actor, "Attributes"), ", ");
 	bool any = !str_empty(attributes);
-	_cleanup_free_ char *line = strf("%s %s %s %s%s%s%s", when ? when : "", type ? type : "", action ? action : "", id ? id : "",
-					 any ? " (" : "", any ? attributes : "", any ? ")" : "");
+	_cleanup_free_ char *line =
+	    strf("%s %s %s %s%s%s%s", when ? when : "", type ? type : "", action ? action : "", id ? id : "",
+		 any ? " (" : "", any ? attributes : "", any ? ")" : "");
 
 	text_put(stdout, line ? line : "", cli->out_tty);
 	(void)fputc('\n', stdout);
@@ -133,7 +138,8 @@ static int run_events(Call *call, Err *e)
 		if (b.oom)
 			return err_oom(e);
 		if (b.len > EVENT_MAX)
-			return err_new(e, ERR_INTERNAL, "the engine's event is larger than %u bytes", EVENT_MAX);
+			return err_new(e, ERR_INTERNAL, "the engine's event is larger than %u bytes",
+				       EVENT_MAX);
 		r = show_lines(call, &b, e);
 	}
 	return r;

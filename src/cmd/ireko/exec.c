@@ -43,11 +43,11 @@ static json_t *make_config(const Call *call, Err *e)
 	if (env_collect(o->env_files.v, o->env.v, &env, e) < 0)
 		return NULL;
 	json_t *cmd = json_from_strv(call->args + 1), *env_json = json_from_strv(env);
-	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:o, s:o}", "User", o->user ? o->user : "",
-			      "Privileged", o->privileged, "Tty", o->tty, "AttachStdin", attach && o->interactive,
-			      "AttachStdout", attach, "AttachStderr", attach, "Detach", o->detach, "DetachKeys",
-			      o->detach_keys ? o->detach_keys : "", "WorkingDir", o->workdir ? o->workdir : "", "Env", env_json,
-			      "Cmd", cmd);
+	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:o, s:o}", "User",
+			      o->user ? o->user : "", "Privileged", o->privileged, "Tty", o->tty,
+			      "AttachStdin", attach && o->interactive, "AttachStdout", attach, "AttachStderr",
+			      attach, "Detach", o->detach, "DetachKeys", o->detach_keys ? o->detach_keys : "",
+			      "WorkingDir", o->workdir ? o->workdir : "", "Env", env_json, "Cmd", cmd);
 	json_t *size = o->tty ? console_size() : NULL;
 
 	if (!j || (size && json_object_set_new(j, "ConsoleSize", size) < 0)) {
@@ -95,12 +95,16 @@ static int start_attached(Call *call, const char *id, Err *e)
 	_cleanup_json_ json_t *body = json_pack("{s:b, s:b}", "Detach", false, "Tty", o->tty);
 	json_t *size = o->tty ? console_size() : NULL;
 	Httpc *c = NULL;
-	int r = target && body && (!size || json_object_set_new(body, "ConsoleSize", size) == 0) ? 0 : err_oom(e);
+	int r =
+	    target && body && (!size || json_object_set_new(body, "ConsoleSize", size) == 0) ? 0 : err_oom(e);
 
 	if (r == 0)
 		r = session_catch_signals(&s, e);
 	if (r == 0)
-		r = api_stream(call->cli, &(ApiRequest){.method = "POST", .target = target, .body = body, .upgrade = true}, &c, NULL, e);
+		r = api_stream(
+		    call->cli,
+		    &(ApiRequest){.method = "POST", .target = target, .body = body, .upgrade = true}, &c,
+		    NULL, e);
 	if (r < 0)
 		return r;
 	session_take(&s, c);
@@ -116,7 +120,10 @@ static int start_attached(Call *call, const char *id, Err *e)
 static int run_exec(Call *call, Err *e)
 {
 	const ExecOptions *o = call->opts;
-	Session check = {.cli = call->cli, .tty = o->tty, .in = o->interactive && !o->detach, .detach_keys = o->detach_keys};
+	Session check = {.cli = call->cli,
+			 .tty = o->tty,
+			 .in = o->interactive && !o->detach,
+			 .detach_keys = o->detach_keys};
 	_cleanup_free_ char *target = api_path("containers", call->args[0], "/exec", e);
 	_cleanup_json_ json_t *config = NULL, *answer = NULL;
 	int r = target ? session_check(&check, e) : -EINVAL;

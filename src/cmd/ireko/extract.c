@@ -69,7 +69,8 @@ static int copy_contents(Extract *x, TarReader *r, int fd, Err *e)
 
 static int make_file(Extract *x, TarReader *r, int parent, const char *name, Err *e)
 {
-	_cleanup_close_ int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_close_ int fd =
+	    openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	return fd < 0 ? err_sys(e, errno, "create") : copy_contents(x, r, fd, e);
 }
@@ -78,11 +79,13 @@ static int make_hard_link(const Extract *x, int parent, const char *name, const 
 {
 	_cleanup_free_ char *from = place(x, link);
 	const char *base;
-	_cleanup_close_ int from_parent = from && *from ? path_open_parent_in_root(x->dirfd, from, false, &base) : -EINVAL;
+	_cleanup_close_ int from_parent =
+	    from && *from ? path_open_parent_in_root(x->dirfd, from, false, &base) : -EINVAL;
 
 	if (from_parent < 0)
 		return err_sys(e, from_parent, "hard link to %s", link);
-	return linkat(from_parent, base, parent, name, 0) < 0 ? err_sys(e, errno, "hard link to %s", link) : 0;
+	return linkat(from_parent, base, parent, name, 0) < 0 ? err_sys(e, errno, "hard link to %s", link)
+							      : 0;
 }
 
 static int make_directory(int parent, const char *name, Err *e)
@@ -123,7 +126,9 @@ static int make_entry(Extract *x, TarReader *r, int parent, const char *name, co
 		return make_file(x, r, parent, name, e);
 	if (S_ISLNK(t->mode))
 		return symlinkat(t->link, parent, name) < 0 ? err_sys(e, errno, "create the link") : 0;
-	return mknodat(parent, name, t->mode & (S_IFMT | 0600), t->device) < 0 ? err_sys(e, errno, "create the special file") : 0;
+	return mknodat(parent, name, t->mode & (S_IFMT | 0600), t->device) < 0
+		   ? err_sys(e, errno, "create the special file")
+		   : 0;
 }
 
 static int remember(DirTimes *d, const char *path, int64_t mtime)
@@ -140,9 +145,11 @@ static int remember(DirTimes *d, const char *path, int64_t mtime)
 static void finish_times(const Extract *x, DirTimes *d)
 {
 	for (size_t i = d->n; i > 0; i--) {
-		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = (time_t)d->items[i - 1].mtime}};
+		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+					    {.tv_sec = (time_t)d->items[i - 1].mtime}};
 		const char *name;
-		_cleanup_close_ int parent = path_open_parent_in_root(x->dirfd, d->items[i - 1].path, false, &name);
+		_cleanup_close_ int parent =
+		    path_open_parent_in_root(x->dirfd, d->items[i - 1].path, false, &name);
 
 		/* A time that cannot be set is no loss of data. */
 		if (parent >= 0)

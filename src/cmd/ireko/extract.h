@@ -11,8 +11,9 @@
 #include "tar.h"
 
 typedef struct Extract {
-	int dirfd;        /* the target directory */
-	const char *name; /* what the archive's top entry is called here; "" puts its contents into the directory itself */
+	int dirfd; /* the target directory */
+	const char *
+	    name; /* what the archive's top entry is called here; "" puts its contents into the directory itself */
 	bool keep_owner;
 	int64_t bytes; /* contents written */
 } Extract;

@@ -149,7 +149,8 @@ int format_list(const Cli *cli, const ListFormat *lf, const char *format, const 
 		return print_table(cli, lf, text + 6 + strspn(text + 6, " "), rows, e);
 	int r = template_parse(streq(text, "json") ? "{{json .}}" : text, &t, e);
 	for (size_t i = 0; r == 0 && i < json_array_size(rows); i++)
-		r = run_line(t, json_array_get(rows, i), TEMPLATE_STRICT | TEMPLATE_SORT_KEYS | output_flags(cli), &b, e);
+		r = run_line(t, json_array_get(rows, i),
+			     TEMPLATE_STRICT | TEMPLATE_SORT_KEYS | output_flags(cli), &b, e);
 	int printed = print_buffer(&b, r < 0 ? NULL : e);
 	return r < 0 ? r : printed;
 }

@@ -63,7 +63,10 @@ int ignore_parse(const char *text, Ignore *ret, Err *e)
 		r = add_line(&ig, lines[i]);
 	if (r < 0) {
 		ignore_done(&ig);
-		return r == -ENOMEM ? err_oom(e) : err_new(e, ERR_INVALID, "line %zu: illegal exclusion pattern: it is empty or too long", i);
+		return r == -ENOMEM
+			   ? err_oom(e)
+			   : err_new(e, ERR_INVALID,
+				     "line %zu: illegal exclusion pattern: it is empty or too long", i);
 	}
 	*ret = ig;
 	return 0;
@@ -217,7 +220,8 @@ bool ignore_may_return(const Ignore *ig, const char *dir)
 			continue;
 		literal = literal_length(p);
 		/* It leads into the directory, or may. */
-		if (literal > n ? strncmp(p, dir, n) == 0 && p[n] == '/' : p[literal] && strncmp(p, dir, literal) == 0)
+		if (literal > n ? strncmp(p, dir, n) == 0 && p[n] == '/'
+				: p[literal] && strncmp(p, dir, literal) == 0)
 			return true;
 	}
 	return false;

@@ -18,7 +18,10 @@ static int upload(Cli *cli, const char *target, int fd, const Progress *p, Err *
 	int r = api_settle(cli, e);
 
 	if (r == 0)
-		r = api_start(cli, &(ApiRequest){.method = "POST", .target = target, .headers = headers, .chunked = fd >= 0}, &c, e);
+		r = api_start(
+		    cli,
+		    &(ApiRequest){.method = "POST", .target = target, .headers = headers, .chunked = fd >= 0},
+		    &c, e);
 	if (r == 0 && fd >= 0)
 		r = httpc_write_fd(c, fd, e);
 	if (r >= 0 && fd >= 0)
@@ -68,7 +71,8 @@ static int run_load(Call *call, Err *e)
 		text_query(&b, "platform", o->platform);
 	if (b.oom)
 		return err_oom(e);
-	return upload(call->cli, b.s, file >= 0 ? file : STDIN_FILENO, &(Progress){.out = stdout, .tty = call->cli->out_tty}, e);
+	return upload(call->cli, b.s, file >= 0 ? file : STDIN_FILENO,
+		      &(Progress){.out = stdout, .tty = call->cli->out_tty}, e);
 }
 
 typedef struct ImportOptions {
@@ -110,7 +114,10 @@ static int run_import(Call *call, Err *e)
 		text_query(&b, "changes", o->changes.v[i]);
 	if (b.oom)
 		return err_oom(e);
-	return upload(call->cli, b.s, url ? -1 : file >= 0 ? file : STDIN_FILENO,
+	return upload(call->cli, b.s,
+		      url         ? -1
+		      : file >= 0 ? file
+				  : STDIN_FILENO,
 		      &(Progress){.out = stdout, .tty = call->cli->out_tty}, e);
 }
 
@@ -121,13 +128,16 @@ typedef struct SaveOptions {
 } SaveOptions;
 
 static const Flag save_flags[] = {
-    {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output), "Write to this file instead of standard output", NULL},
-    {"platform", 0, FLAG_STRING, offsetof(SaveOptions, platform), "Save only this platform: OS/ARCH[/VARIANT]", NULL},
+    {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output),
+     "Write to this file instead of standard output", NULL},
+    {"platform", 0, FLAG_STRING, offsetof(SaveOptions, platform),
+     "Save only this platform: OS/ARCH[/VARIANT]", NULL},
     {0},
 };
 
 static const Flag export_flags[] = {
-    {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output), "Write to this file instead of standard output", NULL},
+    {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output),
+     "Write to this file instead of standard output", NULL},
     {0},
 };
 
@@ -174,7 +184,8 @@ static int download(Call *call, const char *target, const char *output, Err *e)
 	int r;
 
 	if (!output && call->cli->out_tty)
-		return err_new(e, ERR_INVALID, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
+		return err_new(e, ERR_INVALID,
+			       "cowardly refusing to save to a terminal. Use the -o flag or redirect");
 	r = api_stream(call->cli, &(ApiRequest){.method = "GET", .target = target}, &c, NULL, e);
 	if (r < 0)
 		return r;

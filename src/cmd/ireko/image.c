@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* images, pull, push, tag, rmi, history, image prune's listing is in prune.c; load, save and import in image-files.c. */
+/* images, pull, push, tag, rmi, history, bootstrap. What moves archives is in image-files.c. */
 #include "base/clock.h"
 #include "client.h"
 #include "config.h"
@@ -52,7 +52,8 @@ static int stream_progress(Cli *cli, const char *target, const char *header, FIL
 	_cleanup_httpc_ Httpc *c = NULL;
 	char *headers[] = {(char *)header, NULL};
 	Progress p = {.out = out, .tty = out && isatty(fileno(out)) == 1};
-	int r = api_stream(cli, &(ApiRequest){.method = "POST", .target = target, .headers = headers}, &c, NULL, e);
+	int r = api_stream(cli, &(ApiRequest){.method = "POST", .target = target, .headers = headers}, &c,
+			   NULL, e);
 
 	return r < 0 ? r : progress_show(&p, c, e);
 }
@@ -178,21 +179,30 @@ static const Flag images_flags[] = {
 #undef O
 
 static const Column image_columns[] = {
-    {"ID", "IMAGE ID"},		{"Repository", "REPOSITORY"},	{"Tag", "TAG"},
-    {"Digest", "DIGEST"},	{"CreatedSince", "CREATED"},	{"CreatedAt", "CREATED AT"},
-    {"Size", "SIZE"},		{"Containers", "CONTAINERS"},	{"VirtualSize", "SIZE"},
-    {"SharedSize", "SHARED SIZE"}, {"UniqueSize", "UNIQUE SIZE"}, {NULL, NULL},
+    {"ID", "IMAGE ID"},
+    {"Repository", "REPOSITORY"},
+    {"Tag", "TAG"},
+    {"Digest", "DIGEST"},
+    {"CreatedSince", "CREATED"},
+    {"CreatedAt", "CREATED AT"},
+    {"Size", "SIZE"},
+    {"Containers", "CONTAINERS"},
+    {"VirtualSize", "SIZE"},
+    {"SharedSize", "SHARED SIZE"},
+    {"UniqueSize", "UNIQUE SIZE"},
+    {NULL, NULL},
 };
 
-#define IMAGE_TABLE    "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
-#define IMAGE_DIGESTS  "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+#define IMAGE_TABLE   "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+#define IMAGE_DIGESTS "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 
 static char *size_or_na(int64_t size)
 {
 	return size < 0 ? strdup("N/A") : strdup(text_size((double)size, 3).s);
 }
 
-static int add_image_row(json_t *rows, const json_t *im, const char *repository, const char *tag, const char *digest, bool full)
+static int add_image_row(json_t *rows, const json_t *im, const char *repository, const char *tag,
+			 const char *digest, bool full)
 {
 	const char *id = json_get_str(im, "Id");
 	int64_t created = json_get_int(im, "Created", 0), size = json_get_int(im, "Size", 0),
@@ -221,7 +231,8 @@ static int add_image_row(json_t *rows, const json_t *im, const char *repository,
 	if (r == 0)
 		r = row_take(row, "UniqueSize", size_or_na(shared < 0 ? -1 : size - shared));
 	if (r == 0)
-		r = row_take(row, "Containers", containers < 0 ? strdup("N/A") : strf("%lld", (long long)containers));
+		r = row_take(row, "Containers",
+			     containers < 0 ? strdup("N/A") : strf("%lld", (long long)containers));
 	return r;
 }
 
@@ -246,12 +257,14 @@ static int add_tagged(json_t *rows, const json_t *im, bool full)
 	int n = 0;
 
 	for (size_t i = 0; i < json_array_size(tags); i++) {
-		const char *s = json_string_value(json_array_get(tags, i)), *colon = s ? strrchr(s, ':') : NULL;
+		const char *s = json_string_value(json_array_get(tags, i)),
+			   *colon = s ? strrchr(s, ':') : NULL;
 
 		if (!colon || streq(s, "<none>:<none>"))
 			continue;
 		_cleanup_free_ char *repository = strndup(s, (size_t)(colon - s));
-		if (!repository || add_image_row(rows, im, repository, colon + 1, digest_for(im, repository), full) < 0)
+		if (!repository ||
+		    add_image_row(rows, im, repository, colon + 1, digest_for(im, repository), full) < 0)
 			return -ENOMEM;
 		n++;
 	}
@@ -265,7 +278,8 @@ static int add_untagged(json_t *rows, const json_t *im, bool full)
 	int n = 0;
 
 	for (size_t i = 0; i < json_array_size(digests); i++) {
-		const char *s = json_string_value(json_array_get(digests, i)), *at = s ? strchr(s, '@') : NULL;
+		const char *s = json_string_value(json_array_get(digests, i)),
+			   *at = s ? strchr(s, '@') : NULL;
 
 		if (!at || str_starts(s, "<none>@"))
 			continue;
@@ -423,8 +437,13 @@ static const Flag history_flags[] = {
 #undef O
 
 static const Column history_columns[] = {
-    {"ID", "IMAGE"},	    {"CreatedSince", "CREATED"}, {"CreatedAt", "CREATED AT"}, {"CreatedBy", "CREATED BY"},
-    {"Size", "SIZE"},	    {"Comment", "COMMENT"},	 {NULL, NULL},
+    {"ID", "IMAGE"},
+    {"CreatedSince", "CREATED"},
+    {"CreatedAt", "CREATED AT"},
+    {"CreatedBy", "CREATED BY"},
+    {"Size", "SIZE"},
+    {"Comment", "COMMENT"},
+    {NULL, NULL},
 };
 
 static int add_history_row(json_t *rows, const json_t *h, const HistoryOptions *o)
@@ -444,14 +463,19 @@ static int add_history_row(json_t *rows, const json_t *h, const HistoryOptions *
 		r = row_take(row, "ID", o->no_trunc ? strdup(id ? id : "") : text_short_id(id ? id : ""));
 	if (r == 0)
 		r = row_take(row, "CreatedSince",
-			     tri(o->human, true) ? text_ago(created * 1000000000, clock_now_ns()) : strdup(at.s));
+			     tri(o->human, true) ? text_ago(created * 1000000000, clock_now_ns())
+						 : strdup(at.s));
 	if (r == 0)
 		r = row_add(row, "CreatedAt", at.s);
 	if (r == 0)
-		r = row_take(row, "CreatedBy", !line ? NULL : o->no_trunc ? strdup(line) : text_ellipsis(line, 45));
+		r = row_take(row, "CreatedBy",
+			     !line         ? NULL
+			     : o->no_trunc ? strdup(line)
+					   : text_ellipsis(line, 45));
 	if (r == 0)
-		r = row_take(row, "Size", tri(o->human, true) ? strdup(text_size((double)size, 3).s)
-							       : strf("%lld", (long long)size));
+		r = row_take(row, "Size",
+			     tri(o->human, true) ? strdup(text_size((double)size, 3).s)
+						 : strf("%lld", (long long)size));
 	return r == 0 ? row_add(row, "Comment", json_get_str(h, "Comment")) : r;
 }
 
@@ -467,7 +491,8 @@ static int run_history(Call *call, Err *e)
 			r = err_oom(e);
 	if (r < 0)
 		return r;
-	ListFormat lf = {history_columns, "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"};
+	ListFormat lf = {history_columns,
+			 "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"};
 	return format_list(call->cli, &lf, o->quiet && !o->format ? "{{.ID}}" : o->format, rows, e);
 }
 

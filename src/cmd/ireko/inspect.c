@@ -11,13 +11,24 @@ typedef struct InspectOptions {
 } InspectOptions;
 
 #define O(field) offsetof(InspectOptions, field)
-#define FORMAT_FLAG {"format", 'f', FLAG_STRING, O(format), "json, or a Go template", NULL}
-#define SIZE_FLAG   {"size", 's', FLAG_BOOL, O(size), "Show sizes on disk (containers)", NULL}
-static const Flag inspect_flags[] = {
-    FORMAT_FLAG, SIZE_FLAG, {"type", 0, FLAG_STRING, O(type), "Only this kind: container, image, network or volume", NULL}, {0}};
+#define FORMAT_FLAG                                                                                          \
+	{                                                                                                    \
+		"format", 'f', FLAG_STRING, O(format), "json, or a Go template", NULL                        \
+	}
+#define SIZE_FLAG                                                                                            \
+	{                                                                                                    \
+		"size", 's', FLAG_BOOL, O(size), "Show sizes on disk (containers)", NULL                     \
+	}
+static const Flag inspect_flags[] = {FORMAT_FLAG,
+				     SIZE_FLAG,
+				     {"type", 0, FLAG_STRING, O(type),
+				      "Only this kind: container, image, network or volume", NULL},
+				     {0}};
 static const Flag container_flags[] = {FORMAT_FLAG, SIZE_FLAG, {0}};
 static const Flag plain_flags[] = {FORMAT_FLAG, {0}};
-static const Flag network_flags[] = {FORMAT_FLAG, {"verbose", 'v', FLAG_BOOL, O(verbose), "Show more", NULL}, {0}};
+static const Flag network_flags[] = {FORMAT_FLAG,
+				     {"verbose", 'v', FLAG_BOOL, O(verbose), "Show more", NULL},
+				     {0}};
 #undef O
 
 typedef struct Kind {
@@ -68,7 +79,9 @@ static int find_kind(const char *name, const Kind **ret, Err *e)
 			*ret = &kinds[i];
 			return 0;
 		}
-	return err_new(e, ERR_INVALID, "\"%s\" is not a valid value for --type: it is container, image, network or volume", name);
+	return err_new(e, ERR_INVALID,
+		       "\"%s\" is not a valid value for --type: it is container, image, network or volume",
+		       name);
 }
 
 static int inspect_all(Call *call, const char *type, Err *e)
@@ -83,7 +96,8 @@ static int inspect_all(Call *call, const char *type, Err *e)
 	for (int i = 0; r == 0 && i < call->n_args; i++) {
 		json_t *doc = NULL;
 		Err one = {0};
-		int bad = k ? get_one(call, k, call->args[i], &doc, &one) : get_any(call, call->args[i], &doc, &one);
+		int bad = k ? get_one(call, k, call->args[i], &doc, &one)
+			    : get_any(call, call->args[i], &doc, &one);
 
 		if (bad < 0 && one.kind == ERR_UNAVAILABLE) {
 			*e = one;

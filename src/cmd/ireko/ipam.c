@@ -21,7 +21,8 @@ static int parse_prefix(const char *s, Prefix *ret)
 		return -ENOMEM;
 	p.family = strchr(address, ':') ? AF_INET6 : AF_INET;
 	p.length = p.family == AF_INET ? 32 : 128;
-	if (inet_pton(p.family, address, p.bytes) != 1 || (s[n] && str_to_int(s + n + 1, 0, p.length, &p.length) < 0))
+	if (inet_pton(p.family, address, p.bytes) != 1 ||
+	    (s[n] && str_to_int(s + n + 1, 0, p.length, &p.length) < 0))
 		return -EINVAL;
 	*ret = p;
 	return 0;
@@ -31,7 +32,8 @@ static bool holds(const Prefix *net, const Prefix *p)
 {
 	int whole = net->length / 8, bits = net->length % 8;
 
-	if (net->family != p->family || p->length < net->length || memcmp(net->bytes, p->bytes, (size_t)whole) != 0)
+	if (net->family != p->family || p->length < net->length ||
+	    memcmp(net->bytes, p->bytes, (size_t)whole) != 0)
 		return false;
 	return bits == 0 || (net->bytes[whole] ^ p->bytes[whole]) >> (8 - bits) == 0;
 }
@@ -59,7 +61,8 @@ static int place(json_t *config, const char *what, const char *key, const char *
 	if (!entry)
 		return err_new(e, ERR_INVALID, "no matching subnet for %s %s", what, s);
 	if (json_object_get(entry, key))
-		return err_new(e, ERR_INVALID, "cannot configure multiple %ss (%s, %s) on the same subnet (%s)", what,
+		return err_new(e, ERR_INVALID,
+			       "cannot configure multiple %ss (%s, %s) on the same subnet (%s)", what,
 			       json_get_str(entry, key), s, json_get_str(entry, "Subnet"));
 	return json_object_set_new(entry, key, json_string(s)) < 0 ? err_oom(e) : 0;
 }
@@ -85,18 +88,24 @@ static int add_subnet(json_t *config, const char *s, Err *e)
 	Prefix p;
 
 	if (!strchr(s, '/') || parse_prefix(s, &p) < 0)
-		return err_new(e, ERR_INVALID, "invalid subnet %s: expected an address and a prefix length, as in 10.1.0.0/16", s);
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid subnet %s: expected an address and a prefix length, as in 10.1.0.0/16", s);
 	for (size_t i = 0; i < json_array_size(config); i++) {
 		const char *other = json_get_str(json_array_get(config, i), "Subnet");
 		Prefix q;
 
 		if (parse_prefix(other, &q) == 0 && (holds(&p, &q) || holds(&q, &p)))
-			return err_new(e, ERR_INVALID, "multiple overlapping subnet configuration is not supported: %s and %s", other, s);
+			return err_new(
+			    e, ERR_INVALID,
+			    "multiple overlapping subnet configuration is not supported: %s and %s", other,
+			    s);
 	}
 	return json_array_append_new(config, json_pack("{s:s}", "Subnet", s)) < 0 ? err_oom(e) : 0;
 }
 
-json_t *ipam_config(char *const *subnets, char *const *ranges, char *const *gateways, char *const *aux, Err *e)
+json_t *ipam_config(char *const *subnets, char *const *ranges, char *const *gateways, char *const *aux,
+		    Err *e)
 {
 	_cleanup_json_ json_t *config = json_array();
 	int r = config ? 0 : err_oom(e);

@@ -30,7 +30,8 @@ static int add_time(StrBuf *b, const char *key, const char *value, Err *e)
 		return 0;
 	_cleanup_free_ char *t = text_timestamp(value, clock_now_ns());
 	if (!t)
-		return err_new(e, ERR_INVALID, "invalid value for \"%s\": %s is no time and no duration", key, value);
+		return err_new(e, ERR_INVALID, "invalid value for \"%s\": %s is no time and no duration", key,
+			       value);
 	text_query(b, key, t);
 	return 0;
 }

@@ -2,7 +2,7 @@
 /*
  * The command line: docker's verbs and flags over the Docker Engine API. Global options, the way from words to a
  * Command, and the one place where errors are printed and become exit statuses:
- * wrong flags are 125, wrong arguments 1, a command's own failure is what its row says. The output is written out last,
+ * wrong flags are 125, everything else is what the command's row says. The output is written out last,
  * so that a full disk or a closed pipe is an error too.
  */
 #include "base/str.h"
@@ -94,7 +94,8 @@ static void print_verbs(const Verb *table)
 
 static void print_help(const Cli *cli)
 {
-	(void)printf("Usage:  %s [OPTIONS] COMMAND\n\nContainers, images, networks and volumes of an engine\n\nManagement Commands:\n",
+	(void)printf("Usage:  %s [OPTIONS] COMMAND\n\nContainers, images, networks and volumes of an "
+		     "engine\n\nManagement Commands:\n",
 		     cli->program);
 	for (const VerbGroup *g = verb_groups; g->name; g++)
 		(void)printf("  %-11s %s\n", g->name, g->summary);
@@ -113,14 +114,16 @@ static void print_group_help(const Cli *cli, const VerbGroup *g)
 {
 	(void)printf("Usage:  %s %s COMMAND\n\n%s\n\nCommands:\n", cli->program, g->name, g->summary);
 	print_verbs(g->verbs);
-	(void)printf("\nRun '%s %s COMMAND --help' for more information on a command.\n", cli->program, g->name);
+	(void)printf("\nRun '%s %s COMMAND --help' for more information on a command.\n", cli->program,
+		     g->name);
 }
 
 static int unknown_command(const Cli *cli, const char *group, const char *name)
 {
-	_cleanup_free_ char *text = strf("unknown command: %s %s%s%s\n\nRun '%s%s%s --help' for more information", cli->program,
-					 group ? group : "", group ? " " : "", name, cli->program, group ? " " : "",
-					 group ? group : "");
+	_cleanup_free_ char *text =
+	    strf("unknown command: %s %s%s%s\n\nRun '%s%s%s --help' for more information", cli->program,
+		 group ? group : "", group ? " " : "", name, cli->program, group ? " " : "",
+		 group ? group : "");
 
 	complain(cli, cli->program, text ? text : "unknown command");
 	return 1;
@@ -143,9 +146,11 @@ static int check_arguments(const Call *call)
 		want = strf("requires at least %d argument%s", c->min, c->min == 1 ? "" : "s");
 	else
 		want = strf("requires at most %d argument%s", c->max, c->max == 1 ? "" : "s");
-	(void)fprintf(stderr, "%s: '%s %s' %s\n\nUsage:  %s %s %s\n\nSee '%s %s --help' for more information\n", call->cli->program,
-		      call->cli->program, call->path, want ? want : "got a wrong number of arguments", call->cli->program,
-		      call->path, c->usage, call->cli->program, call->path);
+	(void)fprintf(stderr,
+		      "%s: '%s %s' %s\n\nUsage:  %s %s %s\n\nSee '%s %s --help' for more information\n",
+		      call->cli->program, call->cli->program, call->path,
+		      want ? want : "got a wrong number of arguments", call->cli->program, call->path,
+		      c->usage, call->cli->program, call->path);
 	return -EINVAL;
 }
 
@@ -215,7 +220,7 @@ static int run_command(Call *call, int argc, char **argv)
 		call->args = args;
 		call->n_args = (int)strv_len(args);
 		if (check_arguments(call) < 0) {
-			status = 1;
+			status = c->failure ? c->failure : 1;
 		} else {
 			r = c->run(call, &e);
 			status = r < 0 ? report_failure(call, r, &e) : r;
@@ -243,7 +248,8 @@ static int run_group(Cli *cli, const VerbGroup *g, int argc, char **argv)
 	if (!c)
 		return unknown_command(cli, g->name, argv[0]);
 	_cleanup_free_ char *path = strf("%s %s", g->name, argv[0]);
-	return run_command(&(Call){.cli = cli, .command = c, .path = path ? path : argv[0]}, argc - 1, argv + 1);
+	return run_command(&(Call){.cli = cli, .command = c, .path = path ? path : argv[0]}, argc - 1,
+			   argv + 1);
 }
 
 static int dispatch(Cli *cli, int argc, char **argv)
@@ -281,7 +287,9 @@ static int run_globals(Cli *cli, int argc, char **argv)
 	if (r == 0 && strv_len(o.hosts.v) > 1)
 		r = err_new(&e, ERR_INVALID, "specify only one -H");
 	if (r == 0 && (o.tls || o.tls_verify))
-		r = err_new(&e, ERR_UNSUPPORTED, "TLS to an engine is not offered; use its unix socket, or plain tcp:// through a tunnel");
+		r = err_new(
+		    &e, ERR_UNSUPPORTED,
+		    "TLS to an engine is not offered; use its unix socket, or plain tcp:// through a tunnel");
 	if (r < 0) {
 		complain(cli, NULL, err_msg(&e, r));
 		(void)fprintf(stderr, "See '%s --help'.\n", cli->program);
@@ -301,7 +309,9 @@ static int run_globals(Cli *cli, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *base = slash ? slash + 1 : argc > 0 ? argv[0] : "ireko";
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *base = slash      ? slash + 1
+									     : argc > 0 ? argv[0]
+											: "ireko";
 	Cli cli = {.program = streq(base, "docker") ? "docker" : "ireko",
 		   .out_tty = isatty(STDOUT_FILENO) == 1,
 		   .err_tty = isatty(STDERR_FILENO) == 1};

@@ -23,8 +23,10 @@ static void send_one(Call *call, const Many *m, Pending *p)
 
 	p->result = m->make(call, p->arg, &rq, &p->err);
 	if (p->result == 0)
-		p->result = api_start(call->cli, &(ApiRequest){.method = rq.method, .target = rq.target, .body = rq.body},
-				      &p->client, &p->err);
+		p->result =
+		    api_start(call->cli,
+			      &(ApiRequest){.method = rq.method, .target = rq.target, .body = rq.body},
+			      &p->client, &p->err);
 	request_done(&rq);
 }
 

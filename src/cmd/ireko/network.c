@@ -41,7 +41,9 @@ static const Flag create_flags[] = {
 
 static int set(json_t *j, const char *name, json_t *value, Err *e)
 {
-	return json_object_set_new(j, name, value) < 0 ? err_new(e, ERR_INVALID, "%s: out of memory, or the text is no UTF-8", name) : 0;
+	return json_object_set_new(j, name, value) < 0
+		   ? err_new(e, ERR_INVALID, "%s: out of memory, or the text is no UTF-8", name)
+		   : 0;
 }
 
 static int make_create_body(const Call *call, json_t **ret, Err *e)
@@ -57,13 +59,16 @@ static int make_create_body(const Call *call, json_t **ret, Err *e)
 	if (!config)
 		return -EINVAL;
 	if (set(ipam, "Driver", json_string(o->ipam_driver ? o->ipam_driver : "default"), e) < 0 ||
-	    set(ipam, "Config", config, e) < 0 || set(ipam, "Options", json_map_from_strv(o->ipam_opts.v), e) < 0 ||
+	    set(ipam, "Config", config, e) < 0 ||
+	    set(ipam, "Options", json_map_from_strv(o->ipam_opts.v), e) < 0 ||
 	    set(j, "Name", json_string(call->args[0]), e) < 0 ||
 	    set(j, "Driver", json_string(o->driver ? o->driver : "bridge"), e) < 0 ||
-	    set(j, "Internal", json_boolean(o->internal), e) < 0 || set(j, "Attachable", json_boolean(o->attachable), e) < 0 ||
-	    set(j, "Ingress", json_boolean(o->ingress), e) < 0 || set(j, "ConfigOnly", json_boolean(o->config_only), e) < 0 ||
-	    set(j, "Options", json_map_from_strv(o->opts.v), e) < 0 || set(j, "Labels", json_map_from_strv(labels), e) < 0 ||
-	    set(j, "IPAM", json_incref(ipam), e) < 0)
+	    set(j, "Internal", json_boolean(o->internal), e) < 0 ||
+	    set(j, "Attachable", json_boolean(o->attachable), e) < 0 ||
+	    set(j, "Ingress", json_boolean(o->ingress), e) < 0 ||
+	    set(j, "ConfigOnly", json_boolean(o->config_only), e) < 0 ||
+	    set(j, "Options", json_map_from_strv(o->opts.v), e) < 0 ||
+	    set(j, "Labels", json_map_from_strv(labels), e) < 0 || set(j, "IPAM", json_incref(ipam), e) < 0)
 		return -EINVAL;
 	if ((o->ipv4 && set(j, "EnableIPv4", json_boolean(tri(o->ipv4, true)), e) < 0) ||
 	    (o->ipv6 && set(j, "EnableIPv6", json_boolean(tri(o->ipv6, false)), e) < 0) ||
@@ -109,8 +114,16 @@ static const Flag ls_flags[] = {
 #undef O
 
 static const Column columns[] = {
-    {"ID", "NETWORK ID"}, {"Name", "NAME"},	    {"Driver", "DRIVER"}, {"Scope", "SCOPE"},	    {"IPv4", "IPV4"},
-    {"IPv6", "IPV6"},	  {"Internal", "INTERNAL"}, {"Labels", "LABELS"}, {"CreatedAt", "CREATED AT"}, {NULL, NULL},
+    {"ID", "NETWORK ID"},
+    {"Name", "NAME"},
+    {"Driver", "DRIVER"},
+    {"Scope", "SCOPE"},
+    {"IPv4", "IPV4"},
+    {"IPv6", "IPV6"},
+    {"Internal", "INTERNAL"},
+    {"Labels", "LABELS"},
+    {"CreatedAt", "CREATED AT"},
+    {NULL, NULL},
 };
 
 static int add_row(json_t *rows, const json_t *n, bool full)
@@ -158,7 +171,9 @@ static int run_ls(Call *call, Err *e)
 		if (add_row(rows, json_array_get(sorted, i), o->no_trunc) < 0)
 			return err_oom(e);
 	ListFormat lf = {columns, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}"};
-	return format_list(call->cli, &lf, o->quiet && (!o->format || str_starts(o->format, "table")) ? "{{.ID}}" : o->format, rows, e);
+	return format_list(call->cli, &lf,
+			   o->quiet && (!o->format || str_starts(o->format, "table")) ? "{{.ID}}" : o->format,
+			   rows, e);
 }
 
 /* ---- rm, connect, disconnect */

@@ -9,8 +9,8 @@
 #include <math.h>
 
 static const char *const type_names[] = {
-    [FLAG_BOOL] = "",     [FLAG_TRI] = "",       [FLAG_STRING] = "string",     [FLAG_LIST] = "list",
-    [FLAG_CSV] = "strings", [FLAG_INT] = "int", [FLAG_BYTES] = "bytes", [FLAG_DURATION] = "duration",
+    [FLAG_BOOL] = "",        [FLAG_TRI] = "",    [FLAG_STRING] = "string", [FLAG_LIST] = "list",
+    [FLAG_CSV] = "strings",  [FLAG_INT] = "int", [FLAG_BYTES] = "bytes",   [FLAG_DURATION] = "duration",
     [FLAG_CPUS] = "decimal",
 };
 
@@ -38,8 +38,8 @@ static const Flag *find_short(const Flag *flags, char c)
 static int invalid_value(const Flag *f, const char *value, const char *why, Err *e)
 {
 	if (f->letter)
-		return err_new(e, ERR_INVALID, "invalid argument \"%s\" for \"-%c, --%s\" flag: %s", value, f->letter,
-			       f->name, why);
+		return err_new(e, ERR_INVALID, "invalid argument \"%s\" for \"-%c, --%s\" flag: %s", value,
+			       f->letter, f->name, why);
 	return err_new(e, ERR_INVALID, "invalid argument \"%s\" for \"--%s\" flag: %s", value, f->name, why);
 }
 
@@ -200,7 +200,8 @@ static int parse_short(const Flag *flags, char **argv, void *opts, Err *e)
 	return 1;
 }
 
-int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, void *opts, char ***ret_args, Err *e)
+int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, void *opts, char ***ret_args,
+		  Err *e)
 {
 	_cleanup_free_ char **args = calloc((size_t)argc + 1, sizeof(char *));
 	size_t n = 0;
@@ -215,7 +216,8 @@ int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, 
 			if (!stop_at_first)
 				continue;
 		} else if (!streq(argv[i], "--")) {
-			r = argv[i][1] == '-' ? parse_long(flags, argv + i, opts, e) : parse_short(flags, argv + i, opts, e);
+			r = argv[i][1] == '-' ? parse_long(flags, argv + i, opts, e)
+					      : parse_short(flags, argv + i, opts, e);
 			if (r < 0)
 				return r;
 			if (r == 0)
@@ -249,8 +251,8 @@ void options_print_help(const Call *call, const char *aliases, FILE *f)
 	const Command *c = call->command;
 	size_t width = 0;
 
-	(void)fprintf(f, "Usage:  %s %s%s%s\n\n%s\n", call->cli->program, call->path, *c->usage ? " " : "", c->usage,
-		      c->summary);
+	(void)fprintf(f, "Usage:  %s %s%s%s\n\n%s\n", call->cli->program, call->path, *c->usage ? " " : "",
+		      c->usage, c->summary);
 	if (aliases)
 		(void)fprintf(f, "\nAliases:\n  %s\n", aliases);
 	for (const Flag *g = c->flags; g && g->name; g++)
@@ -266,6 +268,7 @@ void options_print_help(const Call *call, const char *aliases, FILE *f)
 			(void)fprintf(f, "  -%c, ", g->letter);
 		else
 			(void)fprintf(f, "      ");
-		(void)fprintf(f, "--%s %-*s   %s\n", g->name, (int)(width - strlen(g->name) - 1), value_name(g), g->help);
+		(void)fprintf(f, "--%s %-*s   %s\n", g->name, (int)(width - strlen(g->name) - 1),
+			      value_name(g), g->help);
 	}
 }

@@ -43,7 +43,8 @@ typedef struct Flag {
 } Flag;
 
 /* 0, or 1 when --help was asked for. ret_args: the arguments (pointers into argv), malloc'ed and NULL-terminated. */
-int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, void *opts, char ***ret_args, Err *e);
+int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, void *opts, char ***ret_args,
+		  Err *e);
 /* Releases the lists in opts. */
 void options_done(const Flag *flags, void *opts);
 /* aliases: the other ways to type the command, or NULL. */

@@ -22,7 +22,9 @@ char *progress_bar(int64_t current, int64_t total, size_t width)
 
 	if (total <= 0)
 		return current > 0 ? strf("%8s", c.s) : strdup("");
-	done = current <= 0 ? 0 : current >= total ? cells : (size_t)((double)current / (double)total * (double)cells);
+	done = current <= 0       ? 0
+	       : current >= total ? cells
+				  : (size_t)((double)current / (double)total * (double)cells);
 	if (cells > 0) {
 		strbuf_add_c(&b, '[');
 		for (size_t i = 0; i < cells; i++)
@@ -85,8 +87,8 @@ static void show_status(Screen *s, const json_t *m)
 		return;
 	if (has_bar && !streq0(json_get_str(detail, "units"), "s"))
 		bar = progress_bar(current, total, (size_t)s->width);
-	text = strf("%s%s%s%s%s", str_empty(id) ? "" : id, str_empty(id) ? "" : ": ", status, str_empty(bar) ? "" : " ",
-		    bar ? bar : "");
+	text = strf("%s%s%s%s%s", str_empty(id) ? "" : id, str_empty(id) ? "" : ": ", status,
+		    str_empty(bar) ? "" : " ", bar ? bar : "");
 	if (!text)
 		return;
 	if (s->p->tty && !str_empty(id)) {
@@ -101,7 +103,8 @@ static void show_status(Screen *s, const json_t *m)
 
 static int show_message(Screen *s, const json_t *m, Err *e)
 {
-	const char *error = json_get_str(json_object_get(m, "errorDetail"), "message"), *stream = json_get_str(m, "stream");
+	const char *error = json_get_str(json_object_get(m, "errorDetail"), "message"),
+		   *stream = json_get_str(m, "stream");
 	const json_t *aux = json_object_get(m, "aux");
 
 	if (!error)
@@ -173,7 +176,8 @@ int progress_show(const Progress *p, Httpc *c, Err *e)
 		if (b.oom)
 			r = err_oom(e);
 		else if (b.len > LINE_MAX_BYTES)
-			r = err_new(e, ERR_INTERNAL, "the engine's progress message is larger than %u bytes", LINE_MAX_BYTES);
+			r = err_new(e, ERR_INTERNAL, "the engine's progress message is larger than %u bytes",
+				    LINE_MAX_BYTES);
 		else
 			r = show_lines(&s, &b, e);
 		if (r < 0)

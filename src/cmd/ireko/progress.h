@@ -9,8 +9,8 @@
 #include "cli.h"
 
 typedef struct Progress {
-	FILE *out;  /* NULL: show nothing */
-	bool tty;   /* out is a terminal */
+	FILE *out;                                  /* NULL: show nothing */
+	bool tty;                                   /* out is a terminal */
 	void (*aux)(void *user, const json_t *aux); /* may be NULL */
 	void *user;
 } Progress;

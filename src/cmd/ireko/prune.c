@@ -12,19 +12,39 @@ typedef struct PruneOptions {
 } PruneOptions;
 
 #define O(field) offsetof(PruneOptions, field)
-#define FILTER_FLAG {"filter", 0, FLAG_LIST, O(filters), "Remove only what matches KEY=VALUE", "filter"}
-#define FORCE_FLAG  {"force", 'f', FLAG_BOOL, O(force), "Do not ask", NULL}
+#define FILTER_FLAG                                                                                          \
+	{                                                                                                    \
+		"filter", 0, FLAG_LIST, O(filters), "Remove only what matches KEY=VALUE", "filter"           \
+	}
+#define FORCE_FLAG                                                                                           \
+	{                                                                                                    \
+		"force", 'f', FLAG_BOOL, O(force), "Do not ask", NULL                                        \
+	}
 static const Flag plain_flags[] = {FILTER_FLAG, FORCE_FLAG, {0}};
-static const Flag image_flags[] = {
-    {"all", 'a', FLAG_BOOL, O(all), "Remove every image that no container uses, not only untagged ones", NULL}, FILTER_FLAG, FORCE_FLAG, {0}};
-static const Flag volume_flags[] = {
-    {"all", 'a', FLAG_BOOL, O(all), "Remove named volumes too", NULL}, FILTER_FLAG, FORCE_FLAG, {0}};
-static const Flag builder_flags[] = {
-    {"all", 'a', FLAG_BOOL, O(all), "Remove all of the cache", NULL}, FILTER_FLAG, FORCE_FLAG,
-    {"keep-storage", 0, FLAG_BYTES, O(keep_storage), "Leave so much of the cache", NULL}, {0}};
-static const Flag system_flags[] = {
-    {"all", 'a', FLAG_BOOL, O(all), "Remove every image that no container uses, not only untagged ones", NULL}, FILTER_FLAG, FORCE_FLAG,
-    {"volumes", 0, FLAG_BOOL, O(volumes), "Remove anonymous volumes too", NULL}, {0}};
+static const Flag image_flags[] = {{"all", 'a', FLAG_BOOL, O(all),
+				    "Remove every image that no container uses, not only untagged ones",
+				    NULL},
+				   FILTER_FLAG,
+				   FORCE_FLAG,
+				   {0}};
+static const Flag volume_flags[] = {{"all", 'a', FLAG_BOOL, O(all), "Remove named volumes too", NULL},
+				    FILTER_FLAG,
+				    FORCE_FLAG,
+				    {0}};
+static const Flag builder_flags[] = {{"all", 'a', FLAG_BOOL, O(all), "Remove all of the cache", NULL},
+				     FILTER_FLAG,
+				     FORCE_FLAG,
+				     {"keep-storage", 0, FLAG_BYTES, O(keep_storage),
+				      "Leave so much of the cache", NULL},
+				     {0}};
+static const Flag system_flags[] = {{"all", 'a', FLAG_BOOL, O(all),
+				     "Remove every image that no container uses, not only untagged ones",
+				     NULL},
+				    FILTER_FLAG,
+				    FORCE_FLAG,
+				    {"volumes", 0, FLAG_BOOL, O(volumes), "Remove anonymous volumes too",
+				     NULL},
+				    {0}};
 #undef O
 
 typedef struct Target {
@@ -117,22 +137,25 @@ static int run_container_prune(Call *call, Err *e)
 	return prune_one(call, &containers, "This will remove all stopped containers.", NULL, e);
 }
 
-static char *const all_images[] = {(char[]){"dangling=false"}, NULL}, *const dangling_images[] = {(char[]){"dangling=true"}, NULL},
-	     *const all_volumes[] = {(char[]){"all=true"}, NULL};
+static char *const all_images[] = {(char[]){"dangling=false"}, NULL},
+		   *const dangling_images[] = {(char[]){"dangling=true"}, NULL},
+		   *const all_volumes[] = {(char[]){"all=true"}, NULL};
 
 static int run_image_prune(Call *call, Err *e)
 {
 	const PruneOptions *o = call->opts;
 
-	return prune_one(call, &images,
-			 o->all ? "This will remove all images without at least one container associated to them."
-				: "This will remove all dangling images.",
-			 o->all ? all_images : dangling_images, e);
+	return prune_one(
+	    call, &images,
+	    o->all ? "This will remove all images without at least one container associated to them."
+		   : "This will remove all dangling images.",
+	    o->all ? all_images : dangling_images, e);
 }
 
 static int run_network_prune(Call *call, Err *e)
 {
-	return prune_one(call, &networks, "This will remove all custom networks not used by at least one container.", NULL, e);
+	return prune_one(call, &networks,
+			 "This will remove all custom networks not used by at least one container.", NULL, e);
 }
 
 static int run_volume_prune(Call *call, Err *e)
@@ -140,8 +163,9 @@ static int run_volume_prune(Call *call, Err *e)
 	const PruneOptions *o = call->opts;
 
 	return prune_one(call, &volumes,
-			 o->all ? "This will remove all local volumes not used by at least one container."
-				: "This will remove anonymous local volumes not used by at least one container.",
+			 o->all
+			     ? "This will remove all local volumes not used by at least one container."
+			     : "This will remove anonymous local volumes not used by at least one container.",
 			 o->all ? all_volumes : NULL, e);
 }
 
@@ -149,21 +173,26 @@ static int run_builder_prune(Call *call, Err *e)
 {
 	const PruneOptions *o = call->opts;
 
-	return prune_one(call, &cache, o->all ? "This will remove all build cache." : "This will remove all dangling build cache.", NULL, e);
+	return prune_one(call, &cache,
+			 o->all ? "This will remove all build cache."
+				: "This will remove all dangling build cache.",
+			 NULL, e);
 }
 
 static int run_system_prune(Call *call, Err *e)
 {
 	const PruneOptions *o = call->opts;
 	int64_t reclaimed = 0;
-	_cleanup_free_ char *warning = strf("This will remove:\n"
-					    "  - all stopped containers\n"
-					    "  - all networks not used by at least one container\n%s"
-					    "  - %s\n"
-					    "  - %s\n",
-					    o->volumes ? "  - all anonymous volumes not used by at least one container\n" : "",
-					    o->all ? "all images without at least one container associated to them" : "all dangling images",
-					    o->all ? "all build cache" : "unused build cache");
+	_cleanup_free_ char *warning =
+	    strf("This will remove:\n"
+		 "  - all stopped containers\n"
+		 "  - all networks not used by at least one container\n%s"
+		 "  - %s\n"
+		 "  - %s\n",
+		 o->volumes ? "  - all anonymous volumes not used by at least one container\n" : "",
+		 o->all ? "all images without at least one container associated to them"
+			: "all dangling images",
+		 o->all ? "all build cache" : "unused build cache");
 	int r = warning ? 0 : err_oom(e);
 
 	if (r < 0 || !may_go_on(o, warning))

@@ -29,14 +29,24 @@ static const Flag flags[] = {
 };
 
 static const Column columns[] = {
-    {"ID", "CONTAINER ID"}, {"Names", "NAMES"},	      {"Image", "IMAGE"},   {"Command", "COMMAND"},
-    {"CreatedAt", "CREATED AT"}, {"RunningFor", "CREATED"}, {"Ports", "PORTS"},   {"State", "STATE"},
-    {"Status", "STATUS"},   {"Size", "SIZE"},	      {"Labels", "LABELS"}, {"Mounts", "MOUNTS"},
-    {"LocalVolumes", "LOCAL VOLUMES"}, {"Networks", "NETWORKS"}, {NULL, NULL},
+    {"ID", "CONTAINER ID"},
+    {"Names", "NAMES"},
+    {"Image", "IMAGE"},
+    {"Command", "COMMAND"},
+    {"CreatedAt", "CREATED AT"},
+    {"RunningFor", "CREATED"},
+    {"Ports", "PORTS"},
+    {"State", "STATE"},
+    {"Status", "STATUS"},
+    {"Size", "SIZE"},
+    {"Labels", "LABELS"},
+    {"Mounts", "MOUNTS"},
+    {"LocalVolumes", "LOCAL VOLUMES"},
+    {"Networks", "NETWORKS"},
+    {NULL, NULL},
 };
 
-#define TABLE                                                                                                \
-	"{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
+#define TABLE "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
 
 static char *image_cell(const json_t *c, bool full)
 {
@@ -58,7 +68,8 @@ static char *image_cell(const json_t *c, bool full)
 static char *command_cell(const json_t *c, bool full)
 {
 	const char *command = json_get_str(c, "Command");
-	_cleanup_free_ char *cut = full ? strdup(command ? command : "") : text_ellipsis(command ? command : "", 20);
+	_cleanup_free_ char *cut =
+	    full ? strdup(command ? command : "") : text_ellipsis(command ? command : "", 20);
 
 	return cut ? row_quote(cut) : NULL;
 }
@@ -152,7 +163,8 @@ static int fill_row(json_t *row, const json_t *c, bool full, int64_t now)
 		r = row_take(row, "LocalVolumes", local_volumes_cell(c));
 	if (r == 0)
 		r = row_take(row, "Networks",
-			     row_join_keys(json_object_get(json_object_get(c, "NetworkSettings"), "Networks"), ","));
+			     row_join_keys(json_object_get(json_object_get(c, "NetworkSettings"), "Networks"),
+					   ","));
 	return r;
 }
 
@@ -189,14 +201,16 @@ static int run_ps(Call *call, Err *e)
 	for (size_t i = 0; r >= 0 && i < json_array_size(list); i++) {
 		json_t *row = json_object();
 
-		if (json_array_append_new(rows, row) < 0 || fill_row(row, json_array_get(list, i), o->no_trunc, now) < 0)
+		if (json_array_append_new(rows, row) < 0 ||
+		    fill_row(row, json_array_get(list, i), o->no_trunc, now) < 0)
 			r = err_oom(e);
 	}
 	if (r < 0)
 		return r;
 	if (o->quiet && (!o->format || str_starts(o->format, "table")))
 		return format_list(call->cli, &(ListFormat){columns, TABLE}, "{{.ID}}", rows, e);
-	return format_list(call->cli, &(ListFormat){columns, o->size ? TABLE "\t{{.Size}}" : TABLE}, o->format, rows, e);
+	return format_list(call->cli, &(ListFormat){columns, o->size ? TABLE "\t{{.Size}}" : TABLE},
+			   o->format, rows, e);
 }
 
 const Command cmd_ps = {

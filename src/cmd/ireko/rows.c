@@ -35,7 +35,8 @@ char *row_join_map(const json_t *map, const char *sep)
 	json_t *value;
 
 	json_object_foreach ((json_t *)map, key, value) {
-		if (strv_take(&v, strf("%s=%s", key, json_is_string(value) ? json_string_value(value) : "")) < 0)
+		if (strv_take(&v, strf("%s=%s", key, json_is_string(value) ? json_string_value(value) : "")) <
+		    0)
 			return NULL;
 	}
 	return v ? join_sorted(v, sep) : strdup("");
@@ -86,8 +87,8 @@ static int by_port(const void *pa, const void *pb)
 	return c ? c : strcmp(a->type, b->type);
 }
 
-static void add_part(StrBuf *b, const char *ip, int64_t outer_first, int64_t outer_last, int64_t first, int64_t last,
-		     const char *type)
+static void add_part(StrBuf *b, const char *ip, int64_t outer_first, int64_t outer_last, int64_t first,
+		     int64_t last, const char *type)
 {
 	bool v6 = strchr(ip, ':');
 

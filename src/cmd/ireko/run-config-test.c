@@ -1,1 +1,6 @@
-int main(void);int main(void){return 1;}
+/* SPDX-License-Identifier: Apache-2.0 */
+int main(void);
+int main(void)
+{
+	return 1;
+}

@@ -21,7 +21,8 @@ static int put(Body *b, json_t *obj, const char *name, json_t *value)
 {
 	if (json_object_set_new(obj, name, value) == 0)
 		return 0;
-	return value ? err_oom(b->e) : err_new(b->e, ERR_INVALID, "%s: out of memory, or the text is no UTF-8", name);
+	return value ? err_oom(b->e)
+		     : err_new(b->e, ERR_INVALID, "%s: out of memory, or the text is no UTF-8", name);
 }
 
 static int put_str(Body *b, json_t *obj, const char *name, const char *s)
@@ -54,7 +55,8 @@ int run_attached(const RunOptions *o, Attached *ret, Err *e)
 	Attached a = {0};
 
 	if (o->attach.v && o->detach)
-		return err_new(e, ERR_INVALID, "conflicting options: cannot specify both --attach and --detach");
+		return err_new(e, ERR_INVALID,
+			       "conflicting options: cannot specify both --attach and --detach");
 	for (size_t i = 0; o->attach.v && o->attach.v[i]; i++) {
 		const char *name = o->attach.v[i];
 
@@ -66,7 +68,8 @@ int run_attached(const RunOptions *o, Attached *ret, Err *e)
 			a.err = true;
 		else
 			return err_new(e, ERR_INVALID,
-				       "invalid argument \"%s\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",
+				       "invalid argument \"%s\" for \"-a, --attach\" flag: valid streams are "
+				       "STDIN, STDOUT and STDERR",
 				       name);
 	}
 	if (!o->attach.v && !o->detach) {
@@ -94,10 +97,14 @@ static int add_process(Body *b, const char *image, char *const *command)
 	if (put_str(b, c, "Image", image) < 0 || put_str(b, c, "Hostname", o->hostname) < 0 ||
 	    put_str(b, c, "Domainname", o->domainname) < 0 || put_str(b, c, "User", o->user) < 0 ||
 	    put_str(b, c, "WorkingDir", o->workdir) < 0 || put_str(b, c, "StopSignal", o->stop_signal) < 0 ||
-	    put_num(b, c, "StopTimeout", o->stop_timeout) < 0 || put(b, c, "AttachStdin", json_boolean(a.in)) < 0 ||
-	    put(b, c, "AttachStdout", json_boolean(a.out)) < 0 || put(b, c, "AttachStderr", json_boolean(a.err)) < 0 ||
-	    put(b, c, "Tty", json_boolean(o->tty)) < 0 || put(b, c, "OpenStdin", json_boolean(o->interactive)) < 0 ||
-	    put(b, c, "StdinOnce", json_boolean(o->interactive && a.in)) < 0 || put_map(b, c, "Labels", labels) < 0)
+	    put_num(b, c, "StopTimeout", o->stop_timeout) < 0 ||
+	    put(b, c, "AttachStdin", json_boolean(a.in)) < 0 ||
+	    put(b, c, "AttachStdout", json_boolean(a.out)) < 0 ||
+	    put(b, c, "AttachStderr", json_boolean(a.err)) < 0 ||
+	    put(b, c, "Tty", json_boolean(o->tty)) < 0 ||
+	    put(b, c, "OpenStdin", json_boolean(o->interactive)) < 0 ||
+	    put(b, c, "StdinOnce", json_boolean(o->interactive && a.in)) < 0 ||
+	    put_map(b, c, "Labels", labels) < 0)
 		return -EINVAL;
 	if (env && put(b, c, "Env", json_from_strv(env)) < 0)
 		return -EINVAL;
@@ -110,16 +117,16 @@ static int add_process(Body *b, const char *image, char *const *command)
 static int add_health(Body *b)
 {
 	const RunOptions *o = b->o;
-	bool any = o->health_cmd || o->health_interval.set || o->health_timeout.set || o->health_start_period.set ||
-		   o->health_start_interval.set || o->health_retries.set;
+	bool any = o->health_cmd || o->health_interval.set || o->health_timeout.set ||
+		   o->health_start_period.set || o->health_start_interval.set || o->health_retries.set;
 	json_t *h;
 
 	if (o->no_healthcheck && any)
 		return err_new(b->e, ERR_INVALID, "--no-healthcheck conflicts with --health-* options");
 	if (!o->no_healthcheck && !any)
 		return 0;
-	if (o->health_retries.v < 0 || o->health_interval.v < 0 || o->health_timeout.v < 0 || o->health_start_period.v < 0 ||
-	    o->health_start_interval.v < 0)
+	if (o->health_retries.v < 0 || o->health_interval.v < 0 || o->health_timeout.v < 0 ||
+	    o->health_start_period.v < 0 || o->health_start_interval.v < 0)
 		return err_new(b->e, ERR_INVALID, "--health-* times and --health-retries cannot be negative");
 	h = json_object();
 	if (put(b, b->config, "Healthcheck", h) < 0)
@@ -128,9 +135,11 @@ static int add_health(Body *b)
 		return put(b, h, "Test", json_pack("[s]", "NONE"));
 	if (o->health_cmd && put(b, h, "Test", json_pack("[s, s]", "CMD-SHELL", o->health_cmd)) < 0)
 		return -EINVAL;
-	if (put_num(b, h, "Interval", o->health_interval) < 0 || put_num(b, h, "Timeout", o->health_timeout) < 0 ||
+	if (put_num(b, h, "Interval", o->health_interval) < 0 ||
+	    put_num(b, h, "Timeout", o->health_timeout) < 0 ||
 	    put_num(b, h, "StartPeriod", o->health_start_period) < 0 ||
-	    put_num(b, h, "StartInterval", o->health_start_interval) < 0 || put_num(b, h, "Retries", o->health_retries) < 0)
+	    put_num(b, h, "StartInterval", o->health_start_interval) < 0 ||
+	    put_num(b, h, "Retries", o->health_retries) < 0)
 		return -EINVAL;
 	return 0;
 }
@@ -138,7 +147,8 @@ static int add_health(Body *b)
 static int add_files(Body *b)
 {
 	const RunOptions *o = b->o;
-	_cleanup_json_ json_t *binds = json_array(), *volumes = json_object(), *mounts = json_array(), *tmpfs = json_object();
+	_cleanup_json_ json_t *binds = json_array(), *volumes = json_object(), *mounts = json_array(),
+			      *tmpfs = json_object();
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && o->volumes.v && o->volumes.v[i]; i++)
@@ -192,11 +202,13 @@ static int add_endpoint_flags(Body *b, json_t *endpoint)
 	if (o->ip || o->ip6 || o->link_local_ips.v) {
 		if (!ipam && put(b, endpoint, "IPAMConfig", ipam = json_object()) < 0)
 			return -ENOMEM;
-		if (put_str(b, ipam, "IPv4Address", o->ip) < 0 || put_str(b, ipam, "IPv6Address", o->ip6) < 0 ||
+		if (put_str(b, ipam, "IPv4Address", o->ip) < 0 ||
+		    put_str(b, ipam, "IPv6Address", o->ip6) < 0 ||
 		    put_list(b, ipam, "LinkLocalIPs", &o->link_local_ips) < 0)
 			return -EINVAL;
 	}
-	if (put_list(b, endpoint, "Aliases", &o->aliases) < 0 || put_list(b, endpoint, "Links", &o->links) < 0 ||
+	if (put_list(b, endpoint, "Aliases", &o->aliases) < 0 ||
+	    put_list(b, endpoint, "Links", &o->links) < 0 ||
 	    put_str(b, endpoint, "MacAddress", o->mac_address) < 0)
 		return -EINVAL;
 	return 0;
@@ -204,8 +216,8 @@ static int add_endpoint_flags(Body *b, json_t *endpoint)
 
 static bool is_user_network(const char *name)
 {
-	return !streq(name, "default") && !streq(name, "bridge") && !streq(name, "host") && !streq(name, "none") &&
-	       !str_starts(name, "container:");
+	return !streq(name, "default") && !streq(name, "bridge") && !streq(name, "host") &&
+	       !streq(name, "none") && !str_starts(name, "container:");
 }
 
 static int check_first_network(const RunOptions *o, const char *name, Err *e)
@@ -215,9 +227,11 @@ static int check_first_network(const RunOptions *o, const char *name, Err *e)
 	if (is_user_network(name))
 		return 0;
 	if (o->aliases.v)
-		return err_new(e, ERR_INVALID, "network-scoped aliases are only supported for user-defined networks");
+		return err_new(e, ERR_INVALID,
+			       "network-scoped aliases are only supported for user-defined networks");
 	if ((o->ip || o->ip6) && !streq(name, "bridge") && !streq(name, "default"))
-		return err_new(e, ERR_INVALID, "conflicting options: cannot give an IP address with --network %s", name);
+		return err_new(e, ERR_INVALID,
+			       "conflicting options: cannot give an IP address with --network %s", name);
 	return 0;
 }
 
@@ -262,7 +276,8 @@ static int add_networks(Body *b)
 		r = put_str(b, b->config, "MacAddress", o->mac_address);
 	if (r == 0 && !(o->networks.v && is_user_network(o->networks.v[0])))
 		r = put_list(b, b->host, "Links", &o->links);
-	if (r < 0 || put_list(b, b->host, "Dns", &o->dns) < 0 || put_list(b, b->host, "DnsSearch", &o->dns_search) < 0 ||
+	if (r < 0 || put_list(b, b->host, "Dns", &o->dns) < 0 ||
+	    put_list(b, b->host, "DnsSearch", &o->dns_search) < 0 ||
 	    put_list(b, b->host, "DnsOptions", &o->dns_options) < 0)
 		return r < 0 ? r : -EINVAL;
 	return 0;
@@ -279,7 +294,10 @@ static int add_hosts(Body *b)
 		size_t n = strcspn(s, ":=");
 
 		if (n == 0 || !s[n] || !s[n + 1])
-			return err_new(b->e, ERR_INVALID, "invalid argument \"%s\" for \"--add-host\" flag: bad format: expected HOST:IP", s);
+			return err_new(
+			    b->e, ERR_INVALID,
+			    "invalid argument \"%s\" for \"--add-host\" flag: bad format: expected HOST:IP",
+			    s);
 		if (strv_take(&v, strf("%.*s:%s", (int)n, s, s + n + 1)) < 0)
 			return err_oom(b->e);
 	}
@@ -392,9 +410,9 @@ static int add_isolation(Body *b)
 	    put_map(b, h, "Annotations", o->annotations.v) < 0 || put_str(b, h, "IpcMode", o->ipc) < 0 ||
 	    put_str(b, h, "PidMode", o->pid) < 0 || put_str(b, h, "UTSMode", o->uts) < 0 ||
 	    put_str(b, h, "UsernsMode", o->userns) < 0 || put_str(b, h, "CgroupnsMode", o->cgroupns) < 0 ||
-	    put_str(b, h, "CgroupParent", o->cgroup_parent) < 0 || put_true(b, h, "Privileged", o->privileged) < 0 ||
-	    put_str(b, h, "Runtime", o->runtime) < 0 || put_str(b, h, "Isolation", o->isolation) < 0 ||
-	    put_str(b, h, "ContainerIDFile", o->cidfile) < 0)
+	    put_str(b, h, "CgroupParent", o->cgroup_parent) < 0 ||
+	    put_true(b, h, "Privileged", o->privileged) < 0 || put_str(b, h, "Runtime", o->runtime) < 0 ||
+	    put_str(b, h, "Isolation", o->isolation) < 0 || put_str(b, h, "ContainerIDFile", o->cidfile) < 0)
 		return -EINVAL;
 	return o->init == TRI_UNSET ? 0 : put(b, h, "Init", json_boolean(tri(o->init, false)));
 }
@@ -405,7 +423,8 @@ static int add_life(Body *b)
 	int r = 0, height, width;
 
 	if (o->rm && o->restart && !streq(o->restart, "no") && !streq(o->restart, ""))
-		return err_new(b->e, ERR_INVALID, "conflicting options: cannot specify both --restart and --rm");
+		return err_new(b->e, ERR_INVALID,
+			       "conflicting options: cannot specify both --restart and --rm");
 	if (o->restart)
 		r = resources_add_restart(b->host, o->restart, b->e);
 	if (r == 0)
@@ -426,7 +445,7 @@ static int add_life(Body *b)
 
 int run_make_body(const RunOptions *o, const char *image, char *const *command, json_t **ret, Err *e)
 {
-	static int (*const adders[])(Body *) = {add_health, add_files,  add_ports,	 add_networks,
+	static int (*const adders[])(Body *) = {add_health, add_files,  add_ports,     add_networks,
 						add_hosts,  add_limits, add_isolation, add_life};
 	_cleanup_json_ json_t *config = json_object();
 	Body b = {.o = o, .config = config, .host = json_object(), .e = e};

@@ -23,12 +23,14 @@ typedef struct RunOptions {
 	bool read_only;
 	Num shm_size;
 	/* network */
-	List publish, expose, networks, aliases, links, link_local_ips, dns, dns_search, dns_options, add_hosts;
+	List publish, expose, networks, aliases, links, link_local_ips, dns, dns_search, dns_options,
+	    add_hosts;
 	const char *ip, *ip6, *mac_address;
 	bool publish_all;
 	/* limits and devices */
 	ResourceOptions resources;
-	List ulimits, devices, device_rules, gpus, blkio_weight_devices, read_bps, write_bps, read_iops, write_iops;
+	List ulimits, devices, device_rules, gpus, blkio_weight_devices, read_bps, write_bps, read_iops,
+	    write_iops;
 	Num oom_score_adj;
 	bool oom_kill_disable;
 	/* isolation */

@@ -4,6 +4,7 @@
  * the engine says that it has none.
  */
 #include "base/fd.h"
+#include "oci/reference.h"
 #include "pull.h"
 #include "run-options.h"
 #include "session.h"
@@ -23,7 +24,10 @@ static int pull_policy(const RunOptions *o, PullPolicy *ret, Err *e)
 	else if (streq(o->pull, "never"))
 		*ret = PULL_NEVER;
 	else
-		return err_new(e, ERR_INVALID, "invalid pull option: '%s': must be one of \"always\", \"missing\" or \"never\"", o->pull);
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid pull option: '%s': must be one of \"always\", \"missing\" or \"never\"",
+		    o->pull);
 	return 0;
 }
 
@@ -46,12 +50,26 @@ static int open_cidfile(const RunOptions *o, int *ret, Err *e)
 		return 0;
 	*ret = open(o->cidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (*ret < 0 && errno == EEXIST)
-		return err_new(e, ERR_CONFLICT,
-			       "container ID file found, make sure the other container isn't running or delete %s", o->cidfile);
+		return err_new(
+		    e, ERR_CONFLICT,
+		    "container ID file found, make sure the other container isn't running or delete %s",
+		    o->cidfile);
 	return *ret < 0 ? err_sys(e, errno, "create the container ID file %s", o->cidfile) : 0;
 }
 
-static int try_create(Cli *cli, const RunOptions *o, const char *image, const char *target, const json_t *body, json_t **ret, Err *e)
+static void tell_missing(const Cli *cli, const char *image)
+{
+	_cleanup_free_ char *full = NULL;
+	Reference ref = {0};
+
+	if (reference_parse(image, &ref, NULL) == 0)
+		full = reference_familiar(&ref);
+	reference_done(&ref);
+	cli_complain(cli, "Unable to find image '%s' locally", full ? full : image);
+}
+
+static int try_create(Cli *cli, const RunOptions *o, const char *image, const char *target,
+		      const json_t *body, json_t **ret, Err *e)
 {
 	PullPolicy policy = PULL_MISSING;
 	int r = pull_policy(o, &policy, e);
@@ -61,10 +79,11 @@ static int try_create(Cli *cli, const RunOptions *o, const char *image, const ch
 	if (r < 0)
 		return r;
 	r = api_call(cli, "POST", target, body, ret, e);
-	if (r >= 0 || e->kind != ERR_NOT_FOUND || policy != PULL_MISSING || !strcasestr(e->msg, "no such image"))
+	if (r >= 0 || e->kind != ERR_NOT_FOUND || policy != PULL_MISSING ||
+	    !strcasestr(e->msg, "no such image"))
 		return r;
 	if (!o->quiet)
-		cli_complain(cli, "Unable to find image '%s' locally", image);
+		tell_missing(cli, image);
 	r = pull_image(cli, image, o->platform, o->quiet, stderr, e);
 	return r < 0 ? r : api_call(cli, "POST", target, body, ret, e);
 }
@@ -133,7 +152,8 @@ static int status_of_start_error(const Err *e)
 
 static int report_start_error(const Call *call, const Err *e)
 {
-	cli_complain(call->cli, "%s: %s\nSee '%s %s --help'.", call->cli->program, e->msg, call->cli->program, call->path);
+	cli_complain(call->cli, "%s: %s\nSee '%s %s --help'.", call->cli->program, e->msg, call->cli->program,
+		     call->path);
 	return status_of_start_error(e);
 }
 

@@ -17,7 +17,8 @@ int session_check(const Session *s, Err *e)
 	unsigned char keys[STREAM_KEYS_MAX];
 
 	if (s->detach_keys && *s->detach_keys && terminal_parse_keys(s->detach_keys, keys, sizeof(keys)) < 0)
-		return err_new(e, ERR_INVALID, "invalid detach keys (%s): expected for example ctrl-p,ctrl-q", s->detach_keys);
+		return err_new(e, ERR_INVALID, "invalid detach keys (%s): expected for example ctrl-p,ctrl-q",
+			       s->detach_keys);
 	if (s->tty && s->in && isatty(STDIN_FILENO) != 1)
 		return err_new(e, ERR_INVALID, "the input device is not a TTY");
 	return 0;
@@ -75,7 +76,8 @@ int session_open(Session *s, Err *e)
 
 	/* Both are on their way before either is answered. */
 	if (r == 0)
-		r = api_start(s->cli, &(ApiRequest){.method = "POST", .target = target, .upgrade = true}, &s->attach, e);
+		r = api_start(s->cli, &(ApiRequest){.method = "POST", .target = target, .upgrade = true},
+			      &s->attach, e);
 	if (r == 0 && s->wait_for)
 		r = send_wait(s, e);
 	if (r == 0)
@@ -119,8 +121,10 @@ static void forward_signal(Session *s, int signo)
 		terminal_restore();
 		_exit(128 + signo);
 	}
-	cli_complain(s->cli, "SIG%s was not delivered to the container: %s; send it again to leave the container running", name,
-		     err_msg(&e, r));
+	cli_complain(
+	    s->cli,
+	    "SIG%s was not delivered to the container: %s; send it again to leave the container running",
+	    name, err_msg(&e, r));
 }
 
 static void on_signal(void *user, int signo)
@@ -139,7 +143,8 @@ static void set_keys(const Session *s, Stream *st)
 
 	if (!s->tty || !s->in)
 		return;
-	n = terminal_parse_keys(str_empty(s->detach_keys) ? "ctrl-p,ctrl-q" : s->detach_keys, st->keys, sizeof(st->keys));
+	n = terminal_parse_keys(str_empty(s->detach_keys) ? "ctrl-p,ctrl-q" : s->detach_keys, st->keys,
+				sizeof(st->keys));
 	st->n_keys = n > 0 ? (size_t)n : 0;
 }
 
@@ -178,7 +183,8 @@ static int read_wait(Session *s, Err *e)
 	size_t len;
 
 	while (!httpc_has_data(s->wait)) {
-		struct pollfd p[2] = {{.fd = httpc_fd(s->wait), .events = POLLIN}, {.fd = s->signal_fd, .events = POLLIN}};
+		struct pollfd p[2] = {{.fd = httpc_fd(s->wait), .events = POLLIN},
+				      {.fd = s->signal_fd, .events = POLLIN}};
 
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			return err_sys(e, errno, "poll");
@@ -192,7 +198,8 @@ static int read_wait(Session *s, Err *e)
 		return r;
 	/* An engine that is shut down ends the answer in good order, but empty. */
 	if (len == 0)
-		return err_new_no(e, ERR_UNAVAILABLE, ECONNRESET, "the engine ended the wait without an exit status");
+		return err_new_no(e, ERR_UNAVAILABLE, ECONNRESET,
+				  "the engine ended the wait without an exit status");
 	r = json_parse(text, len, "the answer to wait", &j, e);
 	if (r < 0)
 		return r;
@@ -218,8 +225,11 @@ static int ask_again(Session *s, Err *e)
 		if (r >= 0 && !json_get_bool(state, "Running", false))
 			return (int)(json_get_int(state, "ExitCode", 125) & 255);
 		if (r < 0 && last.kind == ERR_NOT_FOUND)
-			return err_new(e, ERR_UNAVAILABLE, "the connection to the engine was lost while container %.12s ran; it has ended and "
-				       "was removed, its exit status is not known", s->id);
+			return err_new(e, ERR_UNAVAILABLE,
+				       "the connection to the engine was lost while container %.12s ran; it "
+				       "has ended and "
+				       "was removed, its exit status is not known",
+				       s->id);
 		if (r >= 0) {
 			httpc_free(take_ptr(s->wait));
 			if (send_wait(s, &last) == 0 && api_answer(s->cli, s->wait, NULL, &last) >= 0) {
@@ -231,8 +241,10 @@ static int ask_again(Session *s, Err *e)
 		(void)nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
 		drain_signals(s);
 	}
-	return err_new(e, ERR_UNAVAILABLE, "the connection to the engine was lost, and the exit status of container %.12s is not known: %s",
-		       s->id, err_msg(&last, -EIO));
+	return err_new(
+	    e, ERR_UNAVAILABLE,
+	    "the connection to the engine was lost, and the exit status of container %.12s is not known: %s",
+	    s->id, err_msg(&last, -EIO));
 }
 
 int session_wait(Session *s, Err *e)

@@ -13,16 +13,16 @@
 
 typedef struct Session {
 	Cli *cli;
-	const char *id;        /* of the container */
-	const char *exec_id;   /* of the exec, or NULL */
+	const char *id;      /* of the container */
+	const char *exec_id; /* of the exec, or NULL */
 	bool tty;
-	bool in, out, err;     /* what is attached */
-	bool proxy;            /* signals go to the container */
+	bool in, out, err;       /* what is attached */
+	bool proxy;              /* signals go to the container */
 	const char *detach_keys; /* NULL: ctrl-p,ctrl-q */
-	const char *wait_for;  /* condition of wait, or NULL for no wait */
+	const char *wait_for;    /* condition of wait, or NULL for no wait */
 	Httpc *attach, *wait;
 	int signal_fd;
-	int undelivered;       /* signals that did not reach the engine */
+	int undelivered; /* signals that did not reach the engine */
 } Session;
 
 /* Checks the detach keys and that there is a terminal if one is needed. */

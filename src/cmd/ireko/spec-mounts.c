@@ -20,7 +20,8 @@ static int make_absolute(const char *path, char **ret, Err *e)
 
 static bool is_relative(const char *source)
 {
-	return streq(source, ".") || streq(source, "..") || str_starts(source, "./") || str_starts(source, "../");
+	return streq(source, ".") || streq(source, "..") || str_starts(source, "./") ||
+	       str_starts(source, "../");
 }
 
 int spec_add_volume(const char *s, json_t *binds, json_t *volumes, Err *e)
@@ -31,7 +32,8 @@ int spec_add_volume(const char *s, json_t *binds, json_t *volumes, Err *e)
 	if (!source)
 		return err_oom(e);
 	if (!*s || *s == ':' || streq(s + n, ":"))
-		return err_new(e, ERR_INVALID, "invalid volume specification: '%s': expected [SOURCE:]TARGET[:OPTIONS]", s);
+		return err_new(e, ERR_INVALID,
+			       "invalid volume specification: '%s': expected [SOURCE:]TARGET[:OPTIONS]", s);
 	if (!s[n])
 		return json_object_set_new(volumes, s, json_object()) < 0 ? err_oom(e) : 0;
 	if (is_relative(source)) {
@@ -205,7 +207,8 @@ static int set_special(Mount *m, const char *key, const char *value, Err *e)
 		return set_text(m, section(m, &m->image, "ImageOptions"), "Subpath", value, e);
 	if (streq(key, "tmpfs-size") || streq(key, "tmpfs-mode"))
 		return set_tmpfs(m, key, value, e);
-	return err_new(e, ERR_INVALID, "invalid argument \"%s\" for \"--mount\" flag: unknown option '%s'", m->spec, key);
+	return err_new(e, ERR_INVALID, "invalid argument \"%s\" for \"--mount\" flag: unknown option '%s'",
+		       m->spec, key);
 }
 
 static int set_field(Mount *m, const char *key, const char *value, Err *e)
@@ -237,8 +240,8 @@ static int check_mount(const Mount *m, Err *e)
 		return bad(m, "target is required", e);
 	if (streq(type, "bind") && !json_object_get(m->j, "Source"))
 		return bad(m, "source is required for a bind mount", e);
-	if ((m->volume && !streq(type, "volume")) || (m->bind && !streq(type, "bind")) || (m->tmpfs && !streq(type, "tmpfs")) ||
-	    (m->image && !streq(type, "image")))
+	if ((m->volume && !streq(type, "volume")) || (m->bind && !streq(type, "bind")) ||
+	    (m->tmpfs && !streq(type, "tmpfs")) || (m->image && !streq(type, "image")))
 		return bad(m, "it has options of another type of mount", e);
 	return 0;
 }

@@ -125,8 +125,8 @@ static bool is_address(const char *ip)
 	return plain && (inet_pton(AF_INET, plain, &a) == 1 || inet_pton(AF_INET6, plain, &a) == 1);
 }
 
-static int add_ports(const char *s, Range in, const char *host, const char *ip, const char *proto, json_t *exposed,
-		     json_t *bindings, Err *e)
+static int add_ports(const char *s, Range in, const char *host, const char *ip, const char *proto,
+		     json_t *exposed, json_t *bindings, Err *e)
 {
 	Range out = {0};
 	bool any = in.first == in.last && strchr(host, '-'); /* one of a range: the engine chooses */
@@ -142,7 +142,8 @@ static int add_ports(const char *s, Range in, const char *host, const char *ip, 
 			snprintf(text, sizeof(text), "%d-%d", out.first, out.last);
 		else if (*host)
 			snprintf(text, sizeof(text), "%d", out.first + i);
-		if (expose(exposed, in.first + i, proto) < 0 || bind_port(bindings, in.first + i, proto, ip, text) < 0)
+		if (expose(exposed, in.first + i, proto) < 0 ||
+		    bind_port(bindings, in.first + i, proto, ip, text) < 0)
 			return err_oom(e);
 	}
 	return 0;

@@ -87,7 +87,8 @@ int spec_parse_network(const char *s, char **ret_name, json_t **ret_endpoint, Er
 		char *eq = strchr(fields[i], '=');
 
 		if (!eq)
-			return err_new(e, ERR_INVALID, "invalid field %s in --network: expected KEY=VALUE", fields[i]);
+			return err_new(e, ERR_INVALID, "invalid field %s in --network: expected KEY=VALUE",
+				       fields[i]);
 		*eq = '\0';
 		if (!streq(fields[i], "name")) {
 			r = set_network_field(endpoint, fields[i], eq + 1, e);
@@ -126,13 +127,16 @@ int spec_add_ulimit(const char *s, json_t *ulimits, Err *e)
 	soft_text = strndup(eq + 1, strcspn(eq + 1, ":"));
 	if (!soft_text)
 		return err_oom(e);
-	if (str_to_i64(soft_text, &soft) < 0 || soft < -1 || (colon && (str_to_i64(colon + 1, &hard) < 0 || hard < -1)))
+	if (str_to_i64(soft_text, &soft) < 0 || soft < -1 ||
+	    (colon && (str_to_i64(colon + 1, &hard) < 0 || hard < -1)))
 		return err_new(e, ERR_INVALID, "invalid ulimit argument: %s: expected NAME=SOFT[:HARD]", s);
 	if (!colon)
 		hard = soft;
 	if (hard != -1 && (soft == -1 || soft > hard))
-		return err_new(e, ERR_INVALID, "ulimit soft limit must be less than or equal to hard limit: %s", s);
-	json_t *u = json_pack("{s:s, s:I, s:I}", "Name", name, "Soft", (json_int_t)soft, "Hard", (json_int_t)hard);
+		return err_new(e, ERR_INVALID,
+			       "ulimit soft limit must be less than or equal to hard limit: %s", s);
+	json_t *u =
+	    json_pack("{s:s, s:I, s:I}", "Name", name, "Soft", (json_int_t)soft, "Hard", (json_int_t)hard);
 	return json_array_append_new(ulimits, u) < 0 ? err_oom(e) : 0;
 }
 
@@ -168,8 +172,10 @@ int spec_add_device(const char *s, json_t *devices, json_t *requests, Err *e)
 	if (!is_permissions(permissions))
 		return err_new(e, ERR_INVALID, "invalid device mode: %s", permissions);
 	if (target[0] != '/')
-		return err_new(e, ERR_INVALID, "bad format for path: %s: %s is not an absolute path", s, target);
-	j = json_pack("{s:s, s:s, s:s}", "PathOnHost", parts[0], "PathInContainer", target, "CgroupPermissions", permissions);
+		return err_new(e, ERR_INVALID, "bad format for path: %s: %s is not an absolute path", s,
+			       target);
+	j = json_pack("{s:s, s:s, s:s}", "PathOnHost", parts[0], "PathInContainer", target,
+		      "CgroupPermissions", permissions);
 	return json_array_append_new(devices, j) < 0 ? err_oom(e) : 0;
 }
 
@@ -184,7 +190,8 @@ static int set_gpu_field(json_t *rq, char *field, json_t *capabilities, Err *e)
 	if (streq(key, "count")) {
 		count = -1;
 		if (!streq(value, "all") && (str_to_i64(value, &count) < 0 || count < 1))
-			return err_new(e, ERR_INVALID, "invalid count (%s): expected \"all\" or a number", value);
+			return err_new(e, ERR_INVALID, "invalid count (%s): expected \"all\" or a number",
+				       value);
 		return json_object_set_new(rq, "Count", json_integer(count)) < 0 ? err_oom(e) : 0;
 	}
 	_cleanup_strv_ char **v = strv_split(value, ',');

@@ -28,8 +28,16 @@ static const Flag flags[] = {
 #undef O
 
 static const Column columns[] = {
-    {"Container", "CONTAINER"}, {"ID", "CONTAINER ID"}, {"Name", "NAME"},	{"CPUPerc", "CPU %"}, {"MemUsage", "MEM USAGE / LIMIT"},
-    {"MemPerc", "MEM %"},	{"NetIO", "NET I/O"},	{"BlockIO", "BLOCK I/O"}, {"PIDs", "PIDS"},   {NULL, NULL},
+    {"Container", "CONTAINER"},
+    {"ID", "CONTAINER ID"},
+    {"Name", "NAME"},
+    {"CPUPerc", "CPU %"},
+    {"MemUsage", "MEM USAGE / LIMIT"},
+    {"MemPerc", "MEM %"},
+    {"NetIO", "NET I/O"},
+    {"BlockIO", "BLOCK I/O"},
+    {"PIDs", "PIDS"},
+    {NULL, NULL},
 };
 
 static double cpu_percent(const json_t *s)
@@ -37,11 +45,13 @@ static double cpu_percent(const json_t *s)
 	const json_t *now = json_object_get(s, "cpu_stats"), *before = json_object_get(s, "precpu_stats");
 	double used = (double)(json_get_int(json_object_get(now, "cpu_usage"), "total_usage", 0) -
 			       json_get_int(json_object_get(before, "cpu_usage"), "total_usage", 0));
-	double all = (double)(json_get_int(now, "system_cpu_usage", 0) - json_get_int(before, "system_cpu_usage", 0));
+	double all =
+	    (double)(json_get_int(now, "system_cpu_usage", 0) - json_get_int(before, "system_cpu_usage", 0));
 	double cpus = (double)json_get_int(now, "online_cpus", 0);
 
 	if (cpus < 1)
-		cpus = (double)json_array_size(json_object_get(json_object_get(now, "cpu_usage"), "percpu_usage"));
+		cpus = (double)json_array_size(
+		    json_object_get(json_object_get(now, "cpu_usage"), "percpu_usage"));
 	return used > 0 && all > 0 ? used / all * cpus * 100 : 0;
 }
 
@@ -107,7 +117,8 @@ static int add_row(json_t *rows, const char *container, const json_t *s, bool fu
 	if (r == 0)
 		r = row_take(row, "CPUPerc", strf("%.2f%%", cpu_percent(s)));
 	if (r == 0)
-		r = row_take(row, "MemUsage", strf("%s / %s", text_binary_size(used).s, text_binary_size(limit).s));
+		r = row_take(row, "MemUsage",
+			     strf("%s / %s", text_binary_size(used).s, text_binary_size(limit).s));
 	if (r == 0)
 		r = row_take(row, "MemPerc", strf("%.2f%%", limit > 0 ? used / limit * 100 : 0));
 	if (r == 0)
@@ -115,7 +126,9 @@ static int add_row(json_t *rows, const char *container, const json_t *s, bool fu
 	if (r == 0)
 		r = row_take(row, "BlockIO", block_io(s));
 	if (r == 0)
-		r = row_take(row, "PIDs", strf("%lld", (long long)json_get_int(json_object_get(s, "pids_stats"), "current", 0)));
+		r = row_take(row, "PIDs",
+			     strf("%lld",
+				  (long long)json_get_int(json_object_get(s, "pids_stats"), "current", 0)));
 	return r;
 }
 
@@ -161,7 +174,9 @@ static int sample_all(Call *call, char *const *names, json_t *rows, Err *e)
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		_cleanup_free_ char *target = api_path("containers", names[i], "/stats?stream=0", e);
 
-		r = target ? api_start(call->cli, &(ApiRequest){.method = "GET", .target = target}, &clients[i], e) : -EINVAL;
+		r = target ? api_start(call->cli, &(ApiRequest){.method = "GET", .target = target},
+				       &clients[i], e)
+			   : -EINVAL;
 	}
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		_cleanup_json_ json_t *s = NULL;
@@ -182,8 +197,8 @@ static int show_round(Call *call, Err *e)
 	const StatsOptions *o = call->opts;
 	_cleanup_strv_ char **names = NULL;
 	_cleanup_json_ json_t *rows = json_array();
-	ListFormat lf = {columns,
-			 "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}"};
+	ListFormat lf = {columns, "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}"
+				  "\t{{.BlockIO}}\t{{.PIDs}}"};
 	int r = list_containers(call, &names, e);
 
 	if (r == 0)

@@ -24,7 +24,8 @@ int demux_feed(Demux *d, const char *data, size_t n, Err *e)
 			if (d->have < sizeof(d->header))
 				break;
 			if (d->header[0] > 3 || d->header[1] || d->header[2] || d->header[3])
-				return err_new_no(e, ERR_INTERNAL, EBADMSG, "the engine's stream has a broken frame");
+				return err_new_no(e, ERR_INTERNAL, EBADMSG,
+						  "the engine's stream has a broken frame");
 			d->left = (uint32_t)d->header[4] << 24 | (uint32_t)d->header[5] << 16 |
 				  (uint32_t)d->header[6] << 8 | d->header[7];
 			d->have = 0;
@@ -111,7 +112,8 @@ static int read_input(const Stream *s, Input *in, Err *e)
 static void send_input(const Stream *s, Input *in)
 {
 	while (in->start < in->end) {
-		ssize_t n = send(s->sock, in->buf + in->start, in->end - in->start, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n =
+		    send(s->sock, in->buf + in->start, in->end - in->start, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -156,7 +158,8 @@ static void take_signals(const Stream *s)
 
 static int step(Stream *s, Input *in, Err *e)
 {
-	bool pending = in->start < in->end || (in->eof && !in->closed), want_input = s->in_fd >= 0 && !in->eof && !pending;
+	bool pending = in->start < in->end || (in->eof && !in->closed),
+	     want_input = s->in_fd >= 0 && !in->eof && !pending;
 	struct pollfd p[3] = {
 	    {.fd = s->sock, .events = (short)(POLLIN | (pending ? POLLOUT : 0))},
 	    {.fd = want_input ? s->in_fd : -1, .events = POLLIN},

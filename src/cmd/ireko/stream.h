@@ -26,10 +26,10 @@ typedef struct Stream {
 	const char *ahead; /* what was read ahead of it */
 	size_t n_ahead;
 	Demux output;
-	int in_fd;         /* -1: no input */
+	int in_fd;                           /* -1: no input */
 	unsigned char keys[STREAM_KEYS_MAX]; /* detach sequence, looked for if n_keys > 0 */
 	size_t n_keys;
-	int signal_fd;     /* signalfd, or -1 */
+	int signal_fd; /* signalfd, or -1 */
 	void (*on_signal)(void *user, int signo);
 	void *user;
 } Stream;

@@ -27,7 +27,8 @@ static void line(const Cli *cli, int indent, int width, const char *title, const
 	(void)fputc('\n', stdout);
 }
 
-static void string_line(const Cli *cli, int indent, int width, const char *title, const json_t *j, const char *key)
+static void string_line(const Cli *cli, int indent, int width, const char *title, const json_t *j,
+			const char *key)
 {
 	line(cli, indent, width, title, json_get_str(j, key));
 }
@@ -46,8 +47,9 @@ static const char *architecture(void)
 static json_t *client_version(const Cli *cli)
 {
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s}}", "Version", IREKO_VERSION, "ApiVersion",
-			 cli->api_version[0] ? cli->api_version : API_VERSION, "DefaultAPIVersion", API_VERSION, "Os", "linux",
-			 "Arch", architecture(), "Context", cli->context ? cli->context : "default", "Platform", "Name", "ireko");
+			 cli->api_version[0] ? cli->api_version : API_VERSION, "DefaultAPIVersion",
+			 API_VERSION, "Os", "linux", "Arch", architecture(), "Context",
+			 cli->context ? cli->context : "default", "Platform", "Name", "ireko");
 }
 
 static void print_client(const Cli *cli, const json_t *c)
@@ -77,9 +79,10 @@ static void print_component(const Cli *cli, const json_t *c)
 static void print_server(const Cli *cli, const json_t *s)
 {
 	const json_t *components = json_object_get(s, "Components");
-	const char *platform = json_get_str(json_object_get(s, "Platform"), "Name"), *os = json_get_str(s, "Os"),
-		   *arch = json_get_str(s, "Arch");
-	_cleanup_free_ char *api = strf("%s (minimum version %s)", json_get_str(s, "ApiVersion"), json_get_str(s, "MinAPIVersion"));
+	const char *platform = json_get_str(json_object_get(s, "Platform"), "Name"),
+		   *os = json_get_str(s, "Os"), *arch = json_get_str(s, "Arch");
+	_cleanup_free_ char *api =
+	    strf("%s (minimum version %s)", json_get_str(s, "ApiVersion"), json_get_str(s, "MinAPIVersion"));
 	_cleanup_free_ char *os_arch = strf("%s/%s", os ? os : "", arch ? arch : "");
 
 	(void)printf("\nServer: ");
@@ -108,7 +111,8 @@ static int run_version(Call *call, Err *e)
 	if (!client)
 		return err_oom(e);
 	if (o->format) {
-		both = json_pack("{s:O, s:o}", "Client", client, "Server", server ? json_incref(server) : json_null());
+		both = json_pack("{s:O, s:o}", "Client", client, "Server",
+				 server ? json_incref(server) : json_null());
 		Err bad = {0};
 		int f = both ? format_document(call->cli, o->format, both, r < 0 ? &bad : e) : err_oom(e);
 		/* An engine that is not there explains why the template failed. */
@@ -165,7 +169,8 @@ static void print_drivers(const Cli *cli, const json_t *i)
 	string_line(cli, 1, 0, "Storage Driver:", i, "Driver");
 	for (size_t n = 0; n < json_array_size(status); n++) {
 		const json_t *pair = json_array_get(status, n);
-		const char *k = json_string_value(json_array_get(pair, 0)), *v = json_string_value(json_array_get(pair, 1));
+		const char *k = json_string_value(json_array_get(pair, 0)),
+			   *v = json_string_value(json_array_get(pair, 1));
 		_cleanup_free_ char *title = strf("%s:", k ? k : "");
 
 		line(cli, 2, 0, title ? title : "", v);
@@ -175,7 +180,8 @@ static void print_drivers(const Cli *cli, const json_t *i)
 	string_line(cli, 1, 0, "Cgroup Version:", i, "CgroupVersion");
 	(void)printf(" Plugins:\n");
 	for (size_t n = 0; n < ELEMENTSOF(kinds); n++) {
-		_cleanup_free_ char *names = join_strings(json_object_get(plugins, kinds[n])), *title = strf("%s:", kinds[n]);
+		_cleanup_free_ char *names = join_strings(json_object_get(plugins, kinds[n])),
+				    *title = strf("%s:", kinds[n]);
 
 		line(cli, 2, 0, title ? title : "", names);
 	}
@@ -212,7 +218,8 @@ static void print_machine(const Cli *cli, const json_t *i)
 
 static void print_registries(const Cli *cli, const json_t *i)
 {
-	const json_t *registries = json_object_get(i, "RegistryConfig"), *mirrors = json_object_get(registries, "Mirrors"),
+	const json_t *registries = json_object_get(i, "RegistryConfig"),
+		     *mirrors = json_object_get(registries, "Mirrors"),
 		     *cidrs = json_object_get(registries, "InsecureRegistryCIDRs"), *config;
 	const char *name;
 

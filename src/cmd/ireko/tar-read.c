@@ -15,9 +15,9 @@
 struct TarReader {
 	ssize_t (*source)(void *user, void *buf, size_t cap, Err *e);
 	void *user;
-	int64_t left;   /* of the contents */
-	size_t padding; /* behind them */
-	char *name, *link; /* of the present entry */
+	int64_t left;                /* of the contents */
+	size_t padding;              /* behind them */
+	char *name, *link;           /* of the present entry */
 	char *next_name, *next_link; /* from extension headers, for the next one */
 	bool has_size, has_mtime, has_uid, has_gid;
 	int64_t size, mtime, uid, gid;
@@ -176,7 +176,8 @@ static int take_pax(TarReader *r, const char *text, size_t size, Err *e)
 		while (at + digits < size && isdigit((unsigned char)text[at + digits]) && digits < 8)
 			n = n * 10 + (size_t)(text[at + digits++] - '0');
 		const char *key = text + at + digits + 1;
-		if (digits == 0 || text[at + digits] != ' ' || n < digits + 4 || n > size - at || text[at + n - 1] != '\n')
+		if (digits == 0 || text[at + digits] != ' ' || n < digits + 4 || n > size - at ||
+		    text[at + n - 1] != '\n')
 			return broken(e, "a record of an extension header");
 		size_t rest = n - digits - 2;
 		const char *eq = memchr(key, '=', rest);
@@ -233,7 +234,8 @@ static int take_names(TarReader *r, const char *h, Err *e)
 	r->name = take_ptr(r->next_name);
 	r->link = take_ptr(r->next_link);
 	if (!r->name)
-		r->name = strf("%.*s%s%.*s", (int)prefix, h + 345, prefix ? "/" : "", (int)strnlen(h, 100), h);
+		r->name =
+		    strf("%.*s%s%.*s", (int)prefix, h + 345, prefix ? "/" : "", (int)strnlen(h, 100), h);
 	if (!r->link)
 		r->link = strndup(h + 157, 100);
 	return r->name && r->link ? 0 : err_oom(e);

@@ -149,7 +149,8 @@ static int walk(Walk *w, int dirfd, const char *path, Err *e)
 	if (r < 0)
 		return err_sys(e, r, "read the directory %s", *path ? path : ".");
 	if (++w->depth > DEPTH_MAX)
-		return err_new(e, ERR_INVALID, "%s: directories are nested more than %d deep", path, DEPTH_MAX);
+		return err_new(e, ERR_INVALID, "%s: directories are nested more than %d deep", path,
+			       DEPTH_MAX);
 	for (size_t i = 0; r == 0 && names && names[i]; i++) {
 		_cleanup_free_ char *child = *path ? strf("%s/%s", path, names[i]) : strdup(names[i]);
 

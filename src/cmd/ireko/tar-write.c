@@ -5,11 +5,12 @@
 
 #include <sys/sysmacros.h>
 
-#define BLOCK     512
+#define BLOCK             512
 #define OCTAL_MAX(digits) ((1LL << (3 * (digits))) - 1)
 
 typedef struct Header {
-	char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, link[100], magic[6], version[2];
+	char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, link[100], magic[6],
+	    version[2];
 	char uname[32], gname[32], major[8], minor[8], prefix[155], pad[12];
 } Header;
 _Static_assert(sizeof(Header) == BLOCK, "a tar header is one block");
@@ -171,7 +172,8 @@ int tar_write_entry(TarWriter *w, const TarEntry *t, Err *e)
 	if (!name)
 		return err_oom(e);
 	if (w->left > 0)
-		return err_new(e, ERR_INTERNAL, "%s: the file before it is incomplete in the archive", t->name);
+		return err_new(e, ERR_INTERNAL, "%s: the file before it is incomplete in the archive",
+			       t->name);
 	if (!is_plain(name, sizeof(((Header *)0)->name)))
 		add_record(&pax, "path", name);
 	if (t->link && !is_plain(t->link, sizeof(((Header *)0)->link)))

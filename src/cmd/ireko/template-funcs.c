@@ -369,7 +369,8 @@ static int f_print(const Call *c, json_t **ret)
 	return give_buf(c, &b, ret);
 }
 
-static int print_verb(const Call *c, StrBuf *b, char verb, const char *flags, int width, int precision, const json_t *j)
+static int print_verb(const Call *c, StrBuf *b, char verb, const char *flags, int width, int precision,
+		      const json_t *j)
 {
 	_cleanup_strbuf_ StrBuf v = {0};
 	bool left = strchr(flags, '-') != NULL, zeros = strchr(flags, '0') && !left;
@@ -521,12 +522,14 @@ static const struct {
 	size_t min, max;
 	int (*call)(const Call *c, json_t **ret);
 } functions[] = {
-    {"json", 1, 1, f_json},	    {"split", 2, 2, f_split},  {"join", 2, 2, f_join},	  {"title", 1, 1, f_case},
-    {"lower", 1, 1, f_case},	    {"upper", 1, 1, f_case},   {"pad", 3, 3, f_pad},	  {"truncate", 2, 2, f_truncate},
-    {"len", 1, 1, f_len},	    {"index", 1, 16, f_index}, {"slice", 1, 3, f_slice},  {"print", 0, 64, f_print},
-    {"println", 0, 64, f_print},    {"printf", 1, 64, f_printf}, {"not", 1, 1, f_not},	  {"and", 1, 64, f_and_or},
-    {"or", 1, 64, f_and_or},	    {"eq", 2, 64, f_eq},       {"ne", 2, 2, f_eq},	  {"lt", 2, 2, f_order},
-    {"le", 2, 2, f_order},	    {"gt", 2, 2, f_order},     {"ge", 2, 2, f_order},
+    {"json", 1, 1, f_json},      {"split", 2, 2, f_split},       {"join", 2, 2, f_join},
+    {"title", 1, 1, f_case},     {"lower", 1, 1, f_case},        {"upper", 1, 1, f_case},
+    {"pad", 3, 3, f_pad},        {"truncate", 2, 2, f_truncate}, {"len", 1, 1, f_len},
+    {"index", 1, 16, f_index},   {"slice", 1, 3, f_slice},       {"print", 0, 64, f_print},
+    {"println", 0, 64, f_print}, {"printf", 1, 64, f_printf},    {"not", 1, 1, f_not},
+    {"and", 1, 64, f_and_or},    {"or", 1, 64, f_and_or},        {"eq", 2, 64, f_eq},
+    {"ne", 2, 2, f_eq},          {"lt", 2, 2, f_order},          {"le", 2, 2, f_order},
+    {"gt", 2, 2, f_order},       {"ge", 2, 2, f_order},
 };
 
 bool template_has_function(const char *name)

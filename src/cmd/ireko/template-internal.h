@@ -19,10 +19,10 @@ typedef struct Pipe Pipe;
 
 typedef struct Operand {
 	OperandKind kind;
-	char *name;      /* of the variable ("" for $) or function */
+	char *name; /* of the variable ("" for $) or function */
 	json_t *literal;
 	Pipe *pipe;
-	char **fields;   /* looked up one after the other */
+	char **fields; /* looked up one after the other */
 } Operand;
 
 typedef struct TemplateCommand {
@@ -37,7 +37,15 @@ struct Pipe {
 	size_t n;
 };
 
-typedef enum NodeKind { NODE_TEXT, NODE_PIPE, NODE_IF, NODE_RANGE, NODE_WITH, NODE_BREAK, NODE_CONTINUE } NodeKind;
+typedef enum NodeKind {
+	NODE_TEXT,
+	NODE_PIPE,
+	NODE_IF,
+	NODE_RANGE,
+	NODE_WITH,
+	NODE_BREAK,
+	NODE_CONTINUE
+} NodeKind;
 
 typedef struct NodeList {
 	struct Node *items;

@@ -22,7 +22,8 @@ static int parse_pipe(Parser *ps, Pipe **ret);
 
 static int fail(Parser *ps, const char *what)
 {
-	return err_new(ps->e, ERR_INVALID, "template parsing error: column %zu: %s", (size_t)(ps->p - ps->start) + 1, what);
+	return err_new(ps->e, ERR_INVALID, "template parsing error: column %zu: %s",
+		       (size_t)(ps->p - ps->start) + 1, what);
 }
 
 static void skip_blanks(Parser *ps)
@@ -207,7 +208,8 @@ static int take_identifier(Parser *ps, Operand *o)
 		return 0;
 	}
 	if (!template_has_function(word))
-		return err_new(ps->e, ERR_INVALID, "template parsing error: function \"%s\" not defined", word);
+		return err_new(ps->e, ERR_INVALID, "template parsing error: function \"%s\" not defined",
+			       word);
 	o->kind = OPERAND_FUNCTION;
 	o->name = take_ptr(word);
 	return 0;
@@ -264,7 +266,8 @@ static int parse_command(Parser *ps, TemplateCommand *c)
 		if (r < 0)
 			return r;
 		/* Operands stand apart: "a""b" and .A(.B) are mistakes. */
-		if (*ps->p && !isspace((unsigned char)*ps->p) && *ps->p != '|' && *ps->p != ')' && !str_starts(ps->p, "}}"))
+		if (*ps->p && !isspace((unsigned char)*ps->p) && *ps->p != '|' && *ps->p != ')' &&
+		    !str_starts(ps->p, "}}"))
 			return fail(ps, "unexpected character in an action");
 	}
 }

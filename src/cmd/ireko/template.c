@@ -139,7 +139,8 @@ static int eval_operand(Run *r, const Operand *o, const json_t *dot, json_t **re
 /* `.Label "key"`: the one method that docker's rows have. */
 static int call_label(Run *r, const json_t *dot, const json_t *key, json_t **ret)
 {
-	const json_t *v = json_object_get(json_object_get(dot, TEMPLATE_LABELS), json_is_string(key) ? json_string_value(key) : "");
+	const json_t *v = json_object_get(json_object_get(dot, TEMPLATE_LABELS),
+					  json_is_string(key) ? json_string_value(key) : "");
 
 	*ret = v ? json_incref((json_t *)v) : json_string("");
 	return *ret ? 0 : err_oom(r->e);
@@ -170,10 +171,12 @@ static bool decides(const Operand *head, const json_t *v)
 {
 	if (head->kind != OPERAND_FUNCTION)
 		return false;
-	return (streq(head->name, "and") && !template_truth(v)) || (streq(head->name, "or") && template_truth(v));
+	return (streq(head->name, "and") && !template_truth(v)) ||
+	       (streq(head->name, "or") && template_truth(v));
 }
 
-static int eval_command(Run *r, const TemplateCommand *c, const json_t *dot, bool piped, const json_t *last, json_t **ret)
+static int eval_command(Run *r, const TemplateCommand *c, const json_t *dot, bool piped, const json_t *last,
+			json_t **ret)
 {
 	Arguments a = {.v = calloc(c->n + 1, sizeof(json_t *))};
 	int bad = a.v ? 0 : err_oom(r->e);
@@ -216,7 +219,8 @@ static int emit(Run *r, const char *s, size_t n)
 	if (r->out->oom)
 		return err_oom(r->e);
 	if (r->out->len > OUTPUT_MAX)
-		return err_new(r->e, ERR_INVALID, "template error: the output is larger than %u bytes", OUTPUT_MAX);
+		return err_new(r->e, ERR_INVALID, "template error: the output is larger than %u bytes",
+			       OUTPUT_MAX);
 	return 0;
 }
 
@@ -331,7 +335,8 @@ static int run_range(Run *r, const Node *n, const json_t *dot, Flow *flow)
 
 	if (bad < 0)
 		return bad;
-	if (!v || json_is_null(v) || (!json_object_size(v) && !json_array_size(v) && (json_is_object(v) || json_is_array(v))))
+	if (!v || json_is_null(v) ||
+	    (!json_object_size(v) && !json_array_size(v) && (json_is_object(v) || json_is_array(v))))
 		return run_list(r, &n->otherwise, dot, flow);
 	if (json_is_array(v))
 		return range_array(r, n, v);

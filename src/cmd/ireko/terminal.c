@@ -31,8 +31,8 @@ static void restore_and_die(int signo)
 
 int terminal_raw(int fd, Err *e)
 {
-	static const int fatal[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGPIPE,
-				    SIGXCPU, SIGXFSZ};
+	static const int fatal[] = {SIGHUP, SIGINT,  SIGQUIT, SIGTERM, SIGSEGV, SIGBUS, SIGFPE,
+				    SIGILL, SIGABRT, SIGSYS,  SIGPIPE, SIGXCPU, SIGXFSZ};
 	struct sigaction act = {.sa_handler = restore_and_die, .sa_flags = (int)SA_RESETHAND};
 	struct termios t;
 

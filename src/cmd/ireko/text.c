@@ -41,8 +41,8 @@ static int duration_unit(const char **s, double *ret)
 	static const struct {
 		const char *name;
 		double ns;
-	} units[] = {{"ns", 1},	     {"us", 1e3}, {"\xc2\xb5s", 1e3}, {"\xce\xbcs", 1e3},
-		     {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},	    {"h", 3600e9}};
+	} units[] = {{"ns", 1},   {"us", 1e3}, {"\xc2\xb5s", 1e3}, {"\xce\xbcs", 1e3},
+		     {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},        {"h", 3600e9}};
 
 	for (size_t i = 0; i < ELEMENTSOF(units); i++) {
 		size_t n = strlen(units[i].name);
@@ -164,9 +164,9 @@ static size_t char_width(uint32_t c)
 		uint32_t first, last;
 		size_t width;
 	} ranges[] = {
-	    {0x300, 0x36F, 0},	  {0x200B, 0x200F, 0},	 {0xFE00, 0xFE0F, 0},	{0x1100, 0x115F, 2},
-	    {0x2E80, 0x303E, 2},  {0x3041, 0xA4CF, 2},	 {0xAC00, 0xD7A3, 2},	{0xF900, 0xFAFF, 2},
-	    {0xFE30, 0xFE6F, 2},  {0xFF00, 0xFF60, 2},	 {0xFFE0, 0xFFE6, 2},	{0x1F300, 0x1F64F, 2},
+	    {0x300, 0x36F, 0},     {0x200B, 0x200F, 0},   {0xFE00, 0xFE0F, 0},   {0x1100, 0x115F, 2},
+	    {0x2E80, 0x303E, 2},   {0x3041, 0xA4CF, 2},   {0xAC00, 0xD7A3, 2},   {0xF900, 0xFAFF, 2},
+	    {0xFE30, 0xFE6F, 2},   {0xFF00, 0xFF60, 2},   {0xFFE0, 0xFFE6, 2},   {0x1F300, 0x1F64F, 2},
 	    {0x1F680, 0x1F6FF, 2}, {0x1F900, 0x1F9FF, 2}, {0x20000, 0x3FFFD, 2},
 	};
 
@@ -225,7 +225,8 @@ void text_escape(StrBuf *b, const char *s, bool lines)
 		size_t n = next_char(s, &c);
 		bool bad = c == 0xFFFD && n == 1;
 
-		if ((c < ' ' && !(lines && (c == '\n' || c == '\t'))) || c == 0x7F || (c >= 0x80 && c < 0xA0) || bad)
+		if ((c < ' ' && !(lines && (c == '\n' || c == '\t'))) || c == 0x7F ||
+		    (c >= 0x80 && c < 0xA0) || bad)
 			for (size_t i = 0; i < n; i++)
 				strbuf_addf(b, "\\x%02x", (unsigned char)s[i]);
 		else

@@ -23,15 +23,15 @@ const Command *verbs_find(const Verb *table, const char *name);
 const VerbGroup *verbs_find_group(const char *name);
 
 /* run.c, container*.c, exec.c, attach.c */
-extern const Command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_restart, cmd_kill, cmd_pause, cmd_unpause, cmd_wait,
-    cmd_rm, cmd_rename, cmd_port, cmd_diff, cmd_update, cmd_top, cmd_export, cmd_ps, cmd_logs, cmd_exec, cmd_attach,
-    cmd_cp, cmd_commit, cmd_stats, cmd_container_inspect, cmd_container_prune;
+extern const Command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_restart, cmd_kill, cmd_pause, cmd_unpause,
+    cmd_wait, cmd_rm, cmd_rename, cmd_port, cmd_diff, cmd_update, cmd_top, cmd_export, cmd_ps, cmd_logs,
+    cmd_exec, cmd_attach, cmd_cp, cmd_commit, cmd_stats, cmd_container_inspect, cmd_container_prune;
 /* image*.c, build.c */
-extern const Command cmd_images, cmd_pull, cmd_push, cmd_load, cmd_save, cmd_import, cmd_tag, cmd_rmi, cmd_history,
-    cmd_image_inspect, cmd_image_prune, cmd_image_bootstrap, cmd_build, cmd_builder_prune;
+extern const Command cmd_images, cmd_pull, cmd_push, cmd_load, cmd_save, cmd_import, cmd_tag, cmd_rmi,
+    cmd_history, cmd_image_inspect, cmd_image_prune, cmd_image_bootstrap, cmd_build, cmd_builder_prune;
 /* network.c, volume.c */
-extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_network_inspect, cmd_network_connect,
-    cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls, cmd_volume_rm, cmd_volume_inspect,
-    cmd_volume_prune;
+extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_network_inspect,
+    cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls,
+    cmd_volume_rm, cmd_volume_inspect, cmd_volume_prune;
 /* inspect.c, system.c, df.c, events.c */
 extern const Command cmd_inspect, cmd_info, cmd_version, cmd_df, cmd_events, cmd_system_prune;

@@ -32,12 +32,15 @@ static int run_create(Call *call, Err *e)
 	int r = labels_collect(NULL, o->labels.v, &labels, e);
 
 	if (r == 0 && call->n_args && o->name)
-		r = err_new(e, ERR_INVALID, "conflicting options: cannot specify a volume-name through both --name and as a positional arg");
+		r = err_new(e, ERR_INVALID,
+			    "conflicting options: cannot specify a volume-name through both --name and as a "
+			    "positional arg");
 	if (r < 0)
 		return r;
-	_cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:o, s:o}", "Name", name ? name : "", "Driver",
-						o->driver ? o->driver : "local", "DriverOpts", json_map_from_strv(o->opts.v),
-						"Labels", json_map_from_strv(labels));
+	_cleanup_json_ json_t *body =
+	    json_pack("{s:s, s:s, s:o, s:o}", "Name", name ? name : "", "Driver",
+		      o->driver ? o->driver : "local", "DriverOpts", json_map_from_strv(o->opts.v), "Labels",
+		      json_map_from_strv(labels));
 	if (!body)
 		return err_new(e, ERR_INVALID, "the volume's name, options or labels are no UTF-8");
 	r = api_call(call->cli, "POST", "/volumes/create", body, &answer, e);
@@ -64,9 +67,9 @@ static const Flag ls_flags[] = {
 #undef O
 
 static const Column columns[] = {
-    {"Name", "VOLUME NAME"}, {"Driver", "DRIVER"}, {"Scope", "SCOPE"}, {"Mountpoint", "MOUNTPOINT"}, {"Labels", "LABELS"},
-    {"Links", "LINKS"},	     {"Size", "SIZE"},	   {"Availability", "AVAILABILITY"}, {"Group", "GROUP"}, {"Status", "STATUS"},
-    {NULL, NULL},
+    {"Name", "VOLUME NAME"}, {"Driver", "DRIVER"}, {"Scope", "SCOPE"}, {"Mountpoint", "MOUNTPOINT"},
+    {"Labels", "LABELS"},    {"Links", "LINKS"},   {"Size", "SIZE"},   {"Availability", "AVAILABILITY"},
+    {"Group", "GROUP"},      {"Status", "STATUS"}, {NULL, NULL},
 };
 
 static int add_row(json_t *rows, const json_t *v)
@@ -90,7 +93,8 @@ static int add_row(json_t *rows, const json_t *v)
 		r = row_take(row, "Links", links < 0 ? strdup("N/A") : strf("%lld", (long long)links));
 	if (r == 0)
 		r = row_take(row, "Size", size < 0 ? strdup("N/A") : strdup(text_size((double)size, 4).s));
-	for (const char *const *name = (const char *const[]){"Availability", "Group", "Status", NULL}; r == 0 && *name; name++)
+	for (const char *const *name = (const char *const[]){"Availability", "Group", "Status", NULL};
+	     r == 0 && *name; name++)
 		r = row_add(row, *name, "N/A");
 	return r;
 }
@@ -115,7 +119,10 @@ static int run_ls(Call *call, Err *e)
 		if (add_row(rows, json_array_get(sorted, i)) < 0)
 			return err_oom(e);
 	ListFormat lf = {columns, "{{.Driver}}\t{{.Name}}"};
-	return format_list(call->cli, &lf, o->quiet && (!o->format || str_starts(o->format, "table")) ? "{{.Name}}" : o->format, rows, e);
+	return format_list(call->cli, &lf,
+			   o->quiet && (!o->format || str_starts(o->format, "table")) ? "{{.Name}}"
+										      : o->format,
+			   rows, e);
 }
 
 typedef struct RmOptions {

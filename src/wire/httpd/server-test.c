@@ -449,7 +449,7 @@ static void hijack(const char *request, const char *status)
 static void hijacks(void **state)
 {
 	hijack("POST /hijack HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: "
-					     "application/json\r\nContent-Length: 2\r\n\r\n{}early",
+	       "application/json\r\nContent-Length: 2\r\n\r\n{}early",
 	       "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: "
 	       "Upgrade\r\nUpgrade: tcp\r\n");
 	hijack("POST /hijack HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}early",
