@@ -129,7 +129,8 @@ struct Engine {
 	pthread_t watcher;
 	bool watching;
 	int cgroup_version;
-	bool seccomp_prepared; /* under lock */
+	int shim_fd;        /* read-only copy of the shim's mount, or -1 */
+	char *shim_program; /* what is executed */
 };
 
 /* container.c: the table */

@@ -4,9 +4,11 @@
  */
 #include "engine/engine-internal.h"
 #include "kernel/cgroup.h"
+#include "kernel/mount.h"
 
 #include <sys/statfs.h>
 #include <linux/magic.h>
+#include <linux/mount.h>
 
 static int options_copy(Engine *en, const EngineOptions *o)
 {
@@ -96,6 +98,28 @@ static int store_start(Engine *en, Err *e)
 	return store_open(&o, &en->store, e);
 }
 
+/* The shim is started from a private read-only copy of the mount that it lies on: what a container finds behind
+ * /proc/<pid>/exe cannot be opened for writing then (CVE-2019-5736). Where that is not possible the plain path is used, and the shim
+ * protects itself at the cost of a second exec. */
+static int shim_program(Engine *en, Err *e)
+{
+	_cleanup_free_ char *path = strf("%s/ireko-shim", en->options.helper_dir);
+	MountChange read_only = {.set = MOUNT_ATTR_RDONLY, .userns_fd = -1};
+
+	if (!path)
+		return err_oom(e);
+	if (access(path, X_OK) < 0)
+		return err_sys(e, errno, "%s is needed beside irekod", path);
+	en->shim_fd = mount_clone(AT_FDCWD, path, false);
+	if (en->shim_fd >= 0 && mount_change(en->shim_fd, "", &read_only) >= 0) {
+		en->shim_program = strdup(path_of_fd(en->shim_fd).s);
+	} else {
+		close_fd(&en->shim_fd);
+		en->shim_program = take_ptr(path);
+	}
+	return en->shim_program ? 0 : err_oom(e);
+}
+
 static int cgroup_version(void)
 {
 	struct statfs fs;
@@ -111,7 +135,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 
 	if (!en)
 		return err_oom(e);
-	en->epoll_fd = en->stop_fd = -1;
+	en->epoll_fd = en->stop_fd = en->shim_fd = -1;
 	pthread_mutex_init(&en->lock, NULL);
 	pthread_mutex_init(&en->volumes_lock, NULL);
 	en->cgroup_version = cgroup_version();
@@ -120,6 +144,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		r = names_choose(en, table, e);
 	if (r >= 0)
 		r = dirs_make(en, e);
+	if (r >= 0)
+		r = shim_program(en, e);
 	if (r >= 0)
 		r = store_start(en, e);
 	if (r >= 0)
@@ -190,6 +216,8 @@ void engine_free(Engine *en)
 	free(en->seccomp_dir);
 	free(en->containers_run);
 	free(en->bridge_name);
+	free(en->shim_program);
+	close_fd(&en->shim_fd);
 	cgroup_parent_remove(en->cgroup_parent);
 	free(en->cgroup_parent);
 	options_done(&en->options);

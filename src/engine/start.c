@@ -146,9 +146,8 @@ static ShimLog log_options(const Start *s)
 static int shim_make(Start *s, Err *e)
 {
 	const ContainerConfig *k = &s->c->config;
-	_cleanup_free_ char *program = strf("%s/ireko-shim", s->en->options.helper_dir);
 	ShimCreate sc = {
-	    .program = program,
+	    .program = s->en->shim_program,
 	    .dir = s->run_dir,
 	    .id = s->c->id,
 	    .runtime_root = s->en->runtime_root,
@@ -164,11 +163,7 @@ static int shim_make(Start *s, Err *e)
 	    .rows = (uint16_t)k->host.console_height,
 	    .cols = (uint16_t)k->host.console_width,
 	};
-	int r;
-
-	if (!program)
-		return err_oom(e);
-	r = shim_create(&sc, &s->shim, &s->shim_pid, &s->init_pid, e);
+	int r = shim_create(&sc, &s->shim, &s->shim_pid, &s->init_pid, e);
 	return err_ctx(e, r, "failed to create task for container");
 }
 

@@ -2,6 +2,7 @@
 /*
  * Snapshots: the writable top of a container over the layers of its image, as overlayfs directories.
  *
+ * Below the writable layer lies `init`, a layer of empty mount points (store.c), then the image's layers.
  * containers/<key>/diff is the upper directory, containers/<key>/work overlayfs's own. A mount is handed out detached: it
  * belongs to no mount namespace until the caller attaches it, and goes with its descriptor.
  */
@@ -188,6 +189,26 @@ static int mount_read_only(char *upper, char **lower, int *ret_fd, Err *e)
 	return mount_overlay(v, NULL, NULL, ret_fd, e);
 }
 
+/* The image's layers below the mount points that every container needs (store.c). */
+static int lower_paths_of_snapshot(Store *s, const char *chain_id, char ***ret, Err *e)
+{
+	_cleanup_strv_ char **layers = NULL, **v = NULL;
+	char *init = strf("%s/init", s->root);
+	int r = lower_paths(s, chain_id, &layers, e);
+
+	if (r < 0 || shorten(s, &init) < 0) {
+		free(init);
+		return r < 0 ? r : err_oom(e);
+	}
+	r = strv_take(&v, init);
+	for (size_t i = 0; r >= 0 && layers[i]; i++)
+		r = strv_add(&v, layers[i]);
+	if (r < 0)
+		return err_oom(e);
+	*ret = take_ptr(v);
+	return 0;
+}
+
 int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e)
 {
 	_cleanup_free_ char *chain_id = NULL, *upper = NULL, *work = NULL;
@@ -197,7 +218,7 @@ int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd,
 	if (r >= 0)
 		r = load_chain(s, key, &chain_id, e);
 	if (r >= 0)
-		r = lower_paths(s, chain_id, &lower, e);
+		r = lower_paths_of_snapshot(s, chain_id, &lower, e);
 	if (r < 0)
 		return r;
 	upper = strf("%s/containers/%s/diff", s->root, key);

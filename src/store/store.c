@@ -71,6 +71,29 @@ static int make_folders(Store *s, Err *e)
 	return 0;
 }
 
+/* What a container's mounts need to be there, as a layer of its own between the image and what the container writes
+ * (snapshot.c): so that mount points never become part of a commit, and no cleaner has to take them out again by name
+ * (CVE-2024-23652). */
+static int make_init_layer(Store *s, Err *e)
+{
+	static const char *const folders[] = {"init",	   "init/dev",	"init/dev/pts", "init/dev/shm", "init/dev/mqueue",
+					      "init/proc", "init/sys", "init/etc"};
+	static const char *const files[] = {"init/dev/console", "init/etc/hostname", "init/etc/hosts",
+					    "init/etc/resolv.conf"};
+
+	for (size_t i = 0; i < ELEMENTSOF(folders); i++)
+		if (mkdirat(s->root_fd, folders[i], 0755) < 0 && errno != EEXIST)
+			return store_sys(e, errno, "make %s/%s", s->root, folders[i]);
+	for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+		int fd = openat(s->root_fd, files[i], O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+
+		if (fd < 0)
+			return store_sys(e, errno, "make %s/%s", s->root, files[i]);
+		closep(&fd);
+	}
+	return 0;
+}
+
 static int open_root(Store *s, const char *data_root, Err *e)
 {
 	_cleanup_free_ char *found = NULL;
@@ -136,6 +159,8 @@ int store_open(const StoreOptions *o, Store **ret, Err *e)
 		r = take_lock(s, e);
 	if (r >= 0)
 		r = make_folders(s, e);
+	if (r >= 0)
+		r = make_init_layer(s, e);
 	if (r >= 0)
 		r = db_open(&s->db, s->db_path, e);
 	if (r == -ENOSPC && reserve_give(s))
