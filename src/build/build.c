@@ -230,9 +230,11 @@ int stage_add_layer(Build *b, Stage *s, const DockerfileStep *step, const char *
 {
 	int r = cache_put(b, key, h, e);
 
-	memcpy(s->key, key, DIGEST_LEN + 1);
 	if (r < 0)
 		return r;
+	/* What a step gave belongs to the keys of those after it: run again (--no-cache), it may have given another layer, and what
+	 * was once made on the former one does not fit on this. */
+	cache_key(s->key, key, h->empty ? "" : h->diff, NULL);
 	s->time_ns = MAX2(s->time_ns, h->created_ns);
 	if (!h->empty) {
 		free(s->chain);

@@ -313,8 +313,8 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 
 int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
-	_cleanup_free_ char *text = NULL, *dir = NULL, *line = NULL;
-	_cleanup_strv_ char **env = NULL, **words = NULL;
+	_cleanup_free_ char *text = NULL, *word = NULL, *dir = NULL, *line = NULL;
+	_cleanup_strv_ char **env = NULL;
 	_cleanup_close_ int made = -1;
 	char key[DIGEST_LEN + 1];
 	CacheHit hit = {0};
@@ -324,13 +324,12 @@ int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	if (r >= 0)
 		r = dockerfile_expand(step->text, b->df.escape, env, true, &text, e);
 	if (r >= 0)
-		r = dockerfile_words(text, b->df.escape, &words, e);
+		r = dockerfile_word(text, b->df.escape, &word, e);
 	if (r < 0)
 		return r;
-	if (strv_len(words) != 1)
+	if (!*word)
 		return err_new(e, ERR_INVALID, "WORKDIR requires exactly one argument");
-	dir =
-	    path_join_clean(str_empty(s->config.run.working_dir) ? "/" : s->config.run.working_dir, words[0]);
+	dir = path_join_clean(str_empty(s->config.run.working_dir) ? "/" : s->config.run.working_dir, word);
 	line = strf("WORKDIR %s", dir);
 	if (!dir || !line)
 		return err_oom(e);

@@ -109,6 +109,7 @@ static void test_expansion_refuses(void **state _unused_)
 static void test_words(void **state _unused_)
 {
 	_cleanup_strv_ char **v = NULL, **none = NULL;
+	_cleanup_free_ char *word = NULL;
 	Err e = {0};
 
 	assert_int_equal(dockerfile_words("a \"b c\" 'd e' f\\ g \"\"", '\\', &v, &e), 0);
@@ -116,6 +117,8 @@ static void test_words(void **state _unused_)
 	assert_string_equal(v[1], "b c");
 	assert_string_equal(v[3], "f g");
 	assert_string_equal(v[4], "");
+	assert_int_equal(dockerfile_word("/a b\\ c/\"d  e\"", '\\', &word, &e), 0);
+	assert_string_equal(word, "/a b c/d  e");
 	assert_true(dockerfile_words("\"open", '\\', &none, &e) < 0);
 }
 

@@ -63,5 +63,7 @@ bool dockerfile_exec_form(const char *text, char ***ret);
 /* Replaces $name, ${name}, ${name:-word}, ${name:+word}, ${name-word}, ${name+word}, ${name:?word} outside of single quotes. Quotes and escapes are
  * kept as they are; what is put in is escaped so that it stays one word when words are split later (`words`), or not. env is K=V. */
 int dockerfile_expand(const char *text, char escape, char *const *env, bool words, char **ret, Err *e);
+/* The whole text as one word, blanks included, without its quotes and escapes. */
+int dockerfile_word(const char *text, char escape, char **ret, Err *e);
 /* Splits into words at blanks, removing quotes and escapes. */
 int dockerfile_words(const char *text, char escape, char ***ret, Err *e);

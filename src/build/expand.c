@@ -164,33 +164,53 @@ int dockerfile_expand(const char *text, char escape, char *const *env, bool word
 	return r;
 }
 
+/* One word from *p on, up to a blank if those end it; *p is left where it ends. */
+static int take_word(const char **p, char escape, bool blanks_end, char **ret, Err *e)
+{
+	_cleanup_strbuf_ StrBuf word = {0};
+	const char *at = *p;
+	char quote = 0;
+
+	for (; *at && (quote || !blanks_end || (*at != ' ' && *at != '\t')); at++) {
+		if (*at == escape && at[1] && quote != '\'') {
+			strbuf_add_c(&word, *++at);
+		} else if ((*at == '"' || *at == '\'') && (!quote || quote == *at)) {
+			quote = quote ? 0 : *at;
+		} else {
+			strbuf_add_c(&word, *at);
+		}
+	}
+	if (quote)
+		return err_new(e, ERR_INVALID,
+			       "unexpected end of statement while looking for matching %s-quote",
+			       quote == '"' ? "double" : "single");
+	*p = at;
+	*ret = strbuf_steal(&word);
+	return *ret ? 0 : err_oom(e);
+}
+
+int dockerfile_word(const char *text, char escape, char **ret, Err *e)
+{
+	return take_word(&text, escape, false, ret, e);
+}
+
 int dockerfile_words(const char *text, char escape, char ***ret, Err *e)
 {
 	_cleanup_strv_ char **v = NULL;
 	const char *p = text;
 
 	for (;;) {
-		_cleanup_strbuf_ StrBuf word = {0};
-		char quote = 0;
+		char *word = NULL;
 
 		while (*p == ' ' || *p == '\t')
 			p++;
 		if (!*p)
 			break;
-		for (; *p && (quote || (*p != ' ' && *p != '\t')); p++) {
-			if (*p == escape && p[1] && quote != '\'') {
-				strbuf_add_c(&word, *++p);
-			} else if ((*p == '"' || *p == '\'') && (!quote || quote == *p)) {
-				quote = quote ? 0 : *p;
-			} else {
-				strbuf_add_c(&word, *p);
-			}
-		}
-		if (quote)
-			return err_new(e, ERR_INVALID,
-				       "unexpected end of statement while looking for matching %s-quote",
-				       quote == '"' ? "double" : "single");
-		if (strv_take(&v, strbuf_steal(&word)) < 0)
+		int r = take_word(&p, escape, true, &word, e);
+
+		if (r < 0)
+			return r;
+		if (strv_take(&v, word) < 0)
 			return err_oom(e);
 	}
 	if (!v) {

@@ -120,6 +120,15 @@ static int shim_program(Engine *en, Err *e)
 	return en->shim_program ? 0 : err_oom(e);
 }
 
+/* It is used when the first container starts; a typing error should be told now. */
+static int subnet_check(const EngineOptions *o, Err *e)
+{
+	NetworkSubnet s;
+	int r = o->bridge_subnet ? network_subnet_parse(o->bridge_subnet, NULL, &s, e) : 0;
+
+	return r < 0 ? err_ctx(e, r, "--bridge-subnet %s", o->bridge_subnet) : 0;
+}
+
 static int cgroup_version(void)
 {
 	struct statfs fs;
@@ -139,7 +148,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_mutex_init(&en->lock, NULL);
 	pthread_mutex_init(&en->volumes_lock, NULL);
 	en->cgroup_version = cgroup_version();
-	r = options_copy(en, o) < 0 ? err_oom(e) : 0;
+	r = options_copy(en, o) < 0 ? err_oom(e) : subnet_check(o, e);
 	if (r >= 0)
 		r = names_choose(en, table, e);
 	if (r >= 0)

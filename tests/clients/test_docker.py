@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_piped_shell(docker, engine):
 
 def test_events_in_json(docker, engine, name):
     docker("run", "--name", name, "busybox", "true")
-    out = docker.out("events", "--since", "1h", "--until", "0s", "--filter", f"container={name}", "--format", "{{json .}}")
+    out = docker.out("events", "--since", "1h", "--until", str(time.time() + 0.2), "--filter", f"container={name}", "--format", "{{json .}}")
     actions = [json.loads(line)["Action"] for line in out.splitlines()]
     assert {"create", "start", "die"} <= set(actions)
 

@@ -92,7 +92,7 @@ def test_target(box, cli, name):
 
 def test_cache_is_used_and_missed(box, cli, engine, name):
     files = {"a.txt": "one"}
-    text = "FROM busybox\nRUN date +%s%N > /time\nCOPY a.txt /\nRUN cat a.txt > /copy\n"
+    text = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /time\nCOPY a.txt /\nRUN cat a.txt > /copy\n"
     box(text, files)
     first = cli.out("run", "--rm", name, "cat", "/time")
     identity = json.loads(cli.out("image", "inspect", name))[0]["Id"]
@@ -139,7 +139,7 @@ RUN ls /into /into2 /texts | tr '\\n' ' ' > /seen; stat -c '%u:%g %a' /owned /nu
 def test_copy_keeps_links_and_does_not_follow_them_out(box, cli, folder, name):
     (folder / "link").symlink_to("target")
     (folder / "out").symlink_to("/etc/shadow")
-    box("FROM busybox\nCOPY . /c\nRUN readlink /c/link /c/out > /seen\n", {"target": "t"})
+    box("FROM busybox\nCOPY . /c\nRUN readlink /c/link > /seen; readlink /c/out >> /seen\n", {"target": "t"})
     assert cli.out("run", "--rm", name, "cat", "/seen").split() == ["target", "/etc/shadow"]
 
 
@@ -158,7 +158,7 @@ def test_add_unpacks_archives(box, cli, name):
 def test_wildcards_without_match_and_missing_files(box):
     for line in ("COPY nothing* /x", "COPY missing /x"):
         p = box(f"FROM busybox\n{line}\n", check=False)
-        assert p.returncode != 0 and re.search(r"(nothing|missing).*(not found|no such|no source|no file)", p.stderr + p.stdout, re.I | re.S), p
+        assert p.returncode != 0 and re.search(r"not found.*(nothing|missing)", p.stderr + p.stdout), p
 
 
 def test_dockerfile_elsewhere_and_from_stdin(cli, folder, name):
@@ -180,8 +180,8 @@ def test_from_scratch(box, cli, name):
 
     from harness import program
 
-    box("FROM scratch\nCOPY busybox /sh\nENTRYPOINT [\"/sh\", \"echo\"]\nCMD [\"tiny\"]\n", {"busybox": pathlib.Path(program("busybox")).read_bytes()})
-    assert cli.out("run", "--rm", name) == "tiny" or "applet" in cli.out("run", "--rm", name)
+    box("FROM scratch\nCOPY --chmod=755 busybox /busybox\nENTRYPOINT [\"/busybox\", \"echo\"]\nCMD [\"tiny\"]\n", {"busybox": pathlib.Path(program("busybox")).read_bytes()})
+    assert cli.out("run", "--rm", name) == "tiny"
 
 
 def test_onbuild(box, cli, name):
