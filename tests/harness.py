@@ -273,7 +273,7 @@ class Engine:
             reply = self.api("DELETE", f"/containers/{c['Id']}?force=1&v=1")
             assert reply.status in (204, 404), reply.body
 
-    def destroy(self):
+    def destroy(self, keep_files=False):
         """Removes everything and complains about what cannot be removed."""
         try:
             if self.p is not None:
@@ -286,9 +286,23 @@ class Engine:
             left = self.leftovers()
             assert not left, f"left behind: {left}"
         finally:
-            for pid in self.shims():
-                os.kill(pid, signal.SIGKILL)
-            shutil.rmtree(self.root, ignore_errors=False)
+            self._force_clean()
+            if not keep_files:
+                shutil.rmtree(self.root)
+
+    def _force_clean(self):
+        """After a failure: nothing that a broken engine leaves may disturb the tests that follow."""
+        if self.p is not None:
+            self.kill()
+        for pid in self.shims():
+            os.kill(pid, signal.SIGKILL)
+        own = hashlib.sha256(str(self.data_root).encode()).hexdigest()[:8]
+        for name in os.listdir("/sys/class/net"):
+            if own in name:
+                run("ip", "link", "del", name, check=False)
+        for line in run(program("nft"), "list", "tables").stdout.splitlines():
+            if own in line:
+                run(program("nft"), "delete", *line.split(), check=False)
 
     def leftovers(self):
         """Mounts under our root, bridges and nft tables that carry our name."""
