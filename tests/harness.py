@@ -208,6 +208,7 @@ class Engine:
         self.options, self.prefix = options, prefix
         self.log = self.root / "irekod.log"
         self.p = None
+        self.own_mounts = ()  # of the test
 
     # ---- life
     def start(self):
@@ -306,7 +307,7 @@ class Engine:
 
     def leftovers(self):
         """Mounts under our root, bridges and nft tables that carry our name."""
-        mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line]
+        mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line and line.split()[4] not in self.own_mounts]
         own = hashlib.sha256(str(self.data_root).encode()).hexdigest()[:8]
         links = [name for name in os.listdir("/sys/class/net") if own in name]
         tables = [line for line in run(program("nft"), "list", "tables").stdout.splitlines() if own in line]

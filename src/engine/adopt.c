@@ -9,8 +9,13 @@
 #include "engine/engine-internal.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/pidfd.h>
 
 #define ADOPT_THREADS 8
+#define STRAY_MS      5000
 
 static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 {
@@ -60,6 +65,61 @@ static void adopt_one(Engine *en, Container *c)
 		log_warn("container %.12s: its shim is gone without a record: %s", c->id, err_msg(&err, r));
 	}
 	container_ended(en, c, &x);
+}
+
+/* True once the process is gone. */
+static bool wait_gone(pid_t pid)
+{
+	_cleanup_close_ int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return fd < 0 ? errno == ESRCH : poll(&p, 1, STRAY_MS) > 0;
+}
+
+/* A shim that no running container's row speaks of: irekod died between its start and the row that would have told. Nobody has
+ * heard that it runs, so it ends. */
+static void end_stray(Engine *en, const char *id)
+{
+	_cleanup_free_ char *dir = strf("%s/%s", en->containers_run, id);
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	RuntimeOptions o = {.root = en->runtime_root};
+	pid_t shim_pid = 0, init_pid;
+	Err err = {0};
+	int r;
+
+	if (!dir)
+		return;
+	if (shim_connect(dir, &shim, &shim_pid, &init_pid, NULL) >= 0) {
+		(void)shim_kill(shim, NULL, SIGKILL, true, NULL);
+		if (!wait_gone(shim_pid))
+			log_error("the shim %d of container %.12s does not end", (int)shim_pid, id);
+	}
+	r = runtime_delete(&o, id, true, &err);
+	if (r < 0 && err.kind != ERR_NOT_FOUND)
+		log_error("container %.12s: what an earlier irekod left of its start: %s", id,
+			  err_msg(&err, r));
+	(void)remove_tree_at(AT_FDCWD, dir);
+}
+
+static void end_strays(Engine *en)
+{
+	DIR *d = opendir(en->containers_run);
+	const struct dirent *n;
+	Container *c;
+
+	while (d && (n = readdir(d))) {
+		if (*n->d_name == '.')
+			continue;
+		pthread_mutex_lock(&en->lock);
+		HASH_FIND_STR(en->by_id, n->d_name, c);
+		pthread_mutex_unlock(&en->lock);
+		/* Nobody else is at work yet: c stays. */
+		if (!c ||
+		    (container_status(c) != CONTAINER_RUNNING && container_status(c) != CONTAINER_PAUSED))
+			end_stray(en, n->d_name);
+	}
+	if (d)
+		closedir(d);
 }
 
 /* After a restart of the machine, what was to run always runs again. */
@@ -148,6 +208,7 @@ int adopt_all(Engine *en, Err *e)
 	size_t started = 0;
 	Container *c, *tmp;
 
+	end_strays(en);
 	a.all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*a.all));
 	if (!a.all)
 		return err_oom(e);

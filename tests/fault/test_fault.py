@@ -22,6 +22,7 @@ def small_disk():
     data.mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=340m", "irk-small", data)
     engine = harness.Engine(root=root, data_root=data / "data")
+    engine.own_mounts = (str(data),)
     try:
         engine.start()
         engine.load_busybox()

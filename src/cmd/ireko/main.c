@@ -220,7 +220,8 @@ static int run_command(Call *call, int argc, char **argv)
 		call->args = args;
 		call->n_args = (int)strv_len(args);
 		if (check_arguments(call) < 0) {
-			status = c->failure ? c->failure : 1;
+			/* Even of run, whose other failures are 125. */
+			status = 1;
 		} else {
 			r = c->run(call, &e);
 			status = r < 0 ? report_failure(call, r, &e) : r;
