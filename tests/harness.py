@@ -297,7 +297,7 @@ class Engine:
             self.kill()
         for pid in self.shims():
             os.kill(pid, signal.SIGKILL)
-        own = hashlib.sha256(str(self.data_root).encode()).hexdigest()[:8]
+        own = self.mark
         for name in os.listdir("/sys/class/net"):
             if own in name:
                 run("ip", "link", "del", name, check=False)
@@ -305,10 +305,19 @@ class Engine:
             if own in line:
                 run(program("nft"), "delete", *line.split(), check=False)
 
+    @property
+    def mark(self):
+        """What is in the names of this engine's bridge and nft table."""
+        return hashlib.sha256(str(self.data_root).encode()).hexdigest()[:8]
+
+    @property
+    def bridge(self):
+        return f"irk-{self.mark}"
+
     def leftovers(self):
         """Mounts under our root, bridges and nft tables that carry our name."""
         mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line and line.split()[4] not in self.own_mounts]
-        own = hashlib.sha256(str(self.data_root).encode()).hexdigest()[:8]
+        own = self.mark
         links = [name for name in os.listdir("/sys/class/net") if own in name]
         tables = [line for line in run(program("nft"), "list", "tables").stdout.splitlines() if own in line]
         sockets = [str(self.socket)] if self.socket.exists() else []
@@ -316,8 +325,8 @@ class Engine:
 
     def leftovers_of_containers(self):
         """Folders of containers that are no more, and interfaces on our bridge."""
-        own = hashlib.sha256(str(self.data_root).encode()).hexdigest()[:8]
-        ports = os.listdir(f"/sys/class/net/irk-{own}/brif") if os.path.isdir(f"/sys/class/net/irk-{own}/brif") else []
+        brif = pathlib.Path(f"/sys/class/net/{self.bridge}/brif")
+        ports = os.listdir(brif) if brif.is_dir() else []
         folders = [str(p) for p in (self.data_root / "containers").glob("*")] if (self.data_root / "containers").is_dir() else []
         return [*ports, *folders]
 

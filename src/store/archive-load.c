@@ -27,6 +27,7 @@ typedef struct Load {
 	int dir; /* what was unpacked */
 	ImagePlatform platform;
 	size_t n_loaded;
+	char **chains, **blobs; /* brought in so far, the lowest first */
 } Load;
 
 /* ---- files of the archive ---- */
@@ -128,8 +129,8 @@ static int keep_blob(Store *s, int fd, const char *promised, char ret[DIGEST_LEN
 /* The layer is unpacked from the blob, not from the file: the blob stays, because only it can be saved and pushed with
  * the same digest again (a tar made by others is rarely the one that we would write). promised: the digest that the
  * file is named by, or NULL; size: -1 if unknown. chain is in/out, "" below the lowest. */
-static int load_layer(const Load *x, const char *path, const char *promised, int64_t size,
-		      const char *diff_id, char chain[DIGEST_LEN + 1], Err *e)
+static int load_layer(Load *x, const char *path, const char *promised, int64_t size, const char *diff_id,
+		      char chain[DIGEST_LEN + 1], Err *e)
 {
 	char next[DIGEST_LEN + 1], blob[DIGEST_LEN + 1], got_chain[DIGEST_LEN + 1], got_diff[DIGEST_LEN + 1];
 	LayerProgress p = {.l = x->l};
@@ -148,6 +149,8 @@ static int load_layer(const Load *x, const char *path, const char *promised, int
 		int r = keep_blob(x->s, file, promised, blob, e);
 		if (r < 0)
 			return err_ctx(e, r, "layer %.300s of the archive", path);
+		if (strv_add(&x->blobs, blob) < 0)
+			return err_oom(e);
 		fd = store_blob_open(x->s, blob, NULL, e);
 		if (fd < 0)
 			return fd;
@@ -161,6 +164,8 @@ static int load_layer(const Load *x, const char *path, const char *promised, int
 		r = store_layer_apply(x->s, &a, got_chain, got_diff, e);
 		if (r < 0)
 			return err_ctx(e, r, "layer %.300s of the archive", path);
+		if (strv_add(&x->chains, next) < 0)
+			return err_oom(e);
 	}
 	memcpy(chain, next, sizeof(next));
 	return 0;
@@ -232,7 +237,7 @@ static bool promised_digest(const char *path, char ret[DIGEST_LEN + 1])
 	return digest_is_valid(ret);
 }
 
-static int load_docker_layers(const Load *x, char *const *paths, char *const *diff_ids, Err *e)
+static int load_docker_layers(Load *x, char *const *paths, char *const *diff_ids, Err *e)
 {
 	char chain[DIGEST_LEN + 1] = "";
 	size_t n = strv_len(paths);
@@ -312,7 +317,7 @@ static int load_docker(Load *x, Err *e)
 
 /* ---- OCI image layout ---- */
 
-static int load_oci_layers(const Load *x, const ImageManifest *m, char *const *diff_ids, Err *e)
+static int load_oci_layers(Load *x, const ImageManifest *m, char *const *diff_ids, Err *e)
 {
 	char chain[DIGEST_LEN + 1] = "";
 
@@ -459,6 +464,14 @@ static int load_unpacked(Load *x, Err *e)
 	    "a root filesystem is brought in by import");
 }
 
+/* What a load that failed had brought in is of no use to anybody; what images that it finished need stays. */
+static void forget(Load *x)
+{
+	for (size_t n = strv_len(x->chains); n-- > 0;)
+		(void)gc_layers(x->s, x->chains[n], &x->blobs, NULL, NULL);
+	(void)gc_blobs(x->s, x->blobs, NULL);
+}
+
 int store_archive_load(Store *s, const ArchiveLoad *l, Err *e)
 {
 	Load x = {.s = s, .l = l, .dir = -1};
@@ -477,6 +490,10 @@ int store_archive_load(Store *s, const ArchiveLoad *l, Err *e)
 		r = load_unpacked(&x, e);
 	close_fd(&x.dir);
 	image_platform_done(&x.platform);
+	if (r < 0)
+		forget(&x);
+	strv_free(x.chains);
+	strv_free(x.blobs);
 
 	int gone = remove_tree_at(s->root_fd, name);
 	if (r == 0 && gone < 0)

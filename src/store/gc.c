@@ -112,6 +112,16 @@ int gc_blobs(Store *s, char *const *digests, Err *e)
 	return 0;
 }
 
+int store_layer_release(Store *s, const char *chain_id, char ***ret_layers, Err *e)
+{
+	_cleanup_strv_ char **blobs = NULL;
+	int r = gc_layers(s, chain_id, &blobs, ret_layers, e);
+
+	if (r >= 0)
+		r = gc_blobs(s, blobs, e);
+	return err_ctx(e, r, "remove the layer %.19s", chain_id);
+}
+
 void store_lease_begin(Store *s)
 {
 	pthread_mutex_lock(&s->lock);

@@ -76,8 +76,9 @@ static int make_folders(Store *s, Err *e)
  * (CVE-2024-23652). */
 static int make_init_layer(Store *s, Err *e)
 {
-	static const char *const folders[] = {"init",	   "init/dev",	"init/dev/pts", "init/dev/shm", "init/dev/mqueue",
-					      "init/proc", "init/sys", "init/etc"};
+	static const char *const folders[] = {"init",         "init/dev",        "init/dev/pts",
+					      "init/dev/shm", "init/dev/mqueue", "init/proc",
+					      "init/sys",     "init/etc"};
 	static const char *const files[] = {"init/dev/console", "init/etc/hostname", "init/etc/hosts",
 					    "init/etc/resolv.conf"};
 

@@ -103,6 +103,9 @@ int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir
 /* Writes the uncompressed tar of one layer whose SHA-256 is its diff id; verified while written. */
 int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e);
 int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
+/* Removes a layer, and those below it, that no image, container or other layer needs; ids of what went are appended to ret_layers
+ * (may be NULL). One that is needed or missing is left alone: success. */
+int store_layer_release(Store *s, const char *chain_id, char ***ret_layers, Err *e);
 /* The tar of an overlay upper directory (whiteouts as .wh. files), deterministic. */
 int store_diff_write_tar(const char *upper_dir, int out_fd, Err *e);
 

@@ -251,14 +251,10 @@ def test_networks_are_kept_apart(ireko, engine, name):
     ireko("network", "rm", name)
 
 
-def bridge_of(engine):
-    return json.loads(engine.cli("network", "inspect", "bridge").stdout)[0]["Options"]["com.docker.network.bridge.name"]
-
-
 @pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_nothing_of_the_network_stays(ireko, engine, name, verb):
     ireko("run", "-d", "--name", name, "-p", f"{free_port()}:80", "busybox", "sleep", "1000")
-    veth = [link["ifname"] for link in json.loads(run("ip", "-j", "link", "show", "master", bridge_of(engine)).stdout)]
+    veth = [link["ifname"] for link in json.loads(run("ip", "-j", "link", "show", "master", engine.bridge).stdout)]
     assert len(veth) == 1
     ireko(verb, *(["-t", "0"] if verb == "stop" else []), name)
     wait_until("the veth is gone", lambda: veth[0] not in run("ip", "link").stdout)

@@ -279,5 +279,14 @@ int h_build(HttpRequest *rq, void *user, Err *e)
 /* The build cache is made of images and layers, which image prune takes: there is nothing of its own to delete. */
 int h_build_prune(HttpRequest *rq, void *user, Err *e)
 {
-	return reply_doc(rq, 200, json_pack("{s:n, s:i}", "CachesDeleted", "SpaceReclaimed", 0), e);
+	_cleanup_strv_ char **keys = NULL;
+	int64_t bytes;
+	int r = build_cache_prune(((Door *)user)->engine, &keys, &bytes, e);
+
+	if (r < 0)
+		return r;
+	return reply_doc(rq, 200,
+			 json_pack("{s:o, s:I}", "CachesDeleted", keys ? json_from_strv(keys) : json_null(),
+				   "SpaceReclaimed", (json_int_t)bytes),
+			 e);
 }

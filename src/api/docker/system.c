@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What concerns the daemon as a whole: the rules for every request, ping, version, info, disk usage. */
 #include "api/docker/door-internal.h"
+#include "build/build.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -323,13 +324,37 @@ static json_t *df_volumes(Door *d, const ContainerInfo *cs, size_t n_cs, Err *e)
 	return a;
 }
 
+/* Items of "BuildCache"; *ret_bytes is their sum. NULL on failure. */
+static json_t *df_build_cache(Door *d, int64_t *ret_bytes, Err *e)
+{
+	BuildCacheEntry *v;
+	json_t *list;
+	size_t n;
+
+	*ret_bytes = 0;
+	if (build_cache_list(d->engine, &v, &n, e) < 0)
+		return NULL;
+	list = json_array();
+	for (size_t i = 0; i < n; i++) {
+		*ret_bytes += v[i].size;
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:o, s:n, s:i}", "ID",
+						v[i].key, "Type", "regular", "Description", "build step",
+						"InUse", false, "Shared", false, "Size",
+						(json_int_t)v[i].size, "CreatedAt", doc_time(v[i].created_ns),
+						"LastUsedAt", "UsageCount", 1));
+	}
+	build_cache_free(v, n);
+	return list;
+}
+
 int h_df(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
 	ContainerInfo *cs = NULL;
-	json_t *images, *volumes, *containers = json_array();
+	json_t *images, *volumes, *cache, *containers = json_array();
 	size_t n = 0;
-	int64_t total = 0;
+	int64_t total = 0, cache_bytes = 0;
 	int r = engine_container_list(d->engine, &cs, &n, e);
 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
@@ -342,15 +367,17 @@ int h_df(HttpRequest *rq, void *user, Err *e)
 	}
 	images = r < 0 ? NULL : df_images(d, http_tag(rq), cs, n, &total, e);
 	volumes = images ? df_volumes(d, cs, n, e) : NULL;
+	cache = volumes ? df_build_cache(d, &cache_bytes, e) : NULL;
 	container_infos_free(cs, n);
-	if (!volumes) {
+	if (!cache) {
 		json_decref(images);
+		json_decref(volumes);
 		json_decref(containers);
 		return r < 0 ? r : e->no ? -e->no : -EIO;
 	}
 	return reply_doc(rq, 200,
-			 json_pack("{s:I, s:o, s:o, s:o, s:[], s:i}", "LayersSize", (json_int_t)total,
+			 json_pack("{s:I, s:o, s:o, s:o, s:o, s:I}", "LayersSize", (json_int_t)total,
 				   "Images", images, "Containers", containers, "Volumes", volumes,
-				   "BuildCache", "BuilderSize", 0),
+				   "BuildCache", cache, "BuilderSize", (json_int_t)cache_bytes),
 			 e);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "format.h"
 #include "base/test.h"
+#include "template.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -33,8 +34,9 @@ static const ListFormat lf = {columns, "{{.ID}}\t{{.Names}}"};
 /* What format_list() prints on standard output. */
 static char *listed(const char *format, bool tty, int *ret)
 {
-	_cleanup_json_ json_t *rows = json_pack("[{s:s, s:s}, {s:s, s:s}]", "Names", "web", "ID", "abc",
-						"Names", "d\x1b[0mb", "ID", "def");
+	_cleanup_json_ json_t *rows =
+	    json_pack("[{s:s, s:s, s:{s:s}}, {s:s, s:s, s:{}}]", "Names", "web", "ID", "abc", TEMPLATE_LABELS,
+		      "com.x.my-label", "v", "Names", "d\x1b[0mb", "ID", "def", TEMPLATE_LABELS);
 	Cli cli = {.out_tty = tty};
 	char *text = NULL;
 	size_t n = 0;
@@ -66,6 +68,8 @@ static void lists(void **state)
 	       "NAMES       CONTAINER ID\nweb         abc\nd\\x1b[0mb   def\n");
 	expect("{{.Names}}", true, "web\nd\\x1b[0mb\n");
 	expect("{{.ID}}\\n{{.ID}}", false, "abc\nabc\ndef\ndef\n");
+	expect("table {{.ID}}\\t{{.Label \"com.x.my-label\"}}", false,
+	       "CONTAINER ID   my label\nabc            v\ndef            \n");
 	expect("json", false,
 	       "{\"ID\":\"abc\",\"Names\":\"web\"}\n{\"ID\":\"def\",\"Names\":\"d\\u001B[0mb\"}\n");
 	_cleanup_free_ char *unknown = listed("{{.Nope}}", false, &r);

@@ -87,9 +87,15 @@ static TemplateFlags output_flags(const Cli *cli)
 
 static int run_line(const Template *t, const json_t *dot, TemplateFlags flags, StrBuf *out, Err *e)
 {
+	size_t before = out->len;
 	int r = template_execute(t, dot, flags, out, e);
 
-	strbuf_add_c(out, '\n');
+	if (r == 0) {
+		strbuf_add_c(out, '\n');
+	} else if (out->s) {
+		out->len = before; /* no half lines */
+		out->s[before] = '\0';
+	}
 	return r;
 }
 
@@ -124,7 +130,7 @@ static int print_table(const Cli *cli, const ListFormat *lf, const char *text, c
 	if (r == 0) {
 		StrBuf title = {0};
 
-		if (run_line(t, head, TEMPLATE_SORT_KEYS, &title, NULL) == 0 && title.s)
+		if (run_line(t, head, TEMPLATE_HEADING, &title, NULL) == 0 && title.s)
 			strbuf_add(&b, title.s);
 		strbuf_done(&title);
 	}

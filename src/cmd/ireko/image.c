@@ -307,13 +307,13 @@ static int images_target(const Call *call, StrBuf *b, Err *e)
 	return r < 0 ? r : b->oom ? err_oom(e) : 0;
 }
 
-static int make_image_rows(const json_t *list, bool full, bool ids_only, json_t *rows)
+static int make_image_rows(const json_t *list, bool full, json_t *rows)
 {
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *im = json_array_get(list, i);
-		int n = ids_only ? add_image_row(rows, im, "", "", "", full) : add_tagged(rows, im, full);
+		int n = add_tagged(rows, im, full);
 
-		if (n == 0 && !ids_only)
+		if (n == 0)
 			n = add_untagged(rows, im, full);
 		if (n < 0)
 			return n;
@@ -332,7 +332,7 @@ static int run_images(Call *call, Err *e)
 
 	if (r == 0)
 		r = api_get(call->cli, target.s, &list, e);
-	if (r >= 0 && make_image_rows(list, o->no_trunc, ids_only, rows) < 0)
+	if (r >= 0 && make_image_rows(list, o->no_trunc, rows) < 0)
 		r = err_oom(e);
 	if (r < 0)
 		return r;

@@ -101,13 +101,17 @@ static void network(void **state)
 	has("--net web --network-alias a --ip 10.0.0.2 x",
 	    "\"NetworkingConfig\":{\"EndpointsConfig\":{\"web\":{\"Aliases\":[\"a\"],\"IPAMConfig\":{"
 	    "\"IPv4Address\":\"10.0.0.2\"}}}}");
+	has("--link a:b x", "\"HostConfig\":{\"Links\":[\"a:b\"]}");
+	lacks("--link a:b x", "NetworkingConfig");
+	has("--net web --link a:b x", "\"web\":{\"Links\":[\"a:b\"]}");
 	has("--network a --network b x", "\"EndpointsConfig\":{\"a\":{},\"b\":{}}");
 	has("--network a --network a x", "given more than once");
 	has("--network-alias a x", "only supported for user-defined networks");
 	has("--network host --ip 1.2.3.4 x", "cannot give an IP address with --network host");
 	has("--network container:y -h name x", "conflicting options: hostname and the network mode");
 	has("--mac-address 02:00:00:00:00:01 x", "\"default\":{\"MacAddress\":\"02:00:00:00:00:01\"}");
-	has("--add-host a:1.2.3.4 --add-host b=::1 x", "\"ExtraHosts\":[\"a:1.2.3.4\",\"b:::1\"]");
+	has("--add-host a:1.2.3.4 --add-host b=::1 --add-host c:[::2] x",
+	    "\"ExtraHosts\":[\"a:1.2.3.4\",\"b:::1\",\"c:::2\"]");
 	has("--add-host a x", "expected HOST:IP");
 	has("--dns 1.1.1.1 --dns-opt ndots:2 --dns-search x.y x", "\"DnsOptions\":[\"ndots:2\"]");
 }

@@ -193,6 +193,18 @@ static int add_ports(Body *b)
 	return r == 0 ? put_true(b, b->host, "PublishAllPorts", o->publish_all) : r;
 }
 
+static bool is_user_network(const char *name)
+{
+	return !streq(name, "default") && !streq(name, "bridge") && !streq(name, "host") &&
+	       !streq(name, "none") && !str_starts(name, "container:");
+}
+
+/* A first network of the form "name=web,..." is a user's by its form. */
+static bool has_user_network(const RunOptions *o)
+{
+	return o->networks.v && is_user_network(o->networks.v[0]);
+}
+
 /* The flags beside --network are about its first network. */
 static int add_endpoint_flags(Body *b, json_t *endpoint)
 {
@@ -208,16 +220,10 @@ static int add_endpoint_flags(Body *b, json_t *endpoint)
 			return -EINVAL;
 	}
 	if (put_list(b, endpoint, "Aliases", &o->aliases) < 0 ||
-	    put_list(b, endpoint, "Links", &o->links) < 0 ||
 	    put_str(b, endpoint, "MacAddress", o->mac_address) < 0)
 		return -EINVAL;
-	return 0;
-}
-
-static bool is_user_network(const char *name)
-{
-	return !streq(name, "default") && !streq(name, "bridge") && !streq(name, "host") &&
-	       !streq(name, "none") && !str_starts(name, "container:");
+	/* Links of the default network are the host configuration's. */
+	return has_user_network(o) ? put_list(b, endpoint, "Links", &o->links) : 0;
 }
 
 static int check_first_network(const RunOptions *o, const char *name, Err *e)
@@ -272,9 +278,7 @@ static int add_networks(Body *b)
 	}
 	if (r == 0 && json_object_size(endpoints))
 		r = put(b, b->config, "NetworkingConfig", json_pack("{s:O}", "EndpointsConfig", endpoints));
-	if (r == 0)
-		r = put_str(b, b->config, "MacAddress", o->mac_address);
-	if (r == 0 && !(o->networks.v && is_user_network(o->networks.v[0])))
+	if (r == 0 && !has_user_network(o))
 		r = put_list(b, b->host, "Links", &o->links);
 	if (r < 0 || put_list(b, b->host, "Dns", &o->dns) < 0 ||
 	    put_list(b, b->host, "DnsSearch", &o->dns_search) < 0 ||
@@ -283,22 +287,28 @@ static int add_networks(Body *b)
 	return 0;
 }
 
-/* "host:ip" and "host=ip" */
+/* "host:ip" and "host=ip"; an IPv6 address may stand in brackets. */
 static int add_hosts(Body *b)
 {
 	const RunOptions *o = b->o;
 	_cleanup_strv_ char **v = NULL;
 
 	for (size_t i = 0; o->add_hosts.v && o->add_hosts.v[i]; i++) {
-		const char *s = o->add_hosts.v[i];
-		size_t n = strcspn(s, ":=");
+		const char *s = o->add_hosts.v[i], *ip;
+		size_t n = strcspn(s, ":="), len;
 
 		if (n == 0 || !s[n] || !s[n + 1])
 			return err_new(
 			    b->e, ERR_INVALID,
 			    "invalid argument \"%s\" for \"--add-host\" flag: bad format: expected HOST:IP",
 			    s);
-		if (strv_take(&v, strf("%.*s:%s", (int)n, s, s + n + 1)) < 0)
+		ip = s + n + 1;
+		len = strlen(ip);
+		if (*ip == '[' && ip[len - 1] == ']') {
+			ip++;
+			len -= 2;
+		}
+		if (strv_take(&v, strf("%.*s:%.*s", (int)n, s, (int)len, ip)) < 0)
 			return err_oom(b->e);
 	}
 	return v ? put(b, b->host, "ExtraHosts", json_from_strv(v)) : 0;

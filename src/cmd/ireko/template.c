@@ -136,20 +136,35 @@ static int eval_operand(Run *r, const Operand *o, const json_t *dot, json_t **re
 	return fail(r, "cannot evaluate", o->name ? o->name : "?");
 }
 
+/* The heading of a label's column: what follows the last dot, without dashes. */
+static json_t *label_heading(const char *key)
+{
+	const char *dot = strrchr(key, '.');
+	_cleanup_free_ char *text = strdup(dot ? dot + 1 : key);
+
+	for (char *p = text; p && *p; p++)
+		if (*p == '-' || *p == '_')
+			*p = ' ';
+	return text ? json_string(text) : NULL;
+}
+
 /* `.Label "key"`: the one method that docker's rows have. */
 static int call_label(Run *r, const json_t *dot, const json_t *key, json_t **ret)
 {
-	const json_t *v = json_object_get(json_object_get(dot, TEMPLATE_LABELS),
-					  json_is_string(key) ? json_string_value(key) : "");
+	const char *name = json_is_string(key) ? json_string_value(key) : "";
+	const json_t *v = json_object_get(json_object_get(dot, TEMPLATE_LABELS), name);
 
-	*ret = v ? json_incref((json_t *)v) : json_string("");
+	if (r->flags & TEMPLATE_HEADING)
+		*ret = label_heading(name);
+	else
+		*ret = v ? json_incref((json_t *)v) : json_string("");
 	return *ret ? 0 : err_oom(r->e);
 }
 
-static bool is_label_method(const Operand *o, const json_t *dot)
+static bool is_label_method(const Run *r, const Operand *o, const json_t *dot)
 {
 	return o->kind == OPERAND_DOT && strv_len(o->fields) == 1 && streq(o->fields[0], "Label") &&
-	       json_object_get(dot, TEMPLATE_LABELS);
+	       (r->flags & TEMPLATE_HEADING || json_object_get(dot, TEMPLATE_LABELS));
 }
 
 static int call_command(Run *r, const TemplateCommand *c, const json_t *dot, const Arguments *a, json_t **ret)
@@ -158,7 +173,7 @@ static int call_command(Run *r, const TemplateCommand *c, const json_t *dot, con
 
 	if (head->kind == OPERAND_FUNCTION)
 		return template_call(head->name, a, r->flags, ret, r->e);
-	if (is_label_method(head, dot) && a->n == 1)
+	if (is_label_method(r, head, dot) && a->n == 1)
 		return call_label(r, dot, a->v[0], ret);
 	if (a->n > 0)
 		return fail(r, "arguments were given to what is no function:",
