@@ -3,12 +3,9 @@
 import ast
 import pathlib
 import re
+import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PKG_CONFIG = {"isal": "libisal", "seccomp": "libseccomp", "cap": "libcap", "crypto": "libcrypto",
-              "sqlite": "sqlite3", "archive": "libarchive", "zstd": "libzstd", "curl": "libcurl",
-              "mnl": "libmnl", "nftables": "libnftables", "jansson": "jansson", "zlib": "zlib"}
-
 
 class Floor:
     def __init__(self, name, folder, below, libraries):
@@ -39,6 +36,25 @@ def load():
             raise SystemExit(f"meson.build: floor {floor.name} may call {above[0]}, which does not stand below it")
         seen.add(floor.name)
     return floors
+
+
+def link_flags(names):
+    """Linker flags of libraries by their names in meson.build: from pkg-config, or by name where they have no .pc file."""
+    text = (ROOT / "meson.build").read_text()
+    packages, flags = [], []
+    for name in sorted(names):
+        m = re.search(rf"(?:'{name}':|^{name} =) *(dependency|cc\.find_library)\('([^']+)'", text, re.M)
+        if not m:
+            raise SystemExit(f"meson.build: library {name} is used by a floor and defined nowhere")
+        if m.group(2) == "threads":
+            flags.append("-lpthread")
+        elif m.group(1) == "dependency":
+            packages.append(m.group(2))
+        else:
+            flags.append(f"-l{m.group(2)}")
+    if packages:
+        flags += subprocess.run(["pkg-config", "--libs", *packages], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    return flags
 
 
 def programs():

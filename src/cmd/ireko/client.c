@@ -244,22 +244,6 @@ int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e)
 	return r;
 }
 
-int api_stream(Cli *cli, const ApiRequest *rq, Httpc **ret, const HttpcResponse **rs, Err *e)
-{
-	for (;;) {
-		_cleanup_httpc_ Httpc *c = NULL;
-		int r = api_start(cli, rq, &c, e);
-
-		if (r == 0)
-			r = api_answer(cli, c, rs, e);
-		if (r < 0 && learn_version(cli, e))
-			continue;
-		if (r >= 0)
-			*ret = take_ptr(c);
-		return r;
-	}
-}
-
 /* A version like "1.41" as a number that can be compared. */
 static int version_number(const char *s)
 {
@@ -293,6 +277,33 @@ int api_settle(Cli *cli, Err *e)
 	}
 	give_back(cli, c);
 	return r < 0 ? r : 0;
+}
+
+/* HEAD is refused without words: true if asking brought another version. */
+static bool ask_version(Cli *cli, const ApiRequest *rq, const Err *refused)
+{
+	char before[sizeof(cli->api_version)];
+
+	if (cli->version_settled || refused->kind != ERR_INVALID || !streq(rq->method, "HEAD"))
+		return false;
+	memcpy(before, cli->api_version, sizeof(before));
+	return api_settle(cli, NULL) == 0 && !streq(before, cli->api_version);
+}
+
+int api_stream(Cli *cli, const ApiRequest *rq, Httpc **ret, const HttpcResponse **rs, Err *e)
+{
+	for (;;) {
+		_cleanup_httpc_ Httpc *c = NULL;
+		int r = api_start(cli, rq, &c, e);
+
+		if (r == 0)
+			r = api_answer(cli, c, rs, e);
+		if (r < 0 && (learn_version(cli, e) || ask_version(cli, rq, e)))
+			continue;
+		if (r >= 0)
+			*ret = take_ptr(c);
+		return r;
+	}
 }
 
 char *api_path(const char *kind, const char *name, const char *rest, Err *e)

@@ -80,9 +80,13 @@ bool cli_confirm(const char *question)
 	return answer[0] == 'y' || answer[0] == 'Y';
 }
 
+/* As docker we say it in docker's way, which programs take apart. */
 static void print_version(const Cli *cli)
 {
-	(void)printf("%s version " IREKO_VERSION "\n", streq(cli->program, "docker") ? "Docker" : "ireko");
+	if (streq(cli->program, "docker"))
+		(void)printf("Docker version " IREKO_VERSION ", build ireko\n");
+	else
+		(void)printf("ireko version " IREKO_VERSION "\n");
 }
 
 static void print_verbs(const Verb *table)

@@ -184,7 +184,7 @@ static int sample_all(Call *call, char *const *names, json_t *rows, Err *e)
 		r = read_sample(call, clients[i], &s, e);
 		if (r == 0 && add_row(rows, names[i], s, o->no_trunc) < 0)
 			r = err_oom(e);
-		if (r < 0 && call->n_args == 0 && e->kind == ERR_NOT_FOUND)
+		if (r < 0 && call->n_args == 0 && strstr(e->msg, "No such container"))
 			r = 0;
 	}
 	for (size_t i = 0; clients && i < n; i++)
