@@ -485,11 +485,11 @@ json_t *container_config_inspect(const ContainerConfig *c)
 	if (c->exposed_ports)
 		json_object_set_new(o, "ExposedPorts", set_encode(c->exposed_ports));
 	json_object_set_new(o, "Volumes", c->volumes ? set_encode(c->volumes) : json_null());
-	if (!c->cmd)
+	if (strv_len(c->cmd) == 0)
 		json_object_set_new(o, "Cmd", json_null());
-	if (!c->entrypoint)
+	if (strv_len(c->entrypoint) == 0)
 		json_object_set_new(o, "Entrypoint", c->has_entrypoint ? json_array() : json_null());
-	if (!c->on_build)
+	if (strv_len(c->on_build) == 0)
 		json_object_set_new(o, "OnBuild", json_null());
 	if (c->stop_timeout >= 0)
 		json_object_set_new(o, "StopTimeout", json_integer(c->stop_timeout));

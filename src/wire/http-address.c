@@ -54,7 +54,8 @@ int httpc_address_parse(const char *s, HttpcAddress *ret, Err *e)
 	const char *rest;
 	int r = a.text ? 0 : -ENOMEM;
 
-	if (r == 0 && (rest = str_after(s, "unix://"))) {
+	rest = *s == '/' ? s : str_after(s, "unix://");
+	if (r == 0 && rest) {
 		a.path = strdup(rest);
 		r = !a.path ? -ENOMEM : *rest ? 0 : -EINVAL;
 	} else if (r == 0) {

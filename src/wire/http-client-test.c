@@ -243,6 +243,7 @@ static void addresses(void **state)
 	    "tcp://h:0", "tcp://h:70000", "tcp://h:x",  "tcp://[::1]x"};
 
 	test_address("unix:///run/a b.sock", "/run/a b.sock", NULL, NULL);
+	test_address("/run/x.sock", "/run/x.sock", NULL, NULL);
 	test_address("tcp://127.0.0.1:99", NULL, "127.0.0.1", "99");
 	test_address("tcp://[::1]:99/", NULL, "::1", "99");
 	test_address("http://docker", NULL, "docker", "2375");

@@ -22,7 +22,7 @@ typedef struct HttpcAddress {
 	char *port;
 } HttpcAddress;
 
-/* "unix:///path", "tcp://host[:port]", "http://host[:port]" or "host:port"; the port defaults to 2375. */
+/* "unix:///path", "/path", "tcp://host[:port]", "http://host[:port]" or "host:port"; the port defaults to 2375. */
 int httpc_address_parse(const char *s, HttpcAddress *ret, Err *e);
 void httpc_address_done(HttpcAddress *a);
 

@@ -199,7 +199,7 @@ def test_heredoc_run(box, cli, name):
 
 
 def test_build_network_none_and_hosts(box):
-    p = box("FROM busybox\nRUN ls /sys/class/net | tr '\\n' ' '; cat /etc/hosts\n", None, "--network", "none", "--add-host", "db:192.0.2.9")
+    p = box("FROM busybox\nRUN ls /sys/class/net | tr '\\n' ' '; cat /etc/hosts\n", None, "--no-cache", "--network", "none", "--add-host", "db:192.0.2.9")
     assert "eth0" not in p.stdout and re.search(r"192\.0\.2\.9\s+db", p.stdout)
 
 

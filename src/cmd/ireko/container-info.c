@@ -78,7 +78,7 @@ static int run_port(Call *call, Err *e)
 		return err_oom(e);
 	bindings = json_object_get(ports, wanted);
 	if (json_array_size(bindings) == 0)
-		return err_new(e, ERR_NOT_FOUND, "no public port '%s' published for %s", call->args[1],
+		return err_new(e, ERR_NOT_FOUND, "Error: No public port '%s' published for %s", call->args[1],
 			       call->args[0]);
 	print_bindings(call->cli, wanted, bindings, false);
 	return 0;
@@ -138,7 +138,7 @@ static int run_top(Call *call, Err *e)
 	const json_t *processes = json_object_get(top, "Processes");
 	for (size_t i = 0; i < json_array_size(processes); i++)
 		add_line(&lines, json_array_get(processes, i));
-	if (lines.oom || format_align(lines.s, &out) < 0)
+	if (lines.oom || format_align(lines.s, 20, &out) < 0)
 		return err_oom(e);
 	(void)fputs(out.s, stdout);
 	return 0;

@@ -243,7 +243,7 @@ static int print_section(const char *title, void (*lines)(StrBuf *b, const json_
 	_cleanup_strbuf_ StrBuf b = {0}, out = {0};
 
 	lines(&b, list);
-	if (b.oom || format_align(b.s, &out) < 0)
+	if (b.oom || format_align(b.s, FORMAT_CELL_MIN, &out) < 0)
 		return err_oom(e);
 	(void)printf("%s space usage:\n\n%s\n", title, out.s);
 	return 0;

@@ -10,7 +10,7 @@ static void test_align(const char *text, const char *want)
 {
 	_cleanup_strbuf_ StrBuf out = {0};
 
-	assert_int_equal(format_align(text, &out), 0);
+	assert_int_equal(format_align(text, FORMAT_CELL_MIN, &out), 0);
 	assert_string_equal(out.s ? out.s : "", want);
 }
 

@@ -5,8 +5,7 @@
 #include "template.h"
 #include "text.h"
 
-#define CELL_MIN     10 /* docker's tables: at least so wide, */
-#define CELL_PADDING 3  /* and so much between two columns */
+#define CELL_PADDING 3 /* blanks between two columns, as docker has them */
 
 static void add_cells(StrBuf *out, char *const *cells, const size_t *widths)
 {
@@ -18,7 +17,7 @@ static void add_cells(StrBuf *out, char *const *cells, const size_t *widths)
 	strbuf_add_c(out, '\n');
 }
 
-static int measure(char *const *lines, size_t **ret)
+static int measure(char *const *lines, size_t cell_min, size_t **ret)
 {
 	size_t n = 0;
 	_cleanup_free_ size_t *widths = NULL;
@@ -36,7 +35,7 @@ static int measure(char *const *lines, size_t **ret)
 				return -ENOMEM;
 			widths = grown;
 			for (; n < count; n++)
-				widths[n] = CELL_MIN;
+				widths[n] = cell_min;
 		}
 		for (size_t k = 0; k + 1 < count; k++)
 			widths[k] = MAX2(widths[k], text_width(cells[k]) + CELL_PADDING);
@@ -45,7 +44,7 @@ static int measure(char *const *lines, size_t **ret)
 	return 0;
 }
 
-int format_align(const char *text, StrBuf *out)
+int format_align(const char *text, size_t cell_min, StrBuf *out)
 {
 	_cleanup_strv_ char **lines = strv_split(text, '\n');
 	_cleanup_free_ size_t *widths = NULL;
@@ -55,7 +54,7 @@ int format_align(const char *text, StrBuf *out)
 		return -ENOMEM;
 	if (n > 0 && lines[n - 1][0] == '\0')
 		free(take_ptr(lines[n - 1]));
-	int r = measure(lines, &widths);
+	int r = measure(lines, cell_min, &widths);
 	for (size_t i = 0; r == 0 && lines[i]; i++) {
 		_cleanup_strv_ char **cells = strv_split(lines[i], '\t');
 
@@ -136,7 +135,7 @@ static int print_table(const Cli *cli, const ListFormat *lf, const char *text, c
 	}
 	for (size_t i = 0; r == 0 && i < json_array_size(rows); i++)
 		r = run_line(t, json_array_get(rows, i), flags, &b, e);
-	if (r == 0 && (b.oom || format_align(b.s ? b.s : "", &laid_out) < 0))
+	if (r == 0 && (b.oom || format_align(b.s ? b.s : "", FORMAT_CELL_MIN, &laid_out) < 0))
 		return err_oom(e);
 	return r < 0 ? r : print_buffer(&laid_out, e);
 }

@@ -22,5 +22,7 @@ int format_list(const Cli *cli, const ListFormat *lf, const char *format, const 
 int format_documents(const Cli *cli, const char *format, const json_t *docs, Err *e);
 /* Prints one document through a template, or as one line of JSON for "json". */
 int format_document(const Cli *cli, const char *format, const json_t *doc, Err *e);
-/* Lays out lines of tab-separated cells in columns; the last cell of a line has no width. */
-int format_align(const char *text, StrBuf *out);
+#define FORMAT_CELL_MIN 10 /* docker's lists; top has 20 */
+
+/* Lays out lines of tab-separated cells in columns of at least cell_min; the last cell of a line has no width. */
+int format_align(const char *text, size_t cell_min, StrBuf *out);

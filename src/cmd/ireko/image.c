@@ -47,11 +47,23 @@ static char *pull_target(const Reference *ref, const char *platform, bool all_ta
 	return strbuf_steal(&b);
 }
 
-static int stream_progress(Cli *cli, const char *target, const char *header, FILE *out, Err *e)
+static void keep_id(void *user, const json_t *aux)
+{
+	const char *id = json_get_str(aux, "ID");
+
+	if (id)
+		snprintf(user, DIGEST_LEN + 1, "%s", id);
+}
+
+/* ret_id (DIGEST_LEN + 1 bytes): the id that the engine tells, or NULL. */
+static int stream_progress(Cli *cli, const char *target, const char *header, FILE *out, char *ret_id, Err *e)
 {
 	_cleanup_httpc_ Httpc *c = NULL;
 	char *headers[] = {(char *)header, NULL};
-	Progress p = {.out = out, .tty = out && isatty(fileno(out)) == 1};
+	Progress p = {.out = out,
+		      .tty = out && isatty(fileno(out)) == 1,
+		      .aux = ret_id ? keep_id : NULL,
+		      .user = ret_id};
 	int r = api_stream(cli, &(ApiRequest){.method = "POST", .target = target, .headers = headers}, &c,
 			   NULL, e);
 
@@ -71,7 +83,7 @@ static int pull_reference(Cli *cli, const char *image, const char *platform, boo
 	if (!target)
 		return err_oom(e);
 	r = pull_auth_header(cli, image, &header, e);
-	return r < 0 ? r : stream_progress(cli, target, header, out, e);
+	return r < 0 ? r : stream_progress(cli, target, header, out, NULL, e);
 }
 
 int pull_image(Cli *cli, const char *image, const char *platform, bool quiet, FILE *out, Err *e)
@@ -152,7 +164,7 @@ static int run_push(Call *call, Err *e)
 	if (r == 0 && !header)
 		return err_oom(e);
 	if (r == 0)
-		r = stream_progress(call->cli, b.s, header, o->quiet ? NULL : stdout, e);
+		r = stream_progress(call->cli, b.s, header, o->quiet ? NULL : stdout, NULL, e);
 	if (r == 0 && o->quiet)
 		(void)printf("%s\n", call->args[0]);
 	return r;
@@ -491,8 +503,11 @@ static int run_history(Call *call, Err *e)
 			r = err_oom(e);
 	if (r < 0)
 		return r;
-	ListFormat lf = {history_columns,
-			 "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"};
+	const char *created = tri(o->human, true) ? "{{.CreatedSince}}" : "{{.CreatedAt}}";
+	_cleanup_free_ char *table = strf("{{.ID}}\t%s\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", created);
+	ListFormat lf = {history_columns, table};
+	if (!table)
+		return err_oom(e);
 	return format_list(call->cli, &lf, o->quiet && !o->format ? "{{.ID}}" : o->format, rows, e);
 }
 
@@ -512,12 +527,18 @@ static int run_bootstrap(Call *call, Err *e)
 {
 	const BootstrapOptions *o = call->opts;
 	_cleanup_strbuf_ StrBuf b = {0};
+	char id[DIGEST_LEN + 1] = "";
 
 	strbuf_add(&b, "/ireko/bootstrap");
 	text_query(&b, "reference", call->args[0]);
 	if (o->again)
 		text_query(&b, "again", "1");
-	return b.oom ? err_oom(e) : stream_progress(call->cli, b.s, NULL, o->quiet ? NULL : stdout, e);
+	if (b.oom)
+		return err_oom(e);
+	int r = stream_progress(call->cli, b.s, NULL, o->quiet ? NULL : stdout, id, e);
+	if (r == 0 && *id)
+		(void)printf("%s\n", id);
+	return r;
 }
 
 const Command cmd_pull = {.usage = "[OPTIONS] NAME[:TAG|@DIGEST]",

@@ -10,7 +10,8 @@
 #include <sys/signalfd.h>
 #include <time.h>
 
-#define RECONNECT_NS (15 * 1000000000LL) /* how long a lost engine is waited for */
+#define KILL_TIMEOUT_MS 5000
+#define RECONNECT_NS    (15 * 1000000000LL) /* how long a lost engine is waited for */
 
 int session_check(const Session *s, Err *e)
 {
@@ -105,13 +106,28 @@ void session_resize(Session *s)
 		(void)api_call(s->cli, "POST", target, NULL, NULL, NULL);
 }
 
+/* Asks the engine to signal the container; an engine that hangs must not hang us. */
+static int send_kill(Session *s, const char *name, Err *e)
+{
+	_cleanup_free_ char *target = strf("/containers/%s/kill?signal=%s", s->id, name);
+	_cleanup_httpc_ Httpc *c = NULL;
+	int r =
+	    target ? api_start(s->cli, &(ApiRequest){.method = "POST", .target = target}, &c, e) : err_oom(e);
+
+	if (r < 0)
+		return r;
+	struct pollfd p = {.fd = httpc_fd(c), .events = POLLIN};
+	if (poll(&p, 1, KILL_TIMEOUT_MS) == 0)
+		return err_new(e, ERR_UNAVAILABLE, "the engine does not answer");
+	return api_answer(s->cli, c, NULL, e);
+}
+
 /* A signal that cannot be delivered must not make us immortal: the second one ends us. */
 static void forward_signal(Session *s, int signo)
 {
 	const char *name = terminal_signal_name(signo);
-	_cleanup_free_ char *target = strf("/containers/%s/kill?signal=%s", s->id, name ? name : "TERM");
 	Err e = {0};
-	int r = target ? api_call(s->cli, "POST", target, NULL, NULL, &e) : err_oom(&e);
+	int r = send_kill(s, name ? name : "TERM", &e);
 
 	if (r >= 0 || e.kind == ERR_CONFLICT || e.kind == ERR_NOT_FOUND) {
 		s->undelivered = 0;

@@ -58,12 +58,13 @@ static void case_of_go_names(void **state)
 
 static void missing_values(void **state)
 {
-	expect("{{.Config.Cmd}} {{.State.Health}} {{.State.Nothing}}", "<no value> <no value> <no value>");
+	expect("{{.Config.Cmd}} {{.State.Nothing}} {{.Config.Labels.none}} {{index .Ports \"1\"}}",
+	       "<nil> <nil> <no value> <no value>");
 	expect("{{if .State.Health}}y{{else}}n{{end}}", "n");
 	expect("{{.Nothing}}", "template error: there is no field \"Nothing\"");
 	expect("{{.State.Health.Status}}", "template error: there is no value to look up \"Status\"");
 	expect("{{.Id.Foo}}", "template error: the value is no object and has no field \"Foo\"");
-	_cleanup_free_ char *lenient = run("{{.Nothing}}", 0);
+	_cleanup_free_ char *lenient = run("{{.nothing}}", 0);
 	assert_string_equal(lenient, "<no value>");
 }
 

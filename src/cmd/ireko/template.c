@@ -239,12 +239,23 @@ static int emit(Run *r, const char *s, size_t n)
 	return 0;
 }
 
-static int emit_value(Run *r, const json_t *v)
+/* Go says <nil> for a member that a document of its own leaves out, <no value> for a key that a map has not: ours
+ * are all maps, but the members of Go's documents are capitalised. */
+static const char *name_of_nothing(const Pipe *p)
+{
+	const TemplateCommand *last = p->n > 0 ? &p->commands[p->n - 1] : NULL;
+	char *const *fields = last && last->n == 1 ? last->operands[0].fields : NULL;
+	size_t n = strv_len(fields);
+
+	return n > 0 && isupper((unsigned char)fields[n - 1][0]) ? "<nil>" : "<no value>";
+}
+
+static int emit_value(Run *r, const Pipe *p, const json_t *v)
 {
 	_cleanup_strbuf_ StrBuf b = {0}, shown = {0};
 
 	if (!v || json_is_null(v))
-		strbuf_add(&b, "<no value>");
+		strbuf_add(&b, name_of_nothing(p));
 	else
 		template_print(&b, v);
 	if (!(r->flags & TEMPLATE_ESCAPE) || !b.s)
@@ -262,7 +273,7 @@ static int run_pipe(Run *r, const Node *n, const json_t *dot)
 		return bad;
 	if (n->pipe->variables)
 		return set_variable(r, n->pipe->variables[0], n->pipe->assigns, v);
-	return emit_value(r, v);
+	return emit_value(r, n->pipe, v);
 }
 
 /* if and with. */
