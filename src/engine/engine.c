@@ -157,6 +157,12 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		r = shim_program(en, e);
 	if (r >= 0)
 		r = store_start(en, e);
+	if (r >= 0 && o->bridge_subnet) {
+		NetworkSubnet subnet;
+
+		/* Used at the first container only; a mistake is told now. */
+		r = err_ctx(e, network_subnet_parse(o->bridge_subnet, NULL, &subnet, e), "--bridge-subnet");
+	}
 	if (r >= 0)
 		r = own_id(en, e);
 	if (r >= 0)

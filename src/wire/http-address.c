@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where an engine listens: parsing the address and connecting to it. Names are resolved without NSS, which would forbid
- * static linking: numeric addresses, "localhost", /etc/hosts, then the resolver's DNS query.
+ * Where an engine listens: parsing the address and connecting to it. Names are resolved without NSS, which
+ * would forbid static linking: numeric addresses, "localhost", /etc/hosts, then the resolver's DNS query.
  */
 #include "wire/http-client-internal.h"
 #include "base/fd.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes are what a server sends: the first byte chooses the request. The reader must stay within its bounds and
- * a head that parses must give back the same on what it says it consumed. */
+/* The bytes are what a server sends: the first byte chooses the request. The reader must stay within its
+ * bounds and a head that parses must give back the same on what it says it consumed. */
 #include "wire/http-client.h"
 #include "base/fd.h"
 

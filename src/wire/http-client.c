@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See http-client.h. The body reader is a little machine: `mode` says how the body ends, `left` how many bytes of
- * the present piece (the whole body, or one chunk) are still to come.
+ * See http-client.h. The body reader is a little machine: `mode` says how the body ends, `left` how many
+ * bytes of the present piece (the whole body, or one chunk) are still to come.
  */
 #include "wire/http-client-internal.h"
 #include "base/str.h"

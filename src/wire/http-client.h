@@ -22,7 +22,8 @@ typedef struct HttpcAddress {
 	char *port;
 } HttpcAddress;
 
-/* "unix:///path", "/path", "tcp://host[:port]", "http://host[:port]" or "host:port"; the port defaults to 2375. */
+/* "unix:///path", "/path", "tcp://host[:port]", "http://host[:port]" or "host:port"; the port defaults to
+ * 2375. */
 int httpc_address_parse(const char *s, HttpcAddress *ret, Err *e);
 void httpc_address_done(HttpcAddress *a);
 
@@ -33,8 +34,8 @@ typedef struct HttpcResponse {
 	char *head;     /* status line and headers as received, NUL-terminated */
 } HttpcResponse;
 
-/* Reads one head from the start of text. The number of bytes it takes, 0 when it is not complete, -EBADMSG when it
- * is no HTTP/1.x, -EMSGSIZE when it is larger than HTTP_HEAD_MAX, or -ENOMEM. */
+/* Reads one head from the start of text. The number of bytes it takes, 0 when it is not complete, -EBADMSG
+ * when it is no HTTP/1.x, -EMSGSIZE when it is larger than HTTP_HEAD_MAX, or -ENOMEM. */
 ssize_t httpc_response_parse(const char *text, size_t len, HttpcResponse *ret);
 void httpc_response_done(HttpcResponse *r);
 /* The first header of this name, trimmed, malloc'ed; NULL if there is none. */
@@ -63,8 +64,8 @@ int httpc_fd(const Httpc *c);
 /* True if another request can be sent: the last exchange is over and the other side keeps the connection. */
 bool httpc_is_idle(const Httpc *c);
 int httpc_send(Httpc *c, const HttpcRequest *rq, Err *e);
-/* Some more of a chunked body. 0, or 1 when the server has refused already (a status of 400 or more is waiting,
- * or it hung up): the rest need not be sent. */
+/* Some more of a chunked body. 0, or 1 when the server has refused already (a status of 400 or more is
+ * waiting, or it hung up): the rest need not be sent. */
 int httpc_write(Httpc *c, const void *data, size_t len, Err *e);
 /* Everything up to the end of fd. As httpc_write. */
 int httpc_write_fd(Httpc *c, int fd, Err *e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The head of an HTTP/1.x answer, to the letter of RFC 9112: strict line ends, no folding, one framing only. */
+/* The head of an HTTP/1.x answer, to the letter of RFC 9112: strict line ends, no folding, one framing
+ * only. */
 #include "wire/http-client.h"
 
 #include <ctype.h>

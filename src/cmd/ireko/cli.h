@@ -2,9 +2,10 @@
 /*
  * What every command of the command line knows: who we are, which engine we talk to, and the call at hand.
  *
- * A command is one row (Command) and one function. The function gets a Call with its flags decoded into `opts` (see
- * options.h) and its arguments, and returns the exit status, or a negative errno with the Err filled: main() prints
- * that in the way docker would and turns it into the command's failure status. Everything lives as long as main().
+ * A command is one row (Command) and one function. The function gets a Call with its flags decoded into
+ * `opts` (see options.h) and its arguments, and returns the exit status, or a negative errno with the Err
+ * filled: main() prints that in the way docker would and turns it into the command's failure status.
+ * Everything lives as long as main().
  */
 #pragma once
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Engine API as calls. Plain requests share one kept connection; streams and hijacked connections get their own.
+ * The Engine API as calls. Plain requests share one kept connection; streams and hijacked connections get
+ * their own.
  *
- * Paths are versioned with the version we were written for, without asking first: an engine that does not speak it says
- * so with 400 and names its own, and the request is sent again. Errors of the engine become
+ * Paths are versioned with the version we were written for, without asking first: an engine that does not
+ * speak it says so with 400 and names its own, and the request is sent again. Errors of the engine become
  * "Error response from daemon: ..." with the ErrKind of their status.
  */
 #pragma once
@@ -23,10 +24,12 @@ typedef struct ApiRequest {
 	bool chunked; /* the caller sends the body */
 } ApiRequest;
 
-/* Sends, reads the answer whole (*ret may be NULL; NULL is stored if the body is empty). The status (200 to 399). */
+/* Sends, reads the answer whole (*ret may be NULL; NULL is stored if the body is empty). The status (200
+ * to 399). */
 int api_call(Cli *cli, const char *method, const char *target, const json_t *body, json_t **ret, Err *e);
 int api_get(Cli *cli, const char *target, json_t **ret, Err *e);
-/* A connection of its own, with the request sent; nothing was read. Call api_settle() before chunked uploads. */
+/* A connection of its own, with the request sent; nothing was read. Call api_settle() before chunked
+ * uploads. */
 int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e);
 /* The head of the answer: its status, or the engine's error. rs may be NULL. */
 int api_answer(Cli *cli, Httpc *c, const HttpcResponse **rs, Err *e);

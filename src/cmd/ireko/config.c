@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Docker's client configuration: <dir>/config.json and <dir>/contexts/meta/<hash>/meta.json, where dir is --config,
- * $DOCKER_CONFIG or ~/.docker. A context is found by the name inside its meta.json, so that the hash need not be known.
+ * Docker's client configuration: <dir>/config.json and <dir>/contexts/meta/<hash>/meta.json, where dir is
+ * --config, $DOCKER_CONFIG or ~/.docker. A context is found by the name inside its meta.json, so that the
+ * hash need not be known.
  */
 #include "config.h"
 #include "base/fd.h"

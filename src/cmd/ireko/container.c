@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands that do one thing to each of some containers: stop, restart, kill, pause, unpause, wait, rm, update. */
+/* The commands that do one thing to each of some containers: stop, restart, kill, pause, unpause, wait,
+ * rm, update. */
 #include "many.h"
 #include "options.h"
 #include "resources.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See context.h. The Dockerfile and .dockerignore are sent even if they are ignored, because the engine needs them; a
- * Dockerfile from outside the directory goes in under a name of its own.
+ * See context.h. The Dockerfile and .dockerignore are sent even if they are ignored, because the engine needs
+ * them; a Dockerfile from outside the directory goes in under a name of its own.
  */
 #include "context.h"
 #include "base/fd.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cp, both ways. The rules of `docker cp`: a source that ends in "/." means its contents; a target that is a directory
- * gets the source inside it; a target that does not exist becomes the source, if its parent exists.
+ * cp, both ways. The rules of `docker cp`: a source that ends in "/." means its contents; a target that is a
+ * directory gets the source inside it; a target that does not exist becomes the source, if its parent exists.
  */
 #include "client.h"
 #include "extract.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See env-file.h. The file format is docker's: NAME=VALUE lines taken literally (no quotes, no expansion), blank lines
- * and # comments skipped.
+ * See env-file.h. The file format is docker's: NAME=VALUE lines taken literally (no quotes, no expansion),
+ * blank lines and # comments skipped.
  */
 #include "env-file.h"
 #include "base/fd.h"

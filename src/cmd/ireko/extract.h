@@ -2,9 +2,10 @@
 /*
  * Writing an archive from a container to our disk.
  *
- * The archive is hostile. Every name is cleaned and opened inside the target directory (openat2, RESOLVE_IN_ROOT), so
- * that neither ".." nor a link, from the archive or already there, leads out of it. A file is never written through
- * an existing link: what is in the way is removed first. Set-user-id bits are kept only with the owner.
+ * The archive is hostile. Every name is cleaned and opened inside the target directory (openat2,
+ * RESOLVE_IN_ROOT), so that neither ".." nor a link, from the archive or already there, leads out of it. A
+ * file is never written through an existing link: what is in the way is removed first. Set-user-id bits are
+ * kept only with the owner.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See format.h. A table is made as text with tabs first, heading and rows by the same template, and then laid out. */
+/* See format.h. A table is made as text with tabs first, heading and rows by the same template, and then
+ * laid out. */
 #include "format.h"
 #include "base/str.h"
 #include "template.h"

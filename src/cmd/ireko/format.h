@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists and documents as --format wants them: tables with docker's columns and spacing, JSON lines, templates. */
+/* Lists and documents as --format wants them: tables with docker's columns and spacing, JSON lines,
+ * templates. */
 #pragma once
 
 #include "base/json.h"
@@ -24,5 +25,6 @@ int format_documents(const Cli *cli, const char *format, const json_t *docs, Err
 int format_document(const Cli *cli, const char *format, const json_t *doc, Err *e);
 #define FORMAT_CELL_MIN 10 /* docker's lists; top has 20 */
 
-/* Lays out lines of tab-separated cells in columns of at least cell_min; the last cell of a line has no width. */
+/* Lays out lines of tab-separated cells in columns of at least cell_min; the last cell of a line has no
+ * width. */
 int format_align(const char *text, size_t cell_min, StrBuf *out);

@@ -2,9 +2,9 @@
 /*
  * .dockerignore: which paths of a build context stay at home.
  *
- * Patterns are matched against the path relative to the context and against each directory above it; the last pattern
- * that matches decides, '!' takes back. '*' and '?' stop at '/', '**' does not, [..] is a class, '\' takes the next
- * character literally.
+ * Patterns are matched against the path relative to the context and against each directory above it; the last
+ * pattern that matches decides, '!' takes back. '*' and '?' stop at '/', '**' does not, [..] is a class, '\'
+ * takes the next character literally.
  */
 #pragma once
 

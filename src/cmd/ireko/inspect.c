@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* inspect, and container|image|network|volume inspect. What is found is printed even if something else is missing. */
+/* inspect, and container|image|network|volume inspect. What is found is printed even if something else is
+ * missing. */
 #include "client.h"
 #include "format.h"
 #include "options.h"

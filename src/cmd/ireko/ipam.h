@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 
-/* IPAM.Config: each range, gateway and auxiliary address ("name=ip") goes to the subnet that holds it. A new array, or
- * NULL with the Err filled. */
+/* IPAM.Config: each range, gateway and auxiliary address ("name=ip") goes to the subnet that holds it. A
+ * new array, or NULL with the Err filled. */
 json_t *ipam_config(char *const *subnets, char *const *ranges, char *const *gateways, char *const *aux,
 		    Err *e);

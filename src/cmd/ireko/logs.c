@@ -58,7 +58,8 @@ static int make_target(const Call *call, StrBuf *b, Err *e)
 	return r < 0 ? r : b->oom ? err_oom(e) : 0;
 }
 
-/* The content type tells frames from a terminal's raw bytes since API 1.42; before, only the container does. */
+/* The content type tells frames from a terminal's raw bytes since API 1.42; before, only the container
+ * does. */
 static int is_raw(Call *call, const HttpcResponse *rs, bool *ret, Err *e)
 {
 	_cleanup_free_ char *type = httpc_response_header(rs, "Content-Type");

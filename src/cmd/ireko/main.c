@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command line: docker's verbs and flags over the Docker Engine API. Global options, the way from words to a
- * Command, and the one place where errors are printed and become exit statuses:
- * wrong flags are 125, everything else is what the command's row says. The output is written out last,
- * so that a full disk or a closed pipe is an error too.
+ * The command line: docker's verbs and flags over the Docker Engine API. Global options, the way from words
+ * to a Command, and the one place where errors are printed and become exit statuses: wrong flags are 125,
+ * everything else is what the command's row says. The output is written out last, so that a full disk or a
+ * closed pipe is an error too.
  */
 #include "base/str.h"
 #include "options.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One request for each argument, all under way at once: stopping ten containers takes as long as the slowest. */
+/* One request for each argument, all under way at once: stopping ten containers takes as long as the
+ * slowest. */
 #pragma once
 
 #include "client.h"

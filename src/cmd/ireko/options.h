@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Flags by table, in the manner of docker (pflag): -it, -p80:80, -e A=B, --name=x, --name x, --rm=false, "--".
+ * Flags by table, in the manner of docker (pflag): -it, -p80:80, -e A=B, --name=x, --name x, --rm=false,
+ * "--".
  *
- * One table serves the parser and the help text. Values land in the command's own struct at `offset`; strings stay
- * in argv. The struct starts out zeroed, so that zero must mean "not given".
+ * One table serves the parser and the help text. Values land in the command's own struct at `offset`; strings
+ * stay in argv. The struct starts out zeroed, so that zero must mean "not given".
  */
 #pragma once
 
@@ -42,7 +43,8 @@ typedef struct Flag {
 	const char *value; /* shown type of the value, NULL: by type */
 } Flag;
 
-/* 0, or 1 when --help was asked for. ret_args: the arguments (pointers into argv), malloc'ed and NULL-terminated. */
+/* 0, or 1 when --help was asked for. ret_args: the arguments (pointers into argv), malloc'ed and
+ * NULL-terminated. */
 int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, void *opts, char ***ret_args,
 		  Err *e);
 /* Releases the lists in opts. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See progress.h. The cursor rests below the last line between two messages, so that being killed leaves it in order. */
+/* See progress.h. The cursor rests below the last line between two messages, so that being killed leaves
+ * it in order. */
 #include "progress.h"
 #include "base/str.h"
 #include "terminal.h"

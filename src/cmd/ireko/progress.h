@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The message streams of pull, push, load, import and build: one JSON object a line. On a terminal every layer has its
- * line, updated in place; elsewhere each change of status is a line of its own and bars are left out.
+ * The message streams of pull, push, load, import and build: one JSON object a line. On a terminal every
+ * layer has its line, updated in place; elsewhere each change of status is a line of its own and bars are
+ * left out.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* container, image, network, volume, builder and system prune: a warning, a question, a request, what went away. */
+/* container, image, network, volume, builder and system prune: a warning, a question, a request, what went
+ * away. */
 #include "client.h"
 #include "options.h"
 #include "text.h"

@@ -119,7 +119,8 @@ static PortRange *find_range(PortRange *ranges, size_t n, const Port *p)
 	return NULL;
 }
 
-/* Ranges that were interrupted come first, then each address's last range, then the ports published as others. */
+/* Ranges that were interrupted come first, then each address's last range, then the ports published as
+ * others. */
 static void collapse(Port *ports, size_t n, PortRange *ranges, StrBuf *b)
 {
 	_cleanup_strbuf_ StrBuf mapped = {0};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From RunOptions to the three parts of the create body: Config, HostConfig, NetworkingConfig. Only what was given is
- * sent: the engine knows the defaults. A Body carries the parts and the error, so that adding is one line each.
+ * From RunOptions to the three parts of the create body: Config, HostConfig, NetworkingConfig. Only what was
+ * given is sent: the engine knows the defaults. A Body carries the parts and the error, so that adding is one
+ * line each.
  */
 #include "base/str.h"
 #include "env-file.h"

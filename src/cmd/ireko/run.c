@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run and create. Round trips of an attached run: create; attach and wait together; start. The image is pulled only when
- * the engine says that it has none.
+ * run and create. Round trips of an attached run: create; attach and wait together; start. The image is
+ * pulled only when the engine says that it has none.
  */
 #include "base/fd.h"
 #include "oci/reference.h"

@@ -2,9 +2,9 @@
 /*
  * A container's or exec's streams on our terminal or pipes, from the hijacked connection to the exit status.
  *
- * Order of use for a container: session_open() before it is started (attach and wait are both registered then),
- * session_run() after, session_wait() for the status. The attached stream does not depend on the engine staying alive;
- * when the engine is lost meanwhile, session_wait() finds out what can still be learnt.
+ * Order of use for a container: session_open() before it is started (attach and wait are both registered
+ * then), session_run() after, session_wait() for the status. The attached stream does not depend on the
+ * engine staying alive; when the engine is lost meanwhile, session_wait() finds out what can still be learnt.
  */
 #pragma once
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The little languages of run's flags: -p, --expose, -v, --mount, --tmpfs, --network, --ulimit, --device, --gpus,
- * --security-opt. Each adds to the JSON that the Engine API wants. Errors repeat what was given.
+ * The little languages of run's flags: -p, --expose, -v, --mount, --tmpfs, --network, --ulimit, --device,
+ * --gpus, --security-opt. Each adds to the JSON that the Engine API wants. Errors repeat what was given.
  */
 #pragma once
 
 #include "base/json.h"
 
-/* "[ip:][host[-host]:]container[-container][/proto]": exposed["80/tcp"] = {}, bindings["80/tcp"] += {HostIp, HostPort}. */
+/* "[ip:][host[-host]:]container[-container][/proto]": exposed["80/tcp"] = {}, bindings["80/tcp"] +=
+ * {HostIp, HostPort}. */
 int spec_add_port(const char *s, json_t *exposed, json_t *bindings, Err *e);
 /* "80", "80-90/udp" */
 int spec_add_exposed(const char *s, json_t *exposed, Err *e);
-/* "[src:]dst[:options]": a bind or named volume goes to binds, relative sources made absolute; an anonymous one to volumes. */
+/* "[src:]dst[:options]": a bind or named volume goes to binds, relative sources made absolute; an
+ * anonymous one to volumes. */
 int spec_add_volume(const char *s, json_t *binds, json_t *volumes, Err *e);
 /* "type=bind,src=...,dst=...,readonly" */
 int spec_add_mount(const char *s, json_t *mounts, Err *e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats: a table that is drawn anew with every sample. Each round asks for all containers at once, without streaming: the
- * engine then takes two samples a second apart, which is what the CPU share needs.
+ * stats: a table that is drawn anew with every sample. Each round asks for all containers at once, without
+ * streaming: the engine then takes two samples a second apart, which is what the CPU share needs.
  */
 #include "client.h"
 #include "format.h"

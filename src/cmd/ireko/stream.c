@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See stream.h. One poll loop. The socket is written without blocking and input is read only when everything before it is
- * gone, so that a container that does not read its input cannot keep us from showing its output.
+ * See stream.h. One poll loop. The socket is written without blocking and input is read only when everything
+ * before it is gone, so that a container that does not read its input cannot keep us from showing its output.
  */
 #include "stream.h"
 #include "base/fd.h"
@@ -140,7 +140,8 @@ static int read_output(Stream *s, Err *e)
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 0;
-	/* The other side was killed: what came so far is all there is; the caller learns the rest otherwise. */
+	/* The other side was killed: what came so far is all there is; the caller learns the rest
+	 * otherwise. */
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		return 1;
 	if (n < 0)

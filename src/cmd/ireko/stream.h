@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bytes of attach, exec and logs: multiplexed frames to two descriptors, and the two-way loop of an attached
- * terminal or pipe.
+ * The bytes of attach, exec and logs: multiplexed frames to two descriptors, and the two-way loop of an
+ * attached terminal or pipe.
  */
 #pragma once
 
 #include "base/err.h"
 
-/* Frames of 8 bytes header (stream, 3 zero bytes, length) and payload, however they were cut; raw for a TTY. */
+/* Frames of 8 bytes header (stream, 3 zero bytes, length) and payload, however they were cut; raw for a
+ * TTY. */
 typedef struct Demux {
 	bool raw;
 	int out_fd, err_fd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reading half of tar.h. The archive comes from a container and is hostile: every number is checked, extension
- * headers are bounded, and nothing is believed about names (see extract.c).
+ * The reading half of tar.h. The archive comes from a container and is hostile: every number is checked,
+ * extension headers are bounded, and nothing is believed about names (see extract.c).
  */
 #include "base/str.h"
 #include "tar.h"

@@ -18,8 +18,9 @@ typedef struct TarTree {
 	void *user;
 } TarTree;
 
-/* Everything below the directory dirfd, in sorted order, as "<prefix>/<path>" ("" for no prefix). Symbolic links are
- * taken as links, sockets are left out. 0, 1 when the sink wants no more, or -errno with the path in the message. */
+/* Everything below the directory dirfd, in sorted order, as "<prefix>/<path>" ("" for no prefix). Symbolic
+ * links are taken as links, sockets are left out. 0, 1 when the sink wants no more, or -errno with the
+ * path in the message. */
 int tar_tree_add_directory(TarTree *t, int dirfd, const char *prefix, Err *e);
 /* The single file, link or (empty) directory `name` at dirfd, as `as`. */
 int tar_tree_add_one(TarTree *t, int dirfd, const char *name, const char *as, Err *e);

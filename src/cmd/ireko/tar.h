@@ -2,8 +2,8 @@
 /*
  * A small tar writer (ustar, with PAX records for what does not fit) and a small reader of what engines send.
  *
- * The writer collects 64 KiB before it calls the sink, which becomes one chunk of an upload. A sink that returns 1 (the
- * server wants no more) ends the writing: every function then returns 1 at once.
+ * The writer collects 64 KiB before it calls the sink, which becomes one chunk of an upload. A sink that
+ * returns 1 (the server wants no more) ends the writing: every function then returns 1 at once.
  */
 #pragma once
 
@@ -47,8 +47,9 @@ typedef struct TarReader TarReader;
 TarReader *tar_reader_new(ssize_t (*source)(void *user, void *buf, size_t cap, Err *e), void *user);
 void tar_reader_free(TarReader *r);
 DEFINE_CLEANUP(TarReader *, tar_reader_free)
-/* 1 with the next entry (its strings live until the next call), 0 at the end, or -errno. Understands ustar, PAX
- * (path, linkpath, size, mtime, uid, gid) and GNU long names; other types of entry are passed over. */
+/* 1 with the next entry (its strings live until the next call), 0 at the end, or -errno. Understands
+ * ustar, PAX (path, linkpath, size, mtime, uid, gid) and GNU long names; other types of entry are passed
+ * over. */
 int tar_reader_next(TarReader *r, TarEntry *ret, Err *e);
 /* Contents of the entry; 0 at its end. */
 ssize_t tar_reader_data(TarReader *r, void *buf, size_t cap, Err *e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The functions of --format templates: docker's (json, split, join, title, lower, upper, pad, truncate) and Go's
- * (and, or, not, len, index, slice, print, println, printf, eq, ne, lt, le, gt, ge).
+ * The functions of --format templates: docker's (json, split, join, title, lower, upper, pad, truncate) and
+ * Go's (and, or, not, len, index, slice, print, println, printf, eq, ne, lt, le, gt, ge).
  */
 #include "template-internal.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Template text to tree, by recursive descent straight over the text: `p` is the place, and an error tells it.
- * Half-built trees are released by template_free() like whole ones.
+ * Template text to tree, by recursive descent straight over the text: `p` is the place, and an error tells
+ * it. Half-built trees are released by template_free() like whole ones.
  */
 #include "template-internal.h"
 

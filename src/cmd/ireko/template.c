@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interpreter. Values are json_t references, NULL being "no value". Variables are a stack in the Run; a block puts
- * the stack back to where it found it.
+ * The interpreter. Values are json_t references, NULL being "no value". Variables are a stack in the Run; a
+ * block puts the stack back to where it found it.
  */
 #include "template-internal.h"
 #include "text.h"
@@ -239,8 +239,8 @@ static int emit(Run *r, const char *s, size_t n)
 	return 0;
 }
 
-/* Go says <nil> for a member that a document of its own leaves out, <no value> for a key that a map has not: ours
- * are all maps, but the members of Go's documents are capitalised. */
+/* Go says <nil> for a member that a document of its own leaves out, <no value> for a key that a map has
+ * not: ours are all maps, but the members of Go's documents are capitalised. */
 static const char *name_of_nothing(const Pipe *p)
 {
 	const TemplateCommand *last = p->n > 0 ? &p->commands[p->n - 1] : NULL;

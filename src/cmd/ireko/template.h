@@ -2,11 +2,12 @@
 /*
  * The part of Go's text/template that people use in --format, over JSON values.
  *
- * Actions {{...}} with {{- trim -}} and comments; fields (.A.B, $.A, $x.B, (pipe).A), literals, variables ($x := , =),
- * pipelines with |, parentheses; if / else if / else / end, range (also $i, $v :=) with break and continue, with; and the functions of
- * docker's templates plus Go's: see template-funcs.c. A missing member is "no value": false in a condition,
- * "<no value>" in output, an error when something is looked up in it. Names in documents differ from Go's names by case
- * only (Id and ID), so a capitalised name that is not found is looked up again without case.
+ * Actions {{...}} with {{- trim -}} and comments; fields (.A.B, $.A, $x.B, (pipe).A), literals, variables ($x
+ * := , =), pipelines with |, parentheses; if / else if / else / end, range (also $i, $v :=) with break and
+ * continue, with; and the functions of docker's templates plus Go's: see template-funcs.c. A missing member
+ * is "no value": false in a condition, "<no value>" in output, an error when something is looked up in it.
+ * Names in documents differ from Go's names by case only (Id and ID), so a capitalised name that is not found
+ * is looked up again without case.
  */
 #pragma once
 

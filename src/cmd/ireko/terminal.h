@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The terminal in raw mode, and back under all circumstances: at exit, and on the signals that end us. The mode is saved
- * once, process-wide.
+ * The terminal in raw mode, and back under all circumstances: at exit, and on the signals that end us. The
+ * mode is saved once, process-wide.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every command there is. A new one is its row here, its Command in the file of its family, and one function. */
+/* Every command there is. A new one is its row here, its Command in the file of its family, and one
+ * function. */
 #pragma once
 
 #include "cli.h"
