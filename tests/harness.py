@@ -26,6 +26,9 @@ import tempfile
 import termios
 import time
 
+# A shell's background job ignores SIGINT and its children inherit that; the programs under test are to be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("IREKO_BUILD", ROOT / "build"))
 BORROWED = ROOT / ".cache/tools/bin"
@@ -81,7 +84,8 @@ def free_subnet(prefix=24):
     used = host_subnets()
     while True:
         middle = f"{random.randrange(64, 250)}.{random.randrange(0, 250)}"
-        if middle not in used:
+        # 10.88/16 is podman's, whose bridge may come while a test runs.
+        if middle not in used and not middle.startswith("88."):
             return f"10.{middle}.0/{prefix}"
 
 
