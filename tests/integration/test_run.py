@@ -230,10 +230,10 @@ def test_client_forwards_signals(cli, name):
 def test_restart_and_pause(cli, engine, name):
     cli("run", "-d", "--name", name, "busybox", "sh", "-c", "echo started; sleep 1000")
     first = engine.inspect(name)["State"]["Pid"]
-    harness.wait_until("it has printed", lambda: cli.out("logs", name) == "started\n")
+    wait_until("it has printed", lambda: cli.out("logs", name) == "started\n")
     cli("restart", "-t", "0", name)
     assert engine.inspect(name)["State"]["Pid"] != first
-    harness.wait_until("it has printed again", lambda: cli.out("logs", name).splitlines() == ["started", "started"])
+    wait_until("it has printed again", lambda: cli.out("logs", name).splitlines() == ["started", "started"])
     cli("pause", name)
     assert "(Paused)" in cli.out("ps")
     cli("unpause", name)
