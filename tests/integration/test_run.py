@@ -230,7 +230,7 @@ def test_client_forwards_signals(cli, name):
 def test_restart_and_pause(cli, engine, name):
     cli("run", "-d", "--name", name, "busybox", "sh", "-c", "echo started; sleep 1000")
     first = engine.inspect(name)["State"]["Pid"]
-    wait_until("it has printed", lambda: cli.out("logs", name) == "started\n")
+    wait_until("it has printed", lambda: cli.out("logs", name).splitlines() == ["started"])
     cli("restart", "-t", "0", name)
     assert engine.inspect(name)["State"]["Pid"] != first
     wait_until("it has printed again", lambda: cli.out("logs", name).splitlines() == ["started", "started"])
