@@ -16,7 +16,9 @@ import time
 
 import pytest
 
-RUNTIME = os.path.join(os.environ.get("IREKO_BUILD", "/work/main/build"), "ireko-runtime")
+from harness import BUILD
+
+RUNTIME = str(BUILD / "ireko-runtime")
 BUSYBOX = "/bin/busybox"
 CGROUPS = "/sys/fs/cgroup"
 CAPS = ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID"]
