@@ -13,6 +13,8 @@
 
 #include <strings.h>
 
+#define VALUE_SHOWN 60 /* bytes of a wrong value, in its error */
+
 int json_parse(const char *text, size_t len, const char *what, json_t **ret, Err *e)
 {
 	json_error_t je;
@@ -170,14 +172,19 @@ static void add_where(StrBuf *b, const Where *w)
 		strbuf_addf(b, "[%zu]", w->index);
 }
 
-static int invalid(const Where *w, Err *e, const char *problem)
+/* The value itself says more about a mistake than its place; of a long one the beginning does. */
+static int invalid(const Where *w, const json_t *j, Err *e, const char *problem)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
+	_cleanup_free_ char *value = json_text(j);
+	const char *text = value ? value : "nothing"; /* of no document at all */
+	int shown = (int)strnlen(text, VALUE_SHOWN);
 
 	add_where(&b, w);
 	if (b.oom)
 		return err_oom(e);
-	return err_new(e, ERR_INVALID, "%s%s%s", b.s ? b.s : "", b.s ? ": " : "", problem);
+	return err_new(e, ERR_INVALID, "%s%s%s, not %.*s%s", b.s ? b.s : "", b.s ? ": " : "", problem, shown,
+		       text, text[shown] ? "..." : "");
 }
 
 static const json_t *find_member(const json_t *obj, const char *name)
@@ -205,7 +212,7 @@ static int decode_object(const json_t *obj, const JsonField *table, void *out, c
 static int decode_str(const json_t *j, char **out, const Where *w, Err *e)
 {
 	if (!json_is_string(j))
-		return invalid(w, e, "expected a string");
+		return invalid(w, j, e, "expected a string");
 	*out = strdup(json_string_value(j));
 	return *out ? 0 : err_oom(e);
 }
@@ -213,9 +220,9 @@ static int decode_str(const json_t *j, char **out, const Where *w, Err *e)
 static int decode_u32(const json_t *j, uint32_t *out, const Where *w, Err *e)
 {
 	if (!json_is_integer(j))
-		return invalid(w, e, "expected an integer");
+		return invalid(w, j, e, "expected an integer");
 	if (json_integer_value(j) < 0 || json_integer_value(j) > UINT32_MAX)
-		return invalid(w, e, "expected an integer from 0 to 4294967295");
+		return invalid(w, j, e, "expected an integer from 0 to 4294967295");
 	*out = (uint32_t)json_integer_value(j);
 	return 0;
 }
@@ -229,7 +236,7 @@ static int decode_strv(const json_t *j, char ***out, const Where *w, Err *e)
 	else
 		r = json_to_strv(j, out);
 	if (r == -EINVAL)
-		return invalid(w, e, "expected an array of strings");
+		return invalid(w, j, e, "expected an array of strings");
 	return r < 0 ? err_oom(e) : 0;
 }
 
@@ -238,7 +245,7 @@ static int decode_map(const json_t *j, char ***out, const Where *w, Err *e)
 	int r = json_map_to_strv(j, out);
 
 	if (r == -EINVAL)
-		return invalid(w, e, "expected an object of strings");
+		return invalid(w, j, e, "expected an object of strings");
 	return r < 0 ? err_oom(e) : 0;
 }
 
@@ -249,7 +256,7 @@ static int decode_array(const json_t *j, const JsonField *f, void *base, const W
 	size_t *count = member_at(base, f->count), n = json_array_size(j);
 
 	if (!json_is_array(j))
-		return invalid(w, e, "expected an array");
+		return invalid(w, j, e, "expected an array");
 	if (n == 0)
 		return 0;
 	*items = calloc(n, f->size);
@@ -277,12 +284,12 @@ static int decode_field(const json_t *j, const JsonField *f, void *base, const W
 		return decode_str(j, out, w, e);
 	case JSON_T_BOOL:
 		if (!json_is_boolean(j))
-			return invalid(w, e, "expected true or false");
+			return invalid(w, j, e, "expected true or false");
 		*(bool *)out = json_is_true(j);
 		return 0;
 	case JSON_T_INT:
 		if (!json_is_integer(j))
-			return invalid(w, e, "expected an integer");
+			return invalid(w, j, e, "expected an integer");
 		*(int64_t *)out = json_integer_value(j);
 		return 0;
 	case JSON_T_U32:
@@ -299,13 +306,13 @@ static int decode_field(const json_t *j, const JsonField *f, void *base, const W
 		*(json_t **)out = json_incref((json_t *)j);
 		return 0;
 	}
-	return invalid(w, e, "the table has an unknown type here");
+	return invalid(w, j, e, "the table has an unknown type here");
 }
 
 static int decode_object(const json_t *obj, const JsonField *table, void *out, const Where *w, Err *e)
 {
 	if (!json_is_object(obj))
-		return invalid(w, e, "expected an object");
+		return invalid(w, obj, e, "expected an object");
 	for (const JsonField *f = table; f->name; f++) {
 		const json_t *j = find_member(obj, f->name);
 		Where here = {.up = w, .name = f->name};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The field tables of config.json (OCI runtime-spec 1.1), and what a table cannot say.
+ * The field tables of config.json (OCI runtime-spec 1.3), and what a table cannot say.
  *
  * A table entry whose nested table has offset 0 describes an object that the C struct has folded into
  * its parent ("linux", "memory"). Members that are unset rather than 0 when absent get that value before
@@ -73,6 +73,29 @@ static const JsonField console_table[] = {
     END,
 };
 
+static const JsonField scheduler_table[] = {
+    FIELD("policy", JSON_T_STR, OciScheduler, policy),
+    FIELD("nice", JSON_T_INT, OciScheduler, nice),
+    FIELD("priority", JSON_T_INT, OciScheduler, priority),
+    FIELD("flags", JSON_T_STRV, OciScheduler, flags),
+    FIELD("runtime", JSON_T_INT, OciScheduler, runtime),
+    FIELD("deadline", JSON_T_INT, OciScheduler, deadline),
+    FIELD("period", JSON_T_INT, OciScheduler, period),
+    END,
+};
+
+static const JsonField io_priority_table[] = {
+    FIELD("class", JSON_T_STR, OciIoPriority, class),
+    FIELD("priority", JSON_T_INT, OciIoPriority, priority),
+    END,
+};
+
+static const JsonField affinity_table[] = {
+    FIELD("initial", JSON_T_STR, OciProcess, affinity_initial),
+    FIELD("final", JSON_T_STR, OciProcess, affinity_final),
+    END,
+};
+
 static const JsonField process_table[] = {
     FIELD("terminal", JSON_T_BOOL, OciProcess, terminal),
     FOLDED("consoleSize", console_table),
@@ -85,6 +108,9 @@ static const JsonField process_table[] = {
     FIELD("noNewPrivileges", JSON_T_BOOL, OciProcess, no_new_privileges),
     FIELD("apparmorProfile", JSON_T_STR, OciProcess, apparmor_profile),
     FIELD("selinuxLabel", JSON_T_STR, OciProcess, selinux_label),
+    NESTED("scheduler", OciProcess, scheduler, scheduler_table),
+    NESTED("ioPriority", OciProcess, io_priority, io_priority_table),
+    FOLDED("execCPUAffinity", affinity_table),
     END,
 };
 
@@ -223,6 +249,44 @@ static const JsonField seccomp_table[] = {
     END,
 };
 
+static const JsonField time_offset_table[] = {
+    FIELD("secs", JSON_T_INT, OciTimeOffset, secs),
+    FIELD("nanosecs", JSON_T_U32, OciTimeOffset, nanosecs),
+    END,
+};
+
+static const JsonField time_offsets_table[] = {
+    NESTED("monotonic", OciSpec, time_monotonic, time_offset_table),
+    NESTED("boottime", OciSpec, time_boottime, time_offset_table),
+    END,
+};
+
+static const JsonField personality_table[] = {
+    FIELD("domain", JSON_T_STR, OciPersonality, domain),
+    FIELD("flags", JSON_T_STRV, OciPersonality, flags),
+    END,
+};
+
+/* Three names, of which later versions of the specification replaced two, for one thing: decode_linux_rest(). */
+static const JsonField intel_rdt_table[] = {
+    FIELD("closID", JSON_T_STR, OciIntelRdt, clos_id),
+    FIELD("schemata", JSON_T_STRV, OciIntelRdt, schemata),
+    FIELD("l3CacheSchema", JSON_T_STR, OciIntelRdt, l3_cache_schema),
+    FIELD("memBwSchema", JSON_T_STR, OciIntelRdt, mem_bw_schema),
+    FIELD("enableMonitoring", JSON_T_BOOL, OciIntelRdt, enable_monitoring),
+    END,
+};
+
+static const JsonField memory_policy_table[] = {
+    FIELD("mode", JSON_T_STR, OciMemoryPolicy, mode),
+    FIELD("nodes", JSON_T_STR, OciMemoryPolicy, nodes),
+    FIELD("flags", JSON_T_STRV, OciMemoryPolicy, flags),
+    END,
+};
+
+static const JsonField net_device_table[] = {FIELD("name", JSON_T_STR, OciNetDevice, name), END};
+
+/* netDevices is an object with names for keys: decode_linux_rest(). */
 static const JsonField linux_table[] = {
     LIST("namespaces", OciSpec, namespaces, n_namespaces, namespace_table, OciNamespace),
     LIST("uidMappings", OciSpec, uid_mappings, n_uid_mappings, id_map_table, OciIdMap),
@@ -236,6 +300,10 @@ static const JsonField linux_table[] = {
     FIELD("readonlyPaths", JSON_T_STRV, OciSpec, readonly_paths),
     FIELD("sysctl", JSON_T_MAP, OciSpec, sysctl),
     FIELD("mountLabel", JSON_T_STR, OciSpec, mount_label),
+    FOLDED("timeOffsets", time_offsets_table),
+    NESTED("personality", OciSpec, personality, personality_table),
+    NESTED("intelRdt", OciSpec, intel_rdt, intel_rdt_table),
+    NESTED("memoryPolicy", OciSpec, memory_policy, memory_policy_table),
     END,
 };
 
@@ -357,6 +425,51 @@ static void decode_devices_rest(const json_t *devices, OciSpec *s)
 			s->devices[i].file_mode = -1;
 }
 
+static int decode_net_devices(const json_t *devices, OciSpec *s, Err *e)
+{
+	const char *host_name;
+	json_t *j;
+
+	if (!devices)
+		return 0;
+	if (!json_is_object(devices))
+		return err_new(e, ERR_INVALID, "netDevices: expected an object");
+	s->net_devices = calloc(json_object_size(devices) + 1, sizeof(*s->net_devices));
+	if (!s->net_devices)
+		return err_oom(e);
+	json_object_foreach ((json_t *)devices, host_name, j) {
+		OciNetDevice *d = &s->net_devices[s->n_net_devices++];
+		int r = json_decode(j, net_device_table, d, e);
+
+		if (r < 0)
+			return err_ctx(e, r, "netDevices.%s", host_name);
+		d->host_name = strdup(host_name);
+		if (!d->name)
+			d->name = strdup(host_name);
+		if (!d->host_name || !d->name)
+			return err_oom(e);
+	}
+	return 0;
+}
+
+static int decode_linux_rest(const json_t *obj, OciSpec *s, Err *e)
+{
+	const json_t *rdt = member(obj, "intelRdt");
+	int r = decode_resources_rest(member(obj, "resources"), &s->resources, e);
+
+	if (r < 0)
+		return err_ctx(e, r, "resources");
+	if (member(obj, "seccomp")) {
+		s->has_seccomp = true;
+		decode_seccomp_rest(member(obj, "seccomp"), &s->seccomp);
+	}
+	s->has_intel_rdt = rdt != NULL;
+	s->intel_rdt.enable_monitoring |=
+	    json_is_true(member(rdt, "enableCMT")) || json_is_true(member(rdt, "enableMBM"));
+	decode_devices_rest(member(obj, "devices"), s);
+	return decode_net_devices(member(obj, "netDevices"), s, e);
+}
+
 static int check_version(const OciSpec *s, Err *e)
 {
 	if (!s->version)
@@ -368,7 +481,7 @@ static int check_version(const OciSpec *s, Err *e)
 
 int oci_spec_decode(const json_t *config, OciSpec *ret, Err *e)
 {
-	const json_t *linux_obj = member(config, "linux"), *process = member(config, "process"), *part;
+	const json_t *process = member(config, "process");
 	int r;
 
 	ret->process.user.umask = -1;
@@ -386,21 +499,17 @@ int oci_spec_decode(const json_t *config, OciSpec *ret, Err *e)
 		if (r < 0)
 			return err_ctx(e, r, "process");
 	}
-	part = member(linux_obj, "resources");
-	r = decode_resources_rest(part, &ret->resources, e);
-	if (r < 0)
-		return err_ctx(e, r, "linux.resources");
-	part = member(linux_obj, "seccomp");
-	if (part) {
-		ret->has_seccomp = true;
-		decode_seccomp_rest(part, &ret->seccomp);
-	}
-	decode_devices_rest(member(linux_obj, "devices"), ret);
-	return 0;
+	r = decode_linux_rest(member(config, "linux"), ret, e);
+	return r < 0 ? err_ctx(e, r, "linux") : 0;
 }
 
 void oci_spec_done(OciSpec *s)
 {
+	for (size_t i = 0; i < s->n_net_devices; i++) {
+		free(s->net_devices[i].host_name);
+		free(s->net_devices[i].name);
+	}
+	free(s->net_devices);
 	free(s->process.user.additional_gids);
 	json_fields_done(spec_table, s);
 	memset(s, 0, sizeof(*s));

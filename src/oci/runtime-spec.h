@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.json of the OCI runtime-spec 1.1 for Linux, as C structs.
+ * config.json of the OCI runtime-spec 1.3 for Linux, as C structs.
  *
  * Pure: text in, structs out. Absent members are NULL, 0 or the explicit "unset" named below. The
  * field tables in runtime-spec.c are the one description of the format.
@@ -9,6 +9,10 @@
 
 #include "base/err.h"
 #include "base/json.h"
+
+/* The newest version of the specification whose members for Linux are all known here. */
+#define OCI_VERSION     "1.3.0"
+#define OCI_VERSION_MIN "1.0.0"
 
 typedef struct OciIdMap {
 	uint32_t container_id, host_id, size;
@@ -26,6 +30,20 @@ typedef struct OciUser {
 	size_t n_additional_gids;
 } OciUser;
 
+/* sched_setattr(2). policy NULL: not given. */
+typedef struct OciScheduler {
+	char *policy; /* SCHED_OTHER ... */
+	char **flags; /* SCHED_FLAG_... */
+	int64_t nice, priority;
+	int64_t runtime, deadline, period; /* nanoseconds, the bits of a uint64_t */
+} OciScheduler;
+
+/* ioprio_set(2). class NULL: not given. */
+typedef struct OciIoPriority {
+	char *class; /* IOPRIO_CLASS_RT, _BE, _IDLE */
+	int64_t priority;
+} OciIoPriority;
+
 typedef struct OciProcess {
 	bool terminal;
 	uint32_t console_height, console_width;
@@ -42,6 +60,9 @@ typedef struct OciProcess {
 	int oom_score_adj;
 	char *apparmor_profile;
 	char *selinux_label;
+	OciScheduler scheduler;
+	OciIoPriority io_priority;
+	char *affinity_initial, *affinity_final; /* CPU lists, of processes that exec adds */
 } OciProcess;
 
 typedef struct OciMount {
@@ -133,6 +154,35 @@ typedef struct OciSeccomp {
 	size_t n_rules;
 } OciSeccomp;
 
+/* Added to a clock of the container's time namespace. */
+typedef struct OciTimeOffset {
+	int64_t secs;
+	uint32_t nanosecs;
+} OciTimeOffset;
+
+/* personality(2). domain NULL: not given. */
+typedef struct OciPersonality {
+	char *domain; /* LINUX, LINUX32 */
+	char **flags;
+} OciPersonality;
+
+typedef struct OciIntelRdt {
+	char *clos_id, *l3_cache_schema, *mem_bw_schema;
+	char **schemata;
+	bool enable_monitoring; /* also enableCMT and enableMBM of 1.2 */
+} OciIntelRdt;
+
+/* A network interface of the host that moves into the container. */
+typedef struct OciNetDevice {
+	char *host_name, *name; /* name: in the container */
+} OciNetDevice;
+
+/* set_mempolicy(2). mode NULL: not given. */
+typedef struct OciMemoryPolicy {
+	char *mode, *nodes;
+	char **flags;
+} OciMemoryPolicy;
+
 typedef struct OciSpec {
 	char *version;
 	OciProcess process;
@@ -159,6 +209,13 @@ typedef struct OciSpec {
 	char **masked_paths, **readonly_paths;
 	char **sysctl; /* K=V */
 	char *mount_label;
+	OciTimeOffset time_monotonic, time_boottime;
+	OciPersonality personality;
+	bool has_intel_rdt;
+	OciIntelRdt intel_rdt;
+	OciNetDevice *net_devices;
+	size_t n_net_devices;
+	OciMemoryPolicy memory_policy;
 } OciSpec;
 
 /* Fills a zeroed spec; release with oci_spec_done also on failure. */

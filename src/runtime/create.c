@@ -53,6 +53,7 @@ static void creation_done(Creation *k)
 	close_fd(&k->init.fifo);
 	close_fd(&k->init.reply);
 	close_fd(&k->init.sock);
+	free(k->init.net_devices);
 	json_decref(k->init.hook_state);
 	close_fd(&k->sock);
 	close_fd(&k->pid_ns);
@@ -62,33 +63,6 @@ static void creation_done(Creation *k)
 	cgroup_done(&k->cgroup);
 	state_done(&k->state);
 	bundle_done(&k->bundle);
-}
-
-static int check_spec(const OciSpec *s, Err *e)
-{
-	bool mount_ns = false;
-	unsigned seen = 0;
-
-	if (!s->has_process)
-		return err_new(e, ERR_INVALID, "config.json has no process");
-	for (size_t i = 0; i < s->n_namespaces; i++) {
-		const OciNamespace *n = &s->namespaces[i];
-		unsigned flag = (unsigned)namespace_flag(n->type ? n->type : "");
-
-		if (!flag)
-			return err_new(e, ERR_INVALID, "unknown namespace \"%s\"", n->type ? n->type : "");
-		if (seen & flag)
-			return err_new(e, ERR_INVALID, "namespace %s is given twice", n->type);
-		if (flag == CLONE_NEWTIME)
-			return err_new(e, ERR_UNSUPPORTED, "time namespaces are not supported");
-		seen |= flag;
-		mount_ns |= flag == CLONE_NEWNS && str_empty(n->path);
-	}
-	if (!mount_ns)
-		return err_new(e, ERR_UNSUPPORTED, "a container needs a mount namespace of its own");
-	if ((!str_empty(s->hostname) || !str_empty(s->domainname)) && !(seen & CLONE_NEWUTS))
-		return err_new(e, ERR_INVALID, "hostname and domainname need a uts namespace");
-	return 0;
 }
 
 static int open_namespace(const OciNamespace *n, int flag, int *ret, Err *e)
@@ -130,7 +104,7 @@ static int plan_namespaces(Creation *k, Err *e)
 		in->joins[in->n_joins].flag = flag;
 		in->joins[in->n_joins++].fd = fd;
 	}
-	return sysctl_check(s, (uint64_t)k->state.namespaces, e);
+	return 0;
 }
 
 static int open_root(Creation *k, Err *e)
@@ -188,10 +162,34 @@ static int prepare_filter(Creation *k, Err *e)
 	return r < 0 ? err_sys(e, r, "write %s", STATE_FILTER) : 0;
 }
 
+static int copy_string(char **to, const char *from, Err *e)
+{
+	*to = from ? strdup(from) : NULL;
+	return from && !*to ? err_oom(e) : 0;
+}
+
+static int keep_for_exec(State *s, const OciSpec *spec, Err *e)
+{
+	const OciMemoryPolicy *m = &spec->memory_policy;
+	int r = copy_string(&s->personality.domain, spec->personality.domain, e);
+
+	if (r == 0)
+		r = copy_string(&s->memory_policy.mode, m->mode, e);
+	if (r == 0)
+		r = copy_string(&s->memory_policy.nodes, m->nodes, e);
+	if (r == 0 && m->flags) {
+		s->memory_policy.flags = strv_dup(m->flags);
+		if (!s->memory_policy.flags)
+			r = err_oom(e);
+	}
+	return r;
+}
+
 static int fill_state(Creation *k, Err *e)
 {
 	State *s = &k->state;
 	const Bundle *b = &k->bundle;
+	int r;
 
 	s->id = strdup(k->c->id);
 	s->bundle = strdup(b->dir);
@@ -202,6 +200,9 @@ static int fill_state(Creation *k, Err *e)
 	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
 	s->hooks = json_incref(b->hooks);
 	s->no_new_keyring = k->c->no_new_keyring;
+	r = keep_for_exec(s, &b->spec, e);
+	if (r < 0)
+		return r;
 	return s->id && s->bundle && s->rootfs && s->created && s->owner && s->cgroup ? 0 : err_oom(e);
 }
 
@@ -209,11 +210,17 @@ static int prepare(Creation *k, Err *e)
 {
 	Init *in = &k->init;
 	const OciSpec *s = &k->bundle.spec;
-	int pair[2], r = check_spec(s, e);
+	int pair[2], r = validate_spec(s, e);
 
 	in->create = k->c;
 	in->bundle = &k->bundle;
 	in->spec = s;
+	if (r == 0)
+		r = attributes_parse(&s->process, &s->personality, &s->memory_policy, &in->attributes, e);
+	if (r == 0)
+		r = credentials_caps(&s->process, &in->caps, e);
+	if (r == 0)
+		r = net_devices_read(s, &in->net_devices, e);
 	if (r == 0)
 		r = state_make_dir(k->o, k->c->id, &k->state.dirfd, e);
 	if (r < 0)
@@ -222,8 +229,6 @@ static int prepare(Creation *k, Err *e)
 	r = make_fifo(k->state.dirfd, STATE_FIFO_EARLY, &in->fifo, e);
 	if (r == 0)
 		r = make_fifo(k->state.dirfd, STATE_REPLY, &in->reply, e);
-	if (r == 0)
-		r = credentials_caps(&s->process, &in->caps, e);
 	if (r == 0)
 		r = prepare_filter(k, e);
 	if (r == 0)
@@ -260,7 +265,7 @@ static int prepare(Creation *k, Err *e)
 static pid_t fork_child(Creation *k, Err *e)
 {
 	NamespaceFork f = {
-	    .flags = k->init.new_flags & ~(uint64_t)CLONE_NEWCGROUP,
+	    .flags = k->init.new_flags & ~(uint64_t)(CLONE_NEWCGROUP | CLONE_NEWTIME),
 	    .cgroup_fd = k->init.seat.born_fd,
 	    .ret_pidfd = &k->pidfd,
 	};
@@ -312,7 +317,9 @@ static int run_create_hooks(Creation *k, Err *e)
 
 	if (!doc)
 		return err_oom(e);
-	r = hooks_run(&s->hooks_prestart, "prestart", doc, e);
+	r = net_devices_move(s, k->init.net_devices, k->pid, e);
+	if (r == 0)
+		r = hooks_run(&s->hooks_prestart, "prestart", doc, e);
 	if (r == 0)
 		r = hooks_run(&s->hooks_create_runtime, "createRuntime", doc, e);
 	return r < 0 ? r : send_go(k, e);
@@ -381,6 +388,8 @@ static int accompany(Creation *k, Err *e)
 {
 	int r = credentials_oom_score(&k->bundle.spec.process, k->pid, e);
 
+	if (r == 0)
+		r = attributes_set_for(k->pid, &k->init.attributes, e);
 	if (r == 0)
 		r = write_maps(k, e);
 	if (r == 0)

@@ -28,6 +28,7 @@ typedef struct Exec {
 	CgroupSeat seat;
 	SeccompProgram filter;
 	CapabilitySets caps;
+	ProcessAttributes attributes;
 	int target; /* pidfd of the container's first process */
 	int sock, child_sock;
 	int console, listener, slave;
@@ -91,6 +92,8 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 		return err_new(e, ERR_INVALID, "a console socket was given, but process.terminal is false");
 	r = credentials_caps(p, &k->caps, e);
 	if (r == 0)
+		r = attributes_parse(p, &k->state.personality, &k->state.memory_policy, &k->attributes, e);
+	if (r == 0)
 		r = load_filter(k, e);
 	if (r == 0)
 		r = open_seat(k, e);
@@ -118,6 +121,21 @@ static int join(Exec *k, Err *e)
 	if (!k->state.no_new_keyring)
 		credentials_keyring(k->x->id);
 	return 0;
+}
+
+/* The first affinity holds while the process is not in the cgroup yet. */
+static int take_seat(const Exec *k, Err *e)
+{
+	const ProcessAttributes *a = &k->attributes;
+	int r = a->initial.n ? scheduling_set_affinity(0, &a->initial, e) : 0;
+
+	if (r == 0)
+		r = cgroup_seat_take(&k->seat, e);
+	if (r == 0 && a->final.n)
+		return scheduling_set_affinity(0, &a->final, e);
+	if (r == 0 && !a->initial.n)
+		scheduling_reset_affinity(0);
+	return r;
 }
 
 /* With a terminal descriptor 0 becomes it; the final process makes it its controlling one. */
@@ -203,9 +221,13 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 
 	umask(0);
 	init_reset_signals();
-	r = cgroup_seat_take(&k->seat, e);
+	r = take_seat(k, e);
 	if (r == 0)
 		r = credentials_oom_score(p, getpid(), e);
+	if (r == 0)
+		r = attributes_set_for(0, &k->attributes, e);
+	if (r == 0)
+		r = attributes_set_own(&k->attributes, e);
 	if (r == 0)
 		r = credentials_rlimits(p, 0, e);
 	if (r == 0)

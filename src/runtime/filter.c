@@ -192,8 +192,8 @@ int filter_send_listener(const char *path, const char *metadata, const State *s,
 	if (str_empty(path))
 		return err_new(e, ERR_INVALID, "seccomp: SCMP_ACT_NOTIFY needs a listenerPath");
 	if (state)
-		j = json_pack("{s:s, s:[s], s:i, s:s, s:O}", "ociVersion", "1.1.0", "fds", "seccompFd", "pid",
-			      (int)s->pid, "metadata", metadata ? metadata : "", "state", state);
+		j = json_pack("{s:s, s:[s], s:i, s:s, s:O}", "ociVersion", OCI_VERSION, "fds", "seccompFd",
+			      "pid", (int)s->pid, "metadata", metadata ? metadata : "", "state", state);
 	text = j ? json_text(j) : NULL;
 	if (!text)
 		return err_oom(e);

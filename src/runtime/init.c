@@ -100,6 +100,33 @@ static int become_root_of_user_namespace(Init *in, Err *e)
 	return 0;
 }
 
+static int write_offset(FILE *f, const char *clock, const OciTimeOffset *t)
+{
+	return t->secs || t->nanosecs ? fprintf(f, "%s %lld %u\n", clock, (long long)t->secs, t->nanosecs)
+				      : 0;
+}
+
+/* A process that makes a time namespace is not in it, only its children are (time_namespaces(7)): it enters by setns(), after the
+ * offsets are set, which they can be only as long as nobody is in there. */
+static int make_time_namespace(const Init *in, Err *e)
+{
+	_cleanup_close_ int ns = -1;
+	_cleanup_fclose_ FILE *f = NULL;
+
+	if (!(in->new_flags & CLONE_NEWTIME))
+		return 0;
+	if (unshare(CLONE_NEWTIME) < 0)
+		return err_sys(e, errno, "make a time namespace");
+	f = fopen("/proc/self/timens_offsets", "we");
+	if (!f || write_offset(f, "monotonic", &in->spec->time_monotonic) < 0 ||
+	    write_offset(f, "boottime", &in->spec->time_boottime) < 0 || fflush(f) != 0)
+		return err_sys(e, errno, "linux.timeOffsets: set the offsets");
+	ns = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	if (ns < 0 || setns(ns, CLONE_NEWTIME) < 0)
+		return err_sys(e, errno, "enter the time namespace");
+	return 0;
+}
+
 static int set_names(const Init *in, Err *e)
 {
 	const OciSpec *s = in->spec;
@@ -114,15 +141,16 @@ static int set_names(const Init *in, Err *e)
 static int run_hooks_before_pivot(Init *in, Err *e)
 {
 	const OciSpec *s = in->spec;
+	int r;
 
-	if (s->hooks_prestart.n + s->hooks_create_runtime.n > 0) {
-		int r = init_send(in->sock, INIT_HOOKS, NULL, 0, -1);
-
+	if (s->hooks_prestart.n + s->hooks_create_runtime.n + s->n_net_devices > 0) {
+		r = init_send(in->sock, INIT_HOOKS, NULL, 0, -1);
 		if (r < 0)
 			return err_sys(e, r, "talk to the creator");
 		init_wait_go(in->sock);
 	}
-	return hooks_run(&s->hooks_create_container, "createContainer", in->hook_state, e);
+	r = net_devices_restore(s, in->net_devices, e);
+	return r < 0 ? r : hooks_run(&s->hooks_create_container, "createContainer", in->hook_state, e);
 }
 
 static int open_console(Init *in, int *ret_master, Err *e)
@@ -250,10 +278,15 @@ static int enter(Init *in, Err *e)
 {
 	int r = cgroup_seat_take(&in->seat, e);
 
+	scheduling_reset_affinity(0);
 	if (r == 0)
 		r = become_root_of_user_namespace(in, e);
 	if (r == 0)
 		r = join_namespaces(in, e);
+	if (r == 0)
+		r = make_time_namespace(in, e);
+	if (r == 0)
+		r = attributes_set_own(&in->attributes, e);
 	if (r == 0 && setsid() < 0)
 		r = err_sys(e, errno, "setsid");
 	if (r == 0 && !in->create->no_new_keyring)

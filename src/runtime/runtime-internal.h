@@ -19,7 +19,9 @@
 #include "base/path.h"
 #include "kernel/capability.h"
 #include "kernel/cgroup.h"
+#include "kernel/interface.h"
 #include "kernel/mount.h"
+#include "kernel/scheduling.h"
 #include "kernel/seccomp.h"
 #include "runtime/runtime.h"
 
@@ -50,6 +52,8 @@ typedef struct State {
 	int64_t filter_flags;
 	char *listener_path, *listener_metadata; /* of the filter, or NULL */
 	bool no_new_keyring;
+	OciPersonality personality; /* of exec's processes too */
+	OciMemoryPolicy memory_policy;
 	char **annotations;
 	json_t *hooks;
 	int dirfd; /* of <root>/<id> */
@@ -74,6 +78,31 @@ void state_done(State *s);
 RuntimeStatus state_status(const State *s, int *ret_pidfd);
 /* The document of runtime-spec's "State", as hooks get it. */
 json_t *state_document(const State *s, RuntimeStatus status, pid_t pid);
+
+/* ---- attributes.c ---- */
+typedef struct ProcessAttributes {
+	bool has_scheduler, has_io, has_domain, has_memory;
+	SchedulingAttr scheduler;
+	int io;
+	SchedulingSet initial, final; /* CPUs of exec's processes; empty: not given */
+	unsigned long domain;
+	SchedulingMemory memory;
+} ProcessAttributes;
+int attributes_parse(const OciProcess *p, const OciPersonality *personality, const OciMemoryPolicy *memory,
+		     ProcessAttributes *ret, Err *e);
+int attributes_set_for(pid_t pid, const ProcessAttributes *a, Err *e);
+/* What only the process itself can set. */
+int attributes_set_own(const ProcessAttributes *a, Err *e);
+
+/* ---- net-devices.c ---- */
+/* One for each of the spec; malloc'ed, NULL if there are none. */
+int net_devices_read(const OciSpec *s, Interface **ret, Err *e);
+int net_devices_move(const OciSpec *s, const Interface *all, pid_t pid, Err *e);
+int net_devices_restore(const OciSpec *s, const Interface *all, Err *e);
+
+/* ---- validate.c ---- */
+/* What no step of the creation would find, or would find too late. The errors name the member and its value. */
+int validate_spec(const OciSpec *s, Err *e);
 
 /* ---- limits.c ---- */
 int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
@@ -127,6 +156,8 @@ typedef struct Init {
 	unsigned filter_flags;
 	bool has_filter;
 	CapabilitySets caps;
+	ProcessAttributes attributes;
+	Interface *net_devices;
 	struct {
 		int flag, fd;
 	} joins[JOINS_MAX]; /* namespaces by path, but pid: the creator enters that one */
@@ -142,8 +173,9 @@ typedef struct Init {
 } Init;
 
 typedef enum InitMsg {
-	INIT_FAILED = 'F',   /* an Err follows */
-	INIT_HOOKS = 'H',    /* namespaces and mounts are there: run prestart and createRuntime */
+	INIT_FAILED = 'F', /* an Err follows */
+	INIT_HOOKS =
+	    'H', /* namespaces and mounts are there: move netDevices, run prestart and createRuntime */
 	INIT_LISTENER = 'L', /* with the seccomp notification fd */
 	INIT_CONSOLE = 'C',  /* with the master of the terminal */
 	INIT_READY = 'R',

@@ -37,6 +37,10 @@ static const JsonField state_table[] = {
     FIELD("listenerPath", JSON_T_STR, listener_path),
     FIELD("listenerMetadata", JSON_T_STR, listener_metadata),
     FIELD("noNewKeyring", JSON_T_BOOL, no_new_keyring),
+    FIELD("personality", JSON_T_STR, personality.domain),
+    FIELD("memoryMode", JSON_T_STR, memory_policy.mode),
+    FIELD("memoryNodes", JSON_T_STR, memory_policy.nodes),
+    FIELD("memoryFlags", JSON_T_STRV, memory_policy.flags),
     FIELD("annotations", JSON_T_MAP, annotations),
     FIELD("hooks", JSON_T_JSON, hooks),
     {.name = NULL},
@@ -195,7 +199,7 @@ json_t *state_document(const State *s, RuntimeStatus status, pid_t pid)
 {
 	_cleanup_json_ json_t *j = json_object(), *notes = json_map_from_strv(s->annotations);
 
-	if (!j || !notes || json_object_set_new(j, "ociVersion", json_string("1.1.0")) < 0 ||
+	if (!j || !notes || json_object_set_new(j, "ociVersion", json_string(OCI_VERSION)) < 0 ||
 	    json_object_set_new(j, "id", json_string(s->id)) < 0 ||
 	    json_object_set_new(j, "status", json_string(runtime_status_name(status))) < 0 ||
 	    json_object_set_new(j, "pid", json_integer(pid)) < 0 ||

@@ -12,7 +12,7 @@
 static json_t *state_json(const RuntimeState *s)
 {
 	_cleanup_json_ json_t *j =
-	    json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "ociVersion", "1.1.0", "id", s->id, "pid",
+	    json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "ociVersion", OCI_VERSION, "id", s->id, "pid",
 		      (int)s->pid, "status", runtime_status_name(s->status), "bundle", s->bundle, "rootfs",
 		      s->rootfs, "created", s->created, "owner", s->owner);
 
