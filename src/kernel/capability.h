@@ -12,6 +12,8 @@ typedef struct CapabilitySets {
 	uint64_t bounding, effective, permitted, inheritable, ambient;
 } CapabilitySets;
 
+/* "CAP_CHOWN" of 0; NULL above the last one that is known here. */
+const char *capability_name(int cap);
 /* "CAP_NET_ADMIN" or "net_admin" to its number, -1 if unknown. */
 int capability_by_name(const char *name);
 /* Names to a mask; ERR_INVALID names the unknown one. Those that this kernel or our own bounding set lack are left out. */

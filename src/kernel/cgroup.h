@@ -120,6 +120,8 @@ void cgroup_undo(Cgroup *c);
 int cgroup_read(const Cgroup *c, const char *controller, const char *file, char **ret, Err *e);
 /* Times the OOM killer took a process of it; 0 if unknown. */
 uint64_t cgroup_oom_kills(const Cgroup *c);
+/* *ret_fd becomes readable when memory has run out in it (cgroup-oom.c). */
+int cgroup_watch_oom(const Cgroup *c, int *ret_fd, Err *e);
 /* True if the controllers are those of v2. */
 bool cgroup_is_unified(const Cgroup *c);
 /* The directory of the hierarchy that holds this controller, or NULL. */

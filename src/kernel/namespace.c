@@ -29,6 +29,11 @@ int namespace_flag(const char *name)
 	return 0;
 }
 
+const char *namespace_name(size_t i)
+{
+	return i < ELEMENTSOF(kinds) ? kinds[i].name : NULL;
+}
+
 const char *namespace_file(int flag)
 {
 	for (size_t i = 0; i < ELEMENTSOF(kinds); i++)

@@ -12,6 +12,8 @@
 
 /* The CLONE_NEW* flag of a runtime-spec name ("network", "mount", ...), 0 if there is none. */
 int namespace_flag(const char *name);
+/* The i-th name that is known, NULL behind the last. */
+const char *namespace_name(size_t i);
 /* The name under /proc/<pid>/ns ("net", "mnt", ...). */
 const char *namespace_file(int flag);
 #define NAMESPACE_ALL                                                                                        \

@@ -252,6 +252,16 @@ static const Word memory_flags[] = {
     {NULL, 0},
 };
 
+const char *scheduling_memory_mode_name(size_t i)
+{
+	return i < ELEMENTSOF(memory_modes) ? memory_modes[i].name : NULL;
+}
+
+const char *scheduling_memory_flag_name(size_t i)
+{
+	return i < ELEMENTSOF(memory_flags) ? memory_flags[i].name : NULL;
+}
+
 int scheduling_parse_memory(const char *mode, char *const *flags, const char *nodes, SchedulingMemory *ret,
 			    Err *e)
 {

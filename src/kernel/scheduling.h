@@ -52,6 +52,9 @@ typedef struct SchedulingMemory {
 } SchedulingMemory;
 int scheduling_parse_memory(const char *mode, char *const *flags, const char *nodes, SchedulingMemory *ret,
 			    Err *e);
+/* The i-th mode or flag, NULL behind the last. */
+const char *scheduling_memory_mode_name(size_t i);
+const char *scheduling_memory_flag_name(size_t i);
 int scheduling_set_memory(const SchedulingMemory *m, Err *e);
 
 /* "LINUX" or "LINUX32" for personality(2). */

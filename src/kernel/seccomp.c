@@ -59,21 +59,21 @@ bool seccomp_action_notifies(const char *action)
 	return streq0(action, "SCMP_ACT_NOTIFY");
 }
 
+static const struct {
+	const char *name;
+	enum scmp_compare op;
+} ops[] = {
+    {"SCMP_CMP_NE", SCMP_CMP_NE},
+    {"SCMP_CMP_LT", SCMP_CMP_LT},
+    {"SCMP_CMP_LE", SCMP_CMP_LE},
+    {"SCMP_CMP_EQ", SCMP_CMP_EQ},
+    {"SCMP_CMP_GE", SCMP_CMP_GE},
+    {"SCMP_CMP_GT", SCMP_CMP_GT},
+    {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
+};
+
 static int parse_op(const char *name, enum scmp_compare *ret, Err *e)
 {
-	static const struct {
-		const char *name;
-		enum scmp_compare op;
-	} ops[] = {
-	    {"SCMP_CMP_NE", SCMP_CMP_NE},
-	    {"SCMP_CMP_LT", SCMP_CMP_LT},
-	    {"SCMP_CMP_LE", SCMP_CMP_LE},
-	    {"SCMP_CMP_EQ", SCMP_CMP_EQ},
-	    {"SCMP_CMP_GE", SCMP_CMP_GE},
-	    {"SCMP_CMP_GT", SCMP_CMP_GT},
-	    {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
-	};
-
 	for (size_t i = 0; name && i < ELEMENTSOF(ops); i++) {
 		if (streq(ops[i].name, name)) {
 			*ret = ops[i].op;
@@ -83,22 +83,35 @@ static int parse_op(const char *name, enum scmp_compare *ret, Err *e)
 	return err_new(e, ERR_INVALID, "seccomp: unknown comparison %s", name ? name : "(none)");
 }
 
-/* runtime-spec says SCMP_ARCH_X86_64 where libseccomp says x86_64. */
-static int add_architecture(scmp_filter_ctx ctx, const char *name, Err *e)
+static const char *const architectures[] = {
+    "SCMP_ARCH_AARCH64",   "SCMP_ARCH_ARM",      "SCMP_ARCH_MIPS",     "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL",   "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",    "SCMP_ARCH_PARISC64", "SCMP_ARCH_PPC",      "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",   "SCMP_ARCH_RISCV64",  "SCMP_ARCH_S390",     "SCMP_ARCH_S390X",
+    "SCMP_ARCH_X32",       "SCMP_ARCH_X86",      "SCMP_ARCH_X86_64",
+};
+
+/* libseccomp's number, 0 if unknown. runtime-spec says SCMP_ARCH_X86_64 where libseccomp says x86_64. */
+static uint32_t arch_token(const char *name)
 {
 	const char *rest = str_after(name, "SCMP_ARCH_");
 	char lower[32];
 	size_t n = rest ? strlen(rest) : 0;
-	uint32_t token;
-	int r;
 
 	if (n == 0 || n >= sizeof(lower))
-		return err_new(e, ERR_INVALID, "seccomp: unknown architecture %s", name);
+		return 0;
 	for (size_t i = 0; i <= n; i++)
 		lower[i] = rest[i] >= 'A' && rest[i] <= 'Z' ? (char)(rest[i] + 32) : rest[i];
-	token = seccomp_arch_resolve_name(lower);
+	return seccomp_arch_resolve_name(lower);
+}
+
+static int add_architecture(scmp_filter_ctx ctx, const char *name, Err *e)
+{
+	uint32_t token = arch_token(name);
+	int r;
+
 	if (token == 0)
-		return err_new(e, ERR_INVALID, "seccomp: unknown architecture %s", name);
+		return err_new(e, ERR_INVALID, "seccomp.architectures: unknown architecture \"%s\"", name);
 	r = seccomp_arch_add(ctx, token);
 	return r < 0 && r != -EEXIST ? err_sys(e, r, "seccomp: add architecture %s", name) : 0;
 }
@@ -186,6 +199,94 @@ static int export_program(scmp_filter_ctx ctx, SeccompProgram *ret, Err *e)
 	return 0;
 }
 
+#define X32_BIT     0x40000000u
+#define ARCHES_MAX  20
+#define ARCH_LENGTH 5 /* instructions for one architecture */
+#define ACT_ENOSYS  (SECCOMP_RET_ERRNO | ENOSYS)
+
+/* The highest number that the policy has a rule for, -1 if there is none. */
+static int last_call(const SeccompPolicy *p, uint32_t token)
+{
+	int last = -1;
+
+	for (size_t i = 0; i < p->n_rules; i++)
+		for (size_t k = 0; p->rules[i].names && p->rules[i].names[k]; k++) {
+			int nr = seccomp_syscall_resolve_name_arch(token, p->rules[i].names[k]);
+
+			last = MAX2(last, nr); /* unknown and pseudo numbers are negative */
+		}
+	return last;
+}
+
+/* ld nr; x32's numbers go to the filter itself; above the last one: ENOSYS. Falls through to the next architecture's test
+ * only if this is not the one. */
+static size_t emit_arch(struct sock_filter *out, uint32_t audit_arch, uint32_t last, size_t left)
+{
+	const struct sock_filter code[ARCH_LENGTH] = {
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, audit_arch, 0, ARCH_LENGTH - 1),
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 1, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, (uint8_t)(left + 2), 0),
+	    BPF_STMT(BPF_JMP | BPF_JA,
+		     (uint32_t)left + 2), /* over the final jump and the return, to the filter */
+	};
+
+	memcpy(out, code, sizeof(code));
+	return ARCH_LENGTH;
+}
+
+static bool wants_enosys(const SeccompPolicy *p)
+{
+	const char *d = p->default_action;
+
+	return !streq(d, "SCMP_ACT_ALLOW") && !streq(d, "SCMP_ACT_LOG") && !streq(d, "SCMP_ACT_TRACE") &&
+	       !(streq(d, "SCMP_ACT_ERRNO") && p->default_errno_ret == ENOSYS);
+}
+
+/* The kernel's AUDIT_ARCH_* of an architecture is what libseccomp takes for its token, but for x32, which shares x86_64's. */
+static size_t collect_arches(const SeccompPolicy *p, uint32_t *tokens)
+{
+	size_t n = 0;
+
+	tokens[n++] = seccomp_arch_native();
+	for (size_t i = 0; p->architectures && p->architectures[i] && n < ARCHES_MAX; i++) {
+		uint32_t t = arch_token(p->architectures[i]);
+		size_t k = 0;
+
+		while (k < n && tokens[k] != t)
+			k++;
+		if (k == n && t != SCMP_ARCH_X32)
+			tokens[n++] = t;
+	}
+	return n;
+}
+
+/* Puts the test for numbers that are too new in front of the filter, whose jumps are relative. */
+static int add_enosys(const SeccompPolicy *policy, SeccompProgram *p, Err *e)
+{
+	uint32_t tokens[ARCHES_MAX];
+	size_t n_arches = collect_arches(policy, tokens), n = 0, body = n_arches * ARCH_LENGTH;
+	struct sock_filter *code = malloc((body + 3) * sizeof(*code) + p->len);
+
+	if (!code)
+		return err_oom(e);
+	code[n++] =
+	    (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+	for (size_t i = 0; i < n_arches; i++) {
+		int last = last_call(policy, tokens[i]);
+
+		/* Of an architecture without rules nothing is known: all numbers are the filter's business. */
+		n += emit_arch(code + n, tokens[i], last < 0 ? UINT32_MAX : (uint32_t)last,
+			       body - (i + 1) * ARCH_LENGTH);
+	}
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, ACT_ENOSYS);
+	memcpy(code + n, p->code, p->len);
+	free(p->code);
+	*p = (SeccompProgram){.code = code, .len = n * sizeof(*code) + p->len};
+	return 0;
+}
+
 static void release_ctx(scmp_filter_ctx *ctx)
 {
 	if (*ctx)
@@ -217,20 +318,58 @@ int seccomp_compile(const SeccompPolicy *p, SeccompProgram *ret, Err *e)
 		if (r < 0)
 			return r;
 	}
-	return export_program(ctx, ret, e);
+	r = export_program(ctx, ret, e);
+	if (r == 0 && wants_enosys(p))
+		r = add_enosys(p, ret, e);
+	return r;
+}
+
+static const struct {
+	const char *name;
+	unsigned flag;
+} flags[] = {
+    {"SECCOMP_FILTER_FLAG_TSYNC", 0}, /* one thread: nothing to synchronise */
+    {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
+    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 1u << 5},
+};
+
+const char *seccomp_name(SeccompNames kind, size_t i)
+{
+	switch (kind) {
+	case SECCOMP_ACTIONS:
+		/* Those with a number of their own are not in the table. */
+		return i == 0                        ? "SCMP_ACT_ERRNO"
+		       : i == 1                      ? "SCMP_ACT_TRACE"
+		       : i - 2 < ELEMENTSOF(actions) ? actions[i - 2].name
+						     : NULL;
+	case SECCOMP_OPERATORS:
+		return i < ELEMENTSOF(ops) ? ops[i].name : NULL;
+	case SECCOMP_ARCHITECTURES:
+		return i < ELEMENTSOF(architectures) ? architectures[i] : NULL;
+	case SECCOMP_FLAGS:
+		return i < ELEMENTSOF(flags) ? flags[i].name : NULL;
+	}
+	return NULL;
+}
+
+/* Without a program the kernel gets as far as EFAULT if it takes the flags (seccomp(2)). */
+bool seccomp_flag_works(const char *name)
+{
+	for (size_t i = 0; i < ELEMENTSOF(flags); i++)
+		if (streq(flags[i].name, name)) {
+			/* It only makes sense together with a listener. */
+			unsigned more = flags[i].flag == 1u << 5 ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
+
+			return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags[i].flag | more, NULL) <
+				   0 &&
+			       errno == EFAULT;
+		}
+	return false;
 }
 
 int seccomp_flags(char *const *names, unsigned *ret, Err *e)
 {
-	static const struct {
-		const char *name;
-		unsigned flag;
-	} flags[] = {
-	    {"SECCOMP_FILTER_FLAG_TSYNC", 0}, /* one thread: nothing to synchronise */
-	    {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
-	    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
-	    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 1u << 5},
-	};
 	unsigned out = 0;
 
 	for (size_t i = 0; names && names[i]; i++) {
@@ -246,7 +385,7 @@ int seccomp_flags(char *const *names, unsigned *ret, Err *e)
 	return 0;
 }
 
-int seccomp_install(const SeccompProgram *p, unsigned flags, bool want_listener, int *ret_listener, Err *e)
+int seccomp_install(const SeccompProgram *p, unsigned with, bool want_listener, int *ret_listener, Err *e)
 {
 	struct sock_fprog prog = {
 	    .len = (unsigned short)(p->len / sizeof(struct sock_filter)),
@@ -256,9 +395,9 @@ int seccomp_install(const SeccompProgram *p, unsigned flags, bool want_listener,
 	if (p->len == 0 || p->len > PROGRAM_MAX || p->len % sizeof(struct sock_filter) != 0)
 		return err_new(e, ERR_INVALID, "seccomp: a filter of %zu bytes is not possible", p->len);
 	if (want_listener)
-		flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+		with |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
 
-	long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
+	long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, with, &prog);
 
 	if (r < 0)
 		return err_sys(e, errno, "seccomp: install the filter");
@@ -267,9 +406,18 @@ int seccomp_install(const SeccompProgram *p, unsigned flags, bool want_listener,
 	return 0;
 }
 
+char *seccomp_library_version(void)
+{
+	const struct scmp_version *v = seccomp_version();
+
+	return strf("%u.%u.%u", v->major, v->minor, v->micro);
+}
+
 char *seccomp_compiler_id(void)
 {
 	const struct scmp_version *v = seccomp_version();
 
-	return strf("%u.%u.%u/%u/%x", v->major, v->minor, v->micro, seccomp_api_get(), seccomp_arch_native());
+	/* The first number is that of our own additions to the program. */
+	return strf("1/%u.%u.%u/%u/%x", v->major, v->minor, v->micro, seccomp_api_get(),
+		    seccomp_arch_native());
 }

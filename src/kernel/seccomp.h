@@ -37,9 +37,26 @@ typedef struct SeccompProgram {
 	size_t len; /* bytes */
 } SeccompProgram;
 
-/* Rules for system calls that this libseccomp does not know are left out: the default action stands for them. */
+/*
+ * Rules for system calls that this libseccomp does not know are left out: the default action stands for them. But a call with a
+ * number above all that the policy names is one that its author could not know: it fails with ENOSYS, as on an older kernel,
+ * so that C libraries fall back to older calls instead of taking EPERM for an answer. (Not if the default is to allow, to log or
+ * to trace, or is ENOSYS itself.)
+ */
 int seccomp_compile(const SeccompPolicy *p, SeccompProgram *ret, Err *e);
 void seccomp_program_done(SeccompProgram *p);
+/* The names that are known: of actions, comparisons, architectures and flags; NULL at the end. */
+typedef enum SeccompNames {
+	SECCOMP_ACTIONS,
+	SECCOMP_OPERATORS,
+	SECCOMP_ARCHITECTURES,
+	SECCOMP_FLAGS
+} SeccompNames;
+const char *seccomp_name(SeccompNames kind, size_t i);
+/* "2.5.4"; malloc'ed. */
+char *seccomp_library_version(void);
+/* True if this kernel takes the flag. */
+bool seccomp_flag_works(const char *name);
 /* "SECCOMP_FILTER_FLAG_LOG" ... to seccomp(2)'s flags. */
 int seccomp_flags(char *const *names, unsigned *ret, Err *e);
 /* Puts the calling thread under the filter. Needs no_new_privs or CAP_SYS_ADMIN. With want_listener the

@@ -176,6 +176,7 @@ int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
 		r = cgroup_remove(&c, e);
 	if (r < 0)
 		return err_ctx(e, r, "container %s", id);
+	resctrl_remove(&s);
 	r = state_remove_dir(o, id);
 	if (r < 0)
 		return err_sys(e, r, "remove the state of container %s", id);

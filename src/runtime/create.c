@@ -36,6 +36,7 @@ static void creation_done(Creation *k)
 {
 	if (!k->committed) {
 		process_kill_child(k->pid);
+		resctrl_remove(&k->state);
 		if (k->cgroup_made) {
 			/* Without a pid namespace of its own, what hooks started in it may be left. */
 			(void)cgroup_signal(&k->cgroup, SIGKILL, NULL);
@@ -390,6 +391,8 @@ static int accompany(Creation *k, Err *e)
 
 	if (r == 0)
 		r = attributes_set_for(k->pid, &k->init.attributes, e);
+	if (r == 0)
+		r = resctrl_enter(&k->bundle.spec, k->c->id, k->pid, &k->state, e);
 	if (r == 0)
 		r = write_maps(k, e);
 	if (r == 0)

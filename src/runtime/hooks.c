@@ -19,6 +19,14 @@
 
 #define OUTPUT_SHOWN 600
 
+const char *hooks_kind(size_t i)
+{
+	static const char *const kinds[] = {"prestart",       "createRuntime", "createContainer",
+					    "startContainer", "poststart",     "poststop"};
+
+	return i < ELEMENTSOF(kinds) ? kinds[i] : NULL;
+}
+
 static int state_file(const json_t *state, Err *e)
 {
 	_cleanup_free_ char *text = json_text(state);

@@ -41,6 +41,8 @@ static const struct {
 		    {"slave", MS_SLAVE},
 		    {"unbindable", MS_UNBINDABLE}};
 
+static const char *const manners[] = {"bind", "rbind", "tmpcopyup", "remount", "idmap", "ridmap"};
+
 /* Says nothing that would change anything here. */
 static const char *const without_effect[] = {"defaults", "async", "loud",   "silent", "nofail", "auto",
 					     "noauto",   "user",  "nouser", "z",      "Z"};
@@ -88,17 +90,13 @@ static bool take_propagation(const char *word, MountOptions *o)
 
 static bool take_manner(const char *word, MountOptions *o)
 {
-	const struct {
-		const char *name;
-		bool *flag;
-	} manners[] = {
-	    {"bind", &o->bind},       {"rbind", &o->recursive_bind}, {"tmpcopyup", &o->copy_up},
-	    {"remount", &o->remount}, {"idmap", &o->idmap},          {"ridmap", &o->recursive_idmap},
-	};
+	bool *const flags[] = {&o->bind,    &o->recursive_bind, &o->copy_up,
+			       &o->remount, &o->idmap,          &o->recursive_idmap};
 
+	_Static_assert(ELEMENTSOF(manners) == ELEMENTSOF(flags), "one flag for each word");
 	for (size_t i = 0; i < ELEMENTSOF(manners); i++) {
-		if (streq(manners[i].name, word)) {
-			*manners[i].flag = true;
+		if (streq(manners[i], word)) {
+			*flags[i] = true;
 			o->bind |= o->recursive_bind;
 			o->idmap |= o->recursive_idmap;
 			return true;
@@ -113,6 +111,27 @@ static bool is_without_effect(const char *word)
 		if (streq(without_effect[i], word))
 			return true;
 	return false;
+}
+
+/* The attributes and propagations come twice, the second time recursive. */
+const char *mount_option_name(size_t i)
+{
+	static _Thread_local char name[24];
+	const size_t n_twice = ELEMENTSOF(attributes) + ELEMENTSOF(propagations);
+
+	if (i < 2 * n_twice) {
+		size_t k = i % n_twice;
+
+		snprintf(name, sizeof(name), "%s%s", i < n_twice ? "" : "r",
+			 k < ELEMENTSOF(attributes) ? attributes[k].name
+						    : propagations[k - ELEMENTSOF(attributes)].name);
+		return name;
+	}
+	i -= 2 * n_twice;
+	if (i < ELEMENTSOF(manners))
+		return manners[i];
+	i -= ELEMENTSOF(manners);
+	return i < ELEMENTSOF(without_effect) ? without_effect[i] : NULL;
 }
 
 int mount_options_parse(char *const *options, MountOptions *ret, Err *e)

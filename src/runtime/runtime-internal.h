@@ -54,6 +54,8 @@ typedef struct State {
 	bool no_new_keyring;
 	OciPersonality personality; /* of exec's processes too */
 	OciMemoryPolicy memory_policy;
+	char *resctrl, *resctrl_monitor; /* groups, or NULL */
+	bool resctrl_made;               /* to be removed with the container */
 	char **annotations;
 	json_t *hooks;
 	int dirfd; /* of <root>/<id> */
@@ -100,11 +102,18 @@ int net_devices_read(const OciSpec *s, Interface **ret, Err *e);
 int net_devices_move(const OciSpec *s, const Interface *all, pid_t pid, Err *e);
 int net_devices_restore(const OciSpec *s, const Interface *all, Err *e);
 
+/* ---- resctrl.c ---- */
+/* Puts the process into its group; what was made is in the state. */
+int resctrl_enter(const OciSpec *spec, const char *id, pid_t pid, State *s, Err *e);
+int resctrl_update(const State *s, const OciIntelRdt *rdt, Err *e);
+void resctrl_remove(const State *s);
+
 /* ---- validate.c ---- */
 /* What no step of the creation would find, or would find too late. The errors name the member and its value. */
 int validate_spec(const OciSpec *s, Err *e);
 
 /* ---- limits.c ---- */
+#define LIMITS_SYSTEMD false /* whether systemd can manage the cgroup */
 int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
 /* Makes it, with its limits. */
 int limits_make_cgroup(Cgroup *c, const OciSpec *spec, Err *e);
@@ -129,6 +138,8 @@ typedef struct MountOptions {
 	bool idmap, recursive_idmap;
 	char **params; /* for the filesystem */
 } MountOptions;
+/* The i-th word that is known, NULL behind the last. Valid until the next call in this thread. */
+const char *mount_option_name(size_t i);
 int mount_options_parse(char *const *options, MountOptions *ret, Err *e);
 void mount_options_done(MountOptions *o);
 
@@ -253,6 +264,8 @@ int command_exec_failed(const char *path, int no, Err *e);
 int command_exit_status(const Err *e);
 
 /* ---- hooks.c ---- */
+/* The i-th kind, in the order of a container's life; NULL behind the last. */
+const char *hooks_kind(size_t i);
 int hooks_run(const OciHookList *hooks, const char *kind, const json_t *state, Err *e);
 /* From their JSON, as the state keeps them. */
 int hooks_run_json(const json_t *hooks, const char *kind, const json_t *state, Err *e);

@@ -98,10 +98,16 @@ int runtime_pause(const RuntimeOptions *o, const char *id, bool pause, Err *e);
 int runtime_pids(const RuntimeOptions *o, const char *id, pid_t **ret, size_t *ret_n, Err *e);
 /* True once the kernel's OOM killer has taken a process of the container's cgroup. */
 bool runtime_oom_killed(const RuntimeOptions *o, const char *id);
+/* What it uses, as "runc events" has it. */
+int runtime_stats(const RuntimeOptions *o, const char *id, json_t **ret, Err *e);
+/* *ret_fd becomes readable when memory runs out in it. */
+int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, Err *e);
 /* Applies new limits to the live cgroup. */
 int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, Err *e);
 /* Reads a counter file of the container's cgroup for statistics; controller is the v1 name ("memory"). malloc'ed text. */
 int runtime_cgroup_read(const RuntimeOptions *o, const char *id, const char *controller, const char *file,
 			char **ret, Err *e);
+/* The runtime-spec's "features" document. */
+int runtime_features(json_t **ret, Err *e);
 /* Compiles a seccomp section to `dir`/<hash>.bpf so that later creates find it there (seccomp_cache). */
 int runtime_seccomp_prepare(const OciSeccomp *s, const char *dir, Err *e);

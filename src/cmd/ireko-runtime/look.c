@@ -12,9 +12,9 @@
 static json_t *state_json(const RuntimeState *s)
 {
 	_cleanup_json_ json_t *j =
-	    json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "ociVersion", OCI_VERSION, "id", s->id, "pid",
-		      (int)s->pid, "status", runtime_status_name(s->status), "bundle", s->bundle, "rootfs",
-		      s->rootfs, "created", s->created, "owner", s->owner);
+	    json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "ociVersion", OCI_VERSION, "id", s->id,
+		      "pid", (int)s->pid, "status", runtime_status_name(s->status), "bundle", s->bundle,
+		      "rootfs", s->rootfs, "created", s->created, "owner", s->owner);
 
 	if (j && json_object_size(s->annotations) > 0 &&
 	    json_object_set(j, "annotations", s->annotations) < 0)
@@ -192,41 +192,12 @@ int cli_ps(const Cli *cli, int argc, char **argv, Err *e)
 
 int cli_features(const Cli *cli, int argc, char **argv, Err *e)
 {
-	static const char text[] =
-	    "{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.1.0\","
-	    "\"hooks\":[\"prestart\",\"createRuntime\",\"createContainer\",\"startContainer\",\"poststart\","
-	    "\"poststop\"],"
-	    "\"mountOptions\":[\"async\",\"atime\",\"bind\",\"defaults\",\"dev\",\"diratime\",\"exec\","
-	    "\"idmap\",\"noatime\","
-	    "\"nodev\",\"nodiratime\",\"noexec\",\"norelatime\",\"nostrictatime\",\"nosuid\",\"nosymfollow\","
-	    "\"private\","
-	    "\"ratime\",\"rbind\",\"rdev\",\"rdiratime\",\"relatime\",\"remount\",\"rexec\",\"ridmap\","
-	    "\"rnoatime\",\"rnodev\","
-	    "\"rnodiratime\",\"rnoexec\",\"rnorelatime\",\"rnostrictatime\",\"rnosuid\",\"rnosymfollow\","
-	    "\"ro\",\"rprivate\","
-	    "\"rrelatime\",\"rro\",\"rrw\",\"rshared\",\"rslave\",\"rstrictatime\",\"rsuid\",\"rsymfollow\","
-	    "\"runbindable\",\"rw\",\"shared\",\"slave\",\"strictatime\",\"suid\",\"symfollow\","
-	    "\"tmpcopyup\",\"unbindable\"],"
-	    "\"linux\":{\"namespaces\":[\"cgroup\",\"ipc\",\"mount\",\"network\",\"pid\",\"user\",\"uts\"],"
-	    "\"cgroup\":{\"v1\":true,\"v2\":true,\"systemd\":false,\"systemdUser\":false,\"rdma\":false},"
-	    "\"seccomp\":{\"enabled\":true,\"actions\":[\"SCMP_ACT_ALLOW\",\"SCMP_ACT_ERRNO\",\"SCMP_ACT_"
-	    "KILL\","
-	    "\"SCMP_ACT_KILL_PROCESS\",\"SCMP_ACT_KILL_THREAD\",\"SCMP_ACT_LOG\",\"SCMP_ACT_NOTIFY\",\"SCMP_"
-	    "ACT_TRACE\","
-	    "\"SCMP_ACT_TRAP\"],\"operators\":[\"SCMP_CMP_EQ\",\"SCMP_CMP_GE\",\"SCMP_CMP_GT\",\"SCMP_CMP_"
-	    "LE\","
-	    "\"SCMP_CMP_LT\",\"SCMP_CMP_MASKED_EQ\",\"SCMP_CMP_NE\"],\"knownFlags\":[\"SECCOMP_FILTER_FLAG_"
-	    "LOG\","
-	    "\"SECCOMP_FILTER_FLAG_SPEC_ALLOW\",\"SECCOMP_FILTER_FLAG_TSYNC\",\"SECCOMP_FILTER_FLAG_WAIT_"
-	    "KILLABLE_RECV\"]},"
-	    "\"apparmor\":{\"enabled\":true},\"selinux\":{\"enabled\":true},\"intelRdt\":{\"enabled\":false},"
-	    "\"mountExtensions\":{\"idmap\":{\"enabled\":true}}}}";
 	_cleanup_json_ json_t *j = NULL;
 	int r;
 
 	if (getopt(argc, argv, "+") != -1 || optind != argc)
 		return cli_bad_option(argv[0], e);
-	r = json_parse(text, strlen(text), "features", &j, e);
+	r = runtime_features(&j, e);
 	return r < 0 ? r : cli_print(j, e);
 }
 
