@@ -159,6 +159,32 @@ static void test_ids(void **state _unused_)
 	assert_null(strchr(id_boot(), '\n'));
 }
 
+static void assert_duration(const char *s, int64_t want)
+{
+	int64_t got = -1;
+
+	assert_int_equal(clock_parse_duration(s, &got), 0);
+	assert_int_equal(got, want);
+}
+
+static void test_durations_of_go(void **state _unused_)
+{
+	static const char *const bad[] = {"",      "5",    "-",   "s",    "1x",
+					  "1h2",   "1.s.", "..s", "1e3s", "99999999999h",
+					  "1.2.3s"};
+	int64_t v;
+
+	assert_duration("10s", 10000000000);
+	assert_duration("1h2m3.5s", 3723500000000);
+	assert_duration("300ms", 300000000);
+	assert_duration("1us", 1000);
+	assert_duration("-2m", -120000000000);
+	assert_duration("0", 0);
+	assert_duration("1.5h", 5400000000000);
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+		assert_int_equal(clock_parse_duration(bad[i], &v), -EINVAL);
+}
+
 static void test_names(void **state _unused_)
 {
 	for (int i = 0; i < 200; i++) {
@@ -182,6 +208,7 @@ int main(void)
 	    cmocka_unit_test(test_parse_refuses),
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_human_duration),
+	    cmocka_unit_test(test_durations_of_go),
 	    cmocka_unit_test(test_clocks_move),
 	    cmocka_unit_test(test_ids),
 	    cmocka_unit_test(test_names),

@@ -8,6 +8,7 @@
 #include "base/str.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <time.h>
 
 #define NS_PER_S 1000000000LL
@@ -226,4 +227,59 @@ char *clock_human_duration(int64_t ns)
 	if (h < 730 * day)
 		return strf("%lld months", h / day / 30);
 	return strf("%lld years", s / 3600 / day / 365);
+}
+
+static int duration_unit(const char **s, double *ret)
+{
+	static const struct {
+		const char *name;
+		double ns;
+	} units[] = {{"ns", 1},   {"us", 1e3}, {"\xc2\xb5s", 1e3}, {"\xce\xbcs", 1e3},
+		     {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},        {"h", 3600e9}};
+
+	for (size_t i = 0; i < ELEMENTSOF(units); i++) {
+		size_t n = strlen(units[i].name);
+
+		if (strncmp(*s, units[i].name, n) == 0 && !isalpha((unsigned char)(*s)[n])) {
+			*s += n;
+			*ret = units[i].ns;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+int clock_parse_duration(const char *s, int64_t *ret_ns)
+{
+	bool negative = *s == '-';
+	double total = 0;
+
+	if (*s == '-' || *s == '+')
+		s++;
+	if (streq(s, "0")) {
+		*ret_ns = 0;
+		return 0;
+	}
+	if (!*s)
+		return -EINVAL;
+	while (*s) {
+		char number[32];
+		size_t n = strspn(s, "0123456789.");
+		char *end;
+		double unit;
+
+		if (n == 0 || n >= sizeof(number))
+			return -EINVAL;
+		memcpy(number, s, n);
+		number[n] = '\0';
+		double v = strtod(number, &end);
+		s += n;
+		if (*end || end == number || duration_unit(&s, &unit) < 0)
+			return -EINVAL;
+		total += v * unit;
+	}
+	if (!(total < 9.2e18))
+		return -EINVAL;
+	*ret_ns = (int64_t)llround(negative ? -total : total);
+	return 0;
 }

@@ -15,5 +15,7 @@ TimeText clock_rfc3339(int64_t ns);
 TimeText clock_rfc3339_fixed(int64_t ns);
 /* RFC 3339 with any fraction and offset, or unix "s[.ns]"; -EINVAL otherwise. */
 int clock_parse(const char *s, int64_t *ret_ns);
+/* Go's durations: "1h2m3.5s", "300ms", "-5m", "0". Nanoseconds; -EINVAL. */
+int clock_parse_duration(const char *text, int64_t *ret_ns);
 /* Docker's wording of a duration: "Less than a second", "5 minutes", "About an hour", ... malloc'ed. */
 char *clock_human_duration(int64_t ns);

@@ -104,7 +104,7 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 	pthread_mutex_lock(&c->life);
 	ContainerStatus s = container_status(c);
 	if (s == CONTAINER_RUNNING || s == CONTAINER_PAUSED)
-		r = runtime_update(&o, c->id, &resources, e);
+		r = runtime_update(&o, c->id, &resources, NULL, e);
 	if (r >= 0) {
 		pthread_mutex_lock(&c->state);
 		r = record(c, changes);

@@ -74,17 +74,17 @@ static bool is_available(int cap)
 	return prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1;
 }
 
-int capability_mask(char *const *names, uint64_t *ret, Err *e)
+int capability_mask(char *const *names, uint64_t *ret, char ***unknown)
 {
 	uint64_t mask = 0;
 
 	for (size_t i = 0; names && names[i]; i++) {
 		int cap = capability_by_name(names[i]);
 
-		if (cap < 0)
-			return err_new(e, ERR_INVALID, "unknown capability %s", names[i]);
-		if (is_available(cap))
+		if (cap >= 0 && is_available(cap))
 			mask |= 1ULL << cap;
+		else if (!strv_has(*unknown, names[i]) && strv_add(unknown, names[i]) < 0)
+			return -ENOMEM;
 	}
 	*ret = mask;
 	return 0;

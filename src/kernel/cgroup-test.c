@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static void test_text_round_trip(void **state _unused_)
@@ -55,6 +56,16 @@ static void test_paths_that_name_no_own_cgroup(void **state _unused_)
 	}
 }
 
+static void make_sub(const Cgroup *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		_cleanup_free_ char *dir = strf("%s/sub", c->dirs[i].path);
+
+		if (streq(c->dirs[i].name, "devices") || cgroup_is_unified(c))
+			assert_int_equal(mkdir(dir, 0755), 0);
+	}
+}
+
 static void test_life(void **state _unused_)
 {
 	CgroupDeviceRule rules[] = {{true, 'c', 1, 3, "rw"}};
@@ -65,17 +76,28 @@ static void test_life(void **state _unused_)
 	Err e = {0};
 	size_t n = 0;
 	pid_t *pids = NULL;
+	char *bad_sub[] = {(char *)"a/../..", NULL}, *missing_sub[] = {(char *)"missing", NULL},
+	     *bad_controller[] = {(char *)"whaaat:/", NULL}, *sub[] = {NULL, NULL};
 
 	if (geteuid() != 0)
 		skip();
 	if (cgroup_resolve(path, &c, &e) < 0)
 		skip();
+	sub[0] = cgroup_is_unified(&c) ? (char *)"sub" : (char *)"devices:sub";
 	assert_int_equal(cgroup_create(&c, &e), 0);
 	l.devices = rules;
 	l.n_devices = 1;
 	l.pids_limit = 100;
 	assert_int_equal(cgroup_apply(&c, &l, &e), 0);
-	assert_int_equal(cgroup_seat_open(&c, "sub", &seat, &e), 0);
+	assert_true(cgroup_seat_open(&c, bad_sub, &seat, &e) < 0);
+	assert_non_null(strstr(e.msg, "not a sub cgroup path"));
+	assert_int_equal(cgroup_seat_open(&c, missing_sub, &seat, &e), -ENOENT);
+	if (!cgroup_is_unified(&c)) {
+		assert_true(cgroup_seat_open(&c, bad_controller, &seat, &e) < 0);
+		assert_non_null(strstr(e.msg, "unknown controller"));
+	}
+	make_sub(&c);
+	assert_int_equal(cgroup_seat_open(&c, sub, &seat, &e), 0);
 
 	pid_t pid = fork();
 	if (pid == 0) {

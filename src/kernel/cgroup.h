@@ -100,8 +100,8 @@ typedef struct CgroupSeat {
 	size_t n;
 	int born_fd; /* for NamespaceFork.cgroup_fd; -1 if there is no unified tree */
 } CgroupSeat;
-/* `sub`: a sub-cgroup, made if missing, or NULL. */
-int cgroup_seat_open(const Cgroup *c, const char *sub, CgroupSeat *ret, Err *e);
+/* `subs`: sub-cgroups that exist, "a/b" or "memory,cpu:a/b" (cgroup-seat.c), or NULL. */
+int cgroup_seat_open(const Cgroup *c, char *const *subs, CgroupSeat *ret, Err *e);
 void cgroup_seat_done(CgroupSeat *s);
 /* Called by the process itself, before it does anything else. */
 int cgroup_seat_take(const CgroupSeat *s, Err *e);

@@ -10,17 +10,22 @@
 #include <poll.h>
 #include <signal.h>
 
-/* A failing poststart or poststop hook is told but changes nothing (runtime-spec, "Lifecycle"). */
-static void run_late_hooks(const RuntimeOptions *o, const State *s, const char *kind, RuntimeStatus status)
+static int run_late_hooks(const State *s, const char *kind, RuntimeStatus status, Err *e)
 {
 	_cleanup_json_ json_t *doc = NULL;
-	Err e = {0};
-	int r;
 
 	if (!s->hooks)
-		return;
+		return 0;
 	doc = state_document(s, status, status == RUNTIME_STOPPED ? 0 : s->pid);
-	r = doc ? hooks_run_json(s->hooks, kind, doc, &e) : err_oom(&e);
+	return doc ? hooks_run_json(s->hooks, kind, doc, e) : err_oom(e);
+}
+
+/* A failing poststop hook is told but changes nothing (runtime-spec, "Lifecycle"). */
+static void run_poststop(const RuntimeOptions *o, const State *s)
+{
+	Err e = {0};
+	int r = run_late_hooks(s, "poststop", RUNTIME_STOPPED, &e);
+
 	if (r < 0 && o->warn)
 		o->warn(err_msg(&e, r));
 }
@@ -76,8 +81,13 @@ int runtime_start(const RuntimeOptions *o, const char *id, Err *e)
 		return r;
 	r = start(&s, e);
 	if (r < 0)
+		return r;
+	r = run_late_hooks(&s, "poststart", RUNTIME_RUNNING, e);
+	if (r < 0) {
+		/* "The runtime must stop the container" (runtime-spec 1.3, "Lifecycle", step 9). */
+		(void)runtime_kill(o, id, SIGKILL, false, NULL);
 		return err_ctx(e, r, "container %s", id);
-	run_late_hooks(o, &s, "poststart", RUNTIME_RUNNING);
+	}
 	return 0;
 }
 
@@ -93,26 +103,48 @@ static int with_cgroup(const RuntimeOptions *o, const char *id, State *s, Cgroup
 	return r < 0 ? r : load_cgroup(s, c, e);
 }
 
+static int kill_all(const State *s, const Cgroup *c, int signal, Err *e)
+{
+	int r = c->n > 0 ? cgroup_signal(c, signal, e) : 0;
+
+	/* In a frozen cgroup (v1) SIGKILL waits for the thaw. */
+	if (r == 0 && signal == SIGKILL && c->n > 0 && cgroup_is_frozen(c))
+		(void)cgroup_freeze(c, false, NULL);
+	return r < 0 ? err_ctx(e, r, "container %s", s->id) : 0;
+}
+
+static bool has_processes(const Cgroup *c)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n = 0;
+
+	return c->n > 0 && cgroup_pids(c, &pids, &n, NULL) == 0 && n > 0;
+}
+
 int runtime_kill(const RuntimeOptions *o, const char *id, int signal, bool all, Err *e)
 {
 	_cleanup_(state_done) State s = STATE_INIT;
 	_cleanup_(cgroup_done) Cgroup c = {0};
 	_cleanup_close_ int pidfd = -1;
+	RuntimeStatus status;
 	int r = with_cgroup(o, id, &s, &c, e);
 
 	if (r < 0)
 		return r;
-	if (state_status(&s, &pidfd) == RUNTIME_STOPPED && !all)
-		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
-	if (all) {
-		r = cgroup_signal(&c, signal, e);
-		return r < 0 ? err_ctx(e, r, "container %s", id) : 0;
+	status = state_status(&s, &pidfd);
+	/* Where the death of the first process takes nobody along, SIGKILL is for all, also when it is gone already. */
+	if (all || (signal == SIGKILL && s.shares_pids && (status != RUNTIME_STOPPED || has_processes(&c)))) {
+		r = kill_all(&s, &c, signal, e);
+		/* Without a cgroup the first process is all that is known. */
+		if (r < 0 || c.n > 0 || pidfd < 0)
+			return r;
 	}
+	if (status == RUNTIME_STOPPED)
+		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
 	r = process_signal(pidfd, signal);
 	if (r == -ESRCH)
 		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
-	/* In a frozen cgroup (v1) SIGKILL waits for the thaw. */
-	if (r == 0 && signal == SIGKILL && cgroup_is_frozen(&c))
+	if (r == 0 && signal == SIGKILL && c.n > 0 && cgroup_is_frozen(&c))
 		(void)cgroup_freeze(&c, false, NULL);
 	return r < 0 ? err_sys(e, r, "container %s: send signal %d", id, signal) : 0;
 }
@@ -180,7 +212,7 @@ int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
 	r = state_remove_dir(o, id);
 	if (r < 0)
 		return err_sys(e, r, "remove the state of container %s", id);
-	run_late_hooks(o, &s, "poststop", RUNTIME_STOPPED);
+	run_poststop(o, &s);
 	return 0;
 }
 
@@ -218,7 +250,8 @@ bool runtime_oom_killed(const RuntimeOptions *o, const char *id)
 	return with_cgroup(o, id, &s, &c, NULL) == 0 && c.n > 0 && cgroup_oom_kills(&c) > 0;
 }
 
-int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, Err *e)
+int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, const OciIntelRdt *rdt,
+		   Err *e)
 {
 	_cleanup_(state_done) State s = STATE_INIT;
 	_cleanup_(cgroup_done) Cgroup c = {0};
@@ -228,6 +261,8 @@ int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *
 		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
 	if (rc == 0)
 		rc = limits_apply(&c, r, r->n_devices > 0, e);
+	if (rc == 0 && rdt)
+		rc = resctrl_update(&s, rdt, e);
 	return rc < 0 ? err_ctx(e, rc, "update container %s", id) : 0;
 }
 

@@ -201,6 +201,7 @@ static int fill_state(Creation *k, Err *e)
 	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
 	s->hooks = json_incref(b->hooks);
 	s->no_new_keyring = k->c->no_new_keyring;
+	s->shares_pids = !(k->init.new_flags & CLONE_NEWPID);
 	r = keep_for_exec(s, &b->spec, e);
 	if (r < 0)
 		return r;
@@ -219,7 +220,7 @@ static int prepare(Creation *k, Err *e)
 	if (r == 0)
 		r = attributes_parse(&s->process, &s->personality, &s->memory_policy, &in->attributes, e);
 	if (r == 0)
-		r = credentials_caps(&s->process, &in->caps, e);
+		r = credentials_caps(&s->process, k->o->warn, &in->caps, e);
 	if (r == 0)
 		r = net_devices_read(s, &in->net_devices, e);
 	if (r == 0)
@@ -227,6 +228,9 @@ static int prepare(Creation *k, Err *e)
 	if (r < 0)
 		return r;
 	k->dir_made = true;
+	r = k->c->notify ? notify_add(k->o, k->c->id, k->state.dirfd, &k->bundle.spec, e) : 0;
+	if (r < 0)
+		return r;
 	r = make_fifo(k->state.dirfd, STATE_FIFO_EARLY, &in->fifo, e);
 	if (r == 0)
 		r = make_fifo(k->state.dirfd, STATE_REPLY, &in->reply, e);
@@ -431,19 +435,48 @@ static int finish(Creation *k, Err *e)
 	return r;
 }
 
+static int check_console(const RuntimeCreate *c, bool terminal, Err *e)
+{
+	if (c->console_socket && !terminal)
+		return err_new(e, ERR_INVALID,
+			       "cannot use console socket if the runtime will not detach or allocate tty: "
+			       "process.terminal is false");
+	if (c->console == RUNTIME_CONSOLE_BY_SOCKET && terminal && !c->console_socket)
+		return err_new(e, ERR_INVALID,
+			       "cannot allocate tty if the runtime will detach without setting console "
+			       "socket: process.terminal "
+			       "is true");
+	return 0;
+}
+
+static int add_env(OciProcess *p, char *const *extra, Err *e)
+{
+	for (; extra && *extra; extra++)
+		if (strv_env_set(&p->env, *extra) < 0)
+			return err_oom(e);
+	return 0;
+}
+
+/* Tells runc's steps, by the words that are looked for in its log. */
+static void debug(const Creation *k, const char *step)
+{
+	if (k->o->debug)
+		k->o->debug(step);
+}
+
 static int create(Creation *k, Err *e)
 {
 	int r = init_check_preserved(k->c->preserve_fds, e);
-	bool terminal;
 
 	if (r == 0)
 		r = bundle_load(k->c->bundle, &k->bundle, e);
 	if (r < 0)
 		return r;
-	terminal = k->bundle.spec.process.terminal;
-	if (k->c->console_socket && !terminal)
-		return err_new(e, ERR_INVALID, "a console socket was given, but process.terminal is false");
-	r = prepare(k, e);
+	r = check_console(k->c, k->bundle.spec.process.terminal, e);
+	if (r == 0)
+		r = add_env(&k->bundle.spec.process, k->c->extra_env, e);
+	if (r == 0)
+		r = prepare(k, e);
 	if (r < 0)
 		return r;
 	/* The child is born like this; a descriptor or the memory of it is not for its pid namespace to see. */
@@ -452,6 +485,7 @@ static int create(Creation *k, Err *e)
 	k->init.hook_state = state_document(&k->state, RUNTIME_CREATING, 0);
 	if (!k->init.hook_state)
 		return err_oom(e);
+	debug(k, "nsexec container setup");
 	k->pid = fork_child(k, e);
 	if (k->pid < 0)
 		return k->pid;
@@ -460,7 +494,10 @@ static int create(Creation *k, Err *e)
 		init_run(&k->init);
 	}
 	close_fd(&k->init.sock);
+	debug(k, "child process in init()");
 	r = accompany(k, e);
+	if (r == 0)
+		debug(k, "init: closing the pipe to signal completion");
 	return r < 0 ? r : finish(k, e);
 }
 

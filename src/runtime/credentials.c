@@ -4,8 +4,10 @@
  *
  * The order is forced: the bounding set shrinks while CAP_SETPCAP is there; the working directory is entered
  * as root, since the user may not be able to reach it; the user changes with the permitted set kept; the command is
- * looked up with the rights that it will be executed with; a filter without no_new_privs needs CAP_SYS_ADMIN and so
- * comes before the capabilities go; with no_new_privs it comes last, so that it need not allow what we do.
+ * looked up with the rights that it will be executed with. The filter comes as late as can be, so that it need not allow what we
+ * do ourselves: right before execve. Without no_new_privs that takes CAP_SYS_ADMIN, which a container's first process keeps until
+ * then; execve takes it away, as it computes the capabilities anew. A process that exec adds is seen by the container before
+ * it executes, and so may keep nothing: there the filter comes right before the capabilities go.
  */
 #include "runtime/runtime-internal.h"
 
@@ -15,31 +17,66 @@
 
 #include <grp.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #define PASSWD_MAX (1u << 20)
 
-int credentials_caps(const OciProcess *p, CapabilitySets *ret, Err *e)
+/* Ambient are only those that are permitted and inheritable (capabilities(7)). */
+static void warn_of_ambient(uint64_t ambient, const CapabilitySets *s, void (*warn)(const char *))
+{
+	for (int cap = 0; capability_name(cap); cap++) {
+		_cleanup_free_ char *text = NULL;
+
+		if (!(ambient & ~(s->permitted & s->inheritable) & (1ULL << cap)))
+			continue;
+		text = strf("can't raise ambient capability %s: it is not both permitted and inheritable",
+			    capability_name(cap));
+		if (text)
+			warn(text);
+	}
+}
+
+static int warn_of_unknown(char *const *unknown, void (*warn)(const char *), Err *e)
+{
+	_cleanup_free_ char *list = NULL, *text = NULL;
+
+	if (!unknown || !warn)
+		return 0;
+	list = strv_join(unknown, " ");
+	text = list ? strf("ignoring unknown or unavailable capabilities: [%s]", list) : NULL;
+	if (!text)
+		return err_oom(e);
+	warn(text);
+	return 0;
+}
+
+int credentials_caps(const OciProcess *p, void (*warn)(const char *), CapabilitySets *ret, Err *e)
 {
 	CapabilitySets s = {0};
-	int r = 0;
+	const struct {
+		char *const *names;
+		uint64_t *mask;
+	} sets[] = {
+	    {p->cap_bounding, &s.bounding},   {p->cap_effective, &s.effective},
+	    {p->cap_permitted, &s.permitted}, {p->cap_inheritable, &s.inheritable},
+	    {p->cap_ambient, &s.ambient},
+	};
+	_cleanup_strv_ char **unknown = NULL;
+	int r;
 
-	if (p->has_capabilities) {
-		r = capability_mask(p->cap_bounding, &s.bounding, e);
-		if (r == 0)
-			r = capability_mask(p->cap_effective, &s.effective, e);
-		if (r == 0)
-			r = capability_mask(p->cap_permitted, &s.permitted, e);
-		if (r == 0)
-			r = capability_mask(p->cap_inheritable, &s.inheritable, e);
-		if (r == 0)
-			r = capability_mask(p->cap_ambient, &s.ambient, e);
-	}
-	if (r == 0)
-		*ret = s;
-	return r;
+	for (size_t i = 0; p->has_capabilities && i < ELEMENTSOF(sets); i++)
+		if (capability_mask(sets[i].names, sets[i].mask, &unknown) < 0)
+			return err_oom(e);
+	r = warn_of_unknown(unknown, warn, e);
+	if (r < 0)
+		return r;
+	if (warn)
+		warn_of_ambient(s.ambient, &s, warn);
+	*ret = s;
+	return 0;
 }
 
 /* Field `n` (from 0) of the entry for uid in the container's passwd, malloc'ed; NULL if there is none. The file is the
@@ -224,9 +261,9 @@ static int install_filter(const Credentials *c, Err *e)
 }
 
 /* Whoever gets a listener's fd gets it before the container counts as created. */
-static bool can_wait(const Credentials *c)
+static bool is_late(const Credentials *c)
 {
-	return c->process->no_new_privileges && !c->filter_listener;
+	return c->filter && !c->filter_listener && (c->process->no_new_privileges || c->unseen);
 }
 
 int credentials_apply(const Credentials *c, char *const *env, char **ret_path, Err *e)
@@ -253,14 +290,24 @@ int credentials_apply(const Credentials *c, char *const *env, char **ret_path, E
 		r = capability_raise_permitted(e);
 	if (r == 0 && p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		r = err_sys(e, errno, "set no_new_privs");
-	if (r == 0 && c->filter && !can_wait(c))
+	return r;
+}
+
+int credentials_seal(const Credentials *c, Err *e)
+{
+	CapabilitySets caps = *c->caps;
+	int r = 0;
+
+	if (c->filter && !is_late(c))
 		r = install_filter(c, e);
-	return r < 0 ? r : capability_apply(c->caps, e);
+	if (is_late(c) && !c->process->no_new_privileges) {
+		caps.permitted |= 1ULL << CAP_SYS_ADMIN;
+		caps.effective |= 1ULL << CAP_SYS_ADMIN;
+	}
+	return r < 0 ? r : capability_apply(&caps, e);
 }
 
 int credentials_late(const Credentials *c, Err *e)
 {
-	if (c->filter && can_wait(c))
-		return install_filter(c, e);
-	return 0;
+	return is_late(c) ? install_filter(c, e) : 0;
 }

@@ -66,7 +66,7 @@ static int open_seat(Exec *k, Err *e)
 
 	if (r < 0)
 		return r;
-	r = cgroup_seat_open(&c, k->x->cgroup, &k->seat, e);
+	r = cgroup_seat_open(&c, k->x->cgroups, &k->seat, e);
 	cgroup_done(&c);
 	return r;
 }
@@ -86,11 +86,11 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 	status = state_status(&k->state, &k->target);
 	if (status == RUNTIME_STOPPED || status == RUNTIME_CREATING)
 		return err_new(e, ERR_CONFLICT, "cannot exec in a %s container", runtime_status_name(status));
-	if (status == RUNTIME_PAUSED)
+	if (status == RUNTIME_PAUSED && !k->x->ignore_paused)
 		return err_new(e, ERR_CONFLICT, "cannot exec in a paused container: resume it first");
 	if (k->x->console_socket && !p->terminal)
 		return err_new(e, ERR_INVALID, "a console socket was given, but process.terminal is false");
-	r = credentials_caps(p, &k->caps, e);
+	r = credentials_caps(p, o->warn, &k->caps, e);
 	if (r == 0)
 		r = attributes_parse(p, &k->state.personality, &k->state.memory_policy, &k->attributes, e);
 	if (r == 0)
@@ -245,6 +245,9 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 		r = credentials_apply(&c, env, &path, e);
 	if (r == 0)
 		r = close_others(k, e);
+	c.sock = k->child_sock;
+	if (r == 0)
+		r = credentials_seal(&c, e);
 	if (r < 0)
 		init_fail(k->child_sock, e, r);
 	pid = clone_sibling();
@@ -349,6 +352,20 @@ static int finish(Exec *k, int *ret_pidfd, Err *e)
 	return r;
 }
 
+/* As runc tells it: the CPUs on which the process starts, as a mask, if exec was asked to choose them. */
+static void tell_start(const Exec *k, const RuntimeOptions *o)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (!o->debug)
+		return;
+	o->debug("nsexec container setup");
+	text =
+	    k->attributes.initial.n ? strf("nsexec: affinity: 0x%lx", k->attributes.initial.bits[0]) : NULL;
+	if (text)
+		o->debug(text);
+}
+
 static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
 {
 	pid_t middle;
@@ -358,13 +375,18 @@ static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
 		return r;
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(e, errno, "set not dumpable");
+	tell_start(k, o);
 	middle = namespace_fork(&(NamespaceFork){.cgroup_fd = k->seat.born_fd});
 	if (middle < 0)
 		return err_sys(e, middle, "clone a process");
 	if (middle == 0)
 		run_middle(k, e);
 	close_fd(&k->child_sock);
+	if (o->debug)
+		o->debug("child process in init()");
 	r = accompany(k, middle, e);
+	if (r == 0 && o->debug)
+		o->debug("setns_init: about to exec");
 	return r < 0 ? r : finish(k, ret_pidfd, e);
 }
 

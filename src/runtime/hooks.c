@@ -4,7 +4,7 @@
  *
  * stdin and the output are memory files, so a hook can neither block us nor be blocked by us; of the output,
  * the end goes into the error. The environment is what the hook says and nothing else: ours is not the
- * container's business, and startContainer hooks run inside it.
+ * container's business. A startContainer hook without one, which runs inside, gets the process's.
  */
 #include "runtime/runtime-internal.h"
 
@@ -43,13 +43,16 @@ static int state_file(const json_t *state, Err *e)
 	return take_fd(&fd);
 }
 
-_Noreturn static void execute(const OciHook *h, int in, int out)
+_Noreturn static void execute(const OciHook *h, char *const *env, int in, int out)
 {
 	char *const just_path[] = {h->path, NULL}, *const nothing[] = {NULL};
 
 	init_reset_signals();
 	if (dup2(in, 0) >= 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0 && process_close_from(3, true) == 0)
-		execve(h->path, h->args && h->args[0] ? h->args : just_path, h->env ? h->env : nothing);
+		execve(h->path, h->args && h->args[0] ? h->args : just_path,
+		       h->env ? h->env
+		       : env  ? env
+			      : nothing);
 	dprintf(out, "execute: %s", strerror(errno));
 	_exit(127);
 }
@@ -93,7 +96,7 @@ static int judge(const OciHook *h, int status, int out, Err *e)
 		       shown);
 }
 
-static int run_one(const OciHook *h, const json_t *state, Err *e)
+static int run_one(const OciHook *h, char *const *env, const json_t *state, Err *e)
 {
 	_cleanup_close_ int in = state_file(state, e), out = -1, pidfd = -1;
 	pid_t pid;
@@ -109,19 +112,25 @@ static int run_one(const OciHook *h, const json_t *state, Err *e)
 	if (pid < 0)
 		return err_sys(e, pid, "start hook %s", h->path);
 	if (pid == 0)
-		execute(h, in, out);
+		execute(h, env, in, out);
 	return judge(h, wait_for(pid, pidfd, h->timeout), out, e);
+}
+
+int hooks_run_inside(const OciHookList *hooks, const char *kind, char *const *env, const json_t *state,
+		     Err *e)
+{
+	for (size_t i = 0; i < hooks->n; i++) {
+		int r = run_one(&hooks->items[i], env, state, e);
+
+		if (r < 0)
+			return err_ctx(e, r, "error running %s hook #%zu", kind, i);
+	}
+	return 0;
 }
 
 int hooks_run(const OciHookList *hooks, const char *kind, const json_t *state, Err *e)
 {
-	for (size_t i = 0; i < hooks->n; i++) {
-		int r = run_one(&hooks->items[i], state, e);
-
-		if (r < 0)
-			return err_ctx(e, r, "%s hook %zu", kind, i);
-	}
-	return 0;
+	return hooks_run_inside(hooks, kind, NULL, state, e);
 }
 
 int hooks_run_json(const json_t *hooks, const char *kind, const json_t *state, Err *e)
@@ -129,7 +138,7 @@ int hooks_run_json(const json_t *hooks, const char *kind, const json_t *state, E
 	const json_t *list = json_object_get(hooks, kind);
 	int first = 0;
 
-	/* Those that run after the fact all run, whatever the one before did. */
+	/* All of them run, whatever the one before did; the first failure is told. */
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *j = json_array_get(list, i);
 		_cleanup_strv_ char **args = NULL, **env = NULL;
@@ -143,9 +152,9 @@ int hooks_run_json(const json_t *hooks, const char *kind, const json_t *state, E
 				       kind, i);
 		h.args = args;
 		h.env = env;
-		r = run_one(&h, state, first < 0 ? NULL : e);
+		r = run_one(&h, NULL, state, first < 0 ? NULL : e);
 		if (r < 0 && first == 0)
-			first = err_ctx(e, r, "%s hook %zu", kind, i);
+			first = err_ctx(e, r, "error running %s hook #%zu", kind, i);
 	}
 	return first;
 }

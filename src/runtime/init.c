@@ -263,7 +263,8 @@ _Noreturn static void start(Init *in, const Credentials *c, const char *path, ch
 
 	close_fd(&in->sock);
 	wait_for_start(in);
-	r = hooks_run(&in->spec->hooks_start_container, "startContainer", in->hook_state, e);
+	r = hooks_run_inside(&in->spec->hooks_start_container, "startContainer", in->spec->process.env,
+			     in->hook_state, e);
 	if (r == 0)
 		r = credentials_late(c, e);
 	if (r == 0) {
@@ -305,6 +306,7 @@ _Noreturn void init_run(Init *in)
 	    .filter = in->has_filter ? &in->filter : NULL,
 	    .filter_flags = in->filter_flags,
 	    .filter_listener = in->has_filter && filter_has_listener(&in->spec->seccomp),
+	    .unseen = in->new_flags & CLONE_NEWPID,
 	};
 
 	umask(0);
@@ -332,6 +334,8 @@ _Noreturn void init_run(Init *in)
 	if (r == 0)
 		r = close_others(in, e);
 	c.sock = in->sock;
+	if (r == 0)
+		r = credentials_seal(&c, e);
 	if (r == 0) {
 		r = init_send(in->sock, INIT_READY, NULL, 0, -1);
 		if (r < 0)

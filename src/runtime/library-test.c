@@ -173,7 +173,7 @@ static void test_hook_gets_state_and_its_environment_only(void **state _unused_)
 	assert_true(hooks_run(&list, "prestart", doc, &e) < 0);
 	hook.path = (char *)"/nonexistent";
 	assert_true(hooks_run(&list, "prestart", doc, &e) < 0);
-	assert_non_null(strstr(e.msg, "prestart hook 0"));
+	assert_non_null(strstr(e.msg, "error running prestart hook #0"));
 }
 
 int main(void)

@@ -54,8 +54,9 @@ static int open_strict_dir(int root, const char *path, Err *e)
 		fd = made < 0 ? made : open_no_symlinks(root, path);
 	}
 	if (fd == -ELOOP)
-		return err_new(e, ERR_DENIED,
-			       "a symbolic link leads there, which is not allowed for this filesystem");
+		return err_new(
+		    e, ERR_DENIED,
+		    "a symbolic link leads there: this filesystem must be mounted on ordinary directory");
 	return fd < 0 ? err_sys(e, fd, "open the mount point") : fd;
 }
 

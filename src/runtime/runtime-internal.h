@@ -52,6 +52,8 @@ typedef struct State {
 	int64_t filter_flags;
 	char *listener_path, *listener_metadata; /* of the filter, or NULL */
 	bool no_new_keyring;
+	bool
+	    shares_pids; /* its pid namespace is not its own: the end of its first process ends nobody else */
 	OciPersonality personality; /* of exec's processes too */
 	OciMemoryPolicy memory_policy;
 	char *resctrl, *resctrl_monitor; /* groups, or NULL */
@@ -101,6 +103,9 @@ int attributes_set_own(const ProcessAttributes *a, Err *e);
 int net_devices_read(const OciSpec *s, Interface **ret, Err *e);
 int net_devices_move(const OciSpec *s, const Interface *all, pid_t pid, Err *e);
 int net_devices_restore(const OciSpec *s, const Interface *all, Err *e);
+
+/* ---- notify.c ---- */
+int notify_add(const RuntimeOptions *o, const char *id, int dirfd, OciSpec *spec, Err *e);
 
 /* ---- resctrl.c ---- */
 /* Puts the process into its group; what was made is in the state. */
@@ -239,15 +244,18 @@ typedef struct Credentials {
 	const SeccompProgram *filter; /* or NULL */
 	unsigned filter_flags;
 	bool filter_listener;
-	int root; /* "/" of the container */
-	int proc; /* its procfs, or -1 */
-	int sock; /* INIT_LISTENER goes here */
+	bool unseen; /* nobody in the container can see this process before it executes */
+	int root;    /* "/" of the container */
+	int proc;    /* its procfs, or -1 */
+	int sock;    /* INIT_LISTENER goes here */
 } Credentials;
-int credentials_caps(const OciProcess *p, CapabilitySets *ret, Err *e);
-/* Becomes the user, in the working directory, with its capabilities; the filter too, unless no_new_privs lets it
- * wait for credentials_late(). Finds the command on the way: *ret_path. */
+/* `warn` (may be NULL) hears of what is left out. */
+int credentials_caps(const OciProcess *p, void (*warn)(const char *), CapabilitySets *ret, Err *e);
+/* Becomes the user, in the working directory, with all capabilities still. Finds the command on the way: *ret_path. */
 int credentials_apply(const Credentials *c, char *const *env, char **ret_path, Err *e);
-/* What has to be done right before execve. */
+/* Goes down to the process's capabilities; from here on the filter may hold. */
+int credentials_seal(const Credentials *c, Err *e);
+/* What has to be done right before execve: the filter, if it could wait. */
 int credentials_late(const Credentials *c, Err *e);
 /* env with HOME added from /etc/passwd if it is not there. */
 int credentials_env(int root, const OciProcess *p, char ***ret, Err *e);
@@ -267,5 +275,8 @@ int command_exit_status(const Err *e);
 /* The i-th kind, in the order of a container's life; NULL behind the last. */
 const char *hooks_kind(size_t i);
 int hooks_run(const OciHookList *hooks, const char *kind, const json_t *state, Err *e);
+/* Those without an environment of their own get this one. */
+int hooks_run_inside(const OciHookList *hooks, const char *kind, char *const *env, const json_t *state,
+		     Err *e);
 /* From their JSON, as the state keeps them. */
 int hooks_run_json(const json_t *hooks, const char *kind, const json_t *state, Err *e);

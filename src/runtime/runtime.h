@@ -21,9 +21,9 @@ typedef struct RuntimeOptions {
 	const char *root;          /* state directory, one sub-directory a container */
 	bool systemd_cgroup;       /* cgroupsPath is slice:prefix:name */
 	const char *seccomp_cache; /* directory of compiled filters, or NULL: compile each time */
-	void (*warn)(
-	    const char
-		*message); /* what failed without failing the call (poststart, poststop hooks), or NULL */
+	/* What failed without failing the call, or is ignored (poststart hooks, unknown capabilities); or NULL. */
+	void (*warn)(const char *message);
+	void (*debug)(const char *message); /* the steps of creation, as runc tells them; or NULL */
 } RuntimeOptions;
 
 /* The descriptors of a new process. With a terminal, in/out/err are ignored and the master comes back through *ret_console. */
@@ -31,14 +31,23 @@ typedef struct RuntimeStdio {
 	int in, out, err; /* -1: /dev/null */
 } RuntimeStdio;
 
+/* Where the master of a terminal goes. */
+typedef enum RuntimeConsole {
+	RUNTIME_CONSOLE_RETURNED, /* to *ret_console, unless there is a socket */
+	RUNTIME_CONSOLE_BY_SOCKET, /* to the socket only: one must be given if there is a terminal, and only then */
+} RuntimeConsole;
+
 typedef struct RuntimeCreate {
 	const char *id;
 	const char *bundle; /* directory of config.json */
 	int rootfs_fd; /* a detached mount (fsmount, open_tree) to be the root instead of root.path, or -1; not closed */
 	RuntimeStdio stdio;
-	const char *console_socket; /* or NULL: master returned in *ret_console */
+	RuntimeConsole console;
+	const char *console_socket; /* or NULL */
 	const char *pid_file;       /* or NULL */
-	bool no_pivot;              /* MS_MOVE instead of pivot_root (initramfs) */
+	char *const *extra_env;     /* K=V added to the process's environment, or NULL */
+	bool notify;   /* mount the directory of the notify socket (runtime_notify_dir) in the container */
+	bool no_pivot; /* MS_MOVE instead of pivot_root (initramfs) */
 	bool no_new_keyring;
 	int preserve_fds; /* fds 3..3+n-1 stay open in the container */
 } RuntimeCreate;
@@ -79,7 +88,8 @@ typedef struct RuntimeExec {
 	RuntimeStdio stdio;
 	const char *console_socket;
 	const char *pid_file;
-	const char *cgroup; /* sub-cgroup, or NULL */
+	char *const *cgroups; /* sub-cgroups: "a/b" or "memory,cpu:a/b"; or NULL */
+	bool ignore_paused;   /* it then starts when the container is resumed */
 	int preserve_fds;
 } RuntimeExec;
 
@@ -102,8 +112,11 @@ bool runtime_oom_killed(const RuntimeOptions *o, const char *id);
 int runtime_stats(const RuntimeOptions *o, const char *id, json_t **ret, Err *e);
 /* *ret_fd becomes readable when memory runs out in it. */
 int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, Err *e);
-/* Applies new limits to the live cgroup. */
-int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, Err *e);
+/* Applies new limits to the live cgroup, and schemata (rdt may be NULL) to its resctrl group. */
+int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, const OciIntelRdt *rdt,
+		   Err *e);
+/* Opens the directory in which the container looks for notify.sock (sd_notify(3)); -1 in *ret if it was made without. */
+int runtime_notify_dir(const RuntimeOptions *o, const char *id, int *ret, Err *e);
 /* Reads a counter file of the container's cgroup for statistics; controller is the v1 name ("memory"). malloc'ed text. */
 int runtime_cgroup_read(const RuntimeOptions *o, const char *id, const char *controller, const char *file,
 			char **ret, Err *e);

@@ -37,6 +37,7 @@ static const JsonField state_table[] = {
     FIELD("listenerPath", JSON_T_STR, listener_path),
     FIELD("listenerMetadata", JSON_T_STR, listener_metadata),
     FIELD("noNewKeyring", JSON_T_BOOL, no_new_keyring),
+    FIELD("sharesPids", JSON_T_BOOL, shares_pids),
     FIELD("personality", JSON_T_STR, personality.domain),
     FIELD("memoryMode", JSON_T_STR, memory_policy.mode),
     FIELD("memoryNodes", JSON_T_STR, memory_policy.nodes),

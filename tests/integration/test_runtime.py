@@ -259,7 +259,7 @@ def test_command_errors(box):
     ]
     for args, text in cases:
         p = box.run(*args)
-        assert p.returncode == 1 and text in p.stderr, p.stderr
+        assert p.returncode == 1 and text in p.stderr.replace('\\"', '"'), p.stderr
     with open(os.path.join(box.root, "bin/junk"), "w") as f:
         f.write("#!/no/such/interpreter\n")
     os.chmod(f.name, 0o755)
@@ -512,7 +512,8 @@ def test_rlimits(box):
     box.config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
     assert box.sh("ulimit -Sn; ulimit -Hn").split() == ["100", "200"]
     box.config["process"]["rlimits"] = [{"type": "RLIMIT_NOPE", "soft": 1, "hard": 1}]
-    assert "unknown resource limit" in box.run("true").stderr
+    said = box.run("true").stderr
+    assert "process.rlimits[0].type: unknown limit" in said and "RLIMIT_NOPE" in said
     box.config["process"]["rlimits"] = [{"type": "RLIMIT_CORE", "soft": 2**64 - 1, "hard": 2**64 - 1}]
     p = box.run("sh", "-c", "ulimit -c")
     assert p.stdout == "unlimited\n" or "CAP_SYS_RESOURCE" in p.stderr
@@ -900,12 +901,11 @@ def test_failing_hook_undoes_everything(box):
 
 @pytest.mark.parametrize("break_it", [
     lambda c: c["mounts"].append({"destination": "/x", "type": "nosuchfs"}),
-    lambda c: c["mounts"].append({"destination": "relative", "type": "tmpfs"}),
+    lambda c: c["mounts"].append({"destination": "", "type": "tmpfs"}),
     lambda c: c["process"].update(cwd="relative"),
     lambda c: c["process"].update(args=[]),
     lambda c: c["linux"]["namespaces"].append({"type": "nope"}),
     lambda c: c["linux"]["namespaces"].append({"type": "pid"}),
-    lambda c: c["process"]["capabilities"]["bounding"].append("CAP_NOPE"),
     lambda c: c["linux"].update(seccomp={"defaultAction": "SCMP_ACT_NOPE"}),
     lambda c: c["linux"]["resources"].update(memory={"limit": 1}),
     lambda c: c["linux"]["resources"].update(cpu={"quota": 3}),

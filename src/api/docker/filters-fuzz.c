@@ -3,6 +3,8 @@
 #include "api/docker/auth.h"
 #include "api/docker/filters.h"
 
+#include "base/clock.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -36,6 +38,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		auth_account(auth_config_find(account, "docker.io"), &u, &p, &t);
 	}
 	json_decref(account);
-	(void)duration_parse(text, &ns);
+	(void)clock_parse_duration(text, &ns);
 	return 0;
 }

@@ -237,50 +237,6 @@ int filters_bool(const Filters *f, const char *key, bool *ret, Err *e)
 	return 0;
 }
 
-int duration_parse(const char *s, int64_t *ret_ns)
-{
-	static const struct {
-		const char *unit;
-		double ns;
-	} units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 6e10}, {"h", 3.6e12}};
-	double total = 0;
-
-	if (!*s)
-		return -EINVAL;
-	while (*s) {
-		size_t digits = strspn(s, "0123456789."), i;
-		double n = 0, place = 0;
-
-		if (digits == 0 || digits > 18)
-			return -EINVAL;
-		for (size_t k = 0; k < digits; k++) {
-			if (s[k] == '.') {
-				if (place > 0)
-					return -EINVAL;
-				place = 1;
-			} else if (place > 0) {
-				place /= 10;
-				n += (s[k] - '0') * place;
-			} else {
-				n = n * 10 + (s[k] - '0');
-			}
-		}
-		s += digits;
-		digits = strspn(s, "nusmh");
-		for (i = 0; i < ELEMENTSOF(units); i++)
-			if (strlen(units[i].unit) == digits && strncmp(s, units[i].unit, digits) == 0)
-				break;
-		if (i == ELEMENTSOF(units))
-			return -EINVAL;
-		total += n * units[i].ns;
-		s += digits;
-	}
-	if (total > 9e18)
-		return -ERANGE;
-	*ret_ns = (int64_t)total;
-	return 0;
-}
-
 int filters_time(const Filters *f, const char *key, int64_t *ret_ns, Err *e)
 {
 	const char *v = filters_get(f, key, 0);
@@ -290,7 +246,7 @@ int filters_time(const Filters *f, const char *key, int64_t *ret_ns, Err *e)
 		return 0;
 	if (filters_get(f, key, 1))
 		return err_new(e, ERR_INVALID, "more than one %s filter specified", key);
-	if (duration_parse(v, &ago) == 0)
+	if (clock_parse_duration(v, &ago) == 0)
 		*ret_ns = clock_now_ns() - ago;
 	else if (clock_parse(v, ret_ns) < 0)
 		return err_new(e, ERR_INVALID, "invalid filter '%s=%.60s': expected a time or a duration",

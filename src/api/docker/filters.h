@@ -40,5 +40,3 @@ int filters_bool(const Filters *f, const char *key, bool *ret, Err *e);
 int filters_time(const Filters *f, const char *key, int64_t *ret_ns, Err *e);
 /* path.Match: * ? [...] that never match a slash. */
 bool glob_match(const char *pattern, const char *text);
-/* "1h30m10s" -> ns. */
-int duration_parse(const char *s, int64_t *ret_ns);

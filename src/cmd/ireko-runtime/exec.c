@@ -10,111 +10,57 @@
 
 typedef struct ExecArgs {
 	RuntimeExec x;
-	const char *process_file, *cwd, *user;
-	char **env, **caps;
-	uint32_t *groups;
-	size_t n_groups;
+	const char *process_file, *cwd, *user, *apparmor, *selinux;
+	char **env, **caps, **groups, **cgroups;
 	bool tty, detach, no_new_privs;
 } ExecArgs;
+
+#define X(m) offsetof(ExecArgs, m)
+static const CliOption exec_options[] = {
+    {"console-socket", 0, CLI_TEXT, X(x.console_socket), "SOCKET",
+     "unix socket that gets the terminal's master"},
+    {"cwd", 0, CLI_TEXT, X(cwd), "DIR", "current working directory in the container"},
+    {"env", 'e', CLI_LIST, X(env), "K=V", "set an environment variable"},
+    {"tty", 't', CLI_FLAG, X(tty), NULL, "allocate a terminal"},
+    {"user", 'u', CLI_TEXT, X(user), "UID[:GID]", "user and group, as numbers"},
+    {"additional-gids", 'g', CLI_LIST, X(groups), "GID", "one more group"},
+    {"process", 'p', CLI_TEXT, X(process_file), "FILE", "the process as JSON"},
+    {"detach", 'd', CLI_FLAG, X(detach), NULL, "leave the process running in the background"},
+    {"pid-file", 0, CLI_TEXT, X(x.pid_file), "FILE", "write the process id there"},
+    {"process-label", 0, CLI_TEXT, X(selinux), "LABEL", "SELinux label of the process"},
+    {"apparmor", 0, CLI_TEXT, X(apparmor), "PROFILE", "AppArmor profile of the process"},
+    {"no-new-privs", 0, CLI_FLAG, X(no_new_privs), NULL, "set no_new_privs"},
+    {"cap", 'c', CLI_LIST, X(caps), "CAP", "one more capability"},
+    {"preserve-fds", 0, CLI_FDS, X(x.preserve_fds), "N", "pass descriptors 3 to 3+N-1"},
+    {"cgroup", 0, CLI_LIST, X(cgroups), "[CTRL,...:]PATH", "a sub-cgroup of the container to be in"},
+    {"ignore-paused", 0, CLI_FLAG, X(x.ignore_paused), NULL,
+     "also in a paused container, where it waits for the resume"},
+    {"no-subreaper", 0, CLI_NOTHING, 0, NULL, "taken for compatibility"},
+    CLI_HELP_OPTION,
+    {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
+};
 
 static void exec_args_done(ExecArgs *a)
 {
 	strv_free(a->env);
 	strv_free(a->caps);
-	free(a->groups);
-}
-
-static int add_group(ExecArgs *a, const char *s, Err *e)
-{
-	uint64_t gid;
-	uint32_t *more = reallocarray(a->groups, a->n_groups + 1, sizeof(*more));
-
-	if (!more)
-		return err_oom(e);
-	a->groups = more;
-	if (str_to_u64(s, &gid) < 0 || gid >= UINT32_MAX)
-		return err_new(e, ERR_INVALID, "--additional-gids \"%s\": expected a number", s);
-	more[a->n_groups++] = (uint32_t)gid;
-	return 0;
-}
-
-static int take_option(int c, ExecArgs *a, Err *e)
-{
-	switch (c) {
-	case 'p':
-		a->process_file = optarg;
-		return 0;
-	case 't':
-		a->tty = true;
-		return 0;
-	case 'd':
-		a->detach = true;
-		return 0;
-	case 'u':
-		a->user = optarg;
-		return 0;
-	case 'e':
-		return strv_add(&a->env, optarg) < 0 ? err_oom(e) : 0;
-	case 'c':
-		return strv_add(&a->caps, optarg) < 0 ? err_oom(e) : 0;
-	case 'g':
-		return add_group(a, optarg, e);
-	case 'C':
-		a->cwd = optarg;
-		return 0;
-	case 's':
-		a->x.console_socket = optarg;
-		return 0;
-	case 'P':
-		a->x.pid_file = optarg;
-		return 0;
-	case 'G':
-		a->x.cgroup = optarg;
-		return 0;
-	case 'n':
-		a->no_new_privs = true;
-		return 0;
-	case 'i':
-		return 0; /* --ignore-paused is refused by what it would do: block */
-	case 'f':
-		if (str_to_int(optarg, 0, 1024, &a->x.preserve_fds) < 0)
-			return err_new(e, ERR_INVALID, "--preserve-fds \"%s\": expected 0 to 1024", optarg);
-		return 0;
-	default:
-		return cli_bad_option("exec", e);
-	}
+	strv_free(a->groups);
+	strv_free(a->cgroups);
 }
 
 static int parse(int argc, char **argv, ExecArgs *a, Err *e)
 {
-	static const struct option longs[] = {
-	    {"process", required_argument, NULL, 'p'},
-	    {"tty", no_argument, NULL, 't'},
-	    {"detach", no_argument, NULL, 'd'},
-	    {"user", required_argument, NULL, 'u'},
-	    {"env", required_argument, NULL, 'e'},
-	    {"cap", required_argument, NULL, 'c'},
-	    {"additional-gids", required_argument, NULL, 'g'},
-	    {"cwd", required_argument, NULL, 'C'},
-	    {"console-socket", required_argument, NULL, 's'},
-	    {"pid-file", required_argument, NULL, 'P'},
-	    {"cgroup", required_argument, NULL, 'G'},
-	    {"no-new-privs", no_argument, NULL, 'n'},
-	    {"preserve-fds", required_argument, NULL, 'f'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c, r;
+	int r = cli_parse(exec_options, argc, argv, a, e);
 
-	while ((c = getopt_long_only(argc, argv, "+p:tdu:e:c:g:", longs, NULL)) != -1) {
-		r = take_option(c, a, e);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	if (optind >= argc)
-		return err_new(e, ERR_INVALID, "expected a container id");
+		return err_new(e, ERR_INVALID, "\"exec\" requires a container id");
 	if (!a->process_file && optind + 1 >= argc)
-		return err_new(e, ERR_INVALID, "expected a command, or a process with -p");
+		return err_new(e, ERR_INVALID,
+			       "process args cannot be empty: give a command, or a process with --process");
 	a->x.id = argv[optind];
+	a->x.cgroups = a->cgroups;
 	return 0;
 }
 
@@ -154,7 +100,7 @@ static int process_from_bundle(const Cli *cli, const char *id, OciProcess *ret, 
 		return r;
 	process = json_object_get(j, "process");
 	if (!process)
-		return err_new(e, ERR_INVALID, "%s has no process: give one with -p", path);
+		return err_new(e, ERR_INVALID, "%s has no process: give one with --process", path);
 	r = oci_process_decode(process, ret, e);
 	ret->terminal = false;
 	return r;
@@ -167,29 +113,63 @@ static int replace(char **where, const char *value, Err *e)
 	return *where ? 0 : err_oom(e);
 }
 
+/* 2^32-1 means "no change" to setresuid(2) and may not be asked for. */
+static bool parse_id(const char *text, uint32_t *ret)
+{
+	uint64_t v;
+
+	if (str_to_u64(text, &v) < 0 || v >= UINT32_MAX)
+		return false;
+	*ret = (uint32_t)v;
+	return true;
+}
+
 /* "1000" or "1000:100". Names are for engines, which know the container's passwd. */
 static int set_user(OciUser *u, const char *text, Err *e)
 {
 	_cleanup_strv_ char **parts = strv_split(text, ':');
-	uint64_t uid, gid = u->gid;
+	uint32_t uid, gid = u->gid;
 
 	if (!parts)
 		return err_oom(e);
-	if (strv_len(parts) > 2 || str_to_u64(parts[0], &uid) < 0 || uid >= UINT32_MAX ||
-	    (parts[1] && (str_to_u64(parts[1], &gid) < 0 || gid >= UINT32_MAX)))
-		return err_new(e, ERR_INVALID, "--user \"%s\": expected UID or UID:GID", text);
-	u->uid = (uint32_t)uid;
-	u->gid = (uint32_t)gid;
+	if (strv_len(parts) > 2 || !parse_id(parts[0], &uid) || (parts[1] && !parse_id(parts[1], &gid)))
+		return err_new(e, ERR_INVALID, "--user \"%s\": expected UID or UID:GID, as numbers", text);
+	u->uid = uid;
+	u->gid = gid;
 	return 0;
 }
 
-/* A capability asked for by name goes into every set, as in runc. */
+static int set_groups(OciUser *u, char *const *groups, Err *e)
+{
+	size_t n = strv_len(groups);
+
+	free(u->additional_gids);
+	u->additional_gids = calloc(n, sizeof(*u->additional_gids));
+	u->n_additional_gids = 0;
+	if (!u->additional_gids)
+		return err_oom(e);
+	for (size_t i = 0; i < n; i++)
+		if (!parse_id(groups[i], &u->additional_gids[u->n_additional_gids++]))
+			return err_new(e, ERR_INVALID, "--additional-gids \"%s\": expected a number",
+				       groups[i]);
+	return 0;
+}
+
+static bool has_ambient(const OciProcess *p)
+{
+	return p->cap_ambient && p->cap_ambient[0];
+}
+
+/* A capability asked for goes into the sets that make it usable; into the inheritable and ambient ones only where the process has
+ * such (an inheritable one nobody asked for survives an execve by another user: CVE-2022-29162). */
 static int add_caps(OciProcess *p, char *const *caps, Err *e)
 {
-	char ***sets[] = {&p->cap_bounding, &p->cap_effective, &p->cap_permitted};
+	char ***sets[] = {&p->cap_bounding, &p->cap_effective, &p->cap_permitted, &p->cap_inheritable,
+			  &p->cap_ambient};
+	size_t n = has_ambient(p) ? 5 : 3;
 
 	for (size_t i = 0; caps && caps[i]; i++)
-		for (size_t k = 0; k < ELEMENTSOF(sets); k++)
+		for (size_t k = 0; k < n; k++)
 			if (strv_add(sets[k], caps[i]) < 0)
 				return err_oom(e);
 	p->has_capabilities |= caps != NULL;
@@ -209,23 +189,31 @@ static int adjust(OciProcess *p, ExecArgs *a, char **args, Err *e)
 	for (size_t i = 0; a->env && a->env[i]; i++)
 		if (strv_env_set(&p->env, a->env[i]) < 0)
 			return err_oom(e);
-	if (a->tty)
-		p->terminal = true;
-	if (a->no_new_privs)
-		p->no_new_privileges = true;
+	p->terminal |= a->tty;
+	p->no_new_privileges |= a->no_new_privs;
 	if (a->cwd)
 		r = replace(&p->cwd, a->cwd, e);
+	if (r == 0 && a->apparmor)
+		r = replace(&p->apparmor_profile, a->apparmor, e);
+	if (r == 0 && a->selinux)
+		r = replace(&p->selinux_label, a->selinux, e);
 	if (r == 0 && a->user)
 		r = set_user(&p->user, a->user, e);
-	if (r == 0 && a->n_groups) {
-		free(p->user.additional_gids);
-		p->user.additional_gids = take_ptr(a->groups);
-		p->user.n_additional_gids = a->n_groups;
-	}
+	if (r == 0 && a->groups)
+		r = set_groups(&p->user, a->groups, e);
 	return r < 0 ? r : add_caps(p, a->caps, e);
 }
 
-int cli_exec(const Cli *cli, int argc, char **argv, Err *e)
+static int check_terminal(const ExecArgs *a, const OciProcess *p, Err *e)
+{
+	if (a->detach && p->terminal && !a->x.console_socket)
+		return err_new(e, ERR_INVALID,
+			       "cannot allocate tty if the runtime will detach without setting console "
+			       "socket: give --console-socket");
+	return 0;
+}
+
+static int do_exec(const Cli *cli, int argc, char **argv, Err *e)
 {
 	_cleanup_(exec_args_done) ExecArgs a = {.x = {.stdio = {0, 1, 2}}};
 	_cleanup_(oci_process_done) OciProcess p = {0};
@@ -239,8 +227,8 @@ int cli_exec(const Cli *cli, int argc, char **argv, Err *e)
 			   : process_from_bundle(cli, a.x.id, &p, e);
 	if (r == 0)
 		r = adjust(&p, &a, argv + optind + 1, e);
-	if (r == 0 && a.detach && p.terminal && !a.x.console_socket)
-		r = err_new(e, ERR_INVALID, "a terminal with --detach needs --console-socket");
+	if (r == 0)
+		r = check_terminal(&a, &p, e);
 	if (r == 0 && !a.detach)
 		r = foreground_prepare(e);
 	if (r < 0)
@@ -249,5 +237,14 @@ int cli_exec(const Cli *cli, int argc, char **argv, Err *e)
 	r = runtime_exec(&cli->options, &a.x, &pid, &pidfd, &console, e);
 	if (r < 0 || a.detach)
 		return r;
-	return foreground_wait(pid, pidfd, console, e);
+	return foreground_wait(pid, pidfd, console, -1, e);
 }
+
+const CliCommand cli_exec = {.name = "exec",
+			     .arguments = "<container-id> <command> [args...]",
+			     .summary = "execute a new process inside a container",
+			     .options = exec_options,
+			     .run = do_exec,
+			     .meets_container = true,
+			     .failure = 255,
+			     .says = "exec failed"};

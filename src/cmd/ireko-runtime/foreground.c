@@ -25,7 +25,8 @@ typedef struct Stream {
 } Stream;
 
 typedef struct Foreground {
-	int pidfd, signals, console;
+	int pidfd, signals, console, notify;
+	pid_t pid;
 	Stream in, out;
 	struct termios saved;
 	bool raw;
@@ -126,7 +127,8 @@ static void loop(Foreground *f)
 		struct pollfd p[] = {{f->pidfd, POLLIN, 0},
 				     {f->signals, POLLIN, 0},
 				     wants(&f->in),
-				     wants(&f->out)};
+				     wants(&f->out),
+				     {f->notify, POLLIN, 0}};
 
 		if (poll(p, ELEMENTSOF(p), -1) < 0)
 			continue;
@@ -134,6 +136,8 @@ static void loop(Foreground *f)
 			handle_signal(f);
 		serve(&f->in, &p[2]);
 		serve(&f->out, &p[3]);
+		if (p[4].revents)
+			(void)sockets_notify_take(f->notify, f->pid);
 		gone = p[0].revents != 0;
 	}
 	/* What it wrote last is still in the terminal; its children may keep that open, so only what is there. */
@@ -146,9 +150,9 @@ static void loop(Foreground *f)
 	}
 }
 
-int foreground_wait(pid_t pid, int pidfd, int console, Err *e)
+int foreground_wait(pid_t pid, int pidfd, int console, int notify, Err *e)
 {
-	Foreground f = {.pidfd = pidfd, .console = console};
+	Foreground f = {.pidfd = pidfd, .console = console, .notify = notify, .pid = pid};
 	sigset_t all;
 	int status;
 

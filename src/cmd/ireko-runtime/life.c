@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands that make, start and end containers. */
+/* Commands that make, start, stop and end containers. */
 #include "command.h"
 
 #include "base/fd.h"
@@ -7,108 +7,143 @@
 #include "kernel/process.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 
 typedef struct CreateArgs {
 	RuntimeCreate c;
+	char **env;
 	bool detach, keep;
 } CreateArgs;
 
-static int parse_create(int argc, char **argv, CreateArgs *a, Err *e)
+#define C(m) offsetof(CreateArgs, m)
+#define CREATE_OPTIONS                                                                                       \
+	{"bundle", 'b', CLI_TEXT, C(c.bundle), "DIR", "the bundle's directory (default: the current one)"},  \
+	    {"console-socket",    0,        CLI_TEXT,                                                        \
+	     C(c.console_socket), "SOCKET", "unix socket that gets the terminal's master"},                  \
+	    {"pid-file", 0, CLI_TEXT, C(c.pid_file), "FILE", "write the process id there"},                  \
+	    {"no-pivot", 0, CLI_FLAG, C(c.no_pivot), NULL, "move the root mount instead of pivot_root(2)"},  \
+	    {"no-new-keyring",    0,    CLI_FLAG,                                                            \
+	     C(c.no_new_keyring), NULL, "share the session keyring of the caller"},                          \
+	    {"preserve-fds", 0, CLI_FDS, C(c.preserve_fds), "N", "pass descriptors 3 to 3+N-1"},             \
+	    CLI_HELP_OPTION
+
+static const CliOption create_options[] = {CREATE_OPTIONS, {NULL, 0, CLI_NOTHING, 0, NULL, NULL}};
+
+static const CliOption run_options[] = {
+    CREATE_OPTIONS,
+    {"detach", 'd', CLI_FLAG, C(detach), NULL, "leave the container running in the background"},
+    {"keep", 0, CLI_FLAG, C(keep), NULL, "do not delete the container after it has exited"},
+    {"no-subreaper", 0, CLI_NOTHING, 0, NULL,
+     "taken for compatibility: nothing is reaped here but the container"},
+    {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
+};
+
+static const CliOption no_options[] = {CLI_HELP_OPTION, {NULL, 0, CLI_NOTHING, 0, NULL, NULL}};
+
+static int parse_create(const CliOption *options, int argc, char **argv, CreateArgs *a, Err *e)
 {
-	static const struct option longs[] = {
-	    {"bundle", required_argument, NULL, 'b'},   {"console-socket", required_argument, NULL, 'c'},
-	    {"pid-file", required_argument, NULL, 'p'}, {"no-pivot", no_argument, NULL, 'n'},
-	    {"no-new-keyring", no_argument, NULL, 'k'}, {"preserve-fds", required_argument, NULL, 'f'},
-	    {"detach", no_argument, NULL, 'd'},         {"keep", no_argument, NULL, 'K'},
-	    {"no-subreaper", no_argument, NULL, 'S'},   {NULL, 0, NULL, 0},
-	};
-	int c;
+	int n, r;
 
 	*a = (CreateArgs){.c = {.bundle = ".", .rootfs_fd = -1, .stdio = {0, 1, 2}}};
-	while ((c = getopt_long_only(argc, argv, "+b:d", longs, NULL)) != -1) {
-		switch (c) {
-		case 'b':
-			a->c.bundle = optarg;
-			break;
-		case 'c':
-			a->c.console_socket = optarg;
-			break;
-		case 'p':
-			a->c.pid_file = optarg;
-			break;
-		case 'n':
-			a->c.no_pivot = true;
-			break;
-		case 'k':
-			a->c.no_new_keyring = true;
-			break;
-		case 'f':
-			if (str_to_int(optarg, 0, 1024, &a->c.preserve_fds) < 0)
-				return err_new(e, ERR_INVALID, "--preserve-fds \"%s\": expected 0 to 1024",
-					       optarg);
-			break;
-		case 'd':
-			a->detach = true;
-			break;
-		case 'K':
-			a->keep = true;
-			break;
-		case 'S':
-			break;
-		default:
-			return cli_bad_option(argv[0], e);
-		}
-	}
-	return cli_one_id(argc, argv, &a->c.id, e);
-}
-
-int cli_create(const Cli *cli, int argc, char **argv, Err *e)
-{
-	CreateArgs a;
-	int r = parse_create(argc, argv, &a, e), pidfd = -1, console = -1;
-	pid_t pid;
-
+	r = cli_parse(options, argc, argv, a, e);
+	if (r == 0)
+		r = cli_one_id(argc, argv, &a->c.id, e);
+	if (r == 0)
+		r = sockets_listen(&a->env, &n, e);
 	if (r < 0)
 		return r;
-	r = runtime_create(&cli->options, &a.c, &pid, &pidfd, &console, e);
-	if (r < 0)
-		return r;
-	closep(&pidfd);
-	if (console >= 0) {
-		/* Nobody would ever hold the other end of its terminal. */
-		closep(&console);
-		(void)runtime_delete(&cli->options, a.c.id, true, NULL);
-		return err_new(e, ERR_INVALID, "a terminal needs --console-socket");
-	}
+	a->c.preserve_fds += n;
+	a->c.extra_env = a->env;
+	a->c.notify = !str_empty(getenv("NOTIFY_SOCKET"));
 	return 0;
 }
 
-int cli_start(const Cli *cli, int argc, char **argv, Err *e)
+static int do_create(const Cli *cli, int argc, char **argv, Err *e)
 {
-	const char *id;
-	int r;
+	CreateArgs a = {0};
+	int r = parse_create(create_options, argc, argv, &a, e), pidfd = -1, console = -1;
+	pid_t pid;
 
-	if (getopt(argc, argv, "+") != -1)
-		return cli_bad_option(argv[0], e);
-	r = cli_one_id(argc, argv, &id, e);
-	return r < 0 ? r : runtime_start(&cli->options, id, e);
+	a.c.console = RUNTIME_CONSOLE_BY_SOCKET;
+	if (r == 0)
+		r = runtime_create(&cli->options, &a.c, &pid, &pidfd, &console, e);
+	strv_free(a.env);
+	closep(&pidfd);
+	return r;
+}
+
+const CliCommand cli_create = {.name = "create",
+			       .arguments = "<container-id>",
+			       .summary = "create a container",
+			       .options = create_options,
+			       .run = do_create,
+			       .meets_container = true,
+			       .failure = 1,
+			       .names_program = true,
+			       .says = "create failed"};
+
+static int do_start(const Cli *cli, int argc, char **argv, Err *e)
+{
+	_cleanup_close_ int notify = -1, pidfd = -1;
+	_cleanup_(runtime_state_done) RuntimeState s = {0};
+	const char *id = NULL;
+	int r = cli_parse(no_options, argc, argv, NULL, e);
+
+	if (r == 0)
+		r = cli_one_id(argc, argv, &id, e);
+	if (r == 0)
+		r = sockets_notify_open(cli, id, &notify, e);
+	if (r == 0)
+		r = runtime_start(&cli->options, id, e);
+	if (r < 0 || notify < 0)
+		return r;
+	r = runtime_state(&cli->options, id, &s, e);
+	if (r < 0)
+		return r;
+	pidfd = process_pidfd_checked(s.pid, s.pid_start);
+	sockets_notify_wait(notify, pidfd, s.pid);
+	return 0;
+}
+
+const CliCommand cli_start = {.name = "start",
+			      .arguments = "<container-id>",
+			      .summary = "execute the process of a created container",
+			      .options = no_options,
+			      .run = do_start,
+			      .failure = 1};
+
+/* A command that cannot be executed is told in the words of whoever would have executed it. */
+static int could_not_execute(const Err *e, int r)
+{
+	log_write(LOG_DEBUG, err_msg(e, r));
+	fprintf(stderr, "%s\n", err_msg(e, r));
+	return 1;
+}
+
+static bool is_exec_failure(const Err *e)
+{
+	return str_starts(e->msg, "exec ");
 }
 
 static int run_attached(const Cli *cli, const CreateArgs *a, pid_t pid, int pidfd, int console, Err *e)
 {
+	_cleanup_close_ int notify = -1;
 	Err ignored = {0};
-	int status, r = runtime_start(&cli->options, a->c.id, e);
+	int status, r = sockets_notify_open(cli, a->c.id, &notify, e);
 
-	if (r == 0 && a->detach)
+	if (r == 0)
+		r = runtime_start(&cli->options, a->c.id, e);
+	if (r == 0 && a->detach) {
+		if (notify >= 0)
+			sockets_notify_wait(notify, pidfd, pid);
 		return 0;
+	}
 	if (r < 0) {
 		(void)runtime_delete(&cli->options, a->c.id, true, &ignored);
-		return r;
+		return is_exec_failure(e) ? could_not_execute(e, r) : r;
 	}
-	status = foreground_wait(pid, pidfd, console, e);
+	status = foreground_wait(pid, pidfd, console, notify, e);
 	if (!a->keep) {
 		r = runtime_delete(&cli->options, a->c.id, true, status < 0 ? &ignored : e);
 		if (r < 0)
@@ -117,25 +152,33 @@ static int run_attached(const Cli *cli, const CreateArgs *a, pid_t pid, int pidf
 	return status;
 }
 
-int cli_run(const Cli *cli, int argc, char **argv, Err *e)
+static int do_run(const Cli *cli, int argc, char **argv, Err *e)
 {
-	CreateArgs a;
+	CreateArgs a = {0};
 	_cleanup_close_ int pidfd = -1, console = -1;
 	pid_t pid;
-	int r = parse_create(argc, argv, &a, e);
+	int r = parse_create(run_options, argc, argv, &a, e);
 
+	a.c.console = a.detach ? RUNTIME_CONSOLE_BY_SOCKET : RUNTIME_CONSOLE_RETURNED;
 	if (r == 0 && !a.detach)
 		r = foreground_prepare(e);
 	if (r == 0)
 		r = runtime_create(&cli->options, &a.c, &pid, &pidfd, &console, e);
-	if (r < 0)
-		return r;
-	if (a.detach && console >= 0) {
-		(void)runtime_delete(&cli->options, a.c.id, true, NULL);
-		return err_new(e, ERR_INVALID, "a terminal with --detach needs --console-socket");
-	}
-	return run_attached(cli, &a, pid, pidfd, console, e);
+	if (r == 0)
+		r = run_attached(cli, &a, pid, pidfd, console, e);
+	strv_free(a.env);
+	return r;
 }
+
+const CliCommand cli_run = {.name = "run",
+			    .arguments = "<container-id>",
+			    .summary = "create and run a container",
+			    .options = run_options,
+			    .run = do_run,
+			    .meets_container = true,
+			    .failure = 1,
+			    .names_program = true,
+			    .says = "run failed"};
 
 int cli_signal(const char *s)
 {
@@ -156,121 +199,101 @@ int cli_signal(const char *s)
 	return -1;
 }
 
-int cli_kill(const Cli *cli, int argc, char **argv, Err *e)
-{
-	static const struct option longs[] = {{"all", no_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
-	bool all = false;
-	int c, sig = SIGTERM;
+typedef struct KillArgs {
+	bool all;
+} KillArgs;
 
-	while ((c = getopt_long_only(argc, argv, "+a", longs, NULL)) != -1) {
-		if (c != 'a')
-			return cli_bad_option(argv[0], e);
-		all = true;
-	}
+static const CliOption kill_options[] = {
+    {"all", 'a', CLI_FLAG, offsetof(KillArgs, all), NULL,
+     "signal every process of the container, also of a stopped one"},
+    CLI_HELP_OPTION,
+    {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
+};
+
+static int do_kill(const Cli *cli, int argc, char **argv, Err *e)
+{
+	KillArgs a = {0};
+	int sig = SIGTERM, r = cli_parse(kill_options, argc, argv, &a, e);
+
+	if (r < 0)
+		return r;
 	if (optind >= argc || optind + 2 < argc)
-		return err_new(e, ERR_INVALID, "expected a container id and at most a signal");
+		return err_new(e, ERR_INVALID, "\"kill\" requires a container id and at most a signal");
 	if (optind + 1 < argc) {
 		sig = cli_signal(argv[optind + 1]);
 		if (sig < 0)
 			return err_new(e, ERR_INVALID, "unknown signal \"%s\"", argv[optind + 1]);
 	}
-	return runtime_kill(&cli->options, argv[optind], sig, all, e);
+	return runtime_kill(&cli->options, argv[optind], sig, a.all, e);
 }
 
-int cli_delete(const Cli *cli, int argc, char **argv, Err *e)
+const CliCommand cli_kill = {.name = "kill",
+			     .arguments = "<container-id> [signal]",
+			     .summary =
+				 "send a signal (default: SIGTERM) to the first process of a container",
+			     .options = kill_options,
+			     .run = do_kill,
+			     .failure = 1};
+
+typedef struct DeleteArgs {
+	bool force;
+} DeleteArgs;
+
+static const CliOption delete_options[] = {
+    {"force", 'f', CLI_FLAG, offsetof(DeleteArgs, force), NULL,
+     "kill it first if it runs; one that does not exist is no error"},
+    CLI_HELP_OPTION,
+    {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
+};
+
+static int do_delete(const Cli *cli, int argc, char **argv, Err *e)
 {
-	static const struct option longs[] = {{"force", no_argument, NULL, 'f'}, {NULL, 0, NULL, 0}};
-	bool force = false;
+	DeleteArgs a = {0};
 	const char *id;
-	int c, r;
+	int r = cli_parse(delete_options, argc, argv, &a, e);
 
-	while ((c = getopt_long_only(argc, argv, "+f", longs, NULL)) != -1) {
-		if (c != 'f')
-			return cli_bad_option(argv[0], e);
-		force = true;
-	}
-	r = cli_one_id(argc, argv, &id, e);
-	return r < 0 ? r : runtime_delete(&cli->options, id, force, e);
+	if (r == 0)
+		r = cli_one_id(argc, argv, &id, e);
+	return r < 0 ? r : runtime_delete(&cli->options, id, a.force, e);
 }
+
+const CliCommand cli_delete = {.name = "delete",
+			       .arguments = "<container-id>",
+			       .summary = "delete what a container holds",
+			       .options = delete_options,
+			       .run = do_delete,
+			       .failure = 1};
 
 static int pause_or_resume(const Cli *cli, int argc, char **argv, bool pause, Err *e)
 {
 	const char *id;
-	int r;
+	int r = cli_parse(no_options, argc, argv, NULL, e);
 
-	if (getopt(argc, argv, "+") != -1)
-		return cli_bad_option(argv[0], e);
-	r = cli_one_id(argc, argv, &id, e);
+	if (r == 0)
+		r = cli_one_id(argc, argv, &id, e);
 	return r < 0 ? r : runtime_pause(&cli->options, id, pause, e);
 }
 
-int cli_pause(const Cli *cli, int argc, char **argv, Err *e)
+static int do_pause(const Cli *cli, int argc, char **argv, Err *e)
 {
 	return pause_or_resume(cli, argc, argv, true, e);
 }
 
-int cli_resume(const Cli *cli, int argc, char **argv, Err *e)
+const CliCommand cli_pause = {.name = "pause",
+			      .arguments = "<container-id>",
+			      .summary = "suspend all processes of a container",
+			      .options = no_options,
+			      .run = do_pause,
+			      .failure = 1};
+
+static int do_resume(const Cli *cli, int argc, char **argv, Err *e)
 {
 	return pause_or_resume(cli, argc, argv, false, e);
 }
 
-static int update_from_file(const char *path, OciResources *ret, Err *e)
-{
-	_cleanup_json_ json_t *j = NULL;
-	_cleanup_free_ char *text = NULL;
-	size_t len;
-	int r = streq(path, "-") ? fd_read_all(0, 1u << 20, &text, &len)
-				 : file_read_at(AT_FDCWD, path, 1u << 20, &text, &len);
-
-	if (r < 0)
-		return err_sys(e, r, "read resources from %s", path);
-	r = oci_json_parse(text, len, "resources", &j, e);
-	return r < 0 ? r : oci_resources_decode(j, ret, e);
-}
-
-static int update_option(int c, OciResources *res, Err *e)
-{
-	int64_t *const fields[] = {&res->memory_limit, &res->memory_reservation, &res->memory_swap,
-				   &res->cpu_shares,   &res->cpu_quota,          &res->cpu_period,
-				   &res->pids_limit,   &res->blkio_weight,       &res->cpu_burst,
-				   &res->cpu_idle};
-
-	if (c >= 1 && c <= (int)ELEMENTSOF(fields)) {
-		/* Sizes may be "64m"; -1 takes a limit away. */
-		if (str_to_i64(optarg, fields[c - 1]) < 0 &&
-		    (c > 3 || str_to_bytes(optarg, fields[c - 1]) < 0))
-			return err_new(e, ERR_INVALID, "\"%s\" is no number", optarg);
-		return 0;
-	}
-	char **text = c == 20 ? &res->cpus : &res->mems;
-
-	free(*text);
-	*text = strdup(optarg);
-	return *text ? 0 : err_oom(e);
-}
-
-int cli_update(const Cli *cli, int argc, char **argv, Err *e)
-{
-	static const struct option longs[] = {
-	    {"resources", required_argument, NULL, 'r'},        {"memory", required_argument, NULL, 1},
-	    {"memory-reservation", required_argument, NULL, 2}, {"memory-swap", required_argument, NULL, 3},
-	    {"cpu-share", required_argument, NULL, 4},          {"cpu-quota", required_argument, NULL, 5},
-	    {"cpu-period", required_argument, NULL, 6},         {"pids-limit", required_argument, NULL, 7},
-	    {"blkio-weight", required_argument, NULL, 8},       {"cpu-burst", required_argument, NULL, 9},
-	    {"cpu-idle", required_argument, NULL, 10},          {"cpuset-cpus", required_argument, NULL, 20},
-	    {"cpuset-mems", required_argument, NULL, 21},       {NULL, 0, NULL, 0},
-	};
-	_cleanup_(oci_resources_done) OciResources res = {0};
-	_cleanup_json_ json_t *empty = json_object();
-	const char *id;
-	int c, r = empty ? oci_resources_decode(empty, &res, e) : err_oom(e);
-
-	while (r == 0 && (c = getopt_long_only(argc, argv, "+r:", longs, NULL)) != -1) {
-		if (c == '?')
-			return cli_bad_option(argv[0], e);
-		r = c == 'r' ? update_from_file(optarg, &res, e) : update_option(c, &res, e);
-	}
-	if (r == 0)
-		r = cli_one_id(argc, argv, &id, e);
-	return r < 0 ? r : runtime_update(&cli->options, id, &res, e);
-}
+const CliCommand cli_resume = {.name = "resume",
+			       .arguments = "<container-id>",
+			       .summary = "let all processes of a paused container go on",
+			       .options = no_options,
+			       .run = do_resume,
+			       .failure = 1};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands that only look: state, list, ps, features; and spec, which writes an example. */
+/* Commands that only look: state, list, ps, features. */
 #include "command.h"
 
 #include "base/fd.h"
@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <sys/wait.h>
+
+static const CliOption no_options[] = {CLI_HELP_OPTION, {NULL, 0, CLI_NOTHING, 0, NULL, NULL}};
 
 static json_t *state_json(const RuntimeState *s)
 {
@@ -22,22 +24,74 @@ static json_t *state_json(const RuntimeState *s)
 	return take_ptr(j);
 }
 
-int cli_state(const Cli *cli, int argc, char **argv, Err *e)
+static int do_state(const Cli *cli, int argc, char **argv, Err *e)
 {
 	_cleanup_(runtime_state_done) RuntimeState s = {0};
 	_cleanup_json_ json_t *j = NULL;
 	const char *id;
-	int r;
+	int r = cli_parse(no_options, argc, argv, NULL, e);
 
-	if (getopt(argc, argv, "+") != -1)
-		return cli_bad_option(argv[0], e);
-	r = cli_one_id(argc, argv, &id, e);
+	if (r == 0)
+		r = cli_one_id(argc, argv, &id, e);
 	if (r == 0)
 		r = runtime_state(&cli->options, id, &s, e);
 	if (r < 0)
 		return r;
 	j = state_json(&s);
 	return j ? cli_print(j, e) : err_oom(e);
+}
+
+const CliCommand cli_state = {.name = "state",
+			      .arguments = "<container-id>",
+			      .summary = "print the state of a container",
+			      .options = no_options,
+			      .run = do_state,
+			      .failure = 1};
+
+#define COLUMNS 6
+
+static void fill_row(const RuntimeState *s, char *pid, size_t cap, const char *row[COLUMNS])
+{
+	snprintf(pid, cap, "%d", (int)s->pid);
+	row[0] = s->id;
+	row[1] = pid;
+	row[2] = runtime_status_name(s->status);
+	row[3] = s->bundle;
+	row[4] = s->created;
+	row[5] = s->owner;
+}
+
+/* Columns as wide as their widest word and three blanks, twelve at least. */
+static void print_table(const RuntimeState *items, size_t n)
+{
+	const char *row[COLUMNS], *const head[COLUMNS] = {"ID",     "PID",     "STATUS",
+							  "BUNDLE", "CREATED", "OWNER"};
+	size_t widths[COLUMNS];
+	char pid[16];
+
+	for (size_t c = 0; c < COLUMNS; c++)
+		widths[c] = MAX2(strlen(head[c]) + 3, (size_t)12);
+	for (size_t i = 0; i < n; i++) {
+		fill_row(&items[i], pid, sizeof(pid), row);
+		for (size_t c = 0; c < COLUMNS; c++)
+			widths[c] = MAX2(widths[c], strlen(row[c]) + 3);
+	}
+	for (size_t i = 0; i <= n; i++) {
+		if (i > 0)
+			fill_row(&items[i - 1], pid, sizeof(pid), row);
+		for (size_t c = 0; c < COLUMNS; c++)
+			printf("%-*s", c + 1 < COLUMNS ? (int)widths[c] : 0, i ? row[c] : head[c]);
+		putchar('\n');
+	}
+}
+
+static int print_json_line(json_t *j, Err *e)
+{
+	if (!j)
+		return err_oom(e);
+	if (json_dumpf(j, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+		return err_sys(e, errno, "write to stdout");
+	return 0;
 }
 
 static int print_list(const RuntimeState *items, size_t n, const char *format, bool quiet, Err *e)
@@ -49,53 +103,54 @@ static int print_list(const RuntimeState *items, size_t n, const char *format, b
 	if (quiet)
 		return 0;
 	if (streq(format, "table")) {
-		printf("%-28s %-10s %-9s %-40s %-32s %s\n", "ID", "PID", "STATUS", "BUNDLE", "CREATED",
-		       "OWNER");
-		for (size_t i = 0; i < n; i++)
-			printf("%-28s %-10d %-9s %-40s %-32s %s\n", items[i].id, (int)items[i].pid,
-			       runtime_status_name(items[i].status), items[i].bundle, items[i].created,
-			       items[i].owner);
+		print_table(items, n);
 		return 0;
 	}
 	if (!streq(format, "json"))
-		return err_new(e, ERR_INVALID, "--format is table or json");
+		return err_new(e, ERR_INVALID, "invalid format option \"%s\": it is table or json", format);
 	for (size_t i = 0; list && i < n; i++)
 		if (json_array_append_new(list, state_json(&items[i])) < 0)
 			return err_oom(e);
-	if (!list)
-		return err_oom(e);
-	if (json_dumpf(list, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF)
-		return err_sys(e, errno, "write to stdout");
-	return 0;
+	/* What Go makes of no containers. */
+	return n == 0 ? (puts("null") == EOF ? err_sys(e, errno, "write to stdout") : 0)
+		      : print_json_line(list, e);
 }
 
-int cli_list(const Cli *cli, int argc, char **argv, Err *e)
-{
-	static const struct option longs[] = {{"format", required_argument, NULL, 'f'},
-					      {"quiet", no_argument, NULL, 'q'},
-					      {NULL, 0, NULL, 0}};
-	const char *format = "table";
-	RuntimeState *items = NULL;
-	bool quiet = false;
-	size_t n = 0;
-	int c, r;
+typedef struct ListArgs {
+	const char *format;
+	bool quiet;
+} ListArgs;
 
-	while ((c = getopt_long_only(argc, argv, "+f:q", longs, NULL)) != -1) {
-		if (c == '?')
-			return cli_bad_option(argv[0], e);
-		if (c == 'f')
-			format = optarg;
-		else
-			quiet = true;
-	}
-	r = runtime_list(&cli->options, &items, &n, e);
+static const CliOption list_options[] = {
+    {"format", 'f', CLI_TEXT, offsetof(ListArgs, format), "FORMAT", "\"table\" (the default) or \"json\""},
+    {"quiet", 'q', CLI_FLAG, offsetof(ListArgs, quiet), NULL, "only the ids"},
+    CLI_HELP_OPTION,
+    {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
+};
+
+static int do_list(const Cli *cli, int argc, char **argv, Err *e)
+{
+	ListArgs a = {.format = "table"};
+	RuntimeState *items = NULL;
+	size_t n = 0;
+	int r = cli_parse(list_options, argc, argv, &a, e);
+
 	if (r == 0)
-		r = print_list(items, n, format, quiet, e);
+		r = runtime_list(&cli->options, &items, &n, e);
+	if (r == 0)
+		r = print_list(items, n, a.format, a.quiet, e);
 	for (size_t i = 0; i < n; i++)
 		runtime_state_done(&items[i]);
 	free(items);
 	return r;
 }
+
+const CliCommand cli_list = {.name = "list",
+			     .arguments = "",
+			     .summary = "list the containers of this root",
+			     .options = list_options,
+			     .run = do_list,
+			     .failure = 1};
 
 static bool is_pid(const pid_t *pids, size_t n, pid_t pid)
 {
@@ -160,102 +215,76 @@ static int run_ps(char *const *words, const pid_t *pids, size_t n, Err *e)
 	return r;
 }
 
-int cli_ps(const Cli *cli, int argc, char **argv, Err *e)
+static json_t *pids_json(const pid_t *pids, size_t n)
 {
-	static const struct option longs[] = {{"format", required_argument, NULL, 'f'}, {NULL, 0, NULL, 0}};
+	_cleanup_json_ json_t *list = json_array();
+
+	for (size_t i = 0; list && i < n; i++)
+		if (json_array_append_new(list, json_integer(pids[i])) < 0)
+			return NULL;
+	return take_ptr(list);
+}
+
+typedef struct PsArgs {
+	const char *format;
+} PsArgs;
+
+static const CliOption ps_options[] = {
+    {"format", 'f', CLI_TEXT, offsetof(PsArgs, format), "FORMAT", "\"table\" (the default) or \"json\""},
+    CLI_HELP_OPTION,
+    {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
+};
+
+static int do_ps(const Cli *cli, int argc, char **argv, Err *e)
+{
 	_cleanup_free_ pid_t *pids = NULL;
 	_cleanup_json_ json_t *list = NULL;
-	const char *format = "table";
+	PsArgs a = {.format = "table"};
 	size_t n = 0;
-	int c, r;
+	int r = cli_parse(ps_options, argc, argv, &a, e);
 
-	while ((c = getopt_long_only(argc, argv, "+f:", longs, NULL)) != -1) {
-		if (c == '?')
-			return cli_bad_option(argv[0], e);
-		format = optarg;
-	}
+	if (r < 0)
+		return r;
 	if (optind >= argc)
-		return err_new(e, ERR_INVALID, "expected a container id");
+		return err_new(e, ERR_INVALID, "\"ps\" requires a container id");
 	r = runtime_pids(&cli->options, argv[optind], &pids, &n, e);
 	if (r < 0)
 		return r;
-	if (streq(format, "table"))
+	if (streq(a.format, "table"))
 		return run_ps(argv + optind + 1, pids, n, e);
-	list = json_array();
-	for (size_t i = 0; list && i < n; i++)
-		if (json_array_append_new(list, json_integer(pids[i])) < 0)
-			return err_oom(e);
-	return !list                                        ? err_oom(e)
-	       : json_dumpf(list, stdout, JSON_COMPACT) < 0 ? err_sys(e, errno, "write to stdout")
-							    : 0;
+	if (!streq(a.format, "json"))
+		return err_new(e, ERR_INVALID, "invalid format option \"%s\": it is table or json", a.format);
+	list = pids_json(pids, n);
+	return print_json_line(list, e);
 }
 
-int cli_features(const Cli *cli, int argc, char **argv, Err *e)
+const CliCommand cli_ps = {.name = "ps",
+			   .arguments = "<container-id> [ps options]",
+			   .summary = "show the processes of a container",
+			   .options = ps_options,
+			   .run = do_ps,
+			   .failure = 1};
+
+static int do_features(const Cli *cli, int argc, char **argv, Err *e)
 {
 	_cleanup_json_ json_t *j = NULL;
-	int r;
+	int r = cli_parse(no_options, argc, argv, NULL, e);
 
-	if (getopt(argc, argv, "+") != -1 || optind != argc)
-		return cli_bad_option(argv[0], e);
-	r = runtime_features(&j, e);
+	if (r == 0)
+		r = runtime_features(&j, e);
 	return r < 0 ? r : cli_print(j, e);
 }
 
-static const char spec_text[] =
-    "{\"ociVersion\":\"1.1.0\",\"process\":{\"terminal\":true,\"user\":{\"uid\":0,\"gid\":0},\"args\":["
-    "\"sh\"],"
-    "\"env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/"
-    "bin\",\"TERM=xterm\"],\"cwd\":\"/\","
-    "\"capabilities\":{\"bounding\":[\"CAP_AUDIT_WRITE\",\"CAP_KILL\",\"CAP_NET_BIND_SERVICE\"],"
-    "\"effective\":[\"CAP_AUDIT_WRITE\",\"CAP_KILL\",\"CAP_NET_BIND_SERVICE\"],"
-    "\"permitted\":[\"CAP_AUDIT_WRITE\",\"CAP_KILL\",\"CAP_NET_BIND_SERVICE\"]},"
-    "\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"hard\":1024,\"soft\":1024}],\"noNewPrivileges\":true},"
-    "\"root\":{\"path\":\"rootfs\",\"readonly\":true},\"hostname\":\"ireko\",\"mounts\":["
-    "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-    "{\"destination\":\"/"
-    "dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"strictatime\",\"mode=755\","
-    "\"size=65536k\"]},"
-    "{\"destination\":\"/dev/"
-    "pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"nosuid\",\"noexec\","
-    "\"newinstance\",\"ptmxmode=0666\",\"mode=0620\",\"gid=5\"]},"
-    "{\"destination\":\"/dev/"
-    "shm\",\"type\":\"tmpfs\",\"source\":\"shm\",\"options\":[\"nosuid\",\"noexec\",\"nodev\","
-    "\"mode=1777\",\"size=65536k\"]},"
-    "{\"destination\":\"/dev/"
-    "mqueue\",\"type\":\"mqueue\",\"source\":\"mqueue\",\"options\":[\"nosuid\",\"noexec\",\"nodev\"]},"
-    "{\"destination\":\"/"
-    "sys\",\"type\":\"sysfs\",\"source\":\"sysfs\",\"options\":[\"nosuid\",\"noexec\",\"nodev\",\"ro\"]},"
-    "{\"destination\":\"/sys/fs/"
-    "cgroup\",\"type\":\"cgroup\",\"source\":\"cgroup\",\"options\":[\"nosuid\",\"noexec\","
-    "\"nodev\",\"relatime\",\"ro\"]}],"
-    "\"linux\":{\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]},"
-    "\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{"
-    "\"type\":\"mount\"},"
-    "{\"type\":\"cgroup\"}],"
-    "\"maskedPaths\":[\"/proc/acpi\",\"/proc/asound\",\"/proc/kcore\",\"/proc/keys\",\"/proc/latency_stats\","
-    "\"/proc/timer_list\",\"/proc/timer_stats\",\"/proc/sched_debug\",\"/sys/firmware\",\"/proc/scsi\"],"
-    "\"readonlyPaths\":[\"/proc/bus\",\"/proc/fs\",\"/proc/irq\",\"/proc/sys\",\"/proc/sysrq-trigger\"]}}";
+const CliCommand cli_features = {.name = "features",
+				 .arguments = "",
+				 .summary = "show what this runtime supports",
+				 .options = no_options,
+				 .run = do_features,
+				 .failure = 1};
 
-int cli_spec(const Cli *cli, int argc, char **argv, Err *e)
+int cli_print(const json_t *j, Err *e)
 {
-	static const struct option longs[] = {{"bundle", required_argument, NULL, 'b'}, {NULL, 0, NULL, 0}};
-	_cleanup_json_ json_t *j = NULL;
-	_cleanup_free_ char *path = NULL;
-	const char *bundle = ".";
-	int c, r;
-
-	while ((c = getopt_long_only(argc, argv, "+b:", longs, NULL)) != -1) {
-		if (c != 'b')
-			return cli_bad_option(argv[0], e);
-		bundle = optarg;
-	}
-	path = strf("%s/config.json", bundle);
-	if (!path)
-		return err_oom(e);
-	if (access(path, F_OK) == 0)
-		return err_new(e, ERR_CONFLICT, "%s exists already: remove it first", path);
-	r = json_parse(spec_text, strlen(spec_text), "example", &j, e);
-	if (r < 0)
-		return r;
-	return json_dump_file(j, path, JSON_INDENT(2)) < 0 ? err_sys(e, errno, "write %s", path) : 0;
+	if (json_dumpf(j, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+		return err_sys(e, errno, "write to stdout");
+	return 0;
 }

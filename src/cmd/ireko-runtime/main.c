@@ -1,196 +1,189 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ireko-runtime: global options, the table of commands, and how a failure is told (on stderr, and in the
- * log file in the format that containerd and podman read back).
+ * ireko-runtime: global options, the table of commands, help, and how a failure is told.
+ *
+ * Called by the name runc (a link will do), it calls itself so in what it prints, for the sake of programs that look for that
+ * name there.
  */
 #include "command.h"
 
-#include "base/clock.h"
 #include "base/str.h"
 #include "kernel/process.h"
+#include "version.h"
 
-#include <fcntl.h>
-#include <getopt.h>
+#include <libgen.h>
 
-static const struct {
-	const char *name;
-	CliRun run;
-	const char *usage;
-	bool meets_container; /* a copy of this program is seen from inside */
-	int failure;          /* exit status of a failure, as runc has it */
-} commands[] = {
-    {"create", cli_create, "create a container", true, 1},
-    {"delete", cli_delete, "delete a container", false, 1},
-    {"exec", cli_exec, "run another process in a container", true, 255},
-    {"features", cli_features, "show what is supported", false, 1},
-    {"kill", cli_kill, "send a signal to a container", false, 1},
-    {"list", cli_list, "list containers", false, 1},
-    {"pause", cli_pause, "freeze all processes of a container", false, 1},
-    {"ps", cli_ps, "show the processes of a container", false, 1},
-    {"resume", cli_resume, "let a paused container go on", false, 1},
-    {"run", cli_run, "create and start a container", true, 1},
-    {"spec", cli_spec, "write an example config.json", false, 1},
-    {"start", cli_start, "start a created container", false, 1},
-    {"state", cli_state, "show the state of a container", false, 1},
-    {"update", cli_update, "change the limits of a container", false, 1},
+static const CliCommand *const commands[] = {
+    &cli_create, &cli_delete, &cli_events, &cli_exec, &cli_features, &cli_kill,  &cli_list,   &cli_pause,
+    &cli_ps,     &cli_resume, &cli_run,    &cli_spec, &cli_start,    &cli_state, &cli_update,
 };
 
-static void usage(FILE *out)
+typedef struct Global {
+	const char *root, *log, *log_format, *rootless;
+	bool debug, systemd_cgroup, version, help;
+} Global;
+
+#define G(m) offsetof(Global, m)
+static const CliOption global_options[] = {
+    {"debug", 0, CLI_FLAG, G(debug), NULL, "write debug lines to the log"},
+    {"log", 0, CLI_TEXT, G(log), "FILE", "write the log there instead of to stderr"},
+    {"log-format", 0, CLI_TEXT, G(log_format), "FORMAT", "\"text\" (the default) or \"json\""},
+    {"root", 0, CLI_TEXT, G(root), "DIR",
+     "where the state of containers is kept (default: /run/ireko-runtime)"},
+    {"systemd-cgroup", 0, CLI_FLAG, G(systemd_cgroup), NULL,
+     "let systemd manage cgroups; cgroupsPath is \"slice:prefix:name\""},
+    {"rootless", 0, CLI_TEXT, G(rootless), "true|false|auto",
+     "ignore what only root can do with cgroups (default: auto)"},
+    {"help", 'h', CLI_FLAG, G(help), NULL, "show this help"},
+    {"version", 'v', CLI_FLAG, G(version), NULL, "print the version"},
+    {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
+};
+
+static void print_options(FILE *out, const CliOption *options)
 {
-	fprintf(out, "Usage: ireko-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug]\n"
-		     "                     [--systemd-cgroup] COMMAND [OPTIONS] [ARGUMENTS]\n\nCommands:\n");
-	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
-		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].usage);
+	for (; options && options->name; options++) {
+		char names[80];
+		bool value = options->kind != CLI_FLAG && options->kind != CLI_NOTHING;
+
+		snprintf(names, sizeof(names), "--%s%s%s%s%s", options->name, options->letter ? ", -" : "",
+			 options->letter ? (char[]){options->letter, '\0'} : "", value ? " " : "",
+			 value && options->value ? options->value : "");
+		fprintf(out, "   %-34s %s\n", names, options->help ? options->help : "");
+	}
 }
 
-static const Cli *the_cli; /* for warn(), which the library calls without a context */
-
-static void log_line(const Cli *cli, const char *level, const char *message)
+static void help(FILE *out, const char *program)
 {
-	_cleanup_close_ int fd = -1;
-	_cleanup_json_ json_t *j = NULL;
-	_cleanup_free_ char *text = NULL;
-	TimeText now = clock_rfc3339(clock_now_ns());
+	fprintf(out,
+		"NAME:\n   %s - Open Container Initiative runtime\n\nUSAGE:\n   %s [global options] command "
+		"[command options] "
+		"[arguments...]\n\nVERSION:\n   %s\n\nCOMMANDS:\n",
+		program, program, IREKO_VERSION);
+	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+		fprintf(out, "   %-11s %s\n", commands[i]->name, commands[i]->summary);
+	fprintf(out, "\nGLOBAL OPTIONS:\n");
+	print_options(out, global_options);
+}
 
-	if (!cli->log_path)
-		return;
-	fd = open(cli->log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return;
-	if (streq(cli->log_format, "json")) {
-		j = json_pack("{s:s, s:s, s:s}", "level", level, "msg", message, "time", now.s);
-		text = j ? json_text(j) : NULL;
-		if (text)
-			dprintf(fd, "%s\n", text);
-	} else
-		dprintf(fd, "time=\"%s\" level=%s msg=\"%s\"\n", now.s, level, message);
+static void help_of_command(const char *program, const CliCommand *c)
+{
+	printf("NAME:\n   %s %s - %s\n\nUSAGE:\n   %s %s [command options] %s\n\nOPTIONS:\n", program,
+	       c->name, c->summary, program, c->name, c->arguments);
+	print_options(stdout, c->options);
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+	/* Only in front of the first argument: "exec box ls -h" is not about us. */
+	for (int i = 1; i < argc && argv[i][0] == '-' && !streq(argv[i], "--"); i++)
+		if (streq(argv[i], "-h") || streq(argv[i], "--help") || streq(argv[i], "-help"))
+			return true;
+	return false;
 }
 
 static void warn(const char *message)
 {
-	log_line(the_cli, "warning", message);
-	fprintf(stderr, "warning: %s\n", message);
+	log_write(LOG_WARNING, message);
 }
 
-static int fail(const Cli *cli, size_t command, const Err *e, int r)
+static void debug(const char *message)
 {
-	_cleanup_free_ char *message =
-	    strf("%s %s failed: %s", cli->program, commands[command].name, err_msg(e, r));
+	log_write(LOG_DEBUG, message);
+}
+
+static int fail(const Cli *cli, const CliCommand *c, const Err *e, int r)
+{
+	_cleanup_free_ char *message = NULL;
+
+	if (c->says)
+		message = strf("%s%s%s: %s", c->names_program ? cli->program : "",
+			       c->names_program ? " " : "", c->says, err_msg(e, r));
 	const char *said = message ? message : err_msg(e, r);
 
-	log_line(cli, "error", said);
-	fprintf(stderr, "%s\n", said);
-	return commands[command].failure;
+	log_write(LOG_ERROR, said);
+	if (!log_is_stderr())
+		fprintf(stderr, "%s\n", said);
+	return c->failure;
 }
 
-int cli_bad_option(const char *command, Err *e)
+static const CliCommand *find_command(const char *name)
 {
-	return err_new(e, ERR_INVALID, "unknown option or missing value; see \"ireko-runtime --help\" (%s)",
-		       command);
+	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+		if (streq(commands[i]->name, name))
+			return commands[i];
+	return NULL;
 }
 
-int cli_one_id(int argc, char **argv, const char **ret_id, Err *e)
+static int run(const Cli *cli, int argc, char **argv)
 {
-	if (optind != argc - 1)
-		return err_new(e, ERR_INVALID, "expected exactly one container id");
-	*ret_id = argv[optind];
-	return 0;
-}
-
-int cli_print(const json_t *j, Err *e)
-{
-	if (json_dumpf(j, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
-		return err_sys(e, errno, "write to stdout");
-	return 0;
-}
-
-static int run(Cli *cli, int argc, char **argv)
-{
+	const CliCommand *c = find_command(argv[0]);
 	Err e = {0};
-	size_t i = 0;
 	int r;
 
-	while (i < ELEMENTSOF(commands) && !streq(commands[i].name, argv[optind]))
-		i++;
-	if (i == ELEMENTSOF(commands)) {
-		fprintf(stderr, "ireko-runtime: unknown command \"%s\"\n", argv[optind]);
-		usage(stderr);
-		return 1;
+	if (!c) {
+		fprintf(stderr, "No help topic for '%s'\n", argv[0]);
+		return 3;
 	}
-	if (commands[i].meets_container) {
-		r = process_protect_exe(argv, &e);
-		if (r < 0)
-			return fail(cli, i, &e, r);
+	if (asks_for_help(argc, argv)) {
+		help_of_command(cli->program, c);
+		return 0;
 	}
-	argc -= optind;
-	argv += optind;
-	optind = 0; /* begins anew, for the command's own options */
-	r = commands[i].run(cli, argc, argv, &e);
-	return r < 0 ? fail(cli, i, &e, r) : r;
+	r = c->run(cli, argc, argv, &e);
+	return r < 0 ? fail(cli, c, &e, r) : r;
+}
+
+static void print_version(const char *program)
+{
+	json_t *features = NULL;
+
+	printf("%s version %s\ncommit: %s\nspec: %s\n", program, IREKO_VERSION, IREKO_COMMIT, OCI_VERSION);
+	if (runtime_features(&features, NULL) == 0)
+		printf("libseccomp: %s\n", json_get_str(json_object_get(features, "annotations"),
+							"io.github.seccomp.libseccomp.version"));
+	json_decref(features);
+}
+
+static int fail_early(const char *program, const Err *e, int r)
+{
+	fprintf(stderr, "%s: %s\n", program, err_msg(e, r));
+	return 1;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-	    {"root", required_argument, NULL, 'r'},
-	    {"log", required_argument, NULL, 'l'},
-	    {"log-format", required_argument, NULL, 'f'},
-	    {"debug", no_argument, NULL, 'd'},
-	    {"systemd-cgroup", no_argument, NULL, 's'},
-	    {"rootless", required_argument, NULL, 'R'},
-	    {"version", no_argument, NULL, 'v'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	Cli cli = {
-	    .options = {.root = "/run/ireko-runtime", .warn = warn},
-	    .program = "ireko-runtime",
-	    .log_format = "text",
-	};
+	Global g = {.root = "/run/ireko-runtime", .log_format = "text", .rootless = "auto"};
+	const char *program = argv[0] && streq(basename(argv[0]), "runc") ? "runc" : "ireko-runtime";
+	const CliCommand *c;
 	_cleanup_free_ char *cache = NULL;
-	int c;
+	Err e = {0};
+	int r = cli_parse(global_options, argc, argv, &g, &e);
 
-	the_cli = &cli;
-	while ((c = getopt_long_only(argc, argv, "+vh", longs, NULL)) != -1) {
-		switch (c) {
-		case 'r':
-			cli.options.root = optarg;
-			break;
-		case 'l':
-			cli.log_path = optarg;
-			break;
-		case 'f':
-			if (!streq(optarg, "text") && !streq(optarg, "json")) {
-				fprintf(stderr, "ireko-runtime: --log-format is text or json\n");
-				return 1;
-			}
-			cli.log_format = optarg;
-			break;
-		case 'd':
-			cli.debug = true;
-			break;
-		case 's':
-			cli.options.systemd_cgroup = true;
-			break;
-		case 'R':
-			break; /* runc's: whether we are root is seen from the user id */
-		case 'v':
-			printf("ireko-runtime version %s\nspec: 1.1.0\n", IREKO_VERSION);
-			return 0;
-		case 'h':
-			usage(stdout);
-			return 0;
-		default:
-			usage(stderr);
-			return 1;
-		}
+	if (r < 0)
+		return fail_early(program, &e, r);
+	if (g.version) {
+		print_version(program);
+		return 0;
 	}
-	if (optind >= argc) {
-		usage(stderr);
-		return 1;
+	if (g.help || optind >= argc) {
+		help(stdout, program);
+		return 0;
 	}
+	c = find_command(argv[optind]);
+	r = c && c->meets_container ? process_protect_exe(argv, &e) : 0;
+	if (r == 0)
+		r = log_open(g.log, g.log_format, g.debug, &e);
+	if (r < 0)
+		return fail_early(program, &e, r);
+
 	/* '@' is in no container id. */
-	cache = strf("%s/@seccomp", cli.options.root);
-	cli.options.seccomp_cache = cache;
-	return run(&cli, argc, argv);
+	cache = strf("%s/@seccomp", g.root);
+	const Cli cli = {
+	    .options = {.root = g.root,
+			.systemd_cgroup = g.systemd_cgroup,
+			.seccomp_cache = cache,
+			.warn = warn,
+			.debug = g.debug ? debug : NULL},
+	    .program = program,
+	};
+	return run(&cli, argc - optind, argv + optind);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See options.h. The wording of the errors is docker's, because scripts match it. */
 #include "options.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "text.h"
 
@@ -89,7 +90,7 @@ static int parse_number(const Flag *f, const char *value, Num *n, Err *e)
 		}
 		break;
 	case FLAG_DURATION:
-		r = text_parse_duration(value, &n->v);
+		r = clock_parse_duration(value, &n->v);
 		if (r < 0)
 			return invalid_value(f, value, "expected a duration such as 300ms, 10s or 1m30s", e);
 		break;

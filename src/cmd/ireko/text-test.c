@@ -18,31 +18,6 @@ static void sizes(void **state)
 	assert_string_equal(text_binary_size(2087321600).s, "1.944GiB");
 }
 
-static void test_duration(const char *s, int64_t want)
-{
-	int64_t got = -1;
-
-	assert_int_equal(text_parse_duration(s, &got), 0);
-	assert_int_equal(got, want);
-}
-
-static void durations(void **state)
-{
-	static const char *const bad[] = {"",    "5",    "-",   "s",    "1x",
-					  "1h2", "1.s.", "..s", "1e3s", "99999999999h"};
-	int64_t v;
-
-	test_duration("10s", 10000000000);
-	test_duration("1h2m3.5s", 3723500000000);
-	test_duration("300ms", 300000000);
-	test_duration("1us", 1000);
-	test_duration("-2m", -120000000000);
-	test_duration("0", 0);
-	test_duration("1.5h", 5400000000000);
-	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-		assert_int_equal(text_parse_duration(bad[i], &v), -EINVAL);
-}
-
 static void test_timestamp(const char *s, const char *want)
 {
 	_cleanup_free_ char *got = text_timestamp(s, 1700000000500000000);
@@ -171,9 +146,9 @@ static void base64(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(sizes),   cmocka_unit_test(durations), cmocka_unit_test(timestamps),
-	    cmocka_unit_test(cutting), cmocka_unit_test(escaping),  cmocka_unit_test(csv),
-	    cmocka_unit_test(urls),    cmocka_unit_test(base64),
+	    cmocka_unit_test(sizes),    cmocka_unit_test(timestamps), cmocka_unit_test(cutting),
+	    cmocka_unit_test(escaping), cmocka_unit_test(csv),        cmocka_unit_test(urls),
+	    cmocka_unit_test(base64),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

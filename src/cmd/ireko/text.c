@@ -36,61 +36,6 @@ Human text_binary_size(double bytes)
 	return scaled(bytes, 1024, units, ELEMENTSOF(units), 4);
 }
 
-static int duration_unit(const char **s, double *ret)
-{
-	static const struct {
-		const char *name;
-		double ns;
-	} units[] = {{"ns", 1},   {"us", 1e3}, {"\xc2\xb5s", 1e3}, {"\xce\xbcs", 1e3},
-		     {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},        {"h", 3600e9}};
-
-	for (size_t i = 0; i < ELEMENTSOF(units); i++) {
-		size_t n = strlen(units[i].name);
-
-		if (strncmp(*s, units[i].name, n) == 0 && !isalpha((unsigned char)(*s)[n])) {
-			*s += n;
-			*ret = units[i].ns;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-int text_parse_duration(const char *s, int64_t *ret_ns)
-{
-	bool negative = *s == '-';
-	double total = 0;
-
-	if (*s == '-' || *s == '+')
-		s++;
-	if (streq(s, "0")) {
-		*ret_ns = 0;
-		return 0;
-	}
-	if (!*s)
-		return -EINVAL;
-	while (*s) {
-		char number[32];
-		size_t n = strspn(s, "0123456789.");
-		char *end;
-		double unit;
-
-		if (n == 0 || n >= sizeof(number))
-			return -EINVAL;
-		memcpy(number, s, n);
-		number[n] = '\0';
-		double v = strtod(number, &end);
-		s += n;
-		if (*end || end == number || duration_unit(&s, &unit) < 0)
-			return -EINVAL;
-		total += v * unit;
-	}
-	if (!(total < 9.2e18))
-		return -EINVAL;
-	*ret_ns = (int64_t)llround(negative ? -total : total);
-	return 0;
-}
-
 static int parse_local_time(const char *s, int64_t *ret_ns)
 {
 	static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
@@ -116,7 +61,7 @@ char *text_timestamp(const char *s, int64_t now_ns)
 	/* Plain seconds go through as they are: they may be zero or in the future. */
 	if (*s && strspn(s, "0123456789.") == strlen(s) && isdigit((unsigned char)*s))
 		return strdup(s);
-	if (text_parse_duration(s, &ns) == 0)
+	if (clock_parse_duration(s, &ns) == 0)
 		ns = now_ns - ns;
 	else if (clock_parse(s, &ns) < 0 && parse_local_time(s, &ns) < 0) {
 		errno = EINVAL;

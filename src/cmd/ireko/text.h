@@ -14,8 +14,6 @@ typedef struct Human {
 Human text_size(double bytes, int digits);
 /* "1.944GiB": powers of 1024, 4 significant digits. */
 Human text_binary_size(double bytes);
-/* Go's durations: "1h2m3.5s", "300ms", "-5m", "0". Nanoseconds; -EINVAL. */
-int text_parse_duration(const char *s, int64_t *ret_ns);
 /* "--since" and the like: a duration before now, RFC 3339, a local date or time, or unix seconds; as
  * "seconds.nanos". malloc'ed, NULL with errno EINVAL or ENOMEM. */
 char *text_timestamp(const char *s, int64_t now_ns);
