@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A room for other people's engines (podman, dockerd, containerd) that run their containers on ireko-runtime.
+
+A room is a mount namespace and a network namespace, with a /run and /dev/shm of its own and a "/" that is shared as under systemd. Whatever an engine
+mounts, locks, listens on or keeps under a fixed path (runtime states, network namespaces, shm locks, folders beside the cgroup v1 mounts) is in there,
+so the user's own engine is not disturbed; its cgroups are below one that bears the room's name. close() says what an engine left, then takes it all away.
+"""
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+from harness import BORROWED, BUILD, Pty, program, run, temp_folder, wait_until
+
+RUNTIME = BUILD / "ireko-runtime"
+SETUP = """set -e
+if [ ! -e /sys/fs/cgroup/cgroup.procs ]; then
+	mount -t tmpfs -o mode=755 tmpfs "$1"
+	for d in /sys/fs/cgroup/*; do
+		if [ -L "$d" ]; then cp -a "$d" "$1"; else mkdir "$1/${d##*/}"; mount --move "$d" "$1/${d##*/}"; fi
+	done
+	umount /sys/fs/cgroup
+	mount --move "$1" /sys/fs/cgroup
+fi
+mount --make-rshared /
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /dev/shm
+ip link set lo up
+echo ready
+exec sleep infinity"""
+
+
+def own_mount_namespace(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return None
+
+
+def hierarchies():
+    """Where cgroups can be made at the top: the unified tree, or one folder a controller."""
+    top = pathlib.Path("/sys/fs/cgroup")
+    return [top] if (top / "cgroup.procs").exists() else [d for d in top.iterdir() if d.is_dir() and not d.is_symlink()]
+
+
+def limit(pid, what):
+    """A limit of the cgroup that a process is in, in bytes, processes or CPUs; None if there is none."""
+    files = {"memory": ("memory.limit_in_bytes", "memory.max"), "pids": ("pids.max", "pids.max"), "cpu": ("cpu.cfs_quota_us", "cpu.max")}[what]
+    top = pathlib.Path("/sys/fs/cgroup")
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for folder, file in ((top / controllers, files[0]), (top, files[1])):
+            if what in controllers.split(",") or (not controllers and (top / "cgroup.procs").exists()):
+                with contextlib.suppress(FileNotFoundError):
+                    value = (folder / path.lstrip("/") / file).read_text().split()
+                    period = int(value[1]) if len(value) > 1 else 100000
+                    number = None if value[0] in ("max", "-1") else int(value[0])
+                    return number / period if number and what == "cpu" else number
+    raise AssertionError(f"process {pid} is in no {what} cgroup")
+
+
+def members(cgroup):
+    """Pids in it; none if it has just gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return [int(pid) for pid in (cgroup / "cgroup.procs").read_text().split()]
+    return []
+
+
+class Room:
+    own_mounts, own_cgroups = (), ()
+
+    def __init__(self, what):
+        assert RUNTIME.exists(), f"{RUNTIME} is missing: run make"
+        self.root = temp_folder(what)
+        self.cgroup = f"ireko-{self.root.name}"
+        self.daemons, self.logs = [], []
+        (self.root / "cgroup").mkdir()
+        self.holder = subprocess.Popen([program("unshare"), "--mount", "--net", "--propagation", "private", "sh", "-c", SETUP, "sh", self.root / "cgroup"], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, text=True, start_new_session=True, env=self.env())
+        assert self.holder.stdout.readline() == "ready\n", "the room could not be set up: is this root with CAP_SYS_ADMIN?"
+
+    # ---- being in it
+    @property
+    def prefix(self):
+        return [program("nsenter"), "--mount", "--net", "-t", str(self.holder.pid)]
+
+    def env(self, **more):
+        """Programs that were borrowed find one another; no configuration of the user's."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKER_", "CONTAINER", "XDG_", "IREKO_"))}
+        return dict(env, PATH=os.pathsep.join([env.get("PATH", ""), "/usr/sbin:/sbin", str(BORROWED)]), HOME=str(self.root), LC_ALL="C.UTF-8", **more)
+
+    def run(self, *args, **kw):
+        kw.setdefault("env", self.env())
+        return run(*self.prefix, *args, **kw)
+
+    def pty(self, *args, **kw):
+        return Pty([*self.prefix, *args], env=self.env(TERM="xterm"), **kw)
+
+    def daemon(self, *args):
+        """Starts a program that stays until the room is closed."""
+        log = self.root / f"{pathlib.Path(str(args[0])).name}.log"
+        with log.open("ab") as out:
+            p = subprocess.Popen([str(a) for a in (*self.prefix, *args)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.env(), start_new_session=True)
+        self.daemons.append(p)
+        self.logs.append(log)
+        return p
+
+    def start_containerd(self, socket):
+        config = self.root / "containerd.toml"
+        config.write_text(f'version = 2\nroot = "{self.root}/containerd"\nstate = "{self.root}/containerd-run"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+                          f'[grpc]\naddress = "{socket}"\n')
+        self.daemon(program("containerd"), "-c", config)
+        wait_until("containerd listens", socket.exists)
+
+    def log_text(self):
+        return "\n".join(f"== {log.name}\n{log.read_text(errors='replace')[-4000:]}" for log in self.logs)
+
+    def path(self, path):
+        """The file that a path means inside."""
+        return pathlib.Path(f"/proc/{self.holder.pid}/root{path}")
+
+    # ---- what is in it
+    def processes(self):
+        """Pids in the room, but its holder and the daemons."""
+        own = {self.holder.pid, *(p.pid for p in self.daemons)}
+        room = own_mount_namespace(self.holder.pid)
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in own and own_mount_namespace(pid) == room]
+
+    def cgroups(self):
+        """Folders below the cgroups that bear the room's name, deepest first."""
+        tops = [d / self.cgroup for d in hierarchies() if (d / self.cgroup).is_dir()]
+        return sorted((pathlib.Path(d) for top in tops for d, _, _ in os.walk(top)), key=lambda d: -len(d.parts))
+
+    def states(self):
+        """What ireko-runtime keeps of containers in its default root."""
+        root = self.path("/run/ireko-runtime")
+        return [n for n in os.listdir(root) if not n.startswith("@")] if root.is_dir() else []
+
+    def mounts(self):
+        lines = pathlib.Path(f"/proc/{self.holder.pid}/mountinfo").read_text().splitlines()
+        return [line.split()[4] for line in lines if line.split()[4].startswith((str(self.root), "/run/"))]
+
+    def leftovers(self):
+        """What containers have left; the engine's own mounts (paths) and cgroups (names) are none of them."""
+        commands = {pid: pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in self.processes()}
+        cgroups = [str(d) for d in self.cgroups() if d.name not in {self.cgroup, *self.own_cgroups}]
+        return [*commands.items(), *(m for m in self.mounts() if m not in self.own_mounts), *cgroups, *self.states()]
+
+    # ---- the end
+    def close(self):
+        """Ends the engine and complains about what it, or its containers, leave behind; nothing of it stays in any case."""
+        try:
+            self.stop_daemons()
+            with contextlib.suppress(AssertionError):
+                wait_until("nothing is left", lambda: not self.leftovers(), seconds=5)
+            left = self.leftovers()
+            assert not left, f"left behind: {left}\n{self.log_text()}"
+        finally:
+            self._tear_down()
+
+    def stop_daemons(self):
+        """The last one first: it is a client of those before it."""
+        while self.daemons:
+            p = self.daemons[-1]
+            p.terminate()
+            status = p.wait(timeout=20)
+            self.daemons.pop()
+            assert status in (0, -signal.SIGTERM), f"{p.args} ended with status {status}\n{self.log_text()}"
+
+    def _tear_down(self):
+        for p in self.daemons:
+            p.kill()
+            p.wait()
+        for pid in [*self.processes(), *(pid for d in self.cgroups() for pid in members(d))]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+        for d in self.cgroups():
+            wait_until(f"{d} is empty", lambda d=d: not members(d))
+            with contextlib.suppress(FileNotFoundError):
+                d.rmdir()
+        shutil.rmtree(self.root)
