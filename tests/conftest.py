@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 import harness
+import runtime_bundle
 
 TEST_SECONDS = 120
 
@@ -120,3 +121,17 @@ def name():
 def folder(tmp_path_factory):
     """A folder of the host whose name has blanks and is not ASCII, as users' folders are."""
     return tmp_path_factory.mktemp("私の 名前")
+
+
+@pytest.fixture
+def box(tmp_path):
+    """A bundle for ireko-runtime; after the test nothing of its containers may be left."""
+    before = runtime_bundle.mounts()
+    b = runtime_bundle.Bundle(tmp_path)
+    yield b
+    b.clean()
+    assert runtime_bundle.cgroup_dirs(b.group) == []
+    left = [c for c in os.listdir(b.state) if not c.startswith("@")] if os.path.isdir(b.state) else []
+    assert left == []
+    # Other programs mount things too; ours would have the bundle's path in them.
+    assert [m for m in runtime_bundle.mounts() if m not in before and str(tmp_path) in m] == []
