@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernel/process.h"
+#include "kernel/process-internal.h"
 
 #include "base/fd.h"
 #include "base/path.h"
@@ -191,8 +191,11 @@ static int sealed_copy(int exe)
 
 int process_protect_exe(char **argv, Err *e)
 {
-	_cleanup_close_ int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), safe = -1;
+	_cleanup_close_ int exe = -1, safe = -1;
 
+	if (process_exe_is_protected)
+		return 0;
+	exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (exe < 0)
 		return err_sys(e, errno, "open /proc/self/exe");
 	if (is_read_only(exe) || is_sealed(exe))
