@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check bench lint format fuzz install uninstall clean deps
+.PHONY: all demo demo-stop check bench bench-runtime lint format fuzz install uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -33,6 +33,12 @@ bench:
 	@tools/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) bench/run $(BENCH)
+	@$(if $(BENCH),,$(PYTHON) bench/runtime)
+
+bench-runtime:
+	@tools/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) bench/runtime $(BENCH)
 
 lint:
 	@tools/deps build lint
