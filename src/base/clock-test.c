@@ -4,6 +4,8 @@
 #include "base/id.h"
 #include "base/test.h"
 
+#include <time.h>
+
 #define S      1000000000LL
 #define MINUTE (60 * S)
 #define HOUR   (60 * MINUTE)
@@ -27,6 +29,33 @@ static void test_text_of_instants(void **state _unused_)
 	assert_string_equal(clock_rfc3339(-1).s, "1969-12-31T23:59:59.999999999Z");
 	assert_string_equal(clock_rfc3339_fixed(1700000000 * S).s, "2023-11-14T22:13:20.000000000Z");
 	assert_string_equal(clock_rfc3339_fixed(0).s, "0001-01-01T00:00:00.000000000Z");
+}
+
+/* Against the C library: the days around every turn of a year and of a February that an int64_t of nanoseconds reaches. */
+static void test_text_of_every_year(void **state _unused_)
+{
+	for (int year = 1678; year <= 2261; year++) {
+		static const struct {
+			int month, day;
+		} turns[] = {{0, 1}, {1, 28}, {1, 29}, {2, 1}, {11, 31}};
+
+		for (size_t i = 0; i < ELEMENTSOF(turns); i++) {
+			struct tm tm = {.tm_year = year - 1900,
+					.tm_mon = turns[i].month,
+					.tm_mday = turns[i].day,
+					.tm_hour = 23,
+					.tm_min = 59,
+					.tm_sec = (int)i * 14};
+			char want[40];
+			time_t when = timegm(&tm); /* makes 1 March of a 29 February that is none */
+
+			if (when == 0)
+				continue;
+			strftime(want, sizeof(want), "%Y-%m-%dT%H:%M:%SZ", &tm);
+			assert_string_equal(clock_rfc3339((int64_t)when * S).s, want);
+			assert_int_equal(parsed(want), (int64_t)when * S);
+		}
+	}
 }
 
 static void test_parse(void **state _unused_)
@@ -204,6 +233,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_text_of_instants),
+	    cmocka_unit_test(test_text_of_every_year),
 	    cmocka_unit_test(test_parse),
 	    cmocka_unit_test(test_parse_refuses),
 	    cmocka_unit_test(test_round_trip),

@@ -31,6 +31,33 @@ int64_t clock_mono_ns(void)
 	return read_clock(CLOCK_MONOTONIC);
 }
 
+/* Day and month of a day counted from 1970. gmtime_r() would read /etc/localtime first, to no use. Years are counted from
+ * March, so that the leap day is their last, in cycles of 400 (146,097 days). */
+static struct tm civil_date(int64_t days)
+{
+	int64_t since = days + 719468, cycle = (since >= 0 ? since : since - 146096) / 146097;
+	int64_t day = since - cycle * 146097;                                 /* of the cycle */
+	int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365; /* of the cycle */
+	int64_t of_year = day - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
+
+	return (struct tm){
+	    .tm_mday = (int)(of_year - (153 * month + 2) / 5 + 1),
+	    .tm_mon = (int)(month < 10 ? month + 2 : month - 10),
+	    .tm_year = (int)(year + cycle * 400 + (month >= 10) - 1900),
+	};
+}
+
+static struct tm civil_time(int64_t s)
+{
+	int64_t days = (s >= 0 ? s : s - 86399) / 86400, rest = s - days * 86400;
+	struct tm tm = civil_date(days);
+
+	tm.tm_hour = (int)(rest / 3600);
+	tm.tm_min = (int)(rest / 60 % 60);
+	tm.tm_sec = (int)(rest % 60);
+	return tm;
+}
+
 TimeText clock_rfc3339_fixed(int64_t ns)
 {
 	TimeText t;
@@ -41,8 +68,7 @@ TimeText clock_rfc3339_fixed(int64_t ns)
 		s--;
 		frac += NS_PER_S;
 	}
-	time_t when = (time_t)s;
-	gmtime_r(&when, &tm);
+	tm = civil_time(s);
 	if (ns == 0)
 		snprintf(t.s, sizeof(t.s), "0001-01-01T00:00:00.000000000Z");
 	else

@@ -232,7 +232,8 @@ static int write_new_file(int dir, const char *name, const void *data, size_t le
 	int r = fd_write_all(fd, data, len);
 	if (r < 0)
 		return r;
-	if (fchmod(fd, mode) < 0) /* open() would have subtracted the umask */
+	/* open() has subtracted the umask: of 0600 nothing, unless it takes the rights of its owner. */
+	if (mode != 0600 && fchmod(fd, mode) < 0)
 		return -errno;
 	return sync && fsync(fd) < 0 ? -errno : 0;
 }
@@ -246,12 +247,14 @@ static int sync_directory(int dir)
 
 int file_replace_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool sync)
 {
-	const char *last;
-	_cleanup_close_ int dir = file_open_parent_at(dirfd, name, &last);
+	const char *last = name;
+	bool here = dirfd >= 0 && !strchr(name, '/');
+	_cleanup_close_ int parent = here ? -1 : file_open_parent_at(dirfd, name, &last);
 	TempName tmp = temp_name();
+	int dir = here ? dirfd : parent;
 
 	if (dir < 0)
-		return take_fd(&dir);
+		return dir;
 	int r = write_new_file(dir, tmp.s, data, len, mode, sync);
 	if (r == 0 && renameat(dir, tmp.s, dir, last) < 0)
 		r = -errno;

@@ -101,10 +101,35 @@ static int walk(int rootfd, const char *path, mode_t mode, char **ret_again)
 	return take_fd(&parent);
 }
 
+/* What is missing is mostly the last name alone, and needs no walk. -ENOENT if there is more to it. */
+static int make_last(int rootfd, const char *path, mode_t mode)
+{
+	const char *name = path_base(path);
+	_cleanup_free_ char *dir = NULL;
+	_cleanup_close_ int parent = -1;
+
+	if (!*name || streq(name, ".") || streq(name, ".."))
+		return -ENOENT;
+	dir = name == path ? strdup(".") : strndup(path, (size_t)(name - path));
+	if (!dir)
+		return -ENOMEM;
+	parent = open_directory(rootfd, dir);
+	if (parent < 0)
+		return take_fd(&parent);
+	if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
+		return -errno;
+	return open_directory(rootfd, path);
+}
+
 int path_mkdir_in_root(int rootfd, const char *path, mode_t mode)
 {
 	_cleanup_free_ char *here = NULL;
+	int found = open_directory(rootfd, path);
 
+	if (found == -ENOENT)
+		found = make_last(rootfd, path, mode ? mode : 0755);
+	if (found != -ENOENT)
+		return found;
 	for (int links = 0; links <= LINKS_MAX; links++) {
 		char *again = NULL;
 		int fd = walk(rootfd, here ? here : path, mode ? mode : 0755, &again);

@@ -68,10 +68,14 @@ int capability_by_name(const char *name)
 	return -1;
 }
 
-/* What our own bounding set has: nothing beyond it can be given away. */
-static bool is_available(int cap)
+uint64_t capability_available(uint64_t mask)
 {
-	return prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1;
+	uint64_t has = 0;
+
+	for (int cap = 0; cap < 64; cap++)
+		if ((mask & (1ULL << cap)) && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1)
+			has |= 1ULL << cap;
+	return has;
 }
 
 int capability_mask(char *const *names, uint64_t *ret, char ***unknown)
@@ -81,7 +85,7 @@ int capability_mask(char *const *names, uint64_t *ret, char ***unknown)
 	for (size_t i = 0; names && names[i]; i++) {
 		int cap = capability_by_name(names[i]);
 
-		if (cap >= 0 && is_available(cap))
+		if (cap >= 0)
 			mask |= 1ULL << cap;
 		else if (!strv_has(*unknown, names[i]) && strv_add(unknown, names[i]) < 0)
 			return -ENOMEM;

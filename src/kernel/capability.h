@@ -16,9 +16,10 @@ typedef struct CapabilitySets {
 const char *capability_name(int cap);
 /* "CAP_NET_ADMIN" or "net_admin" to its number, -1 if unknown. */
 int capability_by_name(const char *name);
-/* Names to a mask. Those that are unknown, or that this kernel or our own bounding set lack, are left out and, once each, added to
- * *unknown. 0 or -ENOMEM. */
+/* Names to a mask. Unknown ones are left out and, once each, added to *unknown. 0 or -ENOMEM. */
 int capability_mask(char *const *names, uint64_t *ret, char ***unknown);
+/* Those of the mask that this kernel and our own bounding set have: nothing beyond it can be given away. */
+uint64_t capability_available(uint64_t mask);
 /* Takes everything outside `mask` from the bounding set. */
 int capability_bound(uint64_t mask, Err *e);
 /* Keeps the permitted set over the coming change of user. */

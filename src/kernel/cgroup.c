@@ -85,8 +85,11 @@ static char *below_mount_root(const char *own, const char *mount_point)
 {
 	_cleanup_free_ char *text = NULL;
 	char *save = NULL;
+	struct stat st;
 
-	if (streq(own, "/") || file_read_at(AT_FDCWD, "/proc/self/mountinfo", PROC_FILE_MAX, &text, NULL) < 0)
+	/* A hierarchy's root is always number 1 in it. The mount table may be long. */
+	if (streq(own, "/") || (stat(mount_point, &st) == 0 && st.st_ino == 1) ||
+	    file_read_at(AT_FDCWD, "/proc/self/mountinfo", PROC_FILE_MAX, &text, NULL) < 0)
 		return strdup(own);
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char root[512], point[512];

@@ -65,14 +65,23 @@ int credentials_caps(const OciProcess *p, void (*warn)(const char *), Capability
 	    {p->cap_ambient, &s.ambient},
 	};
 	_cleanup_strv_ char **unknown = NULL;
+	uint64_t all, has;
 	int r;
 
 	for (size_t i = 0; p->has_capabilities && i < ELEMENTSOF(sets); i++)
 		if (capability_mask(sets[i].names, sets[i].mask, &unknown) < 0)
 			return err_oom(e);
+	/* The sets are mostly the same: each capability is asked for once. */
+	all = s.bounding | s.effective | s.permitted | s.inheritable | s.ambient;
+	has = capability_available(all);
+	for (int cap = 0; capability_name(cap); cap++)
+		if ((all & ~has & (1ULL << cap)) && strv_add(&unknown, capability_name(cap)) < 0)
+			return err_oom(e);
 	r = warn_of_unknown(unknown, warn, e);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < ELEMENTSOF(sets); i++)
+		*sets[i].mask &= has;
 	if (warn)
 		warn_of_ambient(s.ambient, &s, warn);
 	*ret = s;

@@ -98,11 +98,8 @@ static int open_target(Init *in, const OciMount *m, bool dir, bool strict, Err *
 
 	if (strict)
 		return open_strict_dir(in->root, m->destination, e);
-	/* Mostly it is there, and one call is enough. */
-	fd = dir ? path_open_in_root(in->root, m->destination, O_PATH | O_DIRECTORY, 0) : -ENOENT;
-	if (fd == -ENOENT)
-		fd = dir ? path_mkdir_in_root(in->root, m->destination, 0755)
-			 : path_touch_in_root(in->root, m->destination, 0644);
+	fd = dir ? path_mkdir_in_root(in->root, m->destination, 0755)
+		 : path_touch_in_root(in->root, m->destination, 0644);
 	if (fd == -ENOTDIR && dir)
 		return err_new(e, ERR_INVALID, "a directory cannot be mounted on a file");
 	if (fd == -EISDIR)

@@ -12,6 +12,7 @@
 #include "version.h"
 
 #include <libgen.h>
+#include <sys/random.h>
 
 static const CliCommand *const commands[] = {
     &cli_create, &cli_delete, &cli_events, &cli_exec, &cli_features, &cli_kill,  &cli_list,   &cli_pause,
@@ -149,6 +150,15 @@ static int fail_early(const char *program, const Err *e, int r)
 	return 1;
 }
 
+/* Left to itself, jansson opens /dev/urandom. */
+static void seed_json(void)
+{
+	unsigned seed;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
+		json_object_seed(seed);
+}
+
 int main(int argc, char **argv)
 {
 	Global g = {.root = "/run/ireko-runtime", .log_format = "text", .rootless = "auto"};
@@ -158,6 +168,7 @@ int main(int argc, char **argv)
 	Err e = {0};
 	int r = cli_parse(global_options, argc, argv, &g, &e);
 
+	seed_json();
 	if (r < 0)
 		return fail_early(program, &e, r);
 	if (g.version) {
