@@ -26,11 +26,16 @@ int mount_attach(int mount_fd, int target_fd)
 	return r < 0 ? -errno : 0;
 }
 
-int mount_attach_path(int mount_fd, const char *path)
+int mount_attach_at(int mount_fd, int dirfd, const char *name)
 {
-	long r = syscall(SYS_move_mount, mount_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
+	long r = syscall(SYS_move_mount, mount_fd, "", dirfd, name, MOVE_MOUNT_F_EMPTY_PATH);
 
 	return r < 0 ? -errno : 0;
+}
+
+int mount_attach_path(int mount_fd, const char *path)
+{
+	return mount_attach_at(mount_fd, AT_FDCWD, path);
 }
 
 int mount_change(int dirfd, const char *path, const MountChange *c)

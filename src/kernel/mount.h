@@ -28,6 +28,8 @@ int mount_clone(int dirfd, const char *path, bool recursive);
 int mount_attach(int mount_fd, int target_fd);
 /* Attaches it on top of the path, in this process's own tree. */
 int mount_attach_path(int mount_fd, const char *path);
+/* Attaches it to `name` in the directory dirfd; a symlink of that name is not followed. */
+int mount_attach_at(int mount_fd, int dirfd, const char *name);
 
 typedef struct MountChange {
 	uint64_t set, clear;  /* MOUNT_ATTR_* */

@@ -244,35 +244,28 @@ int mounts_enter_cgroup_namespace(Init *in, Err *e)
 
 /* A bind of the container's own directory, which needs no privilege over the filesystem. In a cgroup namespace of the
  * container's it looks like the root of the hierarchy, exactly as a mount of its own would. */
-static int cgroup_mount_fd(const CgroupDir *d, uint64_t attr, int *ret, Err *e)
+static int clone_cgroup(const CgroupDir *d, int *ret, Err *e)
 {
-	_cleanup_close_ int fd = mount_clone(AT_FDCWD, d->path, false);
-	int r;
+	int fd = mount_clone(AT_FDCWD, d->path, false);
 
 	if (fd < 0)
 		return err_sys(e, fd, "bind cgroup %s", d->path);
-	r = mount_change(fd, "", &(MountChange){.set = attr, .propagation = MS_PRIVATE});
-	if (r < 0)
-		return err_sys(e, r, "set options of cgroup %s", d->path);
-	*ret = take_fd(&fd);
+	*ret = fd;
 	return 0;
 }
 
-static int attach_hierarchy(const CgroupDir *d, int tmpfs, uint64_t attr, Err *e)
+static int attach_hierarchy(const CgroupDir *d, int tmpfs, Err *e)
 {
 	const char *name = d->name[0] == '\0' ? "unified" : d->name, *rest = str_after(name, "name=");
-	_cleanup_close_ int fd = -1, dir = -1;
-	int r = cgroup_mount_fd(d, attr, &fd, e);
+	_cleanup_close_ int fd = -1;
+	int r = clone_cgroup(d, &fd, e);
 
 	if (r < 0)
 		return r;
 	name = rest ? rest : name;
 	if (mkdirat(tmpfs, name, 0755) < 0)
 		return err_sys(e, errno, "make %s", name);
-	dir = openat(tmpfs, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir < 0)
-		return err_sys(e, errno, "open %s", name);
-	r = mount_attach(fd, dir);
+	r = mount_attach_at(fd, tmpfs, name);
 	if (r < 0)
 		return err_sys(e, r, "attach cgroup %s", name);
 	/* "cpu" and "cpuacct" beside "cpu,cpuacct". */
@@ -286,36 +279,46 @@ static int attach_hierarchy(const CgroupDir *d, int tmpfs, uint64_t attr, Err *e
 	return 0;
 }
 
-int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target, Err *e)
+static int attach_hierarchies(const Cgroup *c, int target, int *ret, Err *e)
 {
-	_cleanup_close_ int fd = -1;
 	char *const params[] = {(char *)"mode=755", NULL};
-	int r = mounts_enter_cgroup_namespace(in, e);
+	_cleanup_close_ int fd = -1;
+	int r = mount_new_fs("tmpfs", "cgroup", params, 0, &fd, e);
 
-	if (r < 0)
-		return r;
-	if (cgroup_is_unified(in->cgroup)) {
-		r = cgroup_mount_fd(&in->cgroup->dirs[0], o->set, &fd, e);
-		if (r < 0)
-			return r;
-		r = mount_attach(fd, target);
-		return r < 0 ? err_sys(e, r, "attach") : 0;
-	}
-	r = mount_new_fs("tmpfs", "cgroup", params, o->set & ~(uint64_t)MOUNT_ATTR_RDONLY, &fd, e);
 	if (r < 0)
 		return r;
 	r = mount_attach(fd, target);
 	if (r < 0)
 		return err_sys(e, r, "attach");
-	for (size_t i = 0; i < in->cgroup->n; i++) {
-		r = attach_hierarchy(&in->cgroup->dirs[i], fd, o->set, e);
+	for (size_t i = 0; i < c->n && r == 0; i++)
+		r = attach_hierarchy(&c->dirs[i], fd, e);
+	*ret = take_fd(&fd);
+	return r;
+}
+
+int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target, Err *e)
+{
+	/* All at once, when everything is in its place: so far nothing but us is in there. */
+	MountChange c = {.set = o->set,
+			 .clear = o->clear & MOUNT_ATTR__ATIME,
+			 .propagation = MS_PRIVATE,
+			 .recursive = true};
+	_cleanup_close_ int fd = -1;
+	int r = mounts_enter_cgroup_namespace(in, e);
+
+	if (r < 0)
+		return r;
+	if (cgroup_is_unified(in->cgroup)) {
+		r = clone_cgroup(&in->cgroup->dirs[0], &fd, e);
 		if (r < 0)
 			return r;
-	}
-	if (o->set & MOUNT_ATTR_RDONLY) {
-		r = mount_change(fd, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
+		r = mount_attach(fd, target);
 		if (r < 0)
-			return err_sys(e, r, "make it read-only");
-	}
-	return 0;
+			return err_sys(e, r, "attach");
+	} else
+		r = attach_hierarchies(in->cgroup, target, &fd, e);
+	if (r < 0)
+		return r;
+	r = mount_change(fd, "", &c);
+	return r < 0 ? err_sys(e, r, "set the options") : 0;
 }
