@@ -66,6 +66,7 @@ typedef struct State {
 	{                                                                                                    \
 		.dirfd = -1                                                                                  \
 	}
+#define STATE_FILE       "state.json"
 #define STATE_FIFO_EARLY "exec.fifo.new" /* while creating */
 #define STATE_FIFO       "exec.fifo"     /* while created */
 #define STATE_REPLY      "start.fifo"    /* the init process says here why it could not execute */

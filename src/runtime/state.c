@@ -110,11 +110,16 @@ int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err 
 
 int state_remove_dir(const RuntimeOptions *o, const char *id)
 {
-	_cleanup_close_ int root = open_root(o, false, NULL);
+	static const char *const files[] = {STATE_FILE, STATE_FILTER};
+	_cleanup_close_ int root = open_root(o, false, NULL), dir = -1;
 
 	if (root < 0)
 		return root == -ENOENT ? 0 : root;
-	return remove_tree_at(root, id);
+	dir = openat(root, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* All that there is of a container that was started. */
+	for (size_t i = 0; i < ELEMENTSOF(files) && dir >= 0; i++)
+		(void)unlinkat(dir, files[i], 0);
+	return unlinkat(root, id, AT_REMOVEDIR) == 0 ? 0 : remove_tree_at(root, id);
 }
 
 int state_save(const State *s, Err *e)
@@ -123,7 +128,7 @@ int state_save(const State *s, Err *e)
 
 	if (!j || json_object_set_new(j, "pid", json_integer(s->pid)) < 0)
 		return err_oom(e);
-	return json_save_at(s->dirfd, "state.json", j, 0600, false, e);
+	return json_save_at(s->dirfd, STATE_FILE, j, 0600, false, e);
 }
 
 int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
@@ -145,7 +150,7 @@ int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
 		return err_new(e, ERR_NOT_FOUND, "container does not exist: %s", id);
 	if (s.dirfd < 0)
 		return err_sys(e, errno, "open %s/%s", o->root, id);
-	r = json_load_at(s.dirfd, "state.json", STATE_MAX, &j, e);
+	r = json_load_at(s.dirfd, STATE_FILE, STATE_MAX, &j, e);
 	if (r == -ENOENT)
 		r = err_new(e, ERR_NOT_FOUND,
 			    "container %s is incomplete: it was interrupted while being created", id);

@@ -17,9 +17,11 @@
 #include <sys/signalfd.h>
 #include <termios.h>
 
+#define STREAM_SIZE 16384
+
 typedef struct Stream {
 	int from, to;
-	char buf[16384];
+	char *buf; /* STREAM_SIZE bytes */
 	size_t at, len;
 	bool ended;
 } Stream;
@@ -69,7 +71,7 @@ static void handle_signal(Foreground *f)
 
 static void fill(Stream *s)
 {
-	ssize_t n = read(s->from, s->buf, sizeof(s->buf));
+	ssize_t n = read(s->from, s->buf, STREAM_SIZE);
 
 	if (n > 0) {
 		s->at = 0;
@@ -153,15 +155,21 @@ static void loop(Foreground *f)
 int foreground_wait(pid_t pid, int pidfd, int console, int notify, Err *e)
 {
 	Foreground f = {.pidfd = pidfd, .console = console, .notify = notify, .pid = pid};
+	/* Without a terminal nothing is copied. */
+	_cleanup_free_ char *buffers = console < 0 ? NULL : malloc((size_t)2 * STREAM_SIZE);
 	sigset_t all;
 	int status;
+
+	if (console >= 0 && !buffers)
+		return err_oom(e);
 
 	sigfillset(&all);
 	f.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (f.signals < 0)
 		return err_sys(e, errno, "signalfd");
-	f.in = (Stream){.from = 0, .to = console, .ended = console < 0};
+	f.in = (Stream){.from = 0, .to = console, .buf = buffers, .ended = console < 0};
 	f.out = (Stream){.from = console, .to = 1, .ended = console < 0};
+	f.out.buf = buffers ? buffers + STREAM_SIZE : NULL;
 	if (console >= 0)
 		(void)fd_set_nonblock(console, true);
 	copy_size(&f);
