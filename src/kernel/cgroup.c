@@ -200,9 +200,9 @@ int cgroup_resolve(const char *path, Cgroup *ret, Err *e)
 
 char **cgroup_to_strv(const Cgroup *c)
 {
-	char **v = NULL;
+	char **v = calloc(1, sizeof(*v));
 
-	for (size_t i = 0; i < c->n; i++) {
+	for (size_t i = 0; v && i < c->n; i++) {
 		if (strv_take(&v, strf("%s%%%s", c->dirs[i].name, c->dirs[i].path)) < 0) {
 			strv_free(v);
 			return NULL;
@@ -482,7 +482,9 @@ int cgroup_signal(const Cgroup *c, int signal, Err *e)
 	size_t n = 0;
 	int r = 0;
 
-	if (signal == SIGKILL && dir && kill_unified(dir))
+	if (!dir)
+		return 0;
+	if (signal == SIGKILL && kill_unified(dir))
 		return 0;
 	/* What forks between two looks is met by the next one; frozen processes take SIGKILL when thawed. */
 	for (int i = 0; i < (signal == SIGKILL ? 50 : 1) && r == 0; i++) {

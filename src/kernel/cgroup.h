@@ -88,6 +88,10 @@ void cgroup_done(Cgroup *c);
 char **cgroup_to_strv(const Cgroup *c);
 int cgroup_from_strv(char *const *v, Cgroup *ret, Err *e);
 
+/* Takes out the hierarchies in which this process has no right to make (or to use) its directory and to enter it. Their
+ * names ("" is the unified tree) are returned, to be freed. */
+int cgroup_drop_denied(Cgroup *c, char ***ret_denied, Err *e);
+
 /* Makes the directories (an existing one is used as it is), enabling controllers on the way. What was made is
  * undone on failure. */
 int cgroup_create(Cgroup *c, Err *e);
@@ -110,7 +114,7 @@ int cgroup_freeze(const Cgroup *c, bool freeze, Err *e);
 bool cgroup_is_frozen(const Cgroup *c);
 /* Every process in it and below; malloc'ed. */
 int cgroup_pids(const Cgroup *c, pid_t **ret, size_t *ret_n, Err *e);
-/* Sends a signal to every process in it; with SIGKILL it is sure that none is left to fork. */
+/* Sends a signal to every process in it; with SIGKILL it is sure that none is left to fork. Without hierarchies there is none. */
 int cgroup_signal(const Cgroup *c, int signal, Err *e);
 /* Removes it and everything below; waits up to a second for the last process to be gone. A missing one is success. */
 int cgroup_remove(Cgroup *c, Err *e);

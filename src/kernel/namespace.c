@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -40,6 +41,14 @@ const char *namespace_file(int flag)
 		if (kinds[i].flag == flag)
 			return kinds[i].file;
 	return NULL;
+}
+
+bool namespace_in_user(void)
+{
+	struct stat st;
+
+	/* The first user namespace has this inode number in every kernel (PROC_USER_INIT_INO). */
+	return stat("/proc/self/ns/user", &st) == 0 && st.st_ino != 0xEFFFFFFDu;
 }
 
 /* The kernel wants no exit signal with CLONE_PARENT: the child gets that of the caller. */
@@ -86,23 +95,31 @@ static int write_map(pid_t pid, const char *file, const NamespaceIdMap *map, siz
 	return r < 0 ? err_sys(e, r, "write %s of the user namespace (%zu mappings)", file, n) : 0;
 }
 
-int namespace_write_maps(pid_t pid, const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids,
-			 size_t n_gids, Err *e)
+int namespace_write_uid_map(pid_t pid, const NamespaceIdMap *map, size_t n, Err *e)
 {
-	int r = write_map(pid, "uid_map", uids, n_uids, e);
+	return write_map(pid, "uid_map", map, n, e);
+}
 
-	if (r < 0)
-		return r;
-	/* Without CAP_SETGID outside, the kernel takes a gid_map only after setgroups was given up (user_namespaces(7)). */
-	if (geteuid() != 0) {
+int namespace_write_gid_map(pid_t pid, const NamespaceIdMap *map, size_t n, bool deny_setgroups, Err *e)
+{
+	if (deny_setgroups) {
 		char path[64];
+		int r;
 
 		snprintf(path, sizeof(path), "/proc/%d/setgroups", (int)pid);
 		r = file_write_at(AT_FDCWD, path, "deny");
 		if (r < 0)
 			return err_sys(e, r, "write %s", path);
 	}
-	return write_map(pid, "gid_map", gids, n_gids, e);
+	return write_map(pid, "gid_map", map, n, e);
+}
+
+int namespace_write_maps(pid_t pid, const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids,
+			 size_t n_gids, Err *e)
+{
+	int r = namespace_write_uid_map(pid, uids, n_uids, e);
+
+	return r < 0 ? r : namespace_write_gid_map(pid, gids, n_gids, geteuid() != 0, e);
 }
 
 int namespace_new_user(const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids, size_t n_gids,

@@ -20,6 +20,9 @@ const char *namespace_file(int flag);
 	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |           \
 	 CLONE_NEWCGROUP | CLONE_NEWTIME)
 
+/* True if this process lives in a user namespace that is not the machine's first. */
+bool namespace_in_user(void);
+
 typedef struct NamespaceFork {
 	uint64_t flags; /* CLONE_NEW*, CLONE_PARENT */
 	int cgroup_fd;  /* directory of the cgroup v2 tree to be born in, or -1 */
@@ -31,7 +34,11 @@ pid_t namespace_fork(const NamespaceFork *f);
 typedef struct NamespaceIdMap {
 	uint32_t inside, outside, count;
 } NamespaceIdMap;
-/* Writes /proc/<pid>/uid_map and gid_map. */
+/* Write /proc/<pid>/uid_map and gid_map. Without CAP_SETGID outside, the kernel takes a gid_map only after setgroups(2) was given up
+ * in there for good (user_namespaces(7)): `deny_setgroups`. */
+int namespace_write_uid_map(pid_t pid, const NamespaceIdMap *map, size_t n, Err *e);
+int namespace_write_gid_map(pid_t pid, const NamespaceIdMap *map, size_t n, bool deny_setgroups, Err *e);
+/* Both, giving up setgroups unless we are root. */
 int namespace_write_maps(pid_t pid, const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids,
 			 size_t n_gids, Err *e);
 /* A user namespace with these maps that no process lives in, as an fd (for idmapped mounts). */

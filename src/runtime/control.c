@@ -229,6 +229,12 @@ int runtime_pause(const RuntimeOptions *o, const char *id, bool pause, Err *e)
 	if (pause ? status != RUNTIME_RUNNING && status != RUNTIME_CREATED : status != RUNTIME_PAUSED)
 		return err_new(e, ERR_CONFLICT, "container %s is %s: cannot %s it", id,
 			       runtime_status_name(status), pause ? "pause" : "resume");
+	if (c.n == 0)
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "container %s: cannot toggle freezer: cgroups not configured for container (made without "
+		    "the right to make one)",
+		    id);
 	r = cgroup_freeze(&c, pause, e);
 	return r < 0 ? err_ctx(e, r, "container %s", id) : 0;
 }

@@ -24,8 +24,7 @@ typedef struct Creation {
 	Cgroup cgroup;
 	State state;
 	Init init;
-	int sock;   /* our end */
-	int pid_ns; /* to join, or -1 */
+	int sock; /* our end */
 	int console, listener;
 	int pidfd;
 	pid_t pid;
@@ -57,7 +56,6 @@ static void creation_done(Creation *k)
 	free(k->init.net_devices);
 	json_decref(k->init.hook_state);
 	close_fd(&k->sock);
-	close_fd(&k->pid_ns);
 	close_fd(&k->console);
 	close_fd(&k->listener);
 	close_fd(&k->pidfd);
@@ -92,36 +90,33 @@ static int plan_namespaces(Creation *k, Err *e)
 			in->new_flags |= (uint64_t)flag;
 			continue;
 		}
-		if (flag == CLONE_NEWUSER)
-			return err_new(e, ERR_UNSUPPORTED,
-				       "joining a user namespace by path is not supported");
 		r = open_namespace(n, flag, &fd, e);
 		if (r < 0)
 			return r;
-		if (flag == CLONE_NEWPID) {
-			k->pid_ns = fd;
-			continue;
-		}
 		in->joins[in->n_joins].flag = flag;
 		in->joins[in->n_joins++].fd = fd;
 	}
-	return 0;
+	in->in_userns = k->state.namespaces & CLONE_NEWUSER;
+	return userns_check(s, e);
 }
 
-static int open_root(Creation *k, Err *e)
+/* Who may not mount leaves it to the child, which may in namespaces of its own. */
+static int open_mounts(Creation *k, Err *e)
 {
-	int r, fd = k->c->rootfs_fd >= 0 ? fcntl(k->c->rootfs_fd, F_DUPFD_CLOEXEC, 3)
-					 : mount_clone(AT_FDCWD, k->bundle.rootfs, true);
+	Init *in = &k->init;
+	int r = rootfs_open(&k->bundle, k->c->rootfs_fd, &in->root, e);
 
-	if (fd < 0)
-		return err_sys(e, k->c->rootfs_fd >= 0 ? errno : fd, "open the root filesystem %s",
-			       k->bundle.rootfs);
-	k->init.root = fd;
-	/* A copy of a shared mount is its peer: mounts made in it would appear on the host. */
-	r = mount_change(fd, "", &(MountChange){.propagation = MS_PRIVATE, .recursive = true});
-	if (r == -EINVAL)
-		return err_new(e, ERR_INVALID, "the root filesystem %s is not a directory", k->bundle.rootfs);
-	return r < 0 ? err_sys(e, r, "make the root filesystem private") : 0;
+	in->bind_devices = in->in_userns || namespace_in_user();
+	if (r == -EPERM && k->c->rootfs_fd < 0) {
+		if (geteuid() != 0 && !in->in_userns)
+			return err_new(
+			    e, ERR_INVALID,
+			    "linux.namespaces: rootless container requires user namespaces (one of type "
+			    "\"user\" and mappings, as \"spec --rootless\" writes them)");
+		in->opens_late = true;
+		return 0;
+	}
+	return r < 0 ? r : mount_sources_open(&k->bundle, in->bind_devices, &in->sources, e);
 }
 
 /* Opened for reading and writing, so that opening never waits and reading never ends. */
@@ -196,7 +191,7 @@ static int fill_state(Creation *k, Err *e)
 	s->bundle = strdup(b->dir);
 	s->rootfs = strdup(b->rootfs);
 	s->created = strdup(clock_rfc3339(clock_now_ns()).s);
-	s->owner = geteuid() == 0 ? strdup("root") : strf("%u", geteuid());
+	s->owner = geteuid() == 0 ? strdup("root") : userns_user_name(geteuid());
 	s->cgroup = cgroup_to_strv(&k->cgroup);
 	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
 	s->hooks = json_incref(b->hooks);
@@ -239,19 +234,19 @@ static int prepare(Creation *k, Err *e)
 	if (r == 0)
 		r = plan_namespaces(k, e);
 	if (r == 0)
-		r = open_root(k, e);
-	if (r == 0)
-		r = mount_sources_open(&k->bundle, in->new_flags & CLONE_NEWUSER, &in->sources, e);
+		r = open_mounts(k, e);
 	if (r < 0)
 		return r;
 	r = limits_resolve_cgroup(k->o, s, k->c->id, &k->cgroup, e);
+	if (r == 0 && k->o->rootless)
+		r = rootless_fit_cgroup(s, &k->cgroup, e);
 	if (r == 0)
 		r = fill_state(k, e);
 	/* Before anything exists outside the directory, so that whoever finds it after a crash knows what to remove. */
 	if (r == 0)
 		r = state_save(&k->state, e);
 	if (r == 0)
-		r = limits_make_cgroup(&k->cgroup, s, e);
+		r = limits_make_cgroup(&k->cgroup, s, k->o->rootless, e);
 	if (r < 0)
 		return r;
 	k->cgroup_made = true;
@@ -266,32 +261,6 @@ static int prepare(Creation *k, Err *e)
 	return 0;
 }
 
-/* A pid namespace is entered by children only: ours is switched for the moment of the clone. */
-static pid_t fork_child(Creation *k, Err *e)
-{
-	NamespaceFork f = {
-	    .flags = k->init.new_flags & ~(uint64_t)(CLONE_NEWCGROUP | CLONE_NEWTIME),
-	    .cgroup_fd = k->init.seat.born_fd,
-	    .ret_pidfd = &k->pidfd,
-	};
-	_cleanup_close_ int own = -1;
-	pid_t pid;
-
-	if (k->pid_ns >= 0) {
-		own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-		if (own < 0 || setns(k->pid_ns, CLONE_NEWPID) < 0)
-			return err_sys(e, errno, "join the pid namespace");
-	}
-	pid = namespace_fork(&f);
-	if (pid == 0)
-		return 0;
-	if (own >= 0 && setns(own, CLONE_NEWPID) < 0) {
-		k->pid = pid;
-		return err_sys(e, errno, "return to the own pid namespace");
-	}
-	return pid < 0 ? err_sys(e, pid, "clone the container's process") : pid;
-}
-
 static int send_go(Creation *k, Err *e)
 {
 	int r = init_send(k->sock, INIT_GO, NULL, 0, -1);
@@ -301,16 +270,11 @@ static int send_go(Creation *k, Err *e)
 
 static int write_maps(Creation *k, Err *e)
 {
-	const OciSpec *s = &k->bundle.spec;
 	int r;
 
 	if (!(k->init.new_flags & CLONE_NEWUSER))
 		return 0;
-	r = namespace_write_maps(k->pid, (const NamespaceIdMap *)s->uid_mappings, s->n_uid_mappings,
-				 (const NamespaceIdMap *)s->gid_mappings, s->n_gid_mappings, e);
-	/* Raising a hard limit takes a privilege that is not to be had inside. */
-	if (r == 0)
-		r = credentials_rlimits(&s->process, k->pid, e);
+	r = userns_write_maps(k->pid, &k->bundle.spec, e);
 	return r < 0 ? r : send_go(k, e);
 }
 
@@ -391,7 +355,7 @@ static int save_state(Creation *k, Err *e)
 
 static int accompany(Creation *k, Err *e)
 {
-	int r = credentials_oom_score(&k->bundle.spec.process, k->pid, e);
+	int r = birth_needs_middle(&k->init) ? 0 : credentials_oom_score(&k->bundle.spec.process, k->pid, e);
 
 	if (r == 0)
 		r = attributes_set_for(k->pid, &k->init.attributes, e);
@@ -419,9 +383,13 @@ static int write_pid_file(const char *path, pid_t pid, Err *e)
 
 static int finish(Creation *k, Err *e)
 {
-	int r = 0;
+	const OciSpec *s = &k->bundle.spec;
+	/* Raising a hard limit takes a privilege that is not to be had inside. */
+	int r = k->init.in_userns ? credentials_rlimits(&s->process, k->pid, e) : 0;
 
-	if (k->listener >= 0)
+	if (k->o->rootless)
+		rootless_warn_of_leftovers(k->o, s, &k->cgroup);
+	if (r == 0 && k->listener >= 0)
 		r = filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
 					 RUNTIME_CREATING, k->listener, e);
 	if (r == 0 && k->c->console_socket && k->console >= 0) {
@@ -479,14 +447,15 @@ static int create(Creation *k, Err *e)
 		r = prepare(k, e);
 	if (r < 0)
 		return r;
-	/* The child is born like this; a descriptor or the memory of it is not for its pid namespace to see. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+	/* The child is born like this; a descriptor or the memory of it is not for its pid namespace to see. But what is not dumpable
+	 * belongs to root in /proc, and then only root can write its id maps: without privilege it waits until they are. */
+	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(e, errno, "set not dumpable");
 	k->init.hook_state = state_document(&k->state, RUNTIME_CREATING, 0);
 	if (!k->init.hook_state)
 		return err_oom(e);
 	debug(k, "nsexec container setup");
-	k->pid = fork_child(k, e);
+	k->pid = birth(&k->init, k->sock, &k->pidfd, e);
 	if (k->pid < 0)
 		return k->pid;
 	if (k->pid == 0) {
@@ -518,7 +487,6 @@ int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_p
 		     .seat = {.born_fd = -1},
 		     .sources = {.null = -1}},
 	    .sock = -1,
-	    .pid_ns = -1,
 	    .console = -1,
 	    .listener = -1,
 	    .pidfd = -1,

@@ -214,7 +214,11 @@ static int become_user(const OciUser *u, Err *e)
 	if (setgroups(u->n_additional_gids, (const gid_t *)u->additional_gids) < 0) {
 		/* A user namespace made without privilege has given setgroups up (user_namespaces(7)). */
 		if (errno != EPERM || u->n_additional_gids > 0)
-			return err_sys(e, errno, "set the additional groups");
+			return err_sys(
+			    e, errno, "set the additional groups%s",
+			    errno == EPERM
+				? " (a user namespace of one id has none: linux.gidMappings needs a range)"
+				: "");
 	}
 	if (setresgid(u->gid, u->gid, u->gid) < 0)
 		return err_sys(e, errno, "set gid %u%s", u->gid,

@@ -59,13 +59,20 @@ static int load_filter(Exec *k, Err *e)
 	return r < 0 ? err_sys(e, r, "read the container's seccomp filter") : 0;
 }
 
-static int open_seat(Exec *k, Err *e)
+/* From a place that the container's cgroup cannot be entered from (another session), a user gets a process outside it, as with
+ * runc; but not if it was to be in a certain cgroup. */
+static int open_seat(Exec *k, const RuntimeOptions *o, Err *e)
 {
+	_cleanup_strv_ char **denied = NULL;
 	Cgroup c = {0};
 	int r = cgroup_from_strv(k->state.cgroup, &c, e);
 
+	if (r == 0 && o->rootless && !k->x->cgroups)
+		r = cgroup_drop_denied(&c, &denied, e);
 	if (r < 0)
 		return r;
+	if (denied && o->warn)
+		o->warn("the process is not in the container's cgroup: this user may not enter it from here");
 	r = cgroup_seat_open(&c, k->x->cgroups, &k->seat, e);
 	cgroup_done(&c);
 	return r;
@@ -96,7 +103,7 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 	if (r == 0)
 		r = load_filter(k, e);
 	if (r == 0)
-		r = open_seat(k, e);
+		r = open_seat(k, o, e);
 	if (r < 0)
 		return r;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -111,12 +118,15 @@ static int join(Exec *k, Err *e)
 	int flags = (int)k->state.namespaces;
 
 	if (setns(k->target, flags) < 0)
-		return err_sys(e, errno, "join the namespaces of the container");
+		return err_sys(e, errno, "join the namespaces of the container%s",
+			       errno == EPERM && geteuid() != 0
+				   ? " (without privilege only one that has been started can be joined)"
+				   : "");
 	if (flags & CLONE_NEWUSER) {
-		if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-			return err_sys(e, errno, "become root of the user namespace");
-		if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-			return err_sys(e, errno, "set not dumpable");
+		int r = birth_become_root(e);
+
+		if (r < 0)
+			return r;
 	}
 	if (!k->state.no_new_keyring)
 		credentials_keyring(k->x->id);
@@ -224,6 +234,8 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 	r = take_seat(k, e);
 	if (r == 0)
 		r = credentials_oom_score(p, getpid(), e);
+	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		r = err_sys(e, errno, "set not dumpable");
 	if (r == 0)
 		r = attributes_set_for(0, &k->attributes, e);
 	if (r == 0)
@@ -373,7 +385,8 @@ static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
 
 	if (r < 0)
 		return r;
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+	/* Without privilege only later: see credentials_oom_score(). */
+	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(e, errno, "set not dumpable");
 	tell_start(k, o);
 	middle = namespace_fork(&(NamespaceFork){.cgroup_fd = k->seat.born_fd});

@@ -76,28 +76,13 @@ void init_reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int join_namespaces(Init *in, Err *e)
-{
-	for (size_t i = 0; i < in->n_joins; i++) {
-		if (setns(in->joins[i].fd, in->joins[i].flag) < 0)
-			return err_sys(e, errno, "join the %s namespace", namespace_file(in->joins[i].flag));
-		close_fd(&in->joins[i].fd);
-	}
-	return 0;
-}
-
 /* Until the maps are written this process is nobody, and may do nothing. */
 static int become_root_of_user_namespace(Init *in, Err *e)
 {
 	if (!(in->new_flags & CLONE_NEWUSER))
 		return 0;
 	init_wait_go(in->sock);
-	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-		return err_sys(e, errno, "become root of the user namespace (is id 0 mapped?)");
-	/* A change of user resets this to what fs.suid_dumpable says. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return err_sys(e, errno, "set not dumpable");
-	return 0;
+	return birth_become_root(e);
 }
 
 static int write_offset(FILE *f, const char *clock, const OciTimeOffset *t)
@@ -174,10 +159,19 @@ static void make_cwd(const Init *in)
 		fd = path_mkdir_in_root(in->root, in->spec->process.cwd, 0755);
 }
 
+static int open_late(Init *in, Err *e)
+{
+	int r = rootfs_open(in->bundle, -1, &in->root, e);
+
+	return r < 0 ? r : mount_sources_open(in->bundle, in->bind_devices, &in->sources, e);
+}
+
 static int build(Init *in, int *ret_master, Err *e)
 {
-	int r = rootfs_attach(in, e);
+	int r = in->opens_late ? open_late(in, e) : 0;
 
+	if (r == 0)
+		r = rootfs_attach(in, e);
 	if (r == 0)
 		r = mounts_make(in, e);
 	if (r == 0)
@@ -225,7 +219,7 @@ static int close_others(Init *in, Err *e)
 		(void)fd_set_cloexec(fd, false);
 	/* First out of the way, then side by side right behind the preserved ones. */
 	for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
-		int fd = fcntl(*kept[i], F_DUPFD_CLOEXEC, first + 64);
+		int fd = fcntl(*kept[i], F_DUPFD_CLOEXEC, first + (int)ELEMENTSOF(kept));
 
 		if (fd < 0)
 			return err_sys(e, errno, "keep a channel");
@@ -283,7 +277,7 @@ static int enter(Init *in, Err *e)
 	if (r == 0)
 		r = become_root_of_user_namespace(in, e);
 	if (r == 0)
-		r = join_namespaces(in, e);
+		r = birth_join(in, e);
 	if (r == 0)
 		r = make_time_namespace(in, e);
 	if (r == 0)
@@ -318,7 +312,7 @@ _Noreturn void init_run(Init *in)
 		r = credentials_env(in->root, c.process, &env, e);
 	if (r == 0)
 		r = take_stdio(in, e);
-	if (r == 0 && !(in->new_flags & CLONE_NEWUSER))
+	if (r == 0 && !in->in_userns)
 		r = credentials_rlimits(c.process, 0, e);
 	c.root = in->root;
 	c.proc = in->proc;

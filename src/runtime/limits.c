@@ -112,13 +112,32 @@ int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const ch
 	return cgroup_resolve(str_empty(spec->cgroups_path) ? id : spec->cgroups_path, ret, e);
 }
 
-int limits_make_cgroup(Cgroup *c, const OciSpec *spec, Err *e)
+/* Where no node can be made, there is nothing that rules could keep from the container. */
+static int try_devices(const Cgroup *c, const OciResources *r, Err *e)
+{
+	_cleanup_free_ CgroupDeviceRule *rules = NULL;
+	CgroupLimits l = CGROUP_LIMITS_NONE;
+	int rc;
+
+	if (!cgroup_dir(c, "devices"))
+		return 0;
+	rc = collect_rules(r, &rules, &l.n_devices, e);
+	if (rc < 0)
+		return rc;
+	l.devices = rules;
+	rc = cgroup_apply(c, &l, e);
+	return rc == -EPERM || rc == -EACCES ? 0 : rc;
+}
+
+int limits_make_cgroup(Cgroup *c, const OciSpec *spec, bool rootless, Err *e)
 {
 	int r = cgroup_create(c, e);
 
 	if (r < 0)
 		return r;
-	r = limits_apply(c, &spec->resources, true, e);
+	r = limits_apply(c, &spec->resources, !rootless, e);
+	if (r == 0 && rootless)
+		r = try_devices(c, &spec->resources, e);
 	if (r < 0)
 		cgroup_undo(c);
 	return r;

@@ -33,23 +33,40 @@ void mount_sources_done(MountSources *s)
 
 _Static_assert(sizeof(OciIdMap) == sizeof(NamespaceIdMap), "id maps are passed on as they are");
 
-static int idmap(int fd, const OciMount *m, const MountOptions *o, const OciSpec *spec, Err *e)
+/* The mappings of the mount, or those of the container. */
+static int open_map(const OciMount *m, const OciSpec *spec, Err *e)
 {
 	bool own = m->n_uid_mappings > 0;
 	const OciIdMap *uids = own ? m->uid_mappings : spec->uid_mappings;
 	const OciIdMap *gids = own ? m->gid_mappings : spec->gid_mappings;
-	_cleanup_close_ int userns = -1;
-	int r =
-	    namespace_new_user((const NamespaceIdMap *)uids, own ? m->n_uid_mappings : spec->n_uid_mappings,
-			       (const NamespaceIdMap *)gids, own ? m->n_gid_mappings : spec->n_gid_mappings,
-			       &userns, e);
+	const char *joined = own ? NULL : userns_path(spec);
+	int r, fd;
 
-	if (r < 0)
-		return r;
+	if (joined) {
+		fd = open(joined, O_RDONLY | O_CLOEXEC);
+		return fd < 0 ? err_sys(e, errno, "open user namespace %s", joined) : fd;
+	}
+	r = namespace_new_user((const NamespaceIdMap *)uids, own ? m->n_uid_mappings : spec->n_uid_mappings,
+			       (const NamespaceIdMap *)gids, own ? m->n_gid_mappings : spec->n_gid_mappings,
+			       &fd, e);
+	return r < 0 ? r : fd;
+}
+
+static int idmap(int fd, const OciMount *m, const MountOptions *o, const OciSpec *spec, Err *e)
+{
+	_cleanup_close_ int userns = open_map(m, spec, e);
+	const char *power =
+	    "map ids (that takes privilege over its filesystem, which a user namespace has not)";
+	int r;
+
+	if (userns < 0)
+		return userns == -EACCES || userns == -EPERM ? err_ctx(e, userns, "%s", power) : userns;
 	r = mount_change(fd, "",
 			 &(MountChange){.set = MOUNT_ATTR_IDMAP,
 					.userns_fd = userns,
 					.recursive = o->recursive_idmap});
+	if (r == -EPERM)
+		return err_sys(e, r, "%s", power);
 	return r < 0 ? err_sys(e, r, "map ids (does its filesystem support that?)") : 0;
 }
 
@@ -100,7 +117,7 @@ static int open_bind(const Bundle *b, const OciMount *m, const MountOptions *o, 
 	if (r == 0)
 		r = set_attributes(fd, o);
 	if (r < 0)
-		return err_sys(e, r, "set the options of bind source %s", path);
+		return err_sys(e, r, "set the options of bind source %s%s", path, rootless_locked_hint(r));
 	if (o->idmap) {
 		r = idmap(fd, m, o, &b->spec, e);
 		if (r < 0)
@@ -165,7 +182,7 @@ static int open_devices(const OciSpec *spec, MountSources *s, Err *e)
 	return r;
 }
 
-static int open_all(const Bundle *b, bool for_userns, MountSources *s, Err *e)
+static int open_all(const Bundle *b, bool bind_devices, MountSources *s, Err *e)
 {
 	const OciSpec *spec = &b->spec;
 	int r = open_null(&s->null, e);
@@ -184,12 +201,12 @@ static int open_all(const Bundle *b, bool for_userns, MountSources *s, Err *e)
 		if (r < 0)
 			return err_ctx(e, r, "mount %s", m->destination);
 	}
-	if (r == 0 && for_userns)
+	if (r == 0 && bind_devices)
 		r = open_devices(spec, s, e);
 	return r;
 }
 
-int mount_sources_open(const Bundle *b, bool for_userns, MountSources *ret, Err *e)
+int mount_sources_open(const Bundle *b, bool bind_devices, MountSources *ret, Err *e)
 {
 	size_t n = b->spec.n_mounts;
 	MountSources s = {.null = -1};
@@ -199,7 +216,7 @@ int mount_sources_open(const Bundle *b, bool for_userns, MountSources *ret, Err 
 	s.fds = malloc((n + 1) * sizeof(int));
 	if (s.options && s.fds)
 		s.n = n;
-	r = s.options && s.fds ? open_all(b, for_userns, &s, e) : err_oom(e);
+	r = s.options && s.fds ? open_all(b, bind_devices, &s, e) : err_oom(e);
 	if (r < 0)
 		mount_sources_done(&s);
 	else

@@ -175,7 +175,9 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 	/* What is copied up has to be written first. */
 	r = mount_new_fs(type, m->source, o->params,
 			 o->copy_up ? o->set & ~(uint64_t)MOUNT_ATTR_RDONLY : o->set, &fd, e);
-	if (r == 0 && o->copy_up)
+	if (r < 0)
+		return rootless_explain_mount(in, type, r, e);
+	if (o->copy_up)
 		r = mounts_copy_up(target, fd, e);
 	if (r == 0 && o->copy_up && (o->set & MOUNT_ATTR_RDONLY)) {
 		r = mount_change(fd, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
@@ -226,7 +228,8 @@ int mounts_make(Init *in, Err *e)
 		int r = make_one(in, i, e);
 
 		if (r < 0)
-			return err_ctx(e, r, "mount %s", in->spec->mounts[i].destination);
+			return err_ctx(e, r, "mount %s%s", in->spec->mounts[i].destination,
+				       in->in_userns ? rootless_owner_hint(r) : "");
 		close_fd(&in->sources.fds[i]);
 	}
 	return 0;
@@ -279,6 +282,25 @@ static int attach_hierarchy(const CgroupDir *d, int tmpfs, Err *e)
 	return 0;
 }
 
+/* A container that could not be given a cgroup has none to show but those of everybody, to read. */
+static int attach_all_cgroups(int target, uint64_t attr, Err *e)
+{
+	_cleanup_close_ int fd = mount_clone(AT_FDCWD, "/sys/fs/cgroup", true);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, fd, "bind /sys/fs/cgroup");
+	r = mount_change(fd, "", &(MountChange){.propagation = MS_PRIVATE, .recursive = true});
+	if (r == 0)
+		r = mount_change(fd, "",
+				 &(MountChange){.set =
+						    (attr & ~(uint64_t)MOUNT_ATTR__ATIME) | MOUNT_ATTR_RDONLY,
+						.recursive = true});
+	if (r == 0)
+		r = mount_attach(fd, target);
+	return r < 0 ? err_sys(e, r, "bind /sys/fs/cgroup, read-only") : 0;
+}
+
 static int attach_hierarchies(const Cgroup *c, int target, int *ret, Err *e)
 {
 	char *const params[] = {(char *)"mode=755", NULL};
@@ -308,6 +330,8 @@ int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target
 
 	if (r < 0)
 		return r;
+	if (in->cgroup->n == 0)
+		return attach_all_cgroups(target, o->set, e);
 	if (cgroup_is_unified(in->cgroup)) {
 		r = clone_cgroup(&in->cgroup->dirs[0], &fd, e);
 		if (r < 0)

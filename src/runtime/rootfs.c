@@ -15,6 +15,24 @@
 #include <linux/openat2.h>
 #include <sys/syscall.h>
 
+int rootfs_open(const Bundle *b, int given_fd, int *ret, Err *e)
+{
+	_cleanup_close_ int fd =
+	    given_fd >= 0 ? fcntl(given_fd, F_DUPFD_CLOEXEC, 3) : mount_clone(AT_FDCWD, b->rootfs, true);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, given_fd >= 0 ? errno : fd, "open the root filesystem %s", b->rootfs);
+	/* A copy of a shared mount is its peer: mounts made in it would appear on the host. */
+	r = mount_change(fd, "", &(MountChange){.propagation = MS_PRIVATE, .recursive = true});
+	if (r == -EINVAL)
+		return err_new(e, ERR_INVALID, "the root filesystem %s is not a directory", b->rootfs);
+	if (r < 0)
+		return err_sys(e, r, "make the root filesystem private");
+	*ret = take_fd(&fd);
+	return 0;
+}
+
 int rootfs_attach(Init *in, Err *e)
 {
 	/* From here on nothing that we mount is seen outside; what the host unmounts still goes away here. */

@@ -4,7 +4,7 @@
  *
  *   create.c   loads the bundle (bundle.c), compiles the filter (filter.c), makes the cgroup (limits.c),
  *              opens everything on the host that the container will be given (mount-source.c), clones the
- *              child and talks to it;
+ *              child (birth.c), maps its ids (userns.c) and talks to it;
  *   init.c     is the child: it enters the cgroup and the namespaces, builds its root (rootfs.c,
  *              mounts.c, devices.c, console.c), gives up its privileges (credentials.c), finds the command
  *              (command.c), says that it is ready, waits for the start and executes;
@@ -121,8 +121,8 @@ int validate_spec(const OciSpec *s, Err *e);
 /* ---- limits.c ---- */
 #define LIMITS_SYSTEMD false /* whether systemd can manage the cgroup */
 int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
-/* Makes it, with its limits. */
-int limits_make_cgroup(Cgroup *c, const OciSpec *spec, Err *e);
+/* Makes it, with its limits. `rootless`: that the kernel takes no rules for devices is no failure. */
+int limits_make_cgroup(Cgroup *c, const OciSpec *spec, bool rootless, Err *e);
 int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err *e);
 
 /* ---- filter.c ---- */
@@ -149,7 +149,7 @@ const char *mount_option_name(size_t i);
 int mount_options_parse(char *const *options, MountOptions *ret, Err *e);
 void mount_options_done(MountOptions *o);
 
-/* ---- mount-source.c: opened on the host, before the child exists ---- */
+/* ---- mount-source.c: opened on the host, before the child exists (or see Init.opens_late) ---- */
 typedef struct MountSources {
 	MountOptions *options; /* one a mount of the spec */
 	int *fds;              /* detached mounts of binds, -1 for others */
@@ -158,7 +158,8 @@ typedef struct MountSources {
 	int *devices; /* in a user namespace: binds of spec.devices and then of the default ones; or NULL */
 	size_t n_devices;
 } MountSources;
-int mount_sources_open(const Bundle *b, bool for_userns, MountSources *ret, Err *e);
+/* `bind_devices`: device nodes are bound, since they cannot be made where the container is. */
+int mount_sources_open(const Bundle *b, bool bind_devices, MountSources *ret, Err *e);
 void mount_sources_done(MountSources *s);
 
 /* ---- init.c: the child ---- */
@@ -177,14 +178,18 @@ typedef struct Init {
 	Interface *net_devices;
 	struct {
 		int flag, fd;
-	} joins[JOINS_MAX]; /* namespaces by path, but pid: the creator enters that one */
+	} joins[JOINS_MAX]; /* namespaces by path; -1 once joined (see birth.c) */
 	size_t n_joins;
 	uint64_t new_flags; /* namespaces of its own */
-	int sock;           /* to the creator */
-	int fifo, reply;    /* see state.h: start and its answer */
-	int root;           /* detached, then attached, mount of the container's root */
-	int proc, sys;      /* mounts of procfs and sysfs that we made inside, or -1 */
-	int console;        /* slave of the terminal, or -1 */
+	bool in_userns;     /* other than the creator's */
+	bool bind_devices;
+	bool
+	    opens_late; /* the creator may not mount: root and sources are opened inside, where this process may */
+	int sock;       /* to the creator */
+	int fifo, reply; /* see state.h: start and its answer */
+	int root;        /* detached, then attached, mount of the container's root */
+	int proc, sys;   /* mounts of procfs and sysfs that we made inside, or -1 */
+	int console;     /* slave of the terminal, or -1 */
 	json_t *hook_state;
 	Err err;
 } Init;
@@ -210,7 +215,38 @@ int init_check_preserved(int n, Err *e);
 /* Default dispositions and no blocked signals: what the creator ignores is nothing to the command. */
 void init_reset_signals(void);
 
+/* ---- birth.c ---- */
+/* Clones the container's process: 0 in it, else its pid. Takes the seat and joins what has to be joined before; birth_join() in
+ * the child does the rest. `creator_sock` is the other end of in->sock. */
+pid_t birth(Init *in, int creator_sock, int *ret_pidfd, Err *e);
+/* It has taken the seat and has its OOM score already. */
+bool birth_needs_middle(const Init *in);
+int birth_join(Init *in, Err *e);
+/* In a user namespace whose maps are written. */
+int birth_become_root(Err *e);
+
+/* ---- userns.c ---- */
+/* The path of a user namespace to join, or NULL. */
+const char *userns_path(const OciSpec *s);
+int userns_check(const OciSpec *s, Err *e);
+int userns_write_maps(pid_t pid, const OciSpec *s, Err *e);
+/* From /etc/passwd, or "#1000". */
+char *userns_user_name(uint32_t uid);
+
+/* ---- rootless.c ---- */
+/* Takes from `c` what the caller may not use; ERR_DENIED if the spec needs that. */
+int rootless_fit_cgroup(const OciSpec *s, Cgroup *c, Err *e);
+void rootless_warn_of_leftovers(const RuntimeOptions *o, const OciSpec *s, const Cgroup *c);
+/* Puts in front of a refusal of the kernel to mount procfs or sysfs what it means; returns r. */
+int rootless_explain_mount(const Init *in, const char *type, int r, Err *e);
+/* To put behind a refusal to make a mount point; "" for other failures. */
+const char *rootless_owner_hint(int r);
+/* To put behind a refusal to change a mount; "" for other failures. */
+const char *rootless_locked_hint(int r);
+
 /* ---- rootfs.c, mounts.c, devices.c, console.c: all with e = &in->err ---- */
+/* The detached mount that is to be the root; -EPERM if this process may not mount. */
+int rootfs_open(const Bundle *b, int given_fd, int *ret, Err *e);
 int rootfs_attach(Init *in, Err *e);
 int rootfs_finish(Init *in, Err *e); /* masks, read-only paths and root, pivot */
 int mounts_make(Init *in, Err *e);

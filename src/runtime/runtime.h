@@ -20,6 +20,7 @@
 typedef struct RuntimeOptions {
 	const char *root;          /* state directory, one sub-directory a container */
 	bool systemd_cgroup;       /* cgroupsPath is slice:prefix:name */
+	bool rootless;             /* a cgroup that may not be made is done without, if nothing needs it */
 	const char *seccomp_cache; /* directory of compiled filters, or NULL: compile each time */
 	/* What failed without failing the call, or is ignored (poststart hooks, unknown capabilities); or NULL. */
 	void (*warn)(const char *message);

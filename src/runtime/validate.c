@@ -59,8 +59,6 @@ static int check_needed_namespaces(const OciSpec *s, unsigned seen, Err *e)
 	    {!str_empty(s->domainname), CLONE_NEWUTS, "domainname", s->domainname},
 	    {has_offset(&s->time_monotonic), CLONE_NEWTIME, "linux.timeOffsets.monotonic", NULL},
 	    {has_offset(&s->time_boottime), CLONE_NEWTIME, "linux.timeOffsets.boottime", NULL},
-	    {s->n_uid_mappings > 0, CLONE_NEWUSER, "linux.uidMappings", NULL},
-	    {s->n_gid_mappings > 0, CLONE_NEWUSER, "linux.gidMappings", NULL},
 	    {s->n_net_devices > 0, CLONE_NEWNET, "linux.netDevices", NULL},
 	};
 

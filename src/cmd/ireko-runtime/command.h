@@ -67,6 +67,14 @@ int log_open(const char *path, const char *format, bool debug, Err *e);
 void log_write(LogLevel level, const char *message);
 bool log_is_stderr(void);
 
+/* ---- rootless.c ---- */
+/* The state directory of this user, made if it is below $XDG_RUNTIME_DIR; malloc'ed. */
+int cli_default_root(char **ret, Err *e);
+/* --rootless: true, false, or (auto, NULL) whether this is not the machine's root. */
+int cli_rootless(const char *word, bool *ret, Err *e);
+/* Changes the example of "spec" into one that works without privilege. */
+int cli_fit_spec_for_user(json_t *spec, Err *e);
+
 /* ---- foreground.c ---- */
 /* Waits for a process in the foreground, passing signals on to it, and between `console` (-1: none) and our own terminal
  * whatever is typed and shown. `notify` (-1: none) is served meanwhile. Returns its exit status as shells have it. */

@@ -30,7 +30,8 @@ static const CliOption global_options[] = {
     {"log", 0, CLI_TEXT, G(log), "FILE", "write the log there instead of to stderr"},
     {"log-format", 0, CLI_TEXT, G(log_format), "FORMAT", "\"text\" (the default) or \"json\""},
     {"root", 0, CLI_TEXT, G(root), "DIR",
-     "where the state of containers is kept (default: /run/ireko-runtime)"},
+     "where the state of containers is kept (default: /run/ireko-runtime, or below "
+     "$XDG_RUNTIME_DIR)"},
     {"systemd-cgroup", 0, CLI_FLAG, G(systemd_cgroup), NULL,
      "let systemd manage cgroups; cgroupsPath is \"slice:prefix:name\""},
     {"rootless", 0, CLI_TEXT, G(rootless), "true|false|auto",
@@ -161,10 +162,11 @@ static void seed_json(void)
 
 int main(int argc, char **argv)
 {
-	Global g = {.root = "/run/ireko-runtime", .log_format = "text", .rootless = "auto"};
+	Global g = {.log_format = "text"};
 	const char *program = argv[0] && streq(basename(argv[0]), "runc") ? "runc" : "ireko-runtime";
 	const CliCommand *c;
-	_cleanup_free_ char *cache = NULL;
+	_cleanup_free_ char *cache = NULL, *root = NULL;
+	bool rootless = false;
 	Err e = {0};
 	int r = cli_parse(global_options, argc, argv, &g, &e);
 
@@ -183,13 +185,18 @@ int main(int argc, char **argv)
 	r = c && c->meets_container ? process_protect_exe(argv, &e) : 0;
 	if (r == 0)
 		r = log_open(g.log, g.log_format, g.debug, &e);
+	if (r == 0)
+		r = cli_rootless(g.rootless, &rootless, &e);
+	if (r == 0 && !g.root)
+		r = cli_default_root(&root, &e);
 	if (r < 0)
 		return fail_early(program, &e, r);
 
 	/* '@' is in no container id. */
-	cache = strf("%s/@seccomp", g.root);
+	cache = strf("%s/@seccomp", root ? root : g.root);
 	const Cli cli = {
-	    .options = {.root = g.root,
+	    .options = {.root = root ? root : g.root,
+			.rootless = rootless,
 			.systemd_cgroup = g.systemd_cgroup,
 			.seccomp_cache = cache,
 			.warn = warn,

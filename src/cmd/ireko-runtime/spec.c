@@ -44,11 +44,13 @@ static const char spec_text[] =
 
 typedef struct SpecArgs {
 	const char *bundle;
+	bool rootless;
 } SpecArgs;
 
 static const CliOption spec_options[] = {
     {"bundle", 'b', CLI_TEXT, offsetof(SpecArgs, bundle), "DIR",
      "the bundle's directory (default: the current one)"},
+    {"rootless", 0, CLI_FLAG, offsetof(SpecArgs, rootless), NULL, "one that works without privilege"},
     CLI_HELP_OPTION,
     {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
 };
@@ -70,6 +72,8 @@ static int do_spec(const Cli *cli, int argc, char **argv, Err *e)
 	r = json_parse(spec_text, strlen(spec_text), "example", &j, e);
 	if (r == 0 && json_object_set_new(j, "hostname", json_string(cli->program)) < 0)
 		r = err_oom(e);
+	if (r == 0 && a.rootless)
+		r = cli_fit_spec_for_user(j, e);
 	if (r < 0)
 		return r;
 	return json_dump_file(j, path, JSON_INDENT(2)) < 0 ? err_sys(e, errno, "write %s", path) : 0;

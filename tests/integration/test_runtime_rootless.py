@@ -1,0 +1,995 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ireko-runtime without privilege: run by another user, inside somebody's user namespace, and (by root) with user namespaces made or joined.
+
+The user exists only in a mount namespace of the test's own, whose /etc/passwd, /etc/subuid and so on are copies with a line more: nothing of the machine changes,
+and newuidmap(1) believes it all the same.
+"""
+import array
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+import harness
+
+UID, GID, NAME = 12345, 12346, "irkuser"
+SUB, SUB_N = 700000, 5000
+RUNTIME = str(harness.BUILD / "ireko-runtime")
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
+UNIFIED = CGROUPS if (CGROUPS / "cgroup.controllers").exists() else CGROUPS / "unified"
+NULL = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def add_busybox(rootfs):
+    for d in ("bin", "etc", "tmp", "home"):
+        (rootfs / d).mkdir(parents=True)
+    (rootfs / "tmp").chmod(0o1777)
+    shutil.copy(harness.program("busybox", "tools/deps test"), rootfs / "bin/busybox")
+    for name in subprocess.check_output([rootfs / "bin/busybox", "--list"], text=True).split():
+        if name != "busybox":
+            (rootfs / "bin" / name).symlink_to("busybox")
+    (rootfs / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n")
+
+
+def chown_tree(top, uid, gid):
+    for path, dirs, files in os.walk(top):
+        for name in [".", *dirs, *files]:
+            os.chown(os.path.join(path, name), uid, gid, follow_symlinks=False)
+
+
+class House:
+    """A folder of the user's in /tmp with a bundle, and a mount namespace in which the user exists."""
+
+    def __init__(self, uid=UID, gid=GID):
+        self.uid, self.gid = uid, gid
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="irk-rootless-"))
+        self.dir.chmod(0o755)
+        self.bundle = self.dir / "私の bundle"
+        self.rootfs = self.bundle / "rootfs"
+        self.xdg = self.dir / "xdg"
+        self.etc = self.dir / "etc"
+        self.group = "ireko-rl-" + self.dir.name[-8:]
+        self.own, self.cgroups, self.count = uid, [], 0
+        add_busybox(self.rootfs)
+        for d in (self.xdg, self.etc):
+            d.mkdir()
+        self.xdg.chmod(0o700)
+        chown_tree(self.dir, uid, gid)
+        self.holder = None
+        self.args = ["--root", str(self.dir / "state")]
+        self.spec()
+
+    def write_tables(self, subuid=f"{NAME}:{SUB}:{SUB_N}\n", subgid=f"{NAME}:{SUB}:{SUB_N}\n"):
+        passwd = pathlib.Path("/etc/passwd").read_text() + f"{NAME}:x:{UID}:{GID}::{self.dir}:/bin/sh\n"
+        group = pathlib.Path("/etc/group").read_text() + f"{NAME}:x:{GID}:\n"
+        for name, text in {"passwd": passwd, "group": group, "subuid": subuid, "subgid": subgid}.items():
+            (self.etc / name).write_text(text)
+
+    def hold(self):
+        """A process that keeps the mount namespace; commands enter it."""
+        if self.holder:
+            return
+        self.write_tables()
+        binds = "; ".join(f"[ -e /etc/{n} ] || exit 3; mount --bind {self.etc}/{n} /etc/{n}" for n in ("passwd", "group", "subuid", "subgid"))
+        script = f"set -e; {binds}; mkdir -p /run/user; mount -t tmpfs tmpfs /run/user; mkdir -p /run/user/{UID}; chown {UID}:{GID} /run/user/{UID}; echo; exec sleep 1000"
+        self.holder = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+        assert self.holder.stdout.readline() == "\n", "the mount namespace of the test could not be made (is the package uidmap there?)"
+
+    def as_user(self, *args, env=None, before=""):
+        """The command line of a program run by the user; `before` is a line of shell that root runs first."""
+        self.hold()
+        full = {"HOME": str(self.dir), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "XDG_RUNTIME_DIR": str(self.xdg), **(env or {})}
+        pairs = [f"{k}={v}" for k, v in full.items() if v is not None]
+        drop = ["setpriv", "--reuid", str(self.uid), "--regid", str(self.gid), "--clear-groups", "--", "env", "-i", *pairs]
+        line = f"cd {shlex.quote(str(self.bundle))}; {before or ':'}; exec {shlex.join([*drop, *map(str, args)])}"
+        return ["nsenter", "-t", str(self.holder.pid), "-m", "--", "sh", "-c", line]
+
+    def cmd(self, *args, check=False, options=(), env=None, before="", **kw):
+        kw.setdefault("stdout", subprocess.PIPE)
+        kw.setdefault("stderr", subprocess.PIPE)
+        kw.setdefault("stdin", subprocess.DEVNULL)
+        p = subprocess.run(self.as_user(RUNTIME, *self.args, *options, *args, env=env, before=before), text=True, timeout=60, check=False, **kw)
+        if check:
+            assert p.returncode == 0, p.stderr
+        return p
+
+    def spec(self):
+        """What `spec --rootless` writes, without a terminal."""
+        (self.bundle / "config.json").unlink(missing_ok=True)
+        p = subprocess.run(self.as_user(RUNTIME, "spec", "--rootless"), capture_output=True, text=True, check=False)
+        assert p.returncode == 0, p.stderr
+        self.config = json.loads((self.bundle / "config.json").read_text())
+        self.config["process"]["terminal"] = False
+        self.config["process"]["env"] = ["PATH=/bin"]
+
+    def ranges(self):
+        """Maps a range of /etc/subuid behind the own id."""
+        self.config["linux"]["uidMappings"] = [{"containerID": 0, "hostID": UID, "size": 1}, {"containerID": 1, "hostID": SUB, "size": SUB_N}]
+        self.config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": GID, "size": 1}, {"containerID": 1, "hostID": SUB, "size": SUB_N}]
+
+    def give(self, capability):
+        for names in self.config["process"]["capabilities"].values():
+            names.append(capability)
+
+    def namespace(self, kind):
+        return next((n for n in self.config["linux"]["namespaces"] if n["type"] == kind), None)
+
+    def drop_namespace(self, kind):
+        self.config["linux"]["namespaces"] = [n for n in self.config["linux"]["namespaces"] if n["type"] != kind]
+
+    def bind_proc(self):
+        for m in self.config["mounts"]:
+            if m["destination"] == "/proc":
+                m.update(type="none", source="/proc", options=["rbind", "nosuid", "nodev", "noexec"])
+
+    def save(self, *args):
+        self.count += 1
+        if args:
+            self.config["process"]["args"] = list(args)
+        (self.bundle / "config.json").write_text(json.dumps(self.config))
+        return f"c{self.count}"
+
+    def run(self, *args, **kw):
+        return self.cmd("run", self.save(*args), **kw)
+
+    def sh(self, script, **kw):
+        p = self.run("sh", "-c", script, **kw)
+        assert p.returncode == 0, p.stderr
+        return p.stdout
+
+    def start(self, *args, **kw):
+        cid = self.save(*args)
+        err = self.dir / "stderr"
+        with open(err, "w", encoding="utf-8") as f:
+            p = self.cmd("run", "-d", cid, stdout=subprocess.DEVNULL, stderr=f, **kw)
+        self.warning = err.read_text()
+        assert p.returncode == 0, self.warning
+        return cid
+
+    def status(self, cid, **kw):
+        return json.loads(self.cmd("state", cid, check=True, **kw).stdout)
+
+    def pid(self, cid):
+        return self.status(cid)["pid"]
+
+    def delegate(self, controllers=()):
+        """Makes the user a cgroup of its own in the unified tree and in these controllers; what root has to run to be inside it."""
+        lines = []
+        tops = [UNIFIED / self.group] + [CGROUPS / c / self.group for c in controllers if UNIFIED != CGROUPS]
+        for top in tops:
+            if top.parent == CGROUPS:
+                for c in controllers:
+                    (CGROUPS / "cgroup.subtree_control").write_text(f"+{c}")
+            for d in (top, top / "self"):
+                d.mkdir()
+                self.cgroups.insert(0, d)
+                for f in (".", "cgroup.procs", "tasks", "cgroup.subtree_control"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.chown(d / f, self.uid, self.gid)
+            for c in controllers if top.parent == CGROUPS else ():
+                (top / "cgroup.subtree_control").write_text(f"+{c}")
+            lines.append(f"echo 0 > {top}/self/cgroup.procs")
+        return "; ".join(lines)
+
+    def end(self):
+        state = pathlib.Path(self.args[1]) if self.args else self.xdg / "ireko-runtime"
+        for cid in sorted(os.listdir(state)) if state.is_dir() else []:
+            if not cid.startswith("@"):
+                self.cmd("delete", "--force", cid, check=True)
+        left = [c for c in os.listdir(state) if not c.startswith("@")] if state.is_dir() else []
+        if self.holder:
+            self.holder.kill()
+            self.holder.wait()
+            self.holder.stdout.close()
+        groups = [p for d in {d for d in self.cgroups if d.name != "self"} for p in d.iterdir() if p.is_dir() and p.name != "self"]
+        for d in self.cgroups:
+            harness.wait_until(f"{d} is empty", lambda d=d: not (d / "cgroup.procs").read_text())
+            d.rmdir()
+        shutil.rmtree(self.dir)
+        assert left == [] and groups == []
+
+
+@pytest.fixture
+def house():
+    h = House()
+    yield h
+    h.end()
+
+
+@pytest.fixture
+def root_house():
+    """The same, but root's, with a user namespace of a range of ids that owns the root file system."""
+    h = House(0, 0)
+    for key in ("uidMappings", "gidMappings"):
+        h.config["linux"][key] = [{"containerID": 0, "hostID": SUB, "size": SUB_N}]
+    h.config["linux"]["namespaces"].append({"type": "network"})
+    chown_tree(h.rootfs, SUB, SUB)
+    yield h
+    h.end()
+
+
+def mapped(pid, kind="uid"):
+    return [tuple(map(int, line.split())) for line in pathlib.Path(f"/proc/{pid}/{kind}_map").read_text().splitlines()]
+
+
+def ns_of(pid, kind):
+    return os.readlink(f"/proc/{pid}/ns/{kind}")
+
+
+# --- the example, the state directory, whose it is ---
+
+
+def test_spec_rootless(house):
+    assert subprocess.run(house.as_user(RUNTIME, "spec", "-b", house.dir, "--rootless"), check=False).returncode == 0
+    spec = json.loads((house.dir / "config.json").read_text())
+    kinds = [n["type"] for n in spec["linux"]["namespaces"]]
+    assert "network" not in kinds and kinds[-1] == "user" and {"pid", "ipc", "uts", "mount"} <= set(kinds)
+    assert spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": UID, "size": 1}]
+    assert spec["linux"]["gidMappings"] == [{"containerID": 0, "hostID": GID, "size": 1}]
+    assert "resources" not in spec["linux"]
+    mounts = {m["destination"]: m for m in spec["mounts"]}
+    assert mounts["/sys"] == {"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]}
+    assert "newinstance" in mounts["/dev/pts"]["options"]
+    assert not [o for m in spec["mounts"] for o in m.get("options", []) if o.startswith(("gid=", "uid="))]
+
+
+def test_runs_the_example(house):
+    out = house.sh("id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map; cat /proc/self/setgroups; hostname; echo $$; touch /dev/shm/x; echo x > /dev/null")
+    words = out.split()
+    assert words[:2] == ["0", "0"] and words[2:8] == ["0", str(UID), "1", "0", str(GID), "1"] and words[8] == "deny" and words[10] == "1"
+    # It is the user's, not root's, power that is behind it.
+    house.config["root"]["readonly"] = False
+    assert house.run("touch", "/etc/new").returncode == 0
+    st = (house.rootfs / "etc/new").stat()
+    assert (st.st_uid, st.st_gid) == (UID, GID)
+
+
+def test_default_state_directory(house):
+    house.args = []
+    cid = house.start("sleep", "100")
+    root = house.xdg / "ireko-runtime"
+    assert root.stat().st_mode & 0o7777 == 0o1700 and root.stat().st_uid == UID
+    assert (root / cid / "state.json").exists()
+    assert house.status(cid)["status"] == "running"
+
+
+def test_state_directory_without_xdg(house):
+    house.args = []
+    cid = house.save("sleep", "100")
+    assert house.cmd("run", "-d", cid, env={"XDG_RUNTIME_DIR": None}, **NULL).returncode == 0
+    inside = f"/proc/{house.holder.pid}/root/run/user/{UID}/ireko-runtime"
+    assert os.path.exists(f"{inside}/{cid}/state.json")
+    house.cmd("delete", "-f", cid, env={"XDG_RUNTIME_DIR": None}, check=True)
+
+
+def test_state_directory_that_cannot_be_made(house):
+    house.args = []
+    p = house.cmd("list", env={"XDG_RUNTIME_DIR": "/proc/none"})
+    assert p.returncode == 1 and "/proc/none/ireko-runtime" in p.stderr and "XDG_RUNTIME_DIR" in p.stderr
+
+
+def test_root_of_the_machine_ignores_xdg(root_house):
+    root_house.args = []
+    p = root_house.cmd("list")
+    assert p.returncode == 0 and not (root_house.xdg / "ireko-runtime").exists()
+
+
+def test_bad_rootless_word(house):
+    p = house.cmd("--rootless", "perhaps", "list")
+    assert p.returncode == 1 and '"perhaps"' in p.stderr and "true, false or auto" in p.stderr
+
+
+# --- life ---
+
+
+def test_life_cycle(house):
+    cid = house.save("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done")
+    assert house.cmd("create", cid, **NULL).returncode == 0
+    s = house.status(cid)
+    assert s["status"] == "created" and s["owner"] == NAME
+    # While it is made up of our memory nobody may look into it; afterwards it is a process of the user's.
+    assert os.stat(f"/proc/{s['pid']}/mem").st_uid == 0
+    p = house.cmd("exec", cid, "true")
+    assert p.returncode == 255 and "started" in p.stderr
+    house.cmd("start", cid, check=True)
+    assert house.status(cid)["status"] == "running" and os.stat(f"/proc/{s['pid']}/mem").st_uid == UID
+    table = house.cmd("list", check=True).stdout
+    assert re.search(rf"^{cid}\s+{s['pid']}\s+running\s.*\s{NAME}\s*$", table, re.M)
+    assert json.loads(house.cmd("list", "-f", "json", check=True).stdout)[0]["owner"] == NAME
+    p = house.cmd("exec", "-e", "A=b", "--cwd", "/tmp", cid, "sh", "-c", "echo $A; pwd; id -u; cat /proc/1/cmdline | tr '\\0' ' '; exit 3")
+    assert p.returncode == 3 and p.stdout.startswith("b\n/tmp\n0\nsh -c trap")
+    house.cmd("kill", cid, "TERM", check=True)
+    harness.wait_until("it stops", lambda: house.status(cid)["status"] == "stopped")
+    house.cmd("delete", cid, check=True)
+    assert "does not exist" in house.cmd("state", cid).stderr
+
+
+def test_exit_status_and_signals(house):
+    assert house.run("sh", "-c", "exit 7").returncode == 7
+    cid = house.save("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done")
+    p = subprocess.Popen(house.as_user(RUNTIME, *house.args, "run", cid), stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "ready\n"
+    p.send_signal(signal.SIGTERM)
+    assert p.wait(timeout=20) == 42
+    p.stdout.close()
+
+
+def test_exec_is_in_every_namespace(house):
+    cid = house.start("sleep", "100")
+    pid = house.pid(cid)
+    kinds = ["user", "mnt", "pid", "ipc", "uts", "net"]
+    seen = house.cmd("exec", cid, "sh", "-c", "for n in " + " ".join(kinds) + "; do readlink /proc/self/ns/$n; done", check=True).stdout.split()
+    assert seen == [ns_of(pid, k) for k in kinds]
+    assert seen[0] != os.readlink("/proc/self/ns/user") and seen[-1] == os.readlink("/proc/self/ns/net")
+    caps = house.cmd("exec", cid, "grep", "CapEff", "/proc/self/status", check=True).stdout.split()[1]
+    assert int(caps, 16) == 1 << 29 | 1 << 5 | 1 << 10
+
+
+def test_another_user_cannot(house):
+    cid = house.start("sleep", "100")
+    stranger = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", RUNTIME, *house.args]
+    for args in (["exec", cid, "true"], ["kill", cid, "KILL"], ["state", cid], ["delete", "-f", cid]):
+        p = subprocess.run([*stranger, *args], capture_output=True, text=True, check=False)
+        assert p.returncode != 0 and "ermission denied" in p.stderr, (args, p.stderr)
+    assert house.status(cid)["status"] == "running"
+
+
+def test_terminal(house):
+    house.config["process"]["terminal"] = True
+    cid = house.save("sh", "-c", "tty; stat -c %u $(tty); stty size; echo done; sleep 100")
+    path = str(house.dir / "console.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    os.chown(path, UID, GID)
+    listener.listen()
+    assert house.cmd("create", "--console-socket", path, cid, **NULL).returncode == 0
+    conn, _ = listener.accept()
+    _, anc, _, _ = conn.recvmsg(64, socket.CMSG_LEN(4))
+    master = array.array("i", anc[0][2])[0]
+    house.cmd("start", cid, check=True)
+    said = b""
+    while b"done" not in said:
+        said += os.read(master, 1000)
+    assert said.split()[:2] == [b"/dev/pts/0", b"0"]
+    conn.close()
+    listener.close()
+    os.close(master)
+
+
+def test_exec_with_a_terminal(house):
+    cid = house.start("sleep", "100")
+    master, slave = pty.openpty()
+    p = subprocess.Popen(house.as_user(RUNTIME, *house.args, "exec", "-t", cid, "tty"), stdin=slave, stdout=slave, stderr=slave)
+    assert p.wait(timeout=20) == 0
+    assert b"/dev/pts/0" in os.read(master, 1000)
+    os.close(master)
+    os.close(slave)
+
+
+def test_hooks(house):
+    out = house.dir / "hooks"
+    out.mkdir()
+    os.chown(out, UID, GID)
+    for kind in ("prestart", "createRuntime", "poststart", "poststop"):
+        script = f"cat > {out}/{kind}; id -u >> {out}/{kind}"
+        house.config.setdefault("hooks", {})[kind] = [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]
+    cid = house.start("sleep", "100")
+    house.cmd("delete", "-f", cid, check=True)
+    for kind in ("prestart", "createRuntime", "poststart", "poststop"):
+        text = (out / kind).read_text()
+        assert f'"id":"{cid}"' in text.replace('": "', '":"') and text.rstrip().endswith(str(UID)), kind
+
+
+# --- the user namespace ---
+
+
+def test_needs_a_user_namespace(house):
+    house.drop_namespace("user")
+    house.config["linux"]["uidMappings"] = house.config["linux"]["gidMappings"] = []
+    p = house.run("true")
+    assert p.returncode == 1 and "rootless container requires user namespaces" in p.stderr
+
+
+@pytest.mark.parametrize("field", ["uidMappings", "gidMappings"])
+def test_needs_mappings(house, field):
+    del house.config["linux"][field]
+    p = house.run("true")
+    assert p.returncode == 1 and f"linux.{field}" in p.stderr and "at least one mapping" in p.stderr
+
+
+def test_mappings_need_a_user_namespace(root_house):
+    root_house.drop_namespace("user")
+    p = root_house.run("true")
+    assert p.returncode == 1 and "linux.uidMappings" in p.stderr and "user namespace isn't enabled" in p.stderr
+
+
+def test_one_id_leaves_no_groups(house):
+    house.config["process"]["user"] = {"uid": 0, "gid": 0, "additionalGids": [5]}
+    p = house.run("true")
+    assert p.returncode == 1 and "additional groups" in p.stderr and "linux.gidMappings" in p.stderr
+
+
+def test_user_that_is_not_mapped(house):
+    house.config["process"]["user"] = {"uid": 1000, "gid": 0}
+    p = house.run("true")
+    assert p.returncode == 1 and "uid 1000" in p.stderr and "not mapped" in p.stderr
+
+
+def test_range_by_newuidmap(house):
+    house.ranges()
+    house.config["process"]["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [7, 8]}
+    house.config["process"]["capabilities"] = {}
+    cid = house.start("sh", "-c", "id; touch /tmp/x; sleep 100")
+    pid = house.pid(cid)
+    assert mapped(pid) == [(0, UID, 1), (1, SUB, SUB_N)] and mapped(pid, "gid") == [(0, GID, 1), (1, SUB, SUB_N)]
+    assert os.stat(f"/proc/{pid}").st_uid == SUB + 999
+    groups = re.search(r"^Groups:\t(.*)$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M).group(1).split()
+    assert groups == [str(SUB + 6), str(SUB + 7)]
+    p = house.cmd("exec", "--user", "2000:3", cid, "id", check=True)
+    assert p.stdout.startswith("uid=2000 gid=3")
+    # Of another uid than the caller's, and yet the caller's to end.
+    house.cmd("kill", cid, "KILL", check=True)
+    harness.wait_until("it stops", lambda: house.status(cid)["status"] == "stopped")
+
+
+def test_files_of_the_range(house):
+    house.ranges()
+    house.config["root"]["readonly"] = False
+    house.give("CAP_CHOWN")
+    house.sh("touch /tmp/f; chown 5:6 /tmp/f")
+    st = (house.rootfs / "tmp/f").stat()
+    assert (st.st_uid, st.st_gid) == (SUB + 4, SUB + 5)
+
+
+def test_range_that_is_missing(house):
+    house.ranges()
+    house.hold()
+    house.write_tables(subuid=f"{NAME}:{SUB}:100\nother:{SUB}:{SUB_N}\n")
+    p = house.run("true")
+    assert p.returncode == 1
+    for text in ("linux.uidMappings", f"{SUB + 100} to {SUB + SUB_N - 1}", "/etc/subuid", NAME, "newuidmap", "usermod --add-subuids"):
+        assert text in p.stderr, p.stderr
+    house.write_tables(subgid="")
+    p = house.run("true")
+    for text in ("linux.gidMappings", f"{SUB} to {SUB + SUB_N - 1}", "/etc/subgid", "newgidmap", "usermod --add-subgids"):
+        assert text in p.stderr, p.stderr
+    # Two lines that touch are one range.
+    house.write_tables(subuid=f"{NAME}:{SUB}:100\n{UID}:{SUB + 100}:{SUB_N - 200}\n")
+    assert f"{SUB + SUB_N - 100} to {SUB + SUB_N - 1}" in house.run("true").stderr
+
+
+def test_newuidmap_that_is_missing(house):
+    house.ranges()
+    p = house.run("true", env={"PATH": "/nowhere"})
+    assert p.returncode == 1 and "newuidmap" in p.stderr and "not installed" in p.stderr and "uidmap" in p.stderr
+
+
+def test_newuidmap_that_fails_for_another_reason(house):
+    house.ranges()
+    fake = house.dir / "fake"
+    fake.mkdir()
+    (fake / "newuidmap").write_text("#!/bin/sh\necho of no use today >&2\nexit 9\n")
+    (fake / "newuidmap").chmod(0o755)
+    p = house.run("true", env={"PATH": f"{fake}:/usr/bin:/bin"})
+    assert p.returncode == 1 and "newuidmap ended with status 9: of no use today" in p.stderr
+
+
+def test_failures_leave_nothing(house):
+    house.ranges()
+    before = set(os.listdir("/proc"))
+    for damage in ({"process": {"args": ["nope"]}}, {"linux": {"gidMappings": [{"containerID": 0, "hostID": 1, "size": 9}]}}, {"hostname": "x" * 100}):
+        house.spec()
+        for key, value in damage.items():
+            house.config[key] = {**house.config[key], **value} if isinstance(value, dict) else value
+        assert house.run(*(["nope"] if "process" in damage else ["true"])).returncode == 1
+    assert [c for c in os.listdir(house.dir / "state") if not c.startswith("@")] == []
+    ours = [p for p in set(os.listdir("/proc")) - before if p.isdigit() and os.path.exists(f"/proc/{p}") and os.stat(f"/proc/{p}").st_uid == UID]
+    assert ours == []
+
+
+# --- cgroups ---
+
+
+def test_no_cgroup_is_made_without_the_right(house):
+    cid = house.start("sleep", "100")
+    pid = house.pid(cid)
+    assert pathlib.Path(f"/proc/{pid}/cgroup").read_text() == pathlib.Path("/proc/self/cgroup").read_text()
+    assert house.warning == ""
+    for args, text in ((["pause", cid], "cgroup"), (["ps", cid], "no cgroup")):
+        p = house.cmd(*args)
+        assert p.returncode == 1 and text in p.stderr
+    assert house.status(cid)["status"] == "running"
+    # Its own /sys/fs/cgroup is the host's, and not to be written to.
+    p = house.cmd("exec", cid, "sh", "-c", "ls /sys/fs/cgroup; mkdir /sys/fs/cgroup/x")
+    assert p.returncode == 1 and "Read-only" in p.stderr and p.stdout.split() == sorted(os.listdir(CGROUPS))
+    house.cmd("kill", "--all", cid, "KILL", check=True)
+    harness.wait_until("it stops", lambda: house.status(cid)["status"] == "stopped")
+    assert house.cmd("kill", "--all", cid, "KILL").returncode == 0  # nothing is left to kill, as with runc
+
+
+LIMITS = [
+    ("memory", {"memory": {"limit": 64 << 20}}),
+    ("pids", {"pids": {"limit": 20}}),
+    ("cpu", {"cpu": {"quota": 50000}}),
+    ("cpuset", {"cpu": {"cpus": "0"}}),
+    ("blkio", {"blockIO": {"weight": 100}}),
+]
+
+
+@pytest.mark.parametrize("controller, resources", LIMITS)
+def test_limit_without_the_right(house, controller, resources):
+    house.config["linux"]["resources"] = resources
+    p = house.run("true")
+    assert p.returncode == 1, "a limit was ignored"
+    for text in (f"linux.resources.{next(iter(resources))}", f"cannot set {controller} limit", "no permission is granted for cgroups"):
+        assert text in p.stderr, p.stderr
+
+
+def test_cgroups_path_without_the_right(house):
+    house.config["linux"]["cgroupsPath"] = "/not-mine/c"
+    p = house.run("true")
+    assert p.returncode == 1
+    for text in ("unable to apply cgroup configuration", "linux.cgroupsPath /not-mine/c", "permission denied"):
+        assert text in p.stderr, p.stderr
+
+
+def test_rootless_false_forgives_nothing(house):
+    p = house.run("true", options=["--rootless", "false"])
+    assert p.returncode == 1 and "cgroup" in p.stderr and "ermission denied" in p.stderr
+    assert house.run("true", options=["--rootless=true"]).returncode == 0
+
+
+def test_delegated_cgroup(house):
+    inside = house.delegate()
+    house.config["linux"]["cgroupsPath"] = f"/{house.group}/box"
+    cid = house.start("sleep", "100", before=inside)
+    pid = house.pid(cid)
+    assert f"0::/{house.group}/box\n" in pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+    house.cmd("pause", cid, check=True)
+    assert house.status(cid)["status"] == "paused"
+    house.cmd("resume", cid, check=True)
+    p = house.cmd("exec", cid, "cat", "/proc/self/cgroup", before=inside, check=True)
+    assert "0::/\n" in p.stdout or f"0::/{house.group}/box\n" in p.stdout
+    pids = json.loads(house.cmd("ps", "-f", "json", cid, check=True).stdout)
+    assert pids == [pid]
+    # From outside the delegated tree it may not be entered: then as runc, outside of it, but not silently.
+    p = house.cmd("exec", cid, "true")
+    assert p.returncode == 0 and "not in the container's cgroup" in p.stderr
+    house.cmd("kill", cid, "KILL", check=True)
+    harness.wait_until("it stops", lambda: house.status(cid)["status"] == "stopped")
+    house.cmd("delete", cid, check=True)
+    assert not (UNIFIED / house.group / "box").exists()
+
+
+def test_delegated_cgroup_is_found_without_a_path(house):
+    inside = house.delegate()
+    cid = house.start("sleep", "100", before=inside)
+    line = next(s for s in pathlib.Path(f"/proc/{house.pid(cid)}/cgroup").read_text().splitlines() if s.startswith("0::"))
+    assert line.startswith(f"0::/{house.group}/") and line.endswith(cid) and "/self/self" not in line
+    house.cmd("delete", "-f", cid, check=True)
+
+
+def test_cgroup_that_cannot_be_entered_counts_as_none(house):
+    house.delegate()
+    house.config["linux"]["cgroupsPath"] = f"/{house.group}/box"
+    p = house.run("true")
+    assert p.returncode == 1 and "linux.cgroupsPath" in p.stderr, p.stderr
+    assert not (UNIFIED / house.group / "box").exists()
+
+
+def test_delegated_limit(house):
+    inside = house.delegate(["pids"])
+    house.config["linux"]["cgroupsPath"] = f"/{house.group}/box"
+    house.config["linux"]["resources"] = {"pids": {"limit": 7}}
+    cid = house.start("sleep", "100", before=inside)
+    top = CGROUPS / house.group if UNIFIED == CGROUPS else CGROUPS / "pids" / house.group
+    assert (top / "box/pids.max").read_text() == "7\n"
+    p = house.cmd("exec", cid, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done", before=inside)
+    assert "can't fork" in p.stderr
+    house.cmd("update", "--pids-limit", "9", cid, check=True)
+    assert (top / "box/pids.max").read_text() == "9\n"
+    house.cmd("delete", "-f", cid, check=True)
+
+
+def test_shared_pid_namespace_without_a_cgroup_is_warned_of(house):
+    house.drop_namespace("pid")
+    house.bind_proc()
+    cid = house.start("sleep", "100")
+    assert "Such configuration is strongly discouraged" in house.warning
+    assert house.cmd("exec", cid, "cat", f"/proc/{house.pid(cid)}/comm", check=True).stdout == "sleep\n"
+
+
+# --- what the kernel does not allow ---
+
+
+def test_devices_are_the_hosts(house):
+    out = house.sh("for d in null zero full random urandom tty; do stat -c '%n %t %T %u' /dev/$d; done; head -c1 /dev/zero | wc -c; mknod /tmp/n c 1 3 || true")
+    assert "/dev/null 1 3 65534" in out and "/dev/tty 5 0 65534" in out
+    house.config["linux"]["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
+    assert house.sh("stat -c '%t %T' /dev/kmsg") == "1 b\n"
+    house.config["linux"]["devices"] = [{"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3}]
+    p = house.run("true")
+    assert p.returncode == 1 and "/dev/nothing" in p.stderr and "user namespace" in p.stderr
+
+
+def test_oom_score_and_limits(house):
+    house.config["process"]["oomScoreAdj"] = 500
+    assert house.sh("cat /proc/self/oom_score_adj") == "500\n"
+    house.config["process"]["oomScoreAdj"] = -500
+    p = house.run("true")
+    assert p.returncode == 1 and "process.oomScoreAdj" in p.stderr and "-500" in p.stderr and "CAP_SYS_RESOURCE" in p.stderr
+    del house.config["process"]["oomScoreAdj"]
+    house.config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 64, "soft": 32}]
+    assert house.sh("ulimit -n; ulimit -Hn") == "32\n64\n"
+    house.config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 1 << 29, "soft": 32}]
+    p = house.run("true")
+    assert p.returncode == 1 and "RLIMIT_NOFILE" in p.stderr and "cannot be raised" in p.stderr
+
+
+def test_sysfs_and_proc_need_namespaces(house):
+    sys_mount = next(m for m in house.config["mounts"] if m["destination"] == "/sys")
+    sys_mount.update(type="sysfs", source="sysfs", options=["ro"])
+    p = house.run("true")
+    assert p.returncode == 1 and "mount /sys" in p.stderr and "network namespace" in p.stderr and "rbind" in p.stderr
+    house.config["linux"]["namespaces"].append({"type": "network"})
+    assert house.sh("ls /sys/class/net") == "lo\n"
+    house.drop_namespace("pid")
+    p = house.run("true")
+    assert p.returncode == 1 and "mount /proc" in p.stderr and "pid namespace" in p.stderr
+
+
+def test_proc_must_be_fully_visible(house):
+    house.hold()
+    subprocess.run(["nsenter", "-t", str(house.holder.pid), "-m", "mount", "-t", "tmpfs", "tmpfs", "/proc/fs"], check=True)
+    p = house.run("true")
+    assert p.returncode == 1 and "mount /proc" in p.stderr and "fully visible" in p.stderr and "/proc" in p.stderr
+    house.bind_proc()
+    assert house.sh("echo fine") == "fine\n"
+
+
+def test_options_of_the_host_cannot_be_taken_away(house):
+    house.hold()
+    d = house.dir / "data"
+    d.mkdir()
+    subprocess.run(["nsenter", "-t", str(house.holder.pid), "-m", "mount", "-t", "tmpfs", "-o", "ro,nosuid,nodev,noexec", "tmpfs", str(d)], check=True)
+    house.config["mounts"].append({"destination": "/data", "type": "bind", "source": str(d), "options": ["bind", "rw"]})
+    p = house.run("true")
+    assert p.returncode == 1 and "mount /data" in p.stderr and "no option of the mount that is bound can be taken away" in p.stderr
+    house.config["mounts"][-1]["options"] = ["bind", "nosuid"]
+    assert "ro,nosuid,nodev,noexec" in house.sh("grep /data /proc/self/mounts")
+
+
+def test_binds_of_the_user(house):
+    (house.dir / "secret").mkdir(mode=0o700)
+    os.chown(house.dir / "secret", UID, GID)
+    (house.dir / "secret/f").write_text("hello\n")
+    house.config["mounts"] += [
+        {"destination": "/data", "type": "bind", "source": str(house.dir / "secret"), "options": ["rbind", "ro"]},
+        {"destination": "/one", "type": "bind", "source": str(house.dir / "secret/f"), "options": ["bind"]},
+    ]
+    out = house.sh("cat /data/f /one; touch /data/x 2>&1 || true")
+    assert out.startswith("hello\nhello\n") and "Read-only" in out
+    house.config["mounts"][-1] = {"destination": "/root-only", "type": "bind", "source": "/root", "options": ["bind"]}
+    assert "ermission denied" in house.run("ls", "/root-only").stderr
+
+
+def test_masks_and_read_only_paths(house):
+    out = house.sh("cat /proc/keys /proc/timer_list; ls /sys/firmware; ls /proc/acpi; echo 1 > /proc/sys/kernel/domainname || echo refused")
+    assert out == "refused\n"
+
+
+def test_idmapped_mounts_are_refused(house):
+    house.config["mounts"].append({"destination": "/data", "type": "bind", "source": str(house.dir), "options": ["bind", "idmap"]})
+    p = house.run("true")
+    assert p.returncode == 1 and "mount /data" in p.stderr and "privilege over its filesystem" in p.stderr
+
+
+# --- joining ---
+
+
+@contextlib.contextmanager
+def bound(house, pid, kind):
+    """A namespace by a file of its own, as it outlives its processes."""
+    path = house.dir / f"{kind}-{time.monotonic_ns()}"
+    path.touch()
+    subprocess.run(["mount", "--bind", f"/proc/{pid}/ns/{kind}", str(path)], check=True)
+    try:
+        yield str(path)
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def owner_of(pid, kind):
+    """The inode number of the user namespace that a namespace belongs to (ioctl_nsfs(2))."""
+    with open(f"/proc/{pid}/ns/{kind}", encoding="utf-8") as f:
+        fd = fcntl.ioctl(f, 0xB701)
+        try:
+            return os.fstat(fd).st_ino
+        finally:
+            os.close(fd)
+
+
+def join(house, pid, kinds):
+    for kind in kinds:
+        name = {"net": "network", "mnt": "mount"}.get(kind, kind)
+        house.drop_namespace(name)
+        house.config["linux"]["namespaces"].append({"type": name, "path": f"/proc/{pid}/ns/{kind}"})
+    if "user" in kinds:
+        house.config["linux"].pop("uidMappings", None)
+        house.config["linux"].pop("gidMappings", None)
+
+
+@pytest.mark.parametrize("kinds", [["user"], ["user", "net"], ["user", "net", "ipc", "uts"], ["net", "user", "pid"]])
+def test_root_joins_a_user_namespace(root_house, kinds):
+    h = root_house
+    first = h.pid(h.start("sleep", "100"))
+    join(h, first, kinds)
+    if "uts" in kinds:
+        del h.config["hostname"]
+    second = h.pid(h.start("sleep", "100"))
+    for kind in ("user", "net", "ipc", "uts", "pid", "mnt"):
+        assert (ns_of(first, kind) == ns_of(second, kind)) == (kind in kinds), kind
+    assert mapped(second) == [(0, SUB, SUB_N)] and os.stat(f"/proc/{second}").st_uid == SUB
+    # What it has of its own belongs to the user namespace that it is in: this takes power over it.
+    p = h.cmd("exec", f"c{h.count}", "sh", "-c", "id -u; mount | grep -c proc; readlink /proc/self/ns/user", check=True)
+    assert p.stdout.split()[0] == "0" and p.stdout.split()[-1] == ns_of(first, "user")
+    assert owner_of(second, "mnt") == os.stat(f"/proc/{first}/ns/user").st_ino
+
+
+def test_user_joins_its_own(house):
+    first = house.pid(house.start("sleep", "100"))
+    join(house, first, ["user", "ipc"])
+    house.config["process"]["oomScoreAdj"] = 300
+    second = house.pid(house.start("sleep", "100"))
+    assert ns_of(first, "user") == ns_of(second, "user") and ns_of(first, "ipc") == ns_of(second, "ipc") and ns_of(first, "pid") != ns_of(second, "pid")
+    assert mapped(second) == [(0, UID, 1)] and pathlib.Path(f"/proc/{second}/oom_score_adj").read_text() == "300\n"
+    assert house.cmd("exec", "c2", "id", "-u", check=True).stdout == "0\n"
+
+
+def test_joined_by_a_bound_file(root_house):
+    h = root_house
+    cid = h.start("sleep", "100")
+    pid = h.pid(cid)
+    with bound(h, pid, "user") as user, bound(h, pid, "net") as net:
+        names = ns_of(pid, "user"), ns_of(pid, "net")
+        join(h, pid, ["user", "net"])
+        h.namespace("user")["path"] = user
+        h.namespace("network")["path"] = net
+        h.cmd("delete", "-f", cid, check=True)
+        # Binding in our mount namespace is not seen in the one that the house holds.
+        p = subprocess.run([RUNTIME, *h.args, "run", "-b", str(h.bundle), h.save("sh", "-c", "readlink /proc/self/ns/user; readlink /proc/self/ns/net")],
+                           capture_output=True, text=True, check=False)
+        assert p.returncode == 0, p.stderr
+        assert p.stdout.split()[:2] == list(names)
+
+
+def test_network_namespace_of_another_owner(root_house):
+    """The network namespace belongs to the machine's user namespace, not to the one that is joined with it, or made."""
+    h = root_house
+    holder = subprocess.Popen(["unshare", "-n", "sleep", "100"])
+    harness.wait_until("it has its namespace", lambda: ns_of(holder.pid, "net") != os.readlink("/proc/self/ns/net"))
+    try:
+        join(h, holder.pid, ["net"])
+        out = h.sh("readlink /proc/self/ns/net; cat /proc/self/uid_map")
+        assert out.split() == [ns_of(holder.pid, "net"), "0", str(SUB), str(SUB_N)]
+        first = h.pid(h.start("sleep", "100"))
+        join(h, first, ["user"])
+        out = h.sh("readlink /proc/self/ns/net; readlink /proc/self/ns/user")
+        assert out.split() == [ns_of(holder.pid, "net"), ns_of(first, "user")]
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_user_cannot_join_what_is_not_its_own(house):
+    house.config["linux"]["namespaces"].append({"type": "network", "path": "/proc/1/ns/net"})
+    p = house.run("true")
+    assert p.returncode == 1 and "net" in p.stderr and "ermi" in p.stderr
+    house.drop_namespace("network")
+    holder = subprocess.Popen(["unshare", "-n", "sleep", "100"])
+    try:
+        harness.wait_until("it has its namespace", lambda: ns_of(holder.pid, "net") != os.readlink("/proc/self/ns/net"))
+        house.hold()
+        path = house.dir / "net"
+        path.touch()
+        inside = ["nsenter", "-t", str(house.holder.pid), "-m", "mount", "--bind", f"/proc/{holder.pid}/ns/net", str(path)]
+        subprocess.run(inside, check=True)
+        house.config["linux"]["namespaces"].append({"type": "network", "path": str(path)})
+        p = house.run("true")
+        assert p.returncode == 1 and "join the net namespace" in p.stderr and "no power over" in p.stderr
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_joined_and_mapped(root_house):
+    """containerd gives both; it is right if they agree."""
+    h = root_house
+    pid = h.pid(h.start("sleep", "100"))
+    maps = {k: h.config["linux"][k] for k in ("uidMappings", "gidMappings")}
+    join(h, pid, ["user"])
+    h.config["linux"].update(maps)
+    assert h.sh("cat /proc/self/uid_map").split() == ["0", str(SUB), str(SUB_N)]
+    h.config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": SUB, "size": SUB_N - 1}]
+    p = h.run("true")
+    assert p.returncode == 1 and "linux.uidMappings and linux.gidMappings are not those of the user namespace" in p.stderr
+
+
+def test_path_that_is_no_user_namespace(root_house):
+    h = root_house
+    join(h, "self", ["user"])
+    h.namespace("user")["path"] = "/proc/self/ns/net"
+    p = h.run("true")
+    assert p.returncode == 1 and "join the user namespace" in p.stderr
+    h.namespace("user")["path"] = "/no/such"
+    assert "/no/such" in h.run("true").stderr
+
+
+def test_idmapped_mount_in_a_joined_namespace(root_house):
+    h = root_house
+    data = h.dir / "data"
+    data.mkdir()
+    (data / "f").touch()
+    os.chown(data / "f", 3, 4)
+    pid = h.pid(h.start("sleep", "100"))
+    join(h, pid, ["user"])
+    h.config["mounts"].append({"destination": "/data", "type": "bind", "source": str(data), "options": ["bind", "idmap"]})
+    assert h.sh("stat -c '%u %g' /data/f") == "3 4\n"
+
+
+# --- user namespaces of root's ---
+
+
+def test_root_with_a_range(root_house):
+    h = root_house
+    h.config["process"]["user"] = {"uid": 33, "gid": 44, "additionalGids": [55]}
+    h.config["process"]["rlimits"] = [{"type": "RLIMIT_CORE", "hard": 4096, "soft": 4096}]
+    cid = h.start("sleep", "100")
+    pid = h.pid(cid)
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    assert re.search(rf"^Uid:\t{SUB + 33}\t", status, re.M) and re.search(rf"^Gid:\t{SUB + 44}\t", status, re.M)
+    assert re.search(rf"^Groups:\t{SUB + 55} *$", status, re.M)
+    assert h.cmd("exec", "--user", "0:0", cid, "sh", "-c", "id -u; cat /proc/self/setgroups").stdout == "0\nallow\n"
+
+
+def test_two_ranges_and_a_gap(root_house):
+    h = root_house
+    for key in ("uidMappings", "gidMappings"):
+        h.config["linux"][key] = [{"containerID": 0, "hostID": SUB, "size": 10}, {"containerID": 1000, "hostID": SUB + 1000, "size": 10}]
+    h.config["root"]["readonly"] = False
+    h.give("CAP_CHOWN")
+    out = h.sh("touch /tmp/a; chown 9:1009 /tmp/a && echo yes; chown 10:0 /tmp/a 2>&1 || true")
+    assert out.startswith("yes\n") and "Invalid argument" in out
+    st = (h.rootfs / "tmp/a").stat()
+    assert (st.st_uid, st.st_gid) == (SUB + 9, SUB + 1009)
+
+
+def test_ids_without_zero(root_house):
+    h = root_house
+    h.config["linux"]["uidMappings"] = [{"containerID": 1, "hostID": SUB, "size": 10}]
+    p = h.run("true")
+    assert p.returncode == 1 and "is id 0 mapped?" in p.stderr
+
+
+def test_root_file_system_of_ids_that_are_not_mapped(root_house):
+    h = root_house
+    chown_tree(h.rootfs, 0, 0)
+    p = h.run("true")
+    assert p.returncode == 1 and "mount /proc" in p.stderr and "root filesystem has to belong to ids that are mapped" in p.stderr
+    for d in ("proc", "dev", "sys"):
+        (h.rootfs / d).mkdir()
+    assert h.sh("stat -c %u /etc/passwd") == "65534\n"
+
+
+def test_sources_that_only_root_can_reach(root_house):
+    """They are opened before there is a user namespace."""
+    h = root_house
+    secret = h.dir / "secret"
+    secret.mkdir(mode=0o700)
+    (secret / "f").write_text("hello\n")
+    (secret / "f").chmod(0o644)
+    h.config["mounts"].append({"destination": "/f", "type": "bind", "source": str(secret / "f"), "options": ["bind"]})
+    assert h.sh("cat /f") == "hello\n"
+
+
+# --- in somebody else's user namespace ---
+
+
+def nested(house, unshare, *args, options=()):
+    """Runs the runtime behind unshare(1), as the user, which is root in there."""
+    line = house.as_user("unshare", *unshare, RUNTIME, *house.args, *options, *args)
+    return subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=60, check=False)
+
+
+def plain_spec(house):
+    """The example for root: no user namespace, a network of its own, a sysfs."""
+    (house.bundle / "config.json").unlink()
+    assert subprocess.run(house.as_user(RUNTIME, "spec"), check=False).returncode == 0
+    house.config = json.loads((house.bundle / "config.json").read_text())
+    house.config["process"].update(terminal=False, env=["PATH=/bin"])
+    for m in house.config["mounts"]:
+        m["options"] = [o for o in m.get("options", []) if not o.startswith("gid=")]
+
+
+@pytest.mark.parametrize("unshare", [["-Urm"], ["-Ur"], ["-Urmn"], ["-Urmpf", "--mount-proc"]])
+def test_nested(house, unshare):
+    plain_spec(house)
+    p = nested(house, unshare, "run", house.save("sh", "-c", "id -u; cat /proc/self/uid_map; echo $$; stat -c '%t %T' /dev/null; touch /sys/x 2>&1 || true"))
+    assert p.returncode == 0, p.stderr
+    assert p.stdout.split()[:7] == ["0", "0", str(UID), "1", "1", "1", "3"] and "Read-only" in p.stdout
+
+
+def test_nested_with_one_more_user_namespace(house):
+    plain_spec(house)
+    house.config["linux"]["namespaces"].append({"type": "user"})
+    house.config["linux"]["uidMappings"] = house.config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 1}]
+    p = nested(house, ["-Urm"], "run", house.save("cat", "/proc/self/uid_map"))
+    assert p.returncode == 0 and p.stdout.split() == ["0", "0", "1"], p.stderr
+    house.config["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 5, "size": 1}]
+    p = nested(house, ["-Urm"], "run", house.save("true"))
+    assert p.returncode == 1 and "linux.uidMappings" in p.stderr and "around this program" in p.stderr
+
+
+def test_nested_life(house):
+    plain_spec(house)
+    house.save("sleep", "100")
+    script = f"""set -e
+r="{RUNTIME} --root {house.dir}/state"
+$r run -d a </dev/null >/dev/null
+$r exec a sh -c 'id -u; readlink /proc/self/ns/pid'
+$r list
+$r kill a KILL
+while $r state a | grep -q running; do sleep 0.01; done
+$r delete a
+"""
+    p = subprocess.run(house.as_user("unshare", "-Urm", "sh", "-c", script), capture_output=True, text=True, timeout=60, check=False)
+    assert p.returncode == 0, p.stderr
+    assert p.stdout.startswith("0\npid:[")
+
+
+def test_nested_state_directory(house):
+    house.args = []
+    plain_spec(house)
+    line = house.as_user("unshare", "-Urm", RUNTIME, "run", house.save("true"))
+    assert subprocess.run(line, capture_output=True, check=False).returncode == 0
+    assert (house.xdg / "ireko-runtime").is_dir()
+
+
+def test_nested_limit(house):
+    plain_spec(house)
+    house.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}}
+    p = nested(house, ["-Urm"], "run", house.save("true"))
+    assert p.returncode == 1 and "cannot set memory limit" in p.stderr
+
+
+def test_container_in_a_container(root_house):
+    """The runtime by root of a container with a user namespace and unmasked procfs, as engines in containers do it."""
+    h = root_house
+    h.config["linux"].update(maskedPaths=[], readonlyPaths=[])
+    h.config["root"]["readonly"] = False
+    caps = ["CAP_" + c for c in ("SYS_ADMIN", "SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_ADMIN", "SETPCAP", "MKNOD", "SYS_CHROOT")]
+    h.config["process"]["capabilities"] = {k: caps for k in ("bounding", "effective", "permitted")}
+    h.config["process"]["noNewPrivileges"] = False
+    inner = h.rootfs / "inner"
+    add_busybox(inner / "rootfs")
+    shutil.copy(RUNTIME, h.rootfs / "bin/runtime")
+    config = json.loads(json.dumps(h.config))
+    config["linux"].update(uidMappings=[], gidMappings=[])
+    config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "user"]
+    config["process"].update(args=["sh", "-c", "echo inside; id -u; readlink /proc/self/ns/mnt"], capabilities={})
+    (inner / "config.json").write_text(json.dumps(config))
+    chown_tree(h.rootfs, SUB, SUB)
+    out = h.sh("cd /inner && runtime --root /tmp/state run a")
+    assert out.startswith("inside\n0\nmnt:[")
