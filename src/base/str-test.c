@@ -238,6 +238,21 @@ static void test_log_levels(void **state _unused_)
 	assert_int_equal(l, LOG_ERROR);
 }
 
+static void test_env_is_unique(void **state _unused_)
+{
+	_cleanup_strv_ char **v = NULL;
+	const char *in[] = {"A=1", "B=", "A=2", "AB=3", "B=4", "=x", "A=5"},
+		   *out[] = {"AB=3", "B=4", "=x", "A=5"};
+
+	assert_int_equal(strv_env_unique(v), 0);
+	for (size_t i = 0; i < ELEMENTSOF(in); i++)
+		assert_int_equal(strv_add(&v, in[i]), 0);
+	assert_int_equal(strv_env_unique(v), 0);
+	assert_int_equal(strv_len(v), ELEMENTSOF(out));
+	for (size_t i = 0; i < ELEMENTSOF(out); i++)
+		assert_string_equal(v[i], out[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +268,7 @@ int main(void)
 	    cmocka_unit_test(test_log_shows_control_bytes),
 	    cmocka_unit_test(test_log_knows_the_journal),
 	    cmocka_unit_test(test_log_levels),
+	    cmocka_unit_test(test_env_is_unique),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,6 +335,48 @@ const char *strv_env_get(char *const *env, const char *key)
 	return NULL;
 }
 
+static size_t env_hash(const char *assignment)
+{
+	size_t h = 0xcbf29ce484222325u; /* FNV-1a */
+
+	for (; *assignment && *assignment != '='; assignment++)
+		h = (h ^ (unsigned char)*assignment) * 0x100000001b3u;
+	return h;
+}
+
+/* From the end, with a table of what was seen, so that thousands of variables cost thousands of steps. */
+int strv_env_unique(char **env)
+{
+	size_t n = strv_len(env), mask = 15, to = 0;
+
+	while (mask < 2 * n)
+		mask = mask * 2 + 1;
+
+	char **seen = calloc(mask + 1, sizeof(*seen));
+
+	if (!seen)
+		return -ENOMEM;
+	for (size_t i = n; i-- > 0;) {
+		size_t at = env_hash(env[i]) & mask, len = (size_t)(strchrnul(env[i], '=') - env[i]);
+
+		while (seen[at] && !env_is_key(seen[at], env[i], len))
+			at = (at + 1) & mask;
+		if (!seen[at]) {
+			seen[at] = env[i];
+			continue;
+		}
+		free(env[i]);
+		env[i] = NULL;
+	}
+	free(seen);
+	for (size_t i = 0; i < n; i++)
+		if (env[i])
+			env[to++] = env[i];
+	if (env)
+		env[to] = NULL;
+	return 0;
+}
+
 int strv_env_set(char ***env, const char *assignment)
 {
 	size_t len = (size_t)(strchrnul(assignment, '=') - assignment);

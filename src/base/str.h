@@ -61,5 +61,7 @@ char *strv_join(char *const *v, const char *sep);
 /* Environment vectors of KEY=VALUE: the value of key or NULL; strv_env_set replaces or appends. */
 const char *strv_env_get(char *const *env, const char *key);
 int strv_env_set(char ***env, const char *assignment);
+/* Of assignments to one variable only the last stays. 0 or -ENOMEM. */
+int strv_env_unique(char **env);
 DEFINE_CLEANUP(char **, strv_free)
 #define _cleanup_strv_ _cleanup_(strv_freep)

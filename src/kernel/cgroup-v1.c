@@ -220,6 +220,11 @@ static int v1_apply(const Cgroup *c, const CgroupLimits *l, Err *e)
 	const char *dir;
 	int r = 0;
 
+	if (l->unified && l->unified[0])
+		return err_new(e, ERR_INVALID,
+			       "invalid configuration: linux.resources.unified \"%s\" is for cgroup v2, and "
+			       "this machine has v1",
+			       l->unified[0]);
 	for (size_t i = 0; i < ELEMENTSOF(steps) && r == 0; i++)
 		r = steps[i](c, l, e);
 	if (r == 0 && l->devices) {

@@ -130,7 +130,7 @@ static int check_path(const char *path, Err *e)
 }
 
 /* One line of /proc/self/cgroup: "4:memory:/path". Lines of hierarchies that are not mounted are passed over. */
-static int add_line(Cgroup *c, char *line, const char *path, bool has_unified, Err *e)
+static int add_line(Cgroup *c, char *line, const char *path, Err *e)
 {
 	char *name = strchr(line, ':'), *own = name ? strchr(name + 1, ':') : NULL;
 	_cleanup_free_ char *mount_point = NULL, *dir = NULL;
@@ -139,9 +139,6 @@ static int add_line(Cgroup *c, char *line, const char *path, bool has_unified, E
 		return 0;
 	*own++ = '\0';
 	name++;
-	/* The unified tree beside it freezes better, and works in a cgroup that has sub-cgroups. */
-	if (has_unified && streq(name, "freezer"))
-		return 0;
 	mount_point = mount_of(name);
 	if (!mount_point)
 		return 0;
@@ -151,12 +148,11 @@ static int add_line(Cgroup *c, char *line, const char *path, bool has_unified, E
 
 static int resolve_v1(const char *text_path, char *text, Cgroup *c, Err *e)
 {
-	_cleanup_free_ char *unified = mount_of("");
 	char *save = NULL;
 	int r = 0;
 
 	for (char *line = strtok_r(text, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save))
-		r = add_line(c, line, text_path, unified != NULL, e);
+		r = add_line(c, line, text_path, e);
 	if (r == 0 && c->n == 0)
 		return err_new(e, ERR_UNSUPPORTED, "no cgroup hierarchy is mounted below " CGROUP_ROOT);
 	return r;
@@ -332,17 +328,48 @@ static int make_dir(const Cgroup *c, CgroupDir *d, Err *e)
 	return 0;
 }
 
+static bool reads_as(const char *dir, const char *file, const char *word)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, file), *text = NULL;
+
+	return path && file_read_at(AT_FDCWD, path, 64, &text, NULL) == 0 && str_starts(text, word);
+}
+
+/* One that was there before: processes in it would share the limits, and a frozen one would never run what is put into it. */
+static int check_unused(const CgroupDir *d, Err *e)
+{
+	_cleanup_free_ char *path = strf("%s/cgroup.procs", d->path), *pids = NULL;
+
+	if (!path)
+		return err_oom(e);
+	if (file_read_at(AT_FDCWD, path, PROC_FILE_MAX, &pids, NULL) == 0 && *pids)
+		return err_new(e, ERR_CONFLICT,
+			       "container's cgroup is not empty: process %.*s is in %s (give it a "
+			       "cgroupsPath of its own)",
+			       (int)strcspn(pids, "\n"), pids, d->path);
+	if (reads_as(d->path, "freezer.state", "FR") || reads_as(d->path, "cgroup.freeze", "1"))
+		return err_new(e, ERR_CONFLICT, "container's cgroup unexpectedly frozen: %s", d->path);
+	return 0;
+}
+
 int cgroup_create(Cgroup *c, Err *e)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		int r = make_dir(c, &c->dirs[i], e);
 
+		if (r == 0 && !c->dirs[i].made)
+			r = check_unused(&c->dirs[i], e);
 		if (r < 0) {
 			cgroup_undo(c);
 			return r;
 		}
 	}
 	return 0;
+}
+
+bool cgroup_machine_is_unified(void)
+{
+	return is_fs(CGROUP_ROOT, CGROUP2_SUPER_MAGIC);
 }
 
 int cgroup_apply(const Cgroup *c, const CgroupLimits *l, Err *e)

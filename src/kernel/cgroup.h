@@ -92,8 +92,8 @@ int cgroup_from_strv(char *const *v, Cgroup *ret, Err *e);
  * names ("" is the unified tree) are returned, to be freed. */
 int cgroup_drop_denied(Cgroup *c, char ***ret_denied, Err *e);
 
-/* Makes the directories (an existing one is used as it is), enabling controllers on the way. What was made is
- * undone on failure. */
+/* Makes the directories (an existing one is used if it is empty and not frozen), enabling controllers on the way. What was made
+ * is undone on failure. */
 int cgroup_create(Cgroup *c, Err *e);
 /* Sets the limits that are given. */
 int cgroup_apply(const Cgroup *c, const CgroupLimits *l, Err *e);
@@ -126,6 +126,8 @@ int cgroup_read(const Cgroup *c, const char *controller, const char *file, char 
 uint64_t cgroup_oom_kills(const Cgroup *c);
 /* *ret_fd becomes readable when memory has run out in it (cgroup-oom.c). */
 int cgroup_watch_oom(const Cgroup *c, int *ret_fd, Err *e);
+/* True if this machine has nothing but the unified tree. */
+bool cgroup_machine_is_unified(void);
 /* True if the controllers are those of v2. */
 bool cgroup_is_unified(const Cgroup *c);
 /* The directory of the hierarchy that holds this controller, or NULL. */

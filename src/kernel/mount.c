@@ -145,6 +145,13 @@ int mount_move_root(Err *e)
 	return 0;
 }
 
+int mount_chroot(Err *e)
+{
+	if (chroot(".") < 0)
+		return err_sys(e, errno, "chroot");
+	return chdir("/") < 0 ? err_sys(e, errno, "enter the new root") : 0;
+}
+
 int mount_detach(const char *path)
 {
 	return syscall(SYS_umount2, path, MNT_DETACH) < 0 ? -errno : 0;

@@ -50,6 +50,8 @@ int mount_new_fs(const char *type, const char *source, char *const *params, uint
 int mount_pivot(Err *e);
 /* Moves the mount this process stands in over "/" and enters it, where pivot_root cannot work (initramfs). */
 int mount_move_root(Err *e);
+/* Makes the directory this process stands in its root without moving any mount (chroot(2)). */
+int mount_chroot(Err *e);
 /* Lazy unmount. 0 or -errno. */
 int mount_detach(const char *path);
 

@@ -30,48 +30,6 @@ static void run_poststop(const RuntimeOptions *o, const State *s)
 		o->warn(err_msg(&e, r));
 }
 
-static int not_created(const State *s, Err *e)
-{
-	RuntimeStatus status = state_status(s, NULL);
-
-	if (status == RUNTIME_STOPPED)
-		return err_new(e, ERR_CONFLICT, "cannot start a container that has stopped");
-	return err_new(e, ERR_CONFLICT, "cannot start an already %s container", runtime_status_name(status));
-}
-
-/* The fifo's name is the right to start: whoever removes it starts. */
-static int start(const State *s, Err *e)
-{
-	_cleanup_close_ int fifo =
-	    openat(s->dirfd, STATE_FIFO, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_close_ int reply =
-	    openat(s->dirfd, STATE_REPLY, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-	int r;
-
-	if (fifo < 0 || reply < 0)
-		return not_created(s, e);
-	if (unlinkat(s->dirfd, STATE_FIFO, 0) < 0)
-		return errno == ENOENT ? not_created(s, e) : err_sys(e, errno, "remove %s", STATE_FIFO);
-	(void)unlinkat(s->dirfd, STATE_REPLY, 0);
-	r = fd_set_nonblock(reply, false);
-	if (r == 0)
-		r = fd_write_all(fifo, "s", 1);
-	if (r < 0)
-		return err_sys(e, r, "start");
-	/* Ends with nothing when the command has been executed: the other end closes on exec. */
-	Err got = {0};
-
-	r = err_recv(reply, &got);
-	if (r < 0)
-		return err_sys(e, r, "hear from the container");
-	if (r == 1) {
-		if (e)
-			*e = got;
-		return -got.no;
-	}
-	return 0;
-}
-
 int runtime_start(const RuntimeOptions *o, const char *id, Err *e)
 {
 	_cleanup_(state_done) State s = STATE_INIT;
@@ -79,7 +37,7 @@ int runtime_start(const RuntimeOptions *o, const char *id, Err *e)
 
 	if (r < 0)
 		return r;
-	r = start(&s, e);
+	r = start_send(&s, e);
 	if (r < 0)
 		return r;
 	r = run_late_hooks(&s, "poststart", RUNTIME_RUNNING, e);

@@ -50,8 +50,7 @@ static void creation_done(Creation *k)
 	mount_sources_done(&k->init.sources);
 	seccomp_program_done(&k->init.filter);
 	close_fd(&k->init.root);
-	close_fd(&k->init.fifo);
-	close_fd(&k->init.reply);
+	close_fd(&k->init.start);
 	close_fd(&k->init.sock);
 	free(k->init.net_devices);
 	json_decref(k->init.hook_state);
@@ -96,6 +95,7 @@ static int plan_namespaces(Creation *k, Err *e)
 		in->joins[in->n_joins].flag = flag;
 		in->joins[in->n_joins++].fd = fd;
 	}
+	in->own_mounts = in->new_flags & CLONE_NEWNS;
 	in->in_userns = k->state.namespaces & CLONE_NEWUSER;
 	return userns_check(s, e);
 }
@@ -117,15 +117,6 @@ static int open_mounts(Creation *k, Err *e)
 		return 0;
 	}
 	return r < 0 ? r : mount_sources_open(&k->bundle, in->bind_devices, &in->sources, e);
-}
-
-/* Opened for reading and writing, so that opening never waits and reading never ends. */
-static int make_fifo(int dirfd, const char *name, int *ret, Err *e)
-{
-	if (mkfifoat(dirfd, name, 0600) < 0)
-		return err_sys(e, errno, "make %s", name);
-	*ret = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	return *ret < 0 ? err_sys(e, errno, "open %s", name) : 0;
 }
 
 /* exec's processes get the same filter without the bundle. */
@@ -226,9 +217,7 @@ static int prepare(Creation *k, Err *e)
 	r = k->c->notify ? notify_add(k->o, k->c->id, k->state.dirfd, &k->bundle.spec, e) : 0;
 	if (r < 0)
 		return r;
-	r = make_fifo(k->state.dirfd, STATE_FIFO_EARLY, &in->fifo, e);
-	if (r == 0)
-		r = make_fifo(k->state.dirfd, STATE_REPLY, &in->reply, e);
+	r = start_listen(k->state.dirfd, &in->start, e);
 	if (r == 0)
 		r = prepare_filter(k, e);
 	if (r == 0)
@@ -398,7 +387,7 @@ static int finish(Creation *k, Err *e)
 	}
 	if (r == 0)
 		r = write_pid_file(k->c->pid_file, k->pid, e);
-	if (r == 0 && renameat(k->state.dirfd, STATE_FIFO_EARLY, k->state.dirfd, STATE_FIFO) < 0)
+	if (r == 0 && renameat(k->state.dirfd, STATE_SOCKET_EARLY, k->state.dirfd, STATE_SOCKET) < 0)
 		r = err_sys(e, errno, "mark the container as created");
 	return r;
 }
@@ -478,8 +467,7 @@ int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_p
 	    .c = c,
 	    .state = STATE_INIT,
 	    .init = {.sock = -1,
-		     .fifo = -1,
-		     .reply = -1,
+		     .start = -1,
 		     .root = -1,
 		     .proc = -1,
 		     .sys = -1,

@@ -114,10 +114,11 @@ static char *passwd_field(int root, uint32_t uid, size_t n)
 int credentials_env(int root, const OciProcess *p, char ***ret, Err *e)
 {
 	_cleanup_strv_ char **env = p->env ? strv_dup(p->env) : calloc(1, sizeof(char *));
-	const char *home = strv_env_get(env, "HOME");
+	const char *home;
 
-	if (!env)
+	if (!env || strv_env_unique(env) < 0)
 		return err_oom(e);
+	home = strv_env_get(env, "HOME");
 	if (str_empty(home)) {
 		_cleanup_free_ char *dir = passwd_field(root, p->user.uid, 5), *set = NULL;
 

@@ -208,12 +208,12 @@ static int take_stdio(Init *in, Err *e)
 	return r;
 }
 
-/* Leaves 0 to 2, what is to be preserved, and the three channels; everything else is closed now, not only on
+/* Leaves 0 to 2, what is to be preserved, and the two channels; everything else is closed now, not only on
  * exec: while the container is "created" it must hold nothing of the host. */
 static int close_others(Init *in, Err *e)
 {
 	int first = 3 + in->create->preserve_fds;
-	int *const kept[] = {&in->sock, &in->fifo, &in->reply};
+	int *const kept[] = {&in->sock, &in->start};
 
 	for (int fd = 3; fd < first; fd++)
 		(void)fd_set_cloexec(fd, false);
@@ -237,35 +237,23 @@ static int close_others(Init *in, Err *e)
 	return r < 0 ? err_sys(e, r, "close descriptors") : 0;
 }
 
-/* Sleeps until somebody starts the container. The fifo is open for reading and writing here, so that it never ends. */
-static void wait_for_start(const Init *in)
-{
-	struct pollfd p = {.fd = in->fifo, .events = POLLIN};
-	char c;
-
-	for (;;) {
-		if (poll(&p, 1, -1) > 0 && read(in->fifo, &c, 1) == 1)
-			return;
-	}
-}
-
 /* After "ready" errors go to whoever starts the container. */
 _Noreturn static void start(Init *in, const Credentials *c, const char *path, char *const *env)
 {
 	Err *e = &in->err;
-	int r;
+	int reply, r;
 
 	close_fd(&in->sock);
-	wait_for_start(in);
-	r = hooks_run_inside(&in->spec->hooks_start_container, "startContainer", in->spec->process.env,
-			     in->hook_state, e);
+	reply = start_wait(in->start);
+	close_fd(&in->start);
+	r = hooks_run_inside(&in->spec->hooks_start_container, "startContainer", env, in->hook_state, e);
 	if (r == 0)
 		r = credentials_late(c, e);
 	if (r == 0) {
 		execve(path, in->spec->process.args, env);
 		r = command_exec_failed(path, errno, e);
 	}
-	err_send(in->reply, e);
+	err_send(reply, e);
 	_exit(command_exit_status(e));
 }
 

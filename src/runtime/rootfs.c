@@ -2,8 +2,11 @@
 /*
  * The root of the container: attached, finished and moved into.
  *
- * The new root is attached on top of "/", needs no directory of its own, and is then made the root with
+ * The new root is attached over its own path (or, given as a mount without one, on top of "/"), and is then made the root with
  * pivot_root(".", "."). Until then everything happens through its descriptor.
+ *
+ * Without a mount namespace of its own the container gets a root that is attached nowhere, with chroot(2): the host's mounts are
+ * not touched. What is mounted in such a tree needs Linux 6.15.
  *
  * Masked and read-only paths below /proc and /sys are looked up from the descriptors of the mounts that we made
  * ourselves, with no symlink and no other mount on the way: what is covered is what is meant.
@@ -35,12 +38,20 @@ int rootfs_open(const Bundle *b, int given_fd, int *ret, Err *e)
 
 int rootfs_attach(Init *in, Err *e)
 {
+	int r;
+
+	if (!in->own_mounts)
+		return 0;
 	/* From here on nothing that we mount is seen outside; what the host unmounts still goes away here. */
-	int r = mount_change(AT_FDCWD, "/", &(MountChange){.propagation = MS_SLAVE, .recursive = true});
+	r = mount_change(AT_FDCWD, "/", &(MountChange){.propagation = MS_SLAVE, .recursive = true});
 
 	if (r < 0)
 		return err_sys(e, r, "make the mounts slaves of the host's");
-	r = mount_attach_path(in->root, "/");
+	/* At its own path, where hooks look for it. One that has none, or none that the root of a user namespace could reach, goes on
+	 * top of everything. */
+	r = in->create->rootfs_fd < 0 ? mount_attach_path(in->root, in->bundle->rootfs) : -EACCES;
+	if (r == -EACCES)
+		r = mount_attach_path(in->root, "/");
 	if (r < 0)
 		return err_sys(e, r, "attach the root filesystem");
 	return 0;
@@ -200,6 +211,9 @@ int rootfs_finish(Init *in, Err *e)
 	}
 	if (fchdir(in->root) < 0)
 		return err_sys(e, errno, "enter the root");
-	r = in->create->no_pivot ? mount_move_root(e) : mount_pivot(e);
+	if (!in->own_mounts)
+		r = mount_chroot(e);
+	else
+		r = in->create->no_pivot ? mount_move_root(e) : mount_pivot(e);
 	return r < 0 ? r : set_root_propagation(in, e);
 }

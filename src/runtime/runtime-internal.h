@@ -66,11 +66,10 @@ typedef struct State {
 	{                                                                                                    \
 		.dirfd = -1                                                                                  \
 	}
-#define STATE_FILE       "state.json"
-#define STATE_FIFO_EARLY "exec.fifo.new" /* while creating */
-#define STATE_FIFO       "exec.fifo"     /* while created */
-#define STATE_REPLY      "start.fifo"    /* the init process says here why it could not execute */
-#define STATE_FILTER     "seccomp.bpf"
+#define STATE_FILE         "state.json"
+#define STATE_SOCKET_EARLY "start.new"  /* while creating */
+#define STATE_SOCKET       "start.sock" /* while created: see start.c */
+#define STATE_FILTER       "seccomp.bpf"
 int state_check_id(const char *id, Err *e);
 /* Makes <root>/<id>; ERR_CONFLICT if it exists. */
 int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err *e);
@@ -104,6 +103,14 @@ int attributes_set_own(const ProcessAttributes *a, Err *e);
 int net_devices_read(const OciSpec *s, Interface **ret, Err *e);
 int net_devices_move(const OciSpec *s, const Interface *all, pid_t pid, Err *e);
 int net_devices_restore(const OciSpec *s, const Interface *all, Err *e);
+
+/* ---- start.c ---- */
+/* Makes STATE_SOCKET_EARLY. */
+int start_listen(int dirfd, int *ret, Err *e);
+/* Waits to be started: the connection on which to say why that failed. */
+int start_wait(int listener);
+/* ERR_CONFLICT if it is not in "created"; else 0, or the Err of the process. */
+int start_send(const State *s, Err *e);
 
 /* ---- notify.c ---- */
 int notify_add(const RuntimeOptions *o, const char *id, int dirfd, OciSpec *spec, Err *e);
@@ -185,8 +192,9 @@ typedef struct Init {
 	bool bind_devices;
 	bool
 	    opens_late; /* the creator may not mount: root and sources are opened inside, where this process may */
-	int sock;       /* to the creator */
-	int fifo, reply; /* see state.h: start and its answer */
+	bool own_mounts; /* in a mount namespace of its own */
+	int sock;        /* to the creator */
+	int start;       /* the socket on which it waits: start.c */
 	int root;        /* detached, then attached, mount of the container's root */
 	int proc, sys;   /* mounts of procfs and sysfs that we made inside, or -1 */
 	int console;     /* slave of the terminal, or -1 */

@@ -6,7 +6,7 @@
  *
  * The init process is cloned directly into its namespaces and cgroup by the calling process, whose
  * child it is. It sets itself up, reports through a pipe (an Err, or readiness), then waits on
- * <root>/<id>/exec.fifo until runtime_start opens it, from this process or another one.
+ * <root>/<id>/start.sock until runtime_start connects, from this process or another one.
  * The lookup of the command happens before readiness is reported, so "executable not found" and "permission denied"
  * (ERR_NO_COMMAND, ERR_NOT_RUNNABLE) are errors of create.
  *

@@ -3,7 +3,7 @@
  * A container's state on disk, and what it says about its status.
  *
  * state.json is written before anything is made outside the directory, and again when the child exists; it holds what cannot change. The status is never
- * stored: it follows from the process (same pid and same start time, no zombie), from which fifo is there, and from
+ * stored: it follows from the process (same pid and same start time, no zombie), from which socket is there, and from
  * the freezer. So nothing can be out of date after a crash. A container that died while it was made leaves
  * a directory, with or without state.json, that a forced delete removes.
  */
@@ -187,9 +187,9 @@ RuntimeStatus state_status(const State *s, int *ret_pidfd)
 		return RUNTIME_STOPPED;
 	if (ret_pidfd)
 		*ret_pidfd = take_fd(&pidfd);
-	if (has_file(s->dirfd, STATE_FIFO_EARLY))
+	if (has_file(s->dirfd, STATE_SOCKET_EARLY))
 		return RUNTIME_CREATING;
-	if (has_file(s->dirfd, STATE_FIFO))
+	if (has_file(s->dirfd, STATE_SOCKET))
 		return RUNTIME_CREATED;
 	return is_paused(s) ? RUNTIME_PAUSED : RUNTIME_RUNNING;
 }

@@ -16,7 +16,6 @@
 static int check_namespaces(const OciSpec *s, unsigned *ret_seen, Err *e)
 {
 	unsigned seen = 0;
-	bool own_mount = false;
 
 	for (size_t i = 0; i < s->n_namespaces; i++) {
 		const OciNamespace *n = &s->namespaces[i];
@@ -32,12 +31,13 @@ static int check_namespaces(const OciSpec *s, unsigned *ret_seen, Err *e)
 			return err_new(e, ERR_INVALID, "linux.namespaces[%zu].path: \"%s\" is not absolute",
 				       i, n->path);
 		seen |= flag;
-		own_mount |= flag == CLONE_NEWNS && str_empty(n->path);
+		if (flag == CLONE_NEWNS && !str_empty(n->path))
+			return err_new(e, ERR_UNSUPPORTED,
+				       "linux.namespaces[%zu].path: \"%s\": the mount namespace of another "
+				       "cannot become this "
+				       "container's, whose root would be put over the other's",
+				       i, n->path);
 	}
-	if (!own_mount)
-		return err_new(e, ERR_UNSUPPORTED,
-			       "linux.namespaces: a container needs a mount namespace of its own: add "
-			       "{\"type\": \"mount\"}");
 	*ret_seen = seen;
 	return 0;
 }
@@ -55,6 +55,8 @@ static int check_needed_namespaces(const OciSpec *s, unsigned seen, Err *e)
 		int flag;
 		const char *member, *value;
 	} needs[] = {
+	    {s->masked_paths && s->masked_paths[0], CLONE_NEWNS, "linux.maskedPaths", NULL},
+	    {s->readonly_paths && s->readonly_paths[0], CLONE_NEWNS, "linux.readonlyPaths", NULL},
 	    {!str_empty(s->hostname), CLONE_NEWUTS, "hostname", s->hostname},
 	    {!str_empty(s->domainname), CLONE_NEWUTS, "domainname", s->domainname},
 	    {has_offset(&s->time_monotonic), CLONE_NEWTIME, "linux.timeOffsets.monotonic", NULL},

@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include "base/str.h"
+#include "kernel/cgroup.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -36,8 +37,7 @@ static const char spec_text[] =
     "\"nodev\",\"relatime\",\"ro\"]}],"
     "\"linux\":{\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]},"
     "\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{"
-    "\"type\":\"mount\"},"
-    "{\"type\":\"cgroup\"}],"
+    "\"type\":\"mount\"}],"
     "\"maskedPaths\":[\"/proc/acpi\",\"/proc/asound\",\"/proc/kcore\",\"/proc/keys\",\"/proc/latency_stats\","
     "\"/proc/timer_list\",\"/proc/timer_stats\",\"/proc/sched_debug\",\"/sys/firmware\",\"/proc/scsi\"],"
     "\"readonlyPaths\":[\"/proc/bus\",\"/proc/fs\",\"/proc/irq\",\"/proc/sys\",\"/proc/sysrq-trigger\"]}}";
@@ -54,6 +54,14 @@ static const CliOption spec_options[] = {
     CLI_HELP_OPTION,
     {NULL, 0, CLI_NOTHING, 0, NULL, NULL},
 };
+
+/* As runc has it: on v1 the mount of /sys/fs/cgroup shows only the container's own part without. */
+static int add_cgroup_namespace(json_t *spec, Err *e)
+{
+	json_t *namespaces = json_object_get(json_object_get(spec, "linux"), "namespaces");
+
+	return json_array_append_new(namespaces, json_pack("{s:s}", "type", "cgroup")) < 0 ? err_oom(e) : 0;
+}
 
 static int do_spec(const Cli *cli, int argc, char **argv, Err *e)
 {
@@ -72,6 +80,8 @@ static int do_spec(const Cli *cli, int argc, char **argv, Err *e)
 	r = json_parse(spec_text, strlen(spec_text), "example", &j, e);
 	if (r == 0 && json_object_set_new(j, "hostname", json_string(cli->program)) < 0)
 		r = err_oom(e);
+	if (r == 0 && cgroup_machine_is_unified())
+		r = add_cgroup_namespace(j, e);
 	if (r == 0 && a.rootless)
 		r = cli_fit_spec_for_user(j, e);
 	if (r < 0)

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting what was created: the container's first process waits on a socket in the state directory.
+ *
+ * Whoever removes the socket's name has the right to start, and says so with one byte on its connection. On that
+ * connection the process tells why it could not execute its command; it ends with nothing when the command was executed,
+ * since descriptors close then. A connection that ends without the byte was somebody's who came too late.
+ */
+#include "runtime/runtime-internal.h"
+
+#include "base/fd.h"
+#include "base/str.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define GO 's'
+
+/* By the directory's descriptor: a socket's path may have 107 bytes only. */
+static struct sockaddr_un address(int dirfd, const char *name)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%s", dirfd, name);
+	return a;
+}
+
+int start_listen(int dirfd, int *ret, Err *e)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un a = address(dirfd, STATE_SOCKET_EARLY);
+
+	if (fd < 0)
+		return err_sys(e, errno, "socket");
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 16) < 0)
+		return err_sys(e, errno, "listen for the start in the container's state directory");
+	*ret = take_fd(&fd);
+	return 0;
+}
+
+int start_wait(int listener)
+{
+	for (;;) {
+		_cleanup_close_ int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		char c = 0;
+
+		if (fd >= 0 && recv(fd, &c, 1, 0) == 1 && c == GO)
+			return take_fd(&fd);
+	}
+}
+
+static int not_created(const State *s, Err *e)
+{
+	RuntimeStatus status = state_status(s, NULL);
+
+	if (status == RUNTIME_STOPPED)
+		return err_new(e, ERR_CONFLICT, "cannot start a container that has stopped");
+	return err_new(e, ERR_CONFLICT, "cannot start an already %s container", runtime_status_name(status));
+}
+
+int start_send(const State *s, Err *e)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_un a = address(s->dirfd, STATE_SOCKET);
+	Err got = {0};
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, errno, "socket");
+	if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
+		return errno == ENOENT || errno == ECONNREFUSED
+			   ? not_created(s, e)
+			   : err_sys(e, errno, "connect to the container's first process");
+	if (unlinkat(s->dirfd, STATE_SOCKET, 0) < 0)
+		return errno == ENOENT ? not_created(s, e) : err_sys(e, errno, "remove %s", STATE_SOCKET);
+	if (send(fd, &(char){GO}, 1, MSG_NOSIGNAL) != 1)
+		return err_sys(e, errno, "start");
+	r = err_recv(fd, &got);
+	if (r == -ECONNRESET)
+		return err_new(e, ERR_CONFLICT, "the container's first process ended before it was started");
+	if (r < 0)
+		return err_sys(e, r, "hear from the container");
+	if (r == 1) {
+		if (e)
+			*e = got;
+		return -got.no;
+	}
+	return 0;
+}
