@@ -116,7 +116,7 @@ static int open_mounts(Creation *k, Err *e)
 		in->opens_late = true;
 		return 0;
 	}
-	return r < 0 ? r : mount_sources_open(&k->bundle, in->bind_devices, &in->sources, e);
+	return r < 0 ? r : mount_sources_open(&k->bundle, in->bind_devices, true, &in->sources, e);
 }
 
 /* exec's processes get the same filter without the bundle. */
@@ -297,6 +297,16 @@ static int child_is_gone(Creation *k, Err *e)
 	return err_new(e, ERR_INTERNAL, "the container's process ended while it was set up");
 }
 
+static int serve_source(Creation *k, const char *number, size_t len, int at, Err *e)
+{
+	_cleanup_close_ int fd = at;
+	size_t i = SIZE_MAX;
+
+	if (len == sizeof(i))
+		memcpy(&i, number, sizeof(i));
+	return mount_source_serve(&k->init, i, fd, k->pid, k->sock, e);
+}
+
 /* 1 when the child is ready, 0 to go on. */
 static int handle(Creation *k, Err *e)
 {
@@ -323,6 +333,8 @@ static int handle(Creation *k, Err *e)
 	case INIT_LISTENER:
 		k->listener = n_fds == 1 ? fd : -1;
 		return 0;
+	case INIT_SOURCE:
+		return serve_source(k, buf + 1, (size_t)n - 1, n_fds == 1 ? fd : -1, e);
 	case INIT_READY:
 		return 1;
 	default:

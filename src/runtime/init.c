@@ -163,7 +163,7 @@ static int open_late(Init *in, Err *e)
 {
 	int r = rootfs_open(in->bundle, -1, &in->root, e);
 
-	return r < 0 ? r : mount_sources_open(in->bundle, in->bind_devices, &in->sources, e);
+	return r < 0 ? r : mount_sources_open(in->bundle, in->bind_devices, true, &in->sources, e);
 }
 
 static int build(Init *in, int *ret_master, Err *e)

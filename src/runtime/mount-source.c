@@ -4,11 +4,17 @@
  * device nodes where it may not make them. All of it is opened by the creator, with the creator's rights and in its
  * mount namespace, as detached mounts; the child only has to attach them. So a source can neither be
  * swapped for something inside the container nor be out of reach for a user namespace.
+ *
+ * A source that lies in the container's root filesystem may be an earlier mount of the spec, which is there only when its turn
+ * has come. Such a one ("inner") is opened by the child, inside the root; where it takes more power than a user namespace has
+ * (to map ids), by a process of the creator's that goes into the child's mount namespace.
  */
 #include "runtime/runtime-internal.h"
 
+#include "base/fd.h"
 #include "base/str.h"
 #include "kernel/namespace.h"
+#include "kernel/process.h"
 
 #include <linux/magic.h>
 #include <sys/sysmacros.h>
@@ -33,6 +39,8 @@ void mount_sources_done(MountSources *s)
 
 _Static_assert(sizeof(OciIdMap) == sizeof(NamespaceIdMap), "id maps are passed on as they are");
 
+#define NO_POWER "map ids (that takes privilege over its filesystem, which a user namespace has not)"
+
 /* The mappings of the mount, or those of the container. */
 static int open_map(const OciMount *m, const OciSpec *spec, Err *e)
 {
@@ -49,24 +57,20 @@ static int open_map(const OciMount *m, const OciSpec *spec, Err *e)
 	r = namespace_new_user((const NamespaceIdMap *)uids, own ? m->n_uid_mappings : spec->n_uid_mappings,
 			       (const NamespaceIdMap *)gids, own ? m->n_gid_mappings : spec->n_gid_mappings,
 			       &fd, e);
+	if (r == -EACCES || r == -EPERM)
+		return err_ctx(e, r, NO_POWER);
 	return r < 0 ? r : fd;
 }
 
-static int idmap(int fd, const OciMount *m, const MountOptions *o, const OciSpec *spec, Err *e)
+static int idmap(int fd, int userns, const MountOptions *o, Err *e)
 {
-	_cleanup_close_ int userns = open_map(m, spec, e);
-	const char *power =
-	    "map ids (that takes privilege over its filesystem, which a user namespace has not)";
-	int r;
+	int r = mount_change(fd, "",
+			     &(MountChange){.set = MOUNT_ATTR_IDMAP,
+					    .userns_fd = userns,
+					    .recursive = o->recursive_idmap});
 
-	if (userns < 0)
-		return userns == -EACCES || userns == -EPERM ? err_ctx(e, userns, "%s", power) : userns;
-	r = mount_change(fd, "",
-			 &(MountChange){.set = MOUNT_ATTR_IDMAP,
-					.userns_fd = userns,
-					.recursive = o->recursive_idmap});
 	if (r == -EPERM)
-		return err_sys(e, r, "%s", power);
+		return err_sys(e, r, NO_POWER);
 	return r < 0 ? err_sys(e, r, "map ids (does its filesystem support that?)") : 0;
 }
 
@@ -100,31 +104,151 @@ static int set_attributes(int fd, const MountOptions *o)
 	return r;
 }
 
-static int open_bind(const Bundle *b, const OciMount *m, const MountOptions *o, int *ret, Err *e)
+/* From what lies at dirfd/path to a mount of its own with the options. userns: -1 unless ids are mapped. */
+static int clone_source(int dirfd, const char *path, const MountOptions *o, int userns, int *ret, Err *e)
+{
+	_cleanup_close_ int fd = mount_clone(dirfd, path, o->recursive_bind);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, fd, "open");
+	r = set_propagation(fd, o);
+	if (r == 0)
+		r = set_attributes(fd, o);
+	if (r < 0)
+		return err_sys(e, r, "set the options%s", rootless_locked_hint(r));
+	if (userns >= 0) {
+		r = idmap(fd, userns, o, e);
+		if (r < 0)
+			return r;
+	}
+	*ret = take_fd(&fd);
+	return 0;
+}
+
+static int open_map_if_asked(const OciMount *m, const MountOptions *o, const OciSpec *spec, int *ret, Err *e)
+{
+	*ret = o->idmap ? open_map(m, spec, e) : -1;
+	return o->idmap && *ret < 0 ? *ret : 0;
+}
+
+static int open_bind(const Bundle *b, const OciMount *m, const MountOptions *o, const char *path, int *ret,
+		     Err *e)
+{
+	_cleanup_close_ int userns = -1;
+	int r = open_map_if_asked(m, o, &b->spec, &userns, e);
+
+	if (r == 0)
+		r = clone_source(AT_FDCWD, path, o, userns, ret, e);
+	return r < 0 ? err_ctx(e, r, "bind source %s", path) : 0;
+}
+
+/* The part of the path inside the container's root filesystem, or NULL. */
+static const char *inner_part(const Bundle *b, const char *path)
+{
+	const char *rest = str_after(path, b->rootfs);
+
+	return rest && *rest == '/' ? rest : NULL;
+}
+
+/* Leaves an inner source for later. */
+static int open_source(const Bundle *b, const OciMount *m, const MountOptions *o, bool inner, int *ret,
+		       Err *e)
 {
 	_cleanup_free_ char *path = str_empty(m->source) ? NULL : path_join_clean(b->dir, m->source);
-	_cleanup_close_ int fd = -1;
-	int r;
 
 	if (str_empty(m->source))
 		return err_new(e, ERR_INVALID, "a bind mount needs a source");
 	if (!path)
 		return err_oom(e);
-	fd = mount_clone(AT_FDCWD, path, o->recursive_bind);
-	if (fd < 0)
-		return err_sys(e, fd, "bind source %s", path);
-	r = set_propagation(fd, o);
-	if (r == 0)
-		r = set_attributes(fd, o);
-	if (r < 0)
-		return err_sys(e, r, "set the options of bind source %s%s", path, rootless_locked_hint(r));
-	if (o->idmap) {
-		r = idmap(fd, m, o, &b->spec, e);
-		if (r < 0)
-			return err_ctx(e, r, "bind source %s", path);
+	if (inner && inner_part(b, path))
+		return 0;
+	return open_bind(b, m, o, path, ret, e);
+}
+
+/* The creator's answer: a mount, or the Err of its process. */
+static int ask_creator(Init *in, size_t i, int at, int *ret, Err *e)
+{
+	char buf[sizeof(Err) + 1];
+	size_t n_fds = 1;
+	int fd = -1, r = init_send(in->sock, INIT_SOURCE, &i, sizeof(i), at);
+	ssize_t n = r < 0 ? r : fd_recv_msg(in->sock, buf, sizeof(buf), &fd, &n_fds);
+
+	if (n <= 0)
+		return err_sys(e, n < 0 ? (int)n : ECONNRESET, "talk to the creator");
+	if (buf[0] == INIT_FAILED && n == sizeof(buf)) {
+		memcpy(e, buf + 1, sizeof(*e));
+		return -MAX2(e->no, 1);
 	}
-	*ret = take_fd(&fd);
+	if (n_fds != 1)
+		return err_new(e, ERR_INTERNAL, "the creator sent no mount");
+	*ret = fd;
 	return 0;
+}
+
+int mount_source_open_inner(Init *in, size_t i, int *ret, Err *e)
+{
+	const OciMount *m = &in->spec->mounts[i];
+	const MountOptions *o = &in->sources.options[i];
+	_cleanup_free_ char *path = path_join_clean(in->bundle->dir, m->source);
+	const char *rest = path ? inner_part(in->bundle, path) : NULL;
+	_cleanup_close_ int at = -1, userns = -1;
+	int r;
+
+	if (!rest)
+		return err_oom(e);
+	at = path_open_in_root(in->root, rest, O_PATH, 0);
+	if (at < 0)
+		return err_sys(e, at, "bind source %s", path);
+	if (o->idmap && in->in_userns)
+		r = ask_creator(in, i, at, ret, e);
+	else {
+		r = open_map_if_asked(m, o, in->spec, &userns, e);
+		if (r == 0)
+			r = clone_source(at, "", o, userns, ret, e);
+	}
+	return r < 0 ? err_ctx(e, r, "bind source %s", path) : 0;
+}
+
+_Noreturn static void open_in_namespace(const Init *in, size_t i, int at, pid_t pid, int sock)
+{
+	const OciMount *m = &in->spec->mounts[i];
+	_cleanup_close_ int ns = -1, fd = -1, userns = -1;
+	char path[48];
+	Err e = {0};
+	int r = open_map_if_asked(m, &in->sources.options[i], in->spec, &userns, &e);
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+	if (r == 0) {
+		ns = open(path, O_RDONLY | O_CLOEXEC);
+		if (ns < 0 || setns(ns, CLONE_NEWNS) < 0)
+			r = err_sys(&e, errno, "enter the container's mount namespace");
+	}
+	if (r == 0)
+		r = clone_source(at, "", &in->sources.options[i], userns, &fd, &e);
+	if (r < 0)
+		init_fail(sock, &e, r);
+	_exit(init_send(sock, INIT_GO, NULL, 0, fd) < 0);
+}
+
+int mount_source_serve(const Init *in, size_t i, int at, pid_t pid, int sock, Err *e)
+{
+	pid_t helper;
+	int status;
+
+	if (i >= in->sources.n || at < 0)
+		return err_new(e, ERR_INTERNAL,
+			       "the container's process asked for a mount that is not in the config");
+	helper = namespace_fork(&(NamespaceFork){.cgroup_fd = -1});
+	if (helper == 0)
+		open_in_namespace(in, i, at, pid, sock);
+	if (helper < 0)
+		return err_sys(e, helper, "start a process to open a mount's source");
+	status = process_reap(helper);
+	/* One that failed has said so to whoever asked. */
+	return status < 0 || WIFSIGNALED(status)
+		   ? err_new(e, ERR_INTERNAL, "the process that opens a mount's source was killed")
+		   : 0;
 }
 
 /* Something else at this path (a container that shares /dev may have put it there) would become
@@ -182,7 +306,7 @@ static int open_devices(const OciSpec *spec, MountSources *s, Err *e)
 	return r;
 }
 
-static int open_all(const Bundle *b, bool bind_devices, MountSources *s, Err *e)
+static int open_all(const Bundle *b, bool bind_devices, bool inner_later, MountSources *s, Err *e)
 {
 	const OciSpec *spec = &b->spec;
 	int r = open_null(&s->null, e);
@@ -194,10 +318,11 @@ static int open_all(const Bundle *b, bool bind_devices, MountSources *s, Err *e)
 		MountOptions *o = &s->options[i];
 
 		r = mount_options_parse(m->options, o, e);
-		if (r == 0 && streq0(m->type, "bind"))
-			o->bind = true;
+		o->bind |= streq0(m->type, "bind");
+		/* Mappings say that ids are to be mapped, with or without the word. */
+		o->idmap |= m->n_uid_mappings > 0;
 		if (r == 0 && o->bind && !o->remount)
-			r = open_bind(b, m, o, &s->fds[i], e);
+			r = open_source(b, m, o, inner_later, &s->fds[i], e);
 		if (r < 0)
 			return err_ctx(e, r, "mount %s", m->destination);
 	}
@@ -206,7 +331,7 @@ static int open_all(const Bundle *b, bool bind_devices, MountSources *s, Err *e)
 	return r;
 }
 
-int mount_sources_open(const Bundle *b, bool bind_devices, MountSources *ret, Err *e)
+int mount_sources_open(const Bundle *b, bool bind_devices, bool inner_later, MountSources *ret, Err *e)
 {
 	size_t n = b->spec.n_mounts;
 	MountSources s = {.null = -1};
@@ -216,7 +341,7 @@ int mount_sources_open(const Bundle *b, bool bind_devices, MountSources *ret, Er
 	s.fds = malloc((n + 1) * sizeof(int));
 	if (s.options && s.fds)
 		s.n = n;
-	r = s.options && s.fds ? open_all(b, bind_devices, &s, e) : err_oom(e);
+	r = s.options && s.fds ? open_all(b, bind_devices, inner_later, &s, e) : err_oom(e);
 	if (r < 0)
 		mount_sources_done(&s);
 	else

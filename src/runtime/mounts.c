@@ -151,6 +151,13 @@ static int set_fs_propagation(int fd, const MountOptions *o, Err *e)
 	return r < 0 ? err_sys(e, r, "set the propagation") : 0;
 }
 
+static bool is_dev(const char *destination)
+{
+	_cleanup_free_ char *clean = path_clean(destination);
+
+	return clean && streq(clean, "/dev");
+}
+
 static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 {
 	const char *type = m->type ? m->type : "";
@@ -171,6 +178,10 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 		r = add_tmpfs_mode(target, o, e);
 		if (r < 0)
 			return r;
+	}
+	if ((o->set & MOUNT_ATTR_RDONLY) && is_dev(m->destination)) {
+		in->dev_read_only = true;
+		o->set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	}
 	/* What is copied up has to be written first. */
 	r = mount_new_fs(type, m->source, o->params,
@@ -217,6 +228,12 @@ static int make_one(Init *in, size_t i, Err *e)
 
 	if (o->remount)
 		return remount(in, m, o, e);
+	if (o->bind && in->sources.fds[i] < 0) {
+		int r = mount_source_open_inner(in, i, &in->sources.fds[i], e);
+
+		if (r < 0)
+			return r;
+	}
 	if (o->bind)
 		return attach_bind(in, m, in->sources.fds[i], e);
 	return make_fs(in, m, o, e);

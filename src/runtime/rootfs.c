@@ -198,10 +198,24 @@ static int set_root_propagation(const Init *in, Err *e)
 	return r < 0 ? err_ctx(e, r, "set the propagation of the root") : 0;
 }
 
+static int finish_dev(Init *in, Err *e)
+{
+	_cleanup_close_ int dev = -1;
+	int r;
+
+	if (!in->dev_read_only)
+		return 0;
+	dev = path_open_in_root(in->root, "/dev", O_PATH | O_DIRECTORY, 0);
+	r = dev < 0 ? dev : mount_change(dev, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
+	return r < 0 ? err_sys(e, r, "make /dev read-only") : 0;
+}
+
 int rootfs_finish(Init *in, Err *e)
 {
-	int r = cover_paths(in, e);
+	int r = finish_dev(in, e);
 
+	if (r == 0)
+		r = cover_paths(in, e);
 	if (r < 0)
 		return r;
 	if (in->spec->root_readonly) {

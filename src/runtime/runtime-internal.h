@@ -166,7 +166,8 @@ typedef struct MountSources {
 	size_t n_devices;
 } MountSources;
 /* `bind_devices`: device nodes are bound, since they cannot be made where the container is. */
-int mount_sources_open(const Bundle *b, bool bind_devices, MountSources *ret, Err *e);
+/* inner_later: those in the root filesystem are left to mount_source_open_inner(). */
+int mount_sources_open(const Bundle *b, bool bind_devices, bool inner_later, MountSources *ret, Err *e);
 void mount_sources_done(MountSources *s);
 
 /* ---- init.c: the child ---- */
@@ -192,12 +193,13 @@ typedef struct Init {
 	bool bind_devices;
 	bool
 	    opens_late; /* the creator may not mount: root and sources are opened inside, where this process may */
-	bool own_mounts; /* in a mount namespace of its own */
-	int sock;        /* to the creator */
-	int start;       /* the socket on which it waits: start.c */
-	int root;        /* detached, then attached, mount of the container's root */
-	int proc, sys;   /* mounts of procfs and sysfs that we made inside, or -1 */
-	int console;     /* slave of the terminal, or -1 */
+	bool own_mounts;    /* in a mount namespace of its own */
+	bool dev_read_only; /* to be made so when everything is in it */
+	int sock;           /* to the creator */
+	int start;          /* the socket on which it waits: start.c */
+	int root;           /* detached, then attached, mount of the container's root */
+	int proc, sys;      /* mounts of procfs and sysfs that we made inside, or -1 */
+	int console;        /* slave of the terminal, or -1 */
 	json_t *hook_state;
 	Err err;
 } Init;
@@ -209,6 +211,8 @@ typedef enum InitMsg {
 	INIT_LISTENER = 'L', /* with the seccomp notification fd */
 	INIT_CONSOLE = 'C',  /* with the master of the terminal */
 	INIT_READY = 'R',
+	INIT_SOURCE =
+	    'S', /* with an O_PATH descriptor: open this source of a mount for me; a size_t, its number, follows */
 	INIT_GO = 'G',  /* creator to child: go on */
 	INIT_PID = 'P', /* of exec: the pid follows */
 } InitMsg;
@@ -251,6 +255,11 @@ int rootless_explain_mount(const Init *in, const char *type, int r, Err *e);
 const char *rootless_owner_hint(int r);
 /* To put behind a refusal to change a mount; "" for other failures. */
 const char *rootless_locked_hint(int r);
+
+/* In the child. */
+int mount_source_open_inner(Init *in, size_t i, int *ret, Err *e);
+/* In the creator, when the child asks: answers on sock. */
+int mount_source_serve(const Init *in, size_t i, int at, pid_t pid, int sock, Err *e);
 
 /* ---- rootfs.c, mounts.c, devices.c, console.c: all with e = &in->err ---- */
 /* The detached mount that is to be the root; -EPERM if this process may not mount. */
