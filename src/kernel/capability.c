@@ -128,7 +128,7 @@ static int set(uint64_t effective, uint64_t permitted, uint64_t inheritable, Err
 	return 0;
 }
 
-int capability_raise_permitted(Err *e)
+int capability_set_effective(uint64_t mask, Err *e)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2] = {0};
@@ -139,7 +139,12 @@ int capability_raise_permitted(Err *e)
 	uint64_t permitted = d[0].permitted | (uint64_t)d[1].permitted << 32;
 	uint64_t inheritable = d[0].inheritable | (uint64_t)d[1].inheritable << 32;
 
-	return set(permitted, permitted, inheritable, e);
+	return set(permitted & mask, permitted, inheritable, e);
+}
+
+int capability_raise_permitted(Err *e)
+{
+	return capability_set_effective(UINT64_MAX, e);
 }
 
 int capability_apply(const CapabilitySets *s, Err *e)

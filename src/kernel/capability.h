@@ -24,6 +24,8 @@ uint64_t capability_available(uint64_t mask);
 int capability_bound(uint64_t mask, Err *e);
 /* Keeps the permitted set over the coming change of user. */
 int capability_keep_over_setuid(Err *e);
+/* Of what is permitted, makes this effective. */
+int capability_set_effective(uint64_t mask, Err *e);
 /* Makes all that is permitted effective again (a change to a user other than root clears that). */
 int capability_raise_permitted(Err *e);
 /* The final sets but the bounding one, which must have been set before. */

@@ -353,24 +353,20 @@ const char *seccomp_name(SeccompNames kind, size_t i)
 	return NULL;
 }
 
-/* Without a program the kernel gets as far as EFAULT if it takes the flags (seccomp(2)). */
+/* Without a program the kernel gets as far as EFAULT if it takes the flag (seccomp(2)). One that only goes with a listener is not
+ * for every filter, and not counted. */
 bool seccomp_flag_works(const char *name)
 {
 	for (size_t i = 0; i < ELEMENTSOF(flags); i++)
-		if (streq(flags[i].name, name)) {
-			/* It only makes sense together with a listener. */
-			unsigned more = flags[i].flag == 1u << 5 ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
-
-			return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags[i].flag | more, NULL) <
-				   0 &&
+		if (streq(flags[i].name, name))
+			return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags[i].flag, NULL) < 0 &&
 			       errno == EFAULT;
-		}
 	return false;
 }
 
 int seccomp_flags(char *const *names, unsigned *ret, Err *e)
 {
-	unsigned out = 0;
+	unsigned out = names ? 0 : SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 
 	for (size_t i = 0; names && names[i]; i++) {
 		size_t k = 0;
@@ -378,7 +374,7 @@ int seccomp_flags(char *const *names, unsigned *ret, Err *e)
 		while (k < ELEMENTSOF(flags) && !streq(flags[k].name, names[i]))
 			k++;
 		if (k == ELEMENTSOF(flags))
-			return err_new(e, ERR_INVALID, "seccomp: unknown flag %s", names[i]);
+			return err_new(e, ERR_INVALID, "seccomp.flags: unknown flag %s", names[i]);
 		out |= flags[k].flag;
 	}
 	*ret = out;

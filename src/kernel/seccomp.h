@@ -57,7 +57,8 @@ const char *seccomp_name(SeccompNames kind, size_t i);
 char *seccomp_library_version(void);
 /* True if this kernel takes the flag. */
 bool seccomp_flag_works(const char *name);
-/* "SECCOMP_FILTER_FLAG_LOG" ... to seccomp(2)'s flags. */
+/* "SECCOMP_FILTER_FLAG_LOG" ... to seccomp(2)'s flags. Without a list (NULL, not an empty one) it is SPEC_ALLOW, as in runc: a
+ * filter alone is no reason to slow a process down against Spectre variant 4. */
 int seccomp_flags(char *const *names, unsigned *ret, Err *e);
 /* Puts the calling thread under the filter. Needs no_new_privs or CAP_SYS_ADMIN. With want_listener the
  * notification fd comes back in *ret_listener. */

@@ -40,10 +40,22 @@ static int open_master(int root, Err *e)
 	return take_fd(&fd);
 }
 
-int console_open(int root, uint32_t width, uint32_t height, int *ret_master, int *ret_slave, Err *e)
+/* "\n" stays "\n": the terminal that the output goes to makes "\r\n" of it itself, and a pipe is to get what was written. */
+static int clear_onlcr(int slave)
+{
+	struct termios t;
+
+	if (tcgetattr(slave, &t) < 0)
+		return -errno;
+	t.c_oflag &= ~(tcflag_t)ONLCR;
+	return tcsetattr(slave, TCSANOW, &t) < 0 ? -errno : 0;
+}
+
+int console_open(int root, const OciProcess *p, bool plain_newlines, int *ret_master, int *ret_slave, Err *e)
 {
 	_cleanup_close_ int master = open_master(root, e), slave = -1;
-	struct winsize ws = {.ws_col = (unsigned short)width, .ws_row = (unsigned short)height};
+	struct winsize ws = {.ws_col = (unsigned short)p->console_width,
+			     .ws_row = (unsigned short)p->console_height};
 	int unlocked = 0;
 
 	if (master < 0)
@@ -53,7 +65,13 @@ int console_open(int root, uint32_t width, uint32_t height, int *ret_master, int
 	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave < 0)
 		return err_sys(e, errno, "open the terminal");
-	if ((width || height) && ioctl(slave, TIOCSWINSZ, &ws) < 0)
+	if (plain_newlines) {
+		int r = clear_onlcr(slave);
+
+		if (r < 0)
+			return err_sys(e, r, "set the terminal's modes");
+	}
+	if ((p->console_width || p->console_height) && ioctl(slave, TIOCSWINSZ, &ws) < 0)
 		return err_sys(e, errno, "set the terminal's size");
 	*ret_master = take_fd(&master);
 	*ret_slave = take_fd(&slave);

@@ -25,7 +25,7 @@ typedef struct Creation {
 	State state;
 	Init init;
 	int sock; /* our end */
-	int console, listener;
+	int console;
 	int pidfd;
 	pid_t pid;
 	bool dir_made, cgroup_made, committed;
@@ -56,7 +56,6 @@ static void creation_done(Creation *k)
 	json_decref(k->init.hook_state);
 	close_fd(&k->sock);
 	close_fd(&k->console);
-	close_fd(&k->listener);
 	close_fd(&k->pidfd);
 	cgroup_done(&k->cgroup);
 	state_done(&k->state);
@@ -120,6 +119,15 @@ static int open_mounts(Creation *k, Err *e)
 }
 
 /* exec's processes get the same filter without the bundle. */
+static void tell_flags(const Creation *k, unsigned flags)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "seccomp filter flags: %u", flags);
+	if (k->o->debug)
+		k->o->debug(text);
+}
+
 static int prepare_filter(Creation *k, Err *e)
 {
 	const OciSpec *s = &k->bundle.spec;
@@ -130,10 +138,13 @@ static int prepare_filter(Creation *k, Err *e)
 		return 0;
 	r = seccomp_flags(s->seccomp.flags, &in->filter_flags, e);
 	if (r == 0)
+		tell_flags(k, in->filter_flags);
+	if (r == 0)
 		r = filter_load(&s->seccomp, k->o->seccomp_cache, &in->filter, e);
 	if (r < 0)
 		return r;
 	in->has_filter = true;
+	in->filter_by_number = filter_may_fetch_listener();
 	k->state.has_filter = true;
 	k->state.filter_flags = in->filter_flags;
 	if (filter_has_listener(&s->seccomp)) {
@@ -297,6 +308,39 @@ static int child_is_gone(Creation *k, Err *e)
 	return err_new(e, ERR_INTERNAL, "the container's process ended while it was set up");
 }
 
+/* At once: every call of the child that the filter notifies of waits for the agent from now on. */
+static int pass_listener(Creation *k, const void *number, size_t len, int sent, Err *e)
+{
+	_cleanup_close_ int fd = filter_take_listener(k->pidfd, number, len, sent, e);
+	int r = fd < 0 ? fd
+		       : filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
+					      RUNTIME_CREATING, fd, e);
+
+	return r < 0 ? r : send_go(k, e);
+}
+
+static int add_offset(StrBuf *b, const char *clock, const OciTimeOffset *t)
+{
+	if (t->secs || t->nanosecs)
+		strbuf_addf(b, "%s %lld %u\n", clock, (long long)t->secs, t->nanosecs);
+	return b->oom ? -ENOMEM : 0;
+}
+
+/* By us, since the child, being not dumpable, may not open its own file once it is root of a user namespace only. */
+static int set_time_offsets(Creation *k, Err *e)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	char path[48];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)k->pid);
+	if (add_offset(&b, "monotonic", &k->bundle.spec.time_monotonic) < 0 ||
+	    add_offset(&b, "boottime", &k->bundle.spec.time_boottime) < 0)
+		return err_oom(e);
+	r = b.len ? file_write_at(AT_FDCWD, path, b.s) : 0;
+	return r < 0 ? err_sys(e, r, "linux.timeOffsets: write %s", path) : send_go(k, e);
+}
+
 static int serve_source(Creation *k, const char *number, size_t len, int at, Err *e)
 {
 	_cleanup_close_ int fd = at;
@@ -331,8 +375,9 @@ static int handle(Creation *k, Err *e)
 		k->console = n_fds == 1 ? fd : -1;
 		return 0;
 	case INIT_LISTENER:
-		k->listener = n_fds == 1 ? fd : -1;
-		return 0;
+		return pass_listener(k, buf + 1, (size_t)n - 1, n_fds == 1 ? fd : -1, e);
+	case INIT_TIME:
+		return set_time_offsets(k, e);
 	case INIT_SOURCE:
 		return serve_source(k, buf + 1, (size_t)n - 1, n_fds == 1 ? fd : -1, e);
 	case INIT_READY:
@@ -354,12 +399,26 @@ static int save_state(Creation *k, Err *e)
 	return state_save(&k->state, e);
 }
 
+static int set_attributes(Creation *k, Err *e)
+{
+	int r = attributes_set_for(k->pid, &k->init.attributes, e);
+
+	/* Deadlines are promised for all CPUs of a root domain: a process with fewer gets EPERM (sched_setattr(2)). */
+	if (r == -EPERM && !str_empty(k->bundle.spec.resources.cpus))
+		return err_new_no(
+		    e, ERR_INVALID, EPERM,
+		    "process.scheduler: process scheduler can't be used together with AllowedCPUs "
+		    "(linux.resources.cpu.cpus \"%s\")",
+		    k->bundle.spec.resources.cpus);
+	return r;
+}
+
 static int accompany(Creation *k, Err *e)
 {
 	int r = birth_needs_middle(&k->init) ? 0 : credentials_oom_score(&k->bundle.spec.process, k->pid, e);
 
 	if (r == 0)
-		r = attributes_set_for(k->pid, &k->init.attributes, e);
+		r = set_attributes(k, e);
 	if (r == 0)
 		r = resctrl_enter(&k->bundle.spec, k->c->id, k->pid, &k->state, e);
 	if (r == 0)
@@ -390,9 +449,6 @@ static int finish(Creation *k, Err *e)
 
 	if (k->o->rootless)
 		rootless_warn_of_leftovers(k->o, s, &k->cgroup);
-	if (r == 0 && k->listener >= 0)
-		r = filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
-					 RUNTIME_CREATING, k->listener, e);
 	if (r == 0 && k->c->console_socket && k->console >= 0) {
 		r = console_send(k->c->console_socket, k->console, e);
 		close_fd(&k->console);
@@ -488,7 +544,6 @@ int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_p
 		     .sources = {.null = -1}},
 	    .sock = -1,
 	    .console = -1,
-	    .listener = -1,
 	    .pidfd = -1,
 	};
 	Err own = {0};

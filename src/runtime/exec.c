@@ -29,9 +29,10 @@ typedef struct Exec {
 	SeccompProgram filter;
 	CapabilitySets caps;
 	ProcessAttributes attributes;
+	bool filter_by_number;
 	int target; /* pidfd of the container's first process */
 	int sock, child_sock;
-	int console, listener, slave;
+	int console, slave, middle_fd;
 	pid_t pid;
 } Exec;
 
@@ -42,8 +43,8 @@ static void exec_done(Exec *k)
 	close_fd(&k->target);
 	close_fd(&k->sock);
 	close_fd(&k->child_sock);
+	close_fd(&k->middle_fd);
 	close_fd(&k->console);
-	close_fd(&k->listener);
 	state_done(&k->state);
 }
 
@@ -56,6 +57,7 @@ static int load_filter(Exec *k, Err *e)
 		return 0;
 	r = file_read_at(k->state.dirfd, STATE_FILTER, 4u << 20, &code, &k->filter.len);
 	k->filter.code = code;
+	k->filter_by_number = filter_may_fetch_listener();
 	return r < 0 ? err_sys(e, r, "read the container's seccomp filter") : 0;
 }
 
@@ -157,7 +159,7 @@ static int take_stdio(Exec *k, int root, Err *e)
 
 	if (!p->terminal)
 		return stdio_take(&k->x->stdio, p->user.uid, e);
-	r = console_open(root, p->console_width, p->console_height, &master, &k->slave, e);
+	r = console_open(root, p, k->x->plain_newlines, &master, &k->slave, e);
 	if (r < 0)
 		return r;
 	r = init_send(k->child_sock, INIT_CONSOLE, NULL, 0, master);
@@ -220,6 +222,7 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 	    .filter = k->state.has_filter ? &k->filter : NULL,
 	    .filter_flags = (unsigned)k->state.filter_flags,
 	    .filter_listener = k->state.listener_path != NULL,
+	    .filter_by_number = k->filter_by_number,
 	    .proc = -1,
 	    .root = -1,
 	    .sock = k->child_sock,
@@ -272,6 +275,18 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 	_exit(init_send(k->child_sock, INIT_PID, &pid, sizeof(pid), -1) < 0);
 }
 
+static int pass_listener(Exec *k, const void *number, size_t len, int sent, Err *e)
+{
+	_cleanup_close_ int fd = filter_take_listener(k->middle_fd, number, len, sent, e);
+	int r = fd < 0 ? fd
+		       : filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
+					      RUNTIME_RUNNING, fd, e);
+
+	if (r == 0)
+		r = init_send(k->sock, INIT_GO, NULL, 0, -1);
+	return r < 0 && e && !e->no ? err_sys(e, r, "talk to the new process") : r;
+}
+
 /* 1 on the message that carries the pid, 0 to go on, -ENODATA at the end. */
 static int handle(Exec *k, Err *e)
 {
@@ -296,8 +311,7 @@ static int handle(Exec *k, Err *e)
 		k->console = n_fds == 1 ? fd : -1;
 		return 0;
 	case INIT_LISTENER:
-		k->listener = n_fds == 1 ? fd : -1;
-		return 0;
+		return pass_listener(k, buf + 1, (size_t)n - 1, n_fds == 1 ? fd : -1, e);
 	case INIT_PID:
 		memcpy(&k->pid, buf + 1, sizeof(k->pid));
 		return 0;
@@ -348,9 +362,6 @@ static int finish(Exec *k, int *ret_pidfd, Err *e)
 	*ret_pidfd = process_pidfd(k->pid);
 	if (*ret_pidfd < 0)
 		r = err_sys(e, *ret_pidfd, "open process %d", (int)k->pid);
-	if (r == 0 && k->listener >= 0)
-		r = filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
-					 RUNTIME_RUNNING, k->listener, e);
 	if (r == 0 && k->x->console_socket && k->console >= 0) {
 		r = console_send(k->x->console_socket, k->console, e);
 		close_fd(&k->console);
@@ -389,7 +400,7 @@ static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
 	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(e, errno, "set not dumpable");
 	tell_start(k, o);
-	middle = namespace_fork(&(NamespaceFork){.cgroup_fd = k->seat.born_fd});
+	middle = namespace_fork(&(NamespaceFork){.cgroup_fd = k->seat.born_fd, .ret_pidfd = &k->middle_fd});
 	if (middle < 0)
 		return err_sys(e, middle, "clone a process");
 	if (middle == 0)
@@ -414,8 +425,8 @@ int runtime_exec(const RuntimeOptions *o, const RuntimeExec *x, pid_t *ret_pid, 
 	    .sock = -1,
 	    .child_sock = -1,
 	    .console = -1,
-	    .listener = -1,
 	    .slave = -1,
+	    .middle_fd = -1,
 	};
 	Err own = {0};
 	int r = exec(&k, o, ret_pidfd, e ? e : &own);

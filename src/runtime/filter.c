@@ -13,6 +13,8 @@
 #include "base/str.h"
 
 #include <inttypes.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
 
 #define ENTRY_MAX   (4u << 20)
 #define ENTRY_MAGIC 0x31504253u /* "SBP1" */
@@ -181,6 +183,24 @@ int runtime_seccomp_prepare(const OciSeccomp *s, const char *dir, Err *e)
 	return r;
 }
 
+bool filter_may_fetch_listener(void)
+{
+	return geteuid() == 0 && capability_available(1ULL << CAP_SYS_PTRACE) != 0;
+}
+
+int filter_take_listener(int pidfd, const void *number, size_t len, int sent, Err *e)
+{
+	int n, fd;
+
+	if (sent >= 0)
+		return sent;
+	if (len != sizeof(n))
+		return err_new(e, ERR_INTERNAL, "the process sent no seccomp listener");
+	memcpy(&n, number, sizeof(n));
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0);
+	return fd < 0 ? err_sys(e, errno, "fetch the seccomp listener of the process") : fd;
+}
+
 /* ContainerProcessState of the runtime-spec: the receiver learns which descriptor of the message is what. */
 int filter_send_listener(const char *path, const char *metadata, const State *s, RuntimeStatus status, int fd,
 			 Err *e)
@@ -199,7 +219,8 @@ int filter_send_listener(const char *path, const char *metadata, const State *s,
 		return err_oom(e);
 	sock = unix_connect(path, SOCK_STREAM);
 	if (sock < 0)
-		return err_sys(e, sock, "connect to the seccomp listener %s", path);
+		return err_sys(e, sock, "failed to connect with seccomp agent %s (seccomp.listenerPath)",
+			       path);
 	ssize_t n = fd_send_msg(sock, text, strlen(text), &fd, 1);
 
 	return n < 0 ? err_sys(e, (int)n, "send to the seccomp listener %s", path) : 0;

@@ -85,27 +85,21 @@ static int become_root_of_user_namespace(Init *in, Err *e)
 	return birth_become_root(e);
 }
 
-static int write_offset(FILE *f, const char *clock, const OciTimeOffset *t)
-{
-	return t->secs || t->nanosecs ? fprintf(f, "%s %lld %u\n", clock, (long long)t->secs, t->nanosecs)
-				      : 0;
-}
-
 /* A process that makes a time namespace is not in it, only its children are (time_namespaces(7)): it enters by setns(), after the
  * offsets are set, which they can be only as long as nobody is in there. */
-static int make_time_namespace(const Init *in, Err *e)
+static int make_time_namespace(Init *in, Err *e)
 {
 	_cleanup_close_ int ns = -1;
-	_cleanup_fclose_ FILE *f = NULL;
+	int r;
 
 	if (!(in->new_flags & CLONE_NEWTIME))
 		return 0;
 	if (unshare(CLONE_NEWTIME) < 0)
 		return err_sys(e, errno, "make a time namespace");
-	f = fopen("/proc/self/timens_offsets", "we");
-	if (!f || write_offset(f, "monotonic", &in->spec->time_monotonic) < 0 ||
-	    write_offset(f, "boottime", &in->spec->time_boottime) < 0 || fflush(f) != 0)
-		return err_sys(e, errno, "linux.timeOffsets: set the offsets");
+	r = init_send(in->sock, INIT_TIME, NULL, 0, -1);
+	if (r < 0)
+		return err_sys(e, r, "talk to the creator");
+	init_wait_go(in->sock);
 	ns = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
 	if (ns < 0 || setns(ns, CLONE_NEWTIME) < 0)
 		return err_sys(e, errno, "enter the time namespace");
@@ -134,6 +128,9 @@ static int run_hooks_before_pivot(Init *in, Err *e)
 			return err_sys(e, r, "talk to the creator");
 		init_wait_go(in->sock);
 	}
+	/* Where createContainer hooks look for the root, by relative paths. */
+	if (s->hooks_create_container.n > 0 && fchdir(in->root) < 0)
+		return err_sys(e, errno, "enter the root for hooks");
 	r = net_devices_restore(s, in->net_devices, e);
 	return r < 0 ? r : hooks_run(&s->hooks_create_container, "createContainer", in->hook_state, e);
 }
@@ -145,7 +142,7 @@ static int open_console(Init *in, int *ret_master, Err *e)
 
 	if (!p->terminal)
 		return 0;
-	r = console_open(in->root, p->console_width, p->console_height, ret_master, &in->console, e);
+	r = console_open(in->root, p, in->create->plain_newlines, ret_master, &in->console, e);
 	/* On a /dev of the host its console would be covered, or replaced. */
 	return r < 0 || devices_are_bound(in) ? r : console_bind(in->root, in->console, e);
 }
@@ -246,9 +243,11 @@ _Noreturn static void start(Init *in, const Credentials *c, const char *path, ch
 	close_fd(&in->sock);
 	reply = start_wait(in->start);
 	close_fd(&in->start);
-	r = hooks_run_inside(&in->spec->hooks_start_container, "startContainer", env, in->hook_state, e);
+	/* Hooks that run inside are confined as the container is. */
+	r = credentials_late(c, e);
 	if (r == 0)
-		r = credentials_late(c, e);
+		r = hooks_run_inside(&in->spec->hooks_start_container, "startContainer", env, in->hook_state,
+				     e);
 	if (r == 0) {
 		execve(path, in->spec->process.args, env);
 		r = command_exec_failed(path, errno, e);
@@ -288,6 +287,7 @@ _Noreturn void init_run(Init *in)
 	    .filter = in->has_filter ? &in->filter : NULL,
 	    .filter_flags = in->filter_flags,
 	    .filter_listener = in->has_filter && filter_has_listener(&in->spec->seccomp),
+	    .filter_by_number = in->filter_by_number,
 	    .unseen = in->new_flags & CLONE_NEWPID,
 	};
 

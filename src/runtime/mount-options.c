@@ -26,7 +26,7 @@ static const struct {
     {"symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW},
     /* The access time modes are one field: changing it means clearing all of it. */
     {"relatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
-    {"norelatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
+    {"norelatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
     {"noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
     {"atime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
     {"strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
@@ -54,6 +54,13 @@ static void combine(uint64_t *set, uint64_t *clear, uint64_t more_set, uint64_t 
 	*clear = (*clear & ~(more_set & ~MOUNT_ATTR__ATIME)) | more_clear;
 }
 
+/* What takes a mode away ("atime") changes nothing about a mount that is there: so mount(8) has always had it. */
+static bool sets_atime(const char *word)
+{
+	return streq(word, "noatime") || streq(word, "relatime") || streq(word, "strictatime") ||
+	       streq(word, "nodiratime");
+}
+
 static bool take_attribute(const char *word, MountOptions *o)
 {
 	const char *rest = str_after(word, "r");
@@ -61,6 +68,7 @@ static bool take_attribute(const char *word, MountOptions *o)
 	for (size_t i = 0; i < ELEMENTSOF(attributes); i++) {
 		if (streq(attributes[i].name, word)) {
 			combine(&o->set, &o->clear, attributes[i].set, attributes[i].clear);
+			o->atime_given |= sets_atime(word);
 			return true;
 		}
 		/* "ro" and "rw" begin with an r of their own. */

@@ -17,6 +17,7 @@
 #include "kernel/process.h"
 
 #include <linux/magic.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
@@ -92,20 +93,77 @@ static int set_propagation(int fd, const MountOptions *o)
 	return mount_change(fd, "", &c);
 }
 
-static int set_attributes(int fd, const MountOptions *o)
+#define ATIME_ALL  (MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME)
+#define LOCKABLE   (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+#define BIND_FLAGS (LOCKABLE | MOUNT_ATTR_NOSYMFOLLOW)
+
+/* The attributes that a mount has, as MOUNT_ATTR_*. */
+static int read_attributes(int fd, uint64_t *ret)
 {
+	static const struct {
+		unsigned long st;
+		uint64_t attr;
+	} flags[] = {
+	    {ST_RDONLY, MOUNT_ATTR_RDONLY},         {ST_NOSUID, MOUNT_ATTR_NOSUID},
+	    {ST_NODEV, MOUNT_ATTR_NODEV},           {ST_NOEXEC, MOUNT_ATTR_NOEXEC},
+	    {ST_NODIRATIME, MOUNT_ATTR_NODIRATIME}, {ST_NOATIME, MOUNT_ATTR_NOATIME},
+	};
+	struct statvfs st;
+	uint64_t has = 0;
+
+	if (fstatvfs(fd, &st) < 0)
+		return -errno;
+	for (size_t i = 0; i < ELEMENTSOF(flags); i++)
+		if (st.f_flag & flags[i].st)
+			has |= flags[i].attr;
+	if (!(st.f_flag & (ST_NOATIME | ST_RELATIME)))
+		has |= MOUNT_ATTR_STRICTATIME;
+	*ret = has;
+	return 0;
+}
+
+/* What a user namespace could not take off the mount stays (mount_namespaces(7), "locked"); asking for it is an error, as it would
+ * be had the container mounted it. */
+static int keep_locked(int fd, const MountOptions *o, MountChange *c)
+{
+	uint64_t has, atime = c->set & ATIME_ALL;
+	int r = read_attributes(fd, &has);
+
+	if (r < 0)
+		return r;
+	if ((has & LOCKABLE & o->clear) || (o->atime_given && atime != (has & ATIME_ALL)))
+		return -EPERM;
+	c->clear &= ~(has & LOCKABLE);
+	return 0;
+}
+
+/* Any word about the mount makes its flags exactly those that are given, as a remount does; without one they stay as they are.
+ * The recursive words change just what they say. */
+static int set_attributes(int fd, const MountOptions *o, bool locked)
+{
+	MountChange c = {.set = o->set & ~(uint64_t)(o->atime_given ? 0 : ATIME_ALL),
+			 .clear = BIND_FLAGS | (uint64_t)(o->atime_given ? ATIME_ALL : 0)};
 	int r = 0;
 
 	if (o->rec_set | o->rec_clear)
 		r = mount_change(fd, "",
 				 &(MountChange){.set = o->rec_set, .clear = o->rec_clear, .recursive = true});
-	if (r == 0 && (o->set | o->clear))
-		r = mount_change(fd, "", &(MountChange){.set = o->set, .clear = o->clear});
+	if (r < 0 || !(o->set | o->clear))
+		return r;
+	if (locked)
+		r = keep_locked(fd, o, &c);
+	if (r < 0)
+		return r;
+	r = mount_change(fd, "", &c);
+	/* Somebody else's namespace has locked them already (a container in a container). */
+	if (r == -EPERM && !locked)
+		return set_attributes(fd, o, true);
 	return r;
 }
 
 /* From what lies at dirfd/path to a mount of its own with the options. userns: -1 unless ids are mapped. */
-static int clone_source(int dirfd, const char *path, const MountOptions *o, int userns, int *ret, Err *e)
+static int clone_source(int dirfd, const char *path, const MountOptions *o, bool locked, int userns, int *ret,
+			Err *e)
 {
 	_cleanup_close_ int fd = mount_clone(dirfd, path, o->recursive_bind);
 	int r;
@@ -114,7 +172,7 @@ static int clone_source(int dirfd, const char *path, const MountOptions *o, int 
 		return err_sys(e, fd, "open");
 	r = set_propagation(fd, o);
 	if (r == 0)
-		r = set_attributes(fd, o);
+		r = set_attributes(fd, o, locked);
 	if (r < 0)
 		return err_sys(e, r, "set the options%s", rootless_locked_hint(r));
 	if (userns >= 0) {
@@ -132,14 +190,14 @@ static int open_map_if_asked(const OciMount *m, const MountOptions *o, const Oci
 	return o->idmap && *ret < 0 ? *ret : 0;
 }
 
-static int open_bind(const Bundle *b, const OciMount *m, const MountOptions *o, const char *path, int *ret,
-		     Err *e)
+static int open_bind(const Bundle *b, const OciMount *m, const MountOptions *o, bool locked, const char *path,
+		     int *ret, Err *e)
 {
 	_cleanup_close_ int userns = -1;
 	int r = open_map_if_asked(m, o, &b->spec, &userns, e);
 
 	if (r == 0)
-		r = clone_source(AT_FDCWD, path, o, userns, ret, e);
+		r = clone_source(AT_FDCWD, path, o, locked, userns, ret, e);
 	return r < 0 ? err_ctx(e, r, "bind source %s", path) : 0;
 }
 
@@ -152,8 +210,8 @@ static const char *inner_part(const Bundle *b, const char *path)
 }
 
 /* Leaves an inner source for later. */
-static int open_source(const Bundle *b, const OciMount *m, const MountOptions *o, bool inner, int *ret,
-		       Err *e)
+static int open_source(const Bundle *b, const OciMount *m, const MountOptions *o, bool locked, bool inner,
+		       int *ret, Err *e)
 {
 	_cleanup_free_ char *path = str_empty(m->source) ? NULL : path_join_clean(b->dir, m->source);
 
@@ -163,7 +221,7 @@ static int open_source(const Bundle *b, const OciMount *m, const MountOptions *o
 		return err_oom(e);
 	if (inner && inner_part(b, path))
 		return 0;
-	return open_bind(b, m, o, path, ret, e);
+	return open_bind(b, m, o, locked, path, ret, e);
 }
 
 /* The creator's answer: a mount, or the Err of its process. */
@@ -205,7 +263,7 @@ int mount_source_open_inner(Init *in, size_t i, int *ret, Err *e)
 	else {
 		r = open_map_if_asked(m, o, in->spec, &userns, e);
 		if (r == 0)
-			r = clone_source(at, "", o, userns, ret, e);
+			r = clone_source(at, "", o, in->bind_devices, userns, ret, e);
 	}
 	return r < 0 ? err_ctx(e, r, "bind source %s", path) : 0;
 }
@@ -225,7 +283,7 @@ _Noreturn static void open_in_namespace(const Init *in, size_t i, int at, pid_t 
 			r = err_sys(&e, errno, "enter the container's mount namespace");
 	}
 	if (r == 0)
-		r = clone_source(at, "", &in->sources.options[i], userns, &fd, &e);
+		r = clone_source(at, "", &in->sources.options[i], in->bind_devices, userns, &fd, &e);
 	if (r < 0)
 		init_fail(sock, &e, r);
 	_exit(init_send(sock, INIT_GO, NULL, 0, fd) < 0);
@@ -322,7 +380,7 @@ static int open_all(const Bundle *b, bool bind_devices, bool inner_later, MountS
 		/* Mappings say that ids are to be mapped, with or without the word. */
 		o->idmap |= m->n_uid_mappings > 0;
 		if (r == 0 && o->bind && !o->remount)
-			r = open_source(b, m, o, inner_later, &s->fds[i], e);
+			r = open_source(b, m, o, bind_devices, inner_later, &s->fds[i], e);
 		if (r < 0)
 			return err_ctx(e, r, "mount %s", m->destination);
 	}

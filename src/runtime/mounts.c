@@ -318,6 +318,7 @@ static int attach_all_cgroups(int target, uint64_t attr, Err *e)
 	return r < 0 ? err_sys(e, r, "bind /sys/fs/cgroup, read-only") : 0;
 }
 
+/* target -1: stays detached. */
 static int attach_hierarchies(const Cgroup *c, int target, int *ret, Err *e)
 {
 	char *const params[] = {(char *)"mode=755", NULL};
@@ -326,7 +327,7 @@ static int attach_hierarchies(const Cgroup *c, int target, int *ret, Err *e)
 
 	if (r < 0)
 		return r;
-	r = mount_attach(fd, target);
+	r = target >= 0 ? mount_attach(fd, target) : 0;
 	if (r < 0)
 		return err_sys(e, r, "attach");
 	for (size_t i = 0; i < c->n && r == 0; i++)
@@ -335,31 +336,39 @@ static int attach_hierarchies(const Cgroup *c, int target, int *ret, Err *e)
 	return r;
 }
 
-int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target, Err *e)
+static int set_cgroup_options(int fd, const MountOptions *o, Err *e)
 {
 	/* All at once, when everything is in its place: so far nothing but us is in there. */
-	MountChange c = {.set = o->set,
-			 .clear = o->clear & MOUNT_ATTR__ATIME,
-			 .propagation = MS_PRIVATE,
-			 .recursive = true};
+	int r = mount_change(fd, "",
+			     &(MountChange){.set = o->set,
+					    .clear = o->clear & MOUNT_ATTR__ATIME,
+					    .propagation = MS_PRIVATE,
+					    .recursive = true});
+
+	return r < 0 ? err_sys(e, r, "set the options") : 0;
+}
+
+/* Before Linux 6.15 nothing can be mounted in a detached tree, so it is attached first. But in a root that is attached nowhere
+ * itself, only the root of a tree can be changed: then it is attached last. */
+int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target, Err *e)
+{
 	_cleanup_close_ int fd = -1;
-	int r = mounts_enter_cgroup_namespace(in, e);
+	int r = mounts_enter_cgroup_namespace(in, e), first = in->own_mounts ? target : -1;
 
 	if (r < 0)
 		return r;
 	if (in->cgroup->n == 0)
 		return attach_all_cgroups(target, o->set, e);
-	if (cgroup_is_unified(in->cgroup)) {
+	if (!cgroup_is_unified(in->cgroup))
+		r = attach_hierarchies(in->cgroup, first, &fd, e);
+	else {
 		r = clone_cgroup(&in->cgroup->dirs[0], &fd, e);
-		if (r < 0)
-			return r;
-		r = mount_attach(fd, target);
-		if (r < 0)
-			return err_sys(e, r, "attach");
-	} else
-		r = attach_hierarchies(in->cgroup, target, &fd, e);
-	if (r < 0)
+		first = -1;
+	}
+	if (r == 0)
+		r = set_cgroup_options(fd, o, e);
+	if (r < 0 || first >= 0)
 		return r;
-	r = mount_change(fd, "", &c);
-	return r < 0 ? err_sys(e, r, "set the options") : 0;
+	r = mount_attach(fd, target);
+	return r < 0 ? err_sys(e, r, "attach") : 0;
 }

@@ -47,10 +47,16 @@ int rootfs_attach(Init *in, Err *e)
 
 	if (r < 0)
 		return err_sys(e, r, "make the mounts slaves of the host's");
+	if (in->create->no_pivot) {
+		r = mount_hide_host_filesystems(e);
+		if (r < 0)
+			return r;
+	}
 	/* At its own path, where hooks look for it. One that has none, or none that the root of a user namespace could reach, goes on
 	 * top of everything. */
 	r = in->create->rootfs_fd < 0 ? mount_attach_path(in->root, in->bundle->rootfs) : -EACCES;
-	if (r == -EACCES)
+	in->root_on_top = r == -EACCES;
+	if (in->root_on_top)
 		r = mount_attach_path(in->root, "/");
 	if (r < 0)
 		return err_sys(e, r, "attach the root filesystem");
@@ -225,7 +231,8 @@ int rootfs_finish(Init *in, Err *e)
 	}
 	if (fchdir(in->root) < 0)
 		return err_sys(e, errno, "enter the root");
-	if (!in->own_mounts)
+	/* A root that lies on top of "/" has nowhere to move to. */
+	if (!in->own_mounts || (in->create->no_pivot && in->root_on_top))
 		r = mount_chroot(e);
 	else
 		r = in->create->no_pivot ? mount_move_root(e) : mount_pivot(e);

@@ -135,6 +135,11 @@ int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err 
 /* ---- filter.c ---- */
 int filter_load(const OciSeccomp *s, const char *cache, SeccompProgram *ret, Err *e);
 bool filter_has_listener(const OciSeccomp *s);
+/* Whether this process may fetch the notification fd out of the process that has it, which then need not send it: the only
+ * call it makes under the filter before somebody listens is write(2). */
+bool filter_may_fetch_listener(void);
+/* From what came with INIT_LISTENER: a number in the process, or the descriptor `sent`, which is taken over. */
+int filter_take_listener(int pidfd, const void *number, size_t len, int sent, Err *e);
 /* Hands the notification fd to whom listenerPath names, with the container's state. */
 int filter_send_listener(const char *path, const char *metadata, const State *s, RuntimeStatus status, int fd,
 			 Err *e);
@@ -142,6 +147,7 @@ int filter_send_listener(const char *path, const char *metadata, const State *s,
 /* ---- mount-options.c ---- */
 typedef struct MountOptions {
 	uint64_t set, clear;         /* MOUNT_ATTR_* of the mount itself */
+	bool atime_given;            /* by a word that sets a mode, not one that only takes a mode away */
 	uint64_t rec_set, rec_clear; /* of it and everything below */
 	uint64_t propagation;        /* MS_* or 0 */
 	bool propagation_recursive;
@@ -181,6 +187,7 @@ typedef struct Init {
 	SeccompProgram filter;
 	unsigned filter_flags;
 	bool has_filter;
+	bool filter_by_number; /* the creator fetches the notification fd */
 	CapabilitySets caps;
 	ProcessAttributes attributes;
 	Interface *net_devices;
@@ -194,6 +201,7 @@ typedef struct Init {
 	bool
 	    opens_late; /* the creator may not mount: root and sources are opened inside, where this process may */
 	bool own_mounts;    /* in a mount namespace of its own */
+	bool root_on_top;   /* the root is attached over "/" instead of its own path */
 	bool dev_read_only; /* to be made so when everything is in it */
 	int sock;           /* to the creator */
 	int start;          /* the socket on which it waits: start.c */
@@ -208,9 +216,10 @@ typedef enum InitMsg {
 	INIT_FAILED = 'F', /* an Err follows */
 	INIT_HOOKS =
 	    'H', /* namespaces and mounts are there: move netDevices, run prestart and createRuntime */
-	INIT_LISTENER = 'L', /* with the seccomp notification fd */
+	INIT_LISTENER = 'L', /* the seccomp notification fd: its number, or the fd itself */
 	INIT_CONSOLE = 'C',  /* with the master of the terminal */
 	INIT_READY = 'R',
+	INIT_TIME = 'T', /* the time namespace is made: set its offsets */
 	INIT_SOURCE =
 	    'S', /* with an O_PATH descriptor: open this source of a mount for me; a size_t, its number, follows */
 	INIT_GO = 'G',  /* creator to child: go on */
@@ -278,7 +287,7 @@ bool devices_are_bound(const Init *in);
 extern const OciDevice devices_default[];
 extern const size_t devices_n_default;
 /* A pty of the devpts mounted in `root`. */
-int console_open(int root, uint32_t width, uint32_t height, int *ret_master, int *ret_slave, Err *e);
+int console_open(int root, const OciProcess *p, bool plain_newlines, int *ret_master, int *ret_slave, Err *e);
 /* Binds the slave over /dev/console. */
 int console_bind(int root, int slave, Err *e);
 /* Makes it the controlling terminal and descriptors 0 to 2. */
@@ -298,6 +307,7 @@ typedef struct Credentials {
 	const SeccompProgram *filter; /* or NULL */
 	unsigned filter_flags;
 	bool filter_listener;
+	bool filter_by_number;
 	bool unseen; /* nobody in the container can see this process before it executes */
 	int root;    /* "/" of the container */
 	int proc;    /* its procfs, or -1 */

@@ -45,8 +45,9 @@ typedef struct RuntimeCreate {
 	RuntimeStdio stdio;
 	RuntimeConsole console;
 	const char *console_socket; /* or NULL */
-	const char *pid_file;       /* or NULL */
-	char *const *extra_env;     /* K=V added to the process's environment, or NULL */
+	bool plain_newlines;    /* the terminal does not make "\r\n" of "\n": whoever shows its output does */
+	const char *pid_file;   /* or NULL */
+	char *const *extra_env; /* K=V added to the process's environment, or NULL */
 	bool notify;   /* mount the directory of the notify socket (runtime_notify_dir) in the container */
 	bool no_pivot; /* MS_MOVE instead of pivot_root (initramfs) */
 	bool no_new_keyring;
@@ -88,6 +89,7 @@ typedef struct RuntimeExec {
 	const OciProcess *process;
 	RuntimeStdio stdio;
 	const char *console_socket;
+	bool plain_newlines;
 	const char *pid_file;
 	char *const *cgroups; /* sub-cgroups: "a/b" or "memory,cpu:a/b"; or NULL */
 	bool ignore_paused;   /* it then starts when the container is resumed */

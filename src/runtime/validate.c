@@ -215,6 +215,22 @@ static int check_net_devices(const OciSpec *s, Err *e)
 	return 0;
 }
 
+/* Whoever has the notification fd learns of it by a write(2) of the process that is under the filter. */
+static int check_seccomp(const OciSeccomp *s, Err *e)
+{
+	if (seccomp_action_notifies(s->default_action))
+		return err_new(
+		    e, ERR_INVALID,
+		    "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action");
+	for (size_t i = 0; i < s->n_rules; i++)
+		if (seccomp_action_notifies(s->rules[i].action) && strv_has(s->rules[i].names, "write"))
+			return err_new(e, ERR_INVALID,
+				       "linux.seccomp.syscalls[%zu]: SCMP_ACT_NOTIFY cannot be used for the "
+				       "write syscall",
+				       i);
+	return 0;
+}
+
 int validate_spec(const OciSpec *s, Err *e)
 {
 	unsigned seen = 0;
@@ -243,5 +259,7 @@ int validate_spec(const OciSpec *s, Err *e)
 		r = check_propagation(s, e);
 	if (r == 0)
 		r = check_net_devices(s, e);
+	if (r == 0)
+		r = check_seccomp(&s->seccomp, e);
 	return r == 0 ? sysctl_check(s, seen, e) : r;
 }

@@ -89,5 +89,7 @@ int sockets_listen(char ***env, int *ret_n, Err *e);
 int sockets_notify_open(const Cli *cli, const char *id, int *ret, Err *e);
 /* Takes one message; 1 if it was READY=1, which is passed on, together with the pid. */
 int sockets_notify_take(int fd, pid_t pid);
+/* Hands a pidfd to whoever listens at path (NULL: nobody). */
+int sockets_send_pidfd(const char *path, int pidfd, Err *e);
 /* Until the container is ready, or has ended. */
 void sockets_notify_wait(int fd, int pidfd, pid_t pid);

@@ -10,7 +10,7 @@
 
 typedef struct ExecArgs {
 	RuntimeExec x;
-	const char *process_file, *cwd, *user, *apparmor, *selinux;
+	const char *process_file, *cwd, *user, *apparmor, *selinux, *pidfd_socket;
 	char **env, **caps, **groups, **cgroups;
 	bool tty, detach, no_new_privs;
 } ExecArgs;
@@ -26,6 +26,7 @@ static const CliOption exec_options[] = {
     {"additional-gids", 'g', CLI_LIST, X(groups), "GID", "one more group"},
     {"process", 'p', CLI_TEXT, X(process_file), "FILE", "the process as JSON"},
     {"detach", 'd', CLI_FLAG, X(detach), NULL, "leave the process running in the background"},
+    {"pidfd-socket", 0, CLI_TEXT, X(pidfd_socket), "SOCKET", "unix socket that gets a pidfd"},
     {"pid-file", 0, CLI_TEXT, X(x.pid_file), "FILE", "write the process id there"},
     {"process-label", 0, CLI_TEXT, X(selinux), "LABEL", "SELinux label of the process"},
     {"apparmor", 0, CLI_TEXT, X(apparmor), "PROFILE", "AppArmor profile of the process"},
@@ -234,7 +235,10 @@ static int do_exec(const Cli *cli, int argc, char **argv, Err *e)
 	if (r < 0)
 		return r;
 	a.x.process = &p;
+	a.x.plain_newlines = !a.detach;
 	r = runtime_exec(&cli->options, &a.x, &pid, &pidfd, &console, e);
+	if (r == 0)
+		r = sockets_send_pidfd(a.pidfd_socket, pidfd, e);
 	if (r < 0 || a.detach)
 		return r;
 	return foreground_wait(pid, pidfd, console, -1, e);

@@ -121,17 +121,6 @@ static void make_raw(Foreground *f)
 	f->raw = tcsetattr(0, TCSANOW, &raw) == 0;
 }
 
-/* The terminal that we write to makes "\r\n" of "\n" itself, if it is one; a pipe is to get what the program wrote. */
-static void clear_onlcr(int console)
-{
-	struct termios t;
-
-	if (tcgetattr(console, &t) < 0)
-		return;
-	t.c_oflag &= ~(tcflag_t)ONLCR;
-	(void)tcsetattr(console, TCSANOW, &t);
-}
-
 static void loop(Foreground *f)
 {
 	bool gone = false;
@@ -183,8 +172,6 @@ int foreground_wait(pid_t pid, int pidfd, int console, int notify, Err *e)
 	f.out.buf = buffers ? buffers + STREAM_SIZE : NULL;
 	if (console >= 0)
 		(void)fd_set_nonblock(console, true);
-	if (console >= 0)
-		clear_onlcr(console);
 	copy_size(&f);
 	make_raw(&f);
 	loop(&f);

@@ -13,6 +13,7 @@
 typedef struct CreateArgs {
 	RuntimeCreate c;
 	char **env;
+	const char *pidfd_socket;
 	bool detach, keep;
 } CreateArgs;
 
@@ -21,6 +22,7 @@ typedef struct CreateArgs {
 	{"bundle", 'b', CLI_TEXT, C(c.bundle), "DIR", "the bundle's directory (default: the current one)"},  \
 	    {"console-socket",    0,        CLI_TEXT,                                                        \
 	     C(c.console_socket), "SOCKET", "unix socket that gets the terminal's master"},                  \
+	    {"pidfd-socket", 0, CLI_TEXT, C(pidfd_socket), "SOCKET", "unix socket that gets a pidfd"},       \
 	    {"pid-file", 0, CLI_TEXT, C(c.pid_file), "FILE", "write the process id there"},                  \
 	    {"no-pivot", 0, CLI_FLAG, C(c.no_pivot), NULL, "move the root mount instead of pivot_root(2)"},  \
 	    {"no-new-keyring",    0,    CLI_FLAG,                                                            \
@@ -59,6 +61,18 @@ static int parse_create(const CliOption *options, int argc, char **argv, CreateA
 	return 0;
 }
 
+static int create(const Cli *cli, const CreateArgs *a, pid_t *pid, int *pidfd, int *console, Err *e)
+{
+	int r = runtime_create(&cli->options, &a->c, pid, pidfd, console, e);
+
+	if (r < 0)
+		return r;
+	r = sockets_send_pidfd(a->pidfd_socket, *pidfd, e);
+	if (r < 0)
+		(void)runtime_delete(&cli->options, a->c.id, true, NULL);
+	return r;
+}
+
 static int do_create(const Cli *cli, int argc, char **argv, Err *e)
 {
 	CreateArgs a = {0};
@@ -67,7 +81,7 @@ static int do_create(const Cli *cli, int argc, char **argv, Err *e)
 
 	a.c.console = RUNTIME_CONSOLE_BY_SOCKET;
 	if (r == 0)
-		r = runtime_create(&cli->options, &a.c, &pid, &pidfd, &console, e);
+		r = create(cli, &a, &pid, &pidfd, &console, e);
 	strv_free(a.env);
 	closep(&pidfd);
 	return r;
@@ -159,11 +173,12 @@ static int do_run(const Cli *cli, int argc, char **argv, Err *e)
 	pid_t pid;
 	int r = parse_create(run_options, argc, argv, &a, e);
 
+	a.c.plain_newlines = !a.detach;
 	a.c.console = a.detach ? RUNTIME_CONSOLE_BY_SOCKET : RUNTIME_CONSOLE_RETURNED;
 	if (r == 0 && !a.detach)
 		r = foreground_prepare(e);
 	if (r == 0)
-		r = runtime_create(&cli->options, &a.c, &pid, &pidfd, &console, e);
+		r = create(cli, &a, &pid, &pidfd, &console, e);
 	if (r == 0)
 		r = run_attached(cli, &a, pid, pidfd, console, e);
 	strv_free(a.env);

@@ -39,6 +39,20 @@ int sockets_listen(char ***env, int *ret_n, Err *e)
 	return 0;
 }
 
+int sockets_send_pidfd(const char *path, int pidfd, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	ssize_t n;
+
+	if (!path)
+		return 0;
+	fd = unix_connect(path, SOCK_STREAM);
+	if (fd < 0)
+		return err_sys(e, fd, "connect to the pidfd socket %s", path);
+	n = fd_send_msg(fd, "pidfd", strlen("pidfd"), &pidfd, 1);
+	return n < 0 ? err_sys(e, (int)n, "send a pidfd to %s", path) : 0;
+}
+
 /* The address of the host's socket: a path, or a name in the abstract namespace behind '@'. */
 static int send_to_host(const char *text)
 {
