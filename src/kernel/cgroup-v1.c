@@ -8,28 +8,53 @@
 
 #include <fcntl.h>
 
-/* A new cpuset is empty, and takes no process until it has CPUs and memory nodes: the parent's. */
+static int read_cpuset(const char *dir, const char *file, char **ret, Err *e)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, file);
+	int r = path ? file_read_at(AT_FDCWD, path, 65536, ret, NULL) : -ENOMEM;
+
+	return r < 0 ? err_sys(e, r, "read %s/%s", dir, file) : 0;
+}
+
+/* A new cpuset is empty, and takes no process until it has CPUs and memory nodes: the parent's, who may lack them too if somebody
+ * else just made it. */
 static int inherit_cpuset(const char *dir, const char *file, Err *e)
 {
-	_cleanup_free_ char *from = strf("%s/../%s", dir, file), *to = strf("%s/%s", dir, file), *text = NULL;
+	_cleanup_free_ char *parent = strdup(dir), *text = NULL;
+	char *cut = parent ? strrchr(parent, '/') : NULL;
 	int r;
 
-	if (!from || !to)
+	if (!parent)
 		return err_oom(e);
-	r = file_read_at(AT_FDCWD, from, 65536, &text, NULL);
-	if (r < 0)
-		return err_sys(e, r, "read %s", from);
-	return cgroup_write(dir, file, text, e);
+	if (!cut || strlen(parent) <= strlen(CGROUP_ROOT))
+		return 0;
+	*cut = '\0';
+	r = read_cpuset(parent, file, &text, e);
+	if (r == 0 && (text[0] == '\n' || text[0] == '\0')) {
+		r = inherit_cpuset(parent, file, e);
+		free(take_ptr(text));
+		if (r == 0)
+			r = read_cpuset(parent, file, &text, e);
+	}
+	return r < 0 ? r : cgroup_write(dir, file, text, e);
+}
+
+static int fill_cpuset(const char *dir, const char *file, bool made, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = made ? 0 : read_cpuset(dir, file, &text, e);
+
+	return r < 0 || (!made && text[0] != '\n' && text[0] != '\0') ? r : inherit_cpuset(dir, file, e);
 }
 
 static int v1_prepare(const CgroupDir *d, const char *dir, Err *e)
 {
 	int r;
 
-	if (!streq(d->name, "cpuset") || !d->made)
+	if (!streq(d->name, "cpuset"))
 		return 0;
-	r = inherit_cpuset(dir, "cpuset.cpus", e);
-	return r < 0 ? r : inherit_cpuset(dir, "cpuset.mems", e);
+	r = fill_cpuset(dir, "cpuset.cpus", d->made, e);
+	return r < 0 ? r : fill_cpuset(dir, "cpuset.mems", d->made, e);
 }
 
 /* The directory of a controller that a limit needs. */

@@ -22,7 +22,8 @@ static bool is_given(int64_t v)
 }
 
 /* The first limit that a denied controller would have to keep, or NULL. */
-static const char *denied_limit(const OciResources *r, char *const *denied, const char **ret_controller)
+static const char *denied_limit(const OciResources *r, char *const *denied, bool unified,
+				const char **ret_controller)
 {
 	const Wish wishes[] = {
 	    {"memory", "memory",
@@ -50,7 +51,7 @@ static const char *denied_limit(const OciResources *r, char *const *denied, cons
 				return wishes[i].field;
 			}
 		}
-		if (wishes[i].asked && strv_has(denied, "") && strv_len(denied) == 1) {
+		if (wishes[i].asked && unified) {
 			*ret_controller = wishes[i].controller;
 			return wishes[i].field;
 		}
@@ -63,6 +64,7 @@ int rootless_fit_cgroup(const OciSpec *s, Cgroup *c, Err *e)
 	_cleanup_strv_ char **denied = NULL;
 	_cleanup_free_ char *first = c->n ? strdup(c->dirs[0].path) : NULL;
 	const char *controller = NULL, *field;
+	bool unified = cgroup_is_unified(c);
 	int r = cgroup_drop_denied(c, &denied, e);
 
 	if (r < 0 || !denied)
@@ -73,7 +75,7 @@ int rootless_fit_cgroup(const OciSpec *s, Cgroup *c, Err *e)
 		    "unable to apply cgroup configuration: linux.cgroupsPath %s: make %s: permission "
 		    "denied (leave linux.cgroupsPath out, or have a cgroup delegated to user %u)",
 		    s->cgroups_path, first ? first : "it", geteuid());
-	field = denied_limit(&s->resources, denied, &controller);
+	field = denied_limit(&s->resources, denied, unified, &controller);
 	if (field)
 		return err_new(
 		    e, ERR_DENIED,
