@@ -20,8 +20,14 @@ static int run_late_hooks(const State *s, const char *kind, RuntimeStatus status
 	return doc ? hooks_run_json(s->hooks, kind, doc, e) : err_oom(e);
 }
 
-/* A failing poststop hook is told but changes nothing (runtime-spec, "Lifecycle"). */
-static void run_poststop(const RuntimeOptions *o, const State *s)
+int control_poststart(const State *s, Err *e)
+{
+	int r = run_late_hooks(s, "poststart", RUNTIME_RUNNING, e);
+
+	return r < 0 ? err_ctx(e, r, "container %s", s->id) : 0;
+}
+
+void control_poststop(const RuntimeOptions *o, const State *s)
 {
 	Err e = {0};
 	int r = run_late_hooks(s, "poststop", RUNTIME_STOPPED, &e);
@@ -40,13 +46,11 @@ int runtime_start(const RuntimeOptions *o, const char *id, Err *e)
 	r = start_send(&s, e);
 	if (r < 0)
 		return r;
-	r = run_late_hooks(&s, "poststart", RUNTIME_RUNNING, e);
-	if (r < 0) {
-		/* "The runtime must stop the container" (runtime-spec 1.3, "Lifecycle", step 9). */
+	r = control_poststart(&s, e);
+	/* "The runtime must stop the container" (runtime-spec 1.3, "Lifecycle", step 9). */
+	if (r < 0)
 		(void)runtime_kill(o, id, SIGKILL, false, NULL);
-		return err_ctx(e, r, "container %s", id);
-	}
-	return 0;
+	return r;
 }
 
 static int load_cgroup(const State *s, Cgroup *ret, Err *e)
@@ -170,7 +174,7 @@ int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
 	r = state_remove_dir(o, id);
 	if (r < 0)
 		return err_sys(e, r, "remove the state of container %s", id);
-	run_poststop(o, &s);
+	control_poststop(o, &s);
 	return 0;
 }
 

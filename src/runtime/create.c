@@ -29,6 +29,7 @@ typedef struct Creation {
 	int pidfd;
 	pid_t pid;
 	bool dir_made, cgroup_made, committed;
+	bool was_created; /* what fails from there on ends a life, with its hooks */
 } Creation;
 
 static void creation_done(Creation *k)
@@ -43,6 +44,8 @@ static void creation_done(Creation *k)
 		}
 		if (k->dir_made)
 			(void)state_remove_dir(k->o, k->c->id);
+		if (k->was_created)
+			control_poststop(k->o, &k->state);
 	}
 	for (size_t i = 0; i < k->init.n_joins; i++)
 		close_fd(&k->init.joins[i].fd);
@@ -228,7 +231,8 @@ static int prepare(Creation *k, Err *e)
 	r = k->c->notify ? notify_add(k->o, k->c->id, k->state.dirfd, &k->bundle.spec, e) : 0;
 	if (r < 0)
 		return r;
-	r = start_listen(k->state.dirfd, &in->start, e);
+	if (!k->c->start)
+		r = start_listen(k->state.dirfd, &in->start, e);
 	if (r == 0)
 		r = prepare_filter(k, e);
 	if (r == 0)
@@ -455,9 +459,29 @@ static int finish(Creation *k, Err *e)
 	}
 	if (r == 0)
 		r = write_pid_file(k->c->pid_file, k->pid, e);
-	if (r == 0 && renameat(k->state.dirfd, STATE_SOCKET_EARLY, k->state.dirfd, STATE_SOCKET) < 0)
-		r = err_sys(e, errno, "mark the container as created");
+	if (r == 0)
+		r = state_created(&k->state, e);
+	k->was_created = r == 0;
 	return r;
+}
+
+/* The child closes its end by executing. If it ends instead, that is the container's end. */
+static int start(Creation *k, Err *e)
+{
+	char buf[sizeof(Err) + 1];
+	int r = send_go(k, e);
+	ssize_t n;
+
+	if (r < 0)
+		return r;
+	n = fd_recv_msg(k->sock, buf, sizeof(buf), NULL, NULL);
+	if (n == sizeof(buf) && buf[0] == INIT_FAILED) {
+		memcpy(e, buf + 1, sizeof(*e));
+		return -MAX2(e->no, 1);
+	}
+	if (n != 0 && n != -ECONNRESET)
+		return err_sys(e, n < 0 ? (int)n : EBADMSG, "hear from the container's process");
+	return control_poststart(&k->state, e);
 }
 
 static int check_console(const RuntimeCreate *c, bool terminal, Err *e)
@@ -524,7 +548,9 @@ static int create(Creation *k, Err *e)
 	r = accompany(k, e);
 	if (r == 0)
 		debug(k, "init: closing the pipe to signal completion");
-	return r < 0 ? r : finish(k, e);
+	if (r == 0)
+		r = finish(k, e);
+	return r == 0 && k->c->start ? start(k, e) : r;
 }
 
 int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_pid, int *ret_pidfd,

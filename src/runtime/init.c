@@ -205,31 +205,32 @@ static int take_stdio(Init *in, Err *e)
 	return r;
 }
 
-/* Leaves 0 to 2, what is to be preserved, and the two channels; everything else is closed now, not only on
+/* Leaves 0 to 2, what is to be preserved, and the channels; everything else is closed now, not only on
  * exec: while the container is "created" it must hold nothing of the host. */
 static int close_others(Init *in, Err *e)
 {
 	int first = 3 + in->create->preserve_fds;
 	int *const kept[] = {&in->sock, &in->start};
+	size_t n = in->create->start ? 1 : ELEMENTSOF(kept);
 
 	for (int fd = 3; fd < first; fd++)
 		(void)fd_set_cloexec(fd, false);
 	/* First out of the way, then side by side right behind the preserved ones. */
-	for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
-		int fd = fcntl(*kept[i], F_DUPFD_CLOEXEC, first + (int)ELEMENTSOF(kept));
+	for (size_t i = 0; i < n; i++) {
+		int fd = fcntl(*kept[i], F_DUPFD_CLOEXEC, first + (int)n);
 
 		if (fd < 0)
 			return err_sys(e, errno, "keep a channel");
 		*kept[i] = fd;
 	}
-	for (size_t i = 0; i < ELEMENTSOF(kept); i++) {
+	for (size_t i = 0; i < n; i++) {
 		int fd = first + (int)i;
 
 		if (dup3(*kept[i], fd, O_CLOEXEC) < 0)
 			return err_sys(e, errno, "keep a channel");
 		*kept[i] = fd;
 	}
-	int r = process_close_from(first + (int)ELEMENTSOF(kept), false);
+	int r = process_close_from(first + (int)n, false);
 
 	return r < 0 ? err_sys(e, r, "close descriptors") : 0;
 }
@@ -238,11 +239,15 @@ static int close_others(Init *in, Err *e)
 _Noreturn static void start(Init *in, const Credentials *c, const char *path, char *const *env)
 {
 	Err *e = &in->err;
-	int reply, r;
+	int reply = -1, r;
 
-	close_fd(&in->sock);
-	reply = start_wait(in->start);
-	close_fd(&in->start);
+	if (in->create->start)
+		init_wait_go(in->sock);
+	else {
+		close_fd(&in->sock);
+		reply = start_wait(in->start);
+		close_fd(&in->start);
+	}
 	/* Hooks that run inside are confined as the container is. */
 	r = credentials_late(c, e);
 	if (r == 0)
@@ -252,6 +257,8 @@ _Noreturn static void start(Init *in, const Credentials *c, const char *path, ch
 		execve(path, in->spec->process.args, env);
 		r = command_exec_failed(path, errno, e);
 	}
+	if (in->create->start)
+		init_fail(in->sock, e, r);
 	err_send(reply, e);
 	_exit(command_exit_status(e));
 }

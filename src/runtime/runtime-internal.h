@@ -66,13 +66,14 @@ typedef struct State {
 	{                                                                                                    \
 		.dirfd = -1                                                                                  \
 	}
-#define STATE_FILE         "state.json"
-#define STATE_SOCKET_EARLY "start.new"  /* while creating */
-#define STATE_SOCKET       "start.sock" /* while created: see start.c */
-#define STATE_FILTER       "seccomp.bpf"
+#define STATE_FILE   "state.json"
+#define STATE_SOCKET "start.sock" /* until it is started: see start.c */
+#define STATE_FILTER "seccomp.bpf"
 int state_check_id(const char *id, Err *e);
-/* Makes <root>/<id>; ERR_CONFLICT if it exists. */
+/* Makes <root>/<id>; ERR_CONFLICT if it exists. It is sticky, which says "creating", until state_created(). */
 int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err *e);
+int state_created(const State *s, Err *e);
+bool state_is_creating(const State *s);
 int state_remove_dir(const RuntimeOptions *o, const char *id);
 int state_save(const State *s, Err *e);
 /* ERR_NOT_FOUND if there is none. */
@@ -105,7 +106,7 @@ int net_devices_move(const OciSpec *s, const Interface *all, pid_t pid, Err *e);
 int net_devices_restore(const OciSpec *s, const Interface *all, Err *e);
 
 /* ---- start.c ---- */
-/* Makes STATE_SOCKET_EARLY. */
+/* Makes STATE_SOCKET. */
 int start_listen(int dirfd, int *ret, Err *e);
 /* Waits to be started: the connection on which to say why that failed. */
 int start_wait(int listener);
@@ -124,6 +125,12 @@ void resctrl_remove(const State *s);
 /* ---- validate.c ---- */
 /* What no step of the creation would find, or would find too late. The errors name the member and its value. */
 int validate_spec(const OciSpec *s, Err *e);
+
+/* ---- control.c ---- */
+/* A failure of a poststart hook is one of the start. */
+int control_poststart(const State *s, Err *e);
+/* A failing poststop hook is told but changes nothing (runtime-spec, "Lifecycle"). */
+void control_poststop(const RuntimeOptions *o, const State *s);
 
 /* ---- limits.c ---- */
 #define LIMITS_SYSTEMD false /* whether systemd can manage the cgroup */

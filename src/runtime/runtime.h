@@ -52,6 +52,8 @@ typedef struct RuntimeCreate {
 	bool no_pivot; /* MS_MOVE instead of pivot_root (initramfs) */
 	bool no_new_keyring;
 	int preserve_fds; /* fds 3..3+n-1 stay open in the container */
+	bool
+	    start; /* goes on to the command: as runtime_create() and runtime_start(), but nothing waits in between */
 } RuntimeCreate;
 
 typedef enum RuntimeStatus {

@@ -28,7 +28,7 @@ static struct sockaddr_un address(int dirfd, const char *name)
 int start_listen(int dirfd, int *ret, Err *e)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_un a = address(dirfd, STATE_SOCKET_EARLY);
+	struct sockaddr_un a = address(dirfd, STATE_SOCKET);
 
 	if (fd < 0)
 		return err_sys(e, errno, "socket");
@@ -65,6 +65,9 @@ int start_send(const State *s, Err *e)
 	Err got = {0};
 	int r;
 
+	/* While it is being created the socket is there, and nobody may take the start. */
+	if (state_is_creating(s))
+		return not_created(s, e);
 	if (fd < 0)
 		return err_sys(e, errno, "socket");
 	if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)

@@ -3,8 +3,8 @@
  * A container's state on disk, and what it says about its status.
  *
  * state.json is written before anything is made outside the directory, and again when the child exists; it holds what cannot change. The status is never
- * stored: it follows from the process (same pid and same start time, no zombie), from which socket is there, and from
- * the freezer. So nothing can be out of date after a crash. A container that died while it was made leaves
+ * stored: it follows from the process (same pid and same start time, no zombie), from the directory (sticky while "creating"),
+ * from the socket that is there until the start, and from the freezer. So nothing can be out of date after a crash. A container that died while it was made leaves
  * a directory, with or without state.json, that a forced delete removes.
  */
 #include "runtime/runtime-internal.h"
@@ -93,7 +93,7 @@ int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err 
 
 	if (root < 0)
 		return root;
-	if (mkdirat(root, id, 0700) < 0) {
+	if (mkdirat(root, id, 0700 | S_ISVTX) < 0) {
 		if (errno == EEXIST)
 			return err_new(e, ERR_CONFLICT, "container with id exists: %s", id);
 		return err_sys(e, errno, "make %s/%s", o->root, id);
@@ -106,6 +106,18 @@ int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err 
 		return err_sys(e, no, "open %s/%s", o->root, id);
 	}
 	return 0;
+}
+
+int state_created(const State *s, Err *e)
+{
+	return fchmod(s->dirfd, 0700) < 0 ? err_sys(e, errno, "mark the container as created") : 0;
+}
+
+bool state_is_creating(const State *s)
+{
+	struct stat st;
+
+	return fstat(s->dirfd, &st) == 0 && (st.st_mode & S_ISVTX);
 }
 
 int state_remove_dir(const RuntimeOptions *o, const char *id)
@@ -187,7 +199,7 @@ RuntimeStatus state_status(const State *s, int *ret_pidfd)
 		return RUNTIME_STOPPED;
 	if (ret_pidfd)
 		*ret_pidfd = take_fd(&pidfd);
-	if (has_file(s->dirfd, STATE_SOCKET_EARLY))
+	if (state_is_creating(s))
 		return RUNTIME_CREATING;
 	if (has_file(s->dirfd, STATE_SOCKET))
 		return RUNTIME_CREATED;

@@ -706,6 +706,36 @@ def test_failing_hook_undoes_everything(box):
     assert p.returncode == 0 and "warning" in p.stderr
 
 
+@pytest.mark.parametrize("how", ["run", "create"])
+def test_nobody_starts_or_enters_what_is_being_created(box, tmp_path, how):
+    cid, log = box.new_id(), tmp_path / "log"
+    ask = "; ".join(f"'{RUNTIME}' --root '{box.state}' {words} 2>&1; echo =$?" for words in (f"state {cid}", f"start {cid}", f"exec {cid} true", f"delete {cid}"))
+    box.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"({ask}) > '{log}'"]}]}
+    box.save(cid)
+    box.cmd(how, "-b", box.dir, cid, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state, start, execute, delete, _ = re.split(r"=\d+\n", log.read_text())
+    assert json.loads(state)["status"] == "creating"
+    assert all("creating" in said for said in (start, execute, delete)), log.read_text()
+    assert re.findall(r"=(\d+)\n", log.read_text()) == ["0", "1", "255", "1"]
+    box.cmd("delete", "--force", cid, check=True)
+
+
+@pytest.mark.parametrize("detach", [[], ["--detach"]])
+def test_run_of_what_cannot_be_executed(box, tmp_path, detach):
+    gone = tmp_path / "gone"
+    with open(box.root + "/bin/noise", "wb") as f:
+        f.write(b"\x7fELF and then nothing")
+    os.chmod(box.root + "/bin/noise", 0o755)
+    box.config["hooks"] = {"poststop": [{"path": "/bin/touch", "args": ["touch", str(gone)]}]}
+    box.config["process"]["args"] = ["noise"]
+    cid = box.new_id()
+    box.save(cid)
+    p = box.cmd("run", *detach, "-b", box.dir, cid)
+    assert p.returncode == 1 and "exec format error" in p.stderr
+    assert gone.exists() and box.cmd("state", cid).returncode == 1
+    assert cgroup_dirs(box.group) == []
+
+
 # --- failures leave nothing ---
 
 

@@ -144,9 +144,9 @@ static int run_attached(const Cli *cli, const CreateArgs *a, pid_t pid, int pidf
 {
 	_cleanup_close_ int notify = -1;
 	Err ignored = {0};
-	int status, r = sockets_notify_open(cli, a->c.id, &notify, e);
+	int status, r = a->c.start ? 0 : sockets_notify_open(cli, a->c.id, &notify, e);
 
-	if (r == 0)
+	if (r == 0 && !a->c.start)
 		r = runtime_start(&cli->options, a->c.id, e);
 	if (r == 0 && a->detach) {
 		if (notify >= 0)
@@ -175,12 +175,16 @@ static int do_run(const Cli *cli, int argc, char **argv, Err *e)
 
 	a.c.plain_newlines = !a.detach;
 	a.c.console = a.detach ? RUNTIME_CONSOLE_BY_SOCKET : RUNTIME_CONSOLE_RETURNED;
+	/* The socket for notifications goes between the two. */
+	a.c.start = !a.c.notify;
 	if (r == 0 && !a.detach)
 		r = foreground_prepare(e);
 	if (r == 0)
 		r = create(cli, &a, &pid, &pidfd, &console, e);
 	if (r == 0)
 		r = run_attached(cli, &a, pid, pidfd, console, e);
+	else if (a.c.start && is_exec_failure(e))
+		r = could_not_execute(e, r);
 	strv_free(a.env);
 	return r;
 }
