@@ -400,7 +400,7 @@ static int save_state(Creation *k, Err *e)
 		return err_sys(e, r, "read the start time of process %d", (int)k->pid);
 	k->state.pid = k->pid;
 	k->state.pid_start = st.start;
-	return state_save(&k->state, e);
+	return state_save_process(&k->state, e);
 }
 
 static int set_attributes(Creation *k, Err *e)

@@ -60,7 +60,8 @@ typedef struct State {
 	bool resctrl_made;               /* to be removed with the container */
 	char **annotations;
 	json_t *hooks;
-	int dirfd; /* of <root>/<id> */
+	int dirfd;     /* of <root>/<id> */
+	size_t length; /* of the file that was saved */
 } State;
 #define STATE_INIT                                                                                           \
 	{                                                                                                    \
@@ -75,7 +76,10 @@ int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err 
 int state_created(const State *s, Err *e);
 bool state_is_creating(const State *s);
 int state_remove_dir(const RuntimeOptions *o, const char *id);
-int state_save(const State *s, Err *e);
+/* Writes it for the first time. */
+int state_save(State *s, Err *e);
+/* Writes the process into what was saved. */
+int state_save_process(const State *s, Err *e);
 /* ERR_NOT_FOUND if there is none. */
 int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e);
 void state_done(State *s);

@@ -2,7 +2,8 @@
 /*
  * A container's state on disk, and what it says about its status.
  *
- * state.json is written before anything is made outside the directory, and again when the child exists; it holds what cannot change. The status is never
+ * state.json is written before anything is made outside the directory, and its end again when the child exists (replacing the file
+ * would cost its file system more than all else that it does here); it holds what cannot change. The status is never
  * stored: it follows from the process (same pid and same start time, no zombie), from the directory (sticky while "creating"),
  * from the socket that is there until the start, and from the freezer. So nothing can be out of date after a crash. A container that died while it was made leaves
  * a directory, with or without state.json, that a forced delete removes.
@@ -29,7 +30,6 @@ static const JsonField state_table[] = {
     FIELD("rootfs", JSON_T_STR, rootfs),
     FIELD("created", JSON_T_STR, created),
     FIELD("owner", JSON_T_STR, owner),
-    FIELD("pidStart", JSON_T_INT, pid_start),
     FIELD("namespaces", JSON_T_INT, namespaces),
     FIELD("cgroup", JSON_T_STRV, cgroup),
     FIELD("hasFilter", JSON_T_BOOL, has_filter),
@@ -134,13 +134,50 @@ int state_remove_dir(const RuntimeOptions *o, const char *id)
 	return unlinkat(root, id, AT_REMOVEDIR) == 0 ? 0 : remove_tree_at(root, id);
 }
 
-int state_save(const State *s, Err *e)
+/* Of one length always, so that it can be written over. */
+static int process_part(const State *s, char buf[static 64])
+{
+	return snprintf(buf, 64, ",\"pid\":%10d,\"pidStart\":%20llu}", (int)s->pid,
+			(unsigned long long)s->pid_start);
+}
+
+/* The text ends with the process, so that this can be written when there is one without writing all again. */
+static char *state_text(const State *s)
 {
 	_cleanup_json_ json_t *j = json_encode(state_table, s);
+	_cleanup_free_ char *text = j ? json_text(j) : NULL;
+	char process[64];
 
-	if (!j || json_object_set_new(j, "pid", json_integer(s->pid)) < 0)
+	if (!text)
+		return NULL;
+	text[strlen(text) - 1] = '\0';
+	(void)process_part(s, process);
+	return strf("%s%s", text, process);
+}
+
+int state_save(State *s, Err *e)
+{
+	_cleanup_free_ char *text = state_text(s);
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (!text)
 		return err_oom(e);
-	return json_save_at(s->dirfd, STATE_FILE, j, 0600, false, e);
+	fd = openat(s->dirfd, STATE_FILE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+	s->length = strlen(text);
+	return r < 0 ? err_sys(e, r, "write %s of container %s", STATE_FILE, s->id) : 0;
+}
+
+int state_save_process(const State *s, Err *e)
+{
+	_cleanup_close_ int fd = openat(s->dirfd, STATE_FILE, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	char text[64];
+	int n = process_part(s, text);
+
+	if (fd < 0 || pwrite(fd, text, (size_t)n, (off_t)s->length - n) != n)
+		return err_sys(e, errno, "write %s of container %s", STATE_FILE, s->id);
+	return 0;
 }
 
 int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
@@ -163,7 +200,8 @@ int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
 	if (s.dirfd < 0)
 		return err_sys(e, errno, "open %s/%s", o->root, id);
 	r = json_load_at(s.dirfd, STATE_FILE, STATE_MAX, &j, e);
-	if (r == -ENOENT)
+	/* Seen while it is written, or its writer was killed. */
+	if (r == -ENOENT || (r < 0 && state_is_creating(&s)))
 		r = err_new(e, ERR_NOT_FOUND,
 			    "container %s is incomplete: it was interrupted while being created", id);
 	if (r == 0)
@@ -173,6 +211,7 @@ int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
 		return err_ctx(e, r, "container %s", id);
 	}
 	s.pid = (pid_t)json_get_int(j, "pid", 0);
+	s.pid_start = (uint64_t)json_get_int(j, "pidStart", 0);
 	*ret = s;
 	return 0;
 }

@@ -787,6 +787,20 @@ def test_killed_creator_leaves_a_container_that_can_be_removed(box):
     assert box.cmd("state", cid).returncode == 1
 
 
+@pytest.mark.parametrize("text", ["", '{"id":"c1","bundle":"/'])
+def test_state_whose_writer_was_killed(box, text):
+    cid = box.new_id()
+    folder = os.path.join(box.state, cid)
+    os.makedirs(folder)
+    os.chmod(folder, 0o1700)
+    open(folder + "/state.json", "w").write(text)
+    assert box.cmd("list", "-q", check=True).stdout == ""
+    p = box.cmd("state", cid)
+    assert p.returncode == 1 and "incomplete" in p.stderr
+    box.cmd("delete", "--force", cid, check=True)
+    assert not os.path.exists(folder)
+
+
 @pytest.mark.parametrize("delay_us", [300, 600, 900, 1200, 1600, 2000, 2600, 3500])
 def test_killed_at_any_moment(box, delay_us):
     """kill -9 of the creator: whatever it had made is found and removed by a forced delete."""
