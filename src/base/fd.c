@@ -11,6 +11,7 @@
 #include "base/path.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/un.h>
 
 #define COPY_STEP (1 << 30)
@@ -154,6 +155,20 @@ static int set_flag(int fd, int get, int set, int flag, bool on)
 	int wanted = on ? flags | flag : flags & ~flag;
 	if (wanted != flags && fcntl(fd, set, wanted) < 0)
 		return -errno;
+	return 0;
+}
+
+int fd_fill_stdio(void)
+{
+	struct pollfd p[] = {{0}, {.fd = 1}, {.fd = 2}};
+
+	if (poll(p, ELEMENTSOF(p), 0) < 0)
+		return -errno;
+	for (int fd = 0; fd < (int)ELEMENTSOF(p); fd++) {
+		/* The lowest number that is free is this one. */
+		if ((p[fd].revents & POLLNVAL) && open("/dev/null", O_RDWR) != fd)
+			return -EBADF;
+	}
 	return 0;
 }
 

@@ -18,6 +18,9 @@ ssize_t fd_read_full(int fd, void *buf, size_t len);
 int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len);
 /* Copies until end of file (copy_file_range, splice or read/write). Bytes copied or -errno. */
 int64_t fd_copy(int from, int to);
+/* Opens /dev/null in the place of those of 0 to 2 that are closed, before a file of ours gets such a number and is
+ * taken for one of them. 0 or -errno. */
+int fd_fill_stdio(void);
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 

@@ -817,6 +817,21 @@ def test_killed_at_any_moment(box, delay_us):
         assert cgroup_dirs(box.group) == []
 
 
+@pytest.mark.parametrize("closed", [[0], [0, 1, 2]])
+def test_closed_stdio_is_the_null_device(box, closed):
+    """What the runtime opens may not get the number of one of them, and be given to the container."""
+    def close():
+        for fd in closed:
+            os.close(fd)
+    script = "out=$(for i in 0 1 2; do readlink /proc/$$/fd/$i; done; ls /proc/$$/fd | wc -w); echo $out > /out"
+    cid = box.start("sleep", "100")
+    for how in (lambda: box.run("sh", "-c", script, preexec_fn=close), lambda: box.cmd("exec", cid, "sh", "-c", script, preexec_fn=close)):
+        assert how().returncode == 0
+        seen = open(box.root + "/out").read().split()
+        assert [seen[fd] for fd in closed] == ["/dev/null"] * len(closed)
+        assert int(seen[3]) <= 4  # with the pipe of $(...)
+
+
 def test_preserve_fds(box):
     cid = box.new_id()
     box.config["process"]["args"] = ["sh", "-c", "cat <&3"]

@@ -7,6 +7,7 @@
  */
 #include "command.h"
 
+#include "base/fd.h"
 #include "base/str.h"
 #include "kernel/process.h"
 #include "version.h"
@@ -168,9 +169,11 @@ int main(int argc, char **argv)
 	_cleanup_free_ char *cache = NULL, *root = NULL;
 	bool rootless = false;
 	Err e = {0};
-	int r = cli_parse(global_options, argc, argv, &g, &e);
+	int r = fd_fill_stdio();
 
 	seed_json();
+	r = r < 0 ? err_sys(&e, r, "open /dev/null in the place of a closed descriptor")
+		  : cli_parse(global_options, argc, argv, &g, &e);
 	if (r < 0)
 		return fail_early(program, &e, r);
 	if (g.version) {
