@@ -145,8 +145,18 @@ static int give_to_user(int fd, uint32_t uid, Err *e)
 int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e)
 {
 	const int wanted[3] = {io->in, io->out, io->err};
+	bool in_place = io->in == 0 && io->out == 1 && io->err == 2;
 	int from[3];
 
+	for (int i = 0; i < 3 && in_place; i++) {
+		int r = fcntl(i, F_SETFD, 0) < 0 ? err_sys(e, errno, "keep descriptor %d", i)
+						 : give_to_user(i, uid, e);
+
+		if (r < 0)
+			return r;
+	}
+	if (in_place)
+		return 0;
 	/* First away from 0..2, where one could overwrite another. */
 	for (int i = 0; i < 3; i++) {
 		from[i] = wanted[i] >= 0 ? fcntl(wanted[i], F_DUPFD_CLOEXEC, 3)
