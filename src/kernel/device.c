@@ -240,10 +240,15 @@ int device_apply_v2(const char *dir, const CgroupDeviceRule *rules, size_t n, Er
 	cgroup = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (cgroup < 0)
 		return err_sys(e, errno, "open cgroup %s", dir);
+	n_old = query(cgroup, old, ELEMENTSOF(old));
+	/* Where everything is allowed there is nothing to filter. */
+	if (n > 0 && is_unconditional(&rules[n - 1]) && rules[n - 1].allow) {
+		detach_old(cgroup, old, n_old);
+		return 0;
+	}
 	prog = load(p, e);
 	if (prog < 0)
 		return prog;
-	n_old = query(cgroup, old, ELEMENTSOF(old));
 
 	union bpf_attr attr = {
 	    .target_fd = (uint32_t)cgroup,
