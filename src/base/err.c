@@ -159,6 +159,16 @@ void err_send(int fd, const Err *e)
 	while (n < 0 && errno == EINTR);
 }
 
+void err_repair(Err *e)
+{
+	e->msg[sizeof(e->msg) - 1] = '\0';
+	e->file[sizeof(e->file) - 1] = '\0';
+	if ((unsigned)e->kind >= ERR_KIND_MAX)
+		e->kind = ERR_INTERNAL;
+	if (e->no <= 0)
+		e->no = EIO;
+}
+
 int err_recv(int fd, Err *e)
 {
 	Err got;
@@ -175,12 +185,7 @@ int err_recv(int fd, Err *e)
 			return have == 0 ? 0 : -EBADMSG;
 		have += (size_t)n;
 	}
-	got.msg[sizeof(got.msg) - 1] = '\0';
-	got.file[sizeof(got.file) - 1] = '\0';
-	if (got.kind >= ERR_KIND_MAX)
-		got.kind = ERR_INTERNAL;
-	if (got.no <= 0)
-		got.no = EIO;
+	err_repair(&got);
 	if (e)
 		*e = got;
 	return 1;

@@ -74,3 +74,5 @@ const char *err_kind_name(ErrKind kind);
  * an Err arrived, 0 when the other side closed without one, else a negative errno. */
 void err_send(int fd, const Err *e);
 int err_recv(int fd, Err *e);
+/* Makes one that came from elsewhere safe to use: ended strings, a kind that exists, an errno. */
+void err_repair(Err *e);

@@ -16,6 +16,12 @@ void bundle_done(Bundle *b)
 	*b = (Bundle){0};
 }
 
+/* To the kernel it is "leave it as it is", which is root. */
+static int no_id(const char *member, Err *e)
+{
+	return err_new(e, ERR_INVALID, "process.user.%s: 4294967295 is no id", member);
+}
+
 int bundle_check_process(const OciProcess *p, Err *e)
 {
 	if (!p->args || !p->args[0])
@@ -25,6 +31,11 @@ int bundle_check_process(const OciProcess *p, Err *e)
 	if (!p->cwd || p->cwd[0] != '/')
 		return err_new(e, ERR_INVALID, "process.cwd: \"%s\" must be an absolute path",
 			       p->cwd ? p->cwd : "");
+	for (size_t i = 0; i < p->user.n_additional_gids; i++)
+		if (p->user.additional_gids[i] == UINT32_MAX)
+			return no_id("additionalGids", e);
+	if (p->user.uid == UINT32_MAX || p->user.gid == UINT32_MAX)
+		return no_id(p->user.uid == UINT32_MAX ? "uid" : "gid", e);
 	for (size_t i = 0; p->env && p->env[i]; i++)
 		if (!strchr(p->env[i], '='))
 			return err_new(e, ERR_INVALID, "process.env[%zu]: \"%s\" has no '='", i, p->env[i]);

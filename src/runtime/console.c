@@ -11,7 +11,9 @@
 #include "base/str.h"
 
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <termios.h>
@@ -27,12 +29,17 @@ static int open_master(int root, Err *e)
 {
 	_cleanup_close_ int dir = path_open_in_root(root, "/dev/pts", O_PATH | O_DIRECTORY, 0);
 	_cleanup_close_ int fd = -1;
+	/* Nothing that is mounted over it: opening a device may already do something. */
+	struct open_how how = {
+	    .flags = O_RDWR | O_NOCTTY | O_CLOEXEC,
+	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+	};
 	struct stat st;
 
 	if (dir < 0 || !is_on_devpts(dir))
 		return err_new(e, ERR_INVALID,
 			       "a terminal needs a devpts mount on /dev/pts of the container");
-	fd = openat(dir, "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+	fd = (int)syscall(SYS_openat2, dir, "ptmx", &how, sizeof(how));
 	if (fd < 0)
 		return err_sys(e, errno, "open /dev/pts/ptmx");
 	if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2) || !is_on_devpts(fd))
@@ -78,23 +85,20 @@ int console_open(int root, const OciProcess *p, bool plain_newlines, int *ret_ma
 	return 0;
 }
 
-int console_bind(int root, int slave, Err *e)
+int console_bind(int dev, int slave, Err *e)
 {
-	const char *name;
-	_cleanup_close_ int dir = path_open_parent_in_root(root, "/dev/console", true, &name), target = -1,
-			    fd = -1;
+	static const char name[] = "console";
+	_cleanup_close_ int target = -1, fd = -1;
 	struct stat st;
 	int r;
 
-	if (dir < 0)
-		return err_sys(e, dir, "open /dev");
 	/* Whatever the image has there, link or file, gives way to an empty file. */
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) &&
-	    !S_ISCHR(st.st_mode) && unlinkat(dir, name, 0) < 0)
+	if (fstatat(dev, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) &&
+	    !S_ISCHR(st.st_mode) && unlinkat(dev, name, 0) < 0)
 		return err_sys(e, errno, "remove /dev/console");
-	if (mknodat(dir, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
+	if (mknodat(dev, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "make /dev/console");
-	target = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	target = openat(dev, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (target < 0)
 		return err_sys(e, errno, "open /dev/console");
 	fd = mount_clone(slave, "", false);
@@ -142,6 +146,26 @@ static int give_to_user(int fd, uint32_t uid, Err *e)
 	return 0;
 }
 
+int stdio_prepare(const RuntimeStdio *io, RuntimeStdio *ret, int *ret_null, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	*ret = *io;
+	if (io->in >= 0 && io->out >= 0 && io->err >= 0)
+		return 0;
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, errno, "open /dev/null");
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return err_new(e, ERR_DENIED, "/dev/null of the host is not the null device");
+	ret->in = io->in >= 0 ? io->in : fd;
+	ret->out = io->out >= 0 ? io->out : fd;
+	ret->err = io->err >= 0 ? io->err : fd;
+	*ret_null = take_fd(&fd);
+	return 0;
+}
+
 int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e)
 {
 	const int wanted[3] = {io->in, io->out, io->err};
@@ -159,17 +183,9 @@ int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e)
 		return 0;
 	/* First away from 0..2, where one could overwrite another. */
 	for (int i = 0; i < 3; i++) {
-		from[i] = wanted[i] >= 0 ? fcntl(wanted[i], F_DUPFD_CLOEXEC, 3)
-					 : open("/dev/null", (i == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+		from[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, 3);
 		if (from[i] < 0)
 			return err_sys(e, errno, "open descriptor %d", i);
-		if (from[i] < 3) {
-			int high = fcntl(from[i], F_DUPFD_CLOEXEC, 3);
-
-			if (high < 0)
-				return err_sys(e, errno, "open descriptor %d", i);
-			from[i] = high;
-		}
 	}
 	for (int i = 0; i < 3; i++) {
 		if (dup3(from[i], i, 0) < 0)

@@ -27,8 +27,9 @@ typedef struct Creation {
 	int sock; /* our end */
 	int console;
 	int pidfd;
+	int null; /* of the host, or -1 */
 	pid_t pid;
-	bool dir_made, cgroup_made, committed;
+	bool dir_made, cgroup_made, hooks_ran, committed;
 	bool was_created; /* what fails from there on ends a life, with its hooks */
 } Creation;
 
@@ -60,6 +61,7 @@ static void creation_done(Creation *k)
 	close_fd(&k->sock);
 	close_fd(&k->console);
 	close_fd(&k->pidfd);
+	close_fd(&k->null);
 	cgroup_done(&k->cgroup);
 	state_done(&k->state);
 	bundle_done(&k->bundle);
@@ -224,6 +226,8 @@ static int prepare(Creation *k, Err *e)
 	if (r == 0)
 		r = net_devices_read(s, &in->net_devices, e);
 	if (r == 0)
+		r = stdio_prepare(&k->c->stdio, &in->stdio, &k->null, e);
+	if (r == 0)
 		r = state_make_dir(k->o, k->c->id, &k->state.dirfd, e);
 	if (r < 0)
 		return r;
@@ -372,12 +376,15 @@ static int handle(Creation *k, Err *e)
 		if (n != sizeof(buf))
 			return err_new(e, ERR_INTERNAL, "the container's process sent half an error");
 		memcpy(e, buf + 1, sizeof(*e));
-		return -MAX2(e->no, 1);
+		err_repair(e);
+		return -e->no;
 	case INIT_HOOKS:
+		if (k->hooks_ran)
+			return err_new(e, ERR_INTERNAL, "the container's process asked for its hooks twice");
+		k->hooks_ran = true;
 		return run_create_hooks(k, e);
 	case INIT_CONSOLE:
-		k->console = n_fds == 1 ? fd : -1;
-		return 0;
+		return init_take_fd(&k->console, fd, n_fds, e);
 	case INIT_LISTENER:
 		return pass_listener(k, buf + 1, (size_t)n - 1, n_fds == 1 ? fd : -1, e);
 	case INIT_TIME:
@@ -565,12 +572,15 @@ int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_p
 		     .root = -1,
 		     .proc = -1,
 		     .sys = -1,
+		     .bound_proc = -1,
+		     .dev = -1,
 		     .console = -1,
 		     .seat = {.born_fd = -1},
 		     .sources = {.null = -1}},
 	    .sock = -1,
 	    .console = -1,
 	    .pidfd = -1,
+	    .null = -1,
 	};
 	Err own = {0};
 	int r = state_check_id(c->id, e);

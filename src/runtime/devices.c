@@ -89,16 +89,20 @@ static int bind_node(int dir, const char *name, int node, Err *e)
 	return r < 0 ? err_sys(e, r, "bind it") : 0;
 }
 
-static int make_device(Init *in, int dev, const OciDevice *d, size_t index, Err *e)
+/* What is below /dev is looked up from its descriptor and cannot leave it. */
+static int make_device(Init *in, const OciDevice *d, size_t index, Err *e)
 {
 	const char *name = d->path ? str_after(d->path, "/dev/") : NULL;
 	_cleanup_close_ int other = -1;
-	int dir = dev;
+	int dir = in->dev;
 
 	if (!d->path || d->path[0] != '/')
 		return err_new(e, ERR_INVALID, "its path must be absolute");
-	if (dev < 0 || str_empty(name) || strchr(name, '/') || name[0] == '.') {
-		other = path_open_parent_in_root(in->root, d->path, true, &name);
+	if (in->dev < 0 || str_empty(name) || strchr(name, '/') || name[0] == '.') {
+		bool below = in->dev >= 0 && !str_empty(name);
+
+		other =
+		    path_open_parent_in_root(below ? in->dev : in->root, below ? name : d->path, true, &name);
 		if (other < 0)
 			return err_sys(e, other, "open its directory");
 		dir = other;
@@ -148,14 +152,15 @@ static int is_in_spec(const OciSpec *spec, const char *path)
 int devices_make(Init *in, Err *e)
 {
 	const OciSpec *spec = in->spec;
-	_cleanup_close_ int dev = -1;
 	bool bound = devices_are_bound(in);
 	int r = 0;
 
-	if (!bound) {
-		dev = path_mkdir_in_root(in->root, "/dev", 0755);
-		if (dev < 0)
-			return err_sys(e, dev, "open /dev");
+	if (bound)
+		close_fd(&in->dev);
+	else if (in->dev < 0) {
+		in->dev = mounts_open_strict(in->root, "/dev", e);
+		if (in->dev < 0)
+			return err_ctx(e, in->dev, "/dev");
 	}
 	for (size_t i = 0; i < spec->n_devices + devices_n_default && r == 0; i++) {
 		bool own = i < spec->n_devices;
@@ -166,13 +171,13 @@ int devices_make(Init *in, Err *e)
 		/* A /dev of the host has its nodes. */
 		if (bound && str_starts(d->path ? d->path : "", "/dev/"))
 			continue;
-		r = make_device(in, dev, d, i, e);
+		r = make_device(in, d, i, e);
 		if (r < 0)
 			return err_ctx(e, r, "device %s", d->path ? d->path : "");
 	}
 	if (bound)
 		return 0;
 	for (size_t i = 0; i < ELEMENTSOF(links) && r == 0; i++)
-		r = make_link(dev, links[i].name, links[i].target, e);
+		r = make_link(in->dev, links[i].name, links[i].target, e);
 	return r;
 }

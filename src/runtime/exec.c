@@ -30,9 +30,12 @@ typedef struct Exec {
 	CapabilitySets caps;
 	ProcessAttributes attributes;
 	bool filter_by_number;
+	pid_t middle;
 	int target; /* pidfd of the container's first process */
 	int sock, child_sock;
 	int console, slave, middle_fd;
+	RuntimeStdio stdio; /* complete: see stdio_prepare() */
+	int null;           /* of the host, or -1 */
 	pid_t pid;
 } Exec;
 
@@ -45,6 +48,7 @@ static void exec_done(Exec *k)
 	close_fd(&k->child_sock);
 	close_fd(&k->middle_fd);
 	close_fd(&k->console);
+	close_fd(&k->null);
 	state_done(&k->state);
 }
 
@@ -103,6 +107,8 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 	if (r == 0)
 		r = attributes_parse(p, &k->state.personality, &k->state.memory_policy, &k->attributes, e);
 	if (r == 0)
+		r = stdio_prepare(&k->x->stdio, &k->stdio, &k->null, e);
+	if (r == 0)
 		r = load_filter(k, e);
 	if (r == 0)
 		r = open_seat(k, o, e);
@@ -158,7 +164,7 @@ static int take_stdio(Exec *k, int root, Err *e)
 	int r;
 
 	if (!p->terminal)
-		return stdio_take(&k->x->stdio, p->user.uid, e);
+		return stdio_take(&k->stdio, p->user.uid, e);
 	r = console_open(root, p, k->x->plain_newlines, &master, &k->slave, e);
 	if (r < 0)
 		return r;
@@ -245,6 +251,12 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 		r = attributes_set_own(&k->attributes, e);
 	if (r == 0)
 		r = credentials_rlimits(p, 0, e);
+	/* The container's own /proc may be anything, and in its user namespace no other may be mounted (CVE-2025-52881). */
+	if (r == 0 && (!str_empty(p->apparmor_profile) || !str_empty(p->selinux_label))) {
+		c.proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (c.proc < 0)
+			r = err_sys(e, errno, "open /proc");
+	}
 	if (r == 0)
 		r = join(k, e);
 	if (r == 0) {
@@ -287,6 +299,21 @@ static int pass_listener(Exec *k, const void *number, size_t len, int sent, Err 
 	return r < 0 && e && !e->no ? err_sys(e, r, "talk to the new process") : r;
 }
 
+/* The container sees the final process, and with CAP_SYS_PTRACE it may speak in its name: nothing that comes from there names a
+ * process that is not our own child, or a second one. */
+static int take_pid(Exec *k, const char *data, Err *e)
+{
+	siginfo_t si;
+	pid_t pid;
+
+	memcpy(&pid, data, sizeof(pid));
+	if (k->pid > 0 || pid <= 0 || pid == k->middle ||
+	    waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return err_new(e, ERR_DENIED, "the new process says it is another one");
+	k->pid = pid;
+	return 0;
+}
+
 /* 1 on the message that carries the pid, 0 to go on, -ENODATA at the end. */
 static int handle(Exec *k, Err *e)
 {
@@ -305,29 +332,32 @@ static int handle(Exec *k, Err *e)
 		if (n != sizeof(buf))
 			return err_new(e, ERR_INTERNAL, "the new process sent half an error");
 		memcpy(&got, buf + 1, sizeof(got));
+		err_repair(&got);
 		*e = got;
-		return -MAX2(got.no, 1);
+		return -got.no;
 	case INIT_CONSOLE:
-		k->console = n_fds == 1 ? fd : -1;
-		return 0;
+		return init_take_fd(&k->console, fd, n_fds, e);
 	case INIT_LISTENER:
 		return pass_listener(k, buf + 1, (size_t)n - 1, n_fds == 1 ? fd : -1, e);
 	case INIT_PID:
-		memcpy(&k->pid, buf + 1, sizeof(k->pid));
-		return 0;
+		if (n == 1 + sizeof(pid_t) && n_fds == 0)
+			return take_pid(k, buf + 1, e);
+		closep(&fd);
+		return err_new(e, ERR_INTERNAL, "the new process sent half a message");
 	default:
+		closep(&fd);
 		return err_new(e, ERR_INTERNAL, "the new process sent an unknown message");
 	}
 }
 
 /* Until both processes have closed the channel: the middle one by ending, the final one by executing. */
-static int accompany(Exec *k, pid_t middle, Err *e)
+static int accompany(Exec *k, Err *e)
 {
 	int r = 0, status;
 
 	while (r == 0)
 		r = handle(k, e);
-	status = process_reap(middle);
+	status = process_reap(k->middle);
 	if (r != -ENODATA) {
 		/* It may have failed before its pid was told. */
 		while (k->pid == 0 && handle(k, &(Err){0}) == 0)
@@ -391,7 +421,6 @@ static void tell_start(const Exec *k, const RuntimeOptions *o)
 
 static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
 {
-	pid_t middle;
 	int r = prepare(k, o, e);
 
 	if (r < 0)
@@ -400,15 +429,16 @@ static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
 	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(e, errno, "set not dumpable");
 	tell_start(k, o);
-	middle = namespace_fork(&(NamespaceFork){.cgroup_fd = k->seat.born_fd, .ret_pidfd = &k->middle_fd});
-	if (middle < 0)
-		return err_sys(e, middle, "clone a process");
-	if (middle == 0)
+	k->middle =
+	    namespace_fork(&(NamespaceFork){.cgroup_fd = k->seat.born_fd, .ret_pidfd = &k->middle_fd});
+	if (k->middle < 0)
+		return err_sys(e, k->middle, "clone a process");
+	if (k->middle == 0)
 		run_middle(k, e);
 	close_fd(&k->child_sock);
 	if (o->debug)
 		o->debug("child process in init()");
-	r = accompany(k, middle, e);
+	r = accompany(k, e);
 	if (r == 0 && o->debug)
 		o->debug("setns_init: about to exec");
 	return r < 0 ? r : finish(k, ret_pidfd, e);
@@ -427,6 +457,7 @@ int runtime_exec(const RuntimeOptions *o, const RuntimeExec *x, pid_t *ret_pid, 
 	    .console = -1,
 	    .slave = -1,
 	    .middle_fd = -1,
+	    .null = -1,
 	};
 	Err own = {0};
 	int r = exec(&k, o, ret_pidfd, e ? e : &own);

@@ -41,6 +41,17 @@ _Noreturn void init_fail(int sock, const Err *e, int r)
 	_exit(command_exit_status(&copy));
 }
 
+int init_take_fd(int *where, int fd, size_t n, Err *e)
+{
+	if (n == 1 && *where < 0) {
+		*where = fd;
+		return 0;
+	}
+	if (n == 1)
+		closep(&fd);
+	return err_new(e, ERR_INTERNAL, "the container's process sent a descriptor twice, or none");
+}
+
 void init_wait_go(int sock)
 {
 	char c = 0;
@@ -144,7 +155,7 @@ static int open_console(Init *in, int *ret_master, Err *e)
 		return 0;
 	r = console_open(in->root, p, in->create->plain_newlines, ret_master, &in->console, e);
 	/* On a /dev of the host its console would be covered, or replaced. */
-	return r < 0 || devices_are_bound(in) ? r : console_bind(in->root, in->console, e);
+	return r < 0 || devices_are_bound(in) ? r : console_bind(in->dev, in->console, e);
 }
 
 /* The working directory, if the image lacks it. Where it cannot be made, entering it fails later and says so. */
@@ -197,7 +208,7 @@ static int build(Init *in, int *ret_master, Err *e)
 static int take_stdio(Init *in, Err *e)
 {
 	int r = in->console >= 0 ? console_take(in->console, e)
-				 : stdio_take(&in->create->stdio, in->spec->process.user.uid, e);
+				 : stdio_take(&in->stdio, in->spec->process.user.uid, e);
 
 	if (r == 0 && in->console >= 0 && fchown(0, in->spec->process.user.uid, (gid_t)-1) < 0 &&
 	    errno != EINVAL)

@@ -44,7 +44,7 @@ static int open_no_symlinks(int root, const char *path)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static int open_strict_dir(int root, const char *path, Err *e)
+int mounts_open_strict(int root, const char *path, Err *e)
 {
 	int fd = open_no_symlinks(root, path);
 
@@ -54,9 +54,8 @@ static int open_strict_dir(int root, const char *path, Err *e)
 		fd = made < 0 ? made : open_no_symlinks(root, path);
 	}
 	if (fd == -ELOOP)
-		return err_new(
-		    e, ERR_DENIED,
-		    "a symbolic link leads there: this filesystem must be mounted on ordinary directory");
+		return err_new(e, ERR_DENIED,
+			       "a symbolic link leads there: %s must be mounted on ordinary directory", path);
 	return fd < 0 ? err_sys(e, fd, "open the mount point") : fd;
 }
 
@@ -65,6 +64,30 @@ static bool lies_in_procfs(int fd)
 	struct statfs fs;
 
 	return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+typedef enum Place { PLACE_ANY, PLACE_PROC, PLACE_SYS, PLACE_DEV } Place;
+
+/* What is covered, made or written in these later is meant to be there, so no symlink leads to them. */
+static int place_of(const OciMount *m, Place *ret, Err *e)
+{
+	static const char *const places[] = {
+	    [PLACE_PROC] = "/proc", [PLACE_SYS] = "/sys", [PLACE_DEV] = "/dev"};
+	_cleanup_free_ char *clean = path_clean(m->destination);
+
+	if (!clean)
+		return err_oom(e);
+	*ret = PLACE_ANY;
+	for (Place p = PLACE_PROC; p <= PLACE_DEV; p++)
+		if (streq(clean, places[p]))
+			*ret = p;
+	return 0;
+}
+
+/* Programs believe what they read there (CVE-2019-16884). */
+static int not_procfs(Err *e)
+{
+	return err_new(e, ERR_DENIED, "only procfs may be mounted there");
 }
 
 /* A mount over part of procfs could forge what programs, and we ourselves, read there. */
@@ -97,7 +120,7 @@ static int open_target(Init *in, const OciMount *m, bool dir, bool strict, Err *
 	int fd;
 
 	if (strict)
-		return open_strict_dir(in->root, m->destination, e);
+		return mounts_open_strict(in->root, m->destination, e);
 	fd = dir ? path_mkdir_in_root(in->root, m->destination, 0755)
 		 : path_touch_in_root(in->root, m->destination, 0644);
 	if (fd == -ENOTDIR && dir)
@@ -107,18 +130,30 @@ static int open_target(Init *in, const OciMount *m, bool dir, bool strict, Err *
 	return fd < 0 ? err_sys(e, fd, "open the mount point") : fd;
 }
 
-static int attach_bind(Init *in, const OciMount *m, int source, Err *e)
+static int attach_bind(Init *in, const OciMount *m, int *source, Err *e)
 {
-	_cleanup_close_ int target = open_target(in, m, is_dir_fd(source), false, e);
-	int r;
+	_cleanup_close_ int target = -1;
+	Place place;
+	int r = place_of(m, &place, e);
 
+	if (r == 0 && place == PLACE_PROC && !lies_in_procfs(*source))
+		r = not_procfs(e);
+	if (r < 0)
+		return r;
+	target = open_target(in, m, is_dir_fd(*source), place != PLACE_ANY, e);
 	if (target < 0)
 		return target;
 	r = check_not_in_proc(target, m->destination, e);
 	if (r < 0)
 		return r;
-	r = mount_attach(source, target);
-	return r < 0 ? err_sys(e, r, "attach") : 0;
+	r = mount_attach(*source, target);
+	if (r < 0)
+		return err_sys(e, r, "attach");
+	if (place == PLACE_PROC && in->bound_proc < 0)
+		in->bound_proc = take_fd(source);
+	else if (place == PLACE_SYS && in->sys < 0)
+		in->sys = take_fd(source);
+	return 0;
 }
 
 static bool has_param(char *const *params, const char *prefix)
@@ -162,9 +197,15 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 {
 	const char *type = m->type ? m->type : "";
 	bool proc = streq(type, "proc"), sys = streq(type, "sysfs");
-	_cleanup_close_ int target = open_target(in, m, true, proc || sys, e), fd = -1;
-	int r;
+	_cleanup_close_ int target = -1, fd = -1;
+	Place place;
+	int r = place_of(m, &place, e);
 
+	if (r == 0 && place == PLACE_PROC && !proc)
+		r = not_procfs(e);
+	if (r < 0)
+		return r;
+	target = open_target(in, m, true, proc || sys || place != PLACE_ANY, e);
 	if (target < 0)
 		return target;
 	if (!proc) {
@@ -206,6 +247,8 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 		in->proc = take_fd(&fd);
 	else if (sys && in->sys < 0)
 		in->sys = take_fd(&fd);
+	else if (place == PLACE_DEV && in->dev < 0)
+		in->dev = take_fd(&fd);
 	return 0;
 }
 
@@ -235,7 +278,7 @@ static int make_one(Init *in, size_t i, Err *e)
 			return r;
 	}
 	if (o->bind)
-		return attach_bind(in, m, in->sources.fds[i], e);
+		return attach_bind(in, m, &in->sources.fds[i], e);
 	return make_fs(in, m, o, e);
 }
 

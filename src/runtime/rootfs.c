@@ -74,8 +74,8 @@ static int open_covered(const Init *in, const char *path)
 	int dir = -1;
 	long fd;
 
-	if (in->proc >= 0 && (below = str_after(path, "/proc/")))
-		dir = in->proc;
+	if ((in->proc >= 0 || in->bound_proc >= 0) && (below = str_after(path, "/proc/")))
+		dir = in->proc >= 0 ? in->proc : in->bound_proc;
 	else if (in->sys >= 0 && (below = str_after(path, "/sys/")))
 		dir = in->sys;
 	if (dir < 0)

@@ -209,15 +209,18 @@ typedef struct Init {
 	uint64_t new_flags; /* namespaces of its own */
 	bool in_userns;     /* other than the creator's */
 	bool bind_devices;
-	bool
-	    opens_late; /* the creator may not mount: root and sources are opened inside, where this process may */
+	/* The creator may not mount: root and sources are opened inside, where this process may. */
+	bool opens_late;
 	bool own_mounts;    /* in a mount namespace of its own */
 	bool root_on_top;   /* the root is attached over "/" instead of its own path */
 	bool dev_read_only; /* to be made so when everything is in it */
+	RuntimeStdio stdio; /* complete: see stdio_prepare() */
 	int sock;           /* to the creator */
 	int start;          /* the socket on which it waits: start.c */
 	int root;           /* detached, then attached, mount of the container's root */
-	int proc, sys;      /* mounts of procfs and sysfs that we made inside, or -1 */
+	int proc, sys;      /* mounts of procfs and sysfs that we made inside, or -1; sys may be a bind */
+	int bound_proc;     /* a procfs that the spec binds on /proc, or -1 */
+	int dev;            /* the container's /dev, or -1 */
 	int console;        /* slave of the terminal, or -1 */
 	json_t *hook_state;
 	Err err;
@@ -240,6 +243,8 @@ _Noreturn void init_run(Init *in);
 /* Waits for INIT_GO; the child exits if the creator is gone. */
 void init_wait_go(int sock);
 int init_send(int sock, InitMsg kind, const void *extra, size_t len, int fd);
+/* What a message brought, into a place that must be empty. */
+int init_take_fd(int *where, int fd, size_t n, Err *e);
 _Noreturn void init_fail(int sock, const Err *e, int r);
 /* ERR_INVALID unless descriptors 3 to 3+n-1 are open: a number promised and not open would be taken by one of our own, and
  * be given to the container. */
@@ -292,6 +297,8 @@ int mounts_cgroup(Init *in, const OciMount *m, const MountOptions *o, int target
 int mounts_enter_cgroup_namespace(Init *in, Err *e);
 int mounts_copy_up(int from_dir, int to_mount, Err *e);
 int devices_make(Init *in, Err *e);
+/* Opens a directory of the root, made if missing, to which no symlink leads. */
+int mounts_open_strict(int root, const char *path, Err *e);
 /* True if the spec binds a /dev from elsewhere, which is then left as its owner wants it. */
 bool devices_are_bound(const Init *in);
 /* The default nodes: null zero full random tty urandom. */
@@ -299,12 +306,15 @@ extern const OciDevice devices_default[];
 extern const size_t devices_n_default;
 /* A pty of the devpts mounted in `root`. */
 int console_open(int root, const OciProcess *p, bool plain_newlines, int *ret_master, int *ret_slave, Err *e);
-/* Binds the slave over /dev/console. */
-int console_bind(int root, int slave, Err *e);
+/* Binds the slave over "console" in the directory. */
+int console_bind(int dev, int slave, Err *e);
 /* Makes it the controlling terminal and descriptors 0 to 2. */
 int console_take(int slave, Err *e);
 int console_send(const char *socket_path, int master, Err *e);
-/* Puts stdio on 0, 1, 2 (-1: /dev/null) and gives them to the user. */
+/* On the host: *ret is io with an open null device (*ret_null, the caller's) for every -1. In the container /dev/null may be
+ * anything (CVE-2026-88265). */
+int stdio_prepare(const RuntimeStdio *io, RuntimeStdio *ret, int *ret_null, Err *e);
+/* Puts stdio on 0, 1, 2 and gives them to the user. */
 int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e);
 
 /* ---- sysctl.c ---- */

@@ -12,6 +12,7 @@
 #include "kernel/process.h"
 #include "version.h"
 
+#include <fcntl.h>
 #include <libgen.h>
 #include <sys/random.h>
 
