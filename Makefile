@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check bench bench-runtime lint format fuzz install uninstall clean deps
+.PHONY: all demo demo-stop check check-mutations bench bench-runtime lint format fuzz install uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -28,6 +28,10 @@ check:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) tools/check $(CHECK)
+
+check-mutations:
+	@tools/deps build run test
+	@tests/mutations/run $(if $(MUTATION),-k $(MUTATION))
 
 bench:
 	@tools/deps build run bench

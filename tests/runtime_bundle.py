@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests that drive ireko-runtime share: a bundle with busybox to change at will, the command line over it, consoles."""
 import array
+import contextlib
 import glob
 import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
 
-from harness import BUILD
+from harness import BUILD, ROOT, run
 
 RUNTIME = str(BUILD / "ireko-runtime")
 BUSYBOX = "/bin/busybox"
@@ -79,6 +82,33 @@ class Bundle:
                 "readonlyPaths": list(READONLY),
             },
         }
+
+    def attacker(self):
+        """Puts tests/attacker.c into the root filesystem as "attack"."""
+        shutil.copy(attacker(), os.path.join(self.root, "bin/attack"))
+
+    def allow(self, *caps):
+        for k in ("bounding", "effective", "permitted"):
+            self.config["process"]["capabilities"][k] += [c for c in caps if c not in self.config["process"]["capabilities"][k]]
+
+    def mount(self, destination):
+        """The config's mount on a destination."""
+        return next(m for m in self.config["mounts"] if m["destination"] == destination)
+
+    def unmount(self, *destinations):
+        self.config["mounts"] = [m for m in self.config["mounts"] if m["destination"] not in destinations]
+
+    def bind(self, source, destination, *options, kind="bind"):
+        self.config["mounts"].append({"destination": destination, "type": kind, "source": str(source),
+                                      "options": ["rbind", *options] if kind == "bind" else list(options)})
+
+    def user_namespace(self, host=100000, size=65536):
+        ids = [{"containerID": 0, "hostID": host, "size": size}]
+        self.config["linux"].update(uidMappings=ids, gidMappings=ids)
+        self.config["linux"]["namespaces"].append({"type": "user"})
+
+    def without_namespace(self, *kinds):
+        self.config["linux"]["namespaces"] = [n for n in self.config["linux"]["namespaces"] if n["type"] not in kinds]
 
     def new_id(self):
         self.count += 1
@@ -186,3 +216,40 @@ def has_controllers():
 
 
 needs_controllers = pytest.mark.skipif(not has_controllers(), reason="the cgroup v2 tree has no controllers here")
+
+
+_attacker = {}
+
+
+def attacker():
+    """tests/attacker.c, compiled once: a static program that does what hostile containers and neighbours do."""
+    if "path" not in _attacker:
+        folder = tempfile.TemporaryDirectory(prefix="irk-attacker-")
+        path = os.path.join(folder.name, "attack")
+        run("gcc", "-std=gnu17", "-O1", "-Wall", "-Werror", "-static", str(ROOT / "tests/attacker.c"), "-o", path)
+        _attacker.update(folder=folder, path=path)
+    return _attacker["path"]
+
+
+@contextlib.contextmanager
+def swapping(a, b):
+    """A hostile neighbour that exchanges two names of the host as fast as it can."""
+    p = subprocess.Popen([attacker(), "swap", str(a), str(b)])
+    try:
+        yield
+    finally:
+        assert p.poll() is None, "the swapper ended by itself: nothing was raced"
+        p.kill()
+        p.wait()
+
+
+def snapshot(folder):
+    """Everything in a directory of the host that a container might have changed."""
+    seen = {}
+    for where, dirs, files in os.walk(folder):
+        for name in dirs + files:
+            path = os.path.join(where, name)
+            st = os.lstat(path)
+            what = os.readlink(path) if stat.S_ISLNK(st.st_mode) else open(path, "rb").read() if stat.S_ISREG(st.st_mode) else b""
+            seen[os.path.relpath(path, folder)] = (st.st_mode, st.st_uid, st.st_gid, what)
+    return seen

