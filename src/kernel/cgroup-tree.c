@@ -18,6 +18,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <sys/vfs.h>
@@ -268,7 +269,9 @@ int cgroup_signal(const Cgroup *c, int signal, Err *e)
 	size_t n = 0;
 	int r = 0;
 
-	if (signal == SIGKILL && dir && kill_unified(dir))
+	if (!dir)
+		return 0;
+	if (signal == SIGKILL && kill_unified(dir))
 		return 0;
 	/* What forks between two looks is met by the next one; frozen processes take SIGKILL when thawed. */
 	for (int i = 0; i < (signal == SIGKILL ? 50 : 1) && r == 0; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What both kinds of cgroup have in common: finding the directories, making and removing them, and the
- * processes in them. See cgroup.h.
+ * What both kinds of cgroup have in common: finding the directories and making them. What the container has made below
+ * is cgroup-tree.c's. See cgroup.h.
  */
 #include "kernel/cgroup-internal.h"
 
@@ -9,15 +9,13 @@
 #include "base/path.h"
 #include "base/str.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
-#include <signal.h>
 #include <sys/vfs.h>
 #include <time.h>
 
 #define PROC_FILE_MAX (4u << 20)
-#define DEPTH_MAX     32 /* of sub-cgroups that a container made */
 
 bool cgroup_is_unified(const Cgroup *c)
 {
@@ -385,178 +383,6 @@ int cgroup_freeze(const Cgroup *c, bool freeze, Err *e)
 bool cgroup_is_frozen(const Cgroup *c)
 {
 	return c->ops->is_frozen(c);
-}
-
-static int add_pids(int dirfd, pid_t **pids, size_t *n, size_t *cap)
-{
-	_cleanup_free_ char *text = NULL;
-	char *save = NULL;
-	int r = file_read_at(dirfd, "cgroup.procs", PROC_FILE_MAX, &text, NULL);
-
-	/* A directory that has just been removed (ENODEV, ENOENT) or is threaded (EOPNOTSUPP) has none. */
-	if (r == -ENOENT || r == -ENODEV || r == -EOPNOTSUPP)
-		return 0;
-	if (r < 0)
-		return r;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (*n == *cap) {
-			pid_t *more = reallocarray(*pids, *cap ? *cap * 2 : 16, sizeof(pid_t));
-
-			if (!more)
-				return -ENOMEM;
-			*pids = more;
-			*cap = *cap ? *cap * 2 : 16;
-		}
-		(*pids)[(*n)++] = (pid_t)atoi(line);
-	}
-	return 0;
-}
-
-typedef struct Walk {
-	pid_t *pids;
-	size_t n, cap;
-	bool remove; /* else collect pids */
-} Walk;
-
-/* Depth first. dirfd is taken over. */
-static int walk(int dirfd, Walk *w, int depth)
-{
-	DIR *d = fdopendir(dirfd);
-	int r = 0;
-
-	if (!d) {
-		r = -errno;
-		close(dirfd);
-		return r;
-	}
-	if (!w->remove)
-		r = add_pids(dirfd, &w->pids, &w->n, &w->cap);
-	for (struct dirent *de; r == 0 && (de = readdir(d));) {
-		if (de->d_type != DT_DIR || streq(de->d_name, ".") || streq(de->d_name, ".."))
-			continue;
-		int sub = openat(dirfd, de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-		if (sub < 0)
-			continue; /* removed meanwhile */
-		if (depth == DEPTH_MAX) {
-			close(sub);
-			r = -ELOOP;
-			break;
-		}
-		r = walk(sub, w, depth + 1);
-		if (r == 0 && w->remove && unlinkat(dirfd, de->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-			r = -errno;
-	}
-	closedir(d);
-	return r;
-}
-
-/* The hierarchy in which processes are counted: the unified one if there is one. */
-static const char *tracking_dir(const Cgroup *c)
-{
-	for (size_t i = 0; i < c->n; i++)
-		if (c->dirs[i].name[0] == '\0')
-			return c->dirs[i].path;
-	const char *freezer = cgroup_dir(c, "freezer");
-
-	return freezer ? freezer : c->n ? c->dirs[0].path : NULL;
-}
-
-int cgroup_pids(const Cgroup *c, pid_t **ret, size_t *ret_n, Err *e)
-{
-	const char *dir = tracking_dir(c);
-	Walk w = {0};
-	int fd, r;
-
-	if (!dir)
-		return err_new(e, ERR_UNSUPPORTED, "the container has no cgroup");
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno != ENOENT)
-		return err_sys(e, errno, "open cgroup %s", dir);
-	r = fd < 0 ? 0 : walk(fd, &w, 0);
-	if (r < 0) {
-		free(w.pids);
-		return err_sys(e, r, "read the processes of cgroup %s", dir);
-	}
-	*ret = w.pids;
-	*ret_n = w.n;
-	return 0;
-}
-
-/* cgroup.kill (5.14) takes everything at once, forks in flight too. */
-static bool kill_unified(const char *dir)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/cgroup.kill", dir);
-	return is_fs(dir, CGROUP2_SUPER_MAGIC) && file_write_at(AT_FDCWD, path, "1") == 0;
-}
-
-static int signal_each(const Cgroup *c, int signal, size_t *ret_n, Err *e)
-{
-	_cleanup_free_ pid_t *pids = NULL;
-	int r = cgroup_pids(c, &pids, ret_n, e);
-
-	for (size_t i = 0; r == 0 && i < *ret_n; i++)
-		if (kill(pids[i], signal) < 0 && errno != ESRCH)
-			r = err_sys(e, errno, "signal process %d", (int)pids[i]);
-	return r;
-}
-
-int cgroup_signal(const Cgroup *c, int signal, Err *e)
-{
-	const char *dir = tracking_dir(c);
-	size_t n = 0;
-	int r = 0;
-
-	if (!dir)
-		return 0;
-	if (signal == SIGKILL && kill_unified(dir))
-		return 0;
-	/* What forks between two looks is met by the next one; frozen processes take SIGKILL when thawed. */
-	for (int i = 0; i < (signal == SIGKILL ? 50 : 1) && r == 0; i++) {
-		r = signal_each(c, signal, &n, e);
-		if (n == 0)
-			break;
-		if (signal == SIGKILL)
-			nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-	}
-	return r;
-}
-
-static bool try_remove(const char *path)
-{
-	Walk w = {.remove = true};
-	int fd;
-
-	if (rmdir(path) == 0 || errno == ENOENT)
-		return true;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT;
-	if (walk(fd, &w, 0) < 0)
-		return false;
-	return rmdir(path) == 0 || errno == ENOENT;
-}
-
-int cgroup_remove(Cgroup *c, Err *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < c->n; i++)
-		if (!cgroup_wait(try_remove, c->dirs[i].path))
-			r = err_new_no(e, ERR_CONFLICT, EBUSY, "cgroup %s still has processes in it",
-				       c->dirs[i].path);
-	return r;
-}
-
-void cgroup_undo(Cgroup *c)
-{
-	for (size_t i = 0; i < c->n; i++) {
-		if (c->dirs[i].made)
-			(void)cgroup_wait(try_remove, c->dirs[i].path);
-		c->dirs[i].made = false;
-	}
 }
 
 int cgroup_read(const Cgroup *c, const char *controller, const char *file, char **ret, Err *e)
