@@ -18,9 +18,20 @@
 #define INSNS_A_RULE 10
 #define RULES_MAX    1024
 
+bool device_access_is_full(const char *access)
+{
+	return strchr(access, 'r') && strchr(access, 'w') && strchr(access, 'm');
+}
+
+static bool is_any_type(const CgroupDeviceRule *r)
+{
+	return r->type == 'a' || r->type == 0;
+}
+
+/* Everything in every way. The kernel of v1 takes any rule of type a for one, whatever else the rule says. */
 static bool is_for_all(const CgroupDeviceRule *r)
 {
-	return r->type == 'a' || (r->type == 0 && r->major < 0 && r->minor < 0);
+	return is_any_type(r) && r->major < 0 && r->minor < 0 && device_access_is_full(r->access);
 }
 
 static int check_rule(const CgroupDeviceRule *r, Err *e)
@@ -30,10 +41,14 @@ static int check_rule(const CgroupDeviceRule *r, Err *e)
 	if (str_empty(r->access) || strspn(r->access, "rwm") != strlen(r->access) || strlen(r->access) > 3)
 		return err_new(e, ERR_INVALID, "device rule: access \"%s\" is not of r, w and m",
 			       r->access ? r->access : "");
+	/* A number that wraps around is another device, and a negative one would be all of them. */
+	if (r->major < -1 || r->major > UINT32_MAX || r->minor < -1 || r->minor > UINT32_MAX)
+		return err_new(e, ERR_INVALID, "device rule: %lld:%lld is no device number",
+			       (long long)r->major, (long long)r->minor);
 	return 0;
 }
 
-static void rule_line(const CgroupDeviceRule *r, char *buf, size_t cap)
+static void rule_line(const CgroupDeviceRule *r, char type, char *buf, size_t cap)
 {
 	char major[24] = "*", minor[24] = "*";
 
@@ -41,7 +56,7 @@ static void rule_line(const CgroupDeviceRule *r, char *buf, size_t cap)
 		snprintf(major, sizeof(major), "%lld", (long long)r->major);
 	if (r->minor >= 0)
 		snprintf(minor, sizeof(minor), "%lld", (long long)r->minor);
-	snprintf(buf, cap, "%c %s:%s %s", r->type, major, minor, r->access);
+	snprintf(buf, cap, "%c %s:%s %s", type, major, minor, r->access);
 }
 
 static int write_line(int fd, const char *dir, const char *line, Err *e)
@@ -66,20 +81,25 @@ int device_apply_v1(const char *dir, const CgroupDeviceRule *rules, size_t n, Er
 	if (allow < 0 || deny < 0)
 		return err_sys(e, errno, "cgroup %s: open the device rules", dir);
 	/* A rule for all devices makes those before it void. */
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		r = check_rule(&rules[i], e);
+		if (r < 0)
+			return r;
 		if (is_for_all(&rules[i]))
 			from = i;
+	}
 	r = write_line(from < n && is_for_all(&rules[from]) && rules[from].allow ? allow : deny, dir, "a", e);
 	for (size_t i = from; i < n && r == 0; i++) {
-		char line[80];
+		const char *types = is_any_type(&rules[i]) ? "bc" : (const char[]){rules[i].type, '\0'};
 
-		r = check_rule(&rules[i], e);
-		if (r < 0 || is_for_all(&rules[i]))
+		if (is_for_all(&rules[i]))
 			continue;
-		if (rules[i].type == 0 || rules[i].type == 'a')
-			return err_new(e, ERR_INVALID, "device rule: a type (b or c) is missing");
-		rule_line(&rules[i], line, sizeof(line));
-		r = write_line(rules[i].allow ? allow : deny, dir, line, e);
+		for (; *types && r == 0; types++) {
+			char line[80];
+
+			rule_line(&rules[i], *types, line, sizeof(line));
+			r = write_line(rules[i].allow ? allow : deny, dir, line, e);
+		}
 	}
 	return r;
 }
@@ -151,11 +171,6 @@ static void emit_prologue(Program *p)
 	     0);
 }
 
-static bool is_unconditional(const CgroupDeviceRule *r)
-{
-	return is_for_all(r) && access_bits(r->access) == 7;
-}
-
 static int build(Program *p, const CgroupDeviceRule *rules, size_t n, Err *e)
 {
 	if (n > RULES_MAX)
@@ -168,7 +183,7 @@ static int build(Program *p, const CgroupDeviceRule *rules, size_t n, Err *e)
 			return r;
 		emit_rule(p, &rules[i]);
 		/* The verifier refuses instructions that cannot be reached. */
-		if (is_unconditional(&rules[i]))
+		if (is_for_all(&rules[i]))
 			return 0;
 	}
 	emit(p, BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0);

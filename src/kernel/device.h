@@ -7,3 +7,5 @@
 
 int device_apply_v1(const char *dir, const CgroupDeviceRule *rules, size_t n, Err *e);
 int device_apply_v2(const char *dir, const CgroupDeviceRule *rules, size_t n, Err *e);
+/* True if it has r, w and m. */
+bool device_access_is_full(const char *access);

@@ -3,6 +3,7 @@
 #include "runtime/runtime-internal.h"
 
 #include "base/str.h"
+#include "kernel/device.h"
 
 /* Devices that every container may use, whatever its rules say: the default nodes, terminals, and
  * making (not opening) any node, as all runtimes have it. */
@@ -14,7 +15,7 @@ static const CgroupDeviceRule rules_default[] = {
 
 static bool allows_all(const CgroupDeviceRule *r)
 {
-	return r->type == 'a' && r->allow && r->major < 0 && r->minor < 0;
+	return r->type == 'a' && r->allow && r->major < 0 && r->minor < 0 && device_access_is_full(r->access);
 }
 
 /* The container's rules, then the default ones, unless everything is allowed anyway. */
