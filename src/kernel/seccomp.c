@@ -33,10 +33,13 @@ static const struct {
 
 static int parse_action(const char *name, int64_t errno_ret, uint32_t *ret, Err *e)
 {
-	uint32_t no = errno_ret >= 0 ? (uint32_t)errno_ret & 0xffff : EPERM;
+	uint32_t no = errno_ret >= 0 ? (uint32_t)errno_ret : EPERM;
 
 	if (!name)
 		return err_new(e, ERR_INVALID, "seccomp: an action is missing");
+	/* A number that wraps around to 0 would be success, of a call that was not made. */
+	if (errno_ret < -1 || errno_ret > UINT16_MAX)
+		return err_new(e, ERR_INVALID, "seccomp: %lld is no errno", (long long)errno_ret);
 	if (streq(name, "SCMP_ACT_ERRNO")) {
 		*ret = SCMP_ACT_ERRNO(no);
 		return 0;

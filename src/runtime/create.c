@@ -29,7 +29,7 @@ typedef struct Creation {
 	int pidfd;
 	int null; /* of the host, or -1 */
 	pid_t pid;
-	bool dir_made, cgroup_made, hooks_ran, committed;
+	bool dir_made, cgroup_made, hooks_ran, listened, committed;
 	bool was_created; /* what fails from there on ends a life, with its hooks */
 } Creation;
 
@@ -78,10 +78,30 @@ static int open_namespace(const OciNamespace *n, int flag, int *ret, Err *e)
 	return flag == 0 ? -EINVAL : 0;
 }
 
+static bool is_our_own(int fd, int flag)
+{
+	char path[48];
+	struct stat theirs, ours;
+
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", namespace_file(flag));
+	return fstat(fd, &theirs) == 0 && stat(path, &ours) == 0 && theirs.st_dev == ours.st_dev &&
+	       theirs.st_ino == ours.st_ino;
+}
+
+/* A namespace that is joined by path may be the host's, whose name and parameters are not for a container to change. */
+static int check_shared(const OciSpec *s, uint64_t own, uint64_t shared, Err *e)
+{
+	if ((shared & CLONE_NEWUTS) && (!str_empty(s->hostname) || !str_empty(s->domainname)))
+		return err_new(e, ERR_INVALID,
+			       "hostname, domainname: the uts namespace in linux.namespaces is the host's");
+	return sysctl_check(s, own & ~shared, e);
+}
+
 static int plan_namespaces(Creation *k, Err *e)
 {
 	const OciSpec *s = &k->bundle.spec;
 	Init *in = &k->init;
+	uint64_t shared = 0;
 	int r;
 
 	for (size_t i = 0; i < s->n_namespaces; i++) {
@@ -96,12 +116,14 @@ static int plan_namespaces(Creation *k, Err *e)
 		r = open_namespace(n, flag, &fd, e);
 		if (r < 0)
 			return r;
+		shared |= is_our_own(fd, flag) ? (uint64_t)flag : 0;
 		in->joins[in->n_joins].flag = flag;
 		in->joins[in->n_joins++].fd = fd;
 	}
 	in->own_mounts = in->new_flags & CLONE_NEWNS;
 	in->in_userns = k->state.namespaces & CLONE_NEWUSER;
-	return userns_check(s, e);
+	r = check_shared(s, (uint64_t)k->state.namespaces, shared, e);
+	return r < 0 ? r : userns_check(s, e);
 }
 
 /* Who may not mount leaves it to the child, which may in namespaces of its own. */
@@ -319,6 +341,12 @@ static int child_is_gone(Creation *k, Err *e)
 /* At once: every call of the child that the filter notifies of waits for the agent from now on. */
 static int pass_listener(Creation *k, const void *number, size_t len, int sent, Err *e)
 {
+	if (k->listened) {
+		closep(&sent);
+		return err_new(e, ERR_DENIED, "the process sent a second seccomp listener");
+	}
+	k->listened = true;
+
 	_cleanup_close_ int fd = filter_take_listener(k->pidfd, number, len, sent, e);
 	int r = fd < 0 ? fd
 		       : filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,

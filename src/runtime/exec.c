@@ -11,6 +11,7 @@
  */
 #include "runtime/runtime-internal.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "kernel/namespace.h"
@@ -18,6 +19,8 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -29,7 +32,7 @@ typedef struct Exec {
 	SeccompProgram filter;
 	CapabilitySets caps;
 	ProcessAttributes attributes;
-	bool filter_by_number;
+	bool filter_by_number, listened;
 	pid_t middle;
 	int target; /* pidfd of the container's first process */
 	int sock, child_sock;
@@ -289,6 +292,12 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 
 static int pass_listener(Exec *k, const void *number, size_t len, int sent, Err *e)
 {
+	if (k->listened || k->pid > 0) {
+		closep(&sent);
+		return err_new(e, ERR_DENIED, "the process sent a second seccomp listener");
+	}
+	k->listened = true;
+
 	_cleanup_close_ int fd = filter_take_listener(k->middle_fd, number, len, sent, e);
 	int r = fd < 0 ? fd
 		       : filter_send_listener(k->state.listener_path, k->state.listener_metadata, &k->state,
@@ -350,17 +359,51 @@ static int handle(Exec *k, Err *e)
 	}
 }
 
+/* Until there is something to hear: the container can stop the final process, and freeze the middle one. */
+static int wait_to_hear(const Exec *k, int64_t deadline_ns, Err *e)
+{
+	struct pollfd p = {.fd = k->sock, .events = POLLIN};
+	int64_t left = deadline_ns ? (deadline_ns - clock_mono_ns()) / 1000000 : 0;
+	int r;
+
+	if (deadline_ns == 0)
+		return 0;
+	do
+		r = poll(&p, 1, left > 0 ? (int)left : 0);
+	while (r < 0 && errno == EINTR);
+	return r > 0 ? 0
+		     : err_new(e, ERR_UNAVAILABLE,
+			       "the new process did not execute its command within %d seconds: the container "
+			       "may have stopped it",
+			       k->x->timeout_ms / 1000);
+}
+
+static int hear_all(Exec *k, int64_t deadline_ns, Err *e)
+{
+	int r = 0;
+
+	while (r == 0) {
+		r = wait_to_hear(k, deadline_ns, e);
+		if (r == 0)
+			r = handle(k, e);
+	}
+	return r;
+}
+
 /* Until both processes have closed the channel: the middle one by ending, the final one by executing. */
 static int accompany(Exec *k, Err *e)
 {
-	int r = 0, status;
+	int64_t deadline = k->x->timeout_ms ? clock_mono_ns() + k->x->timeout_ms * INT64_C(1000000) : 0;
+	int r = hear_all(k, deadline, e), status;
 
-	while (r == 0)
-		r = handle(k, e);
+	if (r != -ENODATA)
+		(void)kill(k->middle, SIGKILL); /* our child, not yet reaped */
 	status = process_reap(k->middle);
 	if (r != -ENODATA) {
 		/* It may have failed before its pid was told. */
-		while (k->pid == 0 && handle(k, &(Err){0}) == 0)
+		while (k->pid == 0 &&
+		       wait_to_hear(k, clock_mono_ns() + INT64_C(1000000000), &(Err){0}) == 0 &&
+		       handle(k, &(Err){0}) == 0)
 			;
 		process_kill_child(k->pid);
 		return r;

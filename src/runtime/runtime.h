@@ -94,6 +94,7 @@ typedef struct RuntimeExec {
 	bool plain_newlines;
 	const char *pid_file;
 	char *const *cgroups; /* sub-cgroups: "a/b" or "memory,cpu:a/b"; or NULL */
+	int timeout_ms;       /* until it executes, or 0: a container may stop a new process before it does */
 	bool ignore_paused;   /* it then starts when the container is resumed */
 	int preserve_fds;
 } RuntimeExec;

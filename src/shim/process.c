@@ -18,6 +18,9 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+/* The shim has one thread: a process that its container keeps from executing would keep everybody else waiting. */
+#define EXEC_TIMEOUT_MS 20000
+
 /* The two sides of a process's standard streams while it is being started. */
 typedef struct Pipes {
 	int ours[3], theirs[3];
@@ -418,7 +421,7 @@ static int exec_start(Process *p, OciProcess *op, const json_t *doc, const ShimA
 	};
 	_cleanup_(pipes_done) Pipes pipes;
 	_cleanup_close_ int pidfd = -1, console = -1;
-	RuntimeExec x = {.id = s->id, .process = op};
+	RuntimeExec x = {.id = s->id, .process = op, .timeout_ms = EXEC_TIMEOUT_MS};
 	int r = pipes_open(&pipes, wanted, e);
 
 	if (r < 0)
