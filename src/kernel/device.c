@@ -257,7 +257,7 @@ int device_apply_v2(const char *dir, const CgroupDeviceRule *rules, size_t n, Er
 		return err_sys(e, errno, "open cgroup %s", dir);
 	n_old = query(cgroup, old, ELEMENTSOF(old));
 	/* Where everything is allowed there is nothing to filter. */
-	if (n > 0 && is_unconditional(&rules[n - 1]) && rules[n - 1].allow) {
+	if (n > 0 && is_for_all(&rules[n - 1]) && rules[n - 1].allow) {
 		detach_old(cgroup, old, n_old);
 		return 0;
 	}

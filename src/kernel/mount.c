@@ -2,11 +2,7 @@
 /* See mount.h. open_tree(2), move_mount(2), mount_setattr(2), fsopen(2); pivot_root(2) for the trick with ".". */
 #include "kernel/mount.h"
 
-#include "base/fd.h"
-#include "base/str.h"
-
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/syscall.h>
 
 #ifndef MNT_DETACH
@@ -147,59 +143,6 @@ int mount_move_root(Err *e)
 	if (chdir("/") < 0)
 		return err_sys(e, errno, "enter the new root");
 	return 0;
-}
-
-/* The fields of mountinfo (proc_pid_mountinfo(5)) escape blanks as octal. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else
-			*to++ = *s;
-	}
-	*to = '\0';
-}
-
-static int hide(const char *point, Err *e)
-{
-	_cleanup_close_ int cover = -1;
-	char *const params[] = {(char *)"size=0", (char *)"nr_inodes=1", NULL};
-	int r = mount_detach(point);
-
-	if (r == 0 || r == -EINVAL || r == -ENOENT) /* gone with another one */
-		return 0;
-	r = mount_new_fs("tmpfs", "tmpfs", params, MOUNT_ATTR_RDONLY, &cover, e);
-	if (r < 0)
-		return r;
-	r = mount_attach_path(cover, point);
-	return r < 0 ? err_sys(e, r, "cover %s", point) : 0;
-}
-
-int mount_hide_host_filesystems(Err *e)
-{
-	_cleanup_free_ char *text = NULL;
-	char *save = NULL;
-	int r = file_read_at(AT_FDCWD, "/proc/self/mountinfo", 16u << 20, &text, NULL);
-
-	if (r < 0)
-		return err_sys(e, r, "read /proc/self/mountinfo");
-	r = 0;
-	for (char *line = strtok_r(text, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save)) {
-		const char *rest = strstr(line, " - ");
-		char point[PATH_MAX], type[32];
-
-		if (!rest || sscanf(rest, " - %31s", type) != 1 ||
-		    sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1 ||
-		    (!streq(type, "proc") && !streq(type, "sysfs")))
-			continue;
-		unescape(point);
-		r = hide(point, e);
-	}
-	return r;
 }
 
 int mount_chroot(Err *e)

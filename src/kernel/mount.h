@@ -50,10 +50,6 @@ int mount_new_fs(const char *type, const char *source, char *const *params, uint
 int mount_pivot(Err *e);
 /* Moves the mount this process stands in over "/" and enters it, where pivot_root cannot work (initramfs). */
 int mount_move_root(Err *e);
-/* Takes all proc and sysfs mounts out of this mount namespace, or covers them. Where the old root stays mounted below the new one
- * (no pivot_root), a container that sees them "fully" could mount its own without our masks (the kernel
- * goes by what the namespace already shows). */
-int mount_hide_host_filesystems(Err *e);
 /* Makes the directory this process stands in its root without moving any mount (chroot(2)). */
 int mount_chroot(Err *e);
 /* Lazy unmount. 0 or -errno. */

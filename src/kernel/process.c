@@ -14,6 +14,10 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+
 int process_pidfd(pid_t pid)
 {
 	long fd = syscall(SYS_pidfd_open, pid, 0);
@@ -176,9 +180,12 @@ static int read_only_clone(int exe)
 
 static int sealed_copy(int exe)
 {
-	_cleanup_close_ int fd = memfd_create("ireko", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* Where memory files are not executable by default (vm.memfd_noexec), it has to be said; older kernels do not know the word. */
+	_cleanup_close_ int fd = memfd_create("ireko", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 	int64_t n;
 
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("ireko", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
 	n = fd_copy(exe, fd);

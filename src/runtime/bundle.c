@@ -31,6 +31,9 @@ int bundle_check_process(const OciProcess *p, Err *e)
 	if (!p->cwd || p->cwd[0] != '/')
 		return err_new(e, ERR_INVALID, "process.cwd: \"%s\" must be an absolute path",
 			       p->cwd ? p->cwd : "");
+	if (p->console_width > UINT16_MAX || p->console_height > UINT16_MAX)
+		return err_new(e, ERR_INVALID, "process.consoleSize: %u x %u is larger than 65535 x 65535",
+			       p->console_width, p->console_height);
 	for (size_t i = 0; i < p->user.n_additional_gids; i++)
 		if (p->user.additional_gids[i] == UINT32_MAX)
 			return no_id("additionalGids", e);

@@ -18,10 +18,14 @@ static int copy_dir(int from, int to, int depth, Err *e);
 static int copy_file(int from, int to, const char *name, const struct stat *st, Err *e)
 {
 	_cleanup_close_ int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), out = -1;
+	struct stat now;
 	int64_t n;
 
-	if (in < 0)
+	if (in < 0 || fstat(in, &now) < 0)
 		return err_sys(e, errno, "open %s", name);
+	/* A device or fifo that took its name meanwhile would never end. */
+	if (!S_ISREG(now.st_mode))
+		return err_new(e, ERR_CONFLICT, "%s is no regular file any more", name);
 	out = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (out < 0)
 		return err_sys(e, errno, "make %s", name);

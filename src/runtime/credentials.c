@@ -194,12 +194,13 @@ int credentials_labels(const OciProcess *p, int proc, Err *e)
 	int r = 0;
 
 	if (!str_empty(p->apparmor_profile) && !streq(p->apparmor_profile, "unconfined")) {
-		if (access("/sys/kernel/security/apparmor", F_OK) < 0 && proc < 0)
-			return err_new(e, ERR_UNSUPPORTED, "AppArmor profile %s: this kernel has no AppArmor",
-				       p->apparmor_profile);
 		r = write_label(proc, "thread-self/attr/apparmor/exec", "exec ", p->apparmor_profile, e);
 		if (r == -ENOENT)
 			r = write_label(proc, "thread-self/attr/exec", "exec ", p->apparmor_profile, e);
+		if (r == -ENOENT || r == -EINVAL)
+			r = err_new_no(e, ERR_UNSUPPORTED, -r,
+				       "AppArmor profile %s: this kernel has no AppArmor, or no such profile",
+				       p->apparmor_profile);
 	}
 	if (r == 0 && !str_empty(p->selinux_label))
 		r = write_label(proc, "thread-self/attr/exec", "", p->selinux_label, e);
@@ -228,6 +229,9 @@ static int become_user(const OciUser *u, Err *e)
 	if (setresuid(u->uid, u->uid, u->uid) < 0)
 		return err_sys(e, errno, "set uid %u%s", u->uid,
 			       errno == EINVAL ? " (not mapped into the user namespace)" : "");
+	/* A change of user resets this to what fs.suid_dumpable says, and there is much in our memory yet. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(e, errno, "set not dumpable");
 	return 0;
 }
 

@@ -186,13 +186,6 @@ static int set_fs_propagation(int fd, const MountOptions *o, Err *e)
 	return r < 0 ? err_sys(e, r, "set the propagation") : 0;
 }
 
-static bool is_dev(const char *destination)
-{
-	_cleanup_free_ char *clean = path_clean(destination);
-
-	return clean && streq(clean, "/dev");
-}
-
 static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 {
 	const char *type = m->type ? m->type : "";
@@ -220,7 +213,7 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 		if (r < 0)
 			return r;
 	}
-	if ((o->set & MOUNT_ATTR_RDONLY) && is_dev(m->destination)) {
+	if ((o->set & MOUNT_ATTR_RDONLY) && place == PLACE_DEV) {
 		in->dev_read_only = true;
 		o->set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	}

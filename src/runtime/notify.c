@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The directory for the container's notifications (sd_notify(3)): <root>/<id>/notify on the host, /run/notify in the container,
- * bound by a mount that is added to the spec. Whoever starts the container puts the socket into it.
+ * bound by a mount that is added to the spec. Whoever starts the container puts the socket into it. The mount is read-only, which is no hindrance for
+ * sending to a socket: a container could fill the host's /run, or leave a link there for us to follow.
  */
 #include "runtime/runtime-internal.h"
 
@@ -15,7 +16,7 @@
 
 static int fill_mount(OciMount *m, const char *source)
 {
-	static const char *const options[] = {"bind", "nosuid", "noexec", "nodev", "rprivate"};
+	static const char *const options[] = {"bind", "ro", "nosuid", "noexec", "nodev", "rprivate"};
 
 	m->destination = strdup(INSIDE);
 	m->type = strdup("bind");

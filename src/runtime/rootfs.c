@@ -13,10 +13,23 @@
  */
 #include "runtime/runtime-internal.h"
 
+#include "base/fd.h"
 #include "base/str.h"
 
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#ifndef MNT_DETACH
+#define MNT_DETACH 2
+#endif
+#ifndef UMOUNT_NOFOLLOW
+#define UMOUNT_NOFOLLOW 8
+#endif
+#define MOUNTINFO_MAX (16u << 20)
 
 int rootfs_open(const Bundle *b, int given_fd, int *ret, Err *e)
 {
@@ -47,11 +60,6 @@ int rootfs_attach(Init *in, Err *e)
 
 	if (r < 0)
 		return err_sys(e, r, "make the mounts slaves of the host's");
-	if (in->create->no_pivot) {
-		r = mount_hide_host_filesystems(e);
-		if (r < 0)
-			return r;
-	}
 	/* At its own path, where hooks look for it. One that has none, or none that the root of a user namespace could reach, goes on
 	 * top of everything. */
 	r = in->create->rootfs_fd < 0 ? mount_attach_path(in->root, in->bundle->rootfs) : -EACCES;
@@ -206,14 +214,78 @@ static int set_root_propagation(const Init *in, Err *e)
 
 static int finish_dev(Init *in, Err *e)
 {
-	_cleanup_close_ int dev = -1;
 	int r;
 
 	if (!in->dev_read_only)
 		return 0;
-	dev = path_open_in_root(in->root, "/dev", O_PATH | O_DIRECTORY, 0);
-	r = dev < 0 ? dev : mount_change(dev, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
+	r = mount_change(in->dev, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
 	return r < 0 ? err_sys(e, r, "make /dev read-only") : 0;
+}
+
+static bool is_proc_or_sys(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+}
+
+/* Locked mounts (those of the host, in a user namespace) cannot be taken away, but covered. */
+static int hide(const char *path, Err *e)
+{
+	_cleanup_close_ int empty = -1;
+	int r;
+
+	if (syscall(SYS_umount2, path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || !is_proc_or_sys(path))
+		return 0;
+	r = make_empty(&empty, e);
+	if (r < 0)
+		return r;
+	r = mount_attach_path(empty, path);
+	return r < 0 ? err_sys(e, r, "cover %s of the host", path) : 0;
+}
+
+/* "\040" in mountinfo is a blank. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+			s += 3;
+		} else
+			*to++ = *s;
+	}
+	*to = '\0';
+}
+
+/* Without pivot_root the host's mounts stay below the container's root. As long as a procfs or sysfs is among them that is
+ * whole, the kernel lets a user namespace mount new ones, without what is masked. */
+static int hide_old_proc(const Init *in, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	char *save = NULL, root[PATH_MAX];
+	ssize_t n = readlink(path_of_fd(in->root).s, root, sizeof(root) - 1);
+	int r = file_read_at(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL);
+
+	if (n < 0 || r < 0)
+		return err_sys(e, n < 0 ? errno : r, "read /proc/self/mountinfo");
+	root[n] = '\0';
+	for (char *line = strtok_r(text, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save)) {
+		const char *type = strstr(line, " - ");
+		_cleanup_strv_ char **fields = strv_split(line, ' ');
+
+		if (!fields)
+			return err_oom(e);
+		if (!type || strv_len(fields) < 5 ||
+		    (!str_starts(type, " - proc ") && !str_starts(type, " - sysfs ")))
+			continue;
+		unescape(fields[4]);
+		/* A root that is on top of "/" is not reached by any path. */
+		if (streq(root, "/") || !str_starts(fields[4], root))
+			r = hide(fields[4], e);
+	}
+	return r;
 }
 
 int rootfs_finish(Init *in, Err *e)
@@ -231,6 +303,11 @@ int rootfs_finish(Init *in, Err *e)
 	}
 	if (fchdir(in->root) < 0)
 		return err_sys(e, errno, "enter the root");
+	if (in->own_mounts && in->create->no_pivot) {
+		r = hide_old_proc(in, e);
+		if (r < 0)
+			return r;
+	}
 	/* A root that lies on top of "/" has nowhere to move to. */
 	if (!in->own_mounts || (in->create->no_pivot && in->root_on_top))
 		r = mount_chroot(e);

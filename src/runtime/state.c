@@ -71,20 +71,40 @@ int state_check_id(const char *id, Err *e)
 	return 0;
 }
 
+/* What is read there is obeyed: hooks are run, processes killed, directories removed. So nobody else may have written it. */
+static int check_owner(int fd, const char *name, Err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, errno, "stat %s", name);
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		return err_new(
+		    e, ERR_DENIED,
+		    "state directory %s: permission denied: it belongs to user %u, who is not trusted", name,
+		    st.st_uid);
+	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))
+		return err_new(e, ERR_DENIED,
+			       "state directory %s can be written by everybody: chmod o-w, or another --root",
+			       name);
+	return 0;
+}
+
 static int open_root(const RuntimeOptions *o, bool make, Err *e)
 {
-	int r, fd;
+	_cleanup_close_ int fd = open(o->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
 
-	if (make) {
-		fd = open(o->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
+	if (fd < 0 && make) {
 		r = mkdir_parents_at(AT_FDCWD, o->root, 0700);
 		if (r < 0)
 			return err_sys(e, r, "make state directory %s", o->root);
+		fd = open(o->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	}
-	fd = open(o->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? err_sys(e, errno, "open state directory %s", o->root) : fd;
+	if (fd < 0)
+		return err_sys(e, errno, "open state directory %s", o->root);
+	r = check_owner(fd, o->root, e);
+	return r < 0 ? r : take_fd(&fd);
 }
 
 int state_make_dir(const RuntimeOptions *o, const char *id, int *ret_dirfd, Err *e)
@@ -199,9 +219,11 @@ int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
 		return err_new(e, ERR_NOT_FOUND, "container does not exist: %s", id);
 	if (s.dirfd < 0)
 		return err_sys(e, errno, "open %s/%s", o->root, id);
-	r = json_load_at(s.dirfd, STATE_FILE, STATE_MAX, &j, e);
+	r = check_owner(s.dirfd, id, e);
+	if (r == 0)
+		r = json_load_at(s.dirfd, STATE_FILE, STATE_MAX, &j, e);
 	/* Seen while it is written, or its writer was killed. */
-	if (r == -ENOENT || (r < 0 && state_is_creating(&s)))
+	if (r == -ENOENT || (r < 0 && r != -EPERM && state_is_creating(&s)))
 		r = err_new(e, ERR_NOT_FOUND,
 			    "container %s is incomplete: it was interrupted while being created", id);
 	if (r == 0)

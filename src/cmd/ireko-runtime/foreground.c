@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "kernel/process.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -80,9 +81,10 @@ static void fill(Stream *s)
 		s->ended = true; /* EIO: the last slave of the terminal was closed */
 }
 
+/* No more than what poll() promises that a pipe takes: our stdout is others' too and stays blocking. */
 static void drain(Stream *s)
 {
-	ssize_t n = write(s->to, s->buf + s->at, s->len);
+	ssize_t n = write(s->to, s->buf + s->at, MIN2(s->len, (size_t)PIPE_BUF));
 
 	if (n >= 0) {
 		s->at += (size_t)n;
