@@ -124,18 +124,43 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 	return 0;
 }
 
+/* A container without a mount namespace has a root of its own all the same, and there is no other way to it. */
+static int open_its_root(const Exec *k, int *ret, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	char path[40];
+	int r;
+
+	if (k->state.namespaces & CLONE_NEWNS)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)k->state.pid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open the root of the container");
+	/* It was there when we opened: if it is alive now, so is the number its own. */
+	r = process_signal(k->target, 0);
+	if (r < 0)
+		return err_sys(e, r, "open the root of the container");
+	*ret = take_fd(&fd);
+	return 0;
+}
+
 static int join(Exec *k, Err *e)
 {
-	int flags = (int)k->state.namespaces;
+	_cleanup_close_ int root = -1;
+	int flags = (int)k->state.namespaces, r = open_its_root(k, &root, e);
 
-	if (setns(k->target, flags) < 0)
+	if (r < 0)
+		return r;
+	if (flags && setns(k->target, flags) < 0)
 		return err_sys(e, errno, "join the namespaces of the container%s",
 			       errno == EPERM && geteuid() != 0
 				   ? " (without privilege only one that has been started can be joined)"
 				   : "");
+	if (root >= 0 && (fchdir(root) < 0 || chroot(".") < 0))
+		return err_sys(e, errno, "enter the root of the container");
 	if (flags & CLONE_NEWUSER) {
-		int r = birth_become_root(e);
-
+		r = birth_become_root(e);
 		if (r < 0)
 			return r;
 	}
