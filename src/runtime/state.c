@@ -220,12 +220,13 @@ int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)
 	if (s.dirfd < 0)
 		return err_sys(e, errno, "open %s/%s", o->root, id);
 	r = check_owner(s.dirfd, id, e);
-	if (r == 0)
+	if (r == 0) {
 		r = json_load_at(s.dirfd, STATE_FILE, STATE_MAX, &j, e);
-	/* Seen while it is written, or its writer was killed. */
-	if (r == -ENOENT || (r < 0 && r != -EPERM && state_is_creating(&s)))
-		r = err_new(e, ERR_NOT_FOUND,
-			    "container %s is incomplete: it was interrupted while being created", id);
+		/* Seen while it is written, or its writer was killed. */
+		if (r == -ENOENT || (r < 0 && state_is_creating(&s)))
+			r = err_new(e, ERR_NOT_FOUND,
+				    "container %s is incomplete: it was interrupted while being created", id);
+	}
 	if (r == 0)
 		r = json_decode(j, state_table, &s, e);
 	if (r < 0) {
