@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-mutations bench bench-runtime lint format fuzz install uninstall clean deps
+.PHONY: all demo demo-stop check check-mutations check-vm bench bench-runtime lint format fuzz install uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -32,6 +32,11 @@ check:
 check-mutations:
 	@tools/deps build run test
 	@tests/mutations/run $(if $(MUTATION),-k $(MUTATION))
+
+check-vm:
+	@tools/deps build run vm
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tools/vm $(VM)
 
 bench:
 	@tools/deps build run bench

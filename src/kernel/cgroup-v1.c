@@ -66,23 +66,31 @@ static int need(const Cgroup *c, const char *controller, const char **ret, Err *
 	return 0;
 }
 
+static int64_t nonzero(int64_t v)
+{
+	return v == 0 ? CGROUP_UNSET : v;
+}
+
 /* memory.memsw must never be below memory.limit, so which is written first depends on the direction. */
 static int apply_memory_limits(const char *dir, const CgroupLimits *l, Err *e)
 {
 	const char *memory = "memory.limit_in_bytes", *both = "memory.memsw.limit_in_bytes";
-	int64_t swap = l->memory_swap == 0 ? CGROUP_UNSET : l->memory_swap;
+	int64_t limit = nonzero(l->memory_limit), swap = nonzero(l->memory_swap);
 	Err first = {0};
 	int r;
 
-	if (l->memory_limit == CGROUP_UNSET || l->memory_limit == 0)
-		return cgroup_write_given(dir, both, swap, e);
-	if (swap == CGROUP_UNSET)
-		return cgroup_write_int(dir, memory, l->memory_limit, e);
+	/* Without any limit of memory a limit of the sum makes no sense; the file is there only with swap accounting. */
+	if (limit == -1 && swap == CGROUP_UNSET && cgroup_read_int(dir, both) >= 0)
+		swap = -1;
+	if (limit == CGROUP_UNSET || swap == CGROUP_UNSET) {
+		r = cgroup_write_given(dir, memory, limit, e);
+		return r == 0 ? cgroup_write_given(dir, both, swap, e) : r;
+	}
 	/* Raising both needs the sum first; lowering both the other way round. */
-	r = cgroup_write_int(dir, memory, l->memory_limit, &first);
+	r = cgroup_write_int(dir, memory, limit, &first);
 	if (r == -EINVAL || r == -EBUSY) {
 		r = cgroup_write_int(dir, both, swap, e);
-		return r < 0 ? r : cgroup_write_int(dir, memory, l->memory_limit, e);
+		return r < 0 ? r : cgroup_write_int(dir, memory, limit, e);
 	}
 	if (r < 0) {
 		if (e)
@@ -90,6 +98,34 @@ static int apply_memory_limits(const char *dir, const CgroupLimits *l, Err *e)
 		return r;
 	}
 	return cgroup_write_int(dir, both, swap, e);
+}
+
+/* The kernel refuses a limit that cannot be reached, and says only "busy". */
+static int explain_busy(const char *dir, const CgroupLimits *l, int r, Err *e)
+{
+	if (r != -EBUSY)
+		return r;
+	return err_new_no(e, ERR_CONFLICT, EBUSY,
+			  "unable to set memory limit to %lld (current usage: %lld, peak usage: %lld)",
+			  (long long)l->memory_limit, (long long)cgroup_read_int(dir, "memory.usage_in_bytes"),
+			  (long long)cgroup_read_int(dir, "memory.max_usage_in_bytes"));
+}
+
+/* Cgroups made before 5.11 share nothing with their parents unless they are told to. */
+static void use_hierarchy(const char *dir)
+{
+	if (cgroup_read_int(dir, "memory.use_hierarchy") == 0)
+		(void)cgroup_write(dir, "memory.use_hierarchy", "1", NULL);
+}
+
+static int check_usage(const char *dir, const CgroupLimits *l, Err *e)
+{
+	int64_t usage = cgroup_read_int(dir, "memory.usage_in_bytes");
+
+	if (l->memory_check && l->memory_limit > 0 && usage >= l->memory_limit)
+		return err_new(e, ERR_CONFLICT, "rejecting memory limit %lld <= usage %lld",
+			       (long long)l->memory_limit, (long long)usage);
+	return 0;
 }
 
 static int apply_memory(const Cgroup *c, const CgroupLimits *l, Err *e)
@@ -103,9 +139,16 @@ static int apply_memory(const Cgroup *c, const CgroupLimits *l, Err *e)
 		return 0;
 	r = need(c, "memory", &dir, e);
 	if (r == 0)
-		r = apply_memory_limits(dir, l, e);
+		r = check_usage(dir, l, e);
+	if (r == 0) {
+		use_hierarchy(dir);
+		r = explain_busy(dir, l, apply_memory_limits(dir, l, e), e);
+	}
 	if (r == 0 && l->memory_reservation != 0)
 		r = cgroup_write_given(dir, "memory.soft_limit_in_bytes", l->memory_reservation, e);
+	if (r == 0 && l->memory_swappiness > 100)
+		r = err_new(e, ERR_INVALID, "memory.swappiness: %lld is not from 0 to 100",
+			    (long long)l->memory_swappiness);
 	if (r == 0 && l->memory_swappiness >= 0)
 		r = cgroup_write_int(dir, "memory.swappiness", l->memory_swappiness, e);
 	if (r == 0 && l->disable_oom_killer > 0)
@@ -113,36 +156,56 @@ static int apply_memory(const Cgroup *c, const CgroupLimits *l, Err *e)
 	return r;
 }
 
-static int64_t nonzero(int64_t v)
+/* Two files whose values are valid only together: if the first is refused beside the second's old value, it is written again
+ * after it. */
+static int write_pair(const char *dir, const char *first, int64_t a, const char *second, int64_t b, Err *e)
 {
-	return v == 0 ? CGROUP_UNSET : v;
+	Err refused = {0};
+	int later = cgroup_write_given(dir, first, a, &refused), r;
+
+	if (later < 0 && (later != -EINVAL || b == CGROUP_UNSET)) {
+		if (e)
+			*e = refused;
+		return later;
+	}
+	r = cgroup_write_given(dir, second, b, e);
+	return r == 0 && later < 0 ? cgroup_write_given(dir, first, a, e) : r;
+}
+
+/* The kernel bends what is out of range, without saying so. */
+static int apply_shares(const char *dir, int64_t shares, Err *e)
+{
+	int r = cgroup_write_given(dir, "cpu.shares", shares, e);
+	int64_t got = r == 0 && shares != CGROUP_UNSET ? cgroup_read_int(dir, "cpu.shares") : shares;
+
+	if (r == 0 && got >= 0 && got != shares)
+		return err_new(e, ERR_INVALID, "the %s allowed cpu-shares is %lld",
+			       got < shares ? "maximum" : "minimum", (long long)got);
+	return r;
 }
 
 static int apply_cpu(const Cgroup *c, const CgroupLimits *l, Err *e)
 {
-	const struct {
-		const char *file;
-		int64_t value;
-	} files[] = {
-	    {"cpu.shares", nonzero(l->cpu_shares)},
-	    {"cpu.cfs_period_us", nonzero(l->cpu_period)},
-	    {"cpu.cfs_quota_us", nonzero(l->cpu_quota)},
-	    {"cpu.cfs_burst_us", l->cpu_burst},
-	    {"cpu.rt_period_us", nonzero(l->cpu_rt_period)},
-	    {"cpu.rt_runtime_us", nonzero(l->cpu_rt_runtime)},
-	    {"cpu.idle", l->cpu_idle},
-	};
+	int64_t quota = nonzero(l->cpu_quota), period = nonzero(l->cpu_period);
+	int64_t rt_runtime = nonzero(l->cpu_rt_runtime), rt_period = nonzero(l->cpu_rt_period);
+	const int64_t all[] = {nonzero(l->cpu_shares), quota,        period,       rt_runtime,
+			       rt_period,              l->cpu_burst, l->cpu_idle};
 	const char *dir;
+	int r = 1;
 
-	for (size_t i = 0; i < ELEMENTSOF(files); i++) {
-		int r = files[i].value == CGROUP_UNSET ? 0 : need(c, "cpu", &dir, e);
-
-		if (r == 0 && files[i].value != CGROUP_UNSET)
-			r = cgroup_write_int(dir, files[i].file, files[i].value, e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < ELEMENTSOF(all) && r == 1; i++)
+		if (all[i] != CGROUP_UNSET)
+			r = need(c, "cpu", &dir, e);
+	if (r != 0)
+		return MIN2(r, 0);
+	r = apply_shares(dir, nonzero(l->cpu_shares), e);
+	if (r == 0)
+		r = write_pair(dir, "cpu.cfs_period_us", period, "cpu.cfs_quota_us", quota, e);
+	if (r == 0)
+		r = cgroup_write_given(dir, "cpu.cfs_burst_us", l->cpu_burst, e);
+	if (r == 0)
+		r = write_pair(dir, "cpu.rt_period_us", rt_period, "cpu.rt_runtime_us", rt_runtime, e);
+	return r == 0 ? cgroup_write_given(dir, "cpu.idle", l->cpu_idle, e) : r;
 }
 
 static int apply_cpuset(const Cgroup *c, const CgroupLimits *l, Err *e)
@@ -175,21 +238,60 @@ static int apply_throttles(const char *dir, const char *file, const CgroupThrott
 	return 0;
 }
 
+/* The file's name depends on the I/O scheduler that was built in; where there is none, the error names the first. */
+static int write_weight(const char *dir, const char *const names[2], const char *value, Err *e)
+{
+	int r = cgroup_write(dir, names[0], value, e);
+
+	return r == -ENOENT && cgroup_write(dir, names[1], value, NULL) == 0 ? 0 : r;
+}
+
+static int apply_weight_device(const char *dir, const CgroupWeightDevice *d, Err *e)
+{
+	static const char *const names[] = {"blkio.weight_device", "blkio.bfq.weight_device"};
+	char line[80];
+	int r = 0;
+
+	if (d->weight != 0) {
+		snprintf(line, sizeof(line), "%lld:%lld %lld", (long long)d->major, (long long)d->minor,
+			 (long long)d->weight);
+		r = write_weight(dir, names, line, e);
+	}
+	if (r == 0 && d->leaf_weight != 0) {
+		snprintf(line, sizeof(line), "%lld:%lld %lld", (long long)d->major, (long long)d->minor,
+			 (long long)d->leaf_weight);
+		r = cgroup_write(dir, "blkio.leaf_weight_device", line, e);
+	}
+	return r;
+}
+
+static int apply_weights(const char *dir, const CgroupLimits *l, Err *e)
+{
+	static const char *const names[] = {"blkio.weight", "blkio.bfq.weight"};
+	char value[24];
+	int r = 0;
+
+	snprintf(value, sizeof(value), "%lld", (long long)l->blkio_weight);
+	if (nonzero(l->blkio_weight) != CGROUP_UNSET)
+		r = write_weight(dir, names, value, e);
+	if (r == 0)
+		r = cgroup_write_given(dir, "blkio.leaf_weight", nonzero(l->blkio_leaf_weight), e);
+	for (size_t i = 0; i < l->n_weight_devices && r == 0; i++)
+		r = apply_weight_device(dir, &l->weight_devices[i], e);
+	return r;
+}
+
 static int apply_blkio(const Cgroup *c, const CgroupLimits *l, Err *e)
 {
 	const char *dir;
 	int r;
 
-	if (nonzero(l->blkio_weight) == CGROUP_UNSET &&
-	    l->n_read_bps + l->n_write_bps + l->n_read_iops + l->n_write_iops == 0)
+	if (nonzero(l->blkio_weight) == CGROUP_UNSET && nonzero(l->blkio_leaf_weight) == CGROUP_UNSET &&
+	    l->n_weight_devices + l->n_read_bps + l->n_write_bps + l->n_read_iops + l->n_write_iops == 0)
 		return 0;
 	r = need(c, "blkio", &dir, e);
-	if (r == 0 && nonzero(l->blkio_weight) != CGROUP_UNSET) {
-		r = cgroup_write_int(dir, "blkio.weight", l->blkio_weight, e);
-		/* The file's name depends on the I/O scheduler that was built in. */
-		if (r == -ENOENT)
-			r = cgroup_write_int(dir, "blkio.bfq.weight", l->blkio_weight, e);
-	}
+	if (r == 0)
+		r = apply_weights(dir, l, e);
 	if (r == 0)
 		r = apply_throttles(dir, "blkio.throttle.read_bps_device", l->read_bps, l->n_read_bps, e);
 	if (r == 0)
@@ -202,25 +304,62 @@ static int apply_blkio(const Cgroup *c, const CgroupLimits *l, Err *e)
 	return r;
 }
 
+/* Pages that are used, and (5.7) those that are only reserved. */
 static int apply_hugepages(const Cgroup *c, const CgroupLimits *l, Err *e)
 {
 	const char *dir;
 
 	for (size_t i = 0; i < l->n_hugepages; i++) {
+		const char *size = l->hugepages[i].page_size;
 		char file[80], value[24];
 		int r = need(c, "hugetlb", &dir, e);
 
+		if (r == 0)
+			r = cgroup_hugetlb_file(size, "limit_in_bytes", file, sizeof(file), e);
 		if (r < 0)
 			return r;
-		snprintf(file, sizeof(file), "hugetlb.%.40s.limit_in_bytes", l->hugepages[i].page_size);
 		snprintf(value, sizeof(value), "%llu", (unsigned long long)l->hugepages[i].limit);
-		r = strchr(file, '/')
-			? err_new(e, ERR_INVALID, "\"%s\" is no page size", l->hugepages[i].page_size)
-			: cgroup_write(dir, file, value, e);
+		r = cgroup_write(dir, file, value, e);
+		if (r == 0)
+			r = cgroup_hugetlb_file(size, "rsvd.limit_in_bytes", file, sizeof(file), e);
+		if (r == 0 && cgroup_read_int(dir, file) >= 0)
+			r = cgroup_write(dir, file, value, e);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+static int apply_network(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const char *dir;
+	int r = 0;
+
+	if (nonzero(l->network_class) != CGROUP_UNSET) {
+		r = need(c, "net_cls", &dir, e);
+		if (r == 0)
+			r = cgroup_write_int(dir, "net_cls.classid", l->network_class, e);
+	}
+	for (size_t i = 0; i < l->n_network_priorities && r == 0; i++) {
+		char line[80];
+
+		r = need(c, "net_prio", &dir, e);
+		if (r < 0)
+			return r;
+		snprintf(line, sizeof(line), "%.40s %u",
+			 l->network_priorities[i].name ? l->network_priorities[i].name : "",
+			 l->network_priorities[i].priority);
+		r = cgroup_write(dir, "net_prio.ifpriomap", line, e);
+	}
+	return r;
+}
+
+static int apply_rdma(const Cgroup *c, const CgroupLimits *l, Err *e)
+{
+	const char *dir;
+	int r = l->n_rdma ? need(c, "rdma", &dir, e) : 1;
+
+	return r == 0 ? cgroup_apply_rdma(dir, l, e) : MIN2(r, 0);
 }
 
 static int apply_pids(const Cgroup *c, const CgroupLimits *l, Err *e)
@@ -239,9 +378,9 @@ static int apply_pids(const Cgroup *c, const CgroupLimits *l, Err *e)
 
 static int v1_apply(const Cgroup *c, const CgroupLimits *l, Err *e)
 {
-	int (*const steps[])(const Cgroup *, const CgroupLimits *, Err *) = {apply_memory,    apply_cpu,
-									     apply_cpuset,    apply_blkio,
-									     apply_hugepages, apply_pids};
+	int (*const steps[])(const Cgroup *, const CgroupLimits *,
+			     Err *) = {apply_memory,    apply_cpu,  apply_cpuset,  apply_blkio,
+				       apply_hugepages, apply_pids, apply_network, apply_rdma};
 	const char *dir;
 	int r = 0;
 
@@ -258,6 +397,12 @@ static int v1_apply(const Cgroup *c, const CgroupLimits *l, Err *e)
 			r = device_apply_v1(dir, l->devices, l->n_devices, e);
 	}
 	return r;
+}
+
+/* Each file of v1 keeps its own value. */
+static int v1_complete(const Cgroup *c _unused_, CgroupLimits *l _unused_, Err *e _unused_)
+{
+	return 0;
 }
 
 static const char *unified_of(const Cgroup *c)
@@ -314,6 +459,7 @@ static uint64_t v1_oom_kills(const Cgroup *c)
 
 const CgroupOps cgroup_ops_v1 = {
     .prepare = v1_prepare,
+    .complete = v1_complete,
     .apply = v1_apply,
     .freeze = v1_freeze,
     .is_frozen = v1_is_frozen,

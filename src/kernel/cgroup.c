@@ -158,12 +158,17 @@ static int resolve_v1(const char *text_path, char *text, Cgroup *c, Err *e)
 
 static int resolve_v2(const char *path, char *text, Cgroup *c, Err *e)
 {
-	const char *own = str_after(text, "0::");
+	char *own = (char *)str_after(text, "0::");
 	_cleanup_free_ char *dir = NULL;
 
 	if (own)
 		text[strcspn(text, "\n")] = '\0';
-	dir = directory_for(CGROUP_ROOT, own ? own : "/", path);
+	/* The parent of our own: ours has processes in it, so its sub-cgroups could have no limits. */
+	if (own && strrchr(own, '/') > own)
+		*strrchr(own, '/') = '\0';
+	else
+		own = (char *)"/";
+	dir = directory_for(CGROUP_ROOT, own, path);
 	return dir ? add_dir(c, "", dir, e) : err_oom(e);
 }
 
@@ -232,53 +237,6 @@ int cgroup_from_strv(char *const *v, Cgroup *ret, Err *e)
 	return 0;
 }
 
-int cgroup_write(const char *dir, const char *file, const char *value, Err *e)
-{
-	char path[PATH_MAX];
-	int r;
-
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, file) >= sizeof(path))
-		return err_sys(e, ENAMETOOLONG, "cgroup %s", dir);
-	r = file_write_at(AT_FDCWD, path, value);
-	if (r == -ENOENT)
-		return err_new_no(
-		    e, ERR_UNSUPPORTED, ENOENT,
-		    "cgroup: %s does not exist: this kernel or its configuration lacks that limit", path);
-	return r < 0 ? err_sys(e, r, "cgroup: write \"%s\" to %s", value, path) : 0;
-}
-
-int cgroup_write_int(const char *dir, const char *file, int64_t value, Err *e)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%lld", (long long)value);
-	return cgroup_write(dir, file, text, e);
-}
-
-int cgroup_write_given(const char *dir, const char *file, int64_t value, Err *e)
-{
-	return value == CGROUP_UNSET ? 0 : cgroup_write_int(dir, file, value, e);
-}
-
-int64_t cgroup_read_key(const char *dir, const char *file, const char *key)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX], *save = NULL;
-	int r;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	r = file_read_at(AT_FDCWD, path, PROC_FILE_MAX, &text, NULL);
-	if (r < 0)
-		return r;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		const char *rest = str_after(line, key);
-
-		if (rest && *rest == ' ')
-			return strtoll(rest + 1, NULL, 10);
-	}
-	return -ENOENT;
-}
-
 bool cgroup_wait(bool (*is_done)(const char *dir), const char *dir)
 {
 	for (int i = 0; i < 200; i++) {
@@ -306,7 +264,8 @@ static int make_dir(const Cgroup *c, CgroupDir *d, Err *e)
 	}
 	if (errno != ENOENT && errno != EEXIST)
 		return err_sys(e, errno, "make cgroup %s", path);
-	if (errno == EEXIST)
+	/* In the unified tree whoever made it may have enabled fewer controllers on the way to it. */
+	if (errno == EEXIST && !c->ops->unified)
 		return c->ops->prepare(d, path, e);
 	for (char *p = path + root + 1; p;) {
 		p = strchr(p + 1, '/');
@@ -368,6 +327,11 @@ int cgroup_create(Cgroup *c, Err *e)
 bool cgroup_machine_is_unified(void)
 {
 	return is_fs(CGROUP_ROOT, CGROUP2_SUPER_MAGIC);
+}
+
+int cgroup_complete(const Cgroup *c, CgroupLimits *l, Err *e)
+{
+	return c->ops->complete(c, l, e);
 }
 
 int cgroup_apply(const Cgroup *c, const CgroupLimits *l, Err *e)

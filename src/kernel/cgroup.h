@@ -36,16 +36,39 @@ typedef struct CgroupHugepage {
 	uint64_t limit;
 } CgroupHugepage;
 
+typedef struct CgroupWeightDevice {
+	int64_t major, minor;
+	int64_t weight, leaf_weight; /* 0: not given */
+} CgroupWeightDevice;
+
+typedef struct CgroupInterfacePriority {
+	const char *name;
+	uint32_t priority;
+} CgroupInterfacePriority;
+
+typedef struct CgroupRdma {
+	const char *device;
+	int64_t handles, objects;
+} CgroupRdma;
+
 typedef struct CgroupLimits {
 	int64_t memory_limit, memory_reservation, memory_swap, memory_swappiness, disable_oom_killer;
+	bool memory_check; /* refuse limits below what is in use, which would kill */
 	int64_t cpu_shares, cpu_quota, cpu_period, cpu_rt_runtime, cpu_rt_period, cpu_burst, cpu_idle;
 	const char *cpus, *mems; /* or NULL */
 	int64_t pids_limit;      /* <= 0: none */
-	int64_t blkio_weight;
+	int64_t blkio_weight, blkio_leaf_weight;
+	const CgroupWeightDevice *weight_devices;
+	size_t n_weight_devices;
 	const CgroupThrottle *read_bps, *write_bps, *read_iops, *write_iops;
 	size_t n_read_bps, n_write_bps, n_read_iops, n_write_iops;
 	const CgroupHugepage *hugepages;
 	size_t n_hugepages;
+	int64_t network_class; /* v1 only, like the priorities */
+	const CgroupInterfacePriority *network_priorities;
+	size_t n_network_priorities;
+	const CgroupRdma *rdma;
+	size_t n_rdma;
 	char *const *unified; /* FILE=VALUE, v2 only */
 	/* NULL: device access is left as it is. Else the default is to deny, and a later rule wins. */
 	const CgroupDeviceRule *devices;
@@ -65,7 +88,9 @@ typedef struct CgroupLimits {
 			.cpu_burst = CGROUP_UNSET,                                                           \
 			.cpu_idle = CGROUP_UNSET,                                                            \
 			.pids_limit = CGROUP_UNSET,                                                          \
-			.blkio_weight = CGROUP_UNSET})
+			.blkio_weight = CGROUP_UNSET,                                                        \
+			.blkio_leaf_weight = CGROUP_UNSET,                                                   \
+			.network_class = CGROUP_UNSET})
 
 typedef struct CgroupDir {
 	char name[48]; /* "memory", "cpu,cpuacct", "name=systemd"; "" is the unified tree */
@@ -81,7 +106,8 @@ typedef struct Cgroup {
 } Cgroup;
 
 /* Finds the hierarchies and the directory in each. An absolute path counts from the root of the hierarchy, a
- * relative one from this process's own cgroup. "/", ".." and empty paths are refused. */
+ * relative one from this process's own cgroup; on v2 from that one's parent, because a cgroup with processes in it cannot
+ * give controllers on. "/", ".." and empty paths are refused. */
 int cgroup_resolve(const char *path, Cgroup *ret, Err *e);
 void cgroup_done(Cgroup *c);
 /* "memory=/sys/fs/cgroup/memory/x"; the unified tree has the empty name. And back. */
@@ -95,6 +121,8 @@ int cgroup_drop_denied(Cgroup *c, char ***ret_denied, Err *e);
 /* Makes the directories (an existing one is used if it is empty and not frozen), enabling controllers on the way. What was made
  * is undone on failure. */
 int cgroup_create(Cgroup *c, Err *e);
+/* Fills in what limits of a live cgroup mean only together (quota and period, memory and swap) from what it has. */
+int cgroup_complete(const Cgroup *c, CgroupLimits *l, Err *e);
 /* Sets the limits that are given. */
 int cgroup_apply(const Cgroup *c, const CgroupLimits *l, Err *e);
 
@@ -106,6 +134,11 @@ typedef struct CgroupSeat {
 } CgroupSeat;
 /* `subs`: sub-cgroups that exist, "a/b" or "memory,cpu:a/b" (cgroup-seat.c), or NULL. */
 int cgroup_seat_open(const Cgroup *c, char *const *subs, CgroupSeat *ret, Err *e);
+/* For a process that joins another: where the cgroup takes no process any more, because `pid` has made sub-cgroups in it and
+ * given them controllers, the seat is moved to that process's own one. */
+int cgroup_seat_follow(const Cgroup *c, pid_t pid, CgroupSeat *seat, Err *e);
+/* Lets a user change the tree below it (v2 only): the directory and the files in it that the kernel says are to be given. */
+int cgroup_delegate(const Cgroup *c, uid_t uid, Err *e);
 void cgroup_seat_done(CgroupSeat *s);
 /* Called by the process itself, before it does anything else. */
 int cgroup_seat_take(const CgroupSeat *s, Err *e);

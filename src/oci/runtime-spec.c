@@ -182,8 +182,13 @@ static const JsonField throttle_table[] = {
 #define R_INT(name, member) FIELD(name, JSON_T_INT, OciResources, member)
 /* disableOOMKiller is a boolean with an unset state: decode_resources_rest(). */
 static const JsonField memory_table[] = {
-    R_INT("limit", memory_limit),   R_INT("reservation", memory_reservation), R_INT("swap", memory_swap),
-    R_INT("kernel", memory_kernel), R_INT("swappiness", memory_swappiness),   END,
+    R_INT("limit", memory_limit),
+    R_INT("reservation", memory_reservation),
+    R_INT("swap", memory_swap),
+    R_INT("kernel", memory_kernel),
+    R_INT("swappiness", memory_swappiness),
+    FIELD("checkBeforeUpdate", JSON_T_BOOL, OciResources, memory_check),
+    END,
 };
 
 static const JsonField cpu_table[] = {
@@ -201,9 +206,20 @@ static const JsonField cpu_table[] = {
 
 static const JsonField pids_table[] = {R_INT("limit", pids_limit), END};
 
+static const JsonField weight_device_table[] = {
+    FIELD("major", JSON_T_INT, OciWeightDevice, major),
+    FIELD("minor", JSON_T_INT, OciWeightDevice, minor),
+    FIELD("weight", JSON_T_INT, OciWeightDevice, weight),
+    FIELD("leafWeight", JSON_T_INT, OciWeightDevice, leaf_weight),
+    END,
+};
+
 #define THROTTLE(name, member) LIST(name, OciResources, member, n_##member, throttle_table, OciThrottle)
 static const JsonField block_io_table[] = {
     R_INT("weight", blkio_weight),
+    R_INT("leafWeight", blkio_leaf_weight),
+    LIST("weightDevice", OciResources, weight_devices, n_weight_devices, weight_device_table,
+	 OciWeightDevice),
     THROTTLE("throttleReadBpsDevice", throttle_read_bps),
     THROTTLE("throttleWriteBpsDevice", throttle_write_bps),
     THROTTLE("throttleReadIOPSDevice", throttle_read_iops),
@@ -211,6 +227,20 @@ static const JsonField block_io_table[] = {
     END,
 };
 
+static const JsonField priority_table[] = {
+    FIELD("name", JSON_T_STR, OciInterfacePriority, name),
+    FIELD("priority", JSON_T_U32, OciInterfacePriority, priority),
+    END,
+};
+
+static const JsonField network_table[] = {
+    R_INT("classID", network_class),
+    LIST("priorities", OciResources, network_priorities, n_network_priorities, priority_table,
+	 OciInterfacePriority),
+    END,
+};
+
+/* "rdma" is an object whose keys are names of devices: decode_rdma(). */
 static const JsonField resources_table[] = {
     LIST("devices", OciResources, devices, n_devices, device_rule_table, OciDeviceRule),
     FOLDED("memory", memory_table),
@@ -218,6 +248,7 @@ static const JsonField resources_table[] = {
     FOLDED("pids", pids_table),
     FOLDED("blockIO", block_io_table),
     LIST("hugepageLimits", OciResources, hugepages, n_hugepages, hugepage_table, OciHugepageLimit),
+    FOLDED("network", network_table),
     FIELD("unified", JSON_T_MAP, OciResources, unified),
     END,
 };
@@ -340,10 +371,60 @@ static void preset_resources(OciResources *r)
 			    &r->memory_kernel,  &r->memory_swappiness,  &r->disable_oom_killer,
 			    &r->cpu_shares,     &r->cpu_quota,          &r->cpu_period,
 			    &r->cpu_rt_runtime, &r->cpu_rt_period,      &r->cpu_burst,
-			    &r->cpu_idle,       &r->pids_limit,         &r->blkio_weight};
+			    &r->cpu_idle,       &r->pids_limit,         &r->blkio_weight,
+			    &r->network_class,  &r->blkio_leaf_weight};
 
 	for (size_t i = 0; i < ELEMENTSOF(unset); i++)
 		*unset[i] = OCI_UNSET;
+}
+
+static int rdma_limit(const json_t *obj, const char *device, const char *name, int64_t *ret, Err *e)
+{
+	const json_t *v = member(obj, name);
+
+	*ret = OCI_UNSET;
+	if (!v)
+		return 0;
+	if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > UINT32_MAX)
+		return err_new(e, ERR_INVALID, "rdma.%s.%s: expected a number", device, name);
+	*ret = json_integer_value(v);
+	return 0;
+}
+
+static int decode_rdma(const json_t *obj, OciResources *r, Err *e)
+{
+	const char *device;
+	json_t *limits;
+
+	if (!obj)
+		return 0;
+	if (!json_is_object(obj))
+		return err_new(e, ERR_INVALID, "rdma: expected an object");
+	r->rdma = calloc(MAX2(json_object_size(obj), 1), sizeof(*r->rdma));
+	if (!r->rdma)
+		return err_oom(e);
+	json_object_foreach((json_t *)obj, device, limits)
+	{
+		OciRdma *one = &r->rdma[r->n_rdma];
+		int rc = rdma_limit(limits, device, "hcaHandles", &one->handles, e);
+
+		if (rc == 0)
+			rc = rdma_limit(limits, device, "hcaObjects", &one->objects, e);
+		if (rc < 0)
+			return rc;
+		one->device = strdup(device);
+		if (!one->device)
+			return err_oom(e);
+		r->n_rdma++;
+	}
+	return 0;
+}
+
+static void free_rdma(OciResources *r)
+{
+	for (size_t i = 0; i < r->n_rdma; i++)
+		free(r->rdma[i].device);
+	free(r->rdma);
 }
 
 static int decode_resources_rest(const json_t *obj, OciResources *r, Err *e)
@@ -364,7 +445,7 @@ static int decode_resources_rest(const json_t *obj, OciResources *r, Err *e)
 			return err_new(e, ERR_INVALID, "memory.disableOOMKiller: expected true or false");
 		r->disable_oom_killer = json_is_true(oom);
 	}
-	return 0;
+	return decode_rdma(member(obj, "rdma"), r, e);
 }
 
 static int decode_gids(const json_t *gids, OciUser *u, Err *e)
@@ -511,6 +592,7 @@ void oci_spec_done(OciSpec *s)
 	}
 	free(s->net_devices);
 	free(s->process.user.additional_gids);
+	free_rdma(&s->resources);
 	json_fields_done(spec_table, s);
 	memset(s, 0, sizeof(*s));
 }
@@ -564,6 +646,7 @@ int oci_resources_decode(const json_t *resources, OciResources *ret, Err *e)
 
 void oci_resources_done(OciResources *r)
 {
+	free_rdma(r);
 	json_fields_done(resources_table, r);
 	memset(r, 0, sizeof(*r));
 }

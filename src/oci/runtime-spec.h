@@ -112,6 +112,21 @@ typedef struct OciThrottle {
 	uint64_t rate;
 } OciThrottle;
 
+typedef struct OciWeightDevice {
+	int64_t major, minor;
+	int64_t weight, leaf_weight; /* 0: not given */
+} OciWeightDevice;
+
+typedef struct OciInterfacePriority {
+	char *name;
+	uint32_t priority;
+} OciInterfacePriority;
+
+typedef struct OciRdma {
+	char *device;
+	int64_t handles, objects; /* OCI_UNSET: not given */
+} OciRdma;
+
 /* Every "has" of a limit is folded into its value: INT64_MIN means "not given". */
 #define OCI_UNSET INT64_MIN
 typedef struct OciResources {
@@ -119,14 +134,22 @@ typedef struct OciResources {
 	size_t n_devices;
 	int64_t memory_limit, memory_reservation, memory_swap, memory_kernel, memory_swappiness;
 	int64_t disable_oom_killer;
+	bool memory_check; /* checkBeforeUpdate */
 	int64_t cpu_shares, cpu_quota, cpu_period, cpu_rt_runtime, cpu_rt_period, cpu_burst, cpu_idle;
 	char *cpus, *mems;
 	int64_t pids_limit;
-	int64_t blkio_weight;
+	int64_t blkio_weight, blkio_leaf_weight;
+	OciWeightDevice *weight_devices;
+	size_t n_weight_devices;
 	OciThrottle *throttle_read_bps, *throttle_write_bps, *throttle_read_iops, *throttle_write_iops;
 	size_t n_throttle_read_bps, n_throttle_write_bps, n_throttle_read_iops, n_throttle_write_iops;
 	OciHugepageLimit *hugepages;
 	size_t n_hugepages;
+	int64_t network_class;
+	OciInterfacePriority *network_priorities;
+	size_t n_network_priorities;
+	OciRdma *rdma;
+	size_t n_rdma;
 	char **unified; /* K=V, cgroup v2 file names */
 } OciResources;
 
