@@ -6,6 +6,7 @@
 #include "base/str.h"
 
 #include <fcntl.h>
+#include <limits.h>
 
 #define FILE_MAX (4u << 20)
 

@@ -10,12 +10,43 @@
 #include <math.h>
 #include <unistd.h>
 
-/* The leaf holds processes, so nothing is enabled in it; every directory above it gives all controllers on.
- * One by one: an unwilling controller must not keep back the others. */
-static int v2_prepare(const CgroupDir *d, const char *dir, Err *e)
+/* A cgroup below one that has threads in it, or processes of its own, takes only threads of those. */
+static int check_type(const char *dir, Err *e)
+{
+	_cleanup_free_ char *file = strf("%s/cgroup.type", dir), *type = NULL;
+
+	if (!file)
+		return err_oom(e);
+	if (file_read_at(AT_FDCWD, file, 64, &type, NULL) < 0)
+		return 0; /* the root has none */
+	type[strcspn(type, "\n")] = '\0';
+	if (streq(type, "domain") || streq(type, "domain threaded"))
+		return 0;
+	return err_new(e, ERR_CONFLICT,
+		       "cgroup %s is in \"%s\" mode: no process can enter it, because a cgroup above it is "
+		       "threaded or has processes of its own; choose another linux.cgroupsPath",
+		       dir, type);
+}
+
+/* One by one: an unwilling controller must not keep back the others. A limit that needs a controller which stayed off
+ * fails later, with its own message. */
+static int enable_each(const char *parent, const char *all, Err *e)
+{
+	_cleanup_strv_ char **names = strv_split(all, ' ');
+
+	for (size_t i = 0; names && names[i]; i++) {
+		_cleanup_free_ char *enable = strf("+%s", names[i]);
+
+		if (enable && *names[i])
+			(void)cgroup_write(parent, "cgroup.subtree_control", enable, NULL);
+	}
+	return names ? 0 : err_oom(e);
+}
+
+/* The leaf holds processes, so nothing is enabled in it; every directory above it gives all controllers on. */
+static int v2_prepare(const CgroupDir *d _unused_, const char *dir, Err *e)
 {
 	_cleanup_free_ char *parent = strf("%s/..", dir), *all = NULL, *on = NULL;
-	_cleanup_strv_ char **names = NULL;
 	_cleanup_free_ char *all_file = strf("%s/../cgroup.controllers", dir),
 			    *on_file = strf("%s/../cgroup.subtree_control", dir);
 	int r;
@@ -29,17 +60,8 @@ static int v2_prepare(const CgroupDir *d, const char *dir, Err *e)
 		return err_sys(e, r, "read the controllers of cgroup %s", dir);
 	all[strcspn(all, "\n")] = '\0';
 	on[strcspn(on, "\n")] = '\0';
-	if (streq(all, on))
-		return 0;
-	names = strv_split(all, ' ');
-	for (size_t i = 0; names && names[i]; i++) {
-		_cleanup_free_ char *enable = strf("+%s", names[i]);
-
-		/* A limit that needs a controller which stayed off fails later, with its own message. */
-		if (enable && *names[i])
-			(void)cgroup_write(parent, "cgroup.subtree_control", enable, NULL);
-	}
-	return names ? 0 : err_oom(e);
+	r = streq(all, on) ? 0 : enable_each(parent, all, e);
+	return r < 0 ? r : check_type(dir, e);
 }
 
 static int write_max(const char *dir, const char *file, int64_t value, Err *e)
