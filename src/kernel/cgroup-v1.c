@@ -120,9 +120,9 @@ static void use_hierarchy(const char *dir)
 
 static int check_usage(const char *dir, const CgroupLimits *l, Err *e)
 {
-	int64_t usage = cgroup_read_int(dir, "memory.usage_in_bytes");
+	int64_t usage = l->memory_check ? cgroup_read_int(dir, "memory.usage_in_bytes") : -1;
 
-	if (l->memory_check && l->memory_limit > 0 && usage >= l->memory_limit)
+	if (l->memory_limit > 0 && usage >= l->memory_limit)
 		return err_new(e, ERR_CONFLICT, "rejecting memory limit %lld <= usage %lld",
 			       (long long)l->memory_limit, (long long)usage);
 	return 0;

@@ -114,9 +114,9 @@ static int apply_swap(const char *dir, const CgroupLimits *l, Err *e)
 /* The kernel would reclaim, and then kill, until a limit holds. */
 static int check_usage(const char *dir, const CgroupLimits *l, Err *e)
 {
-	int64_t usage = cgroup_read_int(dir, "memory.current");
+	int64_t usage = l->memory_check ? cgroup_read_int(dir, "memory.current") : -1;
 
-	if (!l->memory_check || usage < 0)
+	if (usage < 0)
 		return 0;
 	if (l->memory_swap > 0 && l->memory_swap <= usage)
 		return err_new(e, ERR_CONFLICT, "rejecting memory+swap limit %lld <= usage %lld",

@@ -400,7 +400,7 @@ static int decode_rdma(const json_t *obj, OciResources *r, Err *e)
 		return 0;
 	if (!json_is_object(obj))
 		return err_new(e, ERR_INVALID, "rdma: expected an object");
-	r->rdma = calloc(MAX2(json_object_size(obj), 1), sizeof(*r->rdma));
+	r->rdma = calloc(json_object_size(obj) + 1, sizeof(*r->rdma));
 	if (!r->rdma)
 		return err_oom(e);
 	json_object_foreach((json_t *)obj, device, limits)

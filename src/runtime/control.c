@@ -167,6 +167,8 @@ int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
 	/* Without a pid namespace of its own others may have outlived it. */
 	r = cgroup_signal(&c, SIGKILL, e);
 	if (r == 0)
+		r = scope_stop(o, &s, e);
+	if (r == 0)
 		r = cgroup_remove(&c, e);
 	if (r < 0)
 		return err_ctx(e, r, "container %s", id);
@@ -228,7 +230,7 @@ int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *
 	if (rc == 0 && state_status(&s, NULL) == RUNTIME_STOPPED)
 		return err_new(e, ERR_CONFLICT, "container %s: container not running", id);
 	if (rc == 0)
-		rc = limits_apply(&c, r, r->n_devices > 0, e);
+		rc = limits_update(o, &s, &c, r, e);
 	if (rc == 0 && rdt)
 		rc = resctrl_update(&s, rdt, e);
 	return rc < 0 ? err_ctx(e, rc, "update container %s", id) : 0;

@@ -22,6 +22,7 @@ typedef struct Creation {
 	const RuntimeCreate *c;
 	Bundle bundle;
 	Cgroup cgroup;
+	Scope scope;
 	State state;
 	Init init;
 	int sock; /* our end */
@@ -43,6 +44,10 @@ static void creation_done(Creation *k)
 			(void)cgroup_signal(&k->cgroup, SIGKILL, NULL);
 			cgroup_undo(&k->cgroup);
 		}
+		/* Another's unit of the same name, for which ours was not started, stays. */
+		cgroup_scope_close(&k->scope.link);
+		if (k->scope.started)
+			(void)scope_stop(k->o, &k->state, NULL);
 		if (k->dir_made)
 			(void)state_remove_dir(k->o, k->c->id);
 		if (k->was_created)
@@ -62,6 +67,7 @@ static void creation_done(Creation *k)
 	close_fd(&k->console);
 	close_fd(&k->pidfd);
 	close_fd(&k->null);
+	scope_done(&k->scope);
 	cgroup_done(&k->cgroup);
 	state_done(&k->state);
 	bundle_done(&k->bundle);
@@ -225,8 +231,11 @@ static int fill_state(Creation *k, Err *e)
 	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
 	s->hooks = json_incref(b->hooks);
 	s->no_new_keyring = k->c->no_new_keyring;
+	s->user_manager = k->scope.user;
 	s->shares_pids = !(k->init.new_flags & CLONE_NEWPID);
 	r = keep_for_exec(s, &b->spec, e);
+	if (r == 0)
+		r = copy_string(&s->unit, k->scope.unit.name, e);
 	if (r < 0)
 		return r;
 	return s->id && s->bundle && s->rootfs && s->created && s->owner && s->cgroup ? 0 : err_oom(e);
@@ -267,7 +276,7 @@ static int prepare(Creation *k, Err *e)
 		r = open_mounts(k, e);
 	if (r < 0)
 		return r;
-	r = limits_resolve_cgroup(k->o, s, k->c->id, &k->cgroup, e);
+	r = limits_resolve_cgroup(k->o, s, k->c->id, &k->scope, &k->cgroup, e);
 	if (r == 0 && k->o->rootless)
 		r = rootless_fit_cgroup(s, &k->cgroup, e);
 	if (r == 0)
@@ -276,7 +285,7 @@ static int prepare(Creation *k, Err *e)
 	if (r == 0)
 		r = state_save(&k->state, e);
 	if (r == 0)
-		r = limits_make_cgroup(&k->cgroup, s, k->o->rootless, e);
+		r = limits_make_cgroup(&k->cgroup, &k->scope, s, k->c->id, k->o->rootless, e);
 	if (r < 0)
 		return r;
 	k->cgroup_made = true;
@@ -580,7 +589,9 @@ static int create(Creation *k, Err *e)
 	}
 	close_fd(&k->init.sock);
 	debug(k, "child process in init()");
-	r = accompany(k, e);
+	r = scope_settled(&k->scope, &k->cgroup, &k->bundle.spec.resources, e);
+	if (r == 0)
+		r = accompany(k, e);
 	if (r == 0)
 		debug(k, "init: closing the pipe to signal completion");
 	if (r == 0)
@@ -594,6 +605,7 @@ int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_p
 	Creation k = {
 	    .o = o,
 	    .c = c,
+	    .scope = SCOPE_INIT,
 	    .state = STATE_INIT,
 	    .init = {.sock = -1,
 		     .start = -1,

@@ -83,6 +83,8 @@ static int open_seat(Exec *k, const RuntimeOptions *o, Err *e)
 	if (denied && o->warn)
 		o->warn("the process is not in the container's cgroup: this user may not enter it from here");
 	r = cgroup_seat_open(&c, k->x->cgroups, &k->seat, e);
+	if (r == 0 && !k->x->cgroups && c.n > 0)
+		r = cgroup_seat_follow(&c, k->state.pid, &k->seat, e);
 	cgroup_done(&c);
 	return r;
 }

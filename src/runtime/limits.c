@@ -51,7 +51,10 @@ static int collect_rules(const OciResources *r, CgroupDeviceRule **ret, size_t *
 
 _Static_assert(CGROUP_UNSET == OCI_UNSET, "limits are copied as they are");
 _Static_assert(sizeof(CgroupThrottle) == sizeof(OciThrottle) &&
-		   sizeof(CgroupHugepage) == sizeof(OciHugepageLimit),
+		   sizeof(CgroupHugepage) == sizeof(OciHugepageLimit) &&
+		   sizeof(CgroupWeightDevice) == sizeof(OciWeightDevice) &&
+		   sizeof(CgroupInterfacePriority) == sizeof(OciInterfacePriority) &&
+		   sizeof(CgroupRdma) == sizeof(OciRdma),
 	       "lists are passed on as they are");
 
 static CgroupLimits to_limits(const OciResources *r)
@@ -62,6 +65,7 @@ static CgroupLimits to_limits(const OciResources *r)
 	    .memory_swap = r->memory_swap,
 	    .memory_swappiness = r->memory_swappiness,
 	    .disable_oom_killer = r->disable_oom_killer,
+	    .memory_check = r->memory_check,
 	    .cpu_shares = r->cpu_shares,
 	    .cpu_quota = r->cpu_quota,
 	    .cpu_period = r->cpu_period,
@@ -73,6 +77,9 @@ static CgroupLimits to_limits(const OciResources *r)
 	    .mems = r->mems,
 	    .pids_limit = r->pids_limit,
 	    .blkio_weight = r->blkio_weight,
+	    .blkio_leaf_weight = r->blkio_leaf_weight,
+	    .weight_devices = (const CgroupWeightDevice *)r->weight_devices,
+	    .n_weight_devices = r->n_weight_devices,
 	    .read_bps = (const CgroupThrottle *)r->throttle_read_bps,
 	    .n_read_bps = r->n_throttle_read_bps,
 	    .write_bps = (const CgroupThrottle *)r->throttle_write_bps,
@@ -83,63 +90,136 @@ static CgroupLimits to_limits(const OciResources *r)
 	    .n_write_iops = r->n_throttle_write_iops,
 	    .hugepages = (const CgroupHugepage *)r->hugepages,
 	    .n_hugepages = r->n_hugepages,
+	    .network_class = r->network_class,
+	    .network_priorities = (const CgroupInterfacePriority *)r->network_priorities,
+	    .n_network_priorities = r->n_network_priorities,
+	    .rdma = (const CgroupRdma *)r->rdma,
+	    .n_rdma = r->n_rdma,
 	    .unified = r->unified,
 	};
 }
 
-int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err *e)
-{
-	_cleanup_free_ CgroupDeviceRule *rules = NULL;
-	CgroupLimits l = to_limits(r);
-	int rc;
-
-	if (with_devices) {
-		rc = collect_rules(r, &rules, &l.n_devices, e);
-		if (rc < 0)
-			return rc;
-		l.devices = rules;
-	}
-	return cgroup_apply(c, &l, e);
-}
-
 /* systemd's three-part form is for its own manager; without it the path is used as it stands. */
-int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e)
+int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Scope *ret_scope,
+			  Cgroup *ret, Err *e)
 {
 	if (o->systemd_cgroup)
-		return err_new(
-		    e, ERR_UNSUPPORTED,
-		    "the systemd cgroup manager is not available; leave out --systemd-cgroup (for podman: "
-		    "--cgroup-manager cgroupfs)");
+		return scope_plan(o, spec, id, ret_scope, ret, e);
 	return cgroup_resolve(str_empty(spec->cgroups_path) ? id : spec->cgroups_path, ret, e);
 }
 
 /* Where no node can be made, there is nothing that rules could keep from the container. */
-static int try_devices(const Cgroup *c, const OciResources *r, Err *e)
+static int try_devices(const Cgroup *c, const CgroupLimits *rules, Err *e)
 {
-	_cleanup_free_ CgroupDeviceRule *rules = NULL;
 	CgroupLimits l = CGROUP_LIMITS_NONE;
-	int rc;
+	int r;
 
 	if (!cgroup_dir(c, "devices"))
 		return 0;
-	rc = collect_rules(r, &rules, &l.n_devices, e);
-	if (rc < 0)
-		return rc;
-	l.devices = rules;
-	rc = cgroup_apply(c, &l, e);
-	return rc == -EPERM || rc == -EACCES ? 0 : rc;
+	l.devices = rules->devices;
+	l.n_devices = rules->n_devices;
+	r = cgroup_apply(c, &l, e);
+	return r == -EPERM || r == -EACCES ? 0 : r;
 }
 
-int limits_make_cgroup(Cgroup *c, const OciSpec *spec, bool rootless, Err *e)
+static int apply(const Cgroup *c, const CgroupLimits *all, bool rootless, Err *e)
 {
-	int r = cgroup_create(c, e);
+	CgroupLimits l = *all;
+	int r;
 
-	if (r < 0)
-		return r;
-	r = limits_apply(c, &spec->resources, !rootless, e);
-	if (r == 0 && rootless)
-		r = try_devices(c, &spec->resources, e);
+	if (rootless)
+		l.devices = NULL;
+	r = cgroup_apply(c, &l, e);
+	return r == 0 && rootless ? try_devices(c, all, e) : r;
+}
+
+/* The user on the host who is the process's user in there; false if there is none. */
+static bool host_user(const OciSpec *s, uid_t *ret)
+{
+	uint32_t id = s->process.user.uid;
+
+	*ret = id;
+	for (size_t i = 0; i < s->n_uid_mappings; i++) {
+		const OciIdMap *m = &s->uid_mappings[i];
+
+		if (id < m->container_id || id - m->container_id >= m->size)
+			continue;
+		*ret = m->host_id + (id - m->container_id);
+		return true;
+	}
+	return s->n_uid_mappings == 0;
+}
+
+/* A container that sees only its own cgroup, and that one writable, is to manage what is below it. */
+static bool manages_cgroups(const OciSpec *s)
+{
+	bool own_namespace = false;
+
+	for (size_t i = 0; i < s->n_namespaces; i++)
+		own_namespace |= streq0(s->namespaces[i].type, "cgroup") && str_empty(s->namespaces[i].path);
+	for (size_t i = 0; own_namespace && i < s->n_mounts; i++) {
+		const OciMount *m = &s->mounts[i];
+
+		if (streq0(m->type, "cgroup") && streq0(m->destination, "/sys/fs/cgroup") &&
+		    !strv_has(m->options, "ro"))
+			return true;
+	}
+	return false;
+}
+
+static int make(Cgroup *c, Scope *s, const OciSpec *spec, const char *id, bool rootless, Err *e)
+{
+	_cleanup_free_ CgroupDeviceRule *rules = NULL;
+	const OciResources *res = &spec->resources;
+	CgroupLimits l = to_limits(res);
+	uid_t uid;
+	int r = collect_rules(res, &rules, &l.n_devices, e);
+
+	l.devices = rules;
+	if (r == 0 && s->unit.name)
+		r = scope_start(s, c, id, &l, e);
+	if (r == 0)
+		r = cgroup_create(c, e);
+	l.pids_limit = scope_pids_limit(s, l.pids_limit);
+	if (r == 0)
+		r = apply(c, &l, rootless, e);
+	if (r == 0 && manages_cgroups(spec) && host_user(spec, &uid) && uid != geteuid())
+		r = cgroup_delegate(c, uid, e);
+	return r;
+}
+
+int limits_make_cgroup(Cgroup *c, Scope *s, const OciSpec *spec, const char *id, bool rootless, Err *e)
+{
+	int r = make(c, s, spec, id, rootless, e);
+
 	if (r < 0)
 		cgroup_undo(c);
 	return r;
+}
+
+/* Between the old rules and the new ones systemd denies everything for a moment, on v1. */
+static int set_unit(const RuntimeOptions *o, const State *s, const Cgroup *c, CgroupLimits *l, Err *e)
+{
+	bool freeze = l->devices && !cgroup_is_unified(c) && !cgroup_is_frozen(c);
+	int r = freeze ? cgroup_freeze(c, true, e) : 0;
+
+	if (r == 0)
+		r = scope_set(o, s, c, l, e);
+	if (freeze)
+		(void)cgroup_freeze(c, false, NULL);
+	return r;
+}
+
+int limits_update(const RuntimeOptions *o, const State *s, const Cgroup *c, const OciResources *r, Err *e)
+{
+	_cleanup_free_ CgroupDeviceRule *rules = NULL;
+	CgroupLimits l = to_limits(r);
+	int rc = r->n_devices > 0 ? collect_rules(r, &rules, &l.n_devices, e) : 0;
+
+	l.devices = rules;
+	if (rc == 0)
+		rc = cgroup_complete(c, &l, e);
+	if (rc == 0 && s->unit)
+		rc = set_unit(o, s, c, &l, e);
+	return rc == 0 ? cgroup_apply(c, &l, e) : rc;
 }

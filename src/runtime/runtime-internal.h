@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "base/path.h"
 #include "kernel/capability.h"
+#include "kernel/cgroup-systemd.h"
 #include "kernel/cgroup.h"
 #include "kernel/interface.h"
 #include "kernel/mount.h"
@@ -48,6 +49,8 @@ typedef struct State {
 	uint64_t pid_start;
 	int64_t namespaces; /* CLONE_NEW* that differ from the host's: exec joins these */
 	char **cgroup;      /* cgroup_to_strv() */
+	char *unit;         /* of systemd, which has made the cgroup; or NULL */
+	bool user_manager;  /* it is that of the user's systemd */
 	bool has_filter;    /* seccomp.bpf lies beside */
 	int64_t filter_flags;
 	char *listener_path, *listener_metadata; /* of the filter, or NULL */
@@ -136,12 +139,37 @@ int control_poststart(const State *s, Err *e);
 /* A failing poststop hook is told but changes nothing (runtime-spec, "Lifecycle"). */
 void control_poststop(const RuntimeOptions *o, const State *s);
 
+/* ---- scope.c: cgroups that systemd makes ---- */
+typedef struct Scope {
+	CgroupUnit unit;    /* no name: systemd has nothing to do with it */
+	CgroupScope link;   /* as long as ireko-scope has to be in it */
+	json_t *properties; /* from annotations */
+	bool user, started;
+} Scope;
+#define SCOPE_INIT                                                                                           \
+	{                                                                                                    \
+		.link = CGROUP_SCOPE_INIT                                                                    \
+	}
+int scope_plan(const RuntimeOptions *o, const OciSpec *spec, const char *id, Scope *s, Cgroup *ret, Err *e);
+int scope_start(Scope *s, const Cgroup *c, const char *id, CgroupLimits *l, Err *e);
+/* The limit for as long as ireko-scope is in it too. */
+int64_t scope_pids_limit(const Scope *s, int64_t limit);
+/* To be called when the container's process exists. */
+int scope_settled(Scope *s, const Cgroup *c, const OciResources *r, Err *e);
+void scope_done(Scope *s);
+int scope_set(const RuntimeOptions *o, const State *s, const Cgroup *c, CgroupLimits *l, Err *e);
+/* Stops the unit of the container, if it has one. */
+int scope_stop(const RuntimeOptions *o, const State *s, Err *e);
+
 /* ---- limits.c ---- */
-#define LIMITS_SYSTEMD false /* whether systemd can manage the cgroup */
-int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Cgroup *ret, Err *e);
+#define LIMITS_SYSTEMD true /* whether systemd can manage the cgroup */
+/* *ret_scope is filled if systemd is to make it. */
+int limits_resolve_cgroup(const RuntimeOptions *o, const OciSpec *spec, const char *id, Scope *ret_scope,
+			  Cgroup *ret, Err *e);
 /* Makes it, with its limits. `rootless`: that the kernel takes no rules for devices is no failure. */
-int limits_make_cgroup(Cgroup *c, const OciSpec *spec, bool rootless, Err *e);
-int limits_apply(const Cgroup *c, const OciResources *r, bool with_devices, Err *e);
+int limits_make_cgroup(Cgroup *c, Scope *s, const OciSpec *spec, const char *id, bool rootless, Err *e);
+/* Other limits for a container that lives. */
+int limits_update(const RuntimeOptions *o, const State *s, const Cgroup *c, const OciResources *r, Err *e);
 
 /* ---- filter.c ---- */
 int filter_load(const OciSeccomp *s, const char *cache, SeccompProgram *ret, Err *e);

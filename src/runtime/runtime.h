@@ -20,6 +20,8 @@
 typedef struct RuntimeOptions {
 	const char *root;          /* state directory, one sub-directory a container */
 	bool systemd_cgroup;       /* cgroupsPath is slice:prefix:name */
+	const char *called_as;     /* argv[0], or NULL: ireko-scope may be beside it */
+	const char *helper_dir;    /* where ireko-scope is installed; systemd_cgroup needs it */
 	bool rootless;             /* a cgroup that may not be made is done without, if nothing needs it */
 	const char *seccomp_cache; /* directory of compiled filters, or NULL: compile each time */
 	/* What failed without failing the call, or is ignored (poststart hooks, unknown capabilities); or NULL. */

@@ -32,6 +32,8 @@ static const JsonField state_table[] = {
     FIELD("owner", JSON_T_STR, owner),
     FIELD("namespaces", JSON_T_INT, namespaces),
     FIELD("cgroup", JSON_T_STRV, cgroup),
+    FIELD("unit", JSON_T_STR, unit),
+    FIELD("userManager", JSON_T_BOOL, user_manager),
     FIELD("hasFilter", JSON_T_BOOL, has_filter),
     FIELD("filterFlags", JSON_T_INT, filter_flags),
     FIELD("listenerPath", JSON_T_STR, listener_path),

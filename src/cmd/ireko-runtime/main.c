@@ -202,6 +202,8 @@ int main(int argc, char **argv)
 	    .options = {.root = root ? root : g.root,
 			.rootless = rootless,
 			.systemd_cgroup = g.systemd_cgroup,
+			.called_as = argv[0],
+			.helper_dir = IREKO_HELPER_DIR,
 			.seccomp_cache = cache,
 			.warn = warn,
 			.debug = g.debug ? debug : NULL},

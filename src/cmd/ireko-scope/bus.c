@@ -14,7 +14,6 @@
 #define EXISTS    "org.freedesktop.systemd1.UnitExists"
 #define JOB_LIMIT (30ull * 1000000) /* us that systemd may take for a job */
 
-DEFINE_CLEANUP(sd_bus_message *, sd_bus_message_unref)
 #define _cleanup_message_ _cleanup_(sd_bus_message_unrefp)
 
 /* systemd listens to its own user without a bus too, on a socket of its own. */

@@ -90,9 +90,11 @@ static int obey(Scope *s, const char *message, size_t len, char **ret, Err *e)
 	return err_new(e, ERR_INVALID, "unknown request \"%s\"", verb);
 }
 
+_Static_assert(sizeof(Err) < 4096, "an answer holds an Err");
+
 static int answer(int r, const Err *e, const char *text)
 {
-	char buf[MAX2(sizeof(Err) + 1, 4096)];
+	char buf[4096];
 	size_t n = sizeof(Err) + 1;
 	ssize_t sent;
 
