@@ -153,8 +153,16 @@ int cgroup_scope_stop(const CgroupScope *s, const char *unit, Err *e)
 	return call(s, json_pack("{s:s, s:s}", "do", "stop", "unit", unit), NULL, e);
 }
 
+int cgroup_scope_attach(const CgroupScope *s, const char *unit, pid_t pid, Err *e)
+{
+	return call(s, json_pack("{s:s, s:s, s:i}", "do", "attach", "unit", unit, "pid", (int)pid), NULL, e);
+}
+
 void cgroup_scope_close(CgroupScope *s)
 {
+	/* A container's process that is just being born has a copy of the descriptor. */
+	if (s->sock >= 0)
+		(void)shutdown(s->sock, SHUT_RDWR);
 	close_fd(&s->sock);
 	if (s->pid > 0)
 		(void)process_reap(s->pid);

@@ -61,6 +61,8 @@ int cgroup_scope_open(const char *helper_dir, bool user, CgroupScope *ret, char 
 /* Makes the unit, and puts ireko-scope in if it is a scope. A failed unit of the name is forgotten first. */
 int cgroup_scope_start(const CgroupScope *s, const CgroupUnit *u, const char *description,
 		       const json_t *properties, Err *e);
+/* Has systemd move a process into the unit, for who may not do that. */
+int cgroup_scope_attach(const CgroupScope *s, const char *unit, pid_t pid, Err *e);
 int cgroup_scope_set(const CgroupScope *s, const char *unit, const json_t *properties, Err *e);
 /* Success too if there is none. */
 int cgroup_scope_stop(const CgroupScope *s, const char *unit, Err *e);

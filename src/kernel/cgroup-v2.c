@@ -212,10 +212,13 @@ static int apply_cpu(const char *dir, const CgroupLimits *l, Err *e)
 	int r = 0, burst = 0;
 	Err ignored;
 
-	if (l->cpu_idle != CGROUP_UNSET)
-		r = cgroup_write_int(dir, "cpu.idle", l->cpu_idle, e);
+	/* What is idle has no weight. */
+	if (l->cpu_idle == 0)
+		r = cgroup_write(dir, "cpu.idle", "0", e);
 	if (r == 0 && given(l->cpu_shares))
 		r = cgroup_write_int(dir, "cpu.weight", cgroup_weight_of_shares(l->cpu_shares), e);
+	if (r == 0 && l->cpu_idle != 0)
+		r = cgroup_write_given(dir, "cpu.idle", l->cpu_idle, e);
 	/* A burst may be allowed only by the new quota, or only by the old one. */
 	if (r == 0)
 		burst = cgroup_write_given(dir, "cpu.max.burst", l->cpu_burst,

@@ -277,7 +277,7 @@ static int prepare(Creation *k, Err *e)
 	if (r < 0)
 		return r;
 	r = limits_resolve_cgroup(k->o, s, k->c->id, &k->scope, &k->cgroup, e);
-	if (r == 0 && k->o->rootless)
+	if (r == 0 && k->o->rootless && !k->scope.unit.name)
 		r = rootless_fit_cgroup(s, &k->cgroup, e);
 	if (r == 0)
 		r = fill_state(k, e);
@@ -293,6 +293,7 @@ static int prepare(Creation *k, Err *e)
 	r = cgroup_seat_open(&k->cgroup, NULL, &in->seat, e);
 	if (r < 0)
 		return r;
+	scope_take_seat(&k->scope, &in->seat);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, errno, "socketpair");
 	k->sock = pair[0];
@@ -589,7 +590,7 @@ static int create(Creation *k, Err *e)
 	}
 	close_fd(&k->init.sock);
 	debug(k, "child process in init()");
-	r = scope_settled(&k->scope, &k->cgroup, &k->bundle.spec.resources, e);
+	r = scope_settled(&k->scope, &k->cgroup, &k->bundle.spec.resources, k->pid, e);
 	if (r == 0)
 		r = accompany(k, e);
 	if (r == 0)

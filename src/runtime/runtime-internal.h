@@ -154,8 +154,10 @@ int scope_plan(const RuntimeOptions *o, const OciSpec *spec, const char *id, Sco
 int scope_start(Scope *s, const Cgroup *c, const char *id, CgroupLimits *l, Err *e);
 /* The limit for as long as ireko-scope is in it too. */
 int64_t scope_pids_limit(const Scope *s, int64_t limit);
+/* The container's process is not to be born in it if it is to be moved there. */
+void scope_take_seat(const Scope *s, CgroupSeat *seat);
 /* To be called when the container's process exists. */
-int scope_settled(Scope *s, const Cgroup *c, const OciResources *r, Err *e);
+int scope_settled(Scope *s, const Cgroup *c, const OciResources *res, pid_t pid, Err *e);
 void scope_done(Scope *s);
 int scope_set(const RuntimeOptions *o, const State *s, const Cgroup *c, CgroupLimits *l, Err *e);
 /* Stops the unit of the container, if it has one. */

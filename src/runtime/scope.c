@@ -6,7 +6,8 @@
  *   plan      a name, and the directories that the unit is going to have, before anything is made: they are in the state
  *             when somebody has to clean up after us;
  *   start     the unit with its limits. A scope has ireko-scope in it (kernel/cgroup-systemd.h);
- *   settled   the container's process is in: ireko-scope goes;
+ *   settled   the container's process is in: ireko-scope goes. A user's process, which may not go from its session to where the
+ *             user's systemd has its units, is moved there by that systemd;
  *   set, stop in the life of the container.
  */
 #include "runtime/runtime-internal.h"
@@ -107,7 +108,7 @@ int scope_start(Scope *s, const Cgroup *c, const char *id, CgroupLimits *l, Err 
 	if (r == 0)
 		r = cgroup_scope_start(&s->link, &s->unit, description, all, e);
 	s->started = r == 0;
-	if (s->unit.is_slice)
+	if (s->unit.is_slice && !s->user)
 		cgroup_scope_close(&s->link);
 	return r;
 }
@@ -118,16 +119,23 @@ int64_t scope_pids_limit(const Scope *s, int64_t limit)
 	return s->link.pid > 0 && limit > 0 && limit < INT64_MAX ? limit + 1 : limit;
 }
 
-int scope_settled(Scope *s, const Cgroup *c, const OciResources *r, Err *e)
+void scope_take_seat(const Scope *s, CgroupSeat *seat)
+{
+	if (s->user)
+		close_fd(&seat->born_fd);
+}
+
+int scope_settled(Scope *s, const Cgroup *c, const OciResources *res, pid_t pid, Err *e)
 {
 	CgroupLimits l = CGROUP_LIMITS_NONE;
+	int r = s->user ? cgroup_scope_attach(&s->link, s->unit.name, pid, e) : 0;
 
-	if (s->link.pid <= 0)
-		return 0;
+	if (r < 0 || s->link.pid <= 0)
+		return r;
 	cgroup_scope_close(&s->link);
-	if (r->pids_limit <= 0)
+	if (res->pids_limit <= 0)
 		return 0;
-	l.pids_limit = r->pids_limit;
+	l.pids_limit = res->pids_limit;
 	return cgroup_apply(c, &l, e);
 }
 

@@ -378,6 +378,17 @@ int bus_set_unit(sd_bus *bus, const char *unit, const json_t *properties, int ve
 		     : 0;
 }
 
+int bus_attach(sd_bus *bus, const char *unit, pid_t pid, Err *e)
+{
+	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+	int r = sd_bus_call_method(bus, SERVICE, PATH, MANAGER, "AttachProcessesToUnit", &error, NULL, "ssau",
+				   unit, "", 1, (uint32_t)pid);
+
+	return r < 0 ? err_new_no(e, ERR_INTERNAL, -r, "unable to move process %d to unit %s: %s", (int)pid,
+				  unit, error.message ? error.message : strerror(-r))
+		     : 0;
+}
+
 int bus_stop_unit(sd_bus *bus, const char *unit, Err *e)
 {
 	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;

@@ -23,6 +23,7 @@ typedef struct UnitRequest {
 	int version;
 } UnitRequest;
 int bus_start_unit(sd_bus *bus, const UnitRequest *q, Err *e);
+int bus_attach(sd_bus *bus, const char *unit, pid_t pid, Err *e);
 int bus_set_unit(sd_bus *bus, const char *unit, const json_t *properties, int version, Err *e);
 /* Stops it, waits, and forgets its failure. Success too if there is none. */
 int bus_stop_unit(sd_bus *bus, const char *unit, Err *e);

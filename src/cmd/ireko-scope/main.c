@@ -57,6 +57,11 @@ static int start(Scope *s, const json_t *q, char **ret _unused_, Err *e)
 	return bus_start_unit(s->bus, &u, e);
 }
 
+static int attach(Scope *s, const json_t *q, char **ret _unused_, Err *e)
+{
+	return bus_attach(s->bus, text_of(q, "unit"), (pid_t)json_get_int(q, "pid", 0), e);
+}
+
 static int set(Scope *s, const json_t *q, char **ret _unused_, Err *e)
 {
 	return bus_set_unit(s->bus, text_of(q, "unit"), json_object_get(q, "properties"), s->version, e);
@@ -72,7 +77,8 @@ static int obey(Scope *s, const char *message, size_t len, char **ret, Err *e)
 	static const struct {
 		const char *name;
 		int (*run)(Scope *s, const json_t *q, char **ret, Err *e);
-	} verbs[] = {{"connect", connect_bus}, {"start", start}, {"set", set}, {"stop", stop}};
+	} verbs[] = {
+	    {"connect", connect_bus}, {"start", start}, {"attach", attach}, {"set", set}, {"stop", stop}};
 	_cleanup_json_ json_t *q = NULL;
 	const char *verb;
 	int r = json_parse(message, len, "request", &q, e);
