@@ -212,13 +212,11 @@ static int apply_cpu(const char *dir, const CgroupLimits *l, Err *e)
 	int r = 0, burst = 0;
 	Err ignored;
 
-	/* What is idle has no weight. */
-	if (l->cpu_idle == 0)
-		r = cgroup_write(dir, "cpu.idle", "0", e);
-	if (r == 0 && given(l->cpu_shares))
+	if (l->cpu_idle != CGROUP_UNSET)
+		r = cgroup_write_int(dir, "cpu.idle", l->cpu_idle, e);
+	/* What is idle has no weight: the kernel takes none. */
+	if (r == 0 && given(l->cpu_shares) && l->cpu_idle != 1)
 		r = cgroup_write_int(dir, "cpu.weight", cgroup_weight_of_shares(l->cpu_shares), e);
-	if (r == 0 && l->cpu_idle != 0)
-		r = cgroup_write_given(dir, "cpu.idle", l->cpu_idle, e);
 	/* A burst may be allowed only by the new quota, or only by the old one. */
 	if (r == 0)
 		burst = cgroup_write_given(dir, "cpu.max.burst", l->cpu_burst,
@@ -289,6 +287,11 @@ static int apply_weights(const char *dir, const CgroupLimits *l, Err *e)
 		snprintf(line, sizeof(line), "%lld:%lld %lld", (long long)d->major, (long long)d->minor,
 			 (long long)(bfq ? d->weight : cgroup_io_weight_of(d->weight)));
 		r = cgroup_write(dir, file, line, e);
+		if (r == -EOPNOTSUPP)
+			return err_new_no(e, ERR_UNSUPPORTED, EOPNOTSUPP,
+					  "blockIO.weightDevice: the weights of %lld:%lld need the I/O scheduler "
+					  "bfq or io.cost.qos on that device",
+					  (long long)d->major, (long long)d->minor);
 	}
 	return r;
 }
