@@ -174,7 +174,8 @@ class Bundle:
         for cid in os.listdir(self.state) if os.path.isdir(self.state) else []:
             if not cid.startswith("@"):
                 self.cmd("delete", "--force", cid, check=True)
-        for d in glob.glob(f"{CGROUPS}/*/{self.group}") + glob.glob(f"{CGROUPS}/{self.group}"):
+        # A hierarchy has more names than one: cpu is a link to cpu,cpuacct.
+        for d in {os.path.realpath(d) for d in glob.glob(f"{CGROUPS}/*/{self.group}") + glob.glob(f"{CGROUPS}/{self.group}")}:
             os.rmdir(d)
 
 

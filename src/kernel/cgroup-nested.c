@@ -22,7 +22,8 @@ static bool gives_controllers_on(const char *dir)
 {
 	_cleanup_free_ char *path = strf("%s/cgroup.subtree_control", dir), *text = NULL;
 
-	return path && file_read_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && text[strspn(text, "\n ")] != '\0';
+	return path && file_read_at(AT_FDCWD, path, 4096, &text, NULL) == 0 &&
+	       text[strspn(text, "\n ")] != '\0';
 }
 
 /* The unified cgroup of a process, below where the tree is mounted for us. */

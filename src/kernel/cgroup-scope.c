@@ -117,10 +117,11 @@ int cgroup_scope_open(const char *helper_dir, bool user, CgroupScope *ret, char 
 	int r;
 
 	if (lstat("/run/systemd/system", &st) < 0 || !S_ISDIR(st.st_mode))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "the systemd cgroup manager needs systemd as init, and there is no "
-			       "/run/systemd/system: leave out --systemd-cgroup (for podman: --cgroup-manager "
-			       "cgroupfs)");
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "the systemd cgroup manager needs systemd as init, and there is no "
+		    "/run/systemd/system: leave out --systemd-cgroup (for podman: --cgroup-manager "
+		    "cgroupfs)");
 	r = find_program(helper_dir, &path, e);
 	if (r == 0)
 		r = start_program(path, &s, e);
@@ -137,15 +138,16 @@ int cgroup_scope_start(const CgroupScope *s, const CgroupUnit *u, const char *de
 		       const json_t *properties, Err *e)
 {
 	return call(s,
-		    json_pack("{s:s, s:s, s:s, s:b, s:s, s:O}", "do", "start", "unit", u->name, "slice", u->slice,
-			      "isSlice", u->is_slice, "description", description, "properties", properties),
+		    json_pack("{s:s, s:s, s:s, s:b, s:s, s:O}", "do", "start", "unit", u->name, "slice",
+			      u->slice, "isSlice", u->is_slice, "description", description, "properties",
+			      properties),
 		    NULL, e);
 }
 
 int cgroup_scope_set(const CgroupScope *s, const char *unit, const json_t *properties, Err *e)
 {
-	return call(s, json_pack("{s:s, s:s, s:O}", "do", "set", "unit", unit, "properties", properties), NULL,
-		    e);
+	return call(s, json_pack("{s:s, s:s, s:O}", "do", "set", "unit", unit, "properties", properties),
+		    NULL, e);
 }
 
 int cgroup_scope_stop(const CgroupScope *s, const char *unit, Err *e)

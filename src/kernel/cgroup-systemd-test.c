@@ -27,7 +27,7 @@ static void test_slices(void **state _unused_)
 	check_expand("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice");
 	check_expand("-.slice", "");
 	check_expand("-", "");
-	const char *bad[] = {"",         ".slice",    "a.scope",     "a",           "-a.slice", "a-.slice",
+	const char *bad[] = {"",           ".slice",    "a.scope",    "a",         "-a.slice", "a-.slice",
 			     "a--b.slice", "a/b.slice", "a.slice/..", "a b.slice", "ä.slice"};
 
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
@@ -56,7 +56,8 @@ static void test_units(void **state _unused_)
 	check_unit("-:p:n", false, "p-n.scope", "/r/p-n.scope");
 	check_unit("x.slice:ignored:a-b.slice", false, "a-b.slice", "/r/a.slice/a-b.slice");
 
-	const char *bad[] = {"/a/b", "a.slice:b", "a.slice:b:c:d", "a:b:c", "a.slice:b:", "a.slice:b:c/d", "a.slice:b:c d"};
+	const char *bad[] = {"/a/b",       "a.slice:b",     "a.slice:b:c:d", "a:b:c",
+			     "a.slice:b:", "a.slice:b:c/d", "a.slice:b:c d"};
 
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
 		CgroupUnit u = {0};
@@ -74,8 +75,7 @@ static char *text_of(json_t *list)
 	size_t i;
 	json_t *p;
 
-	json_array_foreach(list, i, p)
-	{
+	json_array_foreach (list, i, p) {
 		json_array_remove(p, 3);
 	}
 	return json_text(list);
@@ -96,7 +96,7 @@ static void test_limits_v2(void **state _unused_)
 {
 	CgroupLimits l = CGROUP_LIMITS_NONE;
 	char *unified[] = {(char *)"memory.high=max", (char *)"cpu.max= 5000 10000", (char *)"pids.max=7",
-			   (char *)"cpuset.cpus=8", (char *)"memory.oom.group=1", NULL};
+			   (char *)"cpuset.cpus=8",   (char *)"memory.oom.group=1",  NULL};
 
 	check_limits(&l, true, "[]");
 	l.memory_limit = 1000;
@@ -110,9 +110,10 @@ static void test_limits_v2(void **state _unused_)
 		     "[\"CPUWeight\",\"t\",100],[\"TasksMax\",\"t\",-1],[\"AllowedCPUs\",\"ay\",[7,2]]]");
 	l = CGROUP_LIMITS_NONE;
 	l.unified = unified;
-	check_limits(&l, true,
-		     "[[\"MemoryHigh\",\"t\",-1],[\"CPUQuotaPeriodUSec\",\"t\",10000],"
-		     "[\"CPUQuotaPerSecUSec\",\"t\",500000],[\"TasksMax\",\"t\",7],[\"AllowedCPUs\",\"ay\",[0,1]]]");
+	check_limits(
+	    &l, true,
+	    "[[\"MemoryHigh\",\"t\",-1],[\"CPUQuotaPeriodUSec\",\"t\",10000],"
+	    "[\"CPUQuotaPerSecUSec\",\"t\",500000],[\"TasksMax\",\"t\",7],[\"AllowedCPUs\",\"ay\",[0,1]]]");
 }
 
 static void test_idle_takes_the_place_of_the_weight(void **state _unused_)
@@ -181,8 +182,10 @@ static void test_limits_that_make_no_sense(void **state _unused_)
 
 static void test_devices(void **state _unused_)
 {
-	const CgroupDeviceRule rules[] = {{false, 'a', -1, -1, "rwm"}, {true, 'c', 1, 3, "rwm"},
-					  {true, 'c', 136, -1, "rw"},  {true, 'b', -1, -1, "m"},
+	const CgroupDeviceRule rules[] = {{false, 'a', -1, -1, "rwm"},
+					  {true, 'c', 1, 3, "rwm"},
+					  {true, 'c', 136, -1, "rw"},
+					  {true, 'b', -1, -1, "m"},
 					  {true, 'c', -1, 5, "r"}};
 	const CgroupDeviceRule all[] = {{true, 'a', -1, -1, "rwm"}};
 	CgroupLimits l = CGROUP_LIMITS_NONE;
@@ -196,9 +199,10 @@ static void test_devices(void **state _unused_)
 	l.n_devices = ELEMENTSOF(rules);
 	assert_int_equal(cgroup_unit_devices(&l, list, &e), 0);
 	got = text_of(list);
-	assert_string_equal(got, "[[\"DeviceAllow\",\"a(ss)\",[]],[\"DevicePolicy\",\"s\",\"strict\"],"
-				 "[\"DeviceAllow\",\"a(ss)\",[[\"/dev/char/1:3\",\"rwm\"],[\"char-136\",\"rw\"],"
-				 "[\"block-*\",\"m\"]]]]");
+	assert_string_equal(got,
+			    "[[\"DeviceAllow\",\"a(ss)\",[]],[\"DevicePolicy\",\"s\",\"strict\"],"
+			    "[\"DeviceAllow\",\"a(ss)\",[[\"/dev/char/1:3\",\"rwm\"],[\"char-136\",\"rw\"],"
+			    "[\"block-*\",\"m\"]]]]");
 	l.devices = all;
 	l.n_devices = 1;
 	assert_int_equal(cgroup_unit_devices(&l, second, &e), 0);
@@ -242,10 +246,32 @@ static void test_values(void **state _unused_)
 	check_value("[uint32 1, 2]", "au", "[1,2]");
 	check_value("@as []", "as", "[]");
 	check_value("[[1],[2,3]]", "aai", "[[1],[2,3]]");
-	const char *bad[] = {"",         "[]",       "'x",          "byte 256",       "uint32 -1", "int16 40000", "nope",
-			     "1 2",      "uint64",   "uint64 'a'",  "[1, 'a']",       "@",         "@as",         "[1",
-			     "'a\\",     "@s 5",     "{'a': 1}",    "<1>",            "(1,2)",     "0x",          "1.5.5",
-			     "[[[[[[1]]]]]]", "99999999999999999999", "true false", "uint64 -",  "b'x"};
+	const char *bad[] = {"",
+			     "[]",
+			     "'x",
+			     "byte 256",
+			     "uint32 -1",
+			     "int16 40000",
+			     "nope",
+			     "1 2",
+			     "uint64",
+			     "uint64 'a'",
+			     "[1, 'a']",
+			     "@",
+			     "@as",
+			     "[1",
+			     "'a\\",
+			     "@s 5",
+			     "{'a': 1}",
+			     "<1>",
+			     "(1,2)",
+			     "0x",
+			     "1.5.5",
+			     "[[[[[[1]]]]]]",
+			     "99999999999999999999",
+			     "true false",
+			     "uint64 -",
+			     "b'x"};
 
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
 		check_value(bad[i], NULL, NULL);
@@ -257,7 +283,8 @@ static void test_annotations(void **state _unused_)
 			 (char *)"org.systemd.property.CollectMode='inactive'",
 			 (char *)"org.systemd.property.RuntimeMaxSec=1.5", NULL};
 	char *bad[] = {(char *)"org.systemd.property.X=1", (char *)"org.systemd.property.a-b-c=1",
-		       (char *)"org.systemd.property.CollectMode=inactive", (char *)"org.systemd.property.StopSec='x'"};
+		       (char *)"org.systemd.property.CollectMode=inactive",
+		       (char *)"org.systemd.property.StopSec='x'"};
 	_cleanup_json_ json_t *list = json_array();
 	_cleanup_free_ char *got = NULL;
 	Err e = {0};
@@ -280,9 +307,9 @@ static void test_weight_of_shares(void **state _unused_)
 {
 	const struct {
 		int64_t shares, weight;
-	} cases[] = {{1, 1},       {2, 1},         {3, 2},         {10, 4},          {100, 17},
-		     {512, 59},    {1024, 100},    {2048, 174},    {102400, 4429},   {200000, 7899},
-		     {262144, 10000}, {1 << 30, 10000}};
+	} cases[] = {{1, 1},         {2, 1},         {3, 2},          {10, 4},
+		     {100, 17},      {512, 59},      {1024, 100},     {2048, 174},
+		     {102400, 4429}, {200000, 7899}, {262144, 10000}, {1 << 30, 10000}};
 
 	for (size_t i = 0; i < ELEMENTSOF(cases); i++)
 		assert_int_equal(cgroup_weight_of_shares(cases[i].shares), cases[i].weight);

@@ -58,7 +58,8 @@ int cgroup_slice_expand(const char *slice, char **ret, Err *e)
 	return *ret ? 0 : err_oom(e);
 }
 
-static int fill_unit(const char *slice, const char *prefix, const char *name, bool user, CgroupUnit *u, Err *e)
+static int fill_unit(const char *slice, const char *prefix, const char *name, bool user, CgroupUnit *u,
+		     Err *e)
 {
 	_cleanup_free_ char *expanded = NULL;
 
@@ -68,7 +69,8 @@ static int fill_unit(const char *slice, const char *prefix, const char *name, bo
 	if (!u->name || !u->slice)
 		return err_oom(e);
 	if (str_empty(name) || !is_unit_name(u->name))
-		return err_new(e, ERR_INVALID, "linux.cgroupsPath: \"%s\" is no name of a systemd unit", u->name);
+		return err_new(e, ERR_INVALID, "linux.cgroupsPath: \"%s\" is no name of a systemd unit",
+			       u->name);
 	if (streq(u->slice, "-")) {
 		free(u->slice);
 		u->slice = strdup("-.slice");
@@ -291,7 +293,8 @@ static int add_unified(const CgroupLimits *l, json_t *list, Err *e)
 
 	for (size_t i = 0; l->unified && l->unified[i]; i++) {
 		const char *cut = strchr(l->unified[i], '=');
-		_cleanup_free_ char *file = cut ? strndup(l->unified[i], (size_t)(cut - l->unified[i])) : NULL;
+		_cleanup_free_ char *file =
+		    cut ? strndup(l->unified[i], (size_t)(cut - l->unified[i])) : NULL;
 		_cleanup_free_ char *value = cut ? str_trim_dup(cut + 1) : NULL;
 		int r;
 

@@ -107,7 +107,8 @@ static int explain_busy(const char *dir, const CgroupLimits *l, int r, Err *e)
 		return r;
 	return err_new_no(e, ERR_CONFLICT, EBUSY,
 			  "unable to set memory limit to %lld (current usage: %lld, peak usage: %lld)",
-			  (long long)l->memory_limit, (long long)cgroup_read_int(dir, "memory.usage_in_bytes"),
+			  (long long)l->memory_limit,
+			  (long long)cgroup_read_int(dir, "memory.usage_in_bytes"),
 			  (long long)cgroup_read_int(dir, "memory.max_usage_in_bytes"));
 }
 
@@ -188,8 +189,8 @@ static int apply_cpu(const Cgroup *c, const CgroupLimits *l, Err *e)
 {
 	int64_t quota = nonzero(l->cpu_quota), period = nonzero(l->cpu_period);
 	int64_t rt_runtime = nonzero(l->cpu_rt_runtime), rt_period = nonzero(l->cpu_rt_period);
-	const int64_t all[] = {nonzero(l->cpu_shares), quota,        period,       rt_runtime,
-			       rt_period,              l->cpu_burst, l->cpu_idle};
+	const int64_t all[] = {nonzero(l->cpu_shares), quota,      period, rt_runtime, rt_period,
+			       l->cpu_burst,           l->cpu_idle};
 	const char *dir;
 	int r = 1;
 

@@ -276,8 +276,8 @@ static int apply_weights(const char *dir, const CgroupLimits *l, Err *e)
 	int r = 0;
 
 	if (given(l->blkio_weight))
-		r = cgroup_write_int(
-		    dir, file, bfq ? l->blkio_weight : cgroup_io_weight_of(l->blkio_weight), e);
+		r = cgroup_write_int(dir, file, bfq ? l->blkio_weight : cgroup_io_weight_of(l->blkio_weight),
+				     e);
 	for (size_t i = 0; i < l->n_weight_devices && r == 0; i++) {
 		const CgroupWeightDevice *d = &l->weight_devices[i];
 		char line[80];
@@ -288,10 +288,11 @@ static int apply_weights(const char *dir, const CgroupLimits *l, Err *e)
 			 (long long)(bfq ? d->weight : cgroup_io_weight_of(d->weight)));
 		r = cgroup_write(dir, file, line, e);
 		if (r == -EOPNOTSUPP)
-			return err_new_no(e, ERR_UNSUPPORTED, EOPNOTSUPP,
-					  "blockIO.weightDevice: the weights of %lld:%lld need the I/O scheduler "
-					  "bfq or io.cost.qos on that device",
-					  (long long)d->major, (long long)d->minor);
+			return err_new_no(
+			    e, ERR_UNSUPPORTED, EOPNOTSUPP,
+			    "blockIO.weightDevice: the weights of %lld:%lld need the I/O scheduler "
+			    "bfq or io.cost.qos on that device",
+			    (long long)d->major, (long long)d->minor);
 	}
 	return r;
 }
@@ -354,8 +355,9 @@ static int apply_raw(const char *dir, char *const *unified, Err *e)
 
 static int v2_apply(const Cgroup *c, const CgroupLimits *l, Err *e)
 {
-	int (*const steps[])(const char *, const CgroupLimits *, Err *) = {
-	    apply_memory, apply_cpu, apply_cpuset, apply_io, apply_hugepages, cgroup_apply_rdma};
+	int (*const steps[])(const char *, const CgroupLimits *,
+			     Err *) = {apply_memory, apply_cpu,       apply_cpuset,
+				       apply_io,     apply_hugepages, cgroup_apply_rdma};
 	const char *dir = c->dirs[0].path;
 	int r = 0;
 

@@ -15,6 +15,7 @@
 #include <linux/bpf.h>
 #include <sys/syscall.h>
 
+#define PROGRAM_NAME "ireko_devices"
 #define INSNS_A_RULE 10
 #define RULES_MAX    1024
 
@@ -205,14 +206,28 @@ static int load(const Program *p, Err *e)
 	    .insns = (uint64_t)(uintptr_t)p->insns,
 	    .insn_cnt = (uint32_t)p->n,
 	    .license = (uint64_t)(uintptr_t) "Apache-2.0",
-	    .prog_name = "ireko_devices",
+	    .prog_name = PROGRAM_NAME,
 	};
 	int fd = bpf(BPF_PROG_LOAD, &attr);
 
 	return fd < 0 ? err_sys(e, fd, "load the device filter") : fd;
 }
 
-/* Programs that are there already: only ours is ever put on a container's own cgroup. */
+/* systemd may have put one of its own on a unit's cgroup (DeviceAllow=). */
+static bool is_ours(int prog)
+{
+	struct bpf_prog_info info = {0};
+	union bpf_attr attr = {.info = {
+				   .bpf_fd = (uint32_t)prog,
+				   .info_len = sizeof(info),
+				   .info = (uint64_t)(uintptr_t)&info,
+			       }};
+
+	return bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) >= 0 &&
+	       strncmp(info.name, PROGRAM_NAME, sizeof(info.name)) == 0;
+}
+
+/* Programs that are there already. */
 static size_t query(int cgroup, uint32_t *ids, size_t cap)
 {
 	union bpf_attr attr = {.query = {
@@ -234,7 +249,7 @@ static void detach_old(int cgroup, const uint32_t *ids, size_t n)
 				       .attach_bpf_fd = (uint32_t)fd,
 				       .attach_type = BPF_CGROUP_DEVICE};
 
-		if (fd >= 0)
+		if (fd >= 0 && is_ours(fd))
 			(void)bpf(BPF_PROG_DETACH, &attr);
 	}
 }

@@ -122,11 +122,62 @@ static void test_big_numbers_elsewhere(void **state _unused_)
 	assert_true(json_is_real(json_object_get(j, "f")));
 }
 
+static void test_resources(void **state _unused_)
+{
+	const char *text =
+	    "{\"memory\":{\"checkBeforeUpdate\":true},\"blockIO\":{\"leafWeight\":20,\"weightDevice\":[{"
+	    "\"major\":8,\"minor\":1,\"weight\":500,\"leafWeight\":300},{\"major\":9,\"minor\":2}]},"
+	    "\"network\":{\"classID\":4294967295,\"priorities\":[{\"name\":\"eth0\",\"priority\":7}]},"
+	    "\"rdma\":{\"mlx5_1\":{\"hcaHandles\":3},\"mlx5_2\":{\"hcaObjects\":4294967295}}}";
+	_cleanup_json_ json_t *j = NULL;
+	OciResources r = {0};
+	Err e = {0};
+
+	assert_int_equal(oci_json_parse(text, strlen(text), "resources", &j, &e), 0);
+	assert_int_equal(oci_resources_decode(j, &r, &e), 0);
+	assert_true(r.memory_check);
+	assert_int_equal(r.blkio_leaf_weight, 20);
+	assert_int_equal(r.n_weight_devices, 2);
+	assert_true(r.weight_devices[0].weight == 500 && r.weight_devices[0].leaf_weight == 300);
+	assert_true(r.weight_devices[1].major == 9 && r.weight_devices[1].weight == 0);
+	assert_int_equal(r.network_class, UINT32_MAX);
+	assert_string_equal(r.network_priorities[0].name, "eth0");
+	assert_int_equal(r.network_priorities[0].priority, 7);
+	assert_int_equal(r.n_rdma, 2);
+	assert_string_equal(r.rdma[0].device, "mlx5_1");
+	assert_true(r.rdma[0].handles == 3 && r.rdma[0].objects == OCI_UNSET);
+	assert_true(r.rdma[1].handles == OCI_UNSET && r.rdma[1].objects == UINT32_MAX);
+	oci_resources_done(&r);
+}
+
+static void test_bad_rdma(void **state _unused_)
+{
+	const char *bad[] = {"{\"rdma\":[]}", "{\"rdma\":{\"a\":{\"hcaHandles\":-1}}}",
+			     "{\"rdma\":{\"ok\":{},\"a\":{\"hcaObjects\":4294967296}}}",
+			     "{\"rdma\":{\"ok\":{},\"a\":{\"hcaObjects\":\"1\"}}}"};
+
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+		_cleanup_json_ json_t *j = NULL;
+		OciResources r = {0};
+		Err e = {0};
+
+		assert_int_equal(oci_json_parse(bad[i], strlen(bad[i]), "resources", &j, &e), 0);
+		assert_true(oci_resources_decode(j, &r, &e) < 0);
+		assert_int_equal(e.kind, ERR_INVALID);
+		assert_non_null(strstr(e.msg, "rdma"));
+		oci_resources_done(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_minimal_has_defaults),      cmocka_unit_test(test_full_process),
-	    cmocka_unit_test(test_array_items_have_defaults), cmocka_unit_test(test_refusals_name_the_member),
+	    cmocka_unit_test(test_resources),
+	    cmocka_unit_test(test_bad_rdma),
+	    cmocka_unit_test(test_minimal_has_defaults),
+	    cmocka_unit_test(test_full_process),
+	    cmocka_unit_test(test_array_items_have_defaults),
+	    cmocka_unit_test(test_refusals_name_the_member),
 	    cmocka_unit_test(test_big_numbers_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

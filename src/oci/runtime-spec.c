@@ -403,8 +403,7 @@ static int decode_rdma(const json_t *obj, OciResources *r, Err *e)
 	r->rdma = calloc(json_object_size(obj) + 1, sizeof(*r->rdma));
 	if (!r->rdma)
 		return err_oom(e);
-	json_object_foreach((json_t *)obj, device, limits)
-	{
+	json_object_foreach ((json_t *)obj, device, limits) {
 		OciRdma *one = &r->rdma[r->n_rdma];
 		int rc = rdma_limit(limits, device, "hcaHandles", &one->handles, e);
 

@@ -87,9 +87,10 @@ int scope_plan(const RuntimeOptions *o, const OciSpec *spec, const char *id, Sco
 		return r;
 	if (s->user && !cgroup_is_unified(ret)) {
 		cgroup_done(ret);
-		return err_new(e, ERR_UNSUPPORTED,
-			       "without privilege the systemd cgroup manager needs cgroup v2, and this machine "
-			       "has the controllers of v1: leave out --systemd-cgroup");
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "without privilege the systemd cgroup manager needs cgroup v2, and this machine "
+		    "has the controllers of v1: leave out --systemd-cgroup");
 	}
 	return 0;
 }

@@ -46,7 +46,8 @@ static int subscribe(sd_bus *bus, Err *e)
 
 	/* Without a bus between there is nobody to be told apart, and systemd says that it is done already. */
 	if (r < 0 && !sd_bus_error_has_name(&error, "org.freedesktop.systemd1.AlreadySubscribed"))
-		return err_sys(e, r, "subscribe to systemd's signals: %s", error.message ? error.message : "");
+		return err_sys(e, r, "subscribe to systemd's signals: %s",
+			       error.message ? error.message : "");
 	return 0;
 }
 
@@ -62,7 +63,8 @@ int bus_connect(bool user, sd_bus **ret, Err *e)
 					      "connect to the user's systemd: is there a login session, with "
 					      "dbus-user-session installed, and XDG_RUNTIME_DIR or "
 					      "DBUS_SESSION_BUS_ADDRESS set?")
-				    : err_sys(e, r, "connect to the system bus: is dbus installed and running?");
+				    : err_sys(e, r,
+					      "connect to the system bus: is dbus installed and running?");
 	}
 	r = subscribe(bus, e);
 	if (r < 0)
@@ -115,7 +117,8 @@ static int append_basic(sd_bus_message *m, char type, const json_t *v)
 	case 's':
 	case 'o':
 	case 'g':
-		return json_is_string(v) ? sd_bus_message_append_basic(m, type, json_string_value(v)) : -EINVAL;
+		return json_is_string(v) ? sd_bus_message_append_basic(m, type, json_string_value(v))
+					 : -EINVAL;
 	default:
 		return -EINVAL;
 	}
@@ -135,8 +138,7 @@ static int append_value(sd_bus_message *m, const char *signature, const json_t *
 		return -EINVAL;
 	if (signature[0] == 'a') {
 		r = sd_bus_message_open_container(m, 'a', signature + 1);
-		json_array_foreach(v, i, item)
-		{
+		json_array_foreach (v, i, item) {
 			if (r >= 0)
 				r = append_value(m, signature + 1, item);
 		}
@@ -146,8 +148,7 @@ static int append_value(sd_bus_message *m, const char *signature, const json_t *
 		return -EINVAL;
 	snprintf(inner, sizeof(inner), "%.*s", (int)(n - 2), signature + 1);
 	r = sd_bus_message_open_container(m, 'r', inner);
-	json_array_foreach(v, i, item)
-	{
+	json_array_foreach (v, i, item) {
 		if (r >= 0)
 			r = append_basic(m, inner[i], item);
 	}
@@ -174,8 +175,7 @@ static int append_properties(sd_bus_message *m, const json_t *list, int version,
 	const json_t *p;
 	size_t i;
 
-	json_array_foreach(list, i, p)
-	{
+	json_array_foreach (list, i, p) {
 		const char *name = json_string_value(json_array_get(p, 0)),
 			   *signature = json_string_value(json_array_get(p, 1));
 		int r;
@@ -202,8 +202,8 @@ static int append_fixed(sd_bus_message *m, const UnitRequest *q)
 	if (r >= 0 && q->is_slice)
 		r = sd_bus_message_append(m, "(sv)", "Wants", "as", 1, q->slice);
 	if (r >= 0 && !q->is_slice)
-		r = sd_bus_message_append(m, "(sv)(sv)(sv)", "Slice", "s", q->slice, "Delegate", "b", 1, "PIDs",
-					  "au", 1, (uint32_t)q->pid);
+		r = sd_bus_message_append(m, "(sv)(sv)(sv)", "Slice", "s", q->slice, "Delegate", "b", 1,
+					  "PIDs", "au", 1, (uint32_t)q->pid);
 	for (size_t i = 0; i < ELEMENTSOF(on) && r >= 0; i++)
 		r = sd_bus_message_append(m, "(sv)", on[i], "b", 1);
 	return r < 0 ? r : sd_bus_message_append(m, "(sv)", "DefaultDependencies", "b", 0);
@@ -338,7 +338,8 @@ static int start_once(sd_bus *bus, const UnitRequest *q, bool *ret_exists, Err *
 				  error.message ? error.message : strerror(-r));
 	if (!streq(result, "done")) {
 		reset_failed(bus, q->unit);
-		return err_new(e, ERR_INTERNAL, "error creating systemd unit %s: got \"%s\"", q->unit, result);
+		return err_new(e, ERR_INTERNAL, "error creating systemd unit %s: got \"%s\"", q->unit,
+			       result);
 	}
 	return 0;
 }
@@ -403,6 +404,6 @@ int bus_stop_unit(sd_bus *bus, const char *unit, Err *e)
 	reset_failed(bus, unit);
 	if (r >= 0 || sd_bus_error_has_name(&error, NO_UNIT))
 		return 0;
-	return err_new_no(e, r == -ETIMEDOUT ? ERR_UNAVAILABLE : ERR_INTERNAL, -r, "unable to stop unit %s: %s", unit,
-			  error.message ? error.message : strerror(-r));
+	return err_new_no(e, r == -ETIMEDOUT ? ERR_UNAVAILABLE : ERR_INTERNAL, -r,
+			  "unable to stop unit %s: %s", unit, error.message ? error.message : strerror(-r));
 }
