@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "kernel/cgroup-internal.h"
+#include "kernel/device.h"
 
 #include <ctype.h>
 
@@ -338,20 +339,21 @@ int cgroup_unit_limits(CgroupLimits *l, bool unified, json_t *list, Err *e)
 	return r == 0 ? add_mask(list, "AllowedMemoryNodes", "cpu.mems", l->mems, e) : r;
 }
 
-/* "/dev/char/1:3", "char-136", "char-*"; false where systemd has no word for it. */
-static bool device_word(const CgroupDeviceRule *r, char *buf, size_t cap)
+/* "/dev/char/1:3", "char-136", "char-*"; nothing is added where systemd has no word for it. */
+static int add_device(json_t *allowed, const CgroupDeviceRule *r, const char *kind, Err *e)
 {
-	const char *kind = r->type == 'b' ? "block" : "char";
+	char word[64];
 
 	if (r->major < 0 && r->minor >= 0)
-		return false;
+		return 0;
 	if (r->major < 0)
-		snprintf(buf, cap, "%s-*", kind);
+		snprintf(word, sizeof(word), "%s-*", kind);
 	else if (r->minor < 0)
-		snprintf(buf, cap, "%s-%lld", kind, (long long)r->major);
+		snprintf(word, sizeof(word), "%s-%lld", kind, (long long)r->major);
 	else
-		snprintf(buf, cap, "/dev/%s/%lld:%lld", kind, (long long)r->major, (long long)r->minor);
-	return true;
+		snprintf(word, sizeof(word), "/dev/%s/%lld:%lld", kind, (long long)r->major,
+			 (long long)r->minor);
+	return json_array_append_new(allowed, json_pack("[ss]", word, r->access)) < 0 ? err_oom(e) : 0;
 }
 
 static int set_device_policy(json_t *list, const char *policy, json_t *allowed, Err *e)
@@ -372,20 +374,25 @@ int cgroup_unit_devices(const CgroupLimits *l, json_t *list, Err *e)
 {
 	_cleanup_json_ json_t *allowed = json_array();
 	bool all = false;
+	int rc = 0;
 
 	if (!l->devices)
 		return 0;
-	for (size_t i = 0; allowed && i < l->n_devices; i++) {
+	for (size_t i = 0; allowed && rc == 0 && i < l->n_devices; i++) {
 		const CgroupDeviceRule *r = &l->devices[i];
-		char word[64];
 
-		if (r->type == 'a') {
+		if (r->type == 'a' && r->major < 0 && r->minor < 0 && device_access_is_full(r->access)) {
 			all = r->allow;
 			json_array_clear(allowed);
-		} else if (r->allow && device_word(r, word, sizeof(word)) &&
-			   json_array_append_new(allowed, json_pack("[ss]", word, r->access)) < 0)
-			return err_oom(e);
+			continue;
+		}
+		if (r->allow && r->type != 'b')
+			rc = add_device(allowed, r, "char", e);
+		if (rc == 0 && r->allow && r->type != 'c')
+			rc = add_device(allowed, r, "block", e);
 	}
+	if (rc < 0)
+		return rc;
 	if (!allowed)
 		return err_oom(e);
 	if (all)
