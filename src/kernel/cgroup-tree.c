@@ -294,6 +294,13 @@ static bool try_remove(const char *path)
 	return r == -ENOENT || (r == 0 && (rmdir(path) == 0 || errno == ENOENT));
 }
 
+bool cgroup_remove_empty(const Cgroup *c)
+{
+	const char *dir = tracking_dir(c);
+
+	return dir && rmdir(dir) == 0;
+}
+
 int cgroup_remove(Cgroup *c, Err *e)
 {
 	int r = 0;

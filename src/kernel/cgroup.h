@@ -151,6 +151,8 @@ int cgroup_pids(const Cgroup *c, pid_t **ret, size_t *ret_n, Err *e);
 int cgroup_signal(const Cgroup *c, int signal, Err *e);
 /* Removes it and everything below; waits up to a second for the last process to be gone. A missing one is success. */
 int cgroup_remove(Cgroup *c, Err *e);
+/* True if nobody was in it: then its directory is gone where processes are counted, and there is nobody to signal. */
+bool cgroup_remove_empty(const Cgroup *c);
 /* Removes only what cgroup_create of this process made. */
 void cgroup_undo(Cgroup *c);
 /* Reads a file; controller is a v1 name and is ignored on v2. malloc'ed text. */

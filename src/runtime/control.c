@@ -165,7 +165,8 @@ int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
 			return err_ctx(e, r, "container %s", id);
 	}
 	/* Without a pid namespace of its own others may have outlived it. */
-	r = cgroup_signal(&c, SIGKILL, e);
+	if (!cgroup_remove_empty(&c))
+		r = cgroup_signal(&c, SIGKILL, e);
 	if (r == 0)
 		r = scope_stop(o, &s, e);
 	if (r == 0)
