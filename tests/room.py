@@ -70,6 +70,7 @@ def members(cgroup):
 
 class Room:
     own_mounts, own_cgroups = (), ()
+    state_root = "/run/ireko-runtime"
 
     def __init__(self, what):
         assert RUNTIME.exists(), f"{RUNTIME} is missing: run make"
@@ -134,8 +135,8 @@ class Room:
         return sorted((pathlib.Path(d) for top in tops for d, _, _ in os.walk(top)), key=lambda d: -len(d.parts))
 
     def states(self):
-        """What ireko-runtime keeps of containers in its default root."""
-        root = self.path("/run/ireko-runtime")
+        """The containers that ireko-runtime knows of."""
+        root = self.path(self.state_root)
         return [n for n in os.listdir(root) if not n.startswith("@")] if root.is_dir() else []
 
     def mounts(self):

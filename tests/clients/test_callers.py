@@ -75,6 +75,7 @@ class Docker(Caller):
         super().__init__("docker")
         self.socket, self.containerd = self.root / "docker.sock", self.root / "containerd.sock"
         self.command = [program("docker"), "-H", f"unix://{self.socket}"]
+        self.state_root = f"{self.root}/run/runtime-runc/moby"
         self.options = ["--runtime", "ireko", "--cgroup-parent", f"/{self.cgroup}"]
 
     def start(self):
@@ -113,7 +114,7 @@ def test_streams_and_exit_codes(caller):
 def test_a_command_that_cannot_run(caller, name):
     for command, status, text in (("nosuch", 127, "not found"), ("/etc/plain-file", 126, "permission denied"), ("/etc", 126, "permission denied")):
         p = caller.make("run", "--rm", "busybox", command, check=False)
-        assert p.returncode == status and command in p.stderr and text in p.stderr, p.stderr
+        assert p.returncode == status and f'ireko-runtime create failed: exec: "{command}": ' in p.stderr and text in p.stderr, p.stderr
     caller.make("run", "-d", "--name", name, "busybox", "sleep", "1000")
     for command, status, text in (("nosuch", caller.exec_not_found, "not found"), ("/etc/plain-file", 126, "permission denied")):
         p = caller.call("exec", name, command, check=False)
@@ -130,6 +131,7 @@ def test_exec(caller, name):
     groups = [caller.out("exec", name, "cat", f"/proc/{pid}/cgroup") for pid in ("1", "self")]
     assert groups[0] == groups[1], "an exec is in the container's cgroups"
     assert "sleep 1000" in caller.out("top", name)
+    assert caller.states() == [caller.inspect(name, ".Id")]
 
 
 def test_limits(caller, name):
