@@ -80,7 +80,9 @@ class Room:
         (self.root / "cgroup").mkdir()
         self.holder = subprocess.Popen([program("unshare"), "--mount", "--net", "--propagation", "private", "sh", "-c", SETUP, "sh", self.root / "cgroup"], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, text=True, start_new_session=True, env=self.env())
+        self.first_mounts = ()
         assert self.holder.stdout.readline() == "ready\n", "the room could not be set up: is this root with CAP_SYS_ADMIN?"
+        self.first_mounts = self.mounts()  # of the host, covered
 
     # ---- being in it
     @property
@@ -141,7 +143,8 @@ class Room:
 
     def mounts(self):
         lines = pathlib.Path(f"/proc/{self.holder.pid}/mountinfo").read_text().splitlines()
-        return [line.split()[4] for line in lines if line.split()[4].startswith((str(self.root), "/run/"))]
+        points = [line.split()[4] for line in lines]
+        return [p for p in points if p.startswith((str(self.root), "/run/")) and p not in self.first_mounts]
 
     def leftovers(self):
         """What containers have left; the engine's own mounts (paths) and cgroups (names) are none of them."""
@@ -149,15 +152,19 @@ class Room:
         cgroups = [str(d) for d in self.cgroups() if d.name not in {self.cgroup, *self.own_cgroups}]
         return [*commands.items(), *(m for m in self.mounts() if m not in self.own_mounts), *cgroups, *self.states()]
 
+    def expect_clean(self, seconds=5):
+        """Waits for what ends in the background, then fails with what is there all the same."""
+        with contextlib.suppress(AssertionError):
+            wait_until("nothing is left", lambda: not self.leftovers(), seconds=seconds)
+        left = self.leftovers()
+        assert not left, f"left behind: {left}\n{self.log_text()}"
+
     # ---- the end
     def close(self):
         """Ends the engine and complains about what it, or its containers, leave behind; nothing of it stays in any case."""
         try:
             self.stop_daemons()
-            with contextlib.suppress(AssertionError):
-                wait_until("nothing is left", lambda: not self.leftovers(), seconds=5)
-            left = self.leftovers()
-            assert not left, f"left behind: {left}\n{self.log_text()}"
+            self.expect_clean()
         finally:
             self._tear_down()
 
@@ -171,15 +178,17 @@ class Room:
             assert status in (0, -signal.SIGTERM), f"{p.args} ended with status {status}\n{self.log_text()}"
 
     def _tear_down(self):
-        for p in self.daemons:
-            p.kill()
-            p.wait()
-        for pid in [*self.processes(), *(pid for d in self.cgroups() for pid in members(d))]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.holder.kill()
-        self.holder.wait()
-        self.holder.stdout.close()
+        try:
+            for p in self.daemons:
+                p.kill()
+                p.wait()
+            for pid in [*self.processes(), *(pid for d in self.cgroups() for pid in members(d))]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            self.holder.kill()
+            self.holder.wait()
+            self.holder.stdout.close()
         for d in self.cgroups():
             wait_until(f"{d} is empty", lambda d=d: not members(d))
             with contextlib.suppress(FileNotFoundError):

@@ -101,7 +101,7 @@ def _room(request):
 def caller(_room):
     yield _room
     _room.remove_all()
-    wait_until(f"nothing is left of the containers: {_room.leftovers()}", lambda: not _room.leftovers(), seconds=5)
+    _room.expect_clean()
 
 
 def test_streams_and_exit_codes(caller):

@@ -68,7 +68,7 @@ def _room():
 def containerd(_room):
     yield _room
     _room.remove_all()
-    wait_until("nothing is left of the containers", lambda: not _room.leftovers(), seconds=5)
+    _room.expect_clean()
 
 
 def test_streams_and_exit_codes(containerd, name):
