@@ -82,7 +82,6 @@ static void end_stray(Engine *en, const char *id)
 {
 	_cleanup_free_ char *dir = strf("%s/%s", en->containers_run, id);
 	_cleanup_(shim_unrefp) Shim *shim = NULL;
-	RuntimeOptions o = {.root = en->runtime_root};
 	pid_t shim_pid = 0, init_pid;
 	Err err = {0};
 	int r;
@@ -94,7 +93,7 @@ static void end_stray(Engine *en, const char *id)
 		if (!wait_gone(shim_pid))
 			log_error("the shim %d of container %.12s does not end", (int)shim_pid, id);
 	}
-	r = runtime_delete(&o, id, true, &err);
+	r = shim_remove_orphan(dir, en->runtime_root, id, &err);
 	if (r < 0 && err.kind != ERR_NOT_FOUND)
 		log_error("container %.12s: what an earlier irekod left of its start: %s", id,
 			  err_msg(&err, r));

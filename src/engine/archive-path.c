@@ -27,46 +27,28 @@ void container_tree_done(ContainerTree *t)
 
 /* ---- running ---- */
 
-/* Field 22 of /proc/<pid>/stat; the second, in parentheses, may hold anything. */
-static int start_time(int proc_fd, uint64_t *ret)
+/* The shim, which alone can reap the process, is asked again once its root is open: had the number been given to another
+ * process in between, it would say so. */
+static int open_process_root(Container *c, int *ret, Err *e)
 {
-	_cleanup_free_ char *text = NULL;
-	int r = file_read_at(proc_fd, "stat", 8192, &text, NULL);
-	char *p = r < 0 ? NULL : strrchr(text, ')');
-
-	if (r < 0)
-		return r;
-	for (int field = 2; p && field < 22; field++) {
-		p = strchr(p, ' ');
-		p = p ? p + 1 : NULL;
-	}
-	if (!p)
-		return -EINVAL;
-	p[strcspn(p, " \n")] = '\0';
-	return str_to_u64(p, ret);
-}
-
-static int open_process_root(Engine *en, Container *c, int *ret, Err *e)
-{
-	RuntimeOptions o = {.root = en->runtime_root};
-	_cleanup_close_ int proc = -1;
-	RuntimeState state = {0};
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	_cleanup_close_ int root = -1;
 	char path[32];
-	uint64_t started;
-	int r = runtime_state(&o, c->id, &state, e);
+	pid_t pid;
+	int r = container_shim(c, &shim, e);
 
+	if (r >= 0)
+		r = shim_first_pid(shim, &pid, e);
 	if (r < 0)
 		return r;
-	snprintf(path, sizeof(path), "/proc/%d", state.pid);
-	proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = proc < 0 ? -errno : start_time(proc, &started);
-	if (state.pid <= 0 || r < 0 || started != state.pid_start) {
-		runtime_state_done(&state);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (shim_first_pid(shim, &pid, NULL) < 0)
 		return err_new(e, ERR_CONFLICT, "container %.12s has just ended: try again", c->id);
-	}
-	runtime_state_done(&state);
-	*ret = openat(proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return *ret < 0 ? err_sys(e, errno, "open the root of container %.12s", c->id) : 0;
+	if (root < 0)
+		return err_sys(e, errno, "open the root of container %.12s", c->id);
+	*ret = take_fd(&root);
+	return 0;
 }
 
 /* ---- not running ---- */
@@ -201,7 +183,7 @@ int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerT
 	if (removed)
 		r = err_new(e, ERR_NOT_FOUND, "No such container: %s", ref);
 	else if (alive && !files_only)
-		r = open_process_root(en, t.c, &t.root_fd, e);
+		r = open_process_root(t.c, &t.root_fd, e);
 	else
 		r = open_snapshot(en, &t, alive, e);
 	if (r < 0) {

@@ -92,7 +92,8 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 	    set_default(&k->host.network_mode, "bridge") < 0 ||
 	    set_default(&k->host.log.type, "json-file") < 0 ||
 	    set_default(&k->host.ipc_mode, "private") < 0 || set_default(&k->host.restart.name, "no") < 0 ||
-	    set_default(&k->host.runtime, "ireko") < 0 || set_default(&k->host.cgroupns_mode, "private") < 0)
+	    set_default(&k->host.runtime, en->options.default_runtime) < 0 ||
+	    set_default(&k->host.cgroupns_mode, "private") < 0)
 		return err_oom(e);
 	if (streq(k->host.network_mode, "default")) {
 		free(k->host.network_mode);
@@ -140,9 +141,6 @@ static int check_policies(const ContainerConfig *k, Err *e)
 			       h->log.type);
 	if (!str_empty(h->userns_mode) && !streq(h->userns_mode, "host"))
 		return err_new(e, ERR_UNSUPPORTED, "user namespace mode %s is not offered", h->userns_mode);
-	if (!streq(h->runtime, "ireko") && !streq(h->runtime, "runc") &&
-	    !streq(h->runtime, "io.containerd.runc.v2"))
-		return err_new(e, ERR_INVALID, "unknown or invalid runtime name: %s", h->runtime);
 	if (k->stop_signal) {
 		int signal;
 
@@ -219,6 +217,8 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 		r = container_limits_check(&c->config.host, e);
 	if (r >= 0)
 		r = check_policies(&c->config, e);
+	if (r >= 0)
+		r = runtime_find(en, c->config.host.runtime, &(const char *){NULL}, e);
 	if (r >= 0)
 		r = fix_command(c, e);
 	if (r < 0)

@@ -124,9 +124,9 @@ static void reap_shim(pid_t pid)
 
 void container_orphan_remove(Engine *en, Container *c)
 {
-	RuntimeOptions o = {.root = en->runtime_root};
+	_cleanup_free_ char *dir = container_run_dir(en, c);
 	Err err = {0};
-	int r = runtime_delete(&o, c->id, true, &err);
+	int r = dir ? shim_remove_orphan(dir, en->runtime_root, c->id, &err) : err_oom(&err);
 
 	if (r < 0)
 		log_error("container %.12s: its shim was killed, and what runs cannot be ended: %s", c->id,

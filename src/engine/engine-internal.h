@@ -225,6 +225,14 @@ int detach_keys_parse(const char *text, char *ret, size_t cap, size_t *ret_n, Er
 /* The running container's shim connection, or ERR_CONFLICT "container x is not running". `state` is not held. */
 int container_shim(Container *c, Shim **ret, Err *e);
 
+/* runtimes.c */
+/* *ret_program is NULL for ours. ERR_INVALID in Docker's words for a name that nobody has. */
+int runtime_find(Engine *en, const char *name, const char **ret_program, Err *e);
+/* Where it keeps its states; malloc'ed. */
+char *runtime_state_root(Engine *en, const char *name, const char *program);
+/* Of the engine's options, at start. */
+int runtimes_check(Engine *en, Err *e);
+
 /* start.c */
 int container_start_locked(Engine *en, Container *c, Err *e); /* life held */
 /* ended.c

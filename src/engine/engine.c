@@ -20,8 +20,13 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .api_socket = o->api_socket ? strdup(o->api_socket) : NULL,
 	    .insecure_registries = strv_dup(o->insecure_registries),
 	    .registry_mirrors = strv_dup(o->registry_mirrors),
+	    .runtimes = strv_dup(o->runtimes),
+	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	};
-	return en->options.data_root && en->options.exec_root && en->options.helper_dir ? 0 : -ENOMEM;
+	return en->options.data_root && en->options.exec_root && en->options.helper_dir &&
+		       en->options.default_runtime
+		   ? 0
+		   : -ENOMEM;
 }
 
 static void options_done(EngineOptions *o)
@@ -33,6 +38,8 @@ static void options_done(EngineOptions *o)
 	free((char *)o->api_socket);
 	strv_free((char **)o->insecure_registries);
 	strv_free((char **)o->registry_mirrors);
+	strv_free((char **)o->runtimes);
+	free((char *)o->default_runtime);
 }
 
 /* Interfaces, tables and cgroups of several engines on one machine must not meet: all but the one with the default root
@@ -149,6 +156,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_mutex_init(&en->volumes_lock, NULL);
 	en->cgroup_version = cgroup_version();
 	r = options_copy(en, o) < 0 ? err_oom(e) : subnet_check(o, e);
+	if (r >= 0)
+		r = runtimes_check(en, e);
 	if (r >= 0)
 		r = names_choose(en, table, e);
 	if (r >= 0)

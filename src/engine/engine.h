@@ -28,13 +28,18 @@ typedef struct EngineOptions {
 	const char *api_socket;    /* for `info` */
 	char *const *insecure_registries;
 	char *const *registry_mirrors;
+	char *const *runtimes;       /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
+	const char *default_runtime; /* a name of them, or NULL: ours */
 } EngineOptions;
+#define ENGINE_OWN_RUNTIME "ireko"
 
 /* Opens the store, loads what exists, and starts the watcher and adopts living shims. */
 int engine_new(const EngineOptions *o, Engine **ret, Err *e);
 /* Leaves containers running; removes the default bridge if no container uses it. */
 void engine_free(Engine *en);
 Store *engine_store(Engine *en);
+char *const *engine_runtimes(Engine *en); /* NAME=PATH, or NULL */
+const char *engine_default_runtime(Engine *en);
 
 /* ---- containers ---- */
 typedef enum ContainerStatus {

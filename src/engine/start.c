@@ -14,7 +14,8 @@ typedef struct Start {
 	Container *c;
 	NetSetup net;
 	int rootfs_fd;
-	char *run_dir, *log_path, *cgroup_path, *ipc_path, *pid_path, *shm_path;
+	const char *runtime; /* program, or NULL: ours */
+	char *runtime_root, *run_dir, *log_path, *cgroup_path, *ipc_path, *pid_path, *shm_path;
 	Shim *shim;
 	pid_t shim_pid, init_pid;
 	int events_fd;
@@ -25,6 +26,7 @@ static void start_done(Start *s)
 	net_setup_done(&s->net);
 	close_fd(&s->rootfs_fd);
 	close_fd(&s->events_fd);
+	free(s->runtime_root);
 	free(s->run_dir);
 	free(s->log_path);
 	free(s->cgroup_path);
@@ -83,13 +85,14 @@ static int paths_choose(Start *s, Err *e)
 }
 
 /* The default filter is compiled once by the engine, so that no shim spends time and memory on it. */
-static int seccomp_prepare(Engine *en, const json_t *spec, Err *e)
+static int seccomp_prepare(const Start *s, const json_t *spec, Err *e)
 {
 	const json_t *section = json_object_get(json_object_get(spec, "linux"), "seccomp");
+	Engine *en = s->en;
 	OciSeccomp seccomp = {0};
 	int r;
 
-	if (!section)
+	if (!section || s->runtime)
 		return 0;
 	r = oci_seccomp_decode(section, &seccomp, e);
 	if (r >= 0)
@@ -122,7 +125,7 @@ static int spec_write(Start *s, Err *e)
 		return err_sys(e, errno, "open %s", s->run_dir);
 	r = spec_build(s->en, &in, &spec, e);
 	if (r >= 0)
-		r = seccomp_prepare(s->en, spec, e);
+		r = seccomp_prepare(s, spec, e);
 	if (r >= 0)
 		r = json_save_at(dir, "config.json", spec, 0600, false, e);
 	return r;
@@ -150,7 +153,8 @@ static int shim_make(Start *s, Err *e)
 	    .program = s->en->shim_program,
 	    .dir = s->run_dir,
 	    .id = s->c->id,
-	    .runtime_root = s->en->runtime_root,
+	    .runtime = s->runtime,
+	    .runtime_root = s->runtime_root,
 	    .seccomp_cache = s->en->seccomp_dir,
 	    .terminal = k->tty,
 	    .open_stdin = k->open_stdin,
@@ -217,11 +221,30 @@ static void undo_shim(Start *s)
 	s->shim = NULL;
 }
 
+/* Before anything is made: the engine may have been told of others than when the container was created. */
+static int runtime_choose(Start *s, Err *e)
+{
+	const char *name = s->c->config.host.runtime;
+	int r = runtime_find(s->en, name, &s->runtime, e);
+
+	if (r < 0)
+		return r;
+	s->runtime_root = runtime_state_root(s->en, name, s->runtime);
+	if (!s->runtime_root)
+		return err_oom(e);
+	if (s->runtime && access(s->runtime, X_OK) < 0)
+		return err_new(e, ERR_UNAVAILABLE, "runtime %s: %s cannot be executed: is it installed?", name,
+			       s->runtime);
+	return 0;
+}
+
 static int start_steps(Start *s, Err *e)
 {
 	Container *c = s->c;
-	int r = endpoint_setup(s->en, c, &s->net, e);
+	int r = runtime_choose(s, e);
 
+	if (r >= 0)
+		r = endpoint_setup(s->en, c, &s->net, e);
 	if (r >= 0)
 		r = store_snapshot_mount(s->en->store, c->id, false, &s->rootfs_fd, e);
 	if (r >= 0)

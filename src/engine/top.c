@@ -153,7 +153,7 @@ int engine_container_top(Engine *en, const char *ref, const char *ps_args, json_
 	_cleanup_strv_ char **argv = NULL;
 	_cleanup_free_ char *text = NULL;
 	_cleanup_free_ pid_t *pids = NULL;
-	RuntimeOptions o = {.root = en->runtime_root};
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
 	size_t n = 0;
 	int r = container_find(en, ref, &c, e);
 
@@ -167,7 +167,9 @@ int engine_container_top(Engine *en, const char *ref, const char *ps_args, json_
 		return err_new(e, ERR_CONFLICT, "container %s is not running", c->id);
 	r = args_split(ps_args, &argv, e);
 	if (r >= 0)
-		r = runtime_pids(&o, c->id, &pids, &n, e);
+		r = container_shim(c, &shim, e);
+	if (r >= 0)
+		r = shim_pids(shim, &pids, &n, e);
 	if (r >= 0)
 		r = run_ps(argv, &text, e);
 	if (r >= 0)

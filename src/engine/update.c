@@ -6,38 +6,66 @@
  */
 #include "engine/engine-internal.h"
 
-static int64_t given(int64_t v)
+static void set_given(json_t *o, const char *key, int64_t value)
 {
-	return v ? v : OCI_UNSET;
+	if (value)
+		json_object_set_new(o, key, json_integer(value));
 }
 
-static OciResources resources_of(const ContainerHost *h)
+static json_t *memory_of(const ContainerHost *h)
 {
-	OciResources r = {
-	    .memory_limit = given(h->memory),
-	    .memory_reservation = given(h->memory_reservation),
-	    .memory_swap = h->memory_swap  ? h->memory_swap
-			   : h->memory > 0 ? h->memory * 2
-					   : OCI_UNSET,
-	    .memory_kernel = OCI_UNSET,
-	    .memory_swappiness = OCI_UNSET,
-	    .disable_oom_killer = OCI_UNSET,
-	    .cpu_shares = given(h->cpu_shares),
-	    .cpu_quota = given(h->cpu_quota),
-	    .cpu_period = given(h->cpu_period),
-	    .cpu_rt_runtime = OCI_UNSET,
-	    .cpu_rt_period = OCI_UNSET,
-	    .cpu_burst = OCI_UNSET,
-	    .cpu_idle = OCI_UNSET,
-	    .cpus = str_empty(h->cpuset_cpus) ? NULL : h->cpuset_cpus,
-	    .mems = str_empty(h->cpuset_mems) ? NULL : h->cpuset_mems,
-	    .pids_limit = given(h->pids_limit),
-	    .blkio_weight = given(h->blkio_weight),
-	};
+	json_t *o = json_object();
 
-	if (h->nano_cpus > 0) {
-		r.cpu_period = 100000;
-		r.cpu_quota = h->nano_cpus / 10000;
+	set_given(o, "limit", h->memory);
+	set_given(o, "reservation", h->memory_reservation);
+	set_given(o, "swap", h->memory_swap ? h->memory_swap : h->memory > 0 ? h->memory * 2 : 0);
+	return o;
+}
+
+static json_t *cpu_of(const ContainerHost *h)
+{
+	json_t *o = json_object();
+
+	set_given(o, "shares", h->cpu_shares);
+	set_given(o, "quota", h->nano_cpus > 0 ? h->nano_cpus / 10000 : h->cpu_quota);
+	set_given(o, "period", h->nano_cpus > 0 ? 100000 : h->cpu_period);
+	if (!str_empty(h->cpuset_cpus))
+		json_object_set_new(o, "cpus", json_string(h->cpuset_cpus));
+	if (!str_empty(h->cpuset_mems))
+		json_object_set_new(o, "mems", json_string(h->cpuset_mems));
+	return o;
+}
+
+/* The runtime-spec's resources: what is not named stays as it is. */
+static int resources_of(const ContainerHost *h, json_t **ret, Err *e)
+{
+	_cleanup_json_ json_t *o =
+	    json_pack("{s:o, s:o, s:{}, s:{}}", "memory", memory_of(h), "cpu", cpu_of(h), "pids", "blockIO");
+	const char *key;
+	json_t *part;
+	void *next;
+
+	if (!o)
+		return err_oom(e);
+	set_given(json_object_get(o, "pids"), "limit", h->pids_limit);
+	set_given(json_object_get(o, "blockIO"), "weight", h->blkio_weight);
+	json_object_foreach_safe (o, next, key, part)
+		if (json_object_size(part) == 0)
+			json_object_del(o, key);
+	*ret = take_ptr(o);
+	return 0;
+}
+
+static int update_living(Container *c, const ContainerHost *changes, Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	_cleanup_json_ json_t *resources = NULL;
+	int r = resources_of(changes, &resources, e);
+
+	if (r >= 0 && json_object_size(resources) > 0) {
+		r = container_shim(c, &shim, e);
+		if (r >= 0)
+			r = shim_update(shim, resources, e);
 	}
 	return r;
 }
@@ -88,8 +116,6 @@ static int record(Container *c, const ContainerHost *h)
 int engine_container_update(Engine *en, const char *ref, const ContainerHost *changes, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
-	OciResources resources = resources_of(changes);
-	RuntimeOptions o = {.root = en->runtime_root};
 	int r = container_find(en, ref, &c, e);
 
 	if (r >= 0)
@@ -104,7 +130,7 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 	pthread_mutex_lock(&c->life);
 	ContainerStatus s = container_status(c);
 	if (s == CONTAINER_RUNNING || s == CONTAINER_PAUSED)
-		r = runtime_update(&o, c->id, &resources, NULL, e);
+		r = update_living(c, changes, e);
 	if (r >= 0) {
 		pthread_mutex_lock(&c->state);
 		r = record(c, changes);

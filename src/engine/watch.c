@@ -17,27 +17,39 @@ typedef struct Ended {
 	Engine *en;
 	Container *c;
 	ShimExit exit;
+	bool orphan;
 } Ended;
+
+/* Without a record the shim was killed. The container may have outlived it, without anybody to read its output or to reap it:
+ * it goes too. */
+static void end(const Ended *x)
+{
+	if (x->orphan)
+		container_orphan_remove(x->en, x->c);
+	container_ended(x->en, x->c, &x->exit);
+}
 
 static void *ended_thread(void *arg)
 {
 	Ended *x = arg;
 
-	container_ended(x->en, x->c, &x->exit);
+	end(x);
 	container_unref(x->c);
 	free(x);
 	return NULL;
 }
 
-static void ended_in_background(Engine *en, Container *c, const ShimExit *exit)
+static void ended_in_background(Engine *en, Container *c, const ShimExit *exit, bool orphan)
 {
+	const Ended ended = {en, c, *exit, orphan};
 	Ended *x = malloc(sizeof(*x));
 	pthread_attr_t attr;
 	pthread_t thread;
 	int r = ENOMEM;
 
 	if (x) {
-		*x = (Ended){en, container_ref(c), *exit};
+		*x = ended;
+		(void)container_ref(c);
 		pthread_attr_init(&attr);
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 		pthread_attr_setstacksize(&attr, 256 * 1024);
@@ -46,7 +58,7 @@ static void ended_in_background(Engine *en, Container *c, const ShimExit *exit)
 	}
 	if (r != 0) {
 		/* No thread to be had: later is impossible, so the watcher itself does it. */
-		container_ended(en, c, exit);
+		end(&ended);
 		if (x) {
 			container_unref(x->c);
 			free(x);
@@ -82,13 +94,9 @@ static void shim_gone(Engine *en, Container *c, bool told)
 	pthread_mutex_unlock(&c->state);
 	epoll_ctl(en->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	closep(&fd);
-	if (!told && dir) {
-		/* No record means that the shim was killed; 255 is what Docker reports then. The container may have
-		 * outlived it, without anybody to read its output or to reap it: it goes too. */
-		if (shim_read_exit(dir, &x, NULL) <= 0)
-			container_orphan_remove(en, c);
-		ended_in_background(en, c, &x);
-	}
+	/* 255 is what Docker reports when nothing was recorded. */
+	if (!told && dir)
+		ended_in_background(en, c, &x, shim_read_exit(dir, &x, NULL) <= 0);
 	container_unref(c);
 }
 
@@ -109,7 +117,7 @@ static void read_events(Engine *en, Container *c)
 		switch (ev.type) {
 		case SHIM_EVENT_EXIT:
 			told = true;
-			ended_in_background(en, c, &ev.exit);
+			ended_in_background(en, c, &ev.exit, false);
 			shim_gone(en, c, told);
 			return;
 		case SHIM_EVENT_EXEC_EXIT:

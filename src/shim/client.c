@@ -253,13 +253,13 @@ static int send_holds(int sock, const ShimCreate *c, Err *e)
 static json_t *create_document(const ShimCreate *c)
 {
 	return json_pack(
-	    "{s:s, s:s, s:s, s:s?, s:b, s:b, s:b, s:b, s:{s:s?, s:s?, s:I, s:i}, s:b, s:b, s:i, s:i}", "dir",
-	    c->dir, "id", c->id, "runtime_root", c->runtime_root, "seccomp_cache", c->seccomp_cache,
-	    "systemd_cgroup", (int)c->systemd_cgroup, "terminal", (int)c->terminal, "open_stdin",
-	    (int)c->open_stdin, "stdin_once", (int)c->stdin_once, "log", "driver", c->log.driver, "path",
-	    c->log.path, "max_size", (json_int_t)c->log.max_size, "max_files", c->log.max_files, "rootfs",
-	    (int)(c->rootfs_fd >= 0), "netns", (int)(c->netns_fd >= 0), "rows", (int)c->rows, "cols",
-	    (int)c->cols);
+	    "{s:s, s:s, s:s?, s:s, s:s?, s:b, s:b, s:b, s:b, s:{s:s?, s:s?, s:I, s:i}, s:b, s:b, s:i, s:i}",
+	    "dir", c->dir, "id", c->id, "runtime", c->runtime, "runtime_root", c->runtime_root,
+	    "seccomp_cache", c->seccomp_cache, "systemd_cgroup", (int)c->systemd_cgroup, "terminal",
+	    (int)c->terminal, "open_stdin", (int)c->open_stdin, "stdin_once", (int)c->stdin_once, "log",
+	    "driver", c->log.driver, "path", c->log.path, "max_size", (json_int_t)c->log.max_size,
+	    "max_files", c->log.max_files, "rootfs", (int)(c->rootfs_fd >= 0), "netns",
+	    (int)(c->netns_fd >= 0), "rows", (int)c->rows, "cols", (int)c->cols);
 }
 
 static int call_create(Shim *s, const ShimCreate *c, pid_t shim_pid, pid_t *ret_init_pid, Err *e)
@@ -311,7 +311,7 @@ static int create_failed(const ShimCreate *c, pid_t pid, int r, Err *e)
 	int status = 0;
 
 	/* It has ended or is about to; only one that hangs is still there to be killed. Its runtime state, if any,
-	 * is then cleaned up by the caller's runtime_delete. */
+	 * is then cleaned up by the caller's shim_remove_orphan. */
 	if (r == -ETIMEDOUT)
 		(void)kill(pid, SIGKILL);
 	reap(pid, &status);
@@ -501,6 +501,49 @@ int shim_kill(Shim *s, const char *exec_id, int signal, bool all, Err *e)
 int shim_pause(Shim *s, bool pause, Err *e)
 {
 	return shim_ask(s, SHIM_MSG_PAUSE, json_pack("{s:b}", "pause", (int)pause), e);
+}
+
+int shim_update(Shim *s, const json_t *resources, Err *e)
+{
+	return shim_ask(s, SHIM_MSG_UPDATE, json_pack("{s:O}", "resources", (json_t *)(uintptr_t)resources),
+			e);
+}
+
+static int read_pid_list(const json_t *list, pid_t **ret, size_t *ret_n, Err *e)
+{
+	size_t n = json_array_size(list), i;
+	pid_t *pids = calloc(n + 1, sizeof(*pids));
+	const json_t *one;
+
+	if (!pids)
+		return err_oom(e);
+	json_array_foreach (list, i, one)
+		pids[i] = (pid_t)json_integer_value(one);
+	*ret = pids;
+	*ret_n = n;
+	return 0;
+}
+
+int shim_pids(Shim *s, pid_t **ret, size_t *ret_n, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	ShimMsg m = {.type = SHIM_MSG_PIDS};
+	int r = shim_call(s, &m, &reply, e);
+
+	return r < 0 ? r : read_pid_list(json_object_get(reply.doc, "pids"), ret, ret_n, e);
+}
+
+int shim_first_pid(Shim *s, pid_t *ret, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	ShimMsg m = {.type = SHIM_MSG_INFO};
+	int r = shim_call(s, &m, &reply, e);
+
+	if (r >= 0)
+		r = read_pids(&reply, NULL, ret, e);
+	if (r >= 0 && !json_get_bool(reply.doc, "running", true))
+		return shim_gone(e);
+	return r;
 }
 
 /* ---- events and the record ---- */

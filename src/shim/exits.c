@@ -163,7 +163,7 @@ void server_end(Server *s)
 	if (r < 0)
 		log_error("container %s: %s/%s: %s", s->id, s->dir, SHIM_EXIT_NAME, strerror(-r));
 	/* Forced: without a pid namespace of its own, the container may have left processes behind. */
-	r = runtime_delete(&s->runtime, s->id, true, &e);
+	r = s->runner.ops->remove(&s->runner, &e);
 	if (r < 0)
 		log_error("container %s: delete: %s", s->id, err_msg(&e, r));
 	kill_execs(s);

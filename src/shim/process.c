@@ -11,15 +11,11 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/path.h"
 #include "base/str.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
-
-/* The shim has one thread: a process that its container keeps from executing would keep everybody else waiting. */
-#define EXEC_TIMEOUT_MS 20000
 
 /* The two sides of a process's standard streams while it is being started. */
 typedef struct Pipes {
@@ -48,6 +44,12 @@ static int pipes_open(Pipes *p, const bool wanted[3], Err *e)
 		p->theirs[i] = fds[i != 0];
 	}
 	return 0;
+}
+
+static void born_done(RunnerProcess *p)
+{
+	close_fd(&p->pidfd);
+	close_fd(&p->console);
 }
 
 /* After the start: gives our sides, or the terminal, to the process's Stdio. */
@@ -87,7 +89,7 @@ static void tell_oom(Server *s, Process *p)
 
 	if (p != &s->init && p->exit.signal != SIGKILL)
 		return;
-	if (!runtime_oom_killed(&s->runtime, s->id))
+	if (!s->runner.ops->oom_killed(&s->runner))
 		return;
 	if (p == &s->init)
 		p->exit.oom_killed = true;
@@ -193,16 +195,6 @@ static int process_watch(Process *p, int pidfd, Err *e)
 
 /* ---- create ---- */
 
-static int dup_member(const json_t *doc, const char *key, bool needed, char **ret, Err *e)
-{
-	const char *v = json_get_str(doc, key);
-
-	if (!v)
-		return needed ? err_new(e, ERR_INVALID, "shim: create without %s", key) : 0;
-	*ret = strdup(v);
-	return *ret ? 0 : err_oom(e);
-}
-
 static int set_namespace_path(json_t *config, const char *type, const char *path, Err *e)
 {
 	json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces"), *ns;
@@ -217,19 +209,31 @@ static int set_namespace_path(json_t *config, const char *type, const char *path
 	return json_array_append_new(list, ns) < 0 ? err_oom(e) : 0;
 }
 
-/* The runtime takes a namespace by path only; ours is a descriptor, so config.json is given the path of that. */
-static int use_netns(const Server *s, int netns, Err *e)
+/* What runs in the container does not inherit the protection of the shim. */
+static int set_oom_score(const Server *s, json_t *process, Err *e)
+{
+	if (!s->oom_protected || !process || json_object_get(process, "oomScoreAdj"))
+		return 0;
+	return json_object_set_new(process, "oomScoreAdj", json_integer(0)) < 0 ? err_oom(e) : 0;
+}
+
+/* A runtime takes a namespace by path only; ours is a descriptor, so config.json is given the path of that. */
+static int adapt_config(const Server *s, int netns, Err *e)
 {
 	_cleanup_close_ int dir = open(s->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *path = strf("/proc/%d/fd/%d", (int)getpid(), netns);
 	_cleanup_json_ json_t *config = NULL;
 	int r;
 
+	if (!path)
+		return err_oom(e);
 	if (dir < 0)
 		return err_sys(e, errno, "open bundle %s", s->dir);
 	r = json_load_at(dir, "config.json", SHIM_PAYLOAD_MAX, &config, e);
-	if (r < 0)
-		return r;
-	r = set_namespace_path(config, "network", path_of_fd(netns).s, e);
+	if (r >= 0 && netns >= 0)
+		r = set_namespace_path(config, "network", path, e);
+	if (r >= 0)
+		r = set_oom_score(s, json_object_get(config, "process"), e);
 	if (r < 0)
 		return r;
 	return json_save_at(dir, "config.json", config, 0600, false, e);
@@ -237,24 +241,29 @@ static int use_netns(const Server *s, int netns, Err *e)
 
 static int read_create(Server *s, const json_t *doc, Err *e)
 {
-	int r = dup_member(doc, "dir", true, &s->dir, e);
+	const char *dir = json_get_str(doc, "dir"), *id = json_get_str(doc, "id"),
+		   *root = json_get_str(doc, "runtime_root"), *cache = json_get_str(doc, "seccomp_cache");
+	Runner *run = &s->runner;
+	int r;
 
-	if (r >= 0)
-		r = dup_member(doc, "id", true, &s->id, e);
-	if (r >= 0)
-		r = dup_member(doc, "runtime_root", true, &s->runtime_root, e);
-	if (r >= 0)
-		r = dup_member(doc, "seccomp_cache", false, &s->seccomp_cache, e);
+	if (!dir || !id || !root)
+		return err_new(e, ERR_INVALID, "shim: create without %s",
+			       !dir  ? "dir"
+			       : !id ? "id"
+				     : "runtime_root");
+	if (dir[0] != '/')
+		return err_new(e, ERR_INVALID, "shim: directory %s is not absolute", dir);
+	r = runner_init(run, id, dir, root, json_get_str(doc, "runtime"), e);
 	if (r < 0)
 		return r;
-	if (s->dir[0] != '/')
-		return err_new(e, ERR_INVALID, "shim: directory %s is not absolute", s->dir);
-	s->runtime = (RuntimeOptions){
-	    .root = s->runtime_root,
-	    .seccomp_cache = s->seccomp_cache,
-	    .systemd_cgroup = json_get_bool(doc, "systemd_cgroup", false),
-	};
-	return 0;
+	run->seccomp_cache = cache ? strdup(cache) : NULL;
+	if (cache && !run->seccomp_cache)
+		return err_oom(e);
+	run->options.seccomp_cache = run->seccomp_cache;
+	run->options.systemd_cgroup = json_get_bool(doc, "systemd_cgroup", false);
+	s->dir = run->bundle;
+	s->id = run->id;
+	return runner_record(run, e);
 }
 
 static int open_log(Server *s, const json_t *log, Err *e)
@@ -291,32 +300,33 @@ static int create_process(Server *s, const json_t *doc, int rootfs, Err *e)
 	     stdin_open = json_get_bool(doc, "open_stdin", false);
 	const bool wanted[3] = {!tty && stdin_open, !tty, !tty};
 	_cleanup_(pipes_done) Pipes pipes;
-	_cleanup_close_ int pidfd = -1, console = -1;
-	RuntimeCreate c = {.id = s->id, .bundle = s->dir, .rootfs_fd = rootfs};
+	_cleanup_(born_done) RunnerProcess born = {.pidfd = -1, .console = -1};
 	Process *p = &s->init;
 	Err ignored;
 	int r = pipes_open(&pipes, wanted, e);
 
 	if (r < 0)
 		return r;
-	c.stdio = (RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]};
-	r = runtime_create(&s->runtime, &c, &p->pid, &pidfd, &console, e);
+	r = s->runner.ops->create(&s->runner, rootfs, tty,
+				  &(RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]}, &born,
+				  e);
 	if (r < 0)
 		return r;
-	set_size(console, doc);
-	if (tty && console < 0)
+	p->pid = born.pid;
+	set_size(born.console, doc);
+	if (tty && born.console < 0)
 		r = err_new(e, ERR_INVALID, "container %s: process.terminal is not set in config.json",
 			    s->id);
 	else
-		r = streams_open(p, &pipes, &console, stdin_open, e);
+		r = streams_open(p, &pipes, &born.console, stdin_open, e);
 	if (r >= 0)
-		r = process_watch(p, pidfd, e);
+		r = process_watch(p, born.pidfd, e);
 	if (r < 0) {
-		process_abandon(p, pidfd);
-		(void)runtime_delete(&s->runtime, s->id, true, &ignored);
+		process_abandon(p, born.pidfd);
+		(void)s->runner.ops->remove(&s->runner, &ignored);
 		return r;
 	}
-	(void)take_fd(&pidfd);
+	(void)take_fd(&born.pidfd);
 	p->io.log = s->log;
 	p->io.in_once = json_get_bool(doc, "stdin_once", false);
 	return 0;
@@ -337,8 +347,8 @@ int server_create(Server *s, ShimMsg *m, Err *e)
 		r = exits_reserve(s, e);
 	if (r >= 0)
 		r = open_log(s, json_object_get(m->doc, "log"), e);
-	if (r >= 0 && netns >= 0)
-		r = use_netns(s, netns, e);
+	if (r >= 0 && (netns >= 0 || s->oom_protected))
+		r = adapt_config(s, netns, e);
 	if (r >= 0)
 		r = conn_listen(s, e);
 	if (r >= 0)
@@ -411,41 +421,65 @@ static int exec_new(Server *s, const char *id, Process **ret, Err *e)
 	return 0;
 }
 
-static int exec_start(Process *p, OciProcess *op, const json_t *doc, const ShimAttach *a, Err *e)
+static int exec_start(Process *p, const json_t *process, const json_t *doc, const ShimAttach *a, Err *e)
 {
 	Server *s = p->server;
+	bool tty = json_get_bool(process, "terminal", false);
 	const bool wanted[3] = {
-	    !op->terminal && a && a->want_stdin,
-	    !op->terminal && a && a->want_stdout,
-	    !op->terminal && a && a->want_stderr,
+	    !tty && a && a->want_stdin,
+	    !tty && a && a->want_stdout,
+	    !tty && a && a->want_stderr,
 	};
 	_cleanup_(pipes_done) Pipes pipes;
-	_cleanup_close_ int pidfd = -1, console = -1;
-	RuntimeExec x = {.id = s->id, .process = op, .timeout_ms = EXEC_TIMEOUT_MS};
+	_cleanup_(born_done) RunnerProcess born = {.pidfd = -1, .console = -1};
 	int r = pipes_open(&pipes, wanted, e);
 
 	if (r < 0)
 		return r;
-	x.stdio = (RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]};
-	r = runtime_exec(&s->runtime, &x, &p->pid, &pidfd, &console, e);
+	r = s->runner.ops->exec(&s->runner, process,
+				&(RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]}, &born, e);
 	if (r < 0)
 		return r;
-	set_size(console, doc);
-	r = streams_open(p, &pipes, &console, a && a->want_stdin, e);
+	p->pid = born.pid;
+	set_size(born.console, doc);
+	r = streams_open(p, &pipes, &born.console, a && a->want_stdin, e);
 	if (r >= 0)
-		r = process_watch(p, pidfd, e);
+		r = process_watch(p, born.pidfd, e);
 	if (r < 0) {
-		process_abandon(p, pidfd);
+		process_abandon(p, born.pidfd);
 		return r;
 	}
-	(void)take_fd(&pidfd);
+	(void)take_fd(&born.pidfd);
 	p->io.in_once = true;
 	return 0;
 }
 
+/* The runtime-spec process of a request, with what the request says beside it. */
+static int exec_process(Server *s, const json_t *doc, json_t **ret, Err *e)
+{
+	_cleanup_json_ json_t *process = json_copy(json_object_get(doc, "process"));
+	int64_t rows = json_get_int(doc, "rows", 0), cols = json_get_int(doc, "cols", 0);
+	int r;
+
+	if (!json_is_object(process))
+		return err_new(e, ERR_INVALID, "exec: the process is missing");
+	if (json_object_get(doc, "terminal") &&
+	    json_object_set(process, "terminal", json_object_get(doc, "terminal")) < 0)
+		return err_oom(e);
+	if (rows > 0 && cols > 0 && json_get_bool(process, "terminal", false) &&
+	    json_object_set_new(process, "consoleSize",
+				json_pack("{s:I, s:I}", "height", (json_int_t)rows, "width",
+					  (json_int_t)cols)) < 0)
+		return err_oom(e);
+	r = set_oom_score(s, process, e);
+	if (r >= 0)
+		*ret = take_ptr(process);
+	return r;
+}
+
 static int exec_run(Process *p, ShimMsg *m, Err *e)
 {
-	_cleanup_(oci_process_done) OciProcess op = {0};
+	_cleanup_json_ json_t *process = NULL;
 	const json_t *attach = json_object_get(m->doc, "attach");
 	char keys[DETACH_KEYS_MAX];
 	ShimAttach a = {.fd = -1};
@@ -456,13 +490,9 @@ static int exec_run(Process *p, ShimMsg *m, Err *e)
 		if (r < 0)
 			return r;
 	}
-	r = oci_process_decode(json_object_get(m->doc, "process"), &op, e);
-	if (r < 0)
-		return r;
-	op.terminal = json_get_bool(m->doc, "terminal", op.terminal);
-	op.console_height = (uint32_t)json_get_int(m->doc, "rows", op.console_height);
-	op.console_width = (uint32_t)json_get_int(m->doc, "cols", op.console_width);
-	r = exec_start(p, &op, m->doc, attach ? &a : NULL, e);
+	r = exec_process(p->server, m->doc, &process, e);
+	if (r >= 0)
+		r = exec_start(p, process, m->doc, attach ? &a : NULL, e);
 	if (r < 0 || !attach)
 		return r;
 	a.fd = shim_msg_take_fd(m, 0);

@@ -37,6 +37,8 @@ typedef enum ShimMsgType {
 	SHIM_MSG_OK,
 	SHIM_MSG_ERROR,
 	SHIM_MSG_EVENT,
+	SHIM_MSG_UPDATE, /* behind those that shims of older versions know by number */
+	SHIM_MSG_PIDS,
 	SHIM_MSG_TYPE_MAX,
 } ShimMsgType;
 

@@ -39,14 +39,19 @@ static int do_info(Server *s, ShimMsg *m _unused_, json_t *doc, Err *e)
 {
 	int r = set_int(doc, "shim_pid", getpid(), e);
 
-	return r < 0 ? r : set_int(doc, "pid", s->init.pid, e);
+	if (r >= 0)
+		r = set_int(doc, "pid", s->init.pid, e);
+	/* Until it is reaped, which is later than the moment it ends, its number is its own. */
+	if (r >= 0 && json_object_set_new(doc, "running", json_boolean(!s->init.exited)) < 0)
+		r = err_oom(e);
+	return r;
 }
 
 static int do_start(Server *s, ShimMsg *m _unused_, json_t *doc _unused_, Err *e)
 {
 	if (s->ended)
 		return not_running(s, e);
-	return runtime_start(&s->runtime, s->id, e);
+	return s->runner.ops->start(&s->runner, e);
 }
 
 static int do_attach(Server *s, ShimMsg *m, json_t *doc _unused_, Err *e)
@@ -100,7 +105,7 @@ static int do_kill(Server *s, ShimMsg *m, json_t *doc _unused_, Err *e)
 	if (sig < 1 || sig > SIGRTMAX)
 		return err_new(e, ERR_INVALID, "Invalid signal: %lld", (long long)sig);
 	if (p == &s->init)
-		return runtime_kill(&s->runtime, s->id, (int)sig, json_get_bool(m->doc, "all", false), e);
+		return s->runner.ops->kill(&s->runner, (int)sig, json_get_bool(m->doc, "all", false), e);
 	/* The pidfd cannot name another process, even if this one has just gone. */
 	if (pidfd_send_signal(p->pidfd.fd, (int)sig, NULL, 0) == 0)
 		return 0;
@@ -113,13 +118,42 @@ static int do_pause(Server *s, ShimMsg *m, json_t *doc _unused_, Err *e)
 {
 	if (s->ended)
 		return not_running(s, e);
-	return runtime_pause(&s->runtime, s->id, json_get_bool(m->doc, "pause", true), e);
+	return s->runner.ops->pause(&s->runner, json_get_bool(m->doc, "pause", true), e);
+}
+
+static int do_update(Server *s, ShimMsg *m, json_t *doc _unused_, Err *e)
+{
+	const json_t *resources = json_object_get(m->doc, "resources");
+
+	if (s->ended)
+		return not_running(s, e);
+	if (!json_is_object(resources))
+		return err_new(e, ERR_INVALID, "update: resources are missing");
+	return s->runner.ops->update(&s->runner, resources, e);
+}
+
+static int do_pids(Server *s, ShimMsg *m _unused_, json_t *doc, Err *e)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	json_t *list = json_array();
+	size_t n = 0;
+	int r = s->ended ? not_running(s, e) : s->runner.ops->pids(&s->runner, &pids, &n, e);
+
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		if (json_array_append_new(list, json_integer(pids[i])) < 0)
+			r = err_oom(e);
+	if (r < 0) {
+		json_decref(list);
+		return r;
+	}
+	return json_object_set_new(doc, "pids", list) < 0 ? err_oom(e) : 0;
 }
 
 static const RequestFn requests[SHIM_MSG_TYPE_MAX] = {
     [SHIM_MSG_INFO] = do_info, [SHIM_MSG_START] = do_start,         [SHIM_MSG_ATTACH] = do_attach,
     [SHIM_MSG_EXEC] = do_exec, [SHIM_MSG_EXEC_EXIT] = do_exec_exit, [SHIM_MSG_RESIZE] = do_resize,
-    [SHIM_MSG_KILL] = do_kill, [SHIM_MSG_PAUSE] = do_pause,
+    [SHIM_MSG_KILL] = do_kill, [SHIM_MSG_PAUSE] = do_pause,         [SHIM_MSG_UPDATE] = do_update,
+    [SHIM_MSG_PIDS] = do_pids,
 };
 
 int request_handle(Server *s, ShimMsg *m, json_t *doc, Err *e)

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #define IDLE_MS          200
 #define LISTENER_REST_MS 200
@@ -58,9 +59,13 @@ static int set_signals(Err *e)
 
 /* When memory runs out, the shim is the wrong victim: its container would go with it. Lowering the score takes
  * CAP_SYS_RESOURCE, which we may not have; the shim then runs with the score it was given. */
-static void avoid_oom(void)
+static void avoid_oom(Server *s)
 {
+	_cleanup_free_ char *score = NULL;
+
 	(void)file_write_at(AT_FDCWD, "/proc/self/oom_score_adj", "-998");
+	s->oom_protected =
+	    file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 32, &score, NULL) >= 0 && *score == '-';
 }
 
 /* ---- memory ---- */
@@ -115,6 +120,24 @@ static int server_timeout(const Server *s, int64_t now)
 	return t;
 }
 
+/* What a runtime's program has left to us, in the moment in which we were its subreaper. Ours come first by themselves: their pidfds
+ * are readable then. */
+static void reap_strays(const Server *s)
+{
+	siginfo_t si = {0};
+
+	while (s->runner.program && waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       si.si_pid > 0) {
+		if (si.si_pid == s->init.pid && !s->init.exited)
+			return;
+		for (const Process *p = s->execs; p; p = p->next)
+			if (p->pid == si.si_pid && !p->exited)
+				return;
+		(void)waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+		si.si_pid = 0;
+	}
+}
+
 static void server_tick(Server *s, int64_t now)
 {
 	stdio_tick(&s->init.io, now);
@@ -156,6 +179,7 @@ static int server_loop(Server *s)
 			ticked = now;
 		}
 		server_reap_execs(s);
+		reap_strays(s);
 	}
 	return 0;
 }
@@ -263,7 +287,7 @@ static int set_up(Server *s, int control, Err *e)
 	if (r < 0)
 		return r;
 	(void)prctl(PR_SET_NAME, "ireko-shim");
-	avoid_oom();
+	avoid_oom(s);
 	(void)dl_iterate_phdr(find_program_pages, s);
 	return loop_init(&s->loop, e);
 }
@@ -285,10 +309,7 @@ static void server_done(Server *s)
 		close_fd(&s->hold[i]);
 	free(s->hold);
 	free(s->events);
-	free(s->dir);
-	free(s->id);
-	free(s->runtime_root);
-	free(s->seccomp_cache);
+	runner_done(&s->runner);
 }
 
 static int serve(Server *s, int control, Err *e)

@@ -2,17 +2,17 @@
 /*
  * The shim process.
  *
- *    SHIM_CONTROL_FD --HOLD*, CREATE--> runtime_create --> loop
+ *    SHIM_CONTROL_FD --HOLD*, CREATE--> the runtime creates --> loop
  *
  * The loop serves connections (control and events, conn.c), processes (the container's first and execs, process.c) and
- * their streams (stdio.c, attach.c), in one thread and without blocking, except inside the runtime's own calls. When the
+ * their streams (stdio.c, attach.c), in one thread and without blocking, except inside calls of the runtime (runner.h). When the
  * first process has exited: streams drained, exit.json written, runtime state deleted, socket
  * removed, events sent, clients sent off; then the shim ends.
  */
 #pragma once
 
-#include "runtime/runtime.h"
 #include "shim/protocol.h"
+#include "shim/runner.h"
 #include "shim/stdio.h"
 
 #define SHIM_EXEC_ID_MAX 79
@@ -37,8 +37,8 @@ typedef struct Process {
 
 struct Server {
 	Loop loop;
-	RuntimeOptions runtime;
-	char *dir, *id, *runtime_root, *seccomp_cache; /* dir is absolute */
+	Runner runner;
+	char *dir, *id; /* of the runner; dir is absolute */
 	Source listener;
 	bool listener_rests; /* no descriptor was left to accept with; tried again by the tick */
 	Conn *conns;
@@ -54,9 +54,10 @@ struct Server {
 	size_t n_events;
 	uint64_t first_event; /* number of events[0] */
 	bool oom_told;
-	bool ended;        /* the exit is on record; only goodbyes are left */
-	int64_t end_by;    /* monotonic: subscribers that do not read are left behind then */
-	LoopRange text[4]; /* the program's pages, given up while nothing happens (server.c) */
+	bool oom_protected; /* our own oom_score_adj is below that of ordinary processes */
+	bool ended;         /* the exit is on record; only goodbyes are left */
+	int64_t end_by;     /* monotonic: subscribers that do not read are left behind then */
+	LoopRange text[4];  /* the program's pages, given up while nothing happens (server.c) */
 	size_t n_text;
 	bool rested; /* nothing happened since memory was given back */
 };

@@ -45,6 +45,7 @@ typedef struct ShimCreate {
 	const char *
 	    dir; /* exec-root/containers/<id>: shim.sock, exit.json; also the bundle with config.json; exists */
 	const char *id;
+	const char *runtime; /* the OCI runtime's program, an absolute path; NULL: ours, in the shim */
 	const char *runtime_root;
 	const char *seccomp_cache;
 	bool systemd_cgroup;
@@ -102,6 +103,12 @@ int shim_exec_exit(Shim *s, const char *exec_id, ShimExit *ret, Err *e);
 int shim_resize(Shim *s, const char *exec_id, uint16_t rows, uint16_t cols, Err *e);
 int shim_kill(Shim *s, const char *exec_id, int signal, bool all, Err *e);
 int shim_pause(Shim *s, bool pause, Err *e);
+/* resources: the runtime-spec object; what it does not name stays as it is. */
+int shim_update(Shim *s, const json_t *resources, Err *e);
+/* The pids of the container's cgroup; malloc'ed. */
+int shim_pids(Shim *s, pid_t **ret, size_t *ret_n, Err *e);
+/* The container's first process, which has not been reaped at the moment of the answer; ERR_CONFLICT (-ESRCH) if it has. */
+int shim_first_pid(Shim *s, pid_t *ret, Err *e);
 
 typedef enum ShimEventType { SHIM_EVENT_EXIT, SHIM_EVENT_EXEC_EXIT, SHIM_EVENT_OOM } ShimEventType;
 typedef struct ShimEvent {
@@ -115,6 +122,9 @@ typedef struct ShimEvent {
 int shim_events_open(const char *dir, int *ret_fd, Err *e);
 /* One event: 1, or 0 at end of file, or -errno (-EAGAIN when nothing is there). */
 int shim_event_read(int fd, ShimEvent *ret, Err *e);
+
+/* Ends and removes what a shim that was killed has left running, whichever runtime it had; nothing there is success. */
+int shim_remove_orphan(const char *dir, const char *runtime_root, const char *id, Err *e);
 
 /* <dir>/exit.json: 1 if present, 0 if not, or -errno. */
 int shim_read_exit(const char *dir, ShimExit *ret, Err *e);

@@ -156,6 +156,18 @@ static void info_machine(json_t *doc)
 	json_object_set_new(doc, "OperatingSystem", os_name());
 }
 
+static json_t *runtimes_doc(Engine *en)
+{
+	json_t *o = json_pack("{s:{s:s}}", ENGINE_OWN_RUNTIME, "path", "ireko-runtime");
+
+	for (char *const *v = engine_runtimes(en); v && *v; v++) {
+		const char *eq = strchr(*v, '=');
+
+		json_object_setn_new(o, *v, (size_t)(eq - *v), json_pack("{s:s}", "path", eq + 1));
+	}
+	return o;
+}
+
 /* Limits that the engine applies on every kernel it runs on, and lists that clients expect to be lists. */
 static void info_constants(json_t *doc)
 {
@@ -173,7 +185,6 @@ static void info_constants(json_t *doc)
 	json_object_set_new(doc, "Plugins",
 			    json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s]}", "Volume", "local", "Network",
 				      "bridge", "host", "null", "Authorization", "Log", "json-file", "none"));
-	json_object_set_new(doc, "Runtimes", json_pack("{s:{s:s}}", "ireko", "path", "ireko-runtime"));
 	json_object_set_new(doc, "SecurityOptions",
 			    json_pack("[s,s]", "name=seccomp,profile=builtin", "name=cgroupns"));
 	json_object_set_new(doc, "Swarm",
@@ -201,15 +212,16 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	snprintf(cgroup_version, sizeof(cgroup_version), "%d", s.cgroup_version);
-	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, "
-			"s:s, s:s, s:s, s:o, s:o}",
+	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
+			"s:s, s:s, s:s, s:s, s:o, s:o}",
 			"ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
 			s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
 			s.images, "Driver", "overlay2", "LoggingDriver", "json-file", "CgroupDriver",
 			s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion", cgroup_version, "OSType",
 			"linux", "IndexServerAddress", "https://index.docker.io/v1/", "DockerRootDir",
-			doc_str(d->data_root), "ServerVersion", IREKO_VERSION, "DefaultRuntime", "ireko",
-			"InitBinary", "", "HttpProxy", "", "HttpsProxy", "", "NoProxy", "", "RegistryConfig",
+			doc_str(d->data_root), "ServerVersion", IREKO_VERSION, "DefaultRuntime",
+			engine_default_runtime(d->engine), "Runtimes", runtimes_doc(d->engine), "InitBinary",
+			"", "HttpProxy", "", "HttpsProxy", "", "NoProxy", "", "RegistryConfig",
 			registry_doc(d), "SystemTime", doc_time(clock_now_ns()));
 	if (!doc)
 		return err_oom(e);

@@ -22,6 +22,8 @@ const char config_usage[] =
     "  --insecure-registry HOST   host[:port] or CIDR that may be spoken to without TLS; repeatable\n"
     "  --registry-mirror [HOST=]URL\n"
     "                             asked before HOST (default docker.io); repeatable\n"
+    "  --runtime NAME=PATH        an OCI runtime, runc say, that containers may ask for; repeatable\n"
+    "  --default-runtime NAME     of containers that ask for none (default ireko, our own)\n"
     "  --helper-dir DIR           where ireko-shim and ireko-unpack are\n"
     "                             (default: beside irekod, else in libexec)\n"
     "  --log-level LEVEL          debug, info, warn or error (default info)\n"
@@ -35,6 +37,8 @@ enum {
 	OPT_SUBNET,
 	OPT_INSECURE,
 	OPT_MIRROR,
+	OPT_RUNTIME,
+	OPT_DEFAULT_RUNTIME,
 	OPT_HELPER,
 	OPT_LEVEL,
 	OPT_PID,
@@ -50,6 +54,8 @@ static const struct option options[] = {
     {"bridge-subnet", required_argument, NULL, OPT_SUBNET},
     {"insecure-registry", required_argument, NULL, OPT_INSECURE},
     {"registry-mirror", required_argument, NULL, OPT_MIRROR},
+    {"runtime", required_argument, NULL, OPT_RUNTIME},
+    {"default-runtime", required_argument, NULL, OPT_DEFAULT_RUNTIME},
     {"helper-dir", required_argument, NULL, OPT_HELPER},
     {"log-level", required_argument, NULL, OPT_LEVEL},
     {"pidfile", required_argument, NULL, OPT_PID},
@@ -79,6 +85,45 @@ static int add_mirror(DaemonConfig *c, const char *value, Err *e)
 												  : 0;
 }
 
+/* The names are parts of paths, and of what users type. */
+static int check_runtime(const char *name, const char *path, Err *e)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+	if (!*name || strlen(name) > 64 || strspn(name, letters) != strlen(name) || strchr("_.-", *name))
+		return err_new(e, ERR_INVALID,
+			       "runtime \"%.80s\": a name has 1 to 64 letters, digits and _ . -", name);
+	if (streq(name, "ireko"))
+		return err_new(e, ERR_INVALID, "runtime ireko is the engine's own: choose another name");
+	if (*path != '/')
+		return err_new(e, ERR_INVALID,
+			       "runtime %s: expected the absolute path of a program, not \"%s\"", name, path);
+	return 0;
+}
+
+static int add_runtime(DaemonConfig *c, const char *name, const char *path, Err *e)
+{
+	int r = check_runtime(name, path, e);
+
+	if (r < 0)
+		return r;
+	return strv_take(&c->runtimes, strf("%s=%s", name, path)) < 0 ? err_oom(e) : 0;
+}
+
+static int add_runtime_option(DaemonConfig *c, const char *value, Err *e)
+{
+	const char *eq = strchr(value, '=');
+	_cleanup_free_ char *name = strndup(value, eq ? (size_t)(eq - value) : strlen(value));
+
+	if (!name)
+		return err_oom(e);
+	if (!eq)
+		return err_new(e, ERR_INVALID, "--runtime %s: expected NAME=PATH", value);
+	if (strv_env_get(c->runtimes, name))
+		return err_new(e, ERR_INVALID, "--runtime %s is given twice", name);
+	return add_runtime(c, name, eq + 1, e);
+}
+
 static int apply_option(DaemonConfig *c, int opt, const char *value, char **config_file, ConfigAction *action,
 			Err *e)
 {
@@ -95,6 +140,10 @@ static int apply_option(DaemonConfig *c, int opt, const char *value, char **conf
 		return strv_add(&c->insecure, value) < 0 ? err_oom(e) : 0;
 	case OPT_MIRROR:
 		return add_mirror(c, value, e);
+	case OPT_RUNTIME:
+		return add_runtime_option(c, value, e);
+	case OPT_DEFAULT_RUNTIME:
+		return set(&c->default_runtime, value, e);
 	case OPT_HELPER:
 		return set(&c->helper_dir, value, e);
 	case OPT_LEVEL:
@@ -140,6 +189,32 @@ static int file_list(DaemonConfig *c, const char *key, json_t *v, Err *e)
 	return r < 0 ? err_oom(e) : 0;
 }
 
+/* As in docker's file: {"NAME": {"path": PATH}}. */
+static int file_runtimes(DaemonConfig *c, json_t *v, Err *e)
+{
+	const char *name, *key;
+	json_t *one, *member;
+	int r = 0;
+
+	if (!json_is_object(v))
+		return err_new(e, ERR_INVALID, "runtimes: expected an object");
+	json_object_foreach (v, name, one) {
+		const char *path = json_get_str(one, "path");
+
+		json_object_foreach (one, key, member)
+			if (!streq(key, "path"))
+				return err_new(e, ERR_INVALID, "runtimes: %s: unknown setting \"%.100s\"",
+					       name, key);
+		if (!path)
+			return err_new(e, ERR_INVALID, "runtimes: %s: expected {\"path\": PROGRAM}", name);
+		if (!strv_env_get(c->runtimes, name)) /* else the command line has said it */
+			r = add_runtime(c, name, path, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_hosts, Err *e)
 {
 	const struct {
@@ -148,7 +223,7 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 	} texts[] = {{"data-root", &c->data_root},         {"exec-root", &c->exec_root},
 		     {"bridge-subnet", &c->bridge_subnet}, {"bip", &c->bridge_subnet},
 		     {"log-level", &c->log_level},         {"pidfile", &c->pidfile},
-		     {"helper-dir", &c->helper_dir}};
+		     {"helper-dir", &c->helper_dir},       {"default-runtime", &c->default_runtime}};
 
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++)
 		if (streq(key, texts[i].key))
@@ -157,6 +232,8 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 		return have_hosts ? 0 : file_list(c, key, v, e);
 	if (streq(key, "insecure-registries") || streq(key, "registry-mirrors"))
 		return file_list(c, key, v, e);
+	if (streq(key, "runtimes"))
+		return file_runtimes(c, v, e);
 	return err_new(e, ERR_INVALID, "unknown setting \"%.100s\"", key);
 }
 
@@ -234,6 +311,8 @@ void config_done(DaemonConfig *c)
 	free(c->pidfile);
 	free(c->helper_dir);
 	free(c->log_level);
+	free(c->default_runtime);
+	strv_free(c->runtimes);
 	strv_free(c->hosts);
 	strv_free(c->insecure);
 	strv_free(c->mirrors);

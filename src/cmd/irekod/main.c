@@ -273,6 +273,8 @@ static int make_engine(Daemon *d, Err *e)
 	    .api_socket = first_socket(d),
 	    .insecure_registries = d->config.insecure,
 	    .registry_mirrors = d->config.mirrors,
+	    .runtimes = d->config.runtimes,
+	    .default_runtime = d->config.default_runtime,
 	};
 	int r = engine_new(&o, &d->engine, e);
 

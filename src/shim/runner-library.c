@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Our own runtime, called in process: see runtime/runtime.h. */
+#include "shim/runner.h"
+
+/* The shim has one thread: a process that its container keeps from executing would keep everybody else waiting. */
+#define EXEC_TIMEOUT_MS 20000
+
+static int library_create(const Runner *r, int rootfs, bool terminal _unused_, const RuntimeStdio *io,
+			  RunnerProcess *ret, Err *e)
+{
+	RuntimeCreate c = {.id = r->id, .bundle = r->bundle, .rootfs_fd = rootfs, .stdio = *io};
+
+	return runtime_create(&r->options, &c, &ret->pid, &ret->pidfd, &ret->console, e);
+}
+
+static int library_start(const Runner *r, Err *e)
+{
+	return runtime_start(&r->options, r->id, e);
+}
+
+static int library_exec(const Runner *r, const json_t *process, const RuntimeStdio *io, RunnerProcess *ret,
+			Err *e)
+{
+	_cleanup_(oci_process_done) OciProcess p = {0};
+	RuntimeExec x = {.id = r->id, .process = &p, .stdio = *io, .timeout_ms = EXEC_TIMEOUT_MS};
+	int rc = oci_process_decode(process, &p, e);
+
+	return rc < 0 ? rc : runtime_exec(&r->options, &x, &ret->pid, &ret->pidfd, &ret->console, e);
+}
+
+static int library_kill(const Runner *r, int signal, bool all, Err *e)
+{
+	return runtime_kill(&r->options, r->id, signal, all, e);
+}
+
+static int library_pause(const Runner *r, bool pause, Err *e)
+{
+	return runtime_pause(&r->options, r->id, pause, e);
+}
+
+static int library_update(const Runner *r, const json_t *resources, Err *e)
+{
+	_cleanup_(oci_resources_done) OciResources res = {0};
+	int rc = oci_resources_decode(resources, &res, e);
+
+	return rc < 0 ? rc : runtime_update(&r->options, r->id, &res, NULL, e);
+}
+
+static int library_pids(const Runner *r, pid_t **ret, size_t *ret_n, Err *e)
+{
+	return runtime_pids(&r->options, r->id, ret, ret_n, e);
+}
+
+static bool library_oom_killed(const Runner *r)
+{
+	return runtime_oom_killed(&r->options, r->id);
+}
+
+static int library_remove(const Runner *r, Err *e)
+{
+	return runtime_delete(&r->options, r->id, true, e);
+}
+
+const RunnerOps runner_library = {
+    .create = library_create,
+    .start = library_start,
+    .exec = library_exec,
+    .kill = library_kill,
+    .pause = library_pause,
+    .update = library_update,
+    .pids = library_pids,
+    .oom_killed = library_oom_killed,
+    .remove = library_remove,
+};
