@@ -107,6 +107,32 @@ def tcp_ask(address, port, text=b"", timeout=5, retries=50):
     return b""
 
 
+def cgroups_named(name):
+    """The folders of cgroups of that name at the top of each hierarchy, and below, deepest first."""
+    top = pathlib.Path("/sys/fs/cgroup")
+    tops = [top] if (top / "cgroup.procs").exists() else [d for d in top.iterdir() if d.is_dir() and not d.is_symlink()]
+    return sorted((pathlib.Path(d) for t in tops for d, _, _ in os.walk(t / name)), key=lambda d: -len(d.parts))
+
+
+def members(cgroup):
+    """Pids in it; none if it has just gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return [int(pid) for pid in (cgroup / "cgroup.procs").read_text().split()]
+    return []
+
+
+def remove_cgroups(name):
+    """With the processes in them."""
+    for d in cgroups_named(name):
+        for pid in members(d):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    for d in cgroups_named(name):
+        wait_until(f"{d} is empty", lambda d=d: not members(d))
+        with contextlib.suppress(FileNotFoundError):
+            d.rmdir()
+
+
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout=TIMEOUT):
         super().__init__("localhost", timeout=timeout)
@@ -288,7 +314,7 @@ class Engine:
                         assert self.api("DELETE", f"/networks/{n['Id']}").status == 204
                 wait_until("all shims end", lambda: not self.shims())
                 assert self.stop() == 0, f"irekod did not end well:\n{self.log_text()}"
-            left = self.leftovers()
+            left = [*self.leftovers(), *map(str, cgroups_named(f"ireko_{self.mark}"))]
             assert not left, f"left behind: {left}"
         finally:
             self._force_clean()
@@ -301,6 +327,7 @@ class Engine:
             self.kill()
         for pid in self.shims():
             os.kill(pid, signal.SIGKILL)
+        remove_cgroups(f"ireko_{self.mark}")
         own = self.mark
         for name in os.listdir("/sys/class/net"):
             if own in name:

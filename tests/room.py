@@ -12,14 +12,14 @@ import shutil
 import signal
 import subprocess
 
-from harness import BORROWED, BUILD, Pty, program, run, temp_folder, wait_until
+from harness import BORROWED, BUILD, Pty, cgroups_named, program, remove_cgroups, run, temp_folder, wait_until
 
 RUNTIME = BUILD / "ireko-runtime"
 SETUP = """set -e
 if [ ! -e /sys/fs/cgroup/cgroup.procs ]; then
 	mount -t tmpfs -o mode=755 tmpfs "$1"
 	for d in /sys/fs/cgroup/*; do
-		if [ -L "$d" ]; then cp -a "$d" "$1"; else mkdir "$1/${d##*/}"; mount --move "$d" "$1/${d##*/}"; fi
+		if [ -L "$d" ]; then cp -a "$d" "$1"; elif mountpoint -q "$d"; then mkdir "$1/${d##*/}"; mount --move "$d" "$1/${d##*/}"; fi
 	done
 	umount /sys/fs/cgroup
 	mount --move "$1" /sys/fs/cgroup
@@ -39,12 +39,6 @@ def own_mount_namespace(pid):
         return None
 
 
-def hierarchies():
-    """Where cgroups can be made at the top: the unified tree, or one folder a controller."""
-    top = pathlib.Path("/sys/fs/cgroup")
-    return [top] if (top / "cgroup.procs").exists() else [d for d in top.iterdir() if d.is_dir() and not d.is_symlink()]
-
-
 def limit(pid, what):
     """A limit of the cgroup that a process is in, in bytes, processes or CPUs; None if there is none."""
     files = {"memory": ("memory.limit_in_bytes", "memory.max"), "pids": ("pids.max", "pids.max"), "cpu": ("cpu.cfs_quota_us", "cpu.max")}[what]
@@ -59,13 +53,6 @@ def limit(pid, what):
                     number = None if value[0] in ("max", "-1") else int(value[0])
                     return number / period if number and what == "cpu" else number
     raise AssertionError(f"process {pid} is in no {what} cgroup")
-
-
-def members(cgroup):
-    """Pids in it; none if it has just gone."""
-    with contextlib.suppress(FileNotFoundError):
-        return [int(pid) for pid in (cgroup / "cgroup.procs").read_text().split()]
-    return []
 
 
 class Room:
@@ -132,9 +119,8 @@ class Room:
         return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in own and own_mount_namespace(pid) == room]
 
     def cgroups(self):
-        """Folders below the cgroups that bear the room's name, deepest first."""
-        tops = [d / self.cgroup for d in hierarchies() if (d / self.cgroup).is_dir()]
-        return sorted((pathlib.Path(d) for top in tops for d, _, _ in os.walk(top)), key=lambda d: -len(d.parts))
+        """Folders of the cgroups that bear the room's name, and below."""
+        return cgroups_named(self.cgroup)
 
     def states(self):
         """The containers that ireko-runtime knows of."""
@@ -182,15 +168,12 @@ class Room:
             for p in self.daemons:
                 p.kill()
                 p.wait()
-            for pid in [*self.processes(), *(pid for d in self.cgroups() for pid in members(d))]:
+            for pid in self.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         finally:
             self.holder.kill()
             self.holder.wait()
             self.holder.stdout.close()
-        for d in self.cgroups():
-            wait_until(f"{d} is empty", lambda d=d: not members(d))
-            with contextlib.suppress(FileNotFoundError):
-                d.rmdir()
+        remove_cgroups(self.cgroup)
         shutil.rmtree(self.root)

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from harness import BUILD, Engine, free_port, program, run, tcp_ask, wait_until
+from harness import BUILD, Engine, cgroups_named, free_port, program, run, tcp_ask, wait_until
 from room import limit
 
 # crun refuses the hybrid layout: irekod, and all that it starts, is shown a plain cgroup v2 tree.
@@ -54,8 +54,6 @@ def _engine(request, tmp_path_factory):
         yield e
     finally:
         e.destroy()
-    top = pathlib.Path("/sys/fs/cgroup")
-    assert not [*top.glob(f"ireko_{e.mark}"), *top.glob(f"*/ireko_{e.mark}")]
 
 
 @pytest.fixture
@@ -79,9 +77,8 @@ def on(engine):
 
 
 def cgroups(engine):
-    """Of containers, in whichever tree."""
-    top = pathlib.Path("/sys/fs/cgroup")
-    return [str(d) for d in [*top.glob(f"ireko_{engine.mark}/*/"), *top.glob(f"*/ireko_{engine.mark}/*/")]]
+    """Of containers."""
+    return [str(d) for d in cgroups_named(f"ireko_{engine.mark}") if d.name != f"ireko_{engine.mark}"]
 
 
 def left_by_runtime(engine):
