@@ -28,7 +28,7 @@ typedef struct EngineOptions {
 	const char *api_socket;    /* for `info` */
 	char *const *insecure_registries;
 	char *const *registry_mirrors;
-	char *const *runtimes;       /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
+	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"

@@ -233,8 +233,8 @@ static int runtime_choose(Start *s, Err *e)
 	if (!s->runtime_root)
 		return err_oom(e);
 	if (s->runtime && access(s->runtime, X_OK) < 0)
-		return err_new(e, ERR_UNAVAILABLE, "runtime %s: %s cannot be executed: is it installed?", name,
-			       s->runtime);
+		return err_new(e, ERR_UNAVAILABLE, "runtime %s: %s cannot be executed: is it installed?",
+			       name, s->runtime);
 	return 0;
 }
 

@@ -12,8 +12,7 @@
 #include "base/log.h"
 
 typedef struct DaemonConfig {
-	char *data_root, *exec_root, *bridge_subnet, *pidfile, *helper_dir, *log_level,
-	    *default_runtime;
+	char *data_root, *exec_root, *bridge_subnet, *pidfile, *helper_dir, *log_level, *default_runtime;
 	char **hosts;    /* unix://PATH, tcp://HOST:PORT, fd:// */
 	char **insecure; /* registries */
 	char **mirrors;  /* HOST=URL */
