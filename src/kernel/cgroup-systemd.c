@@ -148,7 +148,7 @@ static int add_quota(CgroupLimits *l, json_t *list, Err *e)
 	if (r < 0 || (!has_quota && !has_period))
 		return r;
 	if (has_quota && l->cpu_quota > 0) {
-		if (period < 0 || __builtin_mul_overflow(l->cpu_quota, 1000000, &per_second))
+		if (period <= 0 || __builtin_mul_overflow(l->cpu_quota, 1000000, &per_second))
 			return err_new(e, ERR_INVALID, "cpu.quota: %lld of %lld is out of range",
 				       (long long)l->cpu_quota, (long long)period);
 		per_second /= period;

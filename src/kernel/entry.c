@@ -22,7 +22,11 @@ bool process_exe_is_protected;
 
 #ifdef __x86_64__
 
+#ifdef __clang__ /* which makes no calls of loops in a function that is no_builtin */
+#define EARLY __attribute__((no_stack_protector, no_builtin))
+#else
 #define EARLY __attribute__((no_stack_protector, optimize("no-tree-loop-distribute-patterns")))
+#endif
 
 /* The kernel's own flag in f_flags. */
 #define STATFS_RDONLY 1
@@ -79,7 +83,7 @@ EARLY static bool is_read_only(const char *path)
 }
 
 /* `stack` is as the kernel leaves it: argc, the arguments, NULL, the environment, NULL. */
-EARLY __attribute__((used)) void process_entry_protect(char **stack);
+__attribute__((used)) void process_entry_protect(char **stack);
 EARLY void process_entry_protect(char **stack)
 {
 	const char *exe = "/proc/self/exe";

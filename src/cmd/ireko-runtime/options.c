@@ -63,7 +63,7 @@ int cli_parse(const CliOption *options, int argc, char **argv, void *into, Err *
 	size_t n = 0, at = strlen(letters);
 	int c, r = 0;
 
-	for (; options[n].name && n < OPTIONS_MAX; n++) {
+	for (; n < OPTIONS_MAX && options[n].name; n++) {
 		const CliOption *o = &options[n];
 
 		longs[n] = (struct option){o->name, has_value(o) ? required_argument : no_argument, NULL,
