@@ -60,6 +60,13 @@ void init_wait_go(int sock)
 	do
 		n = read(sock, &c, 1);
 	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		Err e = {0};
+		int r = err_sys(&e, errno, "hear from the creator");
+
+		init_fail(sock, &e, r);
+	}
+	/* At the end of file the creator is gone. */
 	if (n != 1 || c != INIT_GO)
 		_exit(1);
 }
