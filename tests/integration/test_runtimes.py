@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import time
 
 import pytest
 
@@ -128,6 +129,15 @@ def test_exec(on, engine):
     assert shim in engine.shims()
     wait_until("every process of the runtime is reaped", lambda: not zombies_of(shim))
     assert on("exec", "t1", "cat", "/proc/1/comm").stdout == "sleep\n"
+
+
+def test_the_shims_protection_is_not_inherited(on, engine):
+    """The kernel is told to spare the shim when memory runs out, not what it runs."""
+    for runtime in ("ireko", engine.runtime):
+        engine.cli("run", "-d", "--name", runtime, "--runtime", runtime, "busybox", "sleep", "1000")
+        for pid in ("1", "self"):
+            assert int(on("exec", runtime, "cat", f"/proc/{pid}/oom_score_adj").stdout) >= 0
+    assert on("run", "--rm", "--oom-score-adj", "300", "busybox", "cat", "/proc/self/oom_score_adj").stdout == "300\n"
 
 
 def test_copying_and_files_of_the_engine(on, engine, folder):
@@ -292,6 +302,38 @@ exit 1
     pid = (pathlib.Path(engine.options[1].partition("=")[2] + ".pid")).read_text()
     wait_until("its process ended", lambda: not os.path.exists(f"/proc/{pid}"))
     assert not cgroups(engine)
+
+
+def script_at(path, text):
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return path
+
+
+def test_a_runtime_that_leaves_processes(new_engine, tmp_path):
+    """They become the shim's, which reaps them."""
+    script = script_at(tmp_path / "messy", f"sleep 0.2 &\nexec {program('runc')} \"$@\"\n")
+    engine = new_engine("--runtime", f"messy={script}")
+    engine.cli("run", "-d", "--name", "t1", "--runtime", "messy", "busybox", "sleep", "1000")
+    (shim,) = engine.shims()
+    time.sleep(0.5)
+    engine.cli("exec", "t1", "true")
+    time.sleep(0.5)
+    assert engine.cli("top", "t1").stdout
+    wait_until("they are reaped", lambda: not zombies_of(shim))
+
+
+def test_the_shim_is_killed_while_its_runtime_works(new_engine, tmp_path):
+    script = script_at(tmp_path / "slow", "case \"$*\" in *create*) echo $$ >\"$0.new\"; mv \"$0.new\" \"$0.pid\"; exec sleep 1000 ;; esac\n")
+    engine = new_engine("--runtime", f"slow={script}")
+    p = engine.popen("run", "--runtime", "slow", "busybox", "true")
+    pid_file = tmp_path / "slow.pid"
+    wait_until("it works", pid_file.exists)
+    (shim,) = engine.shims()
+    os.kill(shim, signal.SIGKILL)
+    assert "killed by signal 9" in p.communicate(timeout=20)[0] and p.returncode == 125
+    wait_until("it ended", lambda: not os.path.exists(f"/proc/{pid_file.read_text().strip()}"))
+    assert not left_by_runtime(engine)
 
 
 # ---- what irekod is told
