@@ -123,14 +123,17 @@ def members(cgroup):
 
 def remove_cgroups(name):
     """With the processes in them."""
-    for d in cgroups_named(name):
-        for pid in members(d):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    for d in cgroups_named(name):
-        wait_until(f"{d} is empty", lambda d=d: not members(d))
-        with contextlib.suppress(FileNotFoundError):
+    def gone(d):
+        try:
             d.rmdir()
+        except OSError:
+            for pid in members(d):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return not d.exists()
+
+    for d in cgroups_named(name):
+        wait_until(f"{d} can be removed", lambda d=d: gone(d))
 
 
 class UnixConnection(http.client.HTTPConnection):
