@@ -182,11 +182,9 @@ static void test_limits_that_make_no_sense(void **state _unused_)
 
 static void test_devices(void **state _unused_)
 {
-	const CgroupDeviceRule rules[] = {{false, 'a', -1, -1, "rwm"},
-					  {true, 'c', 1, 3, "rwm"},
-					  {true, 'c', 136, -1, "rw"},
-					  {true, 'b', -1, -1, "m"},
-					  {true, 'c', -1, 5, "r"}};
+	const CgroupDeviceRule rules[] = {{false, 'a', -1, -1, "rwm"}, {true, 'c', 1, 3, "rwm"},
+					  {true, 'c', 136, -1, "rw"},  {true, 'b', -1, -1, "m"},
+					  {true, 'c', -1, 5, "r"},     {true, 'a', 7, 1, "r"}};
 	const CgroupDeviceRule all[] = {{true, 'a', -1, -1, "rwm"}};
 	CgroupLimits l = CGROUP_LIMITS_NONE;
 	_cleanup_json_ json_t *list = json_array(), *second = json_array(), *none = json_array();
@@ -202,7 +200,8 @@ static void test_devices(void **state _unused_)
 	assert_string_equal(got,
 			    "[[\"DeviceAllow\",\"a(ss)\",[]],[\"DevicePolicy\",\"s\",\"strict\"],"
 			    "[\"DeviceAllow\",\"a(ss)\",[[\"/dev/char/1:3\",\"rwm\"],[\"char-136\",\"rw\"],"
-			    "[\"block-*\",\"m\"]]]]");
+			    "[\"block-*\",\"m\"],[\"/dev/char/7:1\",\"r\"],"
+			    "[\"/dev/block/7:1\",\"r\"]]]]");
 	l.devices = all;
 	l.n_devices = 1;
 	assert_int_equal(cgroup_unit_devices(&l, second, &e), 0);
