@@ -84,7 +84,7 @@ static void test_life(void **state _unused_)
 	if (cgroup_resolve(path, &c, &e) < 0)
 		skip();
 	sub[0] = cgroup_is_unified(&c) ? (char *)"sub" : (char *)"devices:sub";
-	assert_int_equal(cgroup_create(&c, &e), 0);
+	assert_int_equal(cgroup_create(&c, 0, &e), 0);
 	l.devices = rules;
 	l.n_devices = 1;
 	l.pids_limit = 100;

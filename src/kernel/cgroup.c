@@ -292,14 +292,22 @@ static bool reads_as(const char *dir, const char *file, const char *word)
 	return path && file_read_at(AT_FDCWD, path, 64, &text, NULL) == 0 && str_starts(text, word);
 }
 
+static bool is_alone(const char *pids, pid_t pid)
+{
+	char line[24];
+
+	snprintf(line, sizeof(line), "%d\n", (int)pid);
+	return streq(pids, line);
+}
+
 /* One that was there before: processes in it would share the limits, and a frozen one would never run what is put into it. */
-static int check_unused(const CgroupDir *d, Err *e)
+static int check_unused(const CgroupDir *d, pid_t known, Err *e)
 {
 	_cleanup_free_ char *path = strf("%s/cgroup.procs", d->path), *pids = NULL;
 
 	if (!path)
 		return err_oom(e);
-	if (file_read_at(AT_FDCWD, path, PROC_FILE_MAX, &pids, NULL) == 0 && *pids)
+	if (file_read_at(AT_FDCWD, path, PROC_FILE_MAX, &pids, NULL) == 0 && *pids && !is_alone(pids, known))
 		return err_new(e, ERR_CONFLICT,
 			       "container's cgroup is not empty: process %.*s is in %s (give it a "
 			       "cgroupsPath of its own)",
@@ -309,13 +317,13 @@ static int check_unused(const CgroupDir *d, Err *e)
 	return 0;
 }
 
-int cgroup_create(Cgroup *c, Err *e)
+int cgroup_create(Cgroup *c, pid_t known, Err *e)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		int r = make_dir(c, &c->dirs[i], e);
 
 		if (r == 0 && !c->dirs[i].made)
-			r = check_unused(&c->dirs[i], e);
+			r = check_unused(&c->dirs[i], known, e);
 		if (r < 0) {
 			cgroup_undo(c);
 			return r;

@@ -118,9 +118,9 @@ int cgroup_from_strv(char *const *v, Cgroup *ret, Err *e);
  * names ("" is the unified tree) are returned, to be freed. */
 int cgroup_drop_denied(Cgroup *c, char ***ret_denied, Err *e);
 
-/* Makes the directories (an existing one is used if it is empty and not frozen), enabling controllers on the way. What was made
- * is undone on failure. */
-int cgroup_create(Cgroup *c, Err *e);
+/* Makes the directories (an existing one is used if it is not frozen, and nobody but process `known` is in it), enabling
+ * controllers on the way. What was made is undone on failure. */
+int cgroup_create(Cgroup *c, pid_t known, Err *e);
 /* Fills in what limits of a live cgroup mean only together (quota and period, memory and swap) from what it has. */
 int cgroup_complete(const Cgroup *c, CgroupLimits *l, Err *e);
 /* Sets the limits that are given. */

@@ -179,7 +179,7 @@ static int make(Cgroup *c, Scope *s, const OciSpec *spec, const char *id, bool r
 	if (r == 0 && s->unit.name)
 		r = scope_start(s, c, id, &l, e);
 	if (r == 0)
-		r = cgroup_create(c, e);
+		r = cgroup_create(c, s->link.pid, e);
 	l.pids_limit = scope_pids_limit(s, l.pids_limit);
 	if (r == 0)
 		r = apply(c, &l, rootless, e);
