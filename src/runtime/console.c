@@ -118,6 +118,20 @@ int console_take(int slave, Err *e)
 	return 0;
 }
 
+int console_check(RuntimeConsole kind, const char *socket, bool terminal, Err *e)
+{
+	if (socket && !terminal)
+		return err_new(e, ERR_INVALID,
+			       "cannot use console socket if the runtime will not detach or allocate tty: "
+			       "process.terminal is false");
+	if (kind == RUNTIME_CONSOLE_BY_SOCKET && terminal && !socket)
+		return err_new(e, ERR_INVALID,
+			       "cannot allocate tty if the runtime will detach without setting console "
+			       "socket: process.terminal "
+			       "is true");
+	return 0;
+}
+
 /* The data of the message is the terminal's name; runc's clients do not look at it, but want one. */
 int console_send(const char *socket_path, int master, Err *e)
 {
@@ -130,6 +144,11 @@ int console_send(const char *socket_path, int master, Err *e)
 	return n < 0 ? err_sys(e, (int)n, "send the terminal to %s", socket_path) : 0;
 }
 
+static bool is_null(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
 /* So that a process of another user may open /dev/stdout again. */
 static int give_to_user(int fd, uint32_t uid, Err *e)
 {
@@ -137,7 +156,7 @@ static int give_to_user(int fd, uint32_t uid, Err *e)
 
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, errno, "stat descriptor %d", fd);
-	if (st.st_uid == uid || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+	if (st.st_uid == uid || is_null(&st))
 		return 0;
 	/* Not every object has an owner that can change, and none has to. */
 	if (fchown(fd, uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS &&
@@ -197,4 +216,34 @@ int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e)
 			return r;
 	}
 	return 0;
+}
+
+/* Anything else in its place, which may be there by the image's will, is not even opened. */
+static int open_null_in(int dev)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	if (fstatat(dev, "null", &st, AT_SYMLINK_NOFOLLOW) < 0 || !is_null(&st))
+		return -ENOENT;
+	fd = openat(dev, "null", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	return fd >= 0 && fstat(fd, &st) == 0 && is_null(&st) ? take_fd(&fd) : -ENOENT;
+}
+
+void stdio_reopen_null(int dev)
+{
+	_cleanup_close_ int own = -1;
+
+	for (int fd = 0; fd < 3; fd++) {
+		struct stat st;
+
+		if (fstat(fd, &st) < 0 || !is_null(&st))
+			continue;
+		if (own < 0)
+			own = open_null_in(dev);
+		/* Without one the host's stays. */
+		if (own < 0)
+			return;
+		(void)dup3(own, fd, 0);
+	}
 }

@@ -7,7 +7,6 @@
  */
 #include "runtime/runtime-internal.h"
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "kernel/namespace.h"
@@ -151,94 +150,25 @@ static int open_mounts(Creation *k, Err *e)
 	return r < 0 ? r : mount_sources_open(&k->bundle, in->bind_devices, true, &in->sources, e);
 }
 
-/* exec's processes get the same filter without the bundle. */
-static void tell_flags(const Creation *k, unsigned flags)
-{
-	char text[48];
-
-	snprintf(text, sizeof(text), "seccomp filter flags: %u", flags);
-	if (k->o->debug)
-		k->o->debug(text);
-}
-
 static int prepare_filter(Creation *k, Err *e)
 {
-	const OciSpec *s = &k->bundle.spec;
 	Init *in = &k->init;
-	int r;
+	int r = filter_prepare(k->o, &k->bundle.spec, &k->state, &in->filter, e);
 
-	if (!s->has_seccomp || str_empty(s->seccomp.default_action))
-		return 0;
-	r = seccomp_flags(s->seccomp.flags, &in->filter_flags, e);
-	if (r == 0)
-		tell_flags(k, in->filter_flags);
-	if (r == 0)
-		r = filter_load(&s->seccomp, k->o->seccomp_cache, &in->filter, e);
-	if (r < 0)
-		return r;
-	in->has_filter = true;
-	in->filter_by_number = filter_may_fetch_listener();
-	k->state.has_filter = true;
-	k->state.filter_flags = in->filter_flags;
-	if (filter_has_listener(&s->seccomp)) {
-		if (str_empty(s->seccomp.listener_path))
-			return err_new(e, ERR_INVALID, "seccomp: SCMP_ACT_NOTIFY needs a listenerPath");
-		k->state.listener_path = strdup(s->seccomp.listener_path);
-		k->state.listener_metadata =
-		    strdup(s->seccomp.listener_metadata ? s->seccomp.listener_metadata : "");
-		if (!k->state.listener_path || !k->state.listener_metadata)
-			return err_oom(e);
-	}
-	r = file_replace_at(k->state.dirfd, STATE_FILTER, in->filter.code, in->filter.len, 0600, false);
-	return r < 0 ? err_sys(e, r, "write %s", STATE_FILTER) : 0;
-}
-
-static int copy_string(char **to, const char *from, Err *e)
-{
-	*to = from ? strdup(from) : NULL;
-	return from && !*to ? err_oom(e) : 0;
-}
-
-static int keep_for_exec(State *s, const OciSpec *spec, Err *e)
-{
-	const OciMemoryPolicy *m = &spec->memory_policy;
-	int r = copy_string(&s->personality.domain, spec->personality.domain, e);
-
-	if (r == 0)
-		r = copy_string(&s->memory_policy.mode, m->mode, e);
-	if (r == 0)
-		r = copy_string(&s->memory_policy.nodes, m->nodes, e);
-	if (r == 0 && m->flags) {
-		s->memory_policy.flags = strv_dup(m->flags);
-		if (!s->memory_policy.flags)
-			r = err_oom(e);
-	}
+	in->has_filter = k->state.has_filter;
+	in->filter_flags = (unsigned)k->state.filter_flags;
+	in->filter_by_number = in->has_filter && filter_may_fetch_listener();
 	return r;
 }
 
 static int fill_state(Creation *k, Err *e)
 {
-	State *s = &k->state;
-	const Bundle *b = &k->bundle;
-	int r;
+	int r = state_fill(&k->state, k->c->id, &k->bundle, &k->cgroup, &k->scope, e);
 
-	s->id = strdup(k->c->id);
-	s->bundle = strdup(b->dir);
-	s->rootfs = strdup(b->rootfs);
-	s->created = strdup(clock_rfc3339(clock_now_ns()).s);
-	s->owner = geteuid() == 0 ? strdup("root") : userns_user_name(geteuid());
-	s->cgroup = cgroup_to_strv(&k->cgroup);
-	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
-	s->hooks = json_incref(b->hooks);
-	s->no_new_keyring = k->c->no_new_keyring;
-	s->user_manager = k->scope.user;
-	s->shares_pids = !(k->init.new_flags & CLONE_NEWPID);
-	r = keep_for_exec(s, &b->spec, e);
-	if (r == 0)
-		r = copy_string(&s->unit, k->scope.unit.name, e);
-	if (r < 0)
-		return r;
-	return s->id && s->bundle && s->rootfs && s->created && s->owner && s->cgroup ? 0 : err_oom(e);
+	k->state.no_new_keyring = k->c->no_new_keyring;
+	if (r == 0 && !k->bundle.spec.process.terminal)
+		r = checkpoint_name_pipes(&k->state, &k->c->stdio, e);
+	return r;
 }
 
 static int prepare(Creation *k, Err *e)
@@ -436,18 +366,6 @@ static int handle(Creation *k, Err *e)
 	}
 }
 
-static int save_state(Creation *k, Err *e)
-{
-	ProcessStat st;
-	int r = process_stat(k->pid, &st);
-
-	if (r < 0)
-		return err_sys(e, r, "read the start time of process %d", (int)k->pid);
-	k->state.pid = k->pid;
-	k->state.pid_start = st.start;
-	return state_save_process(&k->state, e);
-}
-
 static int set_attributes(Creation *k, Err *e)
 {
 	int r = attributes_set_for(k->pid, &k->init.attributes, e);
@@ -473,21 +391,10 @@ static int accompany(Creation *k, Err *e)
 	if (r == 0)
 		r = write_maps(k, e);
 	if (r == 0)
-		r = save_state(k, e);
+		r = state_save_process(&k->state, k->pid, e);
 	while (r == 0)
 		r = handle(k, e);
 	return r < 0 ? r : 0;
-}
-
-static int write_pid_file(const char *path, pid_t pid, Err *e)
-{
-	char text[16];
-	int r, n = snprintf(text, sizeof(text), "%d", (int)pid);
-
-	if (!path)
-		return 0;
-	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);
-	return r < 0 ? err_sys(e, r, "write pid file %s", path) : 0;
 }
 
 static int finish(Creation *k, Err *e)
@@ -503,7 +410,7 @@ static int finish(Creation *k, Err *e)
 		close_fd(&k->console);
 	}
 	if (r == 0)
-		r = write_pid_file(k->c->pid_file, k->pid, e);
+		r = state_write_pid_file(k->c->pid_file, k->pid, e);
 	if (r == 0)
 		r = state_created(&k->state, e);
 	k->was_created = r == 0;
@@ -529,20 +436,6 @@ static int start(Creation *k, Err *e)
 	return control_poststart(&k->state, e);
 }
 
-static int check_console(const RuntimeCreate *c, bool terminal, Err *e)
-{
-	if (c->console_socket && !terminal)
-		return err_new(e, ERR_INVALID,
-			       "cannot use console socket if the runtime will not detach or allocate tty: "
-			       "process.terminal is false");
-	if (c->console == RUNTIME_CONSOLE_BY_SOCKET && terminal && !c->console_socket)
-		return err_new(e, ERR_INVALID,
-			       "cannot allocate tty if the runtime will detach without setting console "
-			       "socket: process.terminal "
-			       "is true");
-	return 0;
-}
-
 static int add_env(OciProcess *p, char *const *extra, Err *e)
 {
 	for (; extra && *extra; extra++)
@@ -566,7 +459,7 @@ static int create(Creation *k, Err *e)
 		r = bundle_load(k->c->bundle, &k->bundle, e);
 	if (r < 0)
 		return r;
-	r = check_console(k->c, k->bundle.spec.process.terminal, e);
+	r = console_check(k->c->console, k->c->console_socket, k->bundle.spec.process.terminal, e);
 	if (r == 0)
 		r = add_env(&k->bundle.spec.process, k->c->extra_env, e);
 	if (r == 0)

@@ -443,17 +443,6 @@ static int accompany(Exec *k, Err *e)
 			   : "");
 }
 
-static int write_pid_file(const char *path, pid_t pid, Err *e)
-{
-	char text[16];
-	int r, n = snprintf(text, sizeof(text), "%d", (int)pid);
-
-	if (!path)
-		return 0;
-	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);
-	return r < 0 ? err_sys(e, r, "write pid file %s", path) : 0;
-}
-
 static int finish(Exec *k, int *ret_pidfd, Err *e)
 {
 	int r = 0;
@@ -467,7 +456,7 @@ static int finish(Exec *k, int *ret_pidfd, Err *e)
 		close_fd(&k->console);
 	}
 	if (r == 0)
-		r = write_pid_file(k->x->pid_file, k->pid, e);
+		r = state_write_pid_file(k->x->pid_file, k->pid, e);
 	if (r < 0) {
 		close_fd(ret_pidfd);
 		process_kill_child(k->pid);

@@ -225,3 +225,41 @@ int filter_send_listener(const char *path, const char *metadata, const State *s,
 
 	return n < 0 ? err_sys(e, (int)n, "send to the seccomp listener %s", path) : 0;
 }
+
+static void tell_flags(const RuntimeOptions *o, unsigned flags)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "seccomp filter flags: %u", flags);
+	if (o->debug)
+		o->debug(text);
+}
+
+int filter_prepare(const RuntimeOptions *o, const OciSpec *spec, State *s, SeccompProgram *ret, Err *e)
+{
+	unsigned flags;
+	int r;
+
+	if (!spec->has_seccomp || str_empty(spec->seccomp.default_action))
+		return 0;
+	r = seccomp_flags(spec->seccomp.flags, &flags, e);
+	if (r == 0)
+		tell_flags(o, flags);
+	if (r == 0)
+		r = filter_load(&spec->seccomp, o->seccomp_cache, ret, e);
+	if (r < 0)
+		return r;
+	s->has_filter = true;
+	s->filter_flags = flags;
+	if (filter_has_listener(&spec->seccomp)) {
+		if (str_empty(spec->seccomp.listener_path))
+			return err_new(e, ERR_INVALID, "seccomp: SCMP_ACT_NOTIFY needs a listenerPath");
+		s->listener_path = strdup(spec->seccomp.listener_path);
+		s->listener_metadata =
+		    strdup(spec->seccomp.listener_metadata ? spec->seccomp.listener_metadata : "");
+		if (!s->listener_path || !s->listener_metadata)
+			return err_oom(e);
+	}
+	r = file_replace_at(s->dirfd, STATE_FILTER, ret->code, ret->len, 0600, false);
+	return r < 0 ? err_sys(e, r, "write %s", STATE_FILTER) : 0;
+}

@@ -217,6 +217,8 @@ static int take_stdio(Init *in, Err *e)
 	int r = in->console >= 0 ? console_take(in->console, e)
 				 : stdio_take(&in->stdio, in->spec->process.user.uid, e);
 
+	if (r == 0 && in->console < 0 && in->dev >= 0)
+		stdio_reopen_null(in->dev);
 	if (r == 0 && in->console >= 0 && fchown(0, in->spec->process.user.uid, (gid_t)-1) < 0 &&
 	    errno != EINVAL)
 		r = err_sys(e, errno, "give the terminal to user %u", in->spec->process.user.uid);

@@ -59,6 +59,7 @@ typedef struct State {
 	    shares_pids; /* its pid namespace is not its own: the end of its first process ends nobody else */
 	OciPersonality personality; /* of exec's processes too */
 	OciMemoryPolicy memory_policy;
+	char **descriptors;              /* see checkpoint.c; NULL if none of 0 to 2 is a pipe */
 	char *resctrl, *resctrl_monitor; /* groups, or NULL */
 	bool resctrl_made;               /* to be removed with the container */
 	char **annotations;
@@ -81,8 +82,10 @@ bool state_is_creating(const State *s);
 int state_remove_dir(const RuntimeOptions *o, const char *id);
 /* Writes it for the first time. */
 int state_save(State *s, Err *e);
-/* Writes the process into what was saved. */
-int state_save_process(const State *s, Err *e);
+/* Writes the process, with its start time, into what was saved. */
+int state_save_process(State *s, pid_t pid, Err *e);
+/* path NULL: does nothing. */
+int state_write_pid_file(const char *path, pid_t pid, Err *e);
 /* ERR_NOT_FOUND if there is none. */
 int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e);
 void state_done(State *s);
@@ -150,6 +153,8 @@ typedef struct Scope {
 	{                                                                                                    \
 		.link = CGROUP_SCOPE_INIT                                                                    \
 	}
+/* What is known before the container exists, but for its namespaces and directory. */
+int state_fill(State *s, const char *id, const Bundle *b, const Cgroup *cgroup, const Scope *scope, Err *e);
 int scope_plan(const RuntimeOptions *o, const OciSpec *spec, const char *id, Scope *s, Cgroup *ret, Err *e);
 int scope_start(Scope *s, const Cgroup *c, const char *id, CgroupLimits *l, Err *e);
 /* The limit for as long as ireko-scope is in it too. */
@@ -181,6 +186,8 @@ bool filter_has_listener(const OciSeccomp *s);
 bool filter_may_fetch_listener(void);
 /* From what came with INIT_LISTENER: a number in the process, or the descriptor `sent`, which is taken over. */
 int filter_take_listener(int pidfd, const void *number, size_t len, int sent, Err *e);
+/* The spec's filter, if it has one, which is written for exec's processes too. */
+int filter_prepare(const RuntimeOptions *o, const OciSpec *spec, State *s, SeccompProgram *ret, Err *e);
 /* Hands the notification fd to whom listenerPath names, with the container's state. */
 int filter_send_listener(const char *path, const char *metadata, const State *s, RuntimeStatus status, int fd,
 			 Err *e);
@@ -341,11 +348,19 @@ int console_bind(int dev, int slave, Err *e);
 /* Makes it the controlling terminal and descriptors 0 to 2. */
 int console_take(int slave, Err *e);
 int console_send(const char *socket_path, int master, Err *e);
+/* ERR_INVALID if what is asked for does not fit process.terminal. */
+int console_check(RuntimeConsole kind, const char *socket, bool terminal, Err *e);
 /* On the host: *ret is io with an open null device (*ret_null, the caller's) for every -1. In the container /dev/null may be
  * anything (CVE-2026-88265). */
 int stdio_prepare(const RuntimeStdio *io, RuntimeStdio *ret, int *ret_null, Err *e);
 /* Puts stdio on 0, 1, 2 and gives them to the user. */
 int stdio_take(const RuntimeStdio *io, uint32_t uid, Err *e);
+/* Puts the null device of this /dev in the place of the host's, whose mount criu would not find in the container. */
+void stdio_reopen_null(int dev);
+
+/* ---- checkpoint.c ---- */
+/* Notes which pipes the first process has as 0 to 2, before it can move them. */
+int checkpoint_name_pipes(State *s, const RuntimeStdio *io, Err *e);
 
 /* ---- sysctl.c ---- */
 int sysctl_apply(Init *in, Err *e);

@@ -112,6 +112,30 @@ int runtime_state(const RuntimeOptions *o, const char *id, RuntimeState *ret, Er
 /* Every container under root, sorted by id; free items with runtime_state_done. */
 int runtime_list(const RuntimeOptions *o, RuntimeState **ret, size_t *ret_n, Err *e);
 int runtime_pause(const RuntimeOptions *o, const char *id, bool pause, Err *e);
+/* What criu is asked for; what does not apply to a checkpoint, or to a restore, is ignored. */
+typedef struct RuntimeCriu {
+	const char *image_path, *work_path; /* work_path: of logs, or NULL */
+	const char *parent_path; /* of the pre-dump before this one, relative to image_path; or NULL */
+	const char *page_server; /* ADDRESS:PORT, or NULL */
+	const char *manage_cgroups_mode;             /* soft, full, strict, ignore; or NULL */
+	const char *lsm_profile, *lsm_mount_context; /* or NULL */
+	int status_fd;                               /* gets a zero byte when lazy pages can be had, or -1 */
+	bool leave_running, pre_dump, tcp_established, tcp_skip_in_flight, link_remap, ext_unix_sk, shell_job,
+	    lazy_pages, file_locks, auto_dedup;
+} RuntimeCriu;
+/* Writes a running or paused container to files. Unless it is left running it is gone afterwards. */
+int runtime_checkpoint(const RuntimeOptions *o, const char *id, const RuntimeCriu *c, Err *e);
+
+typedef struct RuntimeRestore {
+	const char *id, *bundle;
+	RuntimeStdio stdio;
+	RuntimeConsole console;
+	const char *console_socket, *pid_file; /* or NULL */
+	RuntimeCriu criu;
+} RuntimeRestore;
+/* Makes a running container of such files. What is returned is as of runtime_create(). */
+int runtime_restore(const RuntimeOptions *o, const RuntimeRestore *c, pid_t *ret_pid, int *ret_pidfd,
+		    int *ret_console, Err *e);
 /* The pids of the container's cgroup; malloc'ed. */
 int runtime_pids(const RuntimeOptions *o, const char *id, pid_t **ret, size_t *ret_n, Err *e);
 /* True once the kernel's OOM killer has taken a process of the container's cgroup. */

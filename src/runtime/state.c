@@ -44,6 +44,7 @@ static const JsonField state_table[] = {
     FIELD("memoryMode", JSON_T_STR, memory_policy.mode),
     FIELD("memoryNodes", JSON_T_STR, memory_policy.nodes),
     FIELD("memoryFlags", JSON_T_STRV, memory_policy.flags),
+    FIELD("descriptors", JSON_T_STRV, descriptors),
     FIELD("resctrl", JSON_T_STR, resctrl),
     FIELD("resctrlMonitor", JSON_T_STR, resctrl_monitor),
     FIELD("resctrlMade", JSON_T_BOOL, resctrl_made),
@@ -191,15 +192,84 @@ int state_save(State *s, Err *e)
 	return r < 0 ? err_sys(e, r, "write %s of container %s", STATE_FILE, s->id) : 0;
 }
 
-int state_save_process(const State *s, Err *e)
+int state_save_process(State *s, pid_t pid, Err *e)
 {
-	_cleanup_close_ int fd = openat(s->dirfd, STATE_FILE, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int fd = -1;
+	ProcessStat st;
 	char text[64];
-	int n = process_part(s, text);
+	int n, r = process_stat(pid, &st);
 
+	if (r < 0)
+		return err_sys(e, r, "read the start time of process %d", (int)pid);
+	s->pid = pid;
+	s->pid_start = st.start;
+	fd = openat(s->dirfd, STATE_FILE, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	n = process_part(s, text);
 	if (fd < 0 || pwrite(fd, text, (size_t)n, (off_t)s->length - n) != n)
 		return err_sys(e, errno, "write %s of container %s", STATE_FILE, s->id);
 	return 0;
+}
+
+static int copy_string(char **to, const char *from, Err *e)
+{
+	*to = from ? strdup(from) : NULL;
+	return from && !*to ? err_oom(e) : 0;
+}
+
+static int keep_for_exec(State *s, const OciSpec *spec, Err *e)
+{
+	const OciMemoryPolicy *m = &spec->memory_policy;
+	int r = copy_string(&s->personality.domain, spec->personality.domain, e);
+
+	if (r == 0)
+		r = copy_string(&s->memory_policy.mode, m->mode, e);
+	if (r == 0)
+		r = copy_string(&s->memory_policy.nodes, m->nodes, e);
+	if (r == 0 && m->flags) {
+		s->memory_policy.flags = strv_dup(m->flags);
+		if (!s->memory_policy.flags)
+			r = err_oom(e);
+	}
+	return r;
+}
+
+static bool has_own(const OciSpec *spec, const char *type)
+{
+	for (size_t i = 0; i < spec->n_namespaces; i++)
+		if (streq0(spec->namespaces[i].type, type))
+			return str_empty(spec->namespaces[i].path);
+	return false;
+}
+
+int state_fill(State *s, const char *id, const Bundle *b, const Cgroup *cgroup, const Scope *scope, Err *e)
+{
+	int r;
+
+	s->id = strdup(id);
+	s->bundle = strdup(b->dir);
+	s->rootfs = strdup(b->rootfs);
+	s->created = strdup(clock_rfc3339(clock_now_ns()).s);
+	s->owner = geteuid() == 0 ? strdup("root") : userns_user_name(geteuid());
+	s->cgroup = cgroup_to_strv(cgroup);
+	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
+	s->hooks = json_incref(b->hooks);
+	s->shares_pids = !has_own(&b->spec, "pid");
+	if (!s->id || !s->bundle || !s->rootfs || !s->created || !s->owner || !s->cgroup)
+		return err_oom(e);
+	s->user_manager = scope->user;
+	r = copy_string(&s->unit, scope->unit.name, e);
+	return r < 0 ? r : keep_for_exec(s, &b->spec, e);
+}
+
+int state_write_pid_file(const char *path, pid_t pid, Err *e)
+{
+	char text[16];
+	int r, n = snprintf(text, sizeof(text), "%d", (int)pid);
+
+	if (!path)
+		return 0;
+	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);
+	return r < 0 ? err_sys(e, r, "write pid file %s", path) : 0;
 }
 
 int state_load(const RuntimeOptions *o, const char *id, State *ret, Err *e)

@@ -49,7 +49,7 @@ typedef struct CliCommand {
 } CliCommand;
 
 extern const CliCommand cli_create, cli_run, cli_start, cli_exec, cli_kill, cli_delete, cli_pause, cli_resume,
-    cli_update, cli_state, cli_list, cli_ps, cli_spec, cli_features, cli_events;
+    cli_update, cli_checkpoint, cli_restore, cli_state, cli_list, cli_ps, cli_spec, cli_features, cli_events;
 
 /* Fills the struct; the remaining words are at argv[optind]. */
 int cli_parse(const CliOption *options, int argc, char **argv, void *into, Err *e);

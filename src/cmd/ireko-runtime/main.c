@@ -17,8 +17,9 @@
 #include <sys/random.h>
 
 static const CliCommand *const commands[] = {
-    &cli_create, &cli_delete, &cli_events, &cli_exec, &cli_features, &cli_kill,  &cli_list,   &cli_pause,
-    &cli_ps,     &cli_resume, &cli_run,    &cli_spec, &cli_start,    &cli_state, &cli_update,
+    &cli_checkpoint, &cli_create, &cli_delete, &cli_events, &cli_exec,    &cli_features,
+    &cli_kill,       &cli_list,   &cli_pause,  &cli_ps,     &cli_restore, &cli_resume,
+    &cli_run,        &cli_spec,   &cli_start,  &cli_state,  &cli_update,
 };
 
 typedef struct Global {
