@@ -22,25 +22,57 @@ static void test_stat_of_an_odd_name(void **state _unused_)
 	assert_int_equal(process_stat(0, &after), -ESRCH);
 }
 
+/* The start time still counts, for states that were written before the inode did. */
 static void test_pidfd_is_checked(void **state _unused_)
 {
 	ProcessStat st;
 	pid_t pid = fork();
+	uint64_t identity;
 
 	if (pid == 0) {
 		pause();
 		_exit(0);
 	}
+	_cleanup_close_ int own = process_pidfd(pid);
 	assert_int_equal(process_stat(pid, &st), 0);
-	_cleanup_close_ int fd = process_pidfd_checked(pid, st.start);
-	assert_true(fd >= 0);
-	assert_int_equal(process_pidfd_checked(pid, st.start + 1), -ESRCH);
-	assert_int_equal(process_signal(fd, SIGKILL), 0);
+	assert_int_equal(process_identity(pid, own, &identity), 0);
+	assert_true(identity > 0 && identity < INT64_MAX);
+	const uint64_t good[] = {st.start, identity};
+	const uint64_t bad[] = {st.start + 1, identity + 1, identity - 1, 0, identity ^ (1ULL << 62)};
+	for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+		_cleanup_close_ int fd = process_pidfd_checked(pid, good[i]);
+		assert_true(fd >= 0);
+	}
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+		assert_int_equal(process_pidfd_checked(pid, bad[i]), -ESRCH);
+	assert_int_equal(process_signal(own, SIGKILL), 0);
 	siginfo_t si;
-	assert_int_equal(waitid(P_PIDFD, (id_t)fd, &si, WEXITED | WNOWAIT), 0);
-	assert_int_equal(process_pidfd_checked(pid, st.start), -ESRCH); /* a zombie is no process any more */
+	assert_int_equal(waitid(P_PIDFD, (id_t)own, &si, WEXITED | WNOWAIT), 0);
+	for (size_t i = 0; i < ELEMENTSOF(good); i++) /* a zombie is no process any more */
+		assert_int_equal(process_pidfd_checked(pid, good[i]), -ESRCH);
 	assert_true(process_reap(pid) >= 0);
-	assert_int_equal(process_signal(fd, SIGKILL), -ESRCH);
+	assert_int_equal(process_signal(own, SIGKILL), -ESRCH);
+}
+
+/* Of two processes with one number the second is another. */
+static void test_identity_is_not_of_the_number(void **state _unused_)
+{
+	uint64_t seen[2];
+
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			pause();
+			_exit(0);
+		}
+		_cleanup_close_ int fd = process_pidfd(pid);
+		assert_int_equal(process_identity(pid, fd, &seen[i]), 0);
+		process_kill_child(pid);
+		/* Start times are of 10 ms. */
+		usleep(20000);
+	}
+	assert_true(seen[0] != seen[1]);
 }
 
 static void test_rlimits(void **state _unused_)
@@ -88,6 +120,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_stat_of_an_odd_name),
 	    cmocka_unit_test(test_pidfd_is_checked),
+	    cmocka_unit_test(test_identity_is_not_of_the_number),
 	    cmocka_unit_test(test_rlimits),
 	    cmocka_unit_test(test_capability_names),
 	    cmocka_unit_test(test_namespace_names),

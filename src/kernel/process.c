@@ -8,11 +8,13 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <signal.h>
 #include <strings.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
@@ -66,19 +68,59 @@ int process_stat(pid_t pid, ProcessStat *ret)
 	return parse_stat(text, ret);
 }
 
-int process_pidfd_checked(pid_t pid, uint64_t start)
+/* No start time has this bit: it would be older than the machine. */
+#define IDENTITY_INODE (1ULL << 62)
+#ifndef PID_FS_MAGIC
+#define PID_FS_MAGIC 0x50494446
+#endif
+
+static uint64_t inode_of(int pidfd)
 {
-	_cleanup_close_ int fd = pid > 0 ? process_pidfd(pid) : -ESRCH;
+	struct statfs fs;
+	struct stat st;
+
+	/* Of the pidfds of older kernels all have the same. */
+	if (sizeof(long) < 8 || fstatfs(pidfd, &fs) < 0 || fs.f_type != PID_FS_MAGIC || fstat(pidfd, &st) < 0)
+		return 0;
+	return IDENTITY_INODE | st.st_ino;
+}
+
+int process_identity(pid_t pid, int pidfd, uint64_t *ret)
+{
 	ProcessStat st;
 	int r;
 
+	*ret = inode_of(pidfd);
+	if (*ret)
+		return 0;
+	r = process_stat(pid, &st);
+	*ret = st.start;
+	return r;
+}
+
+static bool has_ended(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&p, 1, 0) != 0;
+}
+
+/* Read after the pidfd was opened: if it is the right one now, the pidfd is of the right one. */
+static bool started_at(pid_t pid, uint64_t start)
+{
+	ProcessStat st;
+
+	return process_stat(pid, &st) == 0 && st.start == start && st.state != 'Z' && st.state != 'X';
+}
+
+int process_pidfd_checked(pid_t pid, uint64_t identity)
+{
+	_cleanup_close_ int fd = pid > 0 ? process_pidfd(pid) : -ESRCH;
+
 	if (fd < 0)
 		return fd == -EINVAL ? -ESRCH : take_fd(&fd);
-	/* Read after the pidfd was opened: if it is the right one now, the pidfd is of the right one. */
-	r = process_stat(pid, &st);
-	if (r < 0)
-		return r;
-	if (st.start != start || st.state == 'Z' || st.state == 'X')
+	if (identity & IDENTITY_INODE ? inode_of(fd) != identity || has_ended(fd)
+				      : !started_at(pid, identity))
 		return -ESRCH;
 	return take_fd(&fd);
 }

@@ -21,9 +21,11 @@ typedef struct ProcessStat {
 } ProcessStat;
 /* 0 or -errno (-ESRCH if there is no such process). */
 int process_stat(pid_t pid, ProcessStat *ret);
-/* Opens a pidfd and makes sure that it is the process that started then, not one that got its number. -ESRCH if it is gone or
- * a zombie. */
-int process_pidfd_checked(pid_t pid, uint64_t start);
+/* What tells the process from all that had or will have its number until the next boot: the inode number of its pidfd where
+ * those are never used again (Linux 6.9), else the time that it started. Less than INT64_MAX. 0 or -errno. */
+int process_identity(pid_t pid, int pidfd, uint64_t *ret);
+/* Opens a pidfd and makes sure that it is the process of that identity. -ESRCH if it is gone or a zombie. */
+int process_pidfd_checked(pid_t pid, uint64_t identity);
 /* Waits for a child and returns its wait status, or -errno. */
 int process_reap(pid_t pid);
 /* Kills and reaps a child; pid <= 0 does nothing. */

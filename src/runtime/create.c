@@ -391,7 +391,7 @@ static int accompany(Creation *k, Err *e)
 	if (r == 0)
 		r = write_maps(k, e);
 	if (r == 0)
-		r = state_save_process(&k->state, k->pid, e);
+		r = state_save_process(&k->state, k->pid, k->pidfd, e);
 	while (r == 0)
 		r = handle(k, e);
 	return r < 0 ? r : 0;

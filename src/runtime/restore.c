@@ -383,7 +383,7 @@ static int take_process(Restoration *k, pid_t pid, Err *e)
 	k->pid = pid;
 	k->pidfd = process_pidfd(pid);
 	r = k->pidfd < 0 ? err_sys(e, k->pidfd, "open the restored process %d", (int)pid) : 0;
-	return r < 0 ? r : state_save_process(&k->state, pid, e);
+	return r < 0 ? r : state_save_process(&k->state, pid, k->pidfd, e);
 }
 
 static int notify(void *data, const CriuNotice *n, int fd, Err *e)

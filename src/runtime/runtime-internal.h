@@ -83,7 +83,7 @@ int state_remove_dir(const RuntimeOptions *o, const char *id);
 /* Writes it for the first time. */
 int state_save(State *s, Err *e);
 /* Writes the process, with its start time, into what was saved. */
-int state_save_process(State *s, pid_t pid, Err *e);
+int state_save_process(State *s, pid_t pid, int pidfd, Err *e);
 /* path NULL: does nothing. */
 int state_write_pid_file(const char *path, pid_t pid, Err *e);
 /* ERR_NOT_FOUND if there is none. */

@@ -73,7 +73,7 @@ typedef struct RuntimeState {
 	char *created;      /* RFC 3339 */
 	char *owner;        /* user name for `list` */
 	pid_t pid;          /* 0 when stopped */
-	uint64_t pid_start; /* field 22 of /proc/pid/stat: tells a reused pid */
+	uint64_t pid_start; /* process_identity(): tells a reused pid */
 	RuntimeStatus status;
 	json_t *annotations; /* may be NULL */
 } RuntimeState;

@@ -192,17 +192,15 @@ int state_save(State *s, Err *e)
 	return r < 0 ? err_sys(e, r, "write %s of container %s", STATE_FILE, s->id) : 0;
 }
 
-int state_save_process(State *s, pid_t pid, Err *e)
+int state_save_process(State *s, pid_t pid, int pidfd, Err *e)
 {
 	_cleanup_close_ int fd = -1;
-	ProcessStat st;
 	char text[64];
-	int n, r = process_stat(pid, &st);
+	int n, r = process_identity(pid, pidfd, &s->pid_start);
 
 	if (r < 0)
-		return err_sys(e, r, "read the start time of process %d", (int)pid);
+		return err_sys(e, r, "learn the identity of process %d", (int)pid);
 	s->pid = pid;
-	s->pid_start = st.start;
 	fd = openat(s->dirfd, STATE_FILE, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	n = process_part(s, text);
 	if (fd < 0 || pwrite(fd, text, (size_t)n, (off_t)s->length - n) != n)
