@@ -25,6 +25,7 @@ typedef struct Creation {
 	State state;
 	Init init;
 	int sock; /* our end */
+	int gate; /* likewise, of `run`'s gate */
 	int console;
 	int pidfd;
 	int null; /* of the host, or -1 */
@@ -59,6 +60,7 @@ static void creation_done(Creation *k)
 	seccomp_program_done(&k->init.filter);
 	close_fd(&k->init.root);
 	close_fd(&k->init.start);
+	close_fd(&k->gate);
 	close_fd(&k->init.sock);
 	free(k->init.net_devices);
 	json_decref(k->init.hook_state);
@@ -196,8 +198,7 @@ static int prepare(Creation *k, Err *e)
 	r = k->c->notify ? notify_add(k->o, k->c->id, k->state.dirfd, &k->bundle.spec, e) : 0;
 	if (r < 0)
 		return r;
-	if (!k->c->start)
-		r = start_listen(k->state.dirfd, &in->start, e);
+	r = k->c->start ? start_gate(&in->start, &k->gate, e) : start_listen(k->state.dirfd, &in->start, e);
 	if (r == 0)
 		r = prepare_filter(k, e);
 	if (r == 0)
@@ -380,6 +381,21 @@ static int set_attributes(Creation *k, Err *e)
 	return r;
 }
 
+/* Whether finish() does something that the command has to wait for. Marking the container as created is not: until then nobody else can do
+ * anything to it but kill it. */
+static bool has_to_finish(const Creation *k)
+{
+	return k->init.in_userns || k->o->rootless || k->c->console_socket || k->c->pid_file;
+}
+
+static int open_gate(Creation *k, Err *e)
+{
+	int r = k->gate >= 0 ? start_open_gate(k->gate, e) : 0;
+
+	close_fd(&k->gate);
+	return r;
+}
+
 static int accompany(Creation *k, Err *e)
 {
 	int r = birth_needs_middle(&k->init) ? 0 : credentials_oom_score(&k->bundle.spec.process, k->pid, e);
@@ -392,6 +408,8 @@ static int accompany(Creation *k, Err *e)
 		r = write_maps(k, e);
 	if (r == 0)
 		r = state_save_process(&k->state, k->pid, k->pidfd, e);
+	if (r == 0 && k->c->start && !has_to_finish(k))
+		r = open_gate(k, e);
 	while (r == 0)
 		r = handle(k, e);
 	return r < 0 ? r : 0;
@@ -421,7 +439,7 @@ static int finish(Creation *k, Err *e)
 static int start(Creation *k, Err *e)
 {
 	char buf[sizeof(Err) + 1];
-	int r = send_go(k, e);
+	int r = open_gate(k, e);
 	ssize_t n;
 
 	if (r < 0)
@@ -479,6 +497,7 @@ static int create(Creation *k, Err *e)
 		return k->pid;
 	if (k->pid == 0) {
 		closep(&k->sock);
+		closep(&k->gate);
 		init_run(&k->init);
 	}
 	close_fd(&k->init.sock);
@@ -512,6 +531,7 @@ int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_p
 		     .seat = {.born_fd = -1},
 		     .sources = {.null = -1}},
 	    .sock = -1,
+	    .gate = -1,
 	    .console = -1,
 	    .pidfd = -1,
 	    .null = -1,

@@ -231,7 +231,7 @@ static int close_others(Init *in, Err *e)
 {
 	int first = 3 + in->create->preserve_fds;
 	int *const kept[] = {&in->sock, &in->start};
-	size_t n = in->create->start ? 1 : ELEMENTSOF(kept);
+	const size_t n = ELEMENTSOF(kept);
 
 	for (int fd = 3; fd < first; fd++)
 		(void)fd_set_cloexec(fd, false);
@@ -262,7 +262,7 @@ _Noreturn static void start(Init *in, const Credentials *c, const char *path, ch
 	int reply = -1, r;
 
 	if (in->create->start)
-		init_wait_go(in->sock);
+		start_wait_gate(in->start, in->sock);
 	else {
 		close_fd(&in->sock);
 		reply = start_wait(in->start);

@@ -120,6 +120,11 @@ int net_devices_restore(const OciSpec *s, const Interface *all, Err *e);
 int start_listen(int dirfd, int *ret, Err *e);
 /* Waits to be started: the connection on which to say why that failed. */
 int start_wait(int listener);
+/* For `run`: the two ends of a pipe, on which the creator opens the gate as soon as it has nothing to do any more that the command has to wait for. */
+int start_gate(int *ret_wait, int *ret_open, Err *e);
+int start_open_gate(int fd, Err *e);
+/* Waits for that; exits if the creator (the other end of sock) is gone. */
+void start_wait_gate(int fd, int sock);
 /* ERR_CONFLICT if it is not in "created"; else 0, or the Err of the process. */
 int start_send(const State *s, Err *e);
 
@@ -253,7 +258,7 @@ typedef struct Init {
 	bool dev_read_only; /* to be made so when everything is in it */
 	RuntimeStdio stdio; /* complete: see stdio_prepare() */
 	int sock;           /* to the creator */
-	int start;          /* the socket on which it waits: start.c */
+	int start;          /* the socket, or for `run` the gate, at which it waits: start.c */
 	int root;           /* detached, then attached, mount of the container's root */
 	int proc, sys;      /* mounts of procfs and sysfs that we made inside, or -1; sys may be a bind */
 	int bound_proc;     /* a procfs that the spec binds on /proc, or -1 */

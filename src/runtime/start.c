@@ -11,6 +11,8 @@
 #include "base/fd.h"
 #include "base/str.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -47,6 +49,38 @@ int start_wait(int listener)
 		if (fd >= 0 && recv(fd, &c, 1, 0) == 1 && c == GO)
 			return take_fd(&fd);
 	}
+}
+
+int start_gate(int *ret_wait, int *ret_open, Err *e)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "pipe");
+	*ret_wait = p[0];
+	*ret_open = p[1];
+	return 0;
+}
+
+int start_open_gate(int fd, Err *e)
+{
+	int r = fd_write_all(fd, &(char){GO}, 1);
+
+	return r < 0 ? err_sys(e, r, "start") : 0;
+}
+
+/* The gate may have been opened long ago, by a creator that has died since. */
+void start_wait_gate(int fd, int sock)
+{
+	struct pollfd p = {.fd = sock};
+	ssize_t n;
+	char c = 0;
+
+	do
+		n = read(fd, &c, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1 || c != GO || (poll(&p, 1, 0) > 0 && (p.revents & POLLHUP)))
+		_exit(1);
 }
 
 static int not_created(const State *s, Err *e)
