@@ -158,7 +158,7 @@ static int resolve_v1(const char *text_path, char *text, Cgroup *c, Err *e)
 
 static int resolve_v2(const char *path, char *text, Cgroup *c, Err *e)
 {
-	char *own = (char *)str_after(text, "0::");
+	char *own = text ? (char *)str_after(text, "0::") : NULL;
 	_cleanup_free_ char *dir = NULL;
 
 	if (own)
@@ -177,13 +177,17 @@ int cgroup_resolve(const char *path, Cgroup *ret, Err *e)
 	_cleanup_free_ char *text = NULL;
 	Cgroup c = {0};
 	int r = check_path(path, e);
+	bool unified = is_fs(CGROUP_ROOT, CGROUP2_SUPER_MAGIC);
 
 	if (r < 0)
 		return r;
-	r = file_read_at(AT_FDCWD, "/proc/self/cgroup", PROC_FILE_MAX, &text, NULL);
+	/* It names the hierarchies of v1, and where a relative path begins. */
+	r = unified && path[0] == '/'
+		? 0
+		: file_read_at(AT_FDCWD, "/proc/self/cgroup", PROC_FILE_MAX, &text, NULL);
 	if (r < 0)
 		return err_sys(e, r, "read /proc/self/cgroup");
-	if (is_fs(CGROUP_ROOT, CGROUP2_SUPER_MAGIC)) {
+	if (unified) {
 		c.ops = &cgroup_ops_v2;
 		r = resolve_v2(path, text, &c, e);
 	} else {

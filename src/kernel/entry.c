@@ -15,7 +15,7 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
-#include <sys/statfs.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 
 bool process_exe_is_protected;
@@ -27,9 +27,6 @@ bool process_exe_is_protected;
 #else
 #define EARLY __attribute__((no_stack_protector, optimize("no-tree-loop-distribute-patterns")))
 #endif
-
-/* The kernel's own flag in f_flags. */
-#define STATFS_RDONLY 1
 
 __asm__(".pushsection .text.process_entry,\"ax\",@progbits\n"
 	".globl process_entry\n"
@@ -65,6 +62,13 @@ EARLY static bool is_word(const char *s, const char *word)
 	return *s == *word;
 }
 
+EARLY static bool starts_with(const char *s, const char *prefix)
+{
+	while (*prefix && *s == *prefix)
+		s++, prefix++;
+	return !*prefix;
+}
+
 /* A word too many costs a copy of the mount; one too few is caught by process_protect_exe(). */
 EARLY static bool may_meet_container(char *const *argv)
 {
@@ -75,11 +79,24 @@ EARLY static bool may_meet_container(char *const *argv)
 	return false;
 }
 
+/* The answer if the file could be written but for its mount or file system. statfs(2), which tells that too, makes some file systems count their
+ * free blocks. */
 EARLY static bool is_read_only(const char *path)
 {
-	struct statfs fs __attribute__((uninitialized));
+	return call(SYS_faccessat2, AT_FDCWD, (long)path, W_OK, AT_EACCESS, 0) == -EROFS;
+}
 
-	return call(SYS_statfs, (long)path, (long)&fs, 0, 0, 0) == 0 && (fs.f_flags & STATFS_RDONLY);
+/* What was executed by a descriptor is our own doing, or that of somebody who knows why: it is not done twice. */
+EARLY static bool was_executed_by_fd(char **env)
+{
+	const unsigned long *aux;
+
+	while (*env)
+		env++;
+	for (aux = (const unsigned long *)(env + 1); aux[0] != AT_NULL; aux += 2)
+		if (aux[0] == AT_EXECFN)
+			return starts_with((const char *)aux[1], "/dev/fd/");
+	return false;
 }
 
 /* `stack` is as the kernel leaves it: argc, the arguments, NULL, the environment, NULL. */
@@ -97,6 +114,8 @@ EARLY void process_entry_protect(char **stack)
 		process_exe_is_protected = true;
 		return;
 	}
+	if (was_executed_by_fd(env))
+		return;
 	fd = call(SYS_open_tree, AT_FDCWD, (long)exe, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, 0, 0);
 	if (fd < 0)
 		return;

@@ -45,10 +45,12 @@ const char *namespace_file(int flag)
 
 bool namespace_in_user(void)
 {
-	struct stat st;
-
 	/* The first user namespace has this inode number in every kernel (PROC_USER_INIT_INO). */
-	return stat("/proc/self/ns/user", &st) == 0 && st.st_ino != 0xEFFFFFFDu;
+	static const char first[] = "user:[4026531837]";
+	char text[40];
+	ssize_t n = readlink("/proc/self/ns/user", text, sizeof(text));
+
+	return n > 0 && ((size_t)n != strlen(first) || memcmp(text, first, strlen(first)) != 0);
 }
 
 /* The kernel wants no exit signal with CLONE_PARENT: the child gets that of the caller. */
@@ -166,8 +168,7 @@ int namespace_loopback_up(void)
 
 	if (fd < 0)
 		return -errno;
-	if (ioctl(fd, SIOCGIFFLAGS, &lo) < 0)
-		return -errno;
-	lo.ifr_flags |= IFF_UP | IFF_RUNNING;
+	/* Nothing else can be set on it; IFF_LOOPBACK cannot be taken away. */
+	lo.ifr_flags = IFF_UP | IFF_RUNNING;
 	return ioctl(fd, SIOCSIFFLAGS, &lo) < 0 ? -errno : 0;
 }
