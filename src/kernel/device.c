@@ -39,7 +39,8 @@ static int check_rule(const CgroupDeviceRule *r, Err *e)
 {
 	if (r->type && !strchr("abc", r->type))
 		return err_new(e, ERR_INVALID, "device rule: type \"%c\" is not a, b or c", r->type);
-	if (str_empty(r->access) || strspn(r->access, "rwm") != strlen(r->access) || strlen(r->access) > 3)
+	/* Other letters beside these say nothing, as with runc. */
+	if (!r->access || !strpbrk(r->access, "rwm"))
 		return err_new(e, ERR_INVALID, "device rule: access \"%s\" is not of r, w and m",
 			       r->access ? r->access : "");
 	/* A number that wraps around is another device, and a negative one would be all of them. */
@@ -57,7 +58,8 @@ static void rule_line(const CgroupDeviceRule *r, char type, char *buf, size_t ca
 		snprintf(major, sizeof(major), "%lld", (long long)r->major);
 	if (r->minor >= 0)
 		snprintf(minor, sizeof(minor), "%lld", (long long)r->minor);
-	snprintf(buf, cap, "%c %s:%s %s", type, major, minor, r->access);
+	snprintf(buf, cap, "%c %s:%s %s%s%s", type, major, minor, strchr(r->access, 'r') ? "r" : "",
+		 strchr(r->access, 'w') ? "w" : "", strchr(r->access, 'm') ? "m" : "");
 }
 
 static int write_line(int fd, const char *dir, const char *line, Err *e)
@@ -123,7 +125,8 @@ static int32_t access_bits(const char *access)
 	for (; *access; access++)
 		bits |= *access == 'm'   ? BPF_DEVCG_ACC_MKNOD
 			: *access == 'r' ? BPF_DEVCG_ACC_READ
-					 : BPF_DEVCG_ACC_WRITE;
+			: *access == 'w' ? BPF_DEVCG_ACC_WRITE
+					 : 0;
 	return bits;
 }
 

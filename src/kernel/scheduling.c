@@ -124,6 +124,11 @@ int scheduling_parse(const SchedulingWords *w, SchedulingAttr *ret, Err *e)
 	return r;
 }
 
+bool scheduling_is_reset_by_fork(const SchedulingAttr *a)
+{
+	return a->policy == SCHED_DEADLINE || (a->flags & SCHED_FLAG_RESET_ON_FORK);
+}
+
 int scheduling_set(pid_t pid, const SchedulingAttr *a, Err *e)
 {
 	if (syscall(SYS_sched_setattr, pid, a, 0) == 0)

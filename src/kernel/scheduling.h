@@ -28,6 +28,8 @@ typedef struct SchedulingWords {
 	uint64_t runtime, deadline, period; /* nanoseconds */
 } SchedulingWords;
 int scheduling_parse(const SchedulingWords *w, SchedulingAttr *ret, Err *e);
+/* True if a child does not get it, or the process may not fork under it. */
+bool scheduling_is_reset_by_fork(const SchedulingAttr *a);
 /* ERR_DENIED if it takes CAP_SYS_NICE that this process lacks. */
 int scheduling_set(pid_t pid, const SchedulingAttr *a, Err *e);
 

@@ -94,6 +94,25 @@ static int absolute(const char *path, char **ret, Err *e)
 	return *ret ? 0 : err_oom(e);
 }
 
+/* A destination may be written as the host sees it; what is meant is the path inside. */
+static int strip_root(Bundle *b, Err *e)
+{
+	for (size_t i = 0; i < b->spec.n_mounts; i++) {
+		char **d = &b->spec.mounts[i].destination;
+		const char *rest = *d && !streq(b->rootfs, "/") ? str_after(*d, b->rootfs) : NULL;
+		char *inside;
+
+		if (!rest || *rest != '/')
+			continue;
+		inside = strdup(rest);
+		if (!inside)
+			return err_oom(e);
+		free(*d);
+		*d = inside;
+	}
+	return 0;
+}
+
 static int load(const char *dir, Bundle *b, Err *e)
 {
 	_cleanup_json_ json_t *config = NULL;
@@ -111,8 +130,7 @@ static int load(const char *dir, Bundle *b, Err *e)
 		r = bundle_check_process(&b->spec.process, e);
 	if (r == 0) {
 		b->rootfs = path_join_clean(b->dir, b->spec.root_path);
-		if (!b->rootfs)
-			r = err_oom(e);
+		r = b->rootfs ? strip_root(b, e) : err_oom(e);
 	}
 	return r;
 }

@@ -346,7 +346,10 @@ static int handle(Creation *k, Err *e)
 			return err_new(e, ERR_INTERNAL, "the container's process sent half an error");
 		memcpy(e, buf + 1, sizeof(*e));
 		err_repair(e);
-		return -e->no;
+		/* A command that cannot be executed is not the runtime's doing. */
+		return err_ctx(e, -e->no, "%s",
+			       e->kind == ERR_NO_COMMAND || e->kind == ERR_NOT_RUNNABLE ? EXEC_CONTEXT
+											: INIT_CONTEXT);
 	case INIT_HOOKS:
 		if (k->hooks_ran)
 			return err_new(e, ERR_INTERNAL, "the container's process asked for its hooks twice");

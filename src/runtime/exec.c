@@ -249,6 +249,13 @@ static pid_t clone_sibling(void)
 	return pid < 0 ? -errno : (pid_t)pid;
 }
 
+/* What is not inherited is set by us, who have the privilege, for the final process; all else by the middle one, before there is a
+ * process that could run without it. */
+static bool is_for_itself_only(const ProcessAttributes *a)
+{
+	return a->has_scheduler && scheduling_is_reset_by_fork(&a->scheduler);
+}
+
 _Noreturn static void run_middle(Exec *k, Err *e)
 {
 	const OciProcess *p = k->x->process;
@@ -275,7 +282,7 @@ _Noreturn static void run_middle(Exec *k, Err *e)
 		r = credentials_oom_score(p, getpid(), e);
 	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		r = err_sys(e, errno, "set not dumpable");
-	if (r == 0)
+	if (r == 0 && !is_for_itself_only(&k->attributes))
 		r = attributes_set_for(0, &k->attributes, e);
 	if (r == 0)
 		r = attributes_set_own(&k->attributes, e);
@@ -347,7 +354,7 @@ static int take_pid(Exec *k, const char *data, Err *e)
 	    waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
 		return err_new(e, ERR_DENIED, "the new process says it is another one");
 	k->pid = pid;
-	return 0;
+	return is_for_itself_only(&k->attributes) ? attributes_set_for(pid, &k->attributes, e) : 0;
 }
 
 /* 1 on the message that carries the pid, 0 to go on, -ENODATA at the end. */

@@ -73,6 +73,22 @@ static int wait_for(pid_t pid, int pidfd, int64_t timeout_s)
 	return process_reap(pid);
 }
 
+typedef struct SignalText {
+	char s[64];
+} SignalText;
+
+/* "bad system call", as in the middle of a sentence. */
+static SignalText signal_text(int signal)
+{
+	const char *text = sigdescr_np(signal);
+	SignalText t;
+
+	snprintf(t.s, sizeof(t.s), "%s", text ? text : "unknown");
+	if (t.s[0] >= 'A' && t.s[0] <= 'Z' && t.s[1] >= 'a')
+		t.s[0] = (char)(t.s[0] + 32);
+	return t;
+}
+
 static int judge(const OciHook *h, int status, int out, Err *e)
 {
 	_cleanup_free_ char *text = NULL;
@@ -90,8 +106,8 @@ static int judge(const OciHook *h, int status, int out, Err *e)
 	if (lseek(out, 0, SEEK_SET) == 0 && fd_read_all(out, 1u << 20, &text, &n) == 0)
 		shown = n > OUTPUT_SHOWN ? text + n - OUTPUT_SHOWN : text;
 	if (WIFSIGNALED(status))
-		return err_new(e, ERR_INTERNAL, "hook %s was killed by signal %d: %s", h->path,
-			       WTERMSIG(status), shown);
+		return err_new(e, ERR_INTERNAL, "hook %s was killed by signal %d (%s): %s", h->path,
+			       WTERMSIG(status), signal_text(WTERMSIG(status)).s, shown);
 	return err_new(e, ERR_INTERNAL, "hook %s ended with status %d: %s", h->path, WEXITSTATUS(status),
 		       shown);
 }

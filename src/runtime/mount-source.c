@@ -173,8 +173,11 @@ static int clone_source(int dirfd, const char *path, const MountOptions *o, bool
 	r = set_propagation(fd, o);
 	if (r == 0)
 		r = set_attributes(fd, o, locked);
+	if (r == -EPERM)
+		return err_new_no(e, ERR_DENIED, EPERM, "set the options: operation not permitted%s",
+				  rootless_locked_hint(r));
 	if (r < 0)
-		return err_sys(e, r, "set the options%s", rootless_locked_hint(r));
+		return err_sys(e, r, "set the options");
 	if (userns >= 0) {
 		r = idmap(fd, userns, o, e);
 		if (r < 0)
@@ -382,7 +385,7 @@ static int open_all(const Bundle *b, bool bind_devices, bool inner_later, MountS
 		if (r == 0 && o->bind && !o->remount)
 			r = open_source(b, m, o, bind_devices, inner_later, &s->fds[i], e);
 		if (r < 0)
-			return err_ctx(e, r, "mount %s", m->destination);
+			return err_ctx(e, r, INIT_CONTEXT ": " MOUNTING, MOUNTING_ARGS(m));
 	}
 	if (r == 0 && bind_devices)
 		r = open_devices(spec, s, e);

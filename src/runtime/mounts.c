@@ -115,6 +115,14 @@ static bool is_dir_fd(int fd)
 	return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* A directory that is made for a tmpfs has no mode to be kept: the filesystem's own default (1777) holds. */
+static bool is_fresh(const Init *in, const OciMount *m)
+{
+	_cleanup_close_ int fd = path_open_in_root(in->root, m->destination, O_PATH, 0);
+
+	return fd == -ENOENT;
+}
+
 static int open_target(Init *in, const OciMount *m, bool dir, bool strict, Err *e)
 {
 	int fd;
@@ -189,7 +197,7 @@ static int set_fs_propagation(int fd, const MountOptions *o, Err *e)
 static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 {
 	const char *type = m->type ? m->type : "";
-	bool proc = streq(type, "proc"), sys = streq(type, "sysfs");
+	bool proc = streq(type, "proc"), sys = streq(type, "sysfs"), fresh;
 	_cleanup_close_ int target = -1, fd = -1;
 	Place place;
 	int r = place_of(m, &place, e);
@@ -198,6 +206,7 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 		r = not_procfs(e);
 	if (r < 0)
 		return r;
+	fresh = streq(type, "tmpfs") && !has_param(o->params, "mode=") && is_fresh(in, m);
 	target = open_target(in, m, true, proc || sys || place != PLACE_ANY, e);
 	if (target < 0)
 		return target;
@@ -208,7 +217,7 @@ static int make_fs(Init *in, const OciMount *m, MountOptions *o, Err *e)
 	}
 	if (streq(type, "cgroup") || streq(type, "cgroup2"))
 		return mounts_cgroup(in, m, o, target, e);
-	if (streq(type, "tmpfs")) {
+	if (streq(type, "tmpfs") && !fresh) {
 		r = add_tmpfs_mode(target, o, e);
 		if (r < 0)
 			return r;
@@ -281,7 +290,7 @@ int mounts_make(Init *in, Err *e)
 		int r = make_one(in, i, e);
 
 		if (r < 0)
-			return err_ctx(e, r, "mount %s%s", in->spec->mounts[i].destination,
+			return err_ctx(e, r, MOUNTING "%s", MOUNTING_ARGS(&in->spec->mounts[i]),
 				       in->in_userns ? rootless_owner_hint(r) : "");
 		close_fd(&in->sources.fds[i]);
 	}

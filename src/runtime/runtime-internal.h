@@ -197,6 +197,12 @@ int filter_prepare(const RuntimeOptions *o, const OciSpec *spec, State *s, Secco
 int filter_send_listener(const char *path, const char *metadata, const State *s, RuntimeStatus status, int fd,
 			 Err *e);
 
+/* The words of runc, by which engines and their users know what failed. */
+#define INIT_CONTEXT     "unable to start container process: error during container init"
+#define EXEC_CONTEXT     "unable to start container process"
+#define MOUNTING         "error mounting \"%s\" to rootfs at \"%s\""
+#define MOUNTING_ARGS(m) ((m)->source ? (m)->source : (m)->type ? (m)->type : ""), (m)->destination
+
 /* ---- mount-options.c ---- */
 typedef struct MountOptions {
 	uint64_t set, clear;         /* MOUNT_ATTR_* of the mount itself */

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -40,8 +41,24 @@ int start_listen(int dirfd, int *ret, Err *e)
 	return 0;
 }
 
+static void end_by_signal(int signal)
+{
+	_exit(128 + signal);
+}
+
+/* The first process of a pid namespace takes no signal that it has no handler for: what would end any other program ends this one
+ * too as long as it waits. execve(2) takes handlers away. */
+static void take_ends(void)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+
+	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+		(void)signal(signals[i], end_by_signal);
+}
+
 int start_wait(int listener)
 {
+	take_ends();
 	for (;;) {
 		_cleanup_close_ int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		char c = 0;
@@ -79,6 +96,12 @@ void start_wait_gate(int fd, int sock)
 	do
 		n = read(fd, &c, 1);
 	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		Err e = {0};
+		int r = err_sys(&e, errno, "hear from the creator");
+
+		init_fail(sock, &e, r);
+	}
 	if (n != 1 || c != GO || (poll(&p, 1, 0) > 0 && (p.revents & POLLHUP)))
 		_exit(1);
 }

@@ -282,7 +282,7 @@ def test_cve_2024_45310_mount_point_made_on_the_host(box, tmp_path, outside, lin
     with swapping(volume / "a", volume / "x"):
         for _ in range(RACES):
             p = box.run("true")
-            assert p.returncode == 0 or "mount /vol/a/b/c" in p.stderr
+            assert p.returncode == 0 or "error mounting" in p.stderr and "/vol/a/b/c" in p.stderr
             shutil.rmtree("b", dir_fd=inside, ignore_errors=True)
             shutil.rmtree(box.root + str(outside), ignore_errors=True)
     os.close(inside)

@@ -51,8 +51,10 @@ typedef struct CliCommand {
 extern const CliCommand cli_create, cli_run, cli_start, cli_exec, cli_kill, cli_delete, cli_pause, cli_resume,
     cli_update, cli_checkpoint, cli_restore, cli_state, cli_list, cli_ps, cli_spec, cli_features, cli_events;
 
-/* Fills the struct; the remaining words are at argv[optind]. */
+/* Fills the struct; the remaining words are at argv[optind]. Options may also stand behind arguments; cli_parse_leading() stops at
+ * the first argument, where what follows is not for us. */
 int cli_parse(const CliOption *options, int argc, char **argv, void *into, Err *e);
+int cli_parse_leading(const CliOption *options, int argc, char **argv, void *into, Err *e);
 /* The one argument that is left at argv[optind]; ERR_INVALID otherwise. */
 int cli_one_id(int argc, char **argv, const char **ret_id, Err *e);
 /* Prints a document as runc does, indented by two. */

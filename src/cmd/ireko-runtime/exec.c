@@ -51,7 +51,7 @@ static void exec_args_done(ExecArgs *a)
 
 static int parse(int argc, char **argv, ExecArgs *a, Err *e)
 {
-	int r = cli_parse(exec_options, argc, argv, a, e);
+	int r = cli_parse_leading(exec_options, argc, argv, a, e);
 
 	if (r < 0)
 		return r;

@@ -241,7 +241,7 @@ static int do_ps(const Cli *cli, int argc, char **argv, Err *e)
 	_cleanup_json_ json_t *list = NULL;
 	PsArgs a = {.format = "table"};
 	size_t n = 0;
-	int r = cli_parse(ps_options, argc, argv, &a, e);
+	int r = cli_parse_leading(ps_options, argc, argv, &a, e);
 
 	if (r < 0)
 		return r;

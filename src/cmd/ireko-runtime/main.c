@@ -175,7 +175,7 @@ int main(int argc, char **argv)
 
 	seed_json();
 	r = r < 0 ? err_sys(&e, r, "open /dev/null in the place of a closed descriptor")
-		  : cli_parse(global_options, argc, argv, &g, &e);
+		  : cli_parse_leading(global_options, argc, argv, &g, &e);
 	if (r < 0)
 		return fail_early(program, &e, r);
 	if (g.version) {

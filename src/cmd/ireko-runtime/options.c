@@ -56,13 +56,15 @@ static int parse_bool_value(const CliOption *options, char **argv, void *into, E
 		       argv[optind - 1]);
 }
 
-int cli_parse(const CliOption *options, int argc, char **argv, void *into, Err *e)
+static int parse(const CliOption *options, bool permute, int argc, char **argv, void *into, Err *e)
 {
 	struct option longs[OPTIONS_MAX + 1] = {0};
-	char letters[2 * OPTIONS_MAX + 3] = "+";
-	size_t n = 0, at = strlen(letters);
+	char letters[2 * OPTIONS_MAX + 3] = "";
+	size_t n = 0, at = 0;
 	int c, r = 0;
 
+	if (!permute)
+		letters[at++] = '+';
 	for (; n < OPTIONS_MAX && options[n].name; n++) {
 		const CliOption *o = &options[n];
 
@@ -88,6 +90,16 @@ int cli_parse(const CliOption *options, int argc, char **argv, void *into, Err *
 		r = take(&options[i], into, e);
 	}
 	return r;
+}
+
+int cli_parse(const CliOption *options, int argc, char **argv, void *into, Err *e)
+{
+	return parse(options, true, argc, argv, into, e);
+}
+
+int cli_parse_leading(const CliOption *options, int argc, char **argv, void *into, Err *e)
+{
+	return parse(options, false, argc, argv, into, e);
 }
 
 int cli_one_id(int argc, char **argv, const char **ret_id, Err *e)
