@@ -134,7 +134,10 @@ class Room:
 
     def leftovers(self):
         """What containers have left; the engine's own mounts (paths) and cgroups (names) are none of them."""
-        commands = {pid: pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in self.processes()}
+        commands = {}
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                commands[pid] = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         cgroups = [str(d) for d in self.cgroups() if d.name not in {self.cgroup, *self.own_cgroups}]
         return [*commands.items(), *(m for m in self.mounts() if m not in self.own_mounts), *cgroups, *self.states()]
 
