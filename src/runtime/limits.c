@@ -197,17 +197,23 @@ int limits_make_cgroup(Cgroup *c, Scope *s, const OciSpec *spec, const char *id,
 	return r;
 }
 
-/* Between the old rules and the new ones systemd denies everything for a moment, on v1. */
-static int set_unit(const RuntimeOptions *o, const State *s, const Cgroup *c, CgroupLimits *l, Err *e)
+static int set(const RuntimeOptions *o, const State *s, const Cgroup *c, CgroupLimits *l, Err *e)
 {
-	bool freeze = l->devices && !cgroup_is_unified(c) && !cgroup_is_frozen(c);
-	int r = freeze ? cgroup_freeze(c, true, e) : 0;
+	int r = s->unit ? scope_set(o, s, c, l, e) : 0;
 
-	if (r == 0)
-		r = scope_set(o, s, c, l, e);
-	if (freeze)
-		(void)cgroup_freeze(c, false, NULL);
-	return r;
+	return r == 0 ? cgroup_apply(c, l, e) : r;
+}
+
+/* On v1 everything is denied for a moment between the old rules and the new ones, which no process is to see. */
+static int set_frozen(const RuntimeOptions *o, const State *s, const Cgroup *c, CgroupLimits *l, Err *e)
+{
+	int r = cgroup_freeze(c, true, e), thawed;
+
+	if (r < 0)
+		return r;
+	r = set(o, s, c, l, e);
+	thawed = cgroup_freeze(c, false, r == 0 ? e : NULL);
+	return r < 0 ? r : thawed;
 }
 
 int limits_update(const RuntimeOptions *o, const State *s, const Cgroup *c, const OciResources *r, Err *e)
@@ -219,7 +225,8 @@ int limits_update(const RuntimeOptions *o, const State *s, const Cgroup *c, cons
 	l.devices = rules;
 	if (rc == 0)
 		rc = cgroup_complete(c, &l, e);
-	if (rc == 0 && s->unit)
-		rc = set_unit(o, s, c, &l, e);
-	return rc == 0 ? cgroup_apply(c, &l, e) : rc;
+	if (rc < 0)
+		return rc;
+	return l.devices && !cgroup_is_unified(c) && !cgroup_is_frozen(c) ? set_frozen(o, s, c, &l, e)
+									  : set(o, s, c, &l, e);
 }

@@ -237,6 +237,9 @@ def test_reloading_changes_nothing(units):
         assert read(units.group_of("memory", cid), "memory.max" if V2 else "memory.limit_in_bytes") == str(64 * MB)
 
     check()
+    if not V2:
+        seen = show(units.unit(cid), "DevicePolicy", "DeviceAllow")
+        assert seen["DevicePolicy"] == "strict" and "1:11 r" in seen["DeviceAllow"]
     run("systemctl", "daemon-reload")
     check()
     units.cmd("update", "--pids-limit", "30", cid, check=True)
@@ -245,20 +248,31 @@ def test_reloading_changes_nothing(units):
     check()
 
 
-def test_devices_by_update(units):
-    limits(units, devices=[{"allow": False, "access": "rwm"}])
-    for kind in ("bounding", "effective", "permitted"):
-        units.config["process"]["capabilities"][kind] += ["CAP_MKNOD", "CAP_SYSLOG"]
-    cid = units.start("sh", "-c", "mknod /tmp/kmsg c 1 11; while cat /dev/zero | head -c 1 > /dev/null; do :; done; echo failed > /tmp/failed; sleep 100")
-    wait("the node", lambda: os.path.exists(units.root + "/tmp/kmsg"))
-    document = os.path.join(units.dir, "resources.json")
-    for allow in (True, False, True):
-        with open(document, "w") as f:
-            json.dump({"devices": [{"allow": False, "access": "rwm"}, {"allow": allow, "type": "c", "major": 1, "minor": 11, "access": "r"}]}, f)
-        units.cmd("update", "-r", document, cid, check=True)
-        assert (units.cmd("exec", cid, "dd", "if=/tmp/kmsg", "of=/dev/null", "bs=512", "count=1").returncode == 0) == allow
-    # What was allowed all along was never denied for a moment.
-    assert not os.path.exists(units.root + "/tmp/failed")
+def update_devices(box, cid, *allowed):
+    document = os.path.join(box.dir, "resources.json")
+    rules = [{"allow": True, "type": t, "major": major, "minor": minor, "access": "r"} for t, major, minor in allowed]
+    with open(document, "w") as f:
+        json.dump({"devices": [{"allow": False, "access": "rwm"}, *rules]}, f)
+    box.cmd("update", "-r", document, cid, check=True)
+
+
+@pytest.mark.parametrize("kind", ["units", "box"])
+def test_devices_by_update(kind, request):
+    """With systemd and without: what stays allowed is not denied for a moment in between."""
+    box = request.getfixturevalue(kind)
+    kmsg, disk = ("c", 1, 11), ("b", 254, 16)
+    limits(box, devices=[{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"}])
+    for name in ("bounding", "effective", "permitted"):
+        box.config["process"]["capabilities"][name] += ["CAP_MKNOD", "CAP_SYSLOG"]
+    cid = box.start("sh", "-c", "mknod /tmp/disk b 254 16; mknod /tmp/kmsg c 1 11; echo > /tmp/ready; while true < /tmp/kmsg; do :; done; "
+                    "echo > /tmp/failed; sleep 100")
+    wait("the nodes", lambda: os.path.exists(box.root + "/tmp/ready"))
+    for turn in range(10):
+        update_devices(box, cid, kmsg, *([disk] if turn % 2 == 0 else []))
+        assert (box.cmd("exec", cid, "dd", "if=/tmp/disk", "of=/dev/null", "bs=512", "count=1").returncode == 0) == (turn % 2 == 0)
+    assert not os.path.exists(box.root + "/tmp/failed")
+    update_devices(box, cid, disk)
+    wait("the container to notice", lambda: os.path.exists(box.root + "/tmp/failed"))
 
 
 # --- failures ---

@@ -374,6 +374,10 @@ int bus_set_unit(sd_bus *bus, const char *unit, const json_t *properties, int ve
 		r = sd_bus_message_close_container(m);
 	if (r >= 0)
 		r = sd_bus_call(bus, m, 0, &error, NULL);
+	/* systemd writes to the cgroup after it has answered, but before it answers anything else; who asked for this writes there
+	 * next. */
+	if (r >= 0)
+		(void)bus_version(bus);
 	return r < 0 ? err_new_no(e, ERR_INTERNAL, -r, "unable to set unit properties of %s: %s", unit,
 				  error.message ? error.message : strerror(-r))
 		     : 0;
