@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+if "IREKO_LAYOUT" not in os.environ:
+    raise pytest.UsageError("these tests are for the guests of make check-vm: they change units of systemd and schedulers of disks")
 LAYOUT = os.environ["IREKO_LAYOUT"]
 ROOT = pathlib.Path("/sys/fs/cgroup")
 V2 = LAYOUT == "v2"

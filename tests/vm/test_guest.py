@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-LAYOUT = os.environ["IREKO_LAYOUT"]
+from layout import LAYOUT
 
 
 def mounted():
