@@ -5,4 +5,4 @@
 #include "kernel/process.h"
 
 /* Set by the entry point (only in a program linked with it) when it found the executable on a read-only mount. */
-extern bool process_exe_is_protected;
+extern bool process_exe_is_protected __attribute__((visibility("hidden"))); /* reached before relocation */

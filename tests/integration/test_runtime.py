@@ -615,6 +615,29 @@ def test_own_executable_is_not_writable(box):
     assert open(RUNTIME, "rb").read() == before
 
 
+def test_no_process_of_ours_has_a_writable_path_to_our_executable(box):
+    """Neither as what is executed nor as what is mapped: the runtime while it waits, and the first process of what is only created."""
+    own = os.stat(RUNTIME)
+    cid, created = box.new_id(), box.new_id()
+    box.config["process"]["args"] = ["sleep", "100"]
+    box.save(cid)
+    with subprocess.Popen([RUNTIME, "--root", box.state, "run", "-b", box.dir, cid]) as p:
+        for _ in range(500):
+            if box.cmd("state", cid).returncode == 0 and json.loads(box.cmd("state", cid, check=True).stdout)["status"] == "running":
+                break
+            time.sleep(0.01)
+        box.save(created)
+        box.cmd("create", "-b", box.dir, created, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        first = json.loads(box.cmd("state", created, check=True).stdout)["pid"]
+        for pid in (p.pid, first):
+            links = [f"/proc/{pid}/exe", *glob.glob(f"/proc/{pid}/map_files/*"), *glob.glob(f"/proc/{pid}/fd/*")]
+            ours = [link for link in links if os.path.samestat(os.stat(link), own)]
+            assert len(ours) >= 4 and all(os.statvfs(link).f_flag & os.ST_RDONLY for link in ours), ours
+        box.cmd("kill", cid, "KILL", check=True)
+        assert p.wait(timeout=20) == 137
+    box.cmd("delete", created, check=True)
+
+
 def test_passwd_may_be_anything(box):
     os.unlink(box.root + "/etc/passwd")
     os.mkfifo(box.root + "/etc/passwd")

@@ -7,9 +7,11 @@ HERE = "test_runtime_cve.py::"
 ALL = [
     Mutation(
         "own-executable-writable", "CVE-2019-5736: overwriting the runtime through /proc/self/exe",
-        [HERE + "test_cve_2019_5736_overwrite_of_the_runtime[exec]", HERE + "test_cve_2019_5736_overwrite_of_the_runtime[run]"],
-        "src/kernel/process.c:process_protect_exe", "the program does not execute itself again from a read-only mount",
-        [("src/kernel/process.c", "	if (is_read_only(exe) || is_sealed(exe))\n", "	if (exe >= 0)\n")]),
+        [HERE + "test_cve_2019_5736_overwrite_of_the_runtime[exec]", HERE + "test_cve_2019_5736_overwrite_of_the_runtime[run]",
+         "test_runtime.py::test_no_process_of_ours_has_a_writable_path_to_our_executable"],
+        "src/kernel/entry.c:process_entry_protect, src/kernel/process.c:process_protect_exe", "the program is not made to run from a read-only mount",
+        [("src/kernel/entry.c", "	if (!may_meet_container(argv))\n", "	if (argv)\n"),
+         ("src/kernel/process.c", "	if (is_read_only(exe) || is_sealed(exe))\n", "	if (exe >= 0)\n")]),
     Mutation(
         "anything-on-proc", "CVE-2019-16884: a volume mounted over /proc",
         [HERE + "test_cve_2019_16884_mount_over_proc"],
