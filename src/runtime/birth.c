@@ -160,8 +160,7 @@ static int middle_failed(int sock, Err *e)
 
 	if (n != sizeof(buf) || buf[0] != INIT_FAILED)
 		return err_new(e, ERR_INTERNAL, "the process that joins the namespaces ended early");
-	memcpy(e, buf + 1, sizeof(*e));
-	return -MAX2(e->no, 1);
+	return init_told_failure(buf, e);
 }
 
 static pid_t fork_by_middle(Init *in, int creator_sock, int *ret_pidfd, Err *e)

@@ -34,6 +34,9 @@ int bundle_check_process(const OciProcess *p, Err *e)
 	if (p->console_width > UINT16_MAX || p->console_height > UINT16_MAX)
 		return err_new(e, ERR_INVALID, "process.consoleSize: %u x %u is larger than 65535 x 65535",
 			       p->console_width, p->console_height);
+	if (p->user.umask < -1 || p->user.umask > 0777)
+		return err_new(e, ERR_INVALID, "process.user.umask: %lld is not from 0 to 0777",
+			       (long long)p->user.umask);
 	for (size_t i = 0; i < p->user.n_additional_gids; i++)
 		if (p->user.additional_gids[i] == UINT32_MAX)
 			return no_id("additionalGids", e);

@@ -333,7 +333,7 @@ static int handle(Creation *k, Err *e)
 {
 	char buf[sizeof(Err) + 1];
 	size_t n_fds = 1;
-	int fd = -1;
+	int fd = -1, r;
 	ssize_t n = fd_recv_msg(k->sock, buf, sizeof(buf), &fd, &n_fds);
 
 	if (n < 0 && n != -ECONNRESET)
@@ -344,10 +344,9 @@ static int handle(Creation *k, Err *e)
 	case INIT_FAILED:
 		if (n != sizeof(buf))
 			return err_new(e, ERR_INTERNAL, "the container's process sent half an error");
-		memcpy(e, buf + 1, sizeof(*e));
-		err_repair(e);
+		r = init_told_failure(buf, e);
 		/* A command that cannot be executed is not the runtime's doing. */
-		return err_ctx(e, -e->no, "%s",
+		return err_ctx(e, r, "%s",
 			       e->kind == ERR_NO_COMMAND || e->kind == ERR_NOT_RUNNABLE ? EXEC_CONTEXT
 											: INIT_CONTEXT);
 	case INIT_HOOKS:
@@ -448,10 +447,8 @@ static int start(Creation *k, Err *e)
 	if (r < 0)
 		return r;
 	n = fd_recv_msg(k->sock, buf, sizeof(buf), NULL, NULL);
-	if (n == sizeof(buf) && buf[0] == INIT_FAILED) {
-		memcpy(e, buf + 1, sizeof(*e));
-		return -MAX2(e->no, 1);
-	}
+	if (n == sizeof(buf) && buf[0] == INIT_FAILED)
+		return init_told_failure(buf, e);
 	if (n != 0 && n != -ECONNRESET)
 		return err_sys(e, n < 0 ? (int)n : EBADMSG, "hear from the container's process");
 	return control_poststart(&k->state, e);

@@ -361,7 +361,6 @@ static int take_pid(Exec *k, const char *data, Err *e)
 static int handle(Exec *k, Err *e)
 {
 	char buf[sizeof(Err) + 1];
-	Err got;
 	size_t n_fds = 1;
 	int fd = -1;
 	ssize_t n = fd_recv_msg(k->sock, buf, sizeof(buf), &fd, &n_fds);
@@ -374,10 +373,7 @@ static int handle(Exec *k, Err *e)
 	case INIT_FAILED:
 		if (n != sizeof(buf))
 			return err_new(e, ERR_INTERNAL, "the new process sent half an error");
-		memcpy(&got, buf + 1, sizeof(got));
-		err_repair(&got);
-		*e = got;
-		return -got.no;
+		return init_told_failure(buf, e);
 	case INIT_CONSOLE:
 		return init_take_fd(&k->console, fd, n_fds, e);
 	case INIT_LISTENER:

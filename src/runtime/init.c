@@ -41,6 +41,16 @@ _Noreturn void init_fail(int sock, const Err *e, int r)
 	_exit(command_exit_status(&copy));
 }
 
+int init_told_failure(const char *message, Err *e)
+{
+	Err got;
+
+	memcpy(&got, message + 1, sizeof(got));
+	err_repair(&got);
+	*e = got;
+	return -got.no;
+}
+
 int init_take_fd(int *where, int fd, size_t n, Err *e)
 {
 	if (n == 1 && *where < 0) {

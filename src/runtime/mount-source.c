@@ -237,10 +237,8 @@ static int ask_creator(Init *in, size_t i, int at, int *ret, Err *e)
 
 	if (n <= 0)
 		return err_sys(e, n < 0 ? (int)n : ECONNRESET, "talk to the creator");
-	if (buf[0] == INIT_FAILED && n == sizeof(buf)) {
-		memcpy(e, buf + 1, sizeof(*e));
-		return -MAX2(e->no, 1);
-	}
+	if (buf[0] == INIT_FAILED && n == sizeof(buf))
+		return init_told_failure(buf, e);
 	if (n_fds != 1)
 		return err_new(e, ERR_INTERNAL, "the creator sent no mount");
 	*ret = fd;

@@ -291,6 +291,8 @@ _Noreturn void init_run(Init *in);
 /* Waits for INIT_GO; the child exits if the creator is gone. */
 void init_wait_go(int sock);
 int init_send(int sock, InitMsg kind, const void *extra, size_t len, int fd);
+/* The Err in a message INIT_FAILED of full length, made safe: the container may have had a hand in it. Its negative errno. */
+int init_told_failure(const char *message, Err *e);
 /* What a message brought, into a place that must be empty. */
 int init_take_fd(int *where, int fd, size_t n, Err *e);
 _Noreturn void init_fail(int sock, const Err *e, int r);

@@ -68,6 +68,8 @@ typedef enum LogLevel { LOG_ERROR, LOG_WARNING, LOG_DEBUG } LogLevel;
 int log_open(const char *path, const char *format, bool debug, Err *e);
 void log_write(LogLevel level, const char *message);
 bool log_is_stderr(void);
+/* A line on stderr, for people: without what would be a command to their terminal. */
+void log_say(const char *message);
 
 /* ---- rootless.c ---- */
 /* The state directory of this user, made if it is below $XDG_RUNTIME_DIR; malloc'ed. */

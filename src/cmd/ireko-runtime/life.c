@@ -131,7 +131,7 @@ const CliCommand cli_start = {.name = "start",
 static int could_not_execute(const Err *e, int r)
 {
 	log_write(LOG_DEBUG, err_msg(e, r));
-	fprintf(stderr, "%s\n", err_msg(e, r));
+	log_say(err_msg(e, r));
 	return 1;
 }
 

@@ -43,19 +43,37 @@ bool log_is_stderr(void)
 	return the_log.fd == 2;
 }
 
-/* As Go quotes: what a terminal would take for a command is not among what is written. */
-static void add_quoted(StrBuf *b, const char *s)
+/* What a terminal may take for a command: names of an image are in what is said. In UTF-8 the second half of the
+ * control characters has two bytes. */
+static bool is_control(const char *s)
 {
-	strbuf_add_c(b, '"');
+	unsigned char c = (unsigned char)s[0], next = (unsigned char)s[1];
+
+	return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
+static void add_shown(StrBuf *b, const char *s, const char *kept)
+{
 	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			strbuf_addf(b, "\\%c", *s);
-		else if (*s == '\n')
-			strbuf_add(b, "\\n");
-		else if ((unsigned char)*s < 0x20 || *s == 0x7f)
+		if (is_control(s) && !strchr(kept, *s))
 			strbuf_addf(b, "\\x%02x", (unsigned char)*s);
 		else
 			strbuf_add_c(b, *s);
+	}
+}
+
+/* As Go quotes. */
+static void add_quoted(StrBuf *b, const char *s)
+{
+	strbuf_add_c(b, '"');
+	for (const char *end = s; *s; s = end) {
+		_cleanup_free_ char *part = strndup(s, strcspn(s, "\"\\\n"));
+
+		add_shown(b, part ? part : "", "");
+		end = s + strcspn(s, "\"\\\n");
+		if (*end)
+			strbuf_addf(b, "\\%c", *end == '\n' ? 'n' : *end);
+		end += *end != '\0';
 	}
 	strbuf_add_c(b, '"');
 }
@@ -74,6 +92,15 @@ static void add_json(StrBuf *b, LogLevel level, const char *message, const char 
 	strbuf_addf(b, "%s\n", text ? text : "{}");
 }
 
+void log_say(const char *message)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	add_shown(&b, message, "\n\t");
+	if (!b.oom)
+		fprintf(stderr, "%s\n", b.s ? b.s : "");
+}
+
 void log_write(LogLevel level, const char *message)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
@@ -83,9 +110,11 @@ void log_write(LogLevel level, const char *message)
 		return;
 	if (the_log.json)
 		add_json(&b, level, message, now.s);
-	else if (isatty(the_log.fd))
-		strbuf_addf(&b, "%s[0000] %s\n", levels[level].tag, message);
-	else {
+	else if (isatty(the_log.fd)) {
+		strbuf_addf(&b, "%s[0000] ", levels[level].tag);
+		add_shown(&b, message, "\n\t");
+		strbuf_add_c(&b, '\n');
+	} else {
 		strbuf_addf(&b, "time=\"%s\" level=%s msg=", now.s, levels[level].name);
 		add_quoted(&b, message);
 		strbuf_add_c(&b, '\n');

@@ -107,7 +107,7 @@ static int fail(const Cli *cli, const CliCommand *c, const Err *e, int r)
 
 	log_write(LOG_ERROR, said);
 	if (!log_is_stderr())
-		fprintf(stderr, "%s\n", said);
+		log_say(said);
 	return c->failure;
 }
 
