@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -119,35 +120,54 @@ static int exe(char **argv)
 	return each_process(atof(argv[1]), overwrite, argv[0]);
 }
 
-/* Looks into every new process: its descriptors, its memory; and takes hold of it, if it may. */
-static int pry(int pid, void *seen)
+/* 1 if the process runs what is not of this root filesystem, 0 if it is an ordinary one by now, -1 if it cannot be seen. */
+static int is_runtime(int pid)
 {
-	char path[64], name[512], *known = seen;
-	ssize_t n;
+	char path[64], name[8];
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	n = readlink(path, name, sizeof(name) - 1);
-	if (pid >= 65536 || (n < 0 && errno == ENOENT))
+	return readlink(path, name, sizeof(name)) < 0 ? (errno == EACCES || errno == EPERM ? -1 : 0)
+						      : is_foreign(pid);
+}
+
+/* Takes hold of a process, and lets an ordinary one go: whoever is traced is nobody else's to wait for. */
+static void trace(int pid, char *known)
+{
+	if (ptrace(PTRACE_SEIZE, pid, 0, 0) < 0) {
+		if (!known[pid])
+			answer("trace", -1);
+		known[pid] = 1;
+		return;
+	}
+	if (ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0)
+		waitpid(pid, NULL, __WALL);
+	if (is_runtime(pid))
+		printf("TRACED %d\n", pid);
+	ptrace(PTRACE_DETACH, pid, 0, 0);
+}
+
+/* Looks into every new process: its descriptors, its memory. */
+static int pry(int pid, void *known)
+{
+	char path[64], name[512];
+	ssize_t n;
+	int fd, seen = is_runtime(pid);
+
+	if (pid >= 65536 || seen == 0)
 		return 0;
-	if (n >= 0 && !is_foreign(pid))
-		return 0;
-	if (n >= 0)
-		printf("EXE %.*s\n", (int)n, name);
+	if (seen == 1)
+		printf("EXE of %d\n", pid);
 	snprintf(path, sizeof(path), "/proc/%d/fd/3", pid);
 	n = readlink(path, name, sizeof(name) - 1);
-	if (n >= 0)
+	if (n >= 0 && is_runtime(pid))
 		printf("FD 3 %.*s\n", (int)n, name);
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd >= 0) {
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && is_runtime(pid))
 		printf("MEMORY of %d\n", pid);
+	if (fd >= 0)
 		close(fd);
-	}
-	if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0)
-		printf("TRACED %d\n", pid);
-	else if (!known[pid])
-		answer("trace", -1);
-	known[pid] = 1;
+	trace(pid, known);
 	fflush(stdout);
 	return 0;
 }
@@ -161,11 +181,17 @@ static int spy(char **argv)
 	return each_process(atof(argv[0]), pry, seen);
 }
 
-/* Stops every new process before it can do anything. */
+/* Stops every process that is not yet, or does not let itself be seen as, one of this root filesystem's. */
 static int stop(int pid, void *arg)
 {
+	char path[64], name[8];
+
 	(void)arg;
-	return is_foreign(pid) && kill(pid, SIGSTOP) == 0 ? 1 : 0;
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	if (readlink(path, name, sizeof(name)) < 0 ? errno != EACCES : !is_foreign(pid))
+		return 0;
+	(void)kill(pid, SIGSTOP);
+	return 0;
 }
 
 static int stopper(char **argv)
@@ -173,6 +199,44 @@ static int stopper(char **argv)
 	printf("looking\n");
 	fflush(stdout);
 	return each_process(atof(argv[0]), stop, NULL);
+}
+
+/* Speaks to the runtime in the name of a process that it puts into the container: "my pid is", and then nonsense. */
+static int speak_for(int pid, void *victim)
+{
+	char message[1 + sizeof(int)] = "P", junk = '?';
+	int pidfd, sock, number = atoi(victim);
+
+	if (!is_foreign(pid))
+		return 0;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	for (int fd = 3; fd < 8; fd++) {
+		sock = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+		if (sock < 0)
+			continue;
+		memcpy(message + 1, &number, sizeof(number));
+		if (send(sock, message, sizeof(message), MSG_NOSIGNAL) != sizeof(message))
+			continue;
+		(void)send(sock, &junk, 1, MSG_NOSIGNAL);
+		printf("spoke\n");
+		fflush(stdout);
+		return 1;
+	}
+	return 0;
+}
+
+static int speaker(char **argv)
+{
+	printf("looking\n");
+	fflush(stdout);
+	return !each_process(atof(argv[1]), speak_for, argv[0]);
+}
+
+static int ids(char **argv)
+{
+	(void)argv;
+	printf("%d %d\n", (int)geteuid(), (int)getegid());
+	return 0;
 }
 
 /* mkdir by the ways into the kernel that a filter for x86_64 might not look at. */
@@ -322,6 +386,8 @@ int main(int argc, char **argv)
 	    {"exe", 2, exe},
 	    {"spy", 1, spy},
 	    {"stop", 1, stopper},
+	    {"speak", 2, speaker},
+	    {"ids", 0, ids},
 	    {"calls", 1, calls},
 	    {"type", 1, type},
 	    {"keys", 1, keys},

@@ -42,6 +42,7 @@ class Bundle:
         self.state = str(tmp / "state")
         self.group = "ireko-test-" + os.path.basename(str(tmp))[-12:] + f"-{os.getpid()}"
         self.count = 0
+        self.prefix = []
         for d in ("bin", "etc", "proc", "sys", "dev", "tmp"):
             os.makedirs(os.path.join(self.root, d))
         os.chmod(os.path.join(self.root, "tmp"), 0o1777)
@@ -83,6 +84,11 @@ class Bundle:
             },
         }
 
+    def unified(self):
+        """From now on the runtime finds a plain cgroup v2 tree, as on most machines."""
+        tree = CGROUPS if os.path.exists(f"{CGROUPS}/cgroup.controllers") else f"{CGROUPS}/unified"
+        self.prefix = ["unshare", "-m", "sh", "-c", f'mount --bind {tree} {CGROUPS} && exec "$@"', "sh"]
+
     def attacker(self):
         """Puts tests/attacker.c into the root filesystem as "attack"."""
         shutil.copy(attacker(), os.path.join(self.root, "bin/attack"))
@@ -123,7 +129,7 @@ class Bundle:
         kw.setdefault("stdout", subprocess.PIPE)
         kw.setdefault("stderr", subprocess.PIPE)
         kw.setdefault("stdin", subprocess.DEVNULL)
-        p = subprocess.run([RUNTIME, "--root", self.state, *args], text=True, timeout=60, **kw)
+        p = subprocess.run([*self.prefix, RUNTIME, "--root", self.state, *args], text=True, **{"timeout": 60, **kw})
         if check:
             assert p.returncode == 0, p.stderr
         return p
