@@ -48,8 +48,8 @@ ALL = [
     Mutation(
         "waiting-for-ever", "a container stops what exec puts into it",
         [HERE + "test_a_process_that_its_container_stops_stops_nobody_else"],
-        "src/runtime/exec.c:wait_to_hear; src/shim/process.c:exec_start", "no time limit",
-        [("src/shim/process.c", ".timeout_ms = EXEC_TIMEOUT_MS}", ".timeout_ms = EXEC_TIMEOUT_MS * 0}")], programs=EVERYTHING),
+        "src/runtime/exec.c:wait_to_hear; src/shim/runner-library.c:library_exec", "no time limit",
+        [("src/shim/runner-library.c", "#define EXEC_TIMEOUT_MS 20000", "#define EXEC_TIMEOUT_MS 0")], programs=EVERYTHING),
     # --- names that change
     Mutation(
         "paths-by-name", "symlink swaps of every mount target while creating",
@@ -83,8 +83,8 @@ ALL = [
     Mutation(
         "pid-file-followed", "a pid file that is a symlink",
         [HERE + "test_pid_file_through_a_symlink"],
-        "src/runtime/create.c:write_pid_file; src/base/fd.c:file_replace_at", "the file is opened and written to",
-        [("src/runtime/create.c", "	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);\n	return r < 0 ? err_sys(e, r, \"write pid file %s\", path) : 0;",
+        "src/runtime/state.c:write_pid_file; src/base/fd.c:file_replace_at", "the file is opened and written to",
+        [("src/runtime/state.c", "	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);\n	return r < 0 ? err_sys(e, r, \"write pid file %s\", path) : 0;",
           "	(void)n;\n	r = file_write_at(AT_FDCWD, path, text);\n	return r < 0 ? err_sys(e, r, \"write pid file %s\", path) : 0;")]),
     # --- mounts and namespaces
     Mutation(
@@ -195,8 +195,8 @@ ALL = [
     Mutation(
         "a-pid-is-a-pid", "pid reuse",
         [HERE + "test_another_process_with_the_same_pid"],
-        "src/kernel/process.c:process_pidfd_checked", "the time of the start is not compared",
-        [("src/kernel/process.c", "	if (st.start != start || st.state == 'Z' || st.state == 'X')", "	if (st.state == 'Z' || st.state == 'X')")]),
+        "src/kernel/process.c:process_pidfd_checked", "the identity is not compared",
+        [("src/kernel/process.c", "inode_of(fd) != identity || has_ended(fd)", "has_ended(fd)")]),
     Mutation(
         "signals-by-number", "signals to pid 0, and to whoever has a number by now",
         [HERE + "test_signals_to_all_spare_whoever_cannot_be_seen"],
