@@ -172,7 +172,7 @@ static int answer_notice(const Run *run, const CriuNotice *n, int fd, Err *e)
 	const CriuCall *c = run->call;
 	CriuRequest q = CRIU_REQUEST__INIT;
 	Err ignored = {0};
-	int sent, r = c->notify && n ? c->notify(c->data, n, fd, e) : 0;
+	int sent, r = e->no == 0 && c->notify && n ? c->notify(c->data, n, fd, e) : -e->no;
 
 	q.kind = CRIU_KIND__NOTIFY;
 	q.has_notify_success = true;
@@ -203,31 +203,44 @@ static int receive(const Run *run, CriuResponse **ret, int *ret_fd, Err *e)
 	return 0;
 }
 
-/* The answer proper. */
+/* One message. 1 and *ret for the answer proper, 0 for a notice that was dealt with; a failure of ours is kept in `ours`, for criu to
+ * be heard out while it undoes what it has done. */
+static int hear(const Run *run, CriuResponse **ret, Err *ours, Err *e)
+{
+	CriuResponse *p = NULL;
+	_cleanup_close_ int fd = -1;
+	int r = receive(run, &p, &fd, e);
+
+	if (r < 0)
+		return r;
+	if (!p->success)
+		r = failed(p, e);
+	else if (p->kind == CRIU_KIND__NOTIFY) {
+		r = answer_notice(run, p->notice, fd, ours);
+		if (r < 0 && ours->no == 0)
+			ours->no = -r;
+		r = 0;
+	} else if (p->kind != run->call->request->kind)
+		r = err_new(e, ERR_INTERNAL, "criu answered another request");
+	else {
+		*ret = p;
+		return 1;
+	}
+	criu_response__free_unpacked(p, NULL);
+	return r;
+}
+
 static int converse(const Run *run, CriuResponse **ret, Err *e)
 {
+	Err ours = {0};
 	int r = send_request(run->sock, run->call->request, e);
 
-	while (r == 0) {
-		CriuResponse *p = NULL;
-		_cleanup_close_ int fd = -1;
-
-		r = receive(run, &p, &fd, e);
-		if (r < 0)
-			return r;
-		if (!p->success)
-			r = failed(p, e);
-		else if (p->kind == CRIU_KIND__NOTIFY)
-			r = answer_notice(run, p->notice, fd, e);
-		else if (p->kind != run->call->request->kind)
-			r = err_new(e, ERR_INTERNAL, "criu answered another request");
-		else {
-			*ret = p;
-			return 0;
-		}
-		criu_response__free_unpacked(p, NULL);
-	}
-	return r;
+	while (r == 0)
+		r = hear(run, ret, &ours, e);
+	if (ours.no == 0)
+		return r < 0 ? r : 0;
+	*e = ours;
+	return -ours.no;
 }
 
 /* After a pre-dump criu would go on with the next one, and has only our end of the socket to go by. */
