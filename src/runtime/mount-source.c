@@ -6,8 +6,8 @@
  * swapped for something inside the container nor be out of reach for a user namespace.
  *
  * A source that lies in the container's root filesystem may be an earlier mount of the spec, which is there only when its turn
- * has come. Such a one ("inner") is opened by the child, inside the root; where it takes more power than a user namespace has
- * (to map ids), by a process of the creator's that goes into the child's mount namespace.
+ * has come. Such a one ("inner") is opened by the child, inside the root; where ids are mapped, which takes the rights of the creator and a
+ * procfs that knows the caller, by a process of the creator's that goes into the child's mount namespace.
  */
 #include "runtime/runtime-internal.h"
 
@@ -251,7 +251,7 @@ int mount_source_open_inner(Init *in, size_t i, int *ret, Err *e)
 	const MountOptions *o = &in->sources.options[i];
 	_cleanup_free_ char *path = path_join_clean(in->bundle->dir, m->source);
 	const char *rest = path ? inner_part(in->bundle, path) : NULL;
-	_cleanup_close_ int at = -1, userns = -1;
+	_cleanup_close_ int at = -1;
 	int r;
 
 	if (!rest)
@@ -259,13 +259,7 @@ int mount_source_open_inner(Init *in, size_t i, int *ret, Err *e)
 	at = path_open_in_root(in->root, rest, O_PATH, 0);
 	if (at < 0)
 		return err_sys(e, at, "bind source %s", path);
-	if (o->idmap && in->in_userns)
-		r = ask_creator(in, i, at, ret, e);
-	else {
-		r = open_map_if_asked(m, o, in->spec, &userns, e);
-		if (r == 0)
-			r = clone_source(at, "", o, in->bind_devices, userns, ret, e);
-	}
+	r = o->idmap ? ask_creator(in, i, at, ret, e) : clone_source(at, "", o, in->bind_devices, -1, ret, e);
 	return r < 0 ? err_ctx(e, r, "bind source %s", path) : 0;
 }
 
