@@ -128,6 +128,7 @@ static int plan_namespaces(Creation *k, Err *e)
 		in->joins[in->n_joins++].fd = fd;
 	}
 	in->own_mounts = in->new_flags & CLONE_NEWNS;
+	in->opens_late = !in->own_mounts && (k->state.namespaces & CLONE_NEWNS);
 	in->in_userns = k->state.namespaces & CLONE_NEWUSER;
 	r = check_shared(s, (uint64_t)k->state.namespaces, shared, e);
 	return r < 0 ? r : userns_check(s, e);
@@ -137,7 +138,7 @@ static int plan_namespaces(Creation *k, Err *e)
 static int open_mounts(Creation *k, Err *e)
 {
 	Init *in = &k->init;
-	int r = rootfs_open(&k->bundle, k->c->rootfs_fd, &in->root, e);
+	int r = in->opens_late ? 0 : rootfs_open(&k->bundle, k->c->rootfs_fd, &in->root, e);
 
 	in->bind_devices = in->in_userns || namespace_in_user();
 	if (r == -EPERM && k->c->rootfs_fd < 0) {
@@ -149,7 +150,7 @@ static int open_mounts(Creation *k, Err *e)
 		in->opens_late = true;
 		return 0;
 	}
-	return r < 0 ? r : mount_sources_open(&k->bundle, in->bind_devices, true, &in->sources, e);
+	return r < 0 || in->opens_late ? r : mount_sources_open(&k->bundle, in->bind_devices, true, &in->sources, e);
 }
 
 static int prepare_filter(Creation *k, Err *e)

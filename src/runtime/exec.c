@@ -126,14 +126,14 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 	return 0;
 }
 
-/* A container without a mount namespace has a root of its own all the same, and there is no other way to it. */
+/* A container without a mount namespace of its own has a root of its own all the same, and there is no other way to it. */
 static int open_its_root(const Exec *k, int *ret, Err *e)
 {
 	_cleanup_close_ int fd = -1;
 	char path[40];
 	int r;
 
-	if (k->state.namespaces & CLONE_NEWNS)
+	if (!k->state.shares_mounts)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)k->state.pid);
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);

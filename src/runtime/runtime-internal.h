@@ -56,6 +56,8 @@ typedef struct State {
 	char *listener_path, *listener_metadata; /* of the filter, or NULL */
 	bool no_new_keyring;
 	bool
+	    shares_mounts; /* its mount namespace is not its own: its root is where its processes have theirs */
+	bool
 	    shares_pids; /* its pid namespace is not its own: the end of its first process ends nobody else */
 	OciPersonality personality; /* of exec's processes too */
 	OciMemoryPolicy memory_policy;

@@ -40,6 +40,7 @@ static const JsonField state_table[] = {
     FIELD("listenerMetadata", JSON_T_STR, listener_metadata),
     FIELD("noNewKeyring", JSON_T_BOOL, no_new_keyring),
     FIELD("sharesPids", JSON_T_BOOL, shares_pids),
+    FIELD("sharesMounts", JSON_T_BOOL, shares_mounts),
     FIELD("personality", JSON_T_STR, personality.domain),
     FIELD("memoryMode", JSON_T_STR, memory_policy.mode),
     FIELD("memoryNodes", JSON_T_STR, memory_policy.nodes),
@@ -252,6 +253,7 @@ int state_fill(State *s, const char *id, const Bundle *b, const Cgroup *cgroup, 
 	s->annotations = b->spec.annotations ? strv_dup(b->spec.annotations) : NULL;
 	s->hooks = json_incref(b->hooks);
 	s->shares_pids = !has_own(&b->spec, "pid");
+	s->shares_mounts = !has_own(&b->spec, "mount");
 	if (!s->id || !s->bundle || !s->rootfs || !s->created || !s->owner || !s->cgroup)
 		return err_oom(e);
 	s->user_manager = scope->user;

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -61,7 +62,6 @@ WRONG = [
     ("linux.namespaces", [{"type": "space"}], ["linux.namespaces[0].type", "space"]),
     ("linux.namespaces", [{"type": "mount"}, {"type": "mount"}], ["linux.namespaces[1].type", "mount", "twice"]),
     ("linux.namespaces", [{"type": "mount"}, {"type": "pid", "path": "proc"}], ["linux.namespaces[1].path", "proc"]),
-    ("linux.namespaces", [{"type": "mount", "path": "/proc/self/ns/mnt"}], ["linux.namespaces[0].path", "/proc/self/ns/mnt"]),
     ("linux.namespaces", [{"type": "pid"}], ["linux.maskedPaths", "mnt namespace"]),
     ("linux.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}], ["linux.uidMappings"]),
     ("linux.timeOffsets", {"monotonic": {"secs": 1}}, ["linux.timeOffsets.monotonic", "time namespace"]),
@@ -154,6 +154,27 @@ def test_affinity_of_the_caller_is_not_inherited(box):
     box.save(cid)
     everywhere = run("grep", "Cpus_allowed_list", "/proc/self/status").stdout
     assert box.cmd("run", "-b", box.dir, cid, preexec_fn=lambda: os.sched_setaffinity(0, {0})).stdout == everywhere
+
+
+def test_mount_namespace_by_path_is_not_touched(box):
+    """The container gets a root of its own there, attached nowhere: whoever lives in the namespace sees nothing of it."""
+    other = subprocess.Popen(["unshare", "-m", "sleep", "100"])
+    try:
+        path = f"/proc/{other.pid}/ns/mnt"
+        while os.readlink(path) == os.readlink("/proc/self/ns/mnt") or b"sleep" not in open(f"/proc/{other.pid}/comm", "rb").read():
+            time.sleep(0.01)
+        for n in box.config["linux"]["namespaces"]:
+            if n["type"] == "mount":
+                n["path"] = path
+        mounts = open(f"/proc/{other.pid}/mountinfo").read()
+        cid = box.start("sleep", "100")
+        assert open(f"/proc/{other.pid}/mountinfo").read() == mounts
+        assert box.cmd("exec", cid, "readlink", "/proc/self/ns/mnt", check=True).stdout.strip() == os.readlink(path)
+        assert box.cmd("exec", cid, "ls", "/bin/busybox", "/dev/null", check=True).stdout.split() == ["/bin/busybox", "/dev/null"]
+        assert box.cmd("exec", cid, "ls", "/usr").returncode != 0
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_personality_holds_for_exec_too(box):
