@@ -49,6 +49,11 @@ void criu_reply_done(CriuReply *r);
 /* From the request to criu's end. On failure the error says what criu said. */
 int criu_call(const CriuCall *c, CriuReply *ret, Err *e);
 
+/* ---- criu-cgroup.c ---- */
+/* As mountinfo has them; NULL if there is no cgroup2. */
+char *criu_cgroup_options(void);
+int criu_cgroup_restore_options(const char *before, Err *e);
+
 /* 31701 for 3.17.1; ERR_UNSUPPORTED if criu is missing or older than 3.0. */
 int criu_version(int *ret, Err *e);
 /* ERR_UNSUPPORTED unless kernel and criu have what is asked for. */

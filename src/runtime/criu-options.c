@@ -365,18 +365,21 @@ static bool is_bind(const OciMount *m, Err *e, int *ret_r)
 	return bind;
 }
 
-/* v1: the mounts below the tmpfs are binds of the container's directories. */
+/* All that is seen of cgroups in a container is binds of its own directories: one on the destination (v2), or more in a tmpfs there (v1).
+ * criu would mount cgroup2 itself, without options, and so take nsdelegate away from the whole machine. */
 static int add_cgroup_binds(CriuOptions *o, const Bundle *b, const OciMount *m, const Cgroup *c, bool restore,
 			    Err *e)
 {
-	int r = 0;
+	_cleanup_free_ char *inner = inner_path(b->rootfs, m->destination);
+	int r = inner ? 0 : err_oom(e);
 
+	if (r == 0 && cgroup_is_unified(c))
+		return criu_add_mount(o, inner, restore ? c->dirs[0].path : inner, e);
 	for (size_t i = 0; i < c->n && r == 0; i++) {
 		const char *name = c->dirs[i].name[0] ? c->dirs[i].name : "unified";
 		const char *rest = str_after(name, "name=");
-		_cleanup_free_ char *inner = inner_path(b->rootfs, m->destination), *point = NULL;
+		_cleanup_free_ char *point = strf("%s/%s", inner, rest ? rest : name);
 
-		point = inner ? strf("%s/%s", inner, rest ? rest : name) : NULL;
 		r = point ? criu_add_mount(o, point, restore ? c->dirs[i].path : point, e) : err_oom(e);
 	}
 	return r;
@@ -390,8 +393,7 @@ static int add_mounts(CriuOptions *o, const Bundle *b, const Cgroup *c, bool res
 
 		if (is_bind(m, e, &r))
 			r = add_point(o, b, m->destination, m->source ? m->source : "", restore, e);
-		else if (r == 0 && (streq0(m->type, "cgroup") || streq0(m->type, "cgroup2")) &&
-			 !cgroup_is_unified(c))
+		else if (r == 0 && (streq0(m->type, "cgroup") || streq0(m->type, "cgroup2")))
 			r = add_cgroup_binds(o, b, m, c, restore, e);
 		if (r < 0)
 			return err_ctx(e, r, "mount %s", m->destination);

@@ -263,9 +263,10 @@ static int finish(Run *run, int r, Err *e)
 int criu_call(const CriuCall *c, CriuReply *ret, Err *e)
 {
 	_cleanup_(criu_reply_done) CriuReply reply = {0};
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *path = NULL, *cgroup2 = criu_cgroup_options();
 	Run run = {.call = c, .sock = -1};
-	int r = find_criu(&path, e);
+	Err ignored = {0};
+	int restored, r = find_criu(&path, e);
 
 	if (r == 0)
 		r = start(&run, path, e);
@@ -274,6 +275,8 @@ int criu_call(const CriuCall *c, CriuReply *ret, Err *e)
 	if (r == 0)
 		r = converse(&run, &reply.response, e);
 	r = finish(&run, r, e);
+	restored = criu_cgroup_restore_options(cgroup2, r < 0 ? &ignored : e);
+	r = r < 0 ? r : restored;
 	if (r == 0) {
 		ret->response = take_ptr(reply.response);
 		return 0;

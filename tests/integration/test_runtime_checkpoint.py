@@ -258,16 +258,16 @@ def test_what_is_outside(ice):
     for path in ("/data", "/real/conf", "/dev/fuse", "/dev/null", "/dev/tty"):
         assert dumped[path] == path
     assert dumped["/proc/keys"] == "/dev/null" and "/sys/firmware" not in dumped
-    for name in dirs if not os.path.exists(f"{CGROUPS}/cgroup.controllers") else ():
-        assert dumped[f"/sys/fs/cgroup/{name}"] == f"/sys/fs/cgroup/{name}"
+    unified = os.path.exists(f"{CGROUPS}/cgroup.controllers")
+    own = {"/sys/fs/cgroup": f"/sys/fs/cgroup/{ice.group}/{cid}"} if unified else {f"/sys/fs/cgroup/{n}": f"/sys/fs/cgroup/{n}/{ice.group}/{cid}" for n in dirs}
+    assert own and all(dumped[point] == point for point in own)
     ice.cmd("delete", "-f", cid, check=True)
     ice.plan()
     assert ice.restore(cid, "-d", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     restored = {m["key"]: m["val"] for m in ice.call(RESTORE)["opts"]["ext_mnt"]}
     assert restored["/data"] == str(ice.tmp) and restored["/real/conf"] == str(ice.tmp) and restored["/dev/fuse"] == "/dev/fuse"
     assert restored["/dev/null"] == "/dev/null" and "/proc/keys" not in restored
-    for name in dirs if not os.path.exists(f"{CGROUPS}/cgroup.controllers") else ():
-        assert restored[f"/sys/fs/cgroup/{name}"] == f"/sys/fs/cgroup/{name}/{ice.group}/{cid}"
+    assert all(restored[point] == source for point, source in own.items())
 
 
 def test_freezer(ice):
