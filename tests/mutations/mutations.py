@@ -2,6 +2,7 @@
 """The list of mutations: which attack, its tests, the defence, and how to take it out. See run."""
 import mutations_attacks
 import mutations_cve
+import mutations_rootless
 
 INTRODUCTION = """
 # Attacks on the runtime, and what holds against them
@@ -12,9 +13,9 @@ This page is made from the same list, by `tests/mutations/run --table`.
 
 The tests are in `tests/integration/test_runtime_cve.py` (what befell runc and crun, named after the CVE) and
 `tests/integration/test_runtime_attacks.py` (classes of attack); `tests/attacker.c` is the hostile program that they put into the container or let
-loose beside it.
+loose beside it. Those of user namespaces, of callers without privilege and of checkpoints are among the other tests of these.
 """
 
-ALL = [*mutations_cve.ALL, *mutations_attacks.ALL]
+ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL]
 
 CLOSING = mutations_attacks.CLOSING
