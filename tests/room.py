@@ -68,7 +68,9 @@ class Room:
         self.holder = subprocess.Popen([program("unshare"), "--mount", "--net", "--propagation", "private", "sh", "-c", SETUP, "sh", self.root / "cgroup"], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, text=True, start_new_session=True, env=self.env())
         self.first_mounts = ()
-        assert self.holder.stdout.readline() == "ready\n", "the room could not be set up: is this root with CAP_SYS_ADMIN?"
+        if self.holder.stdout.readline() != "ready\n":
+            self._tear_down()
+            raise AssertionError("the room could not be set up: is this root with CAP_SYS_ADMIN?")
         self.first_mounts = self.mounts()  # of the host, covered
 
     # ---- being in it
@@ -116,7 +118,7 @@ class Room:
         """Pids in the room, but its holder and the daemons."""
         own = {self.holder.pid, *(p.pid for p in self.daemons)}
         room = own_mount_namespace(self.holder.pid)
-        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in own and own_mount_namespace(pid) == room]
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in own and room and own_mount_namespace(pid) == room]
 
     def cgroups(self):
         """Folders of the cgroups that bear the room's name, and below."""
