@@ -7,6 +7,7 @@
 struct CgroupOps {
 	bool unified;
 	/* Prepares `dir`, one level on the way down, whose parent is ready. */
+	int (*make)(const CgroupDir *d, const char *dir); /* mkdir(2): 0 or -errno */
 	int (*prepare)(const CgroupDir *d, const char *dir, Err *e);
 	int (*complete)(const Cgroup *c, CgroupLimits *l, Err *e);
 	int (*apply)(const Cgroup *c, const CgroupLimits *l, Err *e);

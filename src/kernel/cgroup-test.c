@@ -2,6 +2,7 @@
 /* Paths and names of cgroups as text; and, as root on a machine that has them, one cgroup's whole life. */
 #include "kernel/cgroup.h"
 
+#include "base/fd.h"
 #include "base/str.h"
 #include "base/test.h"
 
@@ -125,6 +126,56 @@ static void test_life(void **state _unused_)
 		assert_int_equal(access(c.dirs[i].path, F_OK), -1);
 }
 
+static void assert_reads(const char *dir, const char *file, const char *want)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, file), *text = NULL;
+
+	assert_int_equal(file_read_at(AT_FDCWD, path, 4096, &text, NULL), 0);
+	assert_string_equal(text, want);
+}
+
+static void set(const char *dir, const char *file, const char *value)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, file);
+
+	assert_int_equal(file_write_at(AT_FDCWD, path, value), 0);
+}
+
+static void make_inner(const char *path, const char *outer_dir, const char *cpus)
+{
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	Err e = {0};
+
+	assert_int_equal(cgroup_resolve(path, &c, &e), 0);
+	assert_int_equal(cgroup_create(&c, 0, &e), 0);
+	assert_reads(cgroup_dir(&c, "cpuset"), "cpuset.cpus", cpus);
+	assert_reads(outer_dir, "cpuset.cpus", cpus);
+	assert_int_equal(cgroup_remove(&c, &e), 0);
+}
+
+/* Whether the kernel gives it to the new one or we do; and nothing about the parent has changed afterwards. */
+static void test_cpuset_has_what_its_parent_has(void **state _unused_)
+{
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	_cleanup_free_ char *outer = strf("/ireko-unit-cpuset-%d", getpid()),
+			    *inner = strf("%s/inner", outer);
+	const char *dir;
+	Err e = {0};
+
+	if (geteuid() != 0 || cgroup_resolve(outer, &c, &e) < 0 || cgroup_is_unified(&c) ||
+	    !cgroup_dir(&c, "cpuset"))
+		skip();
+	assert_int_equal(cgroup_create(&c, 0, &e), 0);
+	dir = cgroup_dir(&c, "cpuset");
+	set(dir, "cpuset.cpus", "0");
+	for (int flag = 0; flag < 2; flag++) {
+		set(dir, "cgroup.clone_children", flag ? "1" : "0");
+		make_inner(inner, dir, "0\n");
+		assert_reads(dir, "cgroup.clone_children", flag ? "1\n" : "0\n");
+	}
+	assert_int_equal(cgroup_remove(&c, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +183,7 @@ int main(void)
 	    cmocka_unit_test(test_unified_alone),
 	    cmocka_unit_test(test_paths_that_name_no_own_cgroup),
 	    cmocka_unit_test(test_life),
+	    cmocka_unit_test(test_cpuset_has_what_its_parent_has),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,12 +39,12 @@ static int inherit_cpuset(const char *dir, const char *file, Err *e)
 	return r < 0 ? r : cgroup_write(dir, file, text, e);
 }
 
-static int fill_cpuset(const char *dir, const char *file, bool made, Err *e)
+static int fill_cpuset(const char *dir, const char *file, Err *e)
 {
 	_cleanup_free_ char *text = NULL;
-	int r = made ? 0 : read_cpuset(dir, file, &text, e);
+	int r = read_cpuset(dir, file, &text, e);
 
-	return r < 0 || (!made && text[0] != '\n' && text[0] != '\0') ? r : inherit_cpuset(dir, file, e);
+	return r < 0 || (text[0] != '\n' && text[0] != '\0') ? r : inherit_cpuset(dir, file, e);
 }
 
 static int v1_prepare(const CgroupDir *d, const char *dir, Err *e)
@@ -53,8 +53,39 @@ static int v1_prepare(const CgroupDir *d, const char *dir, Err *e)
 
 	if (!streq(d->name, "cpuset"))
 		return 0;
-	r = fill_cpuset(dir, "cpuset.cpus", d->made, e);
-	return r < 0 ? r : fill_cpuset(dir, "cpuset.mems", d->made, e);
+	r = fill_cpuset(dir, "cpuset.cpus", e);
+	return r < 0 ? r : fill_cpuset(dir, "cpuset.mems", e);
+}
+
+static int open_beside(const char *dir, const char *file)
+{
+	const char *cut = strrchr(dir, '/');
+	_cleanup_free_ char *path = cut ? strf("%.*s/%s", (int)(cut - dir), dir, file) : NULL;
+
+	return path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+}
+
+/* Writing a cpuset's CPUs makes the kernel look at all cpusets there are, several times: with a thousand containers that is as long as the rest of a
+ * start. A new one that is born with its parent's needs no writing; for its birth the parent is told to pass them on. Where that
+ * is not to be had (not ours, an exclusive sibling, somebody else who changes it at the same time) the new one is empty, and v1_prepare() fills it. */
+static int make_cpuset(const char *dir)
+{
+	_cleanup_close_ int flag = open_beside(dir, "cgroup.clone_children");
+	char was = '1';
+	bool set = flag >= 0 && pread(flag, &was, 1, 0) == 1 && was == '0' && pwrite(flag, "1", 1, 0) == 1;
+	int r = mkdir(dir, 0755) < 0 ? -errno : 0;
+
+	/* Were this to fail, the parent would have what many have always. */
+	if (set)
+		(void)!pwrite(flag, "0", 1, 0);
+	return r;
+}
+
+static int v1_make(const CgroupDir *d, const char *dir)
+{
+	if (streq(d->name, "cpuset"))
+		return make_cpuset(dir);
+	return mkdir(dir, 0755) < 0 ? -errno : 0;
 }
 
 /* The directory of a controller that a limit needs. */
@@ -459,6 +490,7 @@ static uint64_t v1_oom_kills(const Cgroup *c)
 }
 
 const CgroupOps cgroup_ops_v1 = {
+    .make = v1_make,
     .prepare = v1_prepare,
     .complete = v1_complete,
     .apply = v1_apply,

@@ -44,6 +44,11 @@ static int enable_each(const char *parent, const char *all, Err *e)
 }
 
 /* The leaf holds processes, so nothing is enabled in it; every directory above it gives all controllers on. */
+static int v2_make(const CgroupDir *d _unused_, const char *dir)
+{
+	return mkdir(dir, 0755) < 0 ? -errno : 0;
+}
+
 static int v2_prepare(const CgroupDir *d _unused_, const char *dir, Err *e)
 {
 	_cleanup_free_ char *parent = strf("%s/..", dir), *all = NULL, *on = NULL;
@@ -416,6 +421,7 @@ static uint64_t v2_oom_kills(const Cgroup *c)
 
 const CgroupOps cgroup_ops_v2 = {
     .unified = true,
+    .make = v2_make,
     .prepare = v2_prepare,
     .complete = v2_complete,
     .apply = v2_apply,

@@ -262,14 +262,15 @@ static int make_dir(const Cgroup *c, CgroupDir *d, Err *e)
 	if (strlen(d->path) >= sizeof(path))
 		return err_sys(e, ENAMETOOLONG, "cgroup %s", d->path);
 	strcpy(path, d->path);
-	if (mkdir(path, 0755) == 0) {
+	r = c->ops->make(d, path);
+	if (r == 0) {
 		d->made = true;
 		return c->ops->prepare(d, path, e);
 	}
-	if (errno != ENOENT && errno != EEXIST)
-		return err_sys(e, errno, "make cgroup %s", path);
+	if (r != -ENOENT && r != -EEXIST)
+		return err_sys(e, r, "make cgroup %s", path);
 	/* In the unified tree whoever made it may have enabled fewer controllers on the way to it. */
-	if (errno == EEXIST && !c->ops->unified)
+	if (r == -EEXIST && !c->ops->unified)
 		return c->ops->prepare(d, path, e);
 	for (char *p = path + root + 1; p;) {
 		p = strchr(p + 1, '/');
