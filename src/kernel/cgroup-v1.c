@@ -39,12 +39,15 @@ static int inherit_cpuset(const char *dir, const char *file, Err *e)
 	return r < 0 ? r : cgroup_write(dir, file, text, e);
 }
 
+/* 1 if it was filled. */
 static int fill_cpuset(const char *dir, const char *file, Err *e)
 {
 	_cleanup_free_ char *text = NULL;
 	int r = read_cpuset(dir, file, &text, e);
 
-	return r < 0 || (text[0] != '\n' && text[0] != '\0') ? r : inherit_cpuset(dir, file, e);
+	if (r < 0)
+		return r;
+	return text[0] != '\n' && text[0] != '\0' ? 1 : inherit_cpuset(dir, file, e);
 }
 
 static int v1_prepare(const CgroupDir *d, const char *dir, Err *e)
@@ -54,7 +57,10 @@ static int v1_prepare(const CgroupDir *d, const char *dir, Err *e)
 	if (!streq(d->name, "cpuset"))
 		return 0;
 	r = fill_cpuset(dir, "cpuset.cpus", e);
-	return r < 0 ? r : fill_cpuset(dir, "cpuset.mems", e);
+	/* The kernel gives both or none. */
+	if (r == 0 || (r > 0 && !d->made))
+		r = fill_cpuset(dir, "cpuset.mems", e);
+	return r < 0 ? r : 0;
 }
 
 static int open_beside(const char *dir, const char *file)

@@ -141,6 +141,47 @@ static int delete_incomplete(const RuntimeOptions *o, const char *id, Err *e)
 	return r < 0 ? err_sys(e, r, "remove the state of container %s", id) : 0;
 }
 
+/* Of a container that has ended. */
+static int remove_all(const RuntimeOptions *o, const State *s, Cgroup *c, Err *e)
+{
+	int r = 0;
+
+	/* Without a pid namespace of its own others may have outlived it. */
+	if (!cgroup_remove_empty(c))
+		r = cgroup_signal(c, SIGKILL, e);
+	if (r == 0)
+		r = scope_stop(o, s, e);
+	if (r == 0)
+		r = cgroup_remove(c, e);
+	if (r < 0)
+		return err_ctx(e, r, "container %s", s->id);
+	resctrl_remove(s);
+	r = state_remove_dir(o, s->id);
+	if (r < 0)
+		return err_sys(e, r, "remove the state of container %s", s->id);
+	control_poststop(o, s);
+	return 0;
+}
+
+void runtime_kept_free(RuntimeKept *kept)
+{
+	if (!kept)
+		return;
+	state_done(&kept->state);
+	cgroup_done(&kept->cgroup);
+	free(kept);
+}
+
+int runtime_delete_kept(const RuntimeOptions *o, RuntimeKept *kept, Err *e)
+{
+	struct stat st;
+
+	/* The name may be another container's by now. */
+	if (fstat(kept->state.dirfd, &st) == 0 && st.st_nlink == 0)
+		return 0;
+	return remove_all(o, &kept->state, &kept->cgroup, e);
+}
+
 int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
 {
 	_cleanup_(state_done) State s = STATE_INIT;
@@ -164,21 +205,7 @@ int runtime_delete(const RuntimeOptions *o, const char *id, bool force, Err *e)
 		if (r < 0)
 			return err_ctx(e, r, "container %s", id);
 	}
-	/* Without a pid namespace of its own others may have outlived it. */
-	if (!cgroup_remove_empty(&c))
-		r = cgroup_signal(&c, SIGKILL, e);
-	if (r == 0)
-		r = scope_stop(o, &s, e);
-	if (r == 0)
-		r = cgroup_remove(&c, e);
-	if (r < 0)
-		return err_ctx(e, r, "container %s", id);
-	resctrl_remove(&s);
-	r = state_remove_dir(o, id);
-	if (r < 0)
-		return err_sys(e, r, "remove the state of container %s", id);
-	control_poststop(o, &s);
-	return 0;
+	return remove_all(o, &s, &c, e);
 }
 
 int runtime_pause(const RuntimeOptions *o, const char *id, bool pause, Err *e)

@@ -470,6 +470,11 @@ static void debug(const Creation *k, const char *step)
 		k->o->debug(step);
 }
 
+static bool has_hooks_inside(const OciSpec *s)
+{
+	return s->hooks_create_container.n + s->hooks_start_container.n > 0;
+}
+
 static int create(Creation *k, Err *e)
 {
 	int r = init_check_preserved(k->c->preserve_fds, e);
@@ -489,9 +494,11 @@ static int create(Creation *k, Err *e)
 	 * belongs to root in /proc, and then only root can write its id maps: without privilege it waits until they are. */
 	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(e, errno, "set not dumpable");
-	k->init.hook_state = state_document(&k->state, RUNTIME_CREATING, 0);
-	if (!k->init.hook_state)
-		return err_oom(e);
+	if (has_hooks_inside(&k->bundle.spec)) {
+		k->init.hook_state = state_document(&k->state, RUNTIME_CREATING, 0);
+		if (!k->init.hook_state)
+			return err_oom(e);
+	}
 	debug(k, "nsexec container setup");
 	k->pid = birth(&k->init, k->sock, &k->pidfd, e);
 	if (k->pid < 0)
@@ -511,6 +518,19 @@ static int create(Creation *k, Err *e)
 	if (r == 0)
 		r = finish(k, e);
 	return r == 0 && k->c->start ? start(k, e) : r;
+}
+
+static int keep(Creation *k, RuntimeKept **ret, Err *e)
+{
+	RuntimeKept *kept = malloc(sizeof(*kept));
+
+	if (!kept)
+		return err_oom(e);
+	*kept = (RuntimeKept){k->state, k->cgroup};
+	k->state = (State)STATE_INIT;
+	k->cgroup = (Cgroup){0};
+	*ret = kept;
+	return 0;
 }
 
 int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_pid, int *ret_pidfd,
@@ -545,6 +565,8 @@ int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_p
 	if (!e)
 		e = &own;
 	r = create(&k, e);
+	if (r == 0 && c->ret_kept)
+		r = keep(&k, c->ret_kept, e);
 	k.committed = r == 0;
 	if (r == 0) {
 		*ret_pid = k.pid;

@@ -178,7 +178,11 @@ static int open_console(Init *in, int *ret_master, Err *e)
 /* The working directory, if the image lacks it. Where it cannot be made, entering it fails later and says so. */
 static void make_cwd(const Init *in)
 {
-	_cleanup_close_ int fd = path_open_in_root(in->root, in->spec->process.cwd, O_PATH, 0);
+	_cleanup_close_ int fd = -1;
+
+	if (streq(in->spec->process.cwd, "/"))
+		return;
+	fd = path_open_in_root(in->root, in->spec->process.cwd, O_PATH, 0);
 
 	if (fd == -ENOENT)
 		fd = path_mkdir_in_root(in->root, in->spec->process.cwd, 0755);

@@ -144,6 +144,10 @@ void resctrl_remove(const State *s);
 int validate_spec(const OciSpec *s, Err *e);
 
 /* ---- control.c ---- */
+struct RuntimeKept {
+	State state;
+	Cgroup cgroup;
+};
 /* A failure of a poststart hook is one of the start. */
 int control_poststart(const State *s, Err *e);
 /* A failing poststop hook is told but changes nothing (runtime-spec, "Lifecycle"). */

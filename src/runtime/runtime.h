@@ -40,6 +40,9 @@ typedef enum RuntimeConsole {
 	RUNTIME_CONSOLE_BY_SOCKET, /* to the socket only: one must be given if there is a terminal, and only then */
 } RuntimeConsole;
 
+/* What its creator knows of a container, and need not read again to delete it. */
+typedef struct RuntimeKept RuntimeKept;
+
 typedef struct RuntimeCreate {
 	const char *id;
 	const char *bundle; /* directory of config.json */
@@ -53,7 +56,8 @@ typedef struct RuntimeCreate {
 	bool notify;   /* mount the directory of the notify socket (runtime_notify_dir) in the container */
 	bool no_pivot; /* MS_MOVE instead of pivot_root (initramfs) */
 	bool no_new_keyring;
-	int preserve_fds; /* fds 3..3+n-1 stay open in the container */
+	int preserve_fds;       /* fds 3..3+n-1 stay open in the container */
+	RuntimeKept **ret_kept; /* or NULL */
 	bool
 	    start; /* goes on to the command: as runtime_create() and runtime_start(), but nothing waits in between */
 } RuntimeCreate;
@@ -85,6 +89,10 @@ const char *runtime_status_name(RuntimeStatus s);
  * failure nothing is left behind: no process, cgroup, directory. */
 int runtime_create(const RuntimeOptions *o, const RuntimeCreate *c, pid_t *ret_pid, int *ret_pidfd,
 		   int *ret_console, Err *e);
+/* Deletes a container that has ended (its first process was reaped), by what its creator kept. If somebody else has deleted it
+ * meanwhile, that is success. */
+int runtime_delete_kept(const RuntimeOptions *o, RuntimeKept *kept, Err *e);
+void runtime_kept_free(RuntimeKept *kept);
 /* Lets the created process run its command. ERR_CONFLICT if it is not in "created". */
 int runtime_start(const RuntimeOptions *o, const char *id, Err *e);
 

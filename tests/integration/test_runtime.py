@@ -795,6 +795,26 @@ def test_cgroup_path_cannot_leave(box):
         assert p.returncode == 1 and "cgroup" in p.stderr
 
 
+def test_run_does_not_delete_what_has_got_its_name(box):
+    """Somebody deletes the container that it waits for, and makes another one of that name before it looks."""
+    cid = box.new_id()
+    box.config["process"]["args"] = ["sleep", "100"]
+    box.save(cid)
+    run = ("run", "-b", box.dir, cid)
+    with subprocess.Popen([RUNTIME, "--root", box.state, *run]) as p:
+        for _ in range(500):
+            if box.cmd("state", cid).returncode == 0 and json.loads(box.cmd("state", cid, check=True).stdout)["status"] == "running":
+                break
+            time.sleep(0.01)
+        os.kill(p.pid, signal.SIGSTOP)
+        box.cmd("delete", "--force", cid, check=True)
+        box.cmd("run", "-d", "-b", box.dir, cid, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.kill(p.pid, signal.SIGCONT)
+        assert p.wait(timeout=20) == 137
+    assert json.loads(box.cmd("state", cid, check=True).stdout)["status"] == "running"
+    box.cmd("delete", "--force", cid, check=True)
+
+
 def test_killed_creator_leaves_a_container_that_can_be_removed(box):
     box.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "30"]}]}
     cid = box.new_id()

@@ -12,6 +12,7 @@
 
 typedef struct CreateArgs {
 	RuntimeCreate c;
+	RuntimeKept *kept;
 	char **env;
 	const char *pidfd_socket;
 	bool detach, keep;
@@ -158,12 +159,12 @@ static int run_attached(const Cli *cli, const CreateArgs *a, pid_t pid, int pidf
 		return is_exec_failure(e) ? could_not_execute(e, r) : r;
 	}
 	status = foreground_wait(pid, pidfd, console, notify, e);
-	if (!a->keep) {
-		r = runtime_delete(&cli->options, a->c.id, true, status < 0 ? &ignored : e);
-		if (r < 0)
-			return r;
-	}
-	return status;
+	if (a->keep)
+		return status;
+	/* If waiting failed it may live. */
+	r = status < 0 ? runtime_delete(&cli->options, a->c.id, true, &ignored)
+		       : runtime_delete_kept(&cli->options, a->kept, e);
+	return r < 0 ? r : status;
 }
 
 static int do_run(const Cli *cli, int argc, char **argv, Err *e)
@@ -177,6 +178,7 @@ static int do_run(const Cli *cli, int argc, char **argv, Err *e)
 	a.c.console = a.detach ? RUNTIME_CONSOLE_BY_SOCKET : RUNTIME_CONSOLE_RETURNED;
 	/* The socket for notifications goes between the two. */
 	a.c.start = !a.c.notify;
+	a.c.ret_kept = a.detach ? NULL : &a.kept;
 	if (r == 0 && !a.detach)
 		r = foreground_prepare(e);
 	if (r == 0)
@@ -185,6 +187,7 @@ static int do_run(const Cli *cli, int argc, char **argv, Err *e)
 		r = run_attached(cli, &a, pid, pidfd, console, e);
 	else if (a.c.start && is_exec_failure(e))
 		r = could_not_execute(e, r);
+	runtime_kept_free(a.kept);
 	strv_free(a.env);
 	return r;
 }
