@@ -98,7 +98,7 @@ static json_t *linux_features(void)
 /* What may make a hook or the runtime do something as root: engines that pass users' annotations on filter these. */
 static json_t *unsafe_annotations(void)
 {
-	return json_pack("[s]", "org.systemd.property.");
+	return json_pack("[s, s]", "org.systemd.property.", "org.criu.config");
 }
 
 int runtime_features(json_t **ret, Err *e)
@@ -108,10 +108,11 @@ int runtime_features(json_t **ret, Err *e)
 
 	if (!library)
 		return err_oom(e);
-	j = json_pack("{s:s, s:s, s:o, s:o, s:o, s:{s:s, s:s}, s:o}", "ociVersionMin", OCI_VERSION_MIN,
+	j = json_pack("{s:s, s:s, s:o, s:o, s:o, s:{s:s, s:s, s:s}, s:o}", "ociVersionMin", OCI_VERSION_MIN,
 		      "ociVersionMax", OCI_VERSION, "hooks", names(hooks_kind), "mountOptions",
 		      names(mount_option_name), "linux", linux_features(), "annotations",
 		      "io.github.seccomp.libseccomp.version", library, "org.ireko.version", IREKO_VERSION,
+		      "org.opencontainers.runc.checkpoint.enabled", "true",
 		      "potentiallyUnsafeConfigAnnotations", unsafe_annotations());
 	if (!j)
 		return err_oom(e);

@@ -566,6 +566,13 @@ def test_help_names_them(ice):
     assert "--image-path" in ice.cmd("checkpoint", "--help").stdout and "--lsm-profile" in ice.cmd("restore", "--help").stdout
 
 
+def test_features_tell_of_it(ice):
+    features = json.loads(ice.cmd("features", check=True).stdout)
+    assert features["annotations"]["org.opencontainers.runc.checkpoint.enabled"] == "true"
+    # It names a file of the host that criu then obeys.
+    assert "org.criu.config" in features["potentiallyUnsafeConfigAnnotations"]
+
+
 def test_socket_of_criu_is_nobody_elses(ice):
     """What criu restores must not inherit the socket: whoever holds it could answer for criu."""
     cid = ice.frozen()
