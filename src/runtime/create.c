@@ -150,7 +150,9 @@ static int open_mounts(Creation *k, Err *e)
 		in->opens_late = true;
 		return 0;
 	}
-	return r < 0 || in->opens_late ? r : mount_sources_open(&k->bundle, in->bind_devices, true, &in->sources, e);
+	return r < 0 || in->opens_late
+		   ? r
+		   : mount_sources_open(&k->bundle, in->bind_devices, true, &in->sources, e);
 }
 
 static int prepare_filter(Creation *k, Err *e)
