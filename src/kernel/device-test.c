@@ -53,6 +53,7 @@ static void test_rules_decide(void **state _unused_)
 	    {{{0}}, 0, 0},
 	    {{{true, 'a', -1, -1, "rwm"}}, 1, 15},
 	    {{{true, 'c', 1, 3, "r"}}, 1, 1},
+	    {{{true, 'c', 1, 3, "rx"}}, 1, 1},
 	    {{{true, 'c', 1, -1, "rw"}}, 1, 15},
 	    {{{true, 'b', 1, -1, "rw"}}, 1, 0},
 	    {{{true, 'a', -1, -1, "rwm"}, {false, 'c', 1, 5, "w"}}, 2, 7},
@@ -73,7 +74,7 @@ static void test_rules_decide(void **state _unused_)
 static void test_bad_rules_are_refused(void **state _unused_)
 {
 	const CgroupDeviceRule bad[] = {{true, 'x', 1, 3, "r"},
-					{true, 'c', 1, 3, "rx"},
+					{true, 'c', 1, 3, "x"},
 					{true, 'c', 1, 3, ""}};
 
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
