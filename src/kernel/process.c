@@ -33,7 +33,7 @@ int process_signal(int pidfd, int signal)
 }
 
 /* The name (field 2) may hold blanks and parentheses: fields are counted from the last ')'. */
-static int parse_stat(const char *text, ProcessStat *ret)
+int process_parse_stat(const char *text, ProcessStat *ret)
 {
 	const char *p = strrchr(text, ')');
 	char *end = NULL;
@@ -65,7 +65,7 @@ int process_stat(pid_t pid, ProcessStat *ret)
 	r = file_read_at(AT_FDCWD, path, 4096, &text, NULL);
 	if (r < 0)
 		return r == -ENOENT ? -ESRCH : r;
-	return parse_stat(text, ret);
+	return process_parse_stat(text, ret);
 }
 
 /* No start time has this bit: it would be older than the machine. */

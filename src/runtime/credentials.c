@@ -89,18 +89,10 @@ int credentials_caps(const OciProcess *p, void (*warn)(const char *), Capability
 	return 0;
 }
 
-/* Field `n` (from 0) of the entry for uid in the container's passwd, malloc'ed; NULL if there is none. The file is the
- * image's: it may be anything, so it is opened without blocking, bounded, and only if it is a regular file. */
-static char *passwd_field(int root, uint32_t uid, size_t n)
+char *credentials_passwd_field(char *text, uint32_t uid, size_t n)
 {
-	_cleanup_close_ int fd = path_open_in_root(root, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-	_cleanup_free_ char *text = NULL;
 	char *save = NULL;
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    fd_read_all(fd, PASSWD_MAX, &text, NULL) < 0)
-		return NULL;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		_cleanup_strv_ char **fields = strv_split(line, ':');
 		uint64_t have;
@@ -110,6 +102,19 @@ static char *passwd_field(int root, uint32_t uid, size_t n)
 			return strdup(fields[n]);
 	}
 	return NULL;
+}
+
+/* The file is the image's: it may be anything, so it is opened without blocking, bounded, and only if it is a regular file. */
+static char *passwd_field(int root, uint32_t uid, size_t n)
+{
+	_cleanup_close_ int fd = path_open_in_root(root, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    fd_read_all(fd, PASSWD_MAX, &text, NULL) < 0)
+		return NULL;
+	return credentials_passwd_field(text, uid, n);
 }
 
 int credentials_env(int root, const OciProcess *p, char ***ret, Err *e)

@@ -406,6 +406,8 @@ int credentials_apply(const Credentials *c, char *const *env, char **ret_path, E
 int credentials_seal(const Credentials *c, Err *e);
 /* What has to be done right before execve: the filter, if it could wait. */
 int credentials_late(const Credentials *c, Err *e);
+/* Field `n` (from 0) of the entry for uid in the text of a passwd, which is taken apart; malloc'ed, NULL if there is none. */
+char *credentials_passwd_field(char *text, uint32_t uid, size_t n);
 /* env with HOME added from /etc/passwd if it is not there. */
 int credentials_env(int root, const OciProcess *p, char ***ret, Err *e);
 int credentials_rlimits(const OciProcess *p, pid_t pid, Err *e);

@@ -147,13 +147,13 @@ ALL = [
     Mutation(
         "exec-user-without-group", "CVE-2026-30892 (crun): exec -u misread",
         [HERE + "test_cve_2026_30892_user_of_exec"],
-        "src/cmd/ireko-runtime/exec.c:set_user", "an id without a group is taken for the group",
-        [("src/cmd/ireko-runtime/exec.c", "	u->uid = uid;\n", "	u->uid = parts[1] ? uid : 0;\n")]),
+        "src/oci/user.c:oci_user_parse", "an id without a group is taken for the group",
+        [("src/oci/user.c", "	u->uid = uid;\n", "	u->uid = parts[1] ? uid : 0;\n")]),
     Mutation(
         "exec-user-is-what-can-be-read", "CVE-2026-30892 (crun): exec -u misread",
         [HERE + "test_cve_2026_30892_user_of_exec_refused"],
-        "src/cmd/ireko-runtime/exec.c:parse_id", "the digits in front are taken, whatever follows",
-        [("src/cmd/ireko-runtime/exec.c", "	if (str_to_u64(text, &v) < 0 || v >= UINT32_MAX)", "	v = strtoull(text, NULL, 10);\n	if (false)")]),
+        "src/oci/user.c:oci_id_parse", "the digits in front are taken, whatever follows",
+        [("src/oci/user.c", "	if (str_to_u64(text, &v) < 0 || v >= UINT32_MAX)", "	v = strtoull(text, NULL, 10);\n	if (false)")]),
     Mutation(
         "console-made-through-symlinks", "CVE-2026-88264 (crun): /dev/console made through a symlink",
         [HERE + "test_cve_2026_88264_console_made_through_a_symlink"],

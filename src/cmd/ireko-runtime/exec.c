@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "oci/user.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -114,32 +115,6 @@ static int replace(char **where, const char *value, Err *e)
 	return *where ? 0 : err_oom(e);
 }
 
-/* 2^32-1 means "no change" to setresuid(2) and may not be asked for. */
-static bool parse_id(const char *text, uint32_t *ret)
-{
-	uint64_t v;
-
-	if (str_to_u64(text, &v) < 0 || v >= UINT32_MAX)
-		return false;
-	*ret = (uint32_t)v;
-	return true;
-}
-
-/* "1000" or "1000:100". Names are for engines, which know the container's passwd. */
-static int set_user(OciUser *u, const char *text, Err *e)
-{
-	_cleanup_strv_ char **parts = strv_split(text, ':');
-	uint32_t uid, gid = u->gid;
-
-	if (!parts)
-		return err_oom(e);
-	if (strv_len(parts) > 2 || !parse_id(parts[0], &uid) || (parts[1] && !parse_id(parts[1], &gid)))
-		return err_new(e, ERR_INVALID, "--user \"%s\": expected UID or UID:GID, as numbers", text);
-	u->uid = uid;
-	u->gid = gid;
-	return 0;
-}
-
 static int set_groups(OciUser *u, char *const *groups, Err *e)
 {
 	size_t n = strv_len(groups);
@@ -150,7 +125,7 @@ static int set_groups(OciUser *u, char *const *groups, Err *e)
 	if (!u->additional_gids)
 		return err_oom(e);
 	for (size_t i = 0; i < n; i++)
-		if (!parse_id(groups[i], &u->additional_gids[u->n_additional_gids++]))
+		if (oci_id_parse(groups[i], &u->additional_gids[u->n_additional_gids++]) < 0)
 			return err_new(e, ERR_INVALID, "--additional-gids \"%s\": expected a number",
 				       groups[i]);
 	return 0;
@@ -199,7 +174,7 @@ static int adjust(OciProcess *p, ExecArgs *a, char **args, Err *e)
 	if (r == 0 && a->selinux)
 		r = replace(&p->selinux_label, a->selinux, e);
 	if (r == 0 && a->user)
-		r = set_user(&p->user, a->user, e);
+		r = err_ctx(e, oci_user_parse(a->user, &p->user, e), "--user");
 	if (r == 0 && a->groups)
 		r = set_groups(&p->user, a->groups, e);
 	return r < 0 ? r : add_caps(p, a->caps, e);
