@@ -18,6 +18,7 @@
 #include "kernel/process.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
@@ -89,6 +90,19 @@ static int open_seat(Exec *k, const RuntimeOptions *o, Err *e)
 	return r;
 }
 
+/* Until a created container is started, its first process may hold more than the container does (credentials_seal()); it is nobody's
+ * to trace. */
+static void spare_first_process(CapabilitySets *c)
+{
+	const uint64_t kept = ~(1ULL << CAP_SYS_PTRACE);
+
+	c->bounding &= kept;
+	c->effective &= kept;
+	c->permitted &= kept;
+	c->inheritable &= kept;
+	c->ambient &= kept;
+}
+
 static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 {
 	const OciProcess *p = k->x->process;
@@ -109,6 +123,8 @@ static int prepare(Exec *k, const RuntimeOptions *o, Err *e)
 	if (k->x->console_socket && !p->terminal)
 		return err_new(e, ERR_INVALID, "a console socket was given, but process.terminal is false");
 	r = credentials_caps(p, o->warn, &k->caps, e);
+	if (r == 0 && status == RUNTIME_CREATED)
+		spare_first_process(&k->caps);
 	if (r == 0)
 		r = attributes_parse(p, &k->state.personality, &k->state.memory_policy, &k->attributes, e);
 	if (r == 0)

@@ -156,6 +156,19 @@ def test_a_created_process_cannot_be_looked_into(box, user, suid_dumpable):
     assert not any(word in said(box) for word in ("EXE", "FD", "MEMORY", "TRACED"))
 
 
+def test_a_created_process_is_nobodys_to_trace(box):
+    """It holds CAP_SYS_ADMIN until it has installed its filter. What is put into the container before it is started, even with CAP_SYS_PTRACE, does not get
+    at that."""
+    box.attacker()
+    box.allow("CAP_SYS_PTRACE")
+    box.config["process"]["noNewPrivileges"] = False
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}
+    box.save("c")
+    assert box.cmd("create", "-b", box.dir, "c", **NULL).returncode == 0
+    p = box.cmd("exec", "c", "attack", "spy", "0.5", check=True)
+    assert "trace: EPERM" in p.stdout and not any(word in p.stdout for word in ("EXE", "FD", "MEMORY", "TRACED")), p.stdout
+
+
 def test_an_injected_process_cannot_be_looked_into(box, listener):
     """The process of exec is seen by the container as soon as it exists; while it executes it is nobody's to trace."""
     cid = start_attacker(box, "spy", "60")

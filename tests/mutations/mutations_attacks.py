@@ -29,6 +29,11 @@ ALL = [
         "src/runtime/credentials.c:become_user", "what the change of user does to the dumpable flag stays",
         [("src/runtime/credentials.c", "	if (" + NO_DUMPABLE, "	if (false)")]),
     Mutation(
+        "created-and-traced", "tracing a created process that holds more than its container",
+        [HERE + "test_a_created_process_is_nobodys_to_trace"],
+        "src/runtime/exec.c:spare_first_process", "exec gives CAP_SYS_PTRACE in a container that is not started yet",
+        [("src/runtime/exec.c", "	if (r == 0 && status == RUNTIME_CREATED)\n", "	if (false)\n")]),
+    Mutation(
         "injected-and-dumpable", "ptrace of the process that exec injects",
         [HERE + "test_an_injected_process_cannot_be_looked_into"],
         "src/runtime/exec.c:exec, run_middle; src/runtime/credentials.c:become_user", "the process is dumpable",
