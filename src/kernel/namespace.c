@@ -43,7 +43,7 @@ const char *namespace_file(int flag)
 	return NULL;
 }
 
-bool namespace_in_user(void)
+static bool read_in_user(void)
 {
 	/* The first user namespace has this inode number in every kernel (PROC_USER_INIT_INO). */
 	static const char first[] = "user:[4026531837]";
@@ -51,6 +51,16 @@ bool namespace_in_user(void)
 	ssize_t n = readlink("/proc/self/ns/user", text, sizeof(text));
 
 	return n > 0 && ((size_t)n != strlen(first) || memcmp(text, first, strlen(first)) != 0);
+}
+
+/* Asked once: each time the kernel makes a file for it, and a program of ours never moves to another one but in a child that does not ask. */
+bool namespace_in_user(void)
+{
+	static _Atomic int known = -1;
+
+	if (known < 0)
+		known = read_in_user();
+	return known;
 }
 
 /* The kernel wants no exit signal with CLONE_PARENT: the child gets that of the caller. */

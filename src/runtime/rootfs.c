@@ -49,6 +49,20 @@ int rootfs_open(const Bundle *b, int given_fd, int *ret, Err *e)
 	return 0;
 }
 
+/* A link on the way would be another's to turn; the kernel says no more than EINVAL of one at the end. */
+static int cannot_attach(const char *path, int r, Err *e)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+
+	if (r == -EINVAL && real && !streq(real, path))
+		return err_new_no(
+		    e, ERR_INVALID, EINVAL,
+		    "invalid rootfs: not an absolute path, or a symlink: root.path \"%s\" (give the path "
+		    "without links: %s)",
+		    path, real);
+	return err_sys(e, r, "attach the root filesystem");
+}
+
 int rootfs_attach(Init *in, Err *e)
 {
 	int r;
@@ -66,9 +80,7 @@ int rootfs_attach(Init *in, Err *e)
 	in->root_on_top = r == -EACCES;
 	if (in->root_on_top)
 		r = mount_attach_path(in->root, "/");
-	if (r < 0)
-		return err_sys(e, r, "attach the root filesystem");
-	return 0;
+	return r < 0 ? cannot_attach(in->bundle->rootfs, r, e) : 0;
 }
 
 /* The file meant by a masked or read-only path; -ENOENT if there is none. */

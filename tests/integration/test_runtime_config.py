@@ -120,6 +120,20 @@ def test_no_json_at_all(box):
         assert p.returncode == 1 and words in p.stderr, p.stderr
 
 
+def test_root_that_is_a_link(box):
+    """Somebody else could turn it; the error says which path to give."""
+    cid = box.new_id()
+    real = os.path.join(box.dir, box.config["root"]["path"])
+    link = os.path.join(box.dir, "a link")
+    os.symlink(real, link)
+    box.config["process"]["args"] = ["true"]
+    box.config["root"]["path"] = link
+    box.save(cid)
+    p = box.cmd("run", "-b", box.dir, cid)
+    assert p.returncode == 1 and "symlink" in p.stderr and link in p.stderr and os.path.realpath(real) in p.stderr, p.stderr
+    assert cgroup_dirs(box.group) == []
+
+
 def test_time_namespace(box):
     box.config["linux"]["namespaces"].append({"type": "time"})
     box.config["linux"]["timeOffsets"] = {"monotonic": {"secs": 7000, "nanosecs": 5}, "boottime": {"secs": 100000}}
