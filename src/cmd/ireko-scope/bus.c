@@ -341,6 +341,10 @@ static int start_once(sd_bus *bus, const UnitRequest *q, bool *ret_exists, Err *
 		return err_new(e, ERR_INTERNAL, "error creating systemd unit %s: got \"%s\"", q->unit,
 			       result);
 	}
+	/* With the controllers of v1, a new slice may make systemd give a controller to its siblings and move what runs in these there: by
+	 * lists that it reads and then writes, after it has told of the job's end, but before it answers anything else. Our caller's
+	 * service is one of these, and a process that was born in it and has gone into the new unit meanwhile would be moved out again. */
+	(void)bus_version(bus);
 	return 0;
 }
 
