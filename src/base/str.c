@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strings, buffers and string vectors; the contracts are in str.h. */
 #include "base/str.h"
+#include "base/secret.h"
 
 #include <ctype.h>
 #include <limits.h>
@@ -163,6 +164,12 @@ void strbuf_done(StrBuf *b)
 {
 	free(b->s);
 	*b = (StrBuf){0};
+}
+
+void strbuf_wipe(StrBuf *b)
+{
+	secret_free(take_ptr(b->s));
+	strbuf_done(b);
 }
 
 static bool strbuf_grow(StrBuf *b, size_t more)

@@ -38,6 +38,7 @@ typedef struct StrBuf {
 } StrBuf;
 
 void strbuf_done(StrBuf *b);
+void strbuf_wipe(StrBuf *b); /* the same, of a secret (secret.h) */
 void strbuf_add(StrBuf *b, const char *s);
 void strbuf_add_n(StrBuf *b, const void *s, size_t n);
 void strbuf_add_c(StrBuf *b, char c);

@@ -401,7 +401,6 @@ static void pull_progress(void *user, const char *id, const char *status, int64_
 
 int build_image_get(Build *b, const char *reference, StoreImage *ret, Err *e)
 {
-	const char *user = NULL, *password = NULL, *token = NULL;
 	EnginePull p = {.reference = reference,
 			.platform = b->rq->platform,
 			.progress = pull_progress,
@@ -423,11 +422,8 @@ int build_image_get(Build *b, const char *reference, StoreImage *ret, Err *e)
 	if (r < 0)
 		return r;
 	if (b->rq->auth)
-		b->rq->auth(b->rq->user, ref.domain, &user, &password, &token);
+		b->rq->auth(b->rq->user, ref.domain, &p.auth);
 	reference_done(&ref);
-	p.username = user;
-	p.password = password;
-	p.identity_token = token;
 	r = engine_image_pull(b->en, &p, id, e);
 	return r < 0 ? r : store_image_find(b->store, id, ret, e);
 }

@@ -42,9 +42,8 @@ typedef struct BuildRequest {
 	bool no_cache, pull, keep_containers;
 	int64_t memory, memory_swap, cpu_shares, cpu_period, cpu_quota, shm_size;
 	const char *cpuset_cpus, *cpuset_mems, *cgroup_parent;
-	/* Credentials for base images; may return NULLs. */
-	void (*auth)(void *user, const char *domain, const char **username, const char **password,
-		     const char **token);
+	/* Credentials for base images; may leave it empty. */
+	void (*auth)(void *user, const char *domain, EngineAuth *ret);
 	void (*output)(void *user, const BuildOutput *o);
 	void *user;
 	int alive_fd;

@@ -20,6 +20,7 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .api_socket = o->api_socket ? strdup(o->api_socket) : NULL,
 	    .insecure_registries = strv_dup(o->insecure_registries),
 	    .registry_mirrors = strv_dup(o->registry_mirrors),
+	    .registry_token_servers = strv_dup(o->registry_token_servers),
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	};
@@ -38,6 +39,7 @@ static void options_done(EngineOptions *o)
 	free((char *)o->api_socket);
 	strv_free((char **)o->insecure_registries);
 	strv_free((char **)o->registry_mirrors);
+	strv_free((char **)o->registry_token_servers);
 	strv_free((char **)o->runtimes);
 	free((char *)o->default_runtime);
 }
@@ -179,6 +181,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0) {
 		RegistryOptions ro = {.insecure = o->insecure_registries,
 				      .mirrors = o->registry_mirrors,
+				      .token_servers = o->registry_token_servers,
 				      .user_agent = "ireko/" IREKO_VERSION};
 		r = registry_new(&ro, &en->registry, e);
 	}

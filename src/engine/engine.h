@@ -28,6 +28,7 @@ typedef struct EngineOptions {
 	const char *api_socket;    /* for `info` */
 	char *const *insecure_registries;
 	char *const *registry_mirrors;
+	char *const *registry_token_servers; /* REGISTRY=HOST */
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
 } EngineOptions;
@@ -206,15 +207,23 @@ int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e);
 /* ---- images (listing and finding: store.h through engine_store) ---- */
 typedef void (*EngineProgress)(void *user, const char *id, const char *status, int64_t current,
 			       int64_t total);
+/* What a client brings for a registry, for the one request; all NULL: nothing. */
+typedef struct EngineAuth {
+	const char *username, *password, *identity_token, *registry_token;
+} EngineAuth;
 typedef struct EnginePull {
 	const char *reference;
 	const char *platform; /* or NULL */
-	const char *username, *password, *identity_token;
+	EngineAuth auth;
 	EngineProgress progress;
 	void *user;
 	int alive_fd;
 } EnginePull;
 int engine_image_pull(Engine *en, const EnginePull *p, char ret_image_id[DIGEST_LEN + 1], Err *e);
+/* Asks a registry ("docker.io", "host:5000", or as config.json names it; NULL or "": docker.io) whether it takes the credentials. *ret_identity_token is
+ * malloc'ed: what is to be kept in place of the password, or NULL. ERR_UNAUTHORIZED if it does not. */
+int engine_registry_login(Engine *en, const char *server, const EngineAuth *auth, int alive_fd,
+			  char **ret_identity_token, Err *e);
 /* Makes a Debian or Ubuntu base image from the host's own package sources (mmdebstrap). progress gets lines (id NULL). */
 int engine_image_bootstrap(Engine *en, const char *reference, bool again, EngineProgress progress, void *user,
 			   int alive_fd, char ret_image_id[DIGEST_LEN + 1], Err *e);

@@ -30,6 +30,14 @@ char *image_familiar(const char *reference)
 
 /* ---- pull ---- */
 
+static RegistryAuth registry_auth(const EngineAuth *a)
+{
+	return (RegistryAuth){.username = a->username,
+			      .password = a->password,
+			      .identity_token = a->identity_token,
+			      .registry_token = a->registry_token};
+}
+
 typedef struct Pulling {
 	const EnginePull *p;
 } Pulling;
@@ -42,12 +50,18 @@ static void pull_progress(void *user, const char *id, const char *status, int64_
 		k->p->progress(k->p->user, id, status, current, total);
 }
 
+static bool client_left(int alive_fd)
+{
+	struct pollfd pfd = {.fd = alive_fd};
+
+	return alive_fd >= 0 && poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
 static bool pull_cancelled(void *user)
 {
 	const Pulling *k = user;
-	struct pollfd pfd = {.fd = k->p->alive_fd};
 
-	return k->p->alive_fd >= 0 && poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLERR | POLLHUP | POLLNVAL));
+	return client_left(k->p->alive_fd);
 }
 
 static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, const ImagePlatform *platform,
@@ -58,7 +72,7 @@ static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, co
 	RegistryPull rp = {
 	    .reference = ref,
 	    .platform = platform,
-	    .auth = {p->username, p->password, p->identity_token},
+	    .auth = registry_auth(&p->auth),
 	    .progress = pull_progress,
 	    .user = &k,
 	    .cancelled = pull_cancelled,
@@ -93,6 +107,24 @@ int engine_image_pull(Engine *en, const EnginePull *p, char ret_image_id[DIGEST_
 	image_platform_done(&platform);
 	reference_done(&ref);
 	return r;
+}
+
+/* ---- log in ---- */
+
+static bool login_cancelled(void *user)
+{
+	return client_left(*(const int *)user);
+}
+
+int engine_registry_login(Engine *en, const char *server, const EngineAuth *auth, int alive_fd,
+			  char **ret_identity_token, Err *e)
+{
+	const RegistryLogin l = {.server = str_empty(server) ? "docker.io" : server,
+				 .auth = registry_auth(auth),
+				 .cancelled = login_cancelled,
+				 .user = &alive_fd};
+
+	return registry_login(en->registry, &l, ret_identity_token, e);
 }
 
 /* ---- tag ---- */

@@ -8,6 +8,7 @@
  */
 #include "registry/http.h"
 #include "base/clock.h"
+#include "base/secret.h"
 #include "base/str.h"
 
 #include <arpa/inet.h>
@@ -49,7 +50,9 @@ static CURLcode curl_ready;
 
 static void curl_start(void)
 {
-	curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+	/* libcurl copies Authorization headers; what it frees is wiped. */
+	curl_ready =
+	    curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, secret_free, secret_realloc, strdup, calloc);
 }
 
 int http_client_new(const char *user_agent, HttpClient **ret, Err *e)
@@ -322,7 +325,7 @@ static curl_socket_t on_socket(void *user, curlsocktype purpose _unused_, struct
 
 static int add_header(struct curl_slist **list, const char *name, const char *value)
 {
-	_cleanup_free_ char *line = value ? strf("%s: %s", name, value) : NULL;
+	_cleanup_secret_ char *line = value ? strf("%s: %s", name, value) : NULL;
 
 	if (!value)
 		return 0;

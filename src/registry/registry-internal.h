@@ -23,6 +23,7 @@ typedef struct Endpoint {
 struct Registry {
 	char **insecure;
 	char **mirrors;
+	char **token_servers;
 	int max_layers;
 	char *user_agent;
 	TokenCache *tokens;
@@ -37,10 +38,13 @@ typedef struct Session {
 	Registry *registry;
 	const Endpoint *endpoint;
 	const RegistryPull *pull;
-	char *base; /* scheme://host[:port]; set by the first request, then constant */
+	char *base;          /* scheme://host[:port]; set by the first request, then constant */
+	const char *actions; /* of the scope that is asked for; NULL: "pull" */
+	char *const *scopes; /* asked for besides; may be NULL */
 	pthread_mutex_t lock;
-	char *authorization; /* under lock */
-	atomic_bool local;   /* the registry is on this machine or link */
+	AuthGrant grant;   /* under lock, as what follows */
+	char **challenges; /* what it answered */
+	atomic_bool local; /* the registry is on this machine or link */
 } Session;
 
 void session_init(Session *s, Registry *r, const Endpoint *ep, const RegistryPull *p);

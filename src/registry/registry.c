@@ -166,6 +166,28 @@ void registry_endpoints_free(Endpoint *v, size_t n)
 	free(v);
 }
 
+static bool is_host(const char *s, size_t n)
+{
+	_cleanup_free_ char *url = strf("https://%.*s/", (int)MIN2(n, (size_t)512), s);
+	_cleanup_free_ char *host = url && n > 0 && n <= 512 ? http_url_host(url, false) : NULL;
+
+	return host && !memchr(s, '/', n);
+}
+
+static int check_token_servers(char *const *rules, Err *e)
+{
+	for (size_t i = 0; rules && rules[i]; i++) {
+		const char *eq = strchr(rules[i], '=');
+
+		if (!eq || !is_host(rules[i], (size_t)(eq - rules[i])) || !is_host(eq + 1, strlen(eq + 1)))
+			return err_new(e, ERR_INVALID,
+				       "token server \"%.200s\": write REGISTRY=HOST, for example "
+				       "registry.example.org=login.example.net",
+				       rules[i]);
+	}
+	return 0;
+}
+
 static int check_rules(const RegistryOptions *o, Err *e)
 {
 	for (size_t i = 0; o->insecure && o->insecure[i]; i++) {
@@ -189,7 +211,7 @@ static int check_rules(const RegistryOptions *o, Err *e)
 				       "docker.io=https://mirror.example.org",
 				       o->mirrors[i]);
 	}
-	return 0;
+	return check_token_servers(o->token_servers, e);
 }
 
 int registry_new(const RegistryOptions *o, Registry **ret, Err *e)
@@ -203,10 +225,11 @@ int registry_new(const RegistryOptions *o, Registry **ret, Err *e)
 		return err_oom(e);
 	r->insecure = strv_dup(o->insecure);
 	r->mirrors = strv_dup(o->mirrors);
+	r->token_servers = strv_dup(o->token_servers);
 	r->max_layers = o->max_layers > 0 ? MIN2(o->max_layers, REGISTRY_LAYERS_MAX) : MAX_LAYERS_DEFAULT;
 	r->user_agent = strdup(o->user_agent ? o->user_agent : "ireko/" IREKO_VERSION);
 	r->tokens = token_cache_new();
-	if (!r->insecure || !r->mirrors || !r->user_agent || !r->tokens)
+	if (!r->insecure || !r->mirrors || !r->token_servers || !r->user_agent || !r->tokens)
 		return err_oom(e);
 	*ret = take_ptr(r);
 	return 0;
@@ -218,6 +241,7 @@ void registry_free(Registry *r)
 		return;
 	strv_free(r->insecure);
 	strv_free(r->mirrors);
+	strv_free(r->token_servers);
 	free(r->user_agent);
 	token_cache_free(r->tokens);
 	free(r);

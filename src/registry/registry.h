@@ -18,7 +18,9 @@ typedef struct RegistryOptions {
 	char *const *
 	    insecure; /* host[:port] or CIDR where plain HTTP or unverified TLS is allowed; loopback always is */
 	char *const *mirrors; /* "docker.io=http://127.0.0.1:5000": tried first */
-	int max_layers;       /* in flight; 0: 4 */
+	char *const *
+	    token_servers; /* "registry.acme.org=login.example.net": who also gets a registry's credentials */
+	int max_layers;    /* in flight; 0: 4 */
 	const char *user_agent;
 } RegistryOptions;
 
@@ -26,9 +28,22 @@ int registry_new(const RegistryOptions *o, Registry **ret, Err *e);
 void registry_free(Registry *r);
 DEFINE_CLEANUP(Registry *, registry_free)
 
+/* All NULL: anonymous. */
 typedef struct RegistryAuth {
-	const char *username, *password, *identity_token; /* NULL: anonymous */
+	const char *username, *password;
+	const char *identity_token; /* is exchanged for tokens, in place of the password */
+	const char *registry_token; /* is the token: sent as it is, before everything else */
 } RegistryAuth;
+
+typedef struct RegistryLogin {
+	const char *server; /* "docker.io", host[:port], or as config.json has it */
+	RegistryAuth auth;
+	bool (*cancelled)(void *user); /* polled; may be NULL */
+	void *user;
+} RegistryLogin;
+/* Asks the registry whether it takes the credentials. *ret_identity_token (malloc'ed, to be wiped; NULL: none) is what its token server wants to be
+ * kept in place of the password. ERR_UNAUTHORIZED: it does not take them; ERR_UNAVAILABLE, ERR_INVALID: there is nothing to ask. */
+int registry_login(Registry *r, const RegistryLogin *l, char **ret_identity_token, Err *e);
 
 /* Docker's pull messages (docker-api-map 1.8 "pull messages"): id may be NULL; total 0: no progress. May be called from several threads. */
 typedef void (*RegistryProgress)(void *user, const char *id, const char *status, int64_t current,

@@ -7,25 +7,33 @@
  * 401 renews it, unless another thread has done so since.
  */
 #include "registry/registry-internal.h"
+#include "base/clock.h"
 #include "base/json.h"
+#include "base/secret.h"
 #include "base/str.h"
 
 #include <time.h>
 
 #define TRIES_MAX         4
 #define RETRY_AFTER_MAX_S 60
+#define RENEW_AGAIN_NS    (10 * 1000000000LL)
 
 void session_init(Session *s, Registry *r, const Endpoint *ep, const RegistryPull *p)
 {
 	*s = (Session){.registry = r, .endpoint = ep, .pull = p};
 	pthread_mutex_init(&s->lock, NULL);
+	/* A token that was brought along is said without being asked. */
+	if (!ep->mirror && p->auth.registry_token)
+		s->grant = (AuthGrant){.authorization = strf("Bearer %s", p->auth.registry_token),
+				       .renew_ns = INT64_MAX};
 }
 
 void session_done(Session *s)
 {
 	pthread_mutex_destroy(&s->lock);
 	free(s->base);
-	free(s->authorization);
+	auth_grant_done(&s->grant);
+	strv_free(s->challenges);
 	*s = (Session){0};
 }
 
@@ -56,48 +64,103 @@ static char *current_authorization(Session *s)
 	char *copy;
 
 	pthread_mutex_lock(&s->lock);
-	copy = s->authorization ? strdup(s->authorization) : NULL;
+	copy = s->grant.authorization ? strdup(s->grant.authorization) : NULL;
 	pthread_mutex_unlock(&s->lock);
 	return copy;
+}
+
+static int answer(Session *s, HttpClient *c, char *const *challenges, bool refresh, AuthGrant *ret, Err *e)
+{
+	static const RegistryAuth anonymous;
+	const AuthAsk a = {.registry_url = s->base,
+			   .path = s->pull->reference->path,
+			   .actions = s->actions,
+			   .more = s->scopes,
+			   .auth = s->endpoint->mirror ? &anonymous : &s->pull->auth,
+			   .unverified_tls = s->endpoint->unverified_tls,
+			   .plain_http_ok = s->endpoint->try_http,
+			   .local_allowed = s->local,
+			   .insecure = s->registry->insecure,
+			   .token_servers = s->registry->token_servers,
+			   .refresh = refresh,
+			   .cancelled = cancelled,
+			   .cancel_user = s};
+
+	return auth_answer(s->registry->tokens, c, &a, challenges, ret, e);
+}
+
+/* Takes g over. */
+static void keep_grant(Session *s, AuthGrant *g, char *const *challenges)
+{
+	char **copy = strv_dup(challenges);
+
+	pthread_mutex_lock(&s->lock);
+	auth_grant_done(&s->grant);
+	s->grant = *g;
+	strv_free(s->challenges);
+	s->challenges = copy;
+	pthread_mutex_unlock(&s->lock);
+	*g = (AuthGrant){0};
 }
 
 /* Renews what was `used` (NULL: nothing) and refused; *ret is what to use now. */
 static int sign_in(Session *s, HttpClient *c, const HttpReply *reply, const char *used, char **ret, Err *e)
 {
-	static const RegistryAuth anonymous;
-	AuthAsk a = {.registry_url = s->base,
-		     .path = s->pull->reference->path,
-		     .auth = s->endpoint->mirror ? &anonymous : &s->pull->auth,
-		     .unverified_tls = s->endpoint->unverified_tls,
-		     .plain_http_ok = s->endpoint->try_http,
-		     .local_allowed = s->local,
-		     .refresh = used != NULL,
-		     .cancelled = cancelled,
-		     .cancel_user = s};
-	_cleanup_free_ char *now = current_authorization(s);
-	int r;
+	_cleanup_secret_ char *now = current_authorization(s);
+	AuthGrant g = {0};
 
 	if (now && (!used || !streq(now, used))) {
 		*ret = take_ptr(now);
 		return 0;
 	}
-	r = auth_answer(s->registry->tokens, c, &a, reply->challenges, ret, e);
+	int r = answer(s, c, reply->challenges, used != NULL, &g, e);
 	if (r < 0)
 		return r;
+	*ret = strdup(g.authorization);
+	keep_grant(s, &g, reply->challenges);
+	return *ret ? 0 : err_oom(e);
+}
+
+/* A token that is about to expire is renewed before it is used: to be refused in the middle of an upload costs more. One
+ * thread does so at a time; if it fails, the old token serves on, and the 401 that it meets in the end tells why. */
+static void renew_in_time(Session *s, HttpClient *c)
+{
+	_cleanup_strv_ char **challenges = NULL;
+	int64_t now = clock_mono_ns();
+	AuthGrant g = {0};
+
 	pthread_mutex_lock(&s->lock);
-	free(s->authorization);
-	s->authorization = strdup(*ret);
+	if (s->grant.authorization && now >= s->grant.renew_ns && s->challenges) {
+		challenges = strv_dup(s->challenges);
+		s->grant.renew_ns = now + RENEW_AGAIN_NS;
+	}
 	pthread_mutex_unlock(&s->lock);
-	return 0;
+	if (challenges && answer(s, c, challenges, false, &g, NULL) == 0)
+		keep_grant(s, &g, challenges);
+}
+
+/* To somebody who is not signed in, a registry that wants credentials says no more than that; it may not even have the image. */
+static int without_credentials(const Session *s, int r, Err *e)
+{
+	const RegistryAuth *a = &s->pull->auth;
+	_cleanup_free_ char *name = reference_familiar_name(s->pull->reference);
+
+	if (!e || e->kind != ERR_UNAUTHORIZED || a->username || a->identity_token || a->registry_token)
+		return r;
+	r = err_kind(e, r, ERR_NOT_FOUND);
+	return err_ctx(e, r,
+		       "pull access denied for %s, repository does not exist or may require 'docker login'",
+		       name ? name : "it");
 }
 
 static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
 {
 	_cleanup_free_ char *url =
 	    strf("%s%s/v2/%s/%s", s->base, s->endpoint->prefix, s->pull->reference->path, what);
-	_cleanup_free_ char *used = current_authorization(s);
-	_cleanup_free_ char *renewed = NULL;
+	_cleanup_secret_ char *used = NULL, *renewed = NULL;
 
+	renew_in_time(s, c);
+	used = current_authorization(s);
 	if (!url)
 		return err_oom(e);
 	q->url = url;
@@ -114,7 +177,7 @@ static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, 
 		r = sign_in(s, c, ret, used, &renewed, e);
 		http_reply_done(ret);
 		if (r < 0)
-			return r;
+			return without_credentials(s, r, e);
 		q->authorization = renewed;
 		r = http_do(c, q, ret, e);
 	}
@@ -212,7 +275,8 @@ int session_refusal(const Session *s, const char *what, const HttpReply *reply, 
 	_cleanup_free_ char *why = first_error(reply);
 	_cleanup_free_ char *full = reference_familiar(ref);
 	_cleanup_free_ char *name = reference_familiar_name(ref);
-	bool signed_in = s->pull->auth.username || s->pull->auth.identity_token;
+	bool signed_in =
+	    s->pull->auth.username || s->pull->auth.identity_token || s->pull->auth.registry_token;
 
 	if (!why || !full || !name)
 		return err_oom(e);

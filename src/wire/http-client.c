@@ -140,7 +140,7 @@ static int build_head(const HttpcRequest *rq, StrBuf *b)
 
 int httpc_send(Httpc *c, const HttpcRequest *rq, Err *e)
 {
-	_cleanup_strbuf_ StrBuf b = {0};
+	_cleanup_(strbuf_wipe) StrBuf b = {0};
 	int r = build_head(rq, &b);
 
 	if (r == -EINVAL)

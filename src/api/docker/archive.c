@@ -2,6 +2,7 @@
 /* Files of containers: docker cp, export. The tars themselves are made and read by the engine's sandbox, through pipes. */
 #include "api/docker/archive.h"
 #include "api/docker/door-internal.h"
+#include "base/base64.h"
 
 uint32_t go_file_mode(mode_t m)
 {
@@ -54,7 +55,7 @@ static int stat_header(HttpRequest *rq, Door *d, const char *path, Err *e)
 			"mode", (json_int_t)go_file_mode(st.mode), "mtime", doc_time(st.mtime_ns),
 			"linkTarget", doc_str(st.link_target));
 	text = doc ? json_text(doc) : NULL;
-	encoded = text ? base64_encode(text, strlen(text)) : NULL;
+	encoded = text ? base64_encode(text, strlen(text), false) : NULL;
 	if (!encoded)
 		return err_oom(e);
 	http_set_header(rq, "X-Docker-Container-Path-Stat", encoded);

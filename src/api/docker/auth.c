@@ -1,83 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/docker/auth.h"
 
+#include "base/base64.h"
+#include "base/secret.h"
 #include "base/str.h"
+#include "oci/credentials.h"
 
-static int digit(char c)
+static const char *member(const json_t *o, const char *key)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+' || c == '-')
-		return 62;
-	return c == '/' || c == '_' ? 63 : -1;
+	const char *s = json_get_str(o, key);
+
+	return str_empty(s) ? NULL : s;
 }
 
-int base64_decode(const char *s, char **ret, size_t *ret_len)
+int auth_account_normalize(json_t *account, Err *e)
 {
-	size_t n = strlen(s), len = 0;
-	_cleanup_free_ char *out = NULL;
-	uint32_t acc = 0;
-	int bits = 0;
+	Credentials c = {0};
 
-	while (n > 0 && s[n - 1] == '=')
-		n--;
-	if (n % 4 == 1)
-		return -EINVAL;
-	out = malloc(n / 4 * 3 + 4);
-	if (!out)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		int v = digit(s[i]);
-
-		if (v < 0)
-			return -EINVAL;
-		acc = acc << 6 | (uint32_t)v;
-		bits += 6;
-		if (bits >= 8) {
-			bits -= 8;
-			out[len] = (char)(acc >> bits & 0xff);
-			if (!out[len++])
-				return -EINVAL;
-		}
-	}
-	out[len] = '\0';
-	*ret = take_ptr(out);
-	if (ret_len)
-		*ret_len = len;
-	return 0;
+	if (!member(account, "auth") || member(account, "username") || member(account, "identitytoken"))
+		return 0;
+	int r = credentials_of_entry(account, "this request", &c, NULL);
+	if (r == -ENOMEM)
+		return err_oom(e);
+	if (r < 0)
+		return err_new(e, ERR_INVALID,
+			       "invalid registry credentials: \"auth\" is not base64 of user:password");
+	if (c.username)
+		r = json_object_set_new(account, "username", json_string(c.username));
+	if (r == 0 && c.password)
+		r = json_object_set_new(account, "password", json_string(c.password));
+	credentials_done(&c);
+	return r < 0 ? err_oom(e) : 0;
 }
 
-char *base64_encode(const void *data, size_t len)
+/* The JSON object of a header; {} if it is absent, empty or null. */
+static int parse(const char *header, json_t **ret, Err *e)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const unsigned char *p = data;
-	char *out = malloc((len + 2) / 3 * 4 + 1), *to = out;
-
-	if (!out)
-		return NULL;
-	for (size_t i = 0; i < len; i += 3) {
-		uint32_t v = (uint32_t)p[i] << 16;
-
-		if (i + 1 < len)
-			v |= (uint32_t)p[i + 1] << 8;
-		if (i + 2 < len)
-			v |= p[i + 2];
-		*to++ = alphabet[v >> 18];
-		*to++ = alphabet[v >> 12 & 63];
-		*to++ = i + 1 < len ? alphabet[v >> 6 & 63] : '=';
-		*to++ = i + 2 < len ? alphabet[v & 63] : '=';
-	}
-	*to = '\0';
-	return out;
-}
-
-int auth_header_parse(const char *header, json_t **ret, Err *e)
-{
-	_cleanup_free_ char *text = NULL;
+	_cleanup_secret_ char *text = NULL;
 	_cleanup_json_ json_t *doc = NULL;
 	size_t len;
 
@@ -88,43 +47,65 @@ int auth_header_parse(const char *header, json_t **ret, Err *e)
 	/* The message never quotes the header: it is a secret. */
 	if (strlen(header) > AUTH_HEADER_MAX || base64_decode(header, &text, &len) < 0)
 		return err_new(e, ERR_INVALID, "invalid registry credentials: the header is not base64");
-	if (json_parse(text, len, "registry credentials", &doc, NULL) < 0 ||
-	    !(json_is_object(doc) || json_is_null(doc)))
+	bool null = len == 4 && memcmp(text, "null", 4) == 0;
+	if (!null && (json_parse(text, len, "registry credentials", &doc, NULL) < 0 || !json_is_object(doc)))
 		return err_new(e, ERR_INVALID,
 			       "invalid registry credentials: the header is not a JSON object");
-	*ret = json_is_null(doc) ? json_object() : json_incref(doc);
+	*ret = null ? json_object() : take_ptr(doc);
 	return *ret ? 0 : err_oom(e);
 }
 
-static const char *member(const json_t *o, const char *key)
+int auth_header_parse(const char *header, json_t **ret, Err *e)
 {
-	const char *s = json_get_str(o, key);
+	_cleanup_json_ json_t *doc = NULL;
+	int r = parse(header, &doc, e);
 
-	return str_empty(s) ? NULL : s;
+	if (r == 0)
+		r = auth_account_normalize(doc, e);
+	if (r == 0)
+		*ret = take_ptr(doc);
+	return r;
 }
 
-void auth_account(const json_t *account, const char **username, const char **password, const char **token)
+int auth_config_parse(const char *header, json_t **ret, Err *e)
 {
-	*username = member(account, "username");
-	*password = member(account, "password");
-	*token = member(account, "identitytoken");
+	_cleanup_json_ json_t *doc = NULL;
+	const char *key;
+	json_t *account;
+	int r = parse(header, &doc, e);
+
+	if (r == 0 && json_object_size(doc) > AUTH_ACCOUNTS_MAX)
+		r = err_new(e, ERR_INVALID, "invalid registry credentials: more than %d accounts",
+			    AUTH_ACCOUNTS_MAX);
+	if (r < 0)
+		return r;
+	json_object_foreach (doc, key, account) {
+		r = auth_account_normalize(account, e);
+		if (r < 0)
+			return r;
+	}
+	*ret = take_ptr(doc);
+	return 0;
+}
+
+void auth_account(const json_t *account, EngineAuth *ret)
+{
+	*ret = (EngineAuth){.username = member(account, "username"),
+			    .password = member(account, "password"),
+			    .identity_token = member(account, "identitytoken"),
+			    .registry_token = member(account, "registrytoken")};
 }
 
 const json_t *auth_config_find(const json_t *config, const char *domain)
 {
+	_cleanup_free_ char *wanted = credentials_key(domain);
 	const char *key;
 	json_t *value;
 
 	json_object_foreach ((json_t *)config, key, value) {
-		const char *host = str_after(key, "https://");
-		size_t n;
+		_cleanup_free_ char *have = credentials_key(key);
 
-		host = host ? host : str_after(key, "http://");
-		host = host ? host : key;
-		n = strcspn(host, "/");
-		if (strlen(domain) == n && strncmp(host, domain, n) == 0)
-			return value;
-		if (streq(domain, "docker.io") && n == 15 && strncmp(host, "index.docker.io", n) == 0)
+		if (streq0(have, wanted))
 			return value;
 	}
 	return NULL;

@@ -34,12 +34,11 @@ static void build_done(Build *b)
 	progress_done(&b->progress);
 }
 
-static void build_auth(void *user, const char *domain, const char **username, const char **password,
-		       const char **token)
+static void build_auth(void *user, const char *domain, EngineAuth *ret)
 {
 	Build *b = user;
 
-	auth_account(auth_config_find(b->accounts, domain), username, password, token);
+	auth_account(auth_config_find(b->accounts, domain), ret);
 }
 
 static void build_output(void *user, const BuildOutput *o)
@@ -169,7 +168,7 @@ static int read_options(Build *b, BuildRequest *q, Err *e)
 		r = http_query_int(b->rq, numbers[i].name, (int64_t *)(void *)((char *)q + numbers[i].offset),
 				   e);
 	if (r >= 0)
-		r = auth_header_parse(http_header(b->rq, "X-Registry-Config"), &b->accounts, e);
+		r = auth_config_parse(http_header(b->rq, "X-Registry-Config"), &b->accounts, e);
 	return r;
 }
 

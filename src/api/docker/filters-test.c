@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/test.h"
 
-#include "api/docker/auth.h"
 #include "api/docker/filters.h"
 #include "base/clock.h"
 
@@ -115,56 +114,11 @@ static void globs(void **state)
 	assert_false(glob_match("*a*a*a*a*a*a*a*a*a*a*a*", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
 }
 
-static void base64(void **state)
-{
-	static const char text[] = "{\"username\":\"u\",\"password\":\"p\xc3\xa9~~?\"}";
-	_cleanup_free_ char *coded = base64_encode(text, strlen(text)), *back = NULL, *one = NULL;
-	size_t n;
-
-	assert_int_equal(base64_decode(coded, &back, &n), 0);
-	assert_int_equal(n, strlen(text));
-	assert_string_equal(back, text);
-	assert_int_equal(base64_decode("fn5-_w", &one, NULL), 0);
-	assert_string_equal(one, "~~~\xff");
-	free(take_ptr(one));
-	assert_true(base64_decode("a", &one, NULL) < 0);
-	assert_true(base64_decode("a b=", &one, NULL) < 0);
-	assert_true(base64_decode("AAAA", &one, NULL) < 0); /* NUL inside */
-	assert_null(one);
-}
-
-static void auth(void **state)
-{
-	_cleanup_free_ char *coded =
-	    base64_encode("{\"username\":\"u\",\"password\":\"\",\"identitytoken\":\"t\"}", 50);
-	_cleanup_json_ json_t *account = NULL,
-			      *config = json_pack("{s:{s:s}, s:{s:s}}", "https://index.docker.io/v1/",
-						  "username", "hub", "localhost:5000", "username", "local");
-	const char *u, *p, *t;
-	json_t *unused = NULL;
-	Err e;
-
-	assert_int_equal(auth_header_parse(coded, &account, &e), 0);
-	auth_account(account, &u, &p, &t);
-	assert_string_equal(u, "u");
-	assert_null(p);
-	assert_string_equal(t, "t");
-	auth_account(auth_config_find(config, "docker.io"), &u, &p, &t);
-	assert_string_equal(u, "hub");
-	auth_account(auth_config_find(config, "localhost:5000"), &u, &p, &t);
-	assert_string_equal(u, "local");
-	assert_null(auth_config_find(config, "localhost:500"));
-	assert_true(auth_header_parse("%%%", &unused, &e) < 0);
-	assert_null(strstr(e.msg, "%%%")); /* a secret is never quoted */
-	assert_true(auth_header_parse("W10=", &unused, &e) < 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(both_encodings), cmocka_unit_test(refused), cmocka_unit_test(labels),
 	    cmocka_unit_test(patterns),       cmocka_unit_test(times),   cmocka_unit_test(globs),
-	    cmocka_unit_test(base64),         cmocka_unit_test(auth),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

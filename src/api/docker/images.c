@@ -217,8 +217,11 @@ static int pull(HttpRequest *rq, Door *d, Err *e)
 	    .user = &p,
 	    .alive_fd = http_alive_fd(rq),
 	};
-	auth_account(account, &q.username, &q.password, &q.identity_token);
+	auth_account(account, &q.auth);
 	r = engine_image_pull(d->engine, &q, id, e);
+	/* To 401 the docker CLI answers with a prompt, even where nobody can answer it. */
+	if (r < 0 && e->kind == ERR_UNAUTHORIZED)
+		r = err_kind(e, r, ERR_DENIED);
 	return progress_end(&p, r, e);
 }
 

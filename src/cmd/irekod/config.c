@@ -22,6 +22,10 @@ const char config_usage[] =
     "  --insecure-registry HOST   host[:port] or CIDR that may be spoken to without TLS; repeatable\n"
     "  --registry-mirror [HOST=]URL\n"
     "                             asked before HOST (default docker.io); repeatable\n"
+    "  --registry-token-server REGISTRY=HOST\n"
+    "                             HOST also gets the credentials for REGISTRY, whose token server it is; "
+    "needed\n"
+    "                             only where the names do not tell that both have one owner; repeatable\n"
     "  --runtime NAME=PATH        an OCI runtime, runc say, that containers may ask for; repeatable\n"
     "  --default-runtime NAME     of containers that ask for none (default ireko, our own)\n"
     "  --helper-dir DIR           where ireko-shim and ireko-unpack are\n"
@@ -37,6 +41,7 @@ enum {
 	OPT_SUBNET,
 	OPT_INSECURE,
 	OPT_MIRROR,
+	OPT_TOKEN_SERVER,
 	OPT_RUNTIME,
 	OPT_DEFAULT_RUNTIME,
 	OPT_HELPER,
@@ -54,6 +59,7 @@ static const struct option options[] = {
     {"bridge-subnet", required_argument, NULL, OPT_SUBNET},
     {"insecure-registry", required_argument, NULL, OPT_INSECURE},
     {"registry-mirror", required_argument, NULL, OPT_MIRROR},
+    {"registry-token-server", required_argument, NULL, OPT_TOKEN_SERVER},
     {"runtime", required_argument, NULL, OPT_RUNTIME},
     {"default-runtime", required_argument, NULL, OPT_DEFAULT_RUNTIME},
     {"helper-dir", required_argument, NULL, OPT_HELPER},
@@ -140,6 +146,8 @@ static int apply_option(DaemonConfig *c, int opt, const char *value, char **conf
 		return strv_add(&c->insecure, value) < 0 ? err_oom(e) : 0;
 	case OPT_MIRROR:
 		return add_mirror(c, value, e);
+	case OPT_TOKEN_SERVER:
+		return strv_add(&c->token_servers, value) < 0 ? err_oom(e) : 0;
 	case OPT_RUNTIME:
 		return add_runtime_option(c, value, e);
 	case OPT_DEFAULT_RUNTIME:
@@ -183,6 +191,8 @@ static int file_list(DaemonConfig *c, const char *key, json_t *v, Err *e)
 			r = strv_add(&c->hosts, *p);
 		else if (streq(key, "insecure-registries"))
 			r = strv_add(&c->insecure, *p);
+		else if (streq(key, "registry-token-servers"))
+			r = strv_add(&c->token_servers, *p);
 		else
 			r = add_mirror(c, *p, e);
 	}
@@ -230,7 +240,8 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 			return file_text(texts[i].to, v, key, e);
 	if (streq(key, "hosts"))
 		return have_hosts ? 0 : file_list(c, key, v, e);
-	if (streq(key, "insecure-registries") || streq(key, "registry-mirrors"))
+	if (streq(key, "insecure-registries") || streq(key, "registry-mirrors") ||
+	    streq(key, "registry-token-servers"))
 		return file_list(c, key, v, e);
 	if (streq(key, "runtimes"))
 		return file_runtimes(c, v, e);
@@ -316,5 +327,6 @@ void config_done(DaemonConfig *c)
 	strv_free(c->hosts);
 	strv_free(c->insecure);
 	strv_free(c->mirrors);
+	strv_free(c->token_servers);
 	*c = (DaemonConfig){0};
 }

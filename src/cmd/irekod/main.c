@@ -12,6 +12,7 @@
 #include "api/docker/door.h"
 #include "base/fd.h"
 #include "base/path.h"
+#include "base/secret.h"
 #include "base/str.h"
 
 #include <fcntl.h>
@@ -273,6 +274,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .api_socket = first_socket(d),
 	    .insecure_registries = d->config.insecure,
 	    .registry_mirrors = d->config.mirrors,
+	    .registry_token_servers = d->config.token_servers,
 	    .runtimes = d->config.runtimes,
 	    .default_runtime = d->config.default_runtime,
 	};
@@ -354,6 +356,7 @@ int main(int argc, char **argv)
 	Err e;
 	int r;
 
+	secret_wipe_json(); /* clients' documents hold credentials */
 	mallopt(M_ARENA_MAX, 2);
 	mallopt(M_TRIM_THRESHOLD, 256 * 1024);
 	log_init(LOG_INFO);

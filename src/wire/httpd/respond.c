@@ -6,6 +6,7 @@
  * that the client is gone: the connection is closed afterwards, and the handler may ignore it.
  */
 #include "wire/httpd/httpd-internal.h"
+#include "base/secret.h"
 
 #include <strings.h>
 #include <sys/socket.h>
@@ -259,9 +260,10 @@ void http_request_done(HttpRequest *rq)
 	}
 	free(rq->out);
 	free(rq->query);
-	free(rq->body);
+	/* Credentials come in headers (X-Registry-Auth) and in bodies (POST /auth). */
+	secret_free(rq->body);
 	free(rq->own_path);
-	free(rq->head);
+	secret_free(rq->head);
 	pthread_mutex_destroy(&rq->write_lock);
 	free(rq);
 }

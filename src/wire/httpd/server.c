@@ -92,6 +92,7 @@ static int read_head(HttpConnection *c, char **ret, size_t *ret_len, int64_t *re
 		return -503;
 	memcpy(*ret, c->in + c->pos, n);
 	(*ret)[n] = '\0';
+	explicit_bzero(c->in + c->pos, n); /* it may hold credentials */
 	*ret_len = n;
 	*ret_deadline = deadline;
 	c->pos += n + 4;
