@@ -368,7 +368,8 @@ class Engine:
     def env(self, **more):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKER_", "IREKO_"))}
         # No configuration of the user's, and what a client writes (contexts, credentials) goes with the engine.
-        return dict(env, DOCKER_HOST=f"unix://{self.socket}", DOCKER_CONFIG=str(self.root / "client"), LC_ALL="C.UTF-8", **more)
+        return dict(env, DOCKER_HOST=f"unix://{self.socket}", DOCKER_CONFIG=str(self.root / "client"), XDG_DATA_HOME=str(self.root / "client-data"),
+                    XDG_STATE_HOME=str(self.root / "client-state"), LC_ALL="C.UTF-8", **more)
 
     def cli(self, *args, client="ireko", check=True, **kw):
         path = BUILD / "ireko" if client == "ireko" else program(client)
@@ -526,13 +527,15 @@ def forget_busybox():
 class Registry:
     """Debian's docker-registry on a loopback port, with a storage of its own."""
 
-    def __init__(self):
+    def __init__(self, more="", authorization=None):
+        """more: of the configuration; {root} in it is our folder. authorization: of our own requests, a function that gives the header for a path."""
         self.root = temp_folder("registry")
+        self.authorization = authorization
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         config = self.root / "config.yml"
         config.write_text(f"version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {self.root}/data}}\n  delete: {{enabled: true}}\n"
-                          f"http:\n  addr: {self.host}\n")
+                          f"http:\n  addr: {self.host}\n" + more.replace("{root}", str(self.root)))
         self.log = (self.root / "log").open("wb")
         self.p = subprocess.Popen([program("docker-registry"), "serve", str(config)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         wait_until("docker-registry listens", self._answers)
@@ -540,7 +543,7 @@ class Registry:
     def _answers(self):
         assert self.p.poll() is None, (self.root / "log").read_text()
         with contextlib.suppress(OSError):
-            return self.ask("GET", "/v2/")[0] == 200
+            return self.ask("GET", "/v2/")[0] in (200, 401)
         return False
 
     def ask(self, method, path, body=None, headers=None):
@@ -548,7 +551,8 @@ class Registry:
         try:
             if path.startswith("http"):
                 path = re.sub(r"^https?://[^/]+", "", path)
-            c.request(method, path, body=body, headers=headers or {})
+            given = {"Authorization": self.authorization(path)} if self.authorization else {}
+            c.request(method, path, body=body, headers={**given, **(headers or {})})
             r = c.getresponse()
             return r.status, dict(r.headers), r.read()
         finally:

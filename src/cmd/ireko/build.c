@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* build: the context goes up as it is read, the classic builder's output comes back. */
-#include "client.h"
-#include "config.h"
-#include "context.h"
 #include "base/fd.h"
+#include "base/secret.h"
+#include "client.h"
+#include "context.h"
+#include "credential.h"
 #include "env-file.h"
 #include "options.h"
 #include "progress.h"
@@ -215,7 +216,7 @@ static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 {
 	const BuildOptions *o = call->opts;
 	_cleanup_strbuf_ StrBuf target = {0};
-	_cleanup_free_ char *auth = NULL, *auth_header = NULL;
+	_cleanup_secret_ char *auth_header = NULL;
 	_cleanup_httpc_ Httpc *client = NULL;
 	char *headers[3] = {(char[]){"Content-Type: application/x-tar"}, NULL, NULL};
 	Progress p = {.out = o->quiet ? NULL : stdout,
@@ -225,13 +226,8 @@ static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 	int r = make_target(o, c, &target, e);
 
 	if (r == 0)
-		r = config_registry_config(call->cli, &auth, e);
-	if (r == 0 && auth) {
-		auth_header = strf("X-Registry-Config: %s", auth);
-		if (!auth_header)
-			return err_oom(e);
-		headers[1] = auth_header;
-	}
+		r = credential_config_header(call->cli, &auth_header, e);
+	headers[1] = auth_header;
 	if (r == 0)
 		r = api_settle(call->cli, e);
 	if (r == 0)

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "base/err.h"
+#include "base/json.h"
 #include "wire/http-client.h"
 
 typedef struct Cli {
@@ -17,6 +17,7 @@ typedef struct Cli {
 	const char *host;       /* -H, or NULL */
 	const char *context;    /* --context, or NULL */
 	const char *config_dir; /* --config, or NULL */
+	json_t *config;         /* config.json, once it was needed */
 	HttpcAddress address;   /* once it was needed */
 	Httpc *idle;            /* the kept connection of the plain requests, or NULL */
 	char api_version[16];   /* used in paths */

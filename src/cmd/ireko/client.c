@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See client.h. */
 #include "client.h"
+#include "base/secret.h"
 #include "config.h"
 #include "text.h"
 
@@ -83,13 +84,16 @@ static char *versioned(const Cli *cli, const char *target)
 static int send_request(Cli *cli, Httpc *c, const ApiRequest *rq, Err *e)
 {
 	_cleanup_free_ char *target = versioned(cli, rq->target);
-	_cleanup_free_ char *text = rq->body ? json_text(rq->body) : NULL;
+	_cleanup_secret_ char *text = rq->body ? json_text(rq->body) : NULL;
 	_cleanup_strv_ char **headers = strv_dup(rq->headers);
 
 	if (!target || !headers || (rq->body && !text))
 		return err_oom(e);
 	if (text && strv_add(&headers, "Content-Type: application/json") < 0)
 		return err_oom(e);
+	int r = config_headers(cli, &headers, e);
+	if (r < 0)
+		return r;
 	HttpcRequest hr = {.method = rq->method,
 			   .target = target,
 			   .headers = headers,
@@ -97,7 +101,7 @@ static int send_request(Cli *cli, Httpc *c, const ApiRequest *rq, Err *e)
 			   .body_len = text ? strlen(text) : 0,
 			   .chunked = rq->chunked,
 			   .upgrade = rq->upgrade};
-	int r = httpc_send(c, &hr, e);
+	r = httpc_send(c, &hr, e);
 	return r < 0 ? err_ctx(e, r, "%s", cli->address.text) : 0;
 }
 

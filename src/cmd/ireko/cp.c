@@ -4,8 +4,9 @@
  * directory gets the source inside it; a target that does not exist becomes the source, if its parent exists.
  */
 #include "client.h"
-#include "extract.h"
+#include "base/base64.h"
 #include "base/fd.h"
+#include "extract.h"
 #include "base/path.h"
 #include "options.h"
 #include "tar-tree.h"
@@ -103,7 +104,7 @@ static int parse_stat(const HttpcResponse *rs, RemoteStat *ret, Err *e)
 	_cleanup_json_ json_t *j = NULL;
 	size_t len;
 
-	if (!header || text_unbase64(header, &text, &len) < 0)
+	if (!header || base64_decode(header, &text, &len) < 0)
 		return err_new(e, ERR_INTERNAL, "the engine's answer does not tell what the path is");
 	int r = json_parse(text, len, "X-Docker-Container-Path-Stat", &j, e);
 	if (r < 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* images, pull, push, tag, rmi, history, bootstrap. What moves archives is in image-files.c. */
 #include "base/clock.h"
+#include "base/secret.h"
 #include "client.h"
-#include "config.h"
+#include "credential.h"
 #include "format.h"
 #include "oci/reference.h"
 #include "options.h"
@@ -14,20 +15,14 @@
 
 /* ---- pull, push */
 
-int pull_auth_header(const Cli *cli, const char *image, char **ret, Err *e)
+int pull_auth_header(Cli *cli, const char *image, char **ret, Err *e)
 {
-	_cleanup_free_ char *value = NULL;
 	Reference ref = {0};
 	int r = reference_parse(image, &ref, e);
 
 	if (r == 0)
-		r = config_registry_auth(cli, ref.domain, &value, e);
+		r = credential_auth_header(cli, ref.domain, ret, e);
 	reference_done(&ref);
-	if (r == 0 && value) {
-		*ret = strf("X-Registry-Auth: %s", value);
-		if (!*ret)
-			r = err_oom(e);
-	}
 	return r;
 }
 
@@ -72,7 +67,8 @@ static int stream_progress(Cli *cli, const char *target, const char *header, FIL
 
 static int pull_reference(Cli *cli, const char *image, const char *platform, bool all_tags, FILE *out, Err *e)
 {
-	_cleanup_free_ char *header = NULL, *target = NULL;
+	_cleanup_secret_ char *header = NULL;
+	_cleanup_free_ char *target = NULL;
 	Reference ref = {0};
 	int r = reference_parse(image, &ref, e);
 
@@ -140,7 +136,8 @@ static int run_pull(Call *call, Err *e)
 static int run_push(Call *call, Err *e)
 {
 	const PullOptions *o = call->opts;
-	_cleanup_free_ char *header = NULL, *path = NULL, *name = NULL;
+	_cleanup_secret_ char *header = NULL;
+	_cleanup_free_ char *path = NULL, *name = NULL;
 	_cleanup_strbuf_ StrBuf b = {0};
 	Reference ref = {0};
 	int r = reference_parse(call->args[0], &ref, e);

@@ -326,6 +326,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "%s: write the output: %s\n", cli.program, strerror(errno));
 		status = status ? status : 1;
 	}
+	json_decref(cli.config);
 	httpc_free(cli.idle);
 	httpc_address_done(&cli.address);
 	return status;

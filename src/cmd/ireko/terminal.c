@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See terminal.h. */
 #include "terminal.h"
+#include "base/secret.h"
 #include "base/str.h"
 
 #include <ctype.h>
@@ -29,7 +30,7 @@ static void restore_and_die(int signo)
 	(void)raise(signo);
 }
 
-int terminal_raw(int fd, Err *e)
+static int set_mode(int fd, void (*change)(struct termios *t), const char *what, Err *e)
 {
 	static const int fatal[] = {SIGHUP, SIGINT,  SIGQUIT, SIGTERM, SIGSEGV, SIGBUS, SIGFPE,
 				    SIGILL, SIGABRT, SIGSYS,  SIGPIPE, SIGXCPU, SIGXFSZ};
@@ -44,12 +45,57 @@ int terminal_raw(int fd, Err *e)
 		(void)sigaction(fatal[i], &act, NULL);
 	(void)atexit(terminal_restore);
 	t = saved;
-	cfmakeraw(&t);
+	change(&t);
 	raw_fd = fd;
 	if (tcsetattr(fd, TCSADRAIN, &t) < 0) {
 		raw_fd = -1;
-		return err_sys(e, errno, "set the terminal to raw mode");
+		return err_sys(e, errno, "set the terminal to %s", what);
 	}
+	return 0;
+}
+
+int terminal_raw(int fd, Err *e)
+{
+	return set_mode(fd, cfmakeraw, "raw mode", e);
+}
+
+static void hide(struct termios *t)
+{
+	t->c_lflag &= ~(tcflag_t)ECHO;
+}
+
+int terminal_hide(int fd, Err *e)
+{
+	return set_mode(fd, hide, "show nothing", e);
+}
+
+int terminal_read_line(int fd, size_t max, char **ret, Err *e)
+{
+	_cleanup_secret_ char *line = malloc(max + 2);
+	size_t n = 0;
+
+	if (!line)
+		return err_oom(e);
+	for (;;) {
+		ssize_t got = read(fd, line + n, 1);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_sys(e, errno, "read what is typed");
+		if (got == 0 || line[n] == '\n')
+			break;
+		if (n == max)
+			return err_new(e, ERR_INVALID, "what was typed is longer than %zu bytes", max);
+		n++;
+	}
+	if (n > 0 && line[n - 1] == '\r')
+		n--;
+	line[n] = '\0';
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
+			return err_new(e, ERR_INVALID, "what was typed has control characters in it");
+	*ret = take_ptr(line);
 	return 0;
 }
 

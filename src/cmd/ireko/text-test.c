@@ -113,42 +113,11 @@ static void urls(void **state)
 	assert_string_equal(b.s, "a/b:c@d%20e%25%C3%A9?q=x%26y%3Dz%2F&r=1");
 }
 
-static void test_base64(const char *plain, const char *coded)
-{
-	_cleanup_free_ char *there = text_base64(plain, strlen(plain), false), *back = NULL;
-	size_t n = 0;
-
-	assert_string_equal(there, coded);
-	assert_int_equal(text_unbase64(coded, &back, &n), 0);
-	assert_int_equal(n, strlen(plain));
-	assert_string_equal(back, plain);
-}
-
-static void base64(void **state)
-{
-	char *back;
-	_cleanup_free_ char *url = text_base64("\xfb\xff", 2, true), *unpadded = NULL;
-
-	test_base64("", "");
-	test_base64("f", "Zg==");
-	test_base64("fo", "Zm8=");
-	test_base64("foo", "Zm9v");
-	test_base64("user:password", "dXNlcjpwYXNzd29yZA==");
-	assert_string_equal(url, "-_8=");
-	assert_int_equal(text_unbase64("Zg", &unpadded, NULL), 0);
-	assert_string_equal(unpadded, "f");
-	assert_int_equal(text_unbase64("Z", &back, NULL), -EINVAL);
-	assert_int_equal(text_unbase64("Zg===", &back, NULL), -EINVAL);
-	assert_int_equal(text_unbase64("Z g=", &back, NULL), -EINVAL);
-	assert_int_equal(text_unbase64("Zg==Zg==", &back, NULL), -EINVAL);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(sizes),    cmocka_unit_test(timestamps), cmocka_unit_test(cutting),
 	    cmocka_unit_test(escaping), cmocka_unit_test(csv),        cmocka_unit_test(urls),
-	    cmocka_unit_test(base64),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

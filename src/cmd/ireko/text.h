@@ -41,7 +41,3 @@ int text_split_csv(const char *s, char ***ret);
 void text_url_escape(StrBuf *b, const char *s, bool keep_slash);
 /* Appends "?key=value" or "&key=value". */
 void text_query(StrBuf *b, const char *key, const char *value);
-/* base64, with the URL alphabet if `url`. malloc'ed. */
-char *text_base64(const void *data, size_t len, bool url);
-/* Either alphabet, with or without padding. -EINVAL. NUL-terminated. */
-int text_unbase64(const char *s, char **ret, size_t *ret_len);

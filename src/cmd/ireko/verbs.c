@@ -11,6 +11,7 @@ const Verb verbs[] = {
     {"images", &cmd_images, false}, {"import", &cmd_import, false},
     {"info", &cmd_info, false},     {"inspect", &cmd_inspect, false},
     {"kill", &cmd_kill, false},     {"load", &cmd_load, false},
+    {"login", &cmd_login, false},   {"logout", &cmd_logout, false},
     {"logs", &cmd_logs, false},     {"pause", &cmd_pause, false},
     {"port", &cmd_port, false},     {"ps", &cmd_ps, false},
     {"pull", &cmd_pull, false},     {"push", &cmd_push, false},

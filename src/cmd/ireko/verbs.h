@@ -30,6 +30,8 @@ extern const Command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_restart, cmd_
 /* image*.c, build.c */
 extern const Command cmd_images, cmd_pull, cmd_push, cmd_load, cmd_save, cmd_import, cmd_tag, cmd_rmi,
     cmd_history, cmd_image_inspect, cmd_image_prune, cmd_image_bootstrap, cmd_build, cmd_builder_prune;
+/* login.c */
+extern const Command cmd_login, cmd_logout;
 /* network.c, volume.c */
 extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_network_inspect,
     cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls,
