@@ -8,6 +8,7 @@
  * same image id again, because times come from the layers.
  */
 #include "build/build-internal.h"
+#include "engine/change.h"
 
 #include <ctype.h>
 #include <poll.h>
@@ -247,74 +248,6 @@ int stage_add_layer(Build *b, Stage *s, const DockerfileStep *step, const char *
 
 /* ---- steps that only change the configuration ---- */
 
-static int health(Stage *s, const DockerfileStep *step, Err *e)
-{
-	ImageHealth *h = &s->config.run.health;
-	const char *cmd = str_after(step->text, "CMD");
-	char **test = NULL, **exec = NULL;
-	const char *retries = dockerfile_flag(step, "retries");
-	struct {
-		const char *flag;
-		int64_t *value;
-	} times[] = {{"interval", &h->interval_ns},
-		     {"timeout", &h->timeout_ns},
-		     {"start-period", &h->start_period_ns},
-		     {"start-interval", &h->start_interval_ns}};
-	int r = 0;
-
-	if (!cmd && !streq(step->text, "NONE"))
-		return err_new(e, ERR_INVALID, "Unknown type \"%.40s\" in HEALTHCHECK (try CMD or NONE)",
-			       step->text);
-	if (!cmd) {
-		r = strv_add(&test, "NONE");
-	} else if (dockerfile_exec_form(cmd, &exec)) {
-		r = strv_add(&test, "CMD");
-		for (size_t i = 0; r >= 0 && exec[i]; i++)
-			r = strv_add(&test, exec[i]);
-		strv_free(exec);
-	} else {
-		r = strv_add(&test, "CMD-SHELL");
-		if (r >= 0)
-			r = strv_take(&test, str_trim_dup(cmd));
-	}
-	for (size_t i = 0; i < ELEMENTSOF(times); i++) {
-		const char *v = dockerfile_flag(step, times[i].flag);
-		char unit[3] = "";
-		double n;
-
-		if (!v)
-			continue;
-		if (sscanf(v, "%lf%2[a-z]", &n, unit) != 2 || n < 0 || n > 1e9)
-			return err_new(e, ERR_INVALID, "HEALTHCHECK --%s=%s: expected a duration such as 30s",
-				       times[i].flag, v);
-		*times[i].value = (int64_t)(n * (streq(unit, "ms")  ? 1e6
-						 : streq(unit, "m") ? 6e10
-						 : streq(unit, "h") ? 3.6e12
-								    : 1e9));
-	}
-	int count = 0;
-	if (retries && str_to_int(retries, 0, 1000000, &count) < 0)
-		return err_new(e, ERR_INVALID, "HEALTHCHECK --retries=%s: expected a number", retries);
-	h->retries = count;
-	strv_free(h->test);
-	h->test = test;
-	s->config.run.has_health = true;
-	return r < 0 ? err_oom(e) : 0;
-}
-
-static int shell(Stage *s, const DockerfileStep *step, Err *e)
-{
-	char **v = NULL;
-
-	if (!dockerfile_exec_form(step->text, &v) || strv_len(v) == 0) {
-		strv_free(v);
-		return err_new(e, ERR_INVALID, "SHELL requires the arguments to be in JSON form");
-	}
-	strv_free(s->config.run.shell);
-	s->config.run.shell = v;
-	return 0;
-}
-
 static int change(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
 	_cleanup_strv_ char **env = NULL;
@@ -348,10 +281,10 @@ static int configure(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 			r = arg_values(b, step->text, env, &s->args, true, e);
 		break;
 	case DF_HEALTHCHECK:
-		r = health(s, step, e);
+		r = change_health(&s->config.run, step->flags, step->text, e);
 		break;
 	case DF_SHELL:
-		r = shell(s, step, e);
+		r = change_shell(&s->config.run, step->text, e);
 		break;
 	case DF_MAINTAINER:
 		free(s->config.author);

@@ -132,7 +132,13 @@ static void the_rest(void **state)
 	assert_string_equal(c.stop_signal, "SIGQUIT");
 	apply(&c, "ONBUILD RUN make  all");
 	assert_strv(c.on_build, "RUN make  all");
+	apply(&c, "SHELL [\"/bin/bash\", \"-c\"]");
+	assert_strv(c.shell, "/bin/bash|-c");
+	apply(&c, "CMD echo hello");
+	assert_strv(c.cmd, "/bin/bash|-c|echo hello");
 	image_run_config_done(&c);
+	refused("SHELL /bin/bash -c", "JSON form");
+	refused("SHELL []", "JSON form");
 	refused("STOPSIGNAL SIGNOPE", "SIGNOPE");
 	refused("USER a b", "exactly one argument");
 	refused("ONBUILD ONBUILD RUN x", "Chaining");
@@ -140,6 +146,33 @@ static void the_rest(void **state)
 	refused("RUN make", "not a valid change command");
 	refused("  ", "empty change");
 	refused("ENV A=\xff", "UTF-8");
+}
+
+static void health(void **state)
+{
+	ImageRunConfig c = {.stop_timeout = -1};
+
+	apply(&c,
+	      "HEALTHCHECK --interval=1m30s --timeout=500ms  --retries=4 CMD wget -q localhost || exit 1");
+	assert_true(c.has_health);
+	assert_strv(c.health.test, "CMD-SHELL|wget -q localhost || exit 1");
+	assert_int_equal(c.health.interval_ns, 90000000000);
+	assert_int_equal(c.health.timeout_ns, 500000000);
+	assert_int_equal(c.health.retries, 4);
+	apply(&c, "healthcheck --start-period=5s cmd [\"/probe\", \"$A\"]");
+	assert_strv(c.health.test, "CMD|/probe|$A");
+	assert_int_equal(c.health.interval_ns, 0);
+	assert_int_equal(c.health.start_period_ns, 5000000000);
+	apply(&c, "HEALTHCHECK NONE");
+	assert_strv(c.health.test, "NONE");
+	image_run_config_done(&c);
+	refused("HEALTHCHECK wget", "try CMD or NONE");
+	refused("HEALTHCHECK CMD", "Missing command");
+	refused("HEALTHCHECK CMD []", "Missing command");
+	refused("HEALTHCHECK --interval=soon CMD x", "expected a duration");
+	refused("HEALTHCHECK --interval CMD x", "without a value");
+	refused("HEALTHCHECK --retries=-1 CMD x", "expected a number");
+	refused("HEALTHCHECK --often=1 CMD x", "unknown flag");
 }
 
 static void entrypoint_drops_inherited_cmd(void **state)
@@ -164,6 +197,7 @@ int main(void)
 	    cmocka_unit_test(doubling_is_bounded),
 	    cmocka_unit_test(labels_ports_volumes),
 	    cmocka_unit_test(the_rest),
+	    cmocka_unit_test(health),
 	    cmocka_unit_test(entrypoint_drops_inherited_cmd),
 	};
 

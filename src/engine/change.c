@@ -212,27 +212,9 @@ static void replace_strv(char ***field, char **v)
 	*field = v;
 }
 
-/* A JSON array of strings, or NULL if the text is no such thing. */
-static char **json_form(const char *text)
-{
-	char **v = NULL;
-
-	if (*text != '[')
-		return NULL;
-	_cleanup_json_ json_t *doc = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-	if (!json_is_array(doc))
-		return NULL;
-	for (size_t i = 0; i < json_array_size(doc); i++)
-		if (!json_is_string(json_array_get(doc, i)))
-			return NULL;
-	if (json_to_strv(doc, &v) < 0)
-		return NULL;
-	return v ? v : calloc(1, sizeof(char *));
-}
-
 static int command(const Change *k, char ***field, Err *e)
 {
-	char **v = json_form(k->rest);
+	char **v = change_json_form(k->rest);
 	int r = 0;
 
 	if (!v) {
@@ -378,7 +360,7 @@ static int expose(const Change *k, Err *e)
 
 static int volumes(const Change *k, Err *e)
 {
-	_cleanup_strv_ char **w = json_form(k->rest);
+	_cleanup_strv_ char **w = change_json_form(k->rest);
 	int r = w ? 0 : expanded_words(k, &w, e);
 
 	for (size_t i = 0; r >= 0 && w[i]; i++) {
@@ -455,6 +437,22 @@ static int workdir(const Change *k, Err *e)
 	return 0;
 }
 
+/* "--interval=30s --retries=2 CMD x": flags come before the text. */
+static int healthcheck(const Change *k, Err *e)
+{
+	_cleanup_strv_ char **flags = NULL;
+	const char *text = k->rest;
+
+	while (str_starts(text, "--")) {
+		size_t n = strcspn(text, " \t");
+
+		if (strv_take(&flags, strndup(text + 2, n - 2)) < 0)
+			return err_oom(e);
+		text += n + strspn(text + n, " \t");
+	}
+	return change_health(k->c, flags, text, e);
+}
+
 static int dispatch(const Change *k, Err *e)
 {
 	const char *w = k->keyword;
@@ -479,10 +477,13 @@ static int dispatch(const Change *k, Err *e)
 		return single(k, &k->c->stop_signal, e);
 	if (streq(w, "WORKDIR"))
 		return workdir(k, e);
+	if (streq(w, "HEALTHCHECK"))
+		return healthcheck(k, e);
+	if (streq(w, "SHELL"))
+		return change_shell(k->c, k->rest, e);
 	return err_new(e, ERR_INVALID,
-		       "%s is not a valid change command (known: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD "
-		       "STOPSIGNAL USER VOLUME "
-		       "WORKDIR)",
+		       "%s is not a valid change command (known: CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL "
+		       "ONBUILD SHELL STOPSIGNAL USER VOLUME WORKDIR)",
 		       w);
 }
 

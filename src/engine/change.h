@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Dockerfile instructions that only change a run config: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL
- * USER VOLUME WORKDIR. Used by commit, import and the builder.
+ * Dockerfile instructions that only change a run config: CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD SHELL
+ * STOPSIGNAL USER VOLUME WORKDIR. Used by commit, import and the builder.
  */
 #pragma once
 
@@ -18,3 +18,8 @@ char **change_split_words(const char *text);
 int change_apply(ImageRunConfig *c, const char *keyword, const char *rest, char *const *env, Err *e);
 /* A list of instructions in order, variables from the config's own Env; an ENTRYPOINT drops the Cmd that was there before the list. */
 int change_apply_all(ImageRunConfig *c, char *const *instructions, Err *e);
+/* HEALTHCHECK: flags as "interval=30s", and what follows them. SHELL: its JSON list. */
+int change_health(ImageRunConfig *c, char *const *flags, const char *text, Err *e);
+int change_shell(ImageRunConfig *c, const char *text, Err *e);
+/* A JSON list of strings; NULL if the text is no such thing. */
+char **change_json_form(const char *text);

@@ -210,7 +210,8 @@ static int replace(char **field, const char *value)
 
 static int config_complete(ImageConfig *ic, const Container *c, const EngineCommit *cm, const NewLayer *layer)
 {
-	if (replace(&ic->created, clock_rfc3339(clock_now_ns()).s) < 0 ||
+	if (replace(&ic->created, clock_rfc3339(cm->created_ns > 0 ? cm->created_ns : clock_now_ns()).s) <
+		0 ||
 	    replace(&ic->container, c->id) < 0 || replace(&ic->parent, c->image_id) < 0 ||
 	    replace(&ic->comment, cm->comment) < 0 || (cm->author && replace(&ic->author, cm->author) < 0))
 		return -ENOMEM;
@@ -219,8 +220,7 @@ static int config_complete(ImageConfig *ic, const Container *c, const EngineComm
 	return history_add(ic, c, cm, layer->empty);
 }
 
-static int image_record(Engine *en, const ImageConfig *ic, const char *parent, char ret_id[DIGEST_LEN + 1],
-			Err *e)
+int image_record(Engine *en, const ImageConfig *ic, const char *parent, char ret_id[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_json_ json_t *doc = image_config_encode(ic);
 	_cleanup_free_ char *text = doc ? json_text(doc) : NULL;
@@ -267,7 +267,7 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_free_ char *name = NULL;
 	Reference parsed = {0};
-	int r = container_find(en, ref, &c, e);
+	int r = container_find(en, ref, &c, e), ended;
 
 	if (r < 0)
 		return r;
@@ -280,7 +280,10 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 			return r;
 	}
 	pthread_mutex_lock(&c->life);
+	store_lease_begin(en->store);
 	r = commit_locked(en, c, cm, ret_image_id, e);
+	ended = store_lease_end(en->store, r < 0 ? NULL : e);
+	r = r < 0 ? r : ended;
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0 && name)
 		r = image_tag_as(en, name, ret_image_id, e);

@@ -169,6 +169,7 @@ typedef struct EngineCommit {
 	const char *repo, *tag; /* repo NULL: untagged */
 	const char *comment, *author;
 	bool pause;
+	int64_t created_ns;           /* 0: now */
 	char *const *changes;         /* Dockerfile instructions: CMD ENV ... */
 	const ImageRunConfig *config; /* NULL: the container's */
 } EngineCommit;
@@ -232,12 +233,45 @@ int engine_image_tag(Engine *en, const char *image, const char *repo, const char
 int engine_image_remove(Engine *en, const char *name, bool force, bool no_prune, json_t **ret, Err *e);
 int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user, const StoreImage *i),
 		       void *user, json_t **ret, int64_t *ret_bytes, Err *e);
-int engine_image_load(Engine *en, int tar_fd, EngineProgress progress,
-		      void (*loaded)(void *user, const char *reference, const char *id), void *user, Err *e);
-int engine_image_import(Engine *en, int tar_fd, const char *reference /* or NULL */, const char *message,
-			char *const *changes, const char *platform, char ret_image_id[DIGEST_LEN + 1],
-			Err *e);
-/* Applies Dockerfile-style changes ("CMD [...]", "ENV A=b") to a run config: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR. */
+typedef struct EngineLoad {
+	int tar_fd;
+	const char *platform; /* or NULL */
+	EngineProgress progress;
+	void (*loaded)(void *user, const char *reference, const char *id);
+	void *user;
+} EngineLoad;
+int engine_image_load(Engine *en, const EngineLoad *l, Err *e);
+typedef struct EngineSave {
+	char *const *names;
+	const char *format;   /* "docker", "oci" or NULL */
+	const char *platform; /* or NULL */
+	int (*begin)(void *user,
+		     Err *e); /* called once when all is found: the descriptor to write to, or an error */
+	void *user;
+} EngineSave;
+int engine_image_save(Engine *en, const EngineSave *s, Err *e);
+typedef struct EngineImport {
+	int tar_fd;                                 /* unless a url is given */
+	const char *url;                            /* http or https, fetched by the engine; or NULL */
+	const char *reference, *message, *platform; /* each may be NULL */
+	char *const *changes;
+	int64_t created_ns;      /* 0: now */
+	EngineProgress progress; /* of fetching; may be NULL */
+	void *user;
+	int alive_fd; /* of the client, for fetching; -1: none */
+} EngineImport;
+int engine_image_import(Engine *en, const EngineImport *i, char ret_image_id[DIGEST_LEN + 1], Err *e);
+/* Makes one layer of all those above a base. */
+typedef struct EngineSquash {
+	const char *image;
+	const char *
+	    from; /* the last layer to stay (diff id or its beginning), or an image built on; NULL: none stays */
+	const char *name;   /* of the result; may be NULL */
+	int64_t created_ns; /* 0: as the image */
+} EngineSquash;
+int engine_image_squash(Engine *en, const EngineSquash *q, char ret_image_id[DIGEST_LEN + 1], Err *e);
+/* Applies Dockerfile-style changes ("CMD [...]", "ENV A=b") to a run config: CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL
+ * ONBUILD SHELL STOPSIGNAL USER VOLUME WORKDIR. */
 int engine_apply_change(ImageRunConfig *c, const char *instruction, Err *e);
 
 /* ---- networks ---- */

@@ -8,5 +8,8 @@
 void image_event(Engine *en, const char *action, const char *id, const char *name);
 /* Points `reference` (as typed; without tag: latest) at an image, with the event. ERR_INVALID for a digest form. */
 int image_tag_as(Engine *en, const char *reference, const char *image_id, Err *e);
+int image_tag_parsed(Engine *en, const Reference *ref, const char *image_id, Err *e);
+/* Records an image whose layers exist, with the config given; parent: the id of another, or NULL. */
+int image_record(Engine *en, const ImageConfig *ic, const char *parent, char ret_id[DIGEST_LEN + 1], Err *e);
 /* "docker.io/library/debian:12" -> "debian:12"; the text itself if it does not parse. malloc'ed. */
 char *image_familiar(const char *reference);

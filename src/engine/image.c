@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images from the user's side: pulling, tagging, loading, importing. What they are made of is the store's
- * and the registry client's business; here are names, events and the caller who may go away. Removing is in image-remove.c.
+ * Images from the user's side: pulling and tagging. What they are made of is the store's and the registry client's
+ * business; here are names, events and the caller who may go away. Removing is in image-remove.c, archives in image-archive.c.
  */
-#include "engine/change.h"
 #include "engine/image-internal.h"
 
 #include <poll.h>
@@ -129,7 +128,7 @@ int engine_registry_login(Engine *en, const char *server, const EngineAuth *auth
 
 /* ---- tag ---- */
 
-static int tag_parsed(Engine *en, const Reference *ref, const char *image_id, Err *e)
+int image_tag_parsed(Engine *en, const Reference *ref, const char *image_id, Err *e)
 {
 	_cleanup_free_ char *full = reference_full(ref), *familiar = reference_familiar(ref);
 	int r;
@@ -155,7 +154,7 @@ int image_tag_as(Engine *en, const char *reference, const char *image_id, Err *e
 	int r = reference_parse(reference, &ref, e);
 
 	if (r >= 0)
-		r = tag_parsed(en, &ref, image_id, e);
+		r = image_tag_parsed(en, &ref, image_id, e);
 	reference_done(&ref);
 	return r;
 }
@@ -173,85 +172,5 @@ int engine_image_tag(Engine *en, const char *image, const char *repo, const char
 		return r;
 	r = image_tag_as(en, reference, i.id, e);
 	store_image_done(&i);
-	return r;
-}
-
-/* ---- load ---- */
-
-typedef struct Loading {
-	Engine *en;
-	EngineProgress progress;
-	void (*loaded)(void *user, const char *reference, const char *id);
-	void *user;
-} Loading;
-
-static void load_progress(void *user, const char *layer, int64_t current, int64_t total)
-{
-	const Loading *l = user;
-
-	if (l->progress)
-		l->progress(l->user, layer, "Loading layer", current, total);
-}
-
-static void load_done(void *user, const char *reference, const char *image_id)
-{
-	const Loading *l = user;
-	_cleanup_free_ char *name = reference ? image_familiar(reference) : NULL;
-
-	image_event(l->en, "load", image_id, name);
-	if (l->loaded)
-		l->loaded(l->user, reference, image_id);
-}
-
-int engine_image_load(Engine *en, int tar_fd, EngineProgress progress,
-		      void (*loaded)(void *user, const char *reference, const char *id), void *user, Err *e)
-{
-	Loading l = {en, progress, loaded, user};
-	ArchiveLoad a = {.fd = tar_fd, .progress = load_progress, .loaded = load_done, .user = &l};
-
-	int r, ended;
-
-	store_lease_begin(en->store);
-	r = store_archive_load(en->store, &a, e);
-	ended = store_lease_end(en->store, r < 0 ? NULL : e);
-	return r < 0 ? r : ended;
-}
-
-/* ---- import ---- */
-
-static int import_checked(Engine *en, int tar_fd, const char *message, char *const *changes,
-			  const ImagePlatform *platform, char ret_image_id[DIGEST_LEN + 1], Err *e)
-{
-	ImageRunConfig run = {.stop_timeout = -1};
-	int r = change_apply_all(&run, changes, e), ended;
-
-	if (r >= 0) {
-		store_lease_begin(en->store);
-		r = store_archive_import(en->store, tar_fd, &run, message, platform, ret_image_id, e);
-		ended = store_lease_end(en->store, r < 0 ? NULL : e);
-		r = r < 0 ? r : ended;
-	}
-	image_run_config_done(&run);
-	return r;
-}
-
-int engine_image_import(Engine *en, int tar_fd, const char *reference, const char *message,
-			char *const *changes, const char *platform, char ret_image_id[DIGEST_LEN + 1], Err *e)
-{
-	ImagePlatform plat = {0};
-	Reference ref = {0};
-	/* A name that is wrong is told before the archive is read. */
-	int r = str_empty(reference) ? 0 : reference_parse(reference, &ref, e);
-
-	if (r >= 0)
-		r = image_platform_parse(platform, &plat, e);
-	if (r >= 0)
-		r = import_checked(en, tar_fd, message, changes, &plat, ret_image_id, e);
-	if (r >= 0)
-		image_event(en, "import", ret_image_id, reference);
-	if (r >= 0 && !str_empty(reference))
-		r = tag_parsed(en, &ref, ret_image_id, e);
-	reference_done(&ref);
-	image_platform_done(&plat);
 	return r;
 }

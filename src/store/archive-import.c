@@ -3,7 +3,8 @@
  * `docker import`: the tar of a root filesystem becomes an image of one layer.
  *
  * The stream is kept as it came, as a blob, and unpacked from there in the same sandbox as any other layer; what
- * comes out is described by a config made here. Importing the same tar twice makes two images, because the config says when.
+ * comes out is described by a config made here. Importing the same tar twice makes two images, because the config says
+ * when, unless the caller says it.
  */
 #include "base/clock.h"
 #include "base/fd.h"
@@ -34,29 +35,28 @@ int store_archive_keep(Store *s, int fd, const char *want, char ret_digest[DIGES
 	return r;
 }
 
-static int fill_config(ImageConfig *c, const char *diff_id, const ImageRunConfig *run, const char *message,
-		       const ImagePlatform *platform, Err *e)
+static int fill_config(ImageConfig *c, const char *diff_id, const ArchiveImport *a, Err *e)
 {
-	_cleanup_free_ char *text = platform ? image_platform_text(platform) : NULL;
-	TimeText now = clock_rfc3339(clock_now_ns());
+	_cleanup_free_ char *text = a->platform ? image_platform_text(a->platform) : NULL;
+	TimeText at = clock_rfc3339(a->created_ns > 0 ? a->created_ns : clock_now_ns());
 	int r;
 
-	if (platform && !text)
+	if (a->platform && !text)
 		return err_oom(e);
 	r = image_platform_parse(text, &c->platform, e);
 	if (r < 0)
 		return r;
-	if (run && image_run_config_copy(run, &c->run) < 0)
+	if (a->run && image_run_config_copy(a->run, &c->run) < 0)
 		return err_new(e, ERR_INVALID, "the config for the imported image cannot be encoded");
-	c->created = strdup(now.s);
-	c->comment = message ? strdup(message) : NULL;
+	c->created = strdup(at.s);
+	c->comment = a->message ? strdup(a->message) : NULL;
 	c->history = calloc(1, sizeof(*c->history));
 	c->n_history = c->history ? 1 : 0;
-	if (!c->created || (message && !c->comment) || !c->history || strv_add(&c->diff_ids, diff_id) < 0)
+	if (!c->created || (a->message && !c->comment) || !c->history || strv_add(&c->diff_ids, diff_id) < 0)
 		return err_oom(e);
-	c->history[0].created = strdup(now.s);
-	c->history[0].comment = message ? strdup(message) : NULL;
-	return c->history[0].created && (!message || c->history[0].comment) ? 0 : err_oom(e);
+	c->history[0].created = strdup(at.s);
+	c->history[0].comment = a->message ? strdup(a->message) : NULL;
+	return c->history[0].created && (!a->message || c->history[0].comment) ? 0 : err_oom(e);
 }
 
 static int put_config(Store *s, const ImageConfig *c, char ret_id[DIGEST_LEN + 1], Err *e)
@@ -70,24 +70,23 @@ static int put_config(Store *s, const ImageConfig *c, char ret_id[DIGEST_LEN + 1
 	return r < 0 ? r : store_image_put(s, ret_id, NULL, NULL, e);
 }
 
-int store_archive_import(Store *s, int fd, const ImageRunConfig *run, const char *message,
-			 const ImagePlatform *platform, char ret_id[DIGEST_LEN + 1], Err *e)
+int store_archive_import(Store *s, const ArchiveImport *a, char ret_id[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_(image_config_done) ImageConfig config = {.run = {.stop_timeout = -1}};
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], id[DIGEST_LEN + 1], blob[DIGEST_LEN + 1];
-	int r = store_archive_keep(s, fd, NULL, blob, e);
+	int r = store_archive_keep(s, a->fd, NULL, blob, e);
 	_cleanup_close_ int from = r < 0 ? -1 : store_blob_open(s, blob, NULL, e);
 
 	if (from >= 0) {
-		const LayerApply a = {.fd = from, .blob = blob};
+		const LayerApply apply = {.fd = from, .blob = blob};
 
-		r = store_layer_apply(s, &a, chain, diff, e);
+		r = store_layer_apply(s, &apply, chain, diff, e);
 	} else if (r >= 0) {
 		r = from;
 	}
 	if (r < 0)
 		return err_ctx(e, r, "import the root filesystem");
-	r = fill_config(&config, diff, run, message, platform, e);
+	r = fill_config(&config, diff, a, e);
 	if (r == 0)
 		r = put_config(s, &config, id, e);
 	if (r < 0)

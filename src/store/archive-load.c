@@ -16,6 +16,7 @@
 #include "base/id.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "store/digest-file.h"
 #include "store/store-internal.h"
 
 #define IMAGES_MAX 1000
@@ -25,7 +26,8 @@ typedef struct Load {
 	Store *s;
 	const ArchiveLoad *l;
 	int dir; /* what was unpacked */
-	ImagePlatform platform;
+	ImagePlatform own;
+	const ImagePlatform *platform; /* wanted: the caller's, or this machine's */
 	size_t n_loaded;
 	char **chains, **blobs; /* brought in so far, the lowest first */
 } Load;
@@ -103,72 +105,131 @@ static int read_blob(const Load *x, const ImageDescriptor *d, char **ret, size_t
 
 /* ---- layers ---- */
 
-typedef struct LayerProgress {
-	const ArchiveLoad *l;
-	char id[13];
-	int64_t total;
-} LayerProgress;
+/* A layer's file on its way to be a blob: it is hashed here while the sandbox unpacks it. */
+typedef struct Keep {
+	Load *load;
+	char id[13]; /* what progress calls it */
+	int fd;
+	int64_t size;
+	const char *promised; /* the digest that the file is named by, or NULL */
+	DigestThread *hashing;
+	char digest[DIGEST_LEN + 1]; /* set once it is a blob */
+} Keep;
 
 static void on_progress(void *user, int64_t bytes_read)
 {
-	const LayerProgress *p = user;
+	const Keep *k = user;
 
-	p->l->progress(p->l->user, p->id, bytes_read, p->total);
+	k->load->l->progress(k->load->l->user, k->id, bytes_read, k->size);
 }
 
-/* The file as a blob: of the digest it promises, if it promises one. */
-static int keep_blob(Store *s, int fd, const char *promised, char ret[DIGEST_LEN + 1], Err *e)
+static void keep_done(Keep *k)
 {
-	if (promised && store_blob_has(s, promised)) {
-		memcpy(ret, promised, DIGEST_LEN + 1);
-		return 0;
-	}
-	return store_archive_keep(s, fd, promised, ret, e);
+	(void)digest_thread_end(k->hashing, NULL, NULL);
+	close_fd(&k->fd);
 }
 
-/* The layer is unpacked from the blob, not from the file: the blob stays, because only it can be saved and pushed with
- * the same digest again (a tar made by others is rarely the one that we would write). promised: the digest that the
- * file is named by, or NULL; size: -1 if unknown. chain is in/out, "" below the lowest. */
+/* A layer that is not what it promised to be is damaged in other ways as well: the digest is what the user should hear of. */
+static int keep_failed(Keep *k, int r, Err *e)
+{
+	char digest[DIGEST_LEN + 1];
+
+	if (!k->hashing || !k->promised || digest_thread_end(take_ptr(k->hashing), digest, NULL) < 0 ||
+	    streq(k->promised, digest))
+		return r;
+	return err_new(e, ERR_INVALID, "digest mismatch: expected %s, got %s", k->promised, digest);
+}
+
+/* The layer's gate: it counts only if the file is what it promised to be. The file itself becomes the blob: nobody but us writes below
+ * content/ingest, and the sandbox that wrote it has ended. */
+static int keep_end(void *user, Err *e)
+{
+	Keep *k = user;
+	char digest[DIGEST_LEN + 1];
+	int r;
+
+	if (*k->digest)
+		return 0;
+	r = digest_thread_end(take_ptr(k->hashing), digest, e);
+	if (r < 0)
+		return r;
+	if (k->promised && !streq(k->promised, digest))
+		return err_new(e, ERR_INVALID, "digest mismatch: expected %s, got %s", k->promised, digest);
+	if (fchmod(k->fd, 0600) < 0)
+		return err_sys(e, errno, "set the mode of the blob");
+	r = blob_record(k->load->s, k->fd, k->size, digest, e);
+	if (r >= 0)
+		memcpy(k->digest, digest, sizeof(digest));
+	return r;
+}
+
+static int keep_begin(Load *x, const char *path, const char *promised, int64_t size, Keep *k, Err *e)
+{
+	k->load = x;
+	k->promised = promised;
+	k->fd = open_file(x, path, &k->size, e);
+	if (k->fd < 0)
+		return k->fd;
+	if (size >= 0 && size != k->size)
+		return err_new(e, ERR_INVALID, "%s of the archive has %lld bytes, its manifest says %lld",
+			       path, (long long)k->size, (long long)size);
+	if (promised && store_blob_has(x->s, promised)) {
+		memcpy(k->digest, promised, sizeof(k->digest));
+		close_fd(&k->fd);
+		k->fd = store_blob_open(x->s, promised, NULL, e);
+		return MIN2(k->fd, 0);
+	}
+	return digest_thread_start(k->fd, 0, k->size, &k->hashing, e);
+}
+
+/* A layer that is here already, of an image whose manifest is kept: that is of use only with the blob that it names. */
+static int keep_alone(Load *x, const char *path, const char *promised, int64_t size, Err *e)
+{
+	_cleanup_(keep_done) Keep k = {.fd = -1};
+	int r;
+
+	if (store_blob_has(x->s, promised))
+		return 0;
+	r = keep_begin(x, path, promised, size, &k, e);
+	if (r >= 0)
+		r = keep_end(&k, e);
+	if (r >= 0 && strv_add(&x->blobs, k.digest) < 0)
+		r = err_oom(e);
+	return r < 0 ? err_ctx(e, r, "layer %.300s of the archive", path) : 0;
+}
+
+/* The blob stays besides the layer, because only it can be saved and pushed with the same digest again (a tar made by others
+ * is rarely the one that we would write). promised: the digest that the file is named by, or NULL; size: -1 if
+ * unknown. chain is in/out, "" below the lowest. */
 static int load_layer(Load *x, const char *path, const char *promised, int64_t size, const char *diff_id,
 		      char chain[DIGEST_LEN + 1], Err *e)
 {
-	char next[DIGEST_LEN + 1], blob[DIGEST_LEN + 1], got_chain[DIGEST_LEN + 1], got_diff[DIGEST_LEN + 1];
-	LayerProgress p = {.l = x->l};
+	char next[DIGEST_LEN + 1], got_chain[DIGEST_LEN + 1], got_diff[DIGEST_LEN + 1];
+	_cleanup_(keep_done) Keep k = {.fd = -1};
+	int r = 0;
 
 	chain_id_next(*chain ? chain : NULL, diff_id, next);
 	if (!store_layer_has(x->s, next)) {
-		_cleanup_close_ int file = open_file(x, path, &p.total, e);
-		_cleanup_close_ int fd = -1;
-
-		if (file < 0)
-			return file;
-		if (size >= 0 && size != p.total)
-			return err_new(e, ERR_INVALID,
-				       "%s of the archive has %lld bytes, its manifest says %lld", path,
-				       (long long)p.total, (long long)size);
-		int r = keep_blob(x->s, file, promised, blob, e);
-		if (r < 0)
-			return err_ctx(e, r, "layer %.300s of the archive", path);
-		if (strv_add(&x->blobs, blob) < 0)
-			return err_oom(e);
-		fd = store_blob_open(x->s, blob, NULL, e);
-		if (fd < 0)
-			return fd;
-		memcpy(p.id, digest_hex(diff_id), 12);
+		r = keep_begin(x, path, promised, size, &k, e);
+		memcpy(k.id, digest_hex(diff_id), 12);
 		const LayerApply a = {.parent = *chain ? chain : NULL,
 				      .want_diff_id = diff_id,
-				      .blob = blob,
-				      .fd = fd,
+				      .blob = k.digest,
+				      .fd = k.fd,
+				      .gate = keep_end,
 				      .progress = x->l->progress ? on_progress : NULL,
-				      .user = &p};
-		r = store_layer_apply(x->s, &a, got_chain, got_diff, e);
+				      .user = &k};
+		if (r >= 0)
+			r = store_layer_apply(x->s, &a, got_chain, got_diff, e);
 		if (r < 0)
-			return err_ctx(e, r, "layer %.300s of the archive", path);
-		if (strv_add(&x->chains, next) < 0)
-			return err_oom(e);
+			r = keep_failed(&k, r, e);
+		if (*k.digest && strv_add(&x->blobs, k.digest) < 0 && r >= 0)
+			r = err_oom(e);
+		if (r >= 0 && strv_add(&x->chains, next) < 0)
+			r = err_oom(e);
 	}
 	memcpy(chain, next, sizeof(next));
-	return 0;
+	return r < 0 ? err_ctx(e, r, "layer %.300s of the archive", path) : 0;
 }
 
 /* ---- images ---- */
@@ -273,6 +334,15 @@ static void docker_image_done(DockerImage *i)
 	json_fields_done(docker_image_table, i);
 }
 
+/* A docker archive says what its images are for in their configs only; without a wish all are taken. */
+static bool is_wanted(const Load *x, const ImageConfig *c)
+{
+	ImageDescriptor one = {.has_platform = true, .platform = c->platform};
+	const ImageIndex index = {.manifests = &one, .n_manifests = 1};
+
+	return !x->l->platform || image_index_select(&index, x->platform);
+}
+
 static int load_docker_image(Load *x, const json_t *entry, Err *e)
 {
 	_cleanup_(docker_image_done) DockerImage i = {0};
@@ -287,6 +357,8 @@ static int load_docker_image(Load *x, const json_t *entry, Err *e)
 	if (r < 0)
 		return err_ctx(e, r, "manifest.json");
 	r = load_config(x, i.config, &config, id, &text, &len, e);
+	if (r == 0 && !is_wanted(x, &config))
+		return 0;
 	if (r == 0)
 		r = load_docker_layers(x, i.layers, config.diff_ids, e);
 	if (r == 0)
@@ -298,6 +370,20 @@ static int load_docker_image(Load *x, const json_t *entry, Err *e)
 	if (r == 0 && strv_len(i.tags) == 0)
 		tell(x, NULL, id);
 	return r;
+}
+
+/* Nothing was loaded: no image was for the platform. */
+static int check_platform(const Load *x, Err *e)
+{
+	_cleanup_free_ char *text = x->l->platform ? image_platform_text(x->platform) : NULL;
+
+	if (x->n_loaded > 0)
+		return 0;
+	if (text)
+		return err_new(e, ERR_NOT_FOUND, "the archive has no image for %s", text);
+	return err_new(e, ERR_NOT_FOUND,
+		       "the archive has no image for this machine's platform: choose one of its own with "
+		       "--platform");
 }
 
 static int load_docker(Load *x, Err *e)
@@ -312,7 +398,7 @@ static int load_docker(Load *x, Err *e)
 			       IMAGES_MAX);
 	for (size_t i = 0; r == 0 && i < json_array_size(doc); i++)
 		r = load_docker_image(x, json_array_get(doc, i), e);
-	return r;
+	return r == 0 && json_array_size(doc) > 0 ? check_platform(x, e) : r;
 }
 
 /* ---- OCI image layout ---- */
@@ -325,11 +411,12 @@ static int load_oci_layers(Load *x, const ImageManifest *m, char *const *diff_id
 		return err_new(e, ERR_INVALID, "the manifest has %zu layers, the config %zu", m->n_layers,
 			       strv_len(diff_ids));
 	for (size_t i = 0; i < m->n_layers; i++) {
-		_cleanup_free_ char *path = layout_path(m->layers[i].digest);
-		int r =
-		    path ? load_layer(x, path, m->layers[i].digest, m->layers[i].size, diff_ids[i], chain, e)
-			 : err_oom(e);
+		const ImageDescriptor *d = &m->layers[i];
+		_cleanup_free_ char *path = layout_path(d->digest);
+		int r = path ? load_layer(x, path, d->digest, d->size, diff_ids[i], chain, e) : err_oom(e);
 
+		if (r >= 0)
+			r = keep_alone(x, path, d->digest, d->size, e);
 		if (r < 0)
 			return r;
 	}
@@ -384,7 +471,7 @@ static bool is_for_us(const Load *x, const ImageDescriptor *d)
 	ImageDescriptor copy = *d;
 	const ImageIndex one = {.manifests = &copy, .n_manifests = 1};
 
-	return image_index_select(&one, &x->platform) != NULL;
+	return image_index_select(&one, x->platform) != NULL;
 }
 
 static int load_oci_entry(Load *x, const ImageDescriptor *d, const char *name, int depth, Err *e)
@@ -406,7 +493,7 @@ static int load_oci_entry(Load *x, const ImageDescriptor *d, const char *name, i
 		r = err_new(e, ERR_INVALID, "indexes nested more than %d deep", DEPTH_MAX);
 	else if (r == 0) {
 		r = image_index_decode(doc, &index, e);
-		const ImageDescriptor *best = r == 0 ? image_index_select(&index, &x->platform) : NULL;
+		const ImageDescriptor *best = r == 0 ? image_index_select(&index, x->platform) : NULL;
 
 		if (r == 0 && !best)
 			r = err_new(e, ERR_NOT_FOUND, "no image for this machine's platform in the index");
@@ -440,9 +527,7 @@ static int load_oci(Load *x, Err *e)
 	for (size_t i = 0; r == 0 && i < index.n_manifests; i++)
 		if (is_for_us(x, &index.manifests[i]))
 			r = load_oci_entry(x, &index.manifests[i], name_of(&index.manifests[i]), 0, e);
-	if (r == 0 && x->n_loaded == 0 && index.n_manifests > 0)
-		r = err_new(e, ERR_NOT_FOUND, "the archive has no image for this machine's platform");
-	return r;
+	return r == 0 && index.n_manifests > 0 ? check_platform(x, e) : r;
 }
 
 /* ---- the archive ---- */
@@ -458,6 +543,11 @@ static int load_unpacked(Load *x, Err *e)
 		return load_docker(x, e);
 	if (has_file(x, "oci-layout"))
 		return load_oci(x, e);
+	if (has_file(x, "repositories"))
+		return err_new(
+		    e, ERR_UNSUPPORTED,
+		    "the archive was saved by a Docker older than 1.10: it has no manifest.json; load "
+		    "and save it again with a newer one");
 	return err_new(
 	    e, ERR_INVALID,
 	    "the archive holds no image: it has neither manifest.json (docker save) nor oci-layout; "
@@ -485,11 +575,12 @@ int store_archive_load(Store *s, const ArchiveLoad *l, Err *e)
 		return store_sys(e, errno, "make %s/%s", s->root, name);
 	x.dir = openat(s->root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int r = x.dir < 0 ? err_sys(e, errno, "open %s/%s", s->root, name)
-			  : image_platform_parse(NULL, &x.platform, e);
+			  : image_platform_parse(NULL, &x.own, e);
+	x.platform = l->platform ? l->platform : &x.own;
 	if (r == 0)
 		r = load_unpacked(&x, e);
 	close_fd(&x.dir);
-	image_platform_done(&x.platform);
+	image_platform_done(&x.own);
 	if (r < 0)
 		forget(&x);
 	strv_free(x.chains);

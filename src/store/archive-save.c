@@ -1,91 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `docker save`: one tar that is a docker archive and an OCI image layout at once.
+ * `docker save`: images as one tar, in one of two forms.
  *
- * The same images in the same order give the same bytes: nothing in the archive depends on when or where it is
- * written. Layers go in as uncompressed tars, so that their digest is the diff id and one blob serves both
- * shapes. A tar header needs the size before the bytes, so each layer is first written to a nameless file,
- * verified on the way by store_layer_write_tar(), and only one such file exists at a time.
+ *   docker  a docker archive and an OCI image layout at once. Layers go in as uncompressed tars, so that their digest is
+ *           the diff id and one blob serves both shapes.
+ *   oci     an OCI image layout alone. An image that came with a manifest goes out with the same one and the same
+ *           compressed layers, byte for byte; any other gets a manifest of uncompressed layers.
+ *
+ * The same images in the same order give the same bytes: nothing in the archive depends on when or where it is written.
+ * Whatever is written has its digest checked on the way. Names, platforms and documents are looked at before the first byte.
  */
 #include "base/fd.h"
 #include "base/str.h"
+#include "store/digest-file.h"
 #include "store/store-internal.h"
+#include "store/tar-write.h"
 
 #include <fcntl.h>
-
-#define BLOCK 512
 
 typedef struct Saved {
 	char *id;
 	char **tags; /* full references; may be empty */
 } Saved;
 
-typedef struct Save {
+struct ArchiveChoice {
 	Store *s;
+	ArchiveFormat format;
 	int out;
+	TarWriter *w;
 	Saved *images;
 	size_t n;
 	char **written; /* digests of the blobs that are in the archive */
 	int64_t *sizes; /* theirs */
 	json_t *docker, *repositories, *oci;
-} Save;
+};
+typedef ArchiveChoice Save;
 
-/* ---- tar ---- */
+/* ---- entries ---- */
 
-/* Octal as long as it fits, else the base-256 form of GNU and POSIX readers. */
-static void put_size(char *field, int64_t size)
+static int put_header(Save *x, const char *name, TarType type, int64_t size, Err *e)
 {
-	if (size < (int64_t)1 << 33) {
-		snprintf(field, 12, "%011llo", (unsigned long long)size);
-		return;
-	}
-	memset(field, 0, 12);
-	field[0] = (char)0x80;
-	for (int i = 11; i > 3; i--, size >>= 8)
-		field[i] = (char)(size & 0xFF);
+	const TarEntry n = {.type = type,
+			    .name = (char *)(uintptr_t)name,
+			    .mode = type == TAR_DIR ? 0755 : 0644,
+			    .size = size};
+
+	return tar_write_header(x->w, &n, e);
 }
 
-static int put_header(const Save *x, const char *name, char type, int64_t size, Err *e)
+static int put_text(Save *x, const char *name, const char *text, size_t len, Err *e)
 {
-	char h[BLOCK] = {0};
-	unsigned int sum = 0;
+	int r = put_header(x, name, TAR_FILE, (int64_t)len, e);
 
-	snprintf(h, 100, "%s", name);
-	snprintf(h + 100, 8, "%07o", type == '5' ? 0755u : 0644u);
-	snprintf(h + 108, 8, "%07o", 0u);
-	snprintf(h + 116, 8, "%07o", 0u);
-	put_size(h + 124, size);
-	snprintf(h + 136, 12, "%011o", 0u);
-	memset(h + 148, ' ', 8);
-	h[156] = type;
-	memcpy(h + 257, "ustar\00000", 8);
-	for (size_t i = 0; i < BLOCK; i++)
-		sum += (unsigned char)h[i];
-	snprintf(h + 148, 8, "%06o", sum);
-	int r = fd_write_all(x->out, h, sizeof(h));
-	return r < 0 ? err_sys(e, r, "write the archive") : 0;
+	return r < 0 ? r : tar_write_data(x->w, text, len, e);
 }
 
-static int put_padding(const Save *x, int64_t size, Err *e)
-{
-	static const char zero[2 * BLOCK];
-	size_t n = size < 0 ? sizeof(zero) : (size_t)((BLOCK - size % BLOCK) % BLOCK);
-	int r = fd_write_all(x->out, zero, n);
-
-	return r < 0 ? err_sys(e, r, "write the archive") : 0;
-}
-
-static int put_text(const Save *x, const char *name, const char *text, size_t len, Err *e)
-{
-	int r = put_header(x, name, '0', (int64_t)len, e);
-
-	if (r < 0)
-		return r;
-	r = fd_write_all(x->out, text, len);
-	return r < 0 ? err_sys(e, r, "write the archive") : put_padding(x, (int64_t)len, e);
-}
-
-static int put_json(const Save *x, const char *name, const json_t *j, Err *e)
+static int put_json(Save *x, const char *name, const json_t *j, Err *e)
 {
 	_cleanup_free_ char *text = json_text(j);
 
@@ -132,32 +102,60 @@ static int put_text_blob(Save *x, const char *digest, const char *text, size_t l
 	return r < 0 ? r : remember(x, digest, (int64_t)len, e);
 }
 
+/* The header of a blob whose contents the caller writes to x->out. */
+static int begin_blob(Save *x, const char *digest, int64_t size, Err *e)
+{
+	_cleanup_free_ char *name = blob_name(digest);
+	int r = name ? put_header(x, name, TAR_FILE, size, e) : err_oom(e);
+
+	return r < 0 ? r : tar_write_flush(x->w, e);
+}
+
+static int end_blob(Save *x, const char *digest, int64_t size, Err *e)
+{
+	int r = tar_write_given(x->w, size, e);
+
+	return r < 0 ? r : remember(x, digest, size, e);
+}
+
+/* A blob as it is. */
+static int put_file_blob(Save *x, const char *digest, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	char got[DIGEST_LEN + 1];
+	int64_t size = 0;
+	int r;
+
+	if (size_written(x, digest) >= 0)
+		return 0;
+	fd = store_blob_open(x->s, digest, &size, e);
+	if (fd < 0)
+		return fd;
+	r = begin_blob(x, digest, size, e);
+	if (r >= 0)
+		r = digest_copy(fd, 0, size, x->out, got, e);
+	if (r >= 0 && !streq(got, digest))
+		r = err_new(e, ERR_INTERNAL, "the blob %s is damaged: it has the digest %s", digest, got);
+	return r < 0 ? r : end_blob(x, digest, size, e);
+}
+
+/* A header needs the size before the bytes: where it is not known, the tar is made twice. */
 static int put_layer(Save *x, const char *diff_id, const char *chain_id, Err *e)
 {
-	_cleanup_free_ char *name = blob_name(diff_id);
 	_cleanup_close_ int fd = -1;
-	struct stat st;
+	int64_t size = -1;
+	int r;
 
-	if (!name)
-		return err_oom(e);
 	if (size_written(x, diff_id) >= 0)
 		return 0;
-	fd = openat(x->s->root_fd, INGEST, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return store_sys(e, errno, "make a file in %s/%s", x->s->root, INGEST);
-	int r = store_layer_write_tar(x->s, chain_id, fd, e);
-	if (r < 0)
-		return err_ctx(e, r, "layer %s", diff_id);
-	if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
-		return err_sys(e, errno, "layer %s", diff_id);
-	r = put_header(x, name, '0', st.st_size, e);
-	if (r < 0)
-		return r;
-	int64_t copied = fd_copy(fd, x->out);
-	if (copied != st.st_size)
-		return err_sys(e, copied < 0 ? (int)copied : EIO, "write layer %s to the archive", diff_id);
-	r = put_padding(x, st.st_size, e);
-	return r < 0 ? r : remember(x, diff_id, st.st_size, e);
+	r = store_layer_tar_size(x->s, chain_id, &size, e);
+	if (r >= 0)
+		r = begin_blob(x, diff_id, size, e);
+	if (r >= 0)
+		r = store_layer_write_tar(x->s, chain_id, x->out, e);
+	if (r >= 0)
+		r = end_blob(x, diff_id, size, e);
+	return r < 0 ? err_ctx(e, r, "layer %s", diff_id) : 0;
 }
 
 /* ---- documents ---- */
@@ -199,10 +197,15 @@ static int add_repository(Save *x, const Reference *ref, const char *top, Err *e
 	return name && json_object_set_new(tags, ref->tag, json_string(top)) == 0 ? 0 : err_oom(e);
 }
 
-static int add_index_entry(Save *x, const char *manifest_digest, int64_t size, const ImagePlatform *p,
-			   const char *tag, const char *top, Err *e)
+typedef struct Manifest {
+	char digest[DIGEST_LEN + 1];
+	int64_t size;
+} Manifest;
+
+static int add_index_entry(Save *x, const Manifest *m, const ImagePlatform *p, const char *tag,
+			   const char *top, Err *e)
 {
-	_cleanup_json_ json_t *entry = descriptor(MEDIA_OCI_MANIFEST, manifest_digest, size);
+	_cleanup_json_ json_t *entry = descriptor(MEDIA_OCI_MANIFEST, m->digest, m->size);
 	Reference ref = {0};
 	int r = 0;
 
@@ -231,32 +234,60 @@ static int add_index_entry(Save *x, const char *manifest_digest, int64_t size, c
 	return r < 0 || json_array_append(x->oci, entry) == 0 ? r : err_oom(e);
 }
 
-/* Writes the layers; *ret_layers gets their descriptors, *ret_paths their names. */
-static int put_layers(Save *x, char *const *diff_ids, json_t *layers, json_t *paths, json_t *sources, Err *e)
+static int add_index_entries(Save *x, const Manifest *m, const ImageConfig *c, char *const *tags, Err *e)
 {
-	char chain[DIGEST_LEN + 1] = "", next[DIGEST_LEN + 1];
+	size_t n = strv_len(c->diff_ids);
+	const char *top = n > 0 ? digest_hex(c->diff_ids[n - 1]) : NULL;
+	int r = 0;
 
-	for (size_t i = 0; diff_ids && diff_ids[i]; i++) {
-		_cleanup_free_ char *name = blob_name(diff_ids[i]);
+	for (size_t k = 0; r == 0 && tags && tags[k]; k++)
+		r = add_index_entry(x, m, &c->platform, tags[k], top, e);
+	return r == 0 && strv_len(tags) == 0 ? add_index_entry(x, m, &c->platform, NULL, NULL, e) : r;
+}
 
-		chain_id_next(*chain ? chain : NULL, diff_ids[i], next);
-		memcpy(chain, next, sizeof(chain));
-		int r = put_layer(x, diff_ids[i], chain, e);
-		if (r < 0)
-			return r;
-		int64_t size = size_written(x, diff_ids[i]);
-		if (!name ||
-		    json_array_append_new(layers, descriptor(MEDIA_OCI_LAYER, diff_ids[i], size)) < 0 ||
-		    json_array_append_new(paths, json_string(name)) < 0 ||
-		    json_object_set_new(sources, diff_ids[i],
-					descriptor(MEDIA_OCI_LAYER, diff_ids[i], size)) < 0)
-			return err_oom(e);
-	}
+/* ---- an image with uncompressed layers ---- */
+
+typedef struct Layers {
+	json_t *descriptors, *paths;
+	json_t *sources; /* what dockerd since 25 looks at: digest -> descriptor */
+} Layers;
+
+static void layers_done(Layers *l)
+{
+	json_decref(l->descriptors);
+	json_decref(l->paths);
+	json_decref(l->sources);
+}
+
+static int add_layer(Save *x, Layers *l, const char *diff_id, Err *e)
+{
+	_cleanup_free_ char *name = blob_name(diff_id);
+	int64_t size = size_written(x, diff_id);
+
+	if (!name || json_array_append_new(l->descriptors, descriptor(MEDIA_OCI_LAYER, diff_id, size)) < 0 ||
+	    json_array_append_new(l->paths, json_string(name)) < 0 ||
+	    json_object_set_new(l->sources, diff_id, descriptor(MEDIA_OCI_LAYER, diff_id, size)) < 0)
+		return err_oom(e);
 	return 0;
 }
 
-static int put_manifest(Save *x, const char *id, size_t config_len, const json_t *layers,
-			char ret[DIGEST_LEN + 1], int64_t *ret_size, Err *e)
+static int put_layers(Save *x, char *const *diff_ids, Layers *ret, Err *e)
+{
+	char chain[DIGEST_LEN + 1] = "", next[DIGEST_LEN + 1];
+	int r = 0;
+
+	*ret = (Layers){json_array(), json_array(), json_object()};
+	for (size_t i = 0; r == 0 && diff_ids && diff_ids[i]; i++) {
+		chain_id_next(*chain ? chain : NULL, diff_ids[i], next);
+		memcpy(chain, next, sizeof(chain));
+		r = put_layer(x, diff_ids[i], chain, e);
+		if (r == 0)
+			r = add_layer(x, ret, diff_ids[i], e);
+	}
+	return r;
+}
+
+static int put_manifest(Save *x, const char *id, size_t config_len, json_t *layers, Manifest *ret, Err *e)
 {
 	_cleanup_json_ json_t *doc =
 	    json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_MANIFEST, "config",
@@ -265,53 +296,125 @@ static int put_manifest(Save *x, const char *id, size_t config_len, const json_t
 
 	if (!text)
 		return err_oom(e);
-	digest_of(text, strlen(text), ret);
-	*ret_size = (int64_t)strlen(text);
-	return put_text_blob(x, ret, text, strlen(text), e);
+	digest_of(text, strlen(text), ret->digest);
+	ret->size = (int64_t)strlen(text);
+	return put_text_blob(x, ret->digest, text, strlen(text), e);
+}
+
+static int add_docker_entry(Save *x, const Saved *i, const Layers *l, Err *e)
+{
+	_cleanup_free_ char *config_name = blob_name(i->id);
+	json_t *entry =
+	    config_name ? json_pack("{s:s, s:o, s:O, s:O}", "Config", config_name, "RepoTags",
+				    familiar_tags(i->tags), "Layers", l->paths, "LayerSources", l->sources)
+			: NULL;
+
+	return json_array_append_new(x->docker, entry) < 0 ? err_oom(e) : 0;
+}
+
+static int save_plain(Save *x, const Saved *i, const ImageConfig *c, const char *text, size_t len,
+		      Manifest *ret, Err *e)
+{
+	_cleanup_(layers_done) Layers l = {0};
+	int r = put_layers(x, c->diff_ids, &l, e);
+
+	if (r == 0)
+		r = put_text_blob(x, i->id, text, len, e);
+	if (r == 0)
+		r = put_manifest(x, i->id, len, l.descriptors, ret, e);
+	return r == 0 && x->format == ARCHIVE_DOCKER ? add_docker_entry(x, i, &l, e) : r;
+}
+
+/* ---- an image as it came ---- */
+
+static bool is_docker_type(const char *type)
+{
+	return type && str_starts(type, "application/vnd.docker.");
+}
+
+/* Docker's media types have no place in an OCI layout: the same blobs are called by their OCI names. */
+static const char *oci_layer_type(const char *type)
+{
+	if (!is_docker_type(type))
+		return type ?: MEDIA_OCI_LAYER_GZIP;
+	return str_ends(type, "zstd")   ? MEDIA_OCI_LAYER_ZSTD
+	       : str_ends(type, "gzip") ? MEDIA_OCI_LAYER_GZIP
+					: MEDIA_OCI_LAYER;
+}
+
+static int save_manifest(Save *x, const Saved *i, const ImageManifest *m, const char *digest,
+			 const char *text, size_t len, Manifest *ret, Err *e)
+{
+	bool docker = is_docker_type(m->media_type) || is_docker_type(m->config.media_type);
+	_cleanup_json_ json_t *layers = json_array();
+
+	for (size_t k = 0; k < m->n_layers; k++) {
+		const char *type = oci_layer_type(m->layers[k].media_type);
+
+		docker = docker || is_docker_type(m->layers[k].media_type);
+		if (json_array_append_new(layers, descriptor(type, m->layers[k].digest, m->layers[k].size)) <
+		    0)
+			return err_oom(e);
+	}
+	if (docker)
+		return put_manifest(x, i->id, (size_t)m->config.size, layers, ret, e);
+	snprintf(ret->digest, sizeof(ret->digest), "%s", digest);
+	ret->size = (int64_t)len;
+	return put_text_blob(x, digest, text, len, e);
+}
+
+/* 1 when it is written; 0 if it came without a manifest, or not all of its blobs are kept. */
+static int save_as_it_came(Save *x, const Saved *i, const char *text, size_t len, Manifest *ret, Err *e)
+{
+	_cleanup_(store_image_done) StoreImage image = {0};
+	_cleanup_(image_manifest_done) ImageManifest m = {0};
+	_cleanup_free_ char *manifest = NULL;
+	_cleanup_json_ json_t *doc = NULL;
+	size_t manifest_len = 0;
+	int r = store_image_get(x->s, i->id, &image, e);
+
+	if (r < 0 || !image.manifest_digest || !store_blob_has(x->s, image.manifest_digest))
+		return r;
+	r = store_blob_read(x->s, image.manifest_digest, IMAGE_DOCUMENT_MAX, &manifest, &manifest_len, e);
+	if (r == 0)
+		r = json_parse(manifest, manifest_len, "manifest", &doc, e);
+	if (r == 0)
+		r = image_manifest_decode(doc, &m, e);
+	for (size_t k = 0; r == 0 && k < m.n_layers; k++)
+		if (!store_blob_has(x->s, m.layers[k].digest))
+			return 0;
+	for (size_t k = 0; r == 0 && k < m.n_layers; k++)
+		r = put_file_blob(x, m.layers[k].digest, e);
+	if (r == 0)
+		r = put_text_blob(x, i->id, text, len, e);
+	if (r == 0)
+		r = save_manifest(x, i, &m, image.manifest_digest, manifest, manifest_len, ret, e);
+	return r < 0 ? r : 1;
+}
+
+static int read_config(Store *s, const char *id, char **ret_text, size_t *ret_len, ImageConfig *ret, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	int r = store_blob_read(s, id, IMAGE_DOCUMENT_MAX, ret_text, ret_len, e);
+
+	if (r == 0)
+		r = json_parse(*ret_text, *ret_len, "image config", &doc, e);
+	return r < 0 ? r : image_config_decode(doc, ret, e);
 }
 
 static int save_image(Save *x, const Saved *i, Err *e)
 {
+	_cleanup_(image_config_done) ImageConfig config = {.run.stop_timeout = -1};
 	_cleanup_free_ char *text = NULL;
-	_cleanup_(image_config_done) ImageConfig config = {0};
-	_cleanup_json_ json_t *doc = NULL;
-	_cleanup_json_ json_t *layers = json_array();
-	_cleanup_json_ json_t *paths = json_array();
-	_cleanup_json_ json_t *sources = json_object();
-	char manifest[DIGEST_LEN + 1];
-	int64_t manifest_size = 0;
-	size_t len = 0, n;
-	int r = store_blob_read(x->s, i->id, IMAGE_DOCUMENT_MAX, &text, &len, e);
+	Manifest manifest = {0};
+	size_t len = 0;
+	int r = read_config(x->s, i->id, &text, &len, &config, e);
 
+	if (r == 0 && x->format == ARCHIVE_OCI)
+		r = save_as_it_came(x, i, text, len, &manifest, e);
 	if (r == 0)
-		r = json_parse(text, len, "image config", &doc, e);
-	if (r == 0)
-		r = image_config_decode(doc, &config, e);
-	if (r == 0)
-		r = layers && paths && sources ? put_layers(x, config.diff_ids, layers, paths, sources, e)
-					       : err_oom(e);
-	if (r == 0)
-		r = put_text_blob(x, i->id, text, len, e);
-	if (r == 0)
-		r = put_manifest(x, i->id, len, layers, manifest, &manifest_size, e);
-	if (r < 0)
-		return r;
-
-	_cleanup_free_ char *config_name = blob_name(i->id);
-	json_t *entry = config_name
-			    ? json_pack("{s:s, s:o, s:O, s:O}", "Config", config_name, "RepoTags",
-					familiar_tags(i->tags), "Layers", paths, "LayerSources", sources)
-			    : NULL;
-	if (json_array_append_new(x->docker, entry) < 0)
-		return err_oom(e);
-
-	n = strv_len(config.diff_ids);
-	const char *top = n > 0 ? digest_hex(config.diff_ids[n - 1]) : NULL;
-	for (size_t k = 0; r == 0 && i->tags && i->tags[k]; k++)
-		r = add_index_entry(x, manifest, manifest_size, &config.platform, i->tags[k], top, e);
-	if (r == 0 && strv_len(i->tags) == 0)
-		r = add_index_entry(x, manifest, manifest_size, &config.platform, NULL, NULL, e);
-	return r;
+		r = save_plain(x, i, &config, text, len, &manifest, e);
+	return r < 0 ? r : add_index_entries(x, &manifest, &config, i->tags, e);
 }
 
 /* ---- which images ---- */
@@ -389,35 +492,61 @@ static int add_name(Save *x, const char *name, Err *e)
 	return r;
 }
 
-static int put_all(Save *x, Err *e)
-{
-	int r = put_header(x, "blobs/", '5', 0, e);
+/* ---- the archive ---- */
 
-	if (r == 0)
-		r = put_header(x, "blobs/sha256/", '5', 0, e);
-	for (size_t i = 0; r == 0 && i < x->n; i++) {
-		r = save_image(x, &x->images[i], e);
-		if (r < 0)
-			return err_ctx(e, r, "save image %s", x->images[i].id);
-	}
+/* An image has one platform: another is not here, however it is asked for. */
+static int check_platform(Save *x, const Saved *i, const ImagePlatform *want, Err *e)
+{
+	_cleanup_(image_config_done) ImageConfig c = {.run.stop_timeout = -1};
+	int r = store_image_config(x->s, i->id, &c, e);
+
+	if (r < 0)
+		return r;
+	ImageDescriptor one = {.has_platform = true, .platform = c.platform};
+	const ImageIndex index = {.manifests = &one, .n_manifests = 1};
+	if (image_index_select(&index, want))
+		return 0;
+	_cleanup_free_ char *is = image_platform_text(&c.platform), *asked = image_platform_text(want);
+	return is && asked ? err_new(e, ERR_NOT_FOUND,
+				     "image %s is for %s: it is not here for %s, pull it with --platform",
+				     i->id, is, asked)
+			   : err_oom(e);
+}
+
+static int put_documents(Save *x, Err *e)
+{
 	_cleanup_json_ json_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType",
 						 MEDIA_OCI_INDEX, "manifests", x->oci);
 	_cleanup_json_ json_t *layout = json_pack("{s:s}", "imageLayoutVersion", "1.0.0");
-	if (r == 0 && (!index || !layout))
-		r = err_oom(e);
-	if (r == 0)
-		r = put_json(x, "index.json", index, e);
-	if (r == 0)
+	bool docker = x->format == ARCHIVE_DOCKER;
+	int r = index && layout ? put_json(x, "index.json", index, e) : err_oom(e);
+
+	if (r == 0 && docker)
 		r = put_json(x, "manifest.json", x->docker, e);
 	if (r == 0)
 		r = put_json(x, "oci-layout", layout, e);
-	if (r == 0 && json_object_size(x->repositories) > 0)
+	if (r == 0 && docker && json_object_size(x->repositories) > 0)
 		r = put_json(x, "repositories", x->repositories, e);
-	return r < 0 ? r : put_padding(x, -1, e);
+	return r;
 }
 
-static void save_done(Save *x)
+static int put_all(Save *x, Err *e)
 {
+	int r = put_header(x, "blobs/", TAR_DIR, 0, e);
+
+	if (r == 0)
+		r = put_header(x, "blobs/sha256/", TAR_DIR, 0, e);
+	for (size_t i = 0; r == 0 && i < x->n; i++)
+		r = err_ctx(e, save_image(x, &x->images[i], e), "save image %s", x->images[i].id);
+	if (r == 0)
+		r = put_documents(x, e);
+	return r < 0 ? r : tar_writer_end(x->w, e);
+}
+
+void archive_choice_free(ArchiveChoice *x)
+{
+	if (!x)
+		return;
 	for (size_t i = 0; i < x->n; i++) {
 		free(x->images[i].id);
 		strv_free(x->images[i].tags);
@@ -428,22 +557,51 @@ static void save_done(Save *x)
 	json_decref(x->docker);
 	json_decref(x->repositories);
 	json_decref(x->oci);
+	tar_writer_free(x->w);
+	free(x);
 }
 
-int store_archive_save(Store *s, char *const *names, int out_fd, Err *e)
+int store_archive_choose(Store *s, const ArchiveSave *o, ArchiveChoice **ret, Err *e)
 {
-	_cleanup_(save_done) Save x = {.s = s, .out = out_fd};
+	_cleanup_(archive_choice_freep) ArchiveChoice *x = calloc(1, sizeof(*x));
 	int r = 0;
 
-	x.docker = json_array();
-	x.repositories = json_object();
-	x.oci = json_array();
-	if (!x.docker || !x.repositories || !x.oci)
+	if (!x)
 		return err_oom(e);
-	if (strv_len(names) == 0)
+	x->s = s;
+	x->format = o->format;
+	x->docker = json_array();
+	x->repositories = json_object();
+	x->oci = json_array();
+	if (!x->docker || !x->repositories || !x->oci)
+		return err_oom(e);
+	if (strv_len(o->names) == 0)
 		return err_new(e, ERR_INVALID, "no image to save was named");
-	/* All names first: nothing is written for a list with a wrong name in it. */
-	for (size_t i = 0; r == 0 && names[i]; i++)
-		r = add_name(&x, names[i], e);
-	return r < 0 ? r : put_all(&x, e);
+	for (size_t i = 0; r == 0 && o->names[i]; i++)
+		r = add_name(x, o->names[i], e);
+	for (size_t i = 0; r == 0 && o->platform && i < x->n; i++)
+		r = check_platform(x, &x->images[i], o->platform, e);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(x);
+	return 0;
+}
+
+const char *archive_choice_image(const ArchiveChoice *x, size_t i)
+{
+	return i < x->n ? x->images[i].id : NULL;
+}
+
+int store_archive_write(ArchiveChoice *x, int out_fd, Err *e)
+{
+	int r = tar_writer_new(out_fd, NULL, &x->w, e), ended;
+
+	if (r < 0)
+		return r;
+	x->out = out_fd;
+	/* What is being written is not deleted meanwhile. */
+	store_lease_begin(x->s);
+	r = put_all(x, e);
+	ended = store_lease_end(x->s, r < 0 ? NULL : e);
+	return r < 0 ? r : ended;
 }

@@ -118,6 +118,49 @@ def flipped(which):
     return bend
 
 
+def zstd(data):
+    """A frame of uncompressed blocks, as RFC 8878 has them."""
+    blocks = [data[i:i + 65536] for i in range(0, len(data), 65536)] or [b""]
+    headers = [((len(b) << 3) | (b is blocks[-1])).to_bytes(3, "little") for b in blocks]
+    return b"\x28\xb5\x2f\xfd\x00\x50" + b"".join(h + b for h, b in zip(headers, blocks))
+
+
+def skippable(data):
+    return b"\x50\x2a\x4d\x18" + len(data).to_bytes(4, "little") + data
+
+
+def chunked(data):
+    """zstd:chunked: a frame a piece, then a table of contents and a footer that only its own readers look at."""
+    return b"".join(zstd(data[i:i + 10240]) for i in range(0, len(data), 10240)) + skippable(zstd(b'{"version":1}')) + skippable(b"GNUlInUx" * 5)
+
+
+def deep():
+    manifest, files = oci_image("amd64")
+    entry_of, data = described(manifest), None
+    for _ in range(4):
+        data = doc({"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": [entry_of]})
+        files[blob(data)] = data
+        entry_of = {"mediaType": OCI + "index.v1+json", "digest": digest(data), "size": len(data)}
+    return layout([entry_of], files)
+
+
+def oci_bad_layer(what):
+    """The first layer: a link out of the archive, missing, or of another size than its manifest says."""
+    manifest, files = oci_image("amd64")
+    name = list(files)[0]
+    data = files.pop(name)
+    if what == "size":
+        document = json.loads(manifest)
+        document["layers"][0]["size"] += 1
+        files[name] = data
+        manifest = doc(document)
+        files[blob(manifest)] = manifest
+    index = doc({"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": [described(manifest)]})
+    link = [entry(name, b"", tarfile.SYMTYPE, "/etc/passwd")] if what == "link" else []
+    return tar([entry("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), entry("index.json", index)] + link +
+               [entry(n, d) for n, d in files.items()])
+
+
 def archives():
     conf = config([BASE, TOP])
     good = docker(conf, [BASE, TOP], ["t/app:1", "localhost:5000/t/app:2"])
@@ -131,6 +174,10 @@ def archives():
     yield "good-unnamed.tar", single("latest")
     yield "good-plain.tar", single("t/plain:1", pack=lambda x: x)
     yield "good-fs.tar", BASE
+    yield "good-chunked.tar", single("t/chunked:1", pack=chunked)
+    yield "good-packed.tar", docker(conf, [], ["t/packed:1"], None, ["one", "two"],
+                                    [entry("one", gzip.compress(BASE, mtime=0)), entry("two", skippable(b"x") + zstd(TOP))])
+    yield "good-zstd.tar.zst", zstd(good)
 
     yield "bad-empty.tar", tar([])
     yield "bad-noise.tar", b"no tar at all " * 100
@@ -157,6 +204,19 @@ def archives():
     yield "bad-version.tar", tar([entry("oci-layout", b'{"imageLayoutVersion":"2.0.0"}'), entry("index.json", b"{}")])
     both = doc({"schemaVersion": 2, "manifests": [], "layers": [], "config": {}})
     yield "bad-ambiguous.tar", layout([described(both)], {blob(both): both})
+
+
+    yield "bad-old-docker.tar", tar([entry("repositories", b'{"t/x":{"1":"abc"}}'), entry("abc/json", b"{}"), entry("abc/layer.tar", BASE)])
+    yield "bad-deep.tar", deep()
+    for what in "link", "missing", "size":
+        yield f"bad-oci-{what}.tar", oci_bad_layer(what)
+    # The second file of a name is the one that counts.
+    yield "bad-duplicate.tar", docker(conf, [BASE, TOP], None, None, None, [entry(blob(BASE), TOP)])
+    yield "bad-other-layer.tar", docker(conf, [BASE, TOP], None, None, None, [entry("x", b"")]).replace(
+        doc([blob(BASE), blob(TOP)]), doc([blob(TOP), blob(TOP)]))
+    yield "bad-climb.tar", tar([entry("../manifest.json", doc([]))])
+    yield "bad-huge-index.tar", tar([entry("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), entry("index.json", b"[" + b" " * (9 << 20) + b"]")])
+    yield "bad-many.tar", tar([entry("manifest.json", doc([{}] * 1001))])
 
 
 def check(path):

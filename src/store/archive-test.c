@@ -103,7 +103,8 @@ static void test_good(void **state)
 	    {"good-docker.tar.gz", "t/app:1", 2},  {"good-docker.tar.xz", "t/app:1", 2},
 	    {"good-docker.tar.bz2", "t/app:1", 2}, {"good-old.tar", "t/old:1", 3},
 	    {"good-multi.tar", "t/multi:1", 2},    {"good-named.tar", "t/named:3", 2},
-	    {"good-plain.tar", "t/plain:1", 2},
+	    {"good-plain.tar", "t/plain:1", 2},    {"good-chunked.tar", "t/chunked:1", 2},
+	    {"good-packed.tar", "t/packed:1", 2},  {"good-zstd.tar.zst", "t/app:1", 2},
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(good); i++) {
@@ -163,6 +164,16 @@ static void test_bad(void **state)
 	    {"bad-platform.tar", "no image for this machine's platform"},
 	    {"bad-version.tar", "version \"2.0.0\""},
 	    {"bad-ambiguous.tar", "ambiguous"},
+	    {"bad-old-docker.tar", "older than 1.10"},
+	    {"bad-deep.tar", "nested more than 2 deep"},
+	    {"bad-oci-link.tar", "the archive has no blobs/sha256/"},
+	    {"bad-oci-missing.tar", "the archive has no blobs/sha256/"},
+	    {"bad-oci-size.tar", "its manifest says"},
+	    {"bad-duplicate.tar", "digest mismatch"},
+	    {"bad-other-layer.tar", "diff id mismatch"},
+	    {"bad-climb.tar", "unpack the archive"},
+	    {"bad-huge-index.tar", "has more than"},
+	    {"bad-many.tar", "no list of at most"},
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
@@ -184,16 +195,23 @@ static void test_bad(void **state)
 	(void)state;
 }
 
-static int save(const TestDir *d, Store *s, const char *file, char *const *names)
+static int save_as(const TestDir *d, Store *s, const char *file, char *const *names, ArchiveFormat format)
 {
+	const ArchiveSave o = {.names = names, .format = format};
+	_cleanup_(archive_choice_freep) ArchiveChoice *choice = NULL;
 	Err e = {0};
 	int fd = openat(d->fd, file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	assert_true(fd >= 0);
-	if (store_archive_save(s, names, fd, &e) < 0)
+	if (store_archive_choose(s, &o, &choice, &e) < 0 || store_archive_write(choice, fd, &e) < 0)
 		fail_msg("%s", e.msg);
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
 	return fd;
+}
+
+static int save(const TestDir *d, Store *s, const char *file, char *const *names)
+{
+	return save_as(d, s, file, names, ARCHIVE_DOCKER);
 }
 
 static void test_save(void **state)
@@ -263,8 +281,72 @@ static void test_save_by_id(void **state)
 	free(by_prefix[0]);
 	store_image_done(&i);
 
-	assert_true(store_archive_save(s, none, a, &e) < 0);
+	_cleanup_(archive_choice_freep) ArchiveChoice *choice = NULL;
+	assert_true(store_archive_choose(s, &(ArchiveSave){.names = none}, &choice, &e) < 0);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	ImagePlatform arm = {.os = (char *)"linux", .architecture = (char *)"arm64"};
+	char *app[] = {(char *)"t/app:1", NULL};
+	assert_true(store_archive_choose(s, &(ArchiveSave){.names = app, .platform = &arm}, &choice, &e) < 0);
+	assert_non_null(strstr(e.msg, "is for linux/amd64: it is not here for linux/arm64"));
+}
+
+/* An OCI archive gives back the manifest and the compressed layers that came in, whatever they were compressed with. */
+static void test_save_as_it_came(void **state)
+{
+	static const char *const files[][2] = {{"good-named.tar", "t/named:3"},
+					       {"good-chunked.tar", "t/chunked:1"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+
+	for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+		_cleanup_strbuf_ StrBuf told = {0};
+		StoreImage here = {0}, there = {0};
+		void *other = NULL;
+		Err e = {0};
+
+		must_load(s, files[i][0], &told);
+		char *names[] = {(char *)files[i][1], NULL};
+		_cleanup_close_ int a = save_as(d, s, "a.tar", names, ARCHIVE_OCI);
+		assert_int_equal(test_dir_setup(&other), 0);
+		Store *t = open_store(other);
+		if (load_fd(t, a, &told, &e) < 0)
+			fail_msg("%s", e.msg);
+		assert_int_equal(store_image_find(s, files[i][1], &here, NULL), 0);
+		assert_int_equal(store_image_find(t, files[i][1], &there, NULL), 0);
+		assert_non_null(here.manifest_digest);
+		assert_string_equal(here.manifest_digest, there.manifest_digest);
+		store_image_done(&here);
+		store_image_done(&there);
+		store_close(t);
+		assert_int_equal(test_dir_teardown(&other), 0);
+	}
+	store_close(s);
+}
+
+static void test_platforms(void **state)
+{
+	_cleanup_(store_closep) Store *s = open_store(*state);
+	_cleanup_free_ char *path = strf("%s/good-multi.tar", made);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_strbuf_ StrBuf told = {0};
+	const ImagePlatform z = {.os = (char *)"linux", .architecture = (char *)"s390x"},
+			    riscv = {.os = (char *)"linux", .architecture = (char *)"riscv64"};
+	ArchiveLoad l = {.fd = fd, .platform = &z, .loaded = on_loaded, .user = &told};
+	StoreImage i = {0};
+	ImageConfig c = {0};
+	Err e = {0};
+
+	if (store_archive_load(s, &l, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(store_image_find(s, "t/multi:1", &i, NULL), 0);
+	assert_int_equal(store_image_config(s, i.id, &c, NULL), 0);
+	assert_string_equal(c.platform.architecture, "s390x");
+	image_config_done(&c);
+	store_image_done(&i);
+	l.platform = &riscv;
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_true(store_archive_load(s, &l, &e) < 0);
+	assert_non_null(strstr(e.msg, "platform"));
 }
 
 static void test_import(void **state)
@@ -278,7 +360,8 @@ static void test_import(void **state)
 	ImageConfig c = {0};
 	Err e = {0};
 
-	if (store_archive_import(s, fd, &run, "Imported from -", NULL, id, &e) < 0)
+	ArchiveImport a = {.fd = fd, .run = &run, .message = "Imported from -", .created_ns = 86400000000000};
+	if (store_archive_import(s, &a, id, &e) < 0)
 		fail_msg("%s", e.msg);
 	must_have(s, id, 1);
 	assert_int_equal(store_image_config(s, id, &c, NULL), 0);
@@ -286,18 +369,26 @@ static void test_import(void **state)
 	assert_string_equal(c.comment, "Imported from -");
 	assert_string_equal(c.platform.os, "linux");
 	assert_int_equal(c.n_history, 1);
+	assert_string_equal(c.created, "1970-01-02T00:00:00Z");
 	image_config_done(&c);
+	/* At the same time it is the same image. */
+	char again[DIGEST_LEN + 1];
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(store_archive_import(s, &a, again, &e), 0);
+	assert_string_equal(again, id);
 
 	_cleanup_free_ char *noise = strf("%s/bad-noise.tar", made);
 	_cleanup_close_ int bad = open(noise, O_RDONLY | O_CLOEXEC);
-	assert_true(store_archive_import(s, bad, NULL, NULL, NULL, id, &e) < 0);
+	assert_true(store_archive_import(s, &(ArchiveImport){.fd = bad}, id, &e) < 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_good), test_in_dir(test_unnamed_and_again), cmocka_unit_test(test_bad),
-	    test_in_dir(test_save),      test_in_dir(test_save_by_id),        test_in_dir(test_import),
+	    cmocka_unit_test(test_good),       test_in_dir(test_unnamed_and_again),
+	    cmocka_unit_test(test_bad),        test_in_dir(test_save),
+	    test_in_dir(test_save_by_id),      test_in_dir(test_import),
+	    test_in_dir(test_save_as_it_came), test_in_dir(test_platforms),
 	};
 	return cmocka_run_group_tests(tests, make_archives, remove_archives);
 }

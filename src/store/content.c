@@ -149,21 +149,20 @@ static int check(BlobWriter *w, const char *want_digest, int64_t want_size, char
 }
 
 /* Gives the file its name. One that is there already is right, unless a crash or a hand has damaged it. */
-static int link_blob(BlobWriter *w, const char *digest, Err *e)
+static int link_blob(Store *s, int fd, int64_t size, const char *digest, Err *e)
 {
 	_cleanup_free_ char *path = blob_path(digest);
-	Store *s = w->store;
 	struct stat st;
 
 	if (!path)
 		return err_oom(e);
 	for (int attempt = 0; attempt < 3; attempt++) {
-		if (linkat(AT_FDCWD, path_of_fd(w->fd).s, s->root_fd, path, AT_SYMLINK_FOLLOW) == 0)
+		if (linkat(AT_FDCWD, path_of_fd(fd).s, s->root_fd, path, AT_SYMLINK_FOLLOW) == 0)
 			return 0;
 		if (errno != EEXIST)
 			break;
 		if (fstatat(s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-		    st.st_size == w->size)
+		    st.st_size == size)
 			return 0;
 		if (unlinkat(s->root_fd, path, 0) < 0 && errno != ENOENT)
 			break;
@@ -171,24 +170,32 @@ static int link_blob(BlobWriter *w, const char *digest, Err *e)
 	return store_sys(e, errno, "name the blob %s", digest);
 }
 
-int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size,
-		       char ret_digest[DIGEST_LEN + 1], Err *e)
+int blob_record(Store *s, int fd, int64_t size, const char *digest, Err *e)
 {
-	char digest[DIGEST_LEN + 1];
-	Store *s = w->store;
-	int r = check(w, want_digest, want_size, digest, e);
+	int r = link_blob(s, fd, size, digest, e);
 
-	if (r >= 0)
-		r = link_blob(w, digest, e);
 	if (r >= 0)
 		r = db_run(
 		    &s->db, e,
 		    "INSERT INTO blob (digest, size, synced, boot, created_ns) VALUES (?1, ?2, 0, ?3, ?4)"
 		    " ON CONFLICT DO UPDATE SET size = excluded.size",
-		    "titi", digest, w->size, id_boot(), clock_now_ns());
+		    "titi", digest, size, id_boot(), clock_now_ns());
 	if (r < 0)
 		return r;
 	janitor_wake(s, true, false);
+	return 0;
+}
+
+int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size,
+		       char ret_digest[DIGEST_LEN + 1], Err *e)
+{
+	char digest[DIGEST_LEN + 1];
+	int r = check(w, want_digest, want_size, digest, e);
+
+	if (r >= 0)
+		r = blob_record(w->store, w->fd, w->size, digest, e);
+	if (r < 0)
+		return r;
 	memcpy(ret_digest, digest, sizeof(digest));
 	return 0;
 }

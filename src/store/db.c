@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 /* What the rows mean:
+ *   layer.tar_size  bytes of its uncompressed tar; -1 until somebody has counted them
  *   layer.synced  its bytes are known to be on disk; else `boot` is the boot that wrote them
  *   layer.lost    its directory is gone (the machine died before the sync): to be made again from `blob`
- *   image_blob    what an image needs besides its layers: config, manifest, compressed layers */
+ *   image_blob    what an image needs besides its layers: config, manifest, compressed layers
+ *   image.labels  those of its config as a JSON object, for listings; NULL in rows from before version 2 */
 static const char schema[] =
     "CREATE TABLE doc (collection TEXT NOT NULL, key TEXT NOT NULL, json TEXT NOT NULL,"
     " PRIMARY KEY (collection, key)) WITHOUT ROWID;"
@@ -34,6 +36,13 @@ static const char schema[] =
     " WITHOUT ROWID;"
     "CREATE INDEX image_blob_digest ON image_blob (digest);"
     "PRAGMA user_version = 1;";
+
+/* From version 1 + i to the next. Steps are only ever added, so that a database of any age gets here. */
+static const char *const steps[SCHEMA_VERSION - 1] = {
+    "ALTER TABLE layer ADD COLUMN tar_size INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE image ADD COLUMN labels TEXT;"
+    "PRAGMA user_version = 2;",
+};
 
 static int db_error(Db *db, int code, const char *what, Err *e)
 {
@@ -85,8 +94,10 @@ static int make_schema(Db *db, Err *e)
 		    "another --data-root",
 		    (long long)version, SCHEMA_VERSION);
 	r = db_begin(db, &tx, e);
-	if (r >= 0)
+	if (r >= 0 && version == 0)
 		r = exec(db, schema, "make the database", e);
+	for (int64_t i = MAX2(version, (int64_t)1); r >= 0 && i < SCHEMA_VERSION; i++)
+		r = exec(db, steps[i - 1], "bring the database up to date", e);
 	return r < 0 ? r : db_commit(&tx, e);
 }
 

@@ -9,26 +9,42 @@
 
 #include <fcntl.h>
 
-int diff_write(int dir_fd, int out_fd, char *ret_digest, int64_t *ret_size, Err *e)
+static int write_tar(int dir_fd, int out_fd, Hasher *h, DiffSum *ret, Err *e)
 {
-	_cleanup_(hasher_freep) Hasher *h = ret_digest ? hasher_new() : NULL;
 	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
-	int r;
+	int r = tar_writer_new(out_fd, h, &w, e);
 
-	if (ret_digest && !h)
-		return err_oom(e);
-	r = tar_writer_new(out_fd, h, &w, e);
 	if (r >= 0)
 		r = tar_walk_dir(w, dir_fd, TAR_WALK_OVERLAY, e);
 	if (r >= 0)
 		r = tar_writer_end(w, e);
 	if (r < 0)
 		return r;
-	if (ret_size)
-		*ret_size = tar_writer_contents(w);
-	if (ret_digest && hasher_digest(h, ret_digest) < 0)
+	ret->contents = tar_writer_contents(w);
+	ret->bytes = tar_writer_total(w);
+	if (h && hasher_digest(h, ret->digest) < 0)
 		return err_sys(e, EIO, "hash a layer");
 	return 0;
+}
+
+int diff_write(int dir_fd, int out_fd, DiffSum *ret, Err *e)
+{
+	_cleanup_(hasher_freep) Hasher *h = ret ? hasher_new() : NULL;
+	DiffSum unwanted;
+
+	if (ret && !h)
+		return err_oom(e);
+	return write_tar(dir_fd, out_fd, h, ret ? ret : &unwanted, e);
+}
+
+int diff_count(int dir_fd, int64_t *ret, Err *e)
+{
+	DiffSum sum;
+	int r = write_tar(dir_fd, -1, NULL, &sum, e);
+
+	if (r >= 0)
+		*ret = sum.bytes;
+	return r;
 }
 
 int store_diff_write_tar(const char *upper_dir, int out_fd, Err *e)
@@ -38,6 +54,6 @@ int store_diff_write_tar(const char *upper_dir, int out_fd, Err *e)
 
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", upper_dir);
-	r = diff_write(fd, out_fd, NULL, NULL, e);
+	r = diff_write(fd, out_fd, NULL, e);
 	return r < 0 ? err_ctx(e, r, "write the tar of %s", upper_dir) : 0;
 }

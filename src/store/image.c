@@ -16,6 +16,7 @@ void store_image_done(StoreImage *i)
 	free(i->manifest_digest);
 	free(i->parent);
 	free(i->chain_id);
+	free(i->labels);
 	strv_free(i->tags);
 	strv_free(i->digests);
 	*i = (StoreImage){0};
@@ -105,7 +106,7 @@ static int add_blobs(Store *s, const char *id, const char *manifest_digest, cons
 }
 
 typedef struct PutImage {
-	const char *id, *manifest_digest, *parent, *chain;
+	const char *id, *manifest_digest, *parent, *chain, *labels;
 	int64_t size, created_ns;
 } PutImage;
 
@@ -121,13 +122,14 @@ static int put_rows(Store *s, const PutImage *p, const ImageManifest *m, Err *e)
 	if (r >= 0 && !found)
 		return err_new(e, ERR_CONFLICT, "the layer %s was deleted meanwhile: try again", p->chain);
 	if (r >= 0)
-		r = db_run(
-		    &s->db, e,
-		    "INSERT INTO image (id, manifest_digest, parent, chain_id, size, created_ns, tagged_ns)"
-		    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO UPDATE SET"
-		    " manifest_digest = coalesce(excluded.manifest_digest, manifest_digest),"
-		    " parent = coalesce(excluded.parent, parent)",
-		    "ttttii", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns);
+		r = db_run(&s->db, e,
+			   "INSERT INTO image (id, manifest_digest, parent, chain_id, size, created_ns, "
+			   "tagged_ns, labels)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT DO UPDATE SET"
+			   " manifest_digest = coalesce(excluded.manifest_digest, manifest_digest),"
+			   " parent = coalesce(excluded.parent, parent), labels = excluded.labels",
+			   "ttttiit", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns,
+			   p->labels);
 	if (r >= 0)
 		r = add_blobs(s, p->id, p->manifest_digest, m, e);
 	return r < 0 ? r : db_commit(&tx, e);
@@ -148,6 +150,10 @@ int store_image_put(Store *s, const char *config_digest, const char *manifest_di
 		r = load_manifest(s, manifest_digest, &m, e);
 	if (r < 0)
 		return err_ctx(e, r, "record image %s", config_digest);
+	/* Labels that cannot be said in JSON are looked up in the config when they are asked for. */
+	_cleanup_json_ json_t *labels = json_map_from_strv(c.run.labels);
+	_cleanup_free_ char *labels_text = labels ? json_text(labels) : NULL;
+	p.labels = labels_text;
 	p.chain = *chain ? chain : NULL;
 	/* A creation time that nobody can read is no reason to refuse an image. */
 	if (!c.created || clock_parse(c.created, &p.created_ns) < 0)
@@ -159,7 +165,8 @@ int store_image_put(Store *s, const char *config_digest, const char *manifest_di
 /* ---- reading ---- */
 
 #define COLUMNS                                                                                              \
-	"i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, t.reference"
+	"i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, i.labels, "       \
+	"t.reference"
 
 static int dup_column(const DbQuery *q, int column, char **ret)
 {
@@ -177,12 +184,12 @@ static int fill_image(const DbQuery *q, StoreImage *i)
 	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 ||
 	    dup_column(q, 5, &i->parent) < 0)
 		return -ENOMEM;
-	return dup_column(q, 6, &i->chain_id);
+	return dup_column(q, 6, &i->chain_id) < 0 ? -ENOMEM : dup_column(q, 7, &i->labels);
 }
 
 static int fill_reference(const DbQuery *q, StoreImage *i)
 {
-	const char *reference = db_text(q, 7);
+	const char *reference = db_text(q, 8);
 
 	if (!reference)
 		return 0;

@@ -12,12 +12,13 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "store/diff.h"
+#include "store/digest-file.h"
 #include "store/dir.h"
 #include "store/store-internal.h"
+#include "store/tree-copy.h"
 #include "store/unpack-protocol.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 
 /* ---- one maker a layer ---- */
@@ -64,7 +65,7 @@ void chain_unlock(Store *s, const char *chain_id)
 
 typedef struct LayerRow {
 	char *parent, *diff_id, *blob;
-	int64_t size;
+	int64_t size, tar_size; /* of its files; of its tar, -1: not counted yet */
 	bool lost;
 } LayerRow;
 
@@ -91,8 +92,9 @@ static int load_row(Store *s, const char *chain_id, LayerRow *ret, Err *e)
 	*ret = (LayerRow){0};
 	if (!digest_is_valid(chain_id))
 		return err_new(e, ERR_INVALID, "invalid chain id: %s", chain_id);
-	r = db_query(&s->db, &q, e, "SELECT parent, diff_id, blob, size, lost FROM layer WHERE chain_id = ?1",
-		     "t", chain_id);
+	r = db_query(&s->db, &q, e,
+		     "SELECT parent, diff_id, blob, size, lost, tar_size FROM layer WHERE chain_id = ?1", "t",
+		     chain_id);
 	if (r >= 0)
 		r = db_step(&q, e);
 	if (r < 0)
@@ -107,6 +109,7 @@ static int load_row(Store *s, const char *chain_id, LayerRow *ret, Err *e)
 	}
 	ret->size = db_int(&q, 3);
 	ret->lost = db_int(&q, 4);
+	ret->tar_size = db_int(&q, 5);
 	return 0;
 }
 
@@ -144,27 +147,32 @@ bool store_layer_has(Store *s, const char *chain_id)
 	return load_row(s, chain_id, &l, NULL) >= 0 && !l.lost && dir_exists(s, chain_id);
 }
 
+typedef struct NewLayer {
+	const char *chain_id, *parent, *diff_id, *blob;
+	int64_t size, tar_size;
+} NewLayer;
+
 /* The row that makes the layer exist; its parent must still be there. */
-static int insert_row(Store *s, const char *chain_id, const char *parent, const char *diff_id,
-		      const char *blob, int64_t size, Err *e)
+static int insert_row(Store *s, const NewLayer *n, Err *e)
 {
 	_cleanup_tx_ DbTx tx = {0};
 	int64_t found = 1;
 	int r = db_begin(&s->db, &tx, e);
 
-	if (r >= 0 && parent)
-		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t", parent);
+	if (r >= 0 && n->parent)
+		r = db_get_int(&s->db, &found, 0, e, "SELECT 1 FROM layer WHERE chain_id = ?1", "t",
+			       n->parent);
 	if (r >= 0 && !found)
 		return err_new(e, ERR_CONFLICT, "the layer %s below was deleted meanwhile: try again",
-			       parent);
+			       n->parent);
 	if (r >= 0)
-		r = db_run(&s->db, e,
-			   "INSERT INTO layer (chain_id, parent, diff_id, blob, size, synced, lost, boot)"
-			   " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6)"
-			   " ON CONFLICT DO UPDATE SET blob = coalesce(excluded.blob, blob), size = "
-			   "excluded.size, synced = 0,"
-			   " lost = 0, boot = excluded.boot",
-			   "ttttit", chain_id, parent, diff_id, blob, size, id_boot());
+		r = db_run(
+		    &s->db, e,
+		    "INSERT INTO layer (chain_id, parent, diff_id, blob, size, synced, lost, boot, tar_size)"
+		    " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7)"
+		    " ON CONFLICT DO UPDATE SET blob = coalesce(excluded.blob, blob), size = excluded.size,"
+		    " synced = 0, lost = 0, boot = excluded.boot, tar_size = excluded.tar_size",
+		    "ttttiti", n->chain_id, n->parent, n->diff_id, n->blob, n->size, id_boot(), n->tar_size);
 	return r < 0 ? r : db_commit(&tx, e);
 }
 
@@ -207,10 +215,9 @@ static int draft_begin(Store *s, Draft *d, bool with_diff, Err *e)
 }
 
 /* Renames it into place and commits the row. Called with the chain locked and the layer missing. */
-static int draft_commit(Draft *d, const char *chain_id, const char *parent, const char *diff_id,
-			const char *blob, int64_t size, Err *e)
+static int draft_commit(Draft *d, const NewLayer *n, Err *e)
 {
-	_cleanup_free_ char *place = layer_dir(chain_id);
+	_cleanup_free_ char *place = layer_dir(n->chain_id);
 	Store *s = d->store;
 	int r;
 
@@ -221,9 +228,9 @@ static int draft_commit(Draft *d, const char *chain_id, const char *parent, cons
 	if (r < 0)
 		return r;
 	if (renameat(s->root_fd, d->path, s->root_fd, place) < 0)
-		return store_sys(e, errno, "name the layer %s", chain_id);
+		return store_sys(e, errno, "name the layer %s", n->chain_id);
 	d->path[0] = 0;
-	r = insert_row(s, chain_id, parent, diff_id, blob, size, e);
+	r = insert_row(s, n, e);
 	if (r < 0) {
 		(void)trash_put(s, place, NULL);
 		return r;
@@ -310,7 +317,9 @@ static int apply_locked(Store *s, const LayerApply *a, Draft *d, const char *cha
 		if (r < 0)
 			return r;
 	}
-	return draft_commit(d, chain_id, a->parent, done->diff_id, a->blob, done->content_bytes, e);
+	const NewLayer n = {chain_id, a->parent,           done->diff_id,
+			    a->blob,  done->content_bytes, done->stream_bytes};
+	return draft_commit(d, &n, e);
 }
 
 /* The chain id is known only afterwards. */
@@ -449,55 +458,18 @@ static int is_empty_dir(int fd, bool *ret, Err *e)
 	return 0;
 }
 
-typedef struct TarFeed {
-	int dir_fd, out_fd;
-	int r;
-	Err e;
-} TarFeed;
+typedef struct LayerCommit {
+	const char *parent, *upper_dir;
+	char chain[DIGEST_LEN + 1];
+	DiffSum sum;
+} LayerCommit;
 
-static void *feed_tar(void *user)
+/* Called with the chain locked. */
+static int commit_missing(Store *s, const LayerCommit *c, Draft *d, Err *e)
 {
-	TarFeed *f = user;
-	sigset_t pipe_only;
+	const NewLayer n = {c->chain, c->parent, c->sum.digest, NULL, c->sum.contents, c->sum.bytes};
 
-	/* A reader that gave up is an error to return, not a signal. */
-	sigemptyset(&pipe_only);
-	sigaddset(&pipe_only, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &pipe_only, NULL);
-	f->r = diff_write(f->dir_fd, f->out_fd, NULL, NULL, &f->e);
-	close_fd(&f->out_fd);
-	return NULL;
-}
-
-/* A copy by way of its own tar and the sandbox, which also proves that the tar says all. */
-static int copy_upper(Store *s, int upper, const char *parent, const char *diff_id, Draft *d, Err *e)
-{
-	_cleanup_close_ int from = -1;
-	TarFeed feed = {.dir_fd = upper};
-	UnpackDone done;
-	pthread_t thread;
-	int p[2], r;
-
-	r = draft_begin(s, d, true, e);
-	if (r < 0)
-		return r;
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "make a pipe");
-	from = p[0];
-	feed.out_fd = p[1];
-	r = pthread_create(&thread, NULL, feed_tar, &feed);
-	if (r != 0) {
-		(void)close(p[1]);
-		return err_sys(e, r, "start a thread");
-	}
-	LayerApply a = {.parent = parent, .want_diff_id = diff_id, .fd = from};
-	r = unpack_draft(s, &a, d, &done, e);
-	/* Whatever stopped the reader must not leave the writer stuck. */
-	close_fd(&from);
-	pthread_join(thread, NULL);
-	if (r < 0 && feed.r < 0 && feed.r != -EPIPE && e)
-		*e = feed.e;
-	return r;
+	return store_layer_has(s, c->chain) ? 0 : draft_commit(d, &n, e);
 }
 
 static int move_upper(Store *s, const char *upper_dir, Draft *d, Err *e)
@@ -513,19 +485,64 @@ static int move_upper(Store *s, const char *upper_dir, Draft *d, Err *e)
 	return 0;
 }
 
-static int commit_locked(Store *s, const char *parent, const char *upper_dir, int upper, bool move,
-			 const char *chain_id, const char *diff_id, int64_t size, Err *e)
+/* Before it is hashed: a file of nothing but a hole can be larger than any disk. */
+static int check_size(Store *s, int upper, Err *e)
+{
+	int64_t size;
+	int r = dir_size(upper, &size, e);
+
+	if (r >= 0 && size > s->layer_max_bytes)
+		return err_new(
+		    e, ERR_INVALID,
+		    "the files have %lld bytes, more than the limit of %lld for a layer (holes count)",
+		    (long long)size, (long long)s->layer_max_bytes);
+	return r;
+}
+
+/* Whether the same files were committed before or not: the caller gives the directory away. */
+static int commit_moved(Store *s, LayerCommit *c, int upper, Err *e)
 {
 	_cleanup_(draft_done) Draft d = {.fd = -1};
-	int r;
+	int r = check_size(s, upper, e);
 
-	if (store_layer_has(s, chain_id)) {
-		/* The same files were committed before: the caller gives the directory away all the same. */
-		r = move ? move_upper(s, upper_dir, &d, e) : 0;
+	if (r >= 0)
+		r = diff_write(upper, -1, &c->sum, e);
+	if (r < 0)
 		return r;
-	}
-	r = move ? move_upper(s, upper_dir, &d, e) : copy_upper(s, upper, parent, diff_id, &d, e);
-	return r < 0 ? r : draft_commit(&d, chain_id, parent, diff_id, NULL, size, e);
+	chain_id_next(c->parent, c->sum.digest, c->chain);
+	chain_lock(s, c->chain);
+	r = move_upper(s, c->upper_dir, &d, e);
+	if (r >= 0)
+		r = commit_missing(s, c, &d, e);
+	chain_unlock(s, c->chain);
+	return r;
+}
+
+/* Whatever is in the draft becomes a layer, unless it is one already. */
+static int commit_draft(Store *s, LayerCommit *c, Draft *d, Err *e)
+{
+	int r = diff_write(d->fd, -1, &c->sum, e);
+
+	if (r < 0)
+		return r;
+	chain_id_next(c->parent, c->sum.digest, c->chain);
+	chain_lock(s, c->chain);
+	r = commit_missing(s, c, d, e);
+	chain_unlock(s, c->chain);
+	return r;
+}
+
+/* Copied first and hashed then, because a container may be at work in the original: what is hashed is what stays. Nothing here
+ * parses: names and contents are files of this disk, which only the kernel interprets. */
+static int commit_copied(Store *s, LayerCommit *c, int upper, Err *e)
+{
+	const TreeCopyLimits limits = {.max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
+	_cleanup_(draft_done) Draft d = {.fd = -1};
+	int r = draft_begin(s, &d, true, e);
+
+	if (r >= 0)
+		r = tree_clone(upper, d.fd, &limits, e);
+	return r < 0 ? r : commit_draft(s, c, &d, e);
 }
 
 int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move,
@@ -533,36 +550,81 @@ int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir
 			     bool *ret_empty, Err *e)
 {
 	_cleanup_close_ int upper = open(upper_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	char diff[DIGEST_LEN + 1], chain[DIGEST_LEN + 1];
+	LayerCommit c = {.parent = parent, .upper_dir = upper_dir};
 	bool empty = false;
-	int64_t size = 0;
 	int r;
 
 	if (upper < 0)
 		return err_sys(e, errno, "open %s", upper_dir);
 	r = is_empty_dir(upper, &empty, e);
-	if (r >= 0)
-		r = diff_write(upper, -1, diff, &size, e);
+	if (r >= 0 && !move)
+		r = commit_copied(s, &c, upper, e);
+	if (r >= 0 && move)
+		r = commit_moved(s, &c, upper, e);
 	if (r < 0)
 		return err_ctx(e, r, "commit %s", upper_dir);
-	chain_id_next(parent, diff, chain);
-	chain_lock(s, chain);
-	r = commit_locked(s, parent, upper_dir, upper, move, chain, diff, size, e);
-	chain_unlock(s, chain);
-	if (r < 0)
-		return err_ctx(e, r, "commit %s", upper_dir);
-	memcpy(ret_chain, chain, sizeof(chain));
-	memcpy(ret_diff, diff, sizeof(diff));
+	memcpy(ret_chain, c.chain, sizeof(c.chain));
+	memcpy(ret_diff, c.sum.digest, sizeof(c.sum.digest));
 	if (ret_size)
-		*ret_size = size;
+		*ret_size = c.sum.contents;
 	if (ret_empty)
 		*ret_empty = empty;
 	return 0;
 }
 
+/* ---- several layers into one ---- */
+
+/* From the lowest up; `paths` has the topmost first. */
+static int merge_paths(Store *s, char *const *paths, size_t n, bool keep_marks, int to, Err *e)
+{
+	const TreeCopyLimits limits = {.max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
+	int r = 0;
+
+	for (size_t i = n; r >= 0 && i-- > 0;) {
+		_cleanup_close_ int from = open(paths[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (from < 0)
+			return err_sys(e, errno, "open the layer %s", paths[i]);
+		r = tree_merge(from, to, keep_marks, &limits, e);
+	}
+	return r;
+}
+
+int store_layers_squash(Store *s, const char *base, const char *top, size_t n, char ret_chain[DIGEST_LEN + 1],
+			char ret_diff[DIGEST_LEN + 1], Err *e)
+{
+	_cleanup_(draft_done) Draft d = {.fd = -1};
+	_cleanup_strv_ char **paths = NULL;
+	LayerCommit c = {.parent = base};
+	int r = layer_paths(s, top, &paths, e);
+
+	if (r >= 0 && strv_len(paths) < n)
+		r = err_new(e, ERR_INVALID, "there are only %zu layers", strv_len(paths));
+	if (r >= 0)
+		r = draft_begin(s, &d, true, e);
+	if (r >= 0)
+		r = merge_paths(s, paths, n, base != NULL, d.fd, e);
+	if (r >= 0)
+		r = commit_draft(s, &c, &d, e);
+	if (r < 0)
+		return err_ctx(e, r, "merge layers");
+	memcpy(ret_chain, c.chain, sizeof(c.chain));
+	memcpy(ret_diff, c.sum.digest, sizeof(c.sum.digest));
+	return 0;
+}
+
 /* ---- and back to a tar ---- */
 
-static int write_from_blob(Store *s, const LayerRow *l, int out_fd, char digest[DIGEST_LEN + 1], Err *e)
+/* A blob of the layer's own digest is its plain tar. */
+static int write_from_plain(Store *s, const LayerRow *l, int out_fd, DiffSum *ret, Err *e)
+{
+	_cleanup_close_ int fd = store_blob_open(s, l->blob, &ret->bytes, e);
+
+	return fd < 0 ? fd : digest_copy(fd, 0, ret->bytes, out_fd, ret->digest, e);
+}
+
+/* out_fd: -1 to count only. */
+static int write_from_packed(Store *s, const LayerRow *l, int out_fd, DiffSum *ret, Err *e)
 {
 	const UnpackJob job = {.cat = true, .max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
 	_cleanup_close_ int fd = store_blob_open(s, l->blob, NULL, e);
@@ -578,46 +640,92 @@ static int write_from_blob(Store *s, const LayerRow *l, int out_fd, char digest[
 	UnpackRun u = {.job = &job, .in_fd = fd, .dir_fd = empty, .out_fd = out_fd, .done = &done};
 	r = unpack_run(s, &u, e);
 	unpack_run_done(&u);
-	memcpy(digest, done.diff_id, DIGEST_LEN + 1);
-	return r;
+	if (r < 0)
+		return r;
+	memcpy(ret->digest, done.diff_id, DIGEST_LEN + 1);
+	ret->bytes = done.stream_bytes;
+	return 0;
 }
 
-static int write_from_dir(Store *s, const char *chain_id, int out_fd, char digest[DIGEST_LEN + 1], Err *e)
+/* *ret: the directory of a layer, made again if it was lost. */
+static int open_dir(Store *s, const char *chain_id, int *ret, Err *e)
 {
-	_cleanup_free_ char *path = layer_diff(chain_id);
-	_cleanup_close_ int dir = -1;
+	_cleanup_strv_ char **paths = NULL;
+	int r = layer_paths(s, chain_id, &paths, e);
 
-	if (!path)
-		return err_oom(e);
-	dir = openat(s->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return err_sys(e, errno, "open the layer");
-	return diff_write(dir, out_fd, digest, NULL, e);
+	if (r < 0)
+		return r;
+	*ret = open(paths[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret < 0 ? err_sys(e, errno, "open the layer %s", chain_id) : 0;
+}
+
+static int write_from_dir(Store *s, const char *chain_id, int out_fd, DiffSum *ret, Err *e)
+{
+	_cleanup_close_ int dir = -1;
+	int r = open_dir(s, chain_id, &dir, e);
+
+	return r < 0 ? r : diff_write(dir, out_fd, ret, e);
+}
+
+static int write_tar(Store *s, const char *chain_id, const LayerRow *l, int out_fd, DiffSum *ret, Err *e)
+{
+	if (!l->blob || !store_blob_has(s, l->blob))
+		return write_from_dir(s, chain_id, out_fd, ret, e);
+	return streq(l->blob, l->diff_id) ? write_from_plain(s, l, out_fd, ret, e)
+					  : write_from_packed(s, l, out_fd, ret, e);
 }
 
 int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e)
 {
 	_cleanup_(layer_row_done) LayerRow l = {0};
-	_cleanup_strv_ char **paths = NULL;
-	char digest[DIGEST_LEN + 1] = "";
+	DiffSum sum = {0};
+	int r = load_row(s, chain_id, &l, e);
+
+	if (r >= 0)
+		r = write_tar(s, chain_id, &l, out_fd, &sum, e);
+	if (r < 0)
+		return err_ctx(e, r, "write the tar of layer %s", chain_id);
+	if (!streq(sum.digest, l.diff_id))
+		return err_new(e, ERR_INTERNAL,
+			       "the tar of layer %s cannot be made again: its digest would be %s, not %s; "
+			       "pull or build the image again",
+			       chain_id, sum.digest, l.diff_id);
+	return 0;
+}
+
+/* What can be counted without writing anything. */
+static int count_tar(Store *s, const char *chain_id, const LayerRow *l, int64_t *ret, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	DiffSum sum = {0};
+	int r;
+
+	if (l->blob && store_blob_has(s, l->blob)) {
+		if (streq(l->blob, l->diff_id)) {
+			fd = store_blob_open(s, l->blob, ret, e);
+			return MIN2(fd, 0);
+		}
+		r = write_from_packed(s, l, -1, &sum, e);
+		*ret = sum.bytes;
+		return r;
+	}
+	r = open_dir(s, chain_id, &fd, e);
+	return r < 0 ? r : diff_count(fd, ret, e);
+}
+
+int store_layer_tar_size(Store *s, const char *chain_id, int64_t *ret, Err *e)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
 	int r = load_row(s, chain_id, &l, e);
 
 	if (r < 0)
 		return r;
-	if (l.blob && store_blob_has(s, l.blob)) {
-		r = write_from_blob(s, &l, out_fd, digest, e);
-	} else {
-		r = layer_paths(s, chain_id, &paths, e);
-		if (r >= 0)
-			r = write_from_dir(s, chain_id, out_fd, digest, e);
-	}
-	if (r < 0)
-		return err_ctx(e, r, "write the tar of layer %s", chain_id);
-	if (!streq(digest, l.diff_id))
-		return err_new(e, ERR_INTERNAL,
-			       "the tar of layer %s cannot be made again: its digest would be %s, not %s; "
-			       "pull or build the image "
-			       "again",
-			       chain_id, digest, l.diff_id);
-	return 0;
+	*ret = l.tar_size;
+	if (l.tar_size >= 0)
+		return 0;
+	r = count_tar(s, chain_id, &l, ret, e);
+	if (r >= 0)
+		r = db_run(&s->db, e, "UPDATE layer SET tar_size = ?2 WHERE chain_id = ?1", "ti", chain_id,
+			   *ret);
+	return r < 0 ? err_ctx(e, r, "count the tar of layer %s", chain_id) : 0;
 }

@@ -64,6 +64,11 @@ int gc_garbage(Store *s, Err *e);
 int gc_layers(Store *s, const char *chain_id, char ***blobs, char ***ret_layers, Err *e);
 int gc_blobs(Store *s, char *const *digests, Err *e);
 
+/* ---- content.c ---- */
+/* Makes a file of this file system, whose bytes have this size and digest and are nobody's to change any more, a blob: it gets one more
+ * name, and its row. */
+int blob_record(Store *s, int fd, int64_t size, const char *digest, Err *e);
+
 /* ---- layer.c ---- */
 void chain_lock(Store *s, const char *chain_id);
 void chain_unlock(Store *s, const char *chain_id);

@@ -89,7 +89,7 @@ typedef struct LayerApply {
 	const char *want_diff_id; /* or NULL: taken as it comes */
 	const char *blob;
 	int fd;
-	int (*gate)(void *user, Err *e);
+	int (*gate)(void *user, Err *e);                  /* may fill in what `blob` points at */
 	void (*progress)(void *user, int64_t bytes_read); /* of the stream as given; may be NULL */
 	void *user;
 } LayerApply;
@@ -100,9 +100,15 @@ int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN +
 int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move,
 			     char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size,
 			     bool *ret_empty, Err *e);
+/* Makes one layer over `base` (NULL: none) of the n topmost layers of the chain `top`, which lie on it. The same layers give the same
+ * digest everywhere. */
+int store_layers_squash(Store *s, const char *base, const char *top, size_t n, char ret_chain[DIGEST_LEN + 1],
+			char ret_diff[DIGEST_LEN + 1], Err *e);
 /* Writes the uncompressed tar of one layer whose SHA-256 is its diff id; verified while written. */
 int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e);
 int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
+/* Bytes of that tar; cheap, unless it has to be made to be counted, which is done once. */
+int store_layer_tar_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
 /* Removes a layer, and those below it, that no image, container or other layer needs; ids of what went are appended to ret_layers
  * (may be NULL). One that is needed or missing is left alone: success. */
 int store_layer_release(Store *s, const char *chain_id, char ***ret_layers, Err *e);
@@ -130,6 +136,7 @@ typedef struct StoreImage {
 	int64_t created_ns, tagged_ns;
 	char *parent;   /* image id it was built from, or NULL */
 	char *chain_id; /* top layer, NULL for an image without layers */
+	char *labels;   /* a JSON object as text; NULL: see the config */
 	char **tags;    /* full references, sorted */
 	char **digests; /* full name@digest */
 } StoreImage;
@@ -154,18 +161,42 @@ int store_image_delete(Store *s, const char *id, char ***ret_layers, Err *e);
  * load: docker-archive (manifest.json), OCI layout tar; plain or compressed. Calls `loaded` for each image, with its reference or, untagged, NULL. */
 typedef struct ArchiveLoad {
 	int fd;
+	const ImagePlatform
+	    *platform; /* of what is loaded; NULL: this machine's where an index offers several, else any */
 	void (*progress)(void *user, const char *layer, int64_t current, int64_t total);
 	void (*loaded)(void *user, const char *reference, const char *image_id);
 	void *user;
 } ArchiveLoad;
 int store_archive_load(Store *s, const ArchiveLoad *l, Err *e);
-/* A tar that is docker-archive and OCI layout at once (docker-api-map 1.8 "save"). names: as users typed them. Deterministic. */
-int store_archive_save(Store *s, char *const *names, int out_fd, Err *e);
+/* save: what to write is looked up first, and nothing is written if a part of it is missing; then it goes to a descriptor, once. */
+typedef enum ArchiveFormat {
+	ARCHIVE_DOCKER, /* docker-archive and OCI layout at once (docker-api-map 1.8 "save"), layers uncompressed */
+	ARCHIVE_OCI, /* OCI layout; images that came with a manifest as they came */
+} ArchiveFormat;
+typedef struct ArchiveSave {
+	char *const *names; /* as users typed them */
+	ArchiveFormat format;
+	const ImagePlatform *platform; /* that the images must have; NULL: any */
+} ArchiveSave;
+typedef struct ArchiveChoice ArchiveChoice;
+int store_archive_choose(Store *s, const ArchiveSave *o, ArchiveChoice **ret, Err *e);
+void archive_choice_free(ArchiveChoice *x);
+DEFINE_CLEANUP(ArchiveChoice *, archive_choice_free)
+/* The id of the i-th image, or NULL behind the last. */
+const char *archive_choice_image(const ArchiveChoice *x, size_t i);
+/* A tar. Deterministic. */
+int store_archive_write(ArchiveChoice *x, int out_fd, Err *e);
 /* Everything up to the end of fd as a blob, as it is; want: the digest it must have, or NULL. */
 int store_archive_keep(Store *s, int fd, const char *want, char ret_digest[DIGEST_LEN + 1], Err *e);
-/* `docker import`: a root filesystem tar becomes a one-layer image. run may be NULL. */
-int store_archive_import(Store *s, int fd, const ImageRunConfig *run, const char *message,
-			 const ImagePlatform *platform, char ret_id[DIGEST_LEN + 1], Err *e);
+/* `docker import`: a root filesystem tar becomes a one-layer image. */
+typedef struct ArchiveImport {
+	int fd;
+	const ImageRunConfig *run; /* may be NULL */
+	const char *message;       /* may be NULL */
+	const ImagePlatform *platform;
+	int64_t created_ns; /* 0: now */
+} ArchiveImport;
+int store_archive_import(Store *s, const ArchiveImport *a, char ret_id[DIGEST_LEN + 1], Err *e);
 
 /* ---- tars into and out of a mounted root, in the sandbox (docker cp, build contexts, ADD) ---- */
 /* Unpacks a tar from fd into the directory dirfd (O_RDONLY or O_PATH, e.g. opened with path_open_in_root), through ireko-unpack chrooted there. */

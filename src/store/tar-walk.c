@@ -2,7 +2,6 @@
 /* Walking and describing; the rules are in tar-walk.h. */
 #include "store/tar-walk.h"
 
-#include "base/path.h"
 #include "base/str.h"
 #include "store/dir.h"
 
@@ -10,62 +9,17 @@
 #include <limits.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
-#include <uthash.h>
-
-#define DEPTH_MAX      512 /* a descriptor each */
-#define XATTR_LIST_MAX 65536
-
-typedef struct Seen {
-	struct {
-		uint64_t dev, ino;
-	} key;
-	char *name; /* in the archive */
-	UT_hash_handle hh;
-} Seen;
 
 typedef struct Walk {
 	TarWriter *w;
 	int flags;
 	int depth;
-	Seen *seen;
+	DirSeen *seen;
 } Walk;
 
 static void walk_done(Walk *k)
 {
-	Seen *s, *next;
-
-	HASH_ITER (hh, k->seen, s, next) {
-		HASH_DEL(k->seen, s);
-		free(s->name);
-		free(s);
-	}
-}
-
-/* The name under which the same file was written before, or NULL; it is remembered. */
-static int find_seen(Walk *k, const struct stat *st, const char *as, const char **ret)
-{
-	Seen *s, probe = {.key = {.dev = st->st_dev, .ino = st->st_ino}};
-
-	*ret = NULL;
-	if (st->st_nlink < 2 || S_ISDIR(st->st_mode))
-		return 0;
-	HASH_FIND(hh, k->seen, &probe.key, sizeof(probe.key), s);
-	if (s) {
-		*ret = s->name;
-		return 0;
-	}
-	s = malloc(sizeof(*s));
-	if (!s)
-		return -ENOMEM;
-	*s = probe;
-	s->name = strdup(as);
-	if (!s->name) {
-		free(s);
-		return -ENOMEM;
-	}
-	HASH_ADD(hh, k->seen, key, sizeof(s->key), s);
-	return 0;
+	dir_seen_free(k->seen);
 }
 
 /* ---- extended attributes ---- */
@@ -86,71 +40,61 @@ static int compare_xattrs(const void *a, const void *b)
 	return strcmp(((const TarXattr *)a)->name, ((const TarXattr *)b)->name);
 }
 
-/* Attributes with which overlayfs rearranges what it shows: a tar cannot say that, and silence would lose files. */
-static bool is_overlay_puzzle(const char *name)
-{
-	return streq(name, "trusted.overlay.redirect") || streq(name, "trusted.overlay.metacopy");
-}
+typedef struct ReadXattrs {
+	const Walk *k;
+	TarEntry *n;
+	size_t bytes;
+	bool opaque;
+} ReadXattrs;
 
-static int add_xattr(TarEntry *n, const char *path, const char *name, Err *e)
+static int add_xattr(TarEntry *n, const char *name, const void *value, size_t len, Err *e)
 {
 	TarXattr *grown = reallocarray(n->xattrs, n->n_xattrs + 1, sizeof(*grown));
 	TarXattr *x;
-	ssize_t len;
 
 	if (!grown)
 		return err_oom(e);
 	n->xattrs = grown;
 	x = &grown[n->n_xattrs];
-	*x = (TarXattr){.name = strdup(name), .value = malloc(XATTR_LIST_MAX)};
-	len = x->name && x->value ? getxattr(path, name, x->value, XATTR_LIST_MAX) : -1;
-	if (len < 0) {
-		int no = x->name && x->value ? errno : ENOMEM;
-
+	*x = (TarXattr){.name = strdup(name), .value = malloc(len + 1), .len = len};
+	if (!x->name || !x->value) {
 		free(x->name);
 		free(x->value);
-		/* Removed by somebody else since it was listed. */
-		return no == ENODATA ? 0 : err_sys(e, no, "read the attribute %s of %s", name, n->name);
+		return err_oom(e);
 	}
-	x->len = (size_t)len;
+	memcpy(x->value, value, len);
 	n->n_xattrs++;
 	return 0;
 }
 
-/* Of an open file; through /proc/self/fd, because an O_PATH descriptor has no xattr calls. *ret_opaque: overlayfs's mark. */
-static int read_xattrs(Walk *k, int fd, TarEntry *n, bool *ret_opaque, Err *e)
+/* With a redirect or a metacopy, overlayfs shows something that lies elsewhere: a tar cannot say that, and silence would lose files. */
+static int on_xattr(void *user, const char *name, const void *value, size_t len, Err *e)
 {
-	FdPath path = path_of_fd(fd);
-	_cleanup_free_ char *names = NULL;
-	ssize_t len = listxattr(path.s, NULL, 0);
-	char mark;
+	ReadXattrs *x = user;
 
-	*ret_opaque = false;
-	if (len == 0 || (len < 0 && errno == ENOTSUP))
+	if ((x->k->flags & TAR_WALK_OVERLAY) && dir_xattr_is_reference(name))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "it carries %s: mount overlayfs with redirect_dir=off,metacopy=off", name);
+	if (dir_xattr_is_opaque(name, value, len))
+		x->opaque = true;
+	if (!tar_xattr_is_wanted(name))
 		return 0;
-	names = malloc(XATTR_LIST_MAX);
-	if (!names)
-		return err_oom(e);
-	len = listxattr(path.s, names, XATTR_LIST_MAX);
-	if (len < 0)
-		return err_sys(e, errno, "list the attributes of %s", n->name);
-	for (const char *p = names; p < names + len; p += strlen(p) + 1) {
-		int r = 0;
+	x->bytes += strlen(name) + len;
+	if (x->bytes > TAR_HEADER_MAX)
+		return err_new(e, ERR_INVALID, "more extended attributes than a tar can hold");
+	return add_xattr(x->n, name, value, len, e);
+}
 
-		if ((k->flags & TAR_WALK_OVERLAY) && is_overlay_puzzle(p))
-			return err_new(e, ERR_UNSUPPORTED,
-				       "%s carries %s: mount overlayfs with redirect_dir=off,metacopy=off",
-				       n->name, p);
-		if (streq(p, "trusted.overlay.opaque"))
-			*ret_opaque = getxattr(path.s, p, &mark, 1) == 1 && mark == 'y';
-		else if (tar_xattr_is_wanted(p))
-			r = add_xattr(n, path.s, p, e);
-		if (r < 0)
-			return r;
-	}
+/* *ret_opaque: overlayfs's mark. */
+static int read_xattrs(const Walk *k, int fd, TarEntry *n, bool *ret_opaque, Err *e)
+{
+	ReadXattrs x = {.k = k, .n = n};
+	int r = dir_xattrs(fd, on_xattr, &x, e);
+
+	*ret_opaque = x.opaque;
 	if (n->n_xattrs > 1)
 		qsort(n->xattrs, n->n_xattrs, sizeof(*n->xattrs), compare_xattrs);
-	return 0;
+	return r < 0 ? err_ctx(e, r, "%s", n->name) : 0;
 }
 
 /* ---- entries ---- */
@@ -194,8 +138,9 @@ static int write_dir(Walk *k, int fd, const char *as, const struct stat *st, Err
 		r = write_whiteout(k, name, ".wh..opq", st, e);
 	if (r < 0)
 		return r;
-	if (++k->depth > DEPTH_MAX)
-		return err_new(e, ERR_UNSUPPORTED, "%.200s...: more than %d directories deep", as, DEPTH_MAX);
+	if (++k->depth > DIR_DEPTH_MAX)
+		return err_new(e, ERR_UNSUPPORTED, "%.200s...: more than %d directories deep", as,
+			       DIR_DEPTH_MAX);
 	r = walk_names(k, fd, name, e);
 	k->depth--;
 	return r;
@@ -212,7 +157,7 @@ static int write_file(Walk *k, int fd, const char *as, const struct stat *st, Er
 	r = read_xattrs(k, fd, &n, &opaque, e);
 	if (r >= 0)
 		r = tar_write_header(k->w, &n, e);
-	return r < 0 ? r : tar_write_from(k->w, fd, n.size, e);
+	return r < 0 ? r : tar_write_from(k->w, fd, n.size, (int64_t)st->st_blocks * 512 < n.size, e);
 }
 
 /* Links, devices, fifos: what is not opened for reading. */
@@ -256,42 +201,20 @@ static int write_hardlink(Walk *k, const char *as, const char *to, const struct 
 	return tar_write_header(k->w, &n, e);
 }
 
-/* Opens for reading what is read (never a device or fifo, whose opening does things), everything else as O_PATH. */
-static int open_entry(int dir_fd, const char *name, struct stat *st)
-{
-	int path_fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), fd;
-
-	if (path_fd < 0)
-		return -errno;
-	if (fstat(path_fd, st) < 0) {
-		fd = -errno;
-		(void)close(path_fd);
-		return fd;
-	}
-	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
-		return path_fd;
-	/* Through the descriptor, so that it is the file just examined. */
-	fd = open(path_of_fd(path_fd).s, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		fd = -errno;
-	(void)close(path_fd);
-	return fd;
-}
-
 static int walk_entry(Walk *k, int dir_fd, const char *name, const char *as, const char *as_dir, Err *e)
 {
 	_cleanup_close_ int fd = -1;
 	const char *seen;
 	struct stat st;
 
-	fd = open_entry(dir_fd, name, &st);
+	fd = dir_open_entry(dir_fd, name, &st);
 	if (fd == -ENOENT)
 		return 1;
 	if (fd < 0)
 		return err_sys(e, fd, "open %s", as);
 	if ((k->flags & TAR_WALK_OVERLAY) && S_ISCHR(st.st_mode) && st.st_rdev == 0)
 		return write_whiteout(k, as_dir, name, &st, e);
-	if (find_seen(k, &st, as, &seen) < 0)
+	if (dir_seen(&k->seen, &st, as, &seen) < 0)
 		return err_oom(e);
 	if (seen)
 		return write_hardlink(k, as, seen, &st, e);

@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "store/dir.h"
 #include "store/tar-internal.h"
 
 #define BUFFER (256u << 10)
@@ -14,7 +15,7 @@ struct TarWriter {
 	uint8_t *buf;
 	size_t len;
 	int64_t owed; /* contents and padding that the last header promised */
-	int64_t contents;
+	int64_t contents, total;
 };
 
 int tar_writer_new(int fd, Hasher *h, TarWriter **ret, Err *e)
@@ -45,6 +46,11 @@ int64_t tar_writer_contents(const TarWriter *w)
 	return w->contents;
 }
 
+int64_t tar_writer_total(const TarWriter *w)
+{
+	return w->total;
+}
+
 static int flush(TarWriter *w, Err *e)
 {
 	int r = 0;
@@ -53,6 +59,7 @@ static int flush(TarWriter *w, Err *e)
 		hasher_add(w->hasher, w->buf, w->len);
 	if (w->fd >= 0)
 		r = fd_write_all(w->fd, w->buf, w->len);
+	w->total += (int64_t)w->len;
 	w->len = 0;
 	return r < 0 ? err_sys(e, r, "write a tar") : 0;
 }
@@ -80,12 +87,20 @@ static int put(TarWriter *w, const void *data, size_t len, Err *e)
 
 static int put_zeros(TarWriter *w, int64_t len, Err *e)
 {
-	static const uint8_t zeros[TAR_BLOCK];
-	int r = 0;
+	while (len > 0) {
+		size_t n = (size_t)MIN2(len, (int64_t)(BUFFER - w->len));
 
-	for (; r >= 0 && len > 0; len -= (int64_t)sizeof(zeros))
-		r = put(w, zeros, (size_t)MIN2(len, (int64_t)sizeof(zeros)), e);
-	return r;
+		memset(w->buf + w->len, 0, n);
+		w->len += n;
+		len -= (int64_t)n;
+		if (w->len == BUFFER) {
+			int r = flush(w, e);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
 }
 
 /* Octal with a NUL behind it; false if there is no room. */
@@ -221,6 +236,11 @@ int tar_write_header(TarWriter *w, const TarEntry *n, Err *e)
 	if (w->owed)
 		return err_new(e, ERR_INTERNAL, "the tar entry before %s lacks %lld bytes", n->name,
 			       (long long)w->owed);
+	for (size_t i = 0; i < n->n_xattrs; i++)
+		if (strchr(n->xattrs[i].name, '='))
+			return err_new(e, ERR_UNSUPPORTED,
+				       "%s has the attribute %s: a name with \"=\" cannot be said in a tar",
+				       n->name, n->xattrs[i].name);
 	fill_header(&h, n, &pax);
 	if (pax.oom)
 		return err_oom(e);
@@ -253,11 +273,13 @@ int tar_write_data(TarWriter *w, const void *data, size_t len, Err *e)
 	return put_zeros(w, pad, e);
 }
 
-int tar_write_from(TarWriter *w, int fd, int64_t size, Err *e)
+/* From the file's offset on; stops early at its end. */
+static int put_from(TarWriter *w, int fd, int64_t size, int64_t *ret_read, Err *e)
 {
-	while (size > 0) {
+	*ret_read = 0;
+	while (*ret_read < size) {
 		size_t room = BUFFER - w->len;
-		ssize_t n = read(fd, w->buf + w->len, (size_t)MIN2((int64_t)room, size));
+		ssize_t n = read(fd, w->buf + w->len, (size_t)MIN2((int64_t)room, size - *ret_read));
 		int r = 0;
 
 		if (n < 0 && errno == EINTR)
@@ -267,21 +289,70 @@ int tar_write_from(TarWriter *w, int fd, int64_t size, Err *e)
 		if (n == 0)
 			break;
 		w->len += (size_t)n;
-		w->owed -= n;
-		size -= n;
+		*ret_read += n;
 		if (w->len == BUFFER)
 			r = flush(w, e);
 		if (r < 0)
 			return r;
 	}
-	if (size > 0) {
-		int r = put_zeros(w, size, e);
+	return 0;
+}
 
-		if (r < 0)
-			return r;
-		w->owed -= size;
-	}
+/* A piece of data that lies between holes. *at is in and out. */
+static int put_piece(TarWriter *w, int fd, int64_t *at, int64_t size, Err *e)
+{
+	int64_t data = dir_next_data(fd, *at, size), hole, n = 0;
+	int r = put_zeros(w, data - *at, e);
+
+	*at = data;
+	if (r < 0 || data == size)
+		return r;
+	hole = dir_next_hole(fd, data, size);
+	if (lseek(fd, data, SEEK_SET) < 0)
+		return err_sys(e, errno, "read a file");
+	r = put_from(w, fd, hole - data, &n, e);
+	if (r >= 0)
+		r = put_zeros(w, hole - data - n, e);
+	*at = hole;
+	return r;
+}
+
+int tar_write_from(TarWriter *w, int fd, int64_t size, bool sparse, Err *e)
+{
+	int64_t at = 0;
+	int r = 0;
+
+	bool read_it = w->fd >= 0 || w->hasher;
+
+	if (size > w->owed)
+		return err_new(e, ERR_INTERNAL, "more contents than the tar header said");
+	while (read_it && sparse && r >= 0 && at < size)
+		r = put_piece(w, fd, &at, size, e);
+	if (read_it && !sparse)
+		r = put_from(w, fd, size, &at, e);
+	if (r >= 0)
+		r = put_zeros(w, size - at, e);
+	if (r < 0)
+		return r;
+	w->owed -= size;
 	return tar_write_data(w, "", 0, e);
+}
+
+int tar_write_flush(TarWriter *w, Err *e)
+{
+	return flush(w, e);
+}
+
+int tar_write_given(TarWriter *w, int64_t len, Err *e)
+{
+	if (len != w->owed)
+		return err_new(e, ERR_INTERNAL, "a tar entry has %lld bytes, its header says %lld",
+			       (long long)len, (long long)w->owed);
+	w->owed = 0;
+	w->total += len;
+	int r = put_zeros(w, tar_padding(len), e);
+	/* The buffer begins at a block again, which tar_write_data counts on. */
+	return r < 0 ? r : flush(w, e);
 }
 
 int tar_writer_end(TarWriter *w, Err *e)

@@ -70,6 +70,8 @@ int container_filters_match(Door *d, const Filters *f, const ContainerInfo *i, E
 
 /* image-json.c */
 json_t *image_inspect_doc(Door *d, const StoreImage *i, int version, Err *e);
+/* Appends the same as text. */
+int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int containers, Err *e);
 json_t *image_list_doc(Door *d, const StoreImage *i, int version, int containers, Err *e);
 json_t *image_history_doc(Door *d, const StoreImage *i, Err *e);
 char *reference_shown(const char *full); /* familiar form */
@@ -157,7 +159,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(image_commit) \
 	X(build) \
 	X(build_prune) \
-	X(bootstrap) \
+	X(bootstrap) X(squash) \
 	X(networks_list) \
 	X(network_inspect) \
 	X(network_create) \

@@ -102,11 +102,13 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 					      "reference", "since",    "until", NULL};
 	Door *d = user;
 	_cleanup_filters_ Filters f = {0};
-	_cleanup_json_ json_t *a = json_array();
+	_cleanup_strbuf_ StrBuf text = {0};
 	StoreImage *v = NULL;
 	ImageBounds b;
 	size_t n = 0;
 	int r = filters_parse(http_query(rq, "filters"), &f, e);
+
+	strbuf_add_c(&text, '[');
 
 	if (r >= 0)
 		r = filters_allow(&f, allowed, e);
@@ -116,7 +118,6 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 		r = store_image_list(engine_store(d->engine), &v, &n, e);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		bool dangling = is_dangling(&v[i]);
-		json_t *doc;
 
 		if (b.has_dangling && b.dangling != dangling)
 			continue;
@@ -128,11 +129,15 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 		r = match_labels(d, &f, &v[i], e);
 		if (r <= 0)
 			continue;
-		doc = image_list_doc(d, &v[i], http_tag(rq), -1, e);
-		r = doc && json_array_append_new(a, doc) == 0 ? 0 : failed(e);
+		if (text.len > 1)
+			strbuf_add_c(&text, ',');
+		r = image_list_text(&text, d, &v[i], http_tag(rq), -1, e);
 	}
 	store_images_free(v, n);
-	return r < 0 ? r : reply_doc(rq, 200, json_incref(a), e);
+	strbuf_add(&text, "]\n");
+	if (r >= 0 && text.oom)
+		r = err_oom(e);
+	return r < 0 ? r : http_reply(rq, 200, "application/json", text.s, text.len);
 }
 
 int h_image_inspect(HttpRequest *rq, void *user, Err *e)
@@ -236,28 +241,55 @@ static int changes_of(HttpRequest *rq, char ***ret, Err *e)
 	return 0;
 }
 
+/* "created": seconds since 1970, an addition of ours for reproducible images. 0 if it is not given. */
+static int created_of(HttpRequest *rq, int64_t *ret_ns, Err *e)
+{
+	int64_t seconds = 0;
+	int r = http_query_int(rq, "created", &seconds, e);
+
+	if (r >= 0 && (seconds < 0 || seconds > INT64_MAX / 1000000000))
+		return err_new(e, ERR_INVALID, "created=%lld: expected seconds since 1970",
+			       (long long)seconds);
+	*ret_ns = seconds * 1000000000;
+	return r;
+}
+
 static int import(HttpRequest *rq, Door *d, Err *e)
 {
-	const char *repo = query_or_null(rq, "repo");
+	const char *repo = query_or_null(rq, "repo"), *source = http_query(rq, "fromSrc");
 	_cleanup_free_ char *reference = repo ? join_reference(repo, http_query(rq, "tag")) : NULL;
 	_cleanup_strv_ char **changes = NULL;
 	_cleanup_(progress_done) Progress p;
+	bool from_body = streq(source, "-");
 	char id[DIGEST_LEN + 1];
-	int fd, r;
+	EngineImport i = {.tar_fd = -1, .alive_fd = -1};
+	int r;
 
 	progress_init(&p, rq);
-	if (!streq(http_query(rq, "fromSrc"), "-"))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "import from a URL is not offered: fetch the file and import it with \"-\"");
+	if (!from_body && !str_starts(source, "http://") && !str_starts(source, "https://"))
+		return err_new(
+		    e, ERR_INVALID,
+		    "import from \"%.200s\": expected an http or https URL, or \"-\" for an archive that "
+		    "is sent along",
+		    source);
 	r = changes_of(rq, &changes, e);
+	if (r >= 0)
+		r = created_of(rq, &i.created_ns, e);
+	if (r >= 0 && from_body)
+		r = i.tar_fd = http_body_fd(rq, e);
 	if (r < 0)
 		return r;
-	fd = http_body_fd(rq, e);
-	if (fd < 0)
-		return fd;
-	r = engine_image_import(d->engine, fd, reference, query_or_null(rq, "message"), changes,
-				query_or_null(rq, "platform"), id, e);
-	if (r >= 0)
+	i.url = from_body ? NULL : source;
+	i.reference = reference;
+	i.message = query_or_null(rq, "message");
+	i.platform = query_or_null(rq, "platform");
+	i.changes = changes;
+	i.progress = progress_status;
+	i.user = &p;
+	if (!from_body)
+		i.alive_fd = http_alive_fd(rq);
+	r = engine_image_import(d->engine, &i, id, e);
+	if (r >= 0 && from_body)
 		r = http_body_end(rq, e);
 	if (r >= 0)
 		progress_status(&p, NULL, id, 0, 0);
@@ -313,28 +345,39 @@ int h_images_load(HttpRequest *rq, void *user, Err *e)
 	fd = http_body_fd(rq, e);
 	if (fd < 0)
 		return fd;
-	r = engine_image_load(d->engine, fd, progress_status, load_told, &p, e);
+	const EngineLoad l = {
+	    .tar_fd = fd,
+	    .platform = query_or_null(rq, "platform"),
+	    .progress = progress_status,
+	    .loaded = load_told,
+	    .user = &p,
+	};
+	r = engine_image_load(d->engine, &l, e);
 	if (r >= 0)
 		r = http_body_end(rq, e);
 	return progress_end(&p, r, e);
 }
 
+/* Called when everything was found: until then a wrong name is a 404 and not a broken tar. */
+static int save_begin(void *user, Err *e)
+{
+	HttpRequest *rq = user;
+
+	(void)http_stream_begin(rq, 200, "application/x-tar");
+	return http_stream_fd(rq, e);
+}
+
 static int save(HttpRequest *rq, Door *d, char *const *names, Err *e)
 {
-	int fd;
+	const EngineSave s = {
+	    .names = names,
+	    .format = query_or_null(rq, "format"),
+	    .platform = query_or_null(rq, "platform"),
+	    .begin = save_begin,
+	    .user = rq,
+	};
 
-	/* Looked up first, so that a wrong name is a 404 and not a broken tar. */
-	for (char *const *name = names; *name; name++) {
-		StoreImage i = {0};
-		int r = store_image_find(engine_store(d->engine), *name, &i, e);
-
-		store_image_done(&i);
-		if (r < 0)
-			return r;
-	}
-	(void)http_stream_begin(rq, 200, "application/x-tar");
-	fd = http_stream_fd(rq, e);
-	return fd < 0 ? fd : store_archive_save(engine_store(d->engine), names, fd, e);
+	return engine_image_save(d->engine, &s, e);
 }
 
 int h_image_save(HttpRequest *rq, void *user, Err *e)
@@ -371,12 +414,15 @@ int h_image_commit(HttpRequest *rq, void *user, Err *e)
 		   *one = query_or_null(rq, "changes");
 	EngineCommit c;
 	char id[DIGEST_LEN + 1];
+	int64_t created_ns = 0;
 	int r = http_body_json(rq, false, &body, e);
 
 	if (r >= 0 && !container)
 		r = err_new(e, ERR_INVALID, "commit: container must be given");
 	if (r >= 0)
 		r = changes_of(rq, &changes, e);
+	if (r >= 0)
+		r = created_of(rq, &created_ns, e);
 	/* The command line sends several changes as lines of one parameter. */
 	if (r >= 0 && one && strchr(one, '\n')) {
 		strv_free(changes);
@@ -396,10 +442,28 @@ int h_image_commit(HttpRequest *rq, void *user, Err *e)
 	    .comment = query_or_null(rq, "comment"),
 	    .author = query_or_null(rq, "author"),
 	    .pause = http_query_bool(rq, "pause", true),
+	    .created_ns = created_ns,
 	    .changes = changes,
 	    .config = json_object_size(body) > 0 ? &config : NULL,
 	};
 	r = engine_container_commit(d->engine, container, &c, id, e);
+	return r < 0 ? r : reply_doc(rq, 201, json_pack("{s:s}", "Id", id), e);
+}
+
+int h_squash(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	EngineSquash q = {
+	    .image = query_or_null(rq, "image"),
+	    .from = query_or_null(rq, "from"),
+	    .name = query_or_null(rq, "name"),
+	};
+	char id[DIGEST_LEN + 1];
+	int r = q.image ? created_of(rq, &q.created_ns, e)
+			: err_new(e, ERR_INVALID, "squash: image must be given");
+
+	if (r >= 0)
+		r = engine_image_squash(d->engine, &q, id, e);
 	return r < 0 ? r : reply_doc(rq, 201, json_pack("{s:s}", "Id", id), e);
 }
 

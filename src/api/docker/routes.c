@@ -55,6 +55,7 @@ static const HttpRoute routes[] = {
     {"POST", "/build", h_build, B},
     {"POST", "/build/prune", h_build_prune, 0},
     {"POST", "/ireko/bootstrap", h_bootstrap, 0},
+    {"POST", "/ireko/squash", h_squash, 0},
 
     {"GET", "/networks", h_networks_list, 0},
     {"GET", "/networks/", h_networks_list, 0},

@@ -10,6 +10,7 @@
 #include "progress.h"
 #include "resources.h"
 #include "spec.h"
+#include "tar-http.h"
 #include "text.h"
 #include "verbs.h"
 
@@ -168,11 +169,6 @@ static int make_target(const BuildOptions *o, const Context *c, StrBuf *b, Err *
 	return r < 0 ? r : b->oom ? err_oom(e) : 0;
 }
 
-static int send_chunk(void *user, const void *data, size_t n, Err *e)
-{
-	return httpc_write(user, data, n, e);
-}
-
 static int send_archive(const Context *c, Httpc *client, Err *e)
 {
 	int r = httpc_write(client, c->archive_head, c->archive_head_len, e);
@@ -192,7 +188,7 @@ static int send_context(const Context *c, Httpc *client, bool quiet, Err *e)
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return err_oom(e);
-	w->sink = send_chunk;
+	w->sink = tar_http_sink;
 	w->user = client;
 	r = context_write(c, w, e);
 	if (r == 0 && !quiet)

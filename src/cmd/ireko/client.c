@@ -378,3 +378,15 @@ int api_add_filters(StrBuf *target, char *const *assignments, Err *e)
 	text_query(target, "filters", text);
 	return r;
 }
+
+int api_add_created(StrBuf *target, Err *e)
+{
+	const char *epoch = getenv("SOURCE_DATE_EPOCH");
+
+	if (str_empty(epoch))
+		return 0;
+	if (strlen(epoch) > 11 || strspn(epoch, "0123456789") != strlen(epoch))
+		return err_new(e, ERR_INVALID, "SOURCE_DATE_EPOCH=%.40s: expected seconds since 1970", epoch);
+	text_query(target, "created", epoch);
+	return 0;
+}

@@ -44,3 +44,5 @@ char *api_path(const char *kind, const char *name, const char *rest, Err *e);
 json_t *api_filters(char *const *assignments, Err *e);
 /* Appends filters=... if there are any. */
 int api_add_filters(StrBuf *target, char *const *assignments, Err *e);
+/* Appends created=... if the environment has a SOURCE_DATE_EPOCH: the time that a new image says it was made. */
+int api_add_created(StrBuf *target, Err *e);

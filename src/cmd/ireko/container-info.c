@@ -201,6 +201,8 @@ static int run_commit(Call *call, Err *e)
 	for (size_t i = 0; o->changes.v && o->changes.v[i]; i++)
 		text_query(&b, "changes", o->changes.v[i]);
 	if (r == 0)
+		r = api_add_created(&b, e);
+	if (r == 0)
 		r = b.oom ? err_oom(e) : api_call(call->cli, "POST", b.s, NULL, &answer, e);
 	if (r < 0)
 		return r;

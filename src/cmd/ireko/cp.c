@@ -9,6 +9,7 @@
 #include "extract.h"
 #include "base/path.h"
 #include "options.h"
+#include "tar-http.h"
 #include "tar-tree.h"
 #include "text.h"
 #include "verbs.h"
@@ -148,11 +149,6 @@ static void tell(const Call *call, int64_t bytes, const char *to)
 
 /* ---- from a container */
 
-static ssize_t read_body(void *user, void *buf, size_t cap, Err *e)
-{
-	return httpc_read(user, buf, cap, e);
-}
-
 static int stream_out(Httpc *c, Err *e)
 {
 	static char buf[65536];
@@ -237,7 +233,7 @@ static int copy_from(Call *call, const Place *src, const char *dst, Err *e)
 		r = choose_local(dst, src->path, got.mode & MODE_DIR, &dirfd, &name, e);
 	if (r < 0)
 		return r;
-	_cleanup_(tar_reader_freep) TarReader *reader = tar_reader_new(read_body, c);
+	_cleanup_(tar_reader_freep) TarReader *reader = tar_reader_new(tar_http_source, c);
 	Extract x = {.dirfd = dirfd, .name = name, .keep_owner = o->archive};
 	r = reader ? extract_all(&x, reader, e) : err_oom(e);
 	if (r == 0)
@@ -312,11 +308,6 @@ static int end_put(Call *call, Httpc *c, int r, Err *e)
 	return r < 0 ? r : 0;
 }
 
-static int send_chunk(void *user, const void *data, size_t n, Err *e)
-{
-	return httpc_write(user, data, n, e);
-}
-
 static int write_source(TarWriter *w, const char *src, const char *name, bool is_dir, bool follow, Err *e)
 {
 	TarTree t = {.w = w};
@@ -381,7 +372,7 @@ static int copy_to(Call *call, const char *src, const Place *dst, Err *e)
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return err_oom(e);
-	w->sink = send_chunk;
+	w->sink = tar_http_sink;
 	w->user = c;
 	r = end_put(call, c, write_source(w, src, name, S_ISDIR(st.st_mode), follow, e), e);
 	if (r == 0)

@@ -27,6 +27,8 @@ static char *place(const Extract *x, const char *entry)
 
 	if (!clean)
 		return NULL;
+	if (x->whole)
+		return strdup(clean + 1);
 	/* Entries of "dir/." have no top component: "./a". */
 	if (str_starts(entry, "./") || streq(entry, ".")) {
 		rest = clean + 1;

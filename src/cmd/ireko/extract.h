@@ -15,6 +15,7 @@ typedef struct Extract {
 	int dirfd; /* the target directory */
 	const char *
 	    name; /* what the archive's top entry is called here; "" puts its contents into the directory itself */
+	bool whole; /* entries keep their names: there is no top entry that gets another */
 	bool keep_owner;
 	int64_t bytes; /* contents written */
 } Extract;

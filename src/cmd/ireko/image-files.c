@@ -1,15 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* load, save, import, and export of a container: images and file systems as archives. */
+/* load, save, import, squash, and export of a container: images and file systems as archives. A directory is an archive that was
+ * unpacked: it is sent as a tar and written from one. */
 #include "base/fd.h"
 #include "client.h"
+#include "extract.h"
 #include "options.h"
 #include "progress.h"
+#include "tar-http.h"
+#include "tar-tree.h"
 #include "text.h"
 #include "verbs.h"
 
 #include <fcntl.h>
 
 /* ---- sending an archive */
+
+static int send_directory(Httpc *c, int dirfd, Err *e)
+{
+	_cleanup_free_ TarWriter *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return err_oom(e);
+	w->sink = tar_http_sink;
+	w->user = c;
+	TarTree t = {.w = w, .as_root = true};
+	r = tar_tree_add_directory(&t, dirfd, "", e);
+	return r == 0 ? tar_write_end(w, e) : r;
+}
+
+/* fd: of a file, a pipe, a directory; -1: nothing is sent. */
+static int send_archive(Httpc *c, int fd, Err *e)
+{
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, errno, "examine the archive");
+	r = S_ISDIR(st.st_mode) ? send_directory(c, fd, e) : httpc_write_fd(c, fd, e);
+	return r < 0 ? r : httpc_finish(c, e);
+}
 
 static int upload(Cli *cli, const char *target, int fd, const Progress *p, Err *e)
 {
@@ -22,10 +54,8 @@ static int upload(Cli *cli, const char *target, int fd, const Progress *p, Err *
 		    cli,
 		    &(ApiRequest){.method = "POST", .target = target, .headers = headers, .chunked = fd >= 0},
 		    &c, e);
-	if (r == 0 && fd >= 0)
-		r = httpc_write_fd(c, fd, e);
-	if (r >= 0 && fd >= 0)
-		r = httpc_finish(c, e);
+	if (r == 0)
+		r = send_archive(c, fd, e);
 	if (r >= 0)
 		r = api_answer(cli, c, NULL, e);
 	return r < 0 ? r : progress_show(p, c, e);
@@ -44,7 +74,8 @@ typedef struct LoadOptions {
 
 #define O(field) offsetof(LoadOptions, field)
 static const Flag load_flags[] = {
-    {"input", 'i', FLAG_STRING, O(input), "Read the archive from this file instead of standard input", NULL},
+    {"input", 'i', FLAG_STRING, O(input),
+     "Read this archive, or directory with an image layout, instead of standard input", NULL},
     {"platform", 0, FLAG_STRING, O(platform), "Load only this platform: OS/ARCH[/VARIANT]", NULL},
     {"quiet", 'q', FLAG_BOOL, O(quiet), "Do not show progress", NULL},
     {0},
@@ -112,8 +143,9 @@ static int run_import(Call *call, Err *e)
 		text_query(&b, "platform", o->platform);
 	for (size_t i = 0; o->changes.v && o->changes.v[i]; i++)
 		text_query(&b, "changes", o->changes.v[i]);
-	if (b.oom)
-		return err_oom(e);
+	r = api_add_created(&b, e);
+	if (r < 0 || b.oom)
+		return r < 0 ? r : err_oom(e);
 	return upload(call->cli, b.s,
 		      url         ? -1
 		      : file >= 0 ? file
@@ -124,16 +156,19 @@ static int run_import(Call *call, Err *e)
 /* ---- receiving an archive */
 
 typedef struct SaveOptions {
-	const char *output, *platform;
+	const char *output, *platform, *format;
 } SaveOptions;
 
+#define O(field) offsetof(SaveOptions, field)
 static const Flag save_flags[] = {
-    {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output),
-     "Write to this file instead of standard output", NULL},
-    {"platform", 0, FLAG_STRING, offsetof(SaveOptions, platform),
-     "Save only this platform: OS/ARCH[/VARIANT]", NULL},
+    {"format", 0, FLAG_STRING, O(format), "docker (default; also an OCI layout) or oci (as it was pulled)",
+     NULL},
+    {"output", 'o', FLAG_STRING, O(output),
+     "Write to this file, or into this directory if it exists or ends in \"/\"", NULL},
+    {"platform", 0, FLAG_STRING, O(platform), "Save only this platform: OS/ARCH[/VARIANT]", NULL},
     {0},
 };
+#undef O
 
 static const Flag export_flags[] = {
     {"output", 'o', FLAG_STRING, offsetof(SaveOptions, output),
@@ -178,7 +213,52 @@ static int download_to_file(Httpc *c, const char *path, Err *e)
 	return r;
 }
 
-static int download(Call *call, const char *target, const char *output, Err *e)
+/* Everything, and then to the end: an archive that is cut off behind its end mark was not finished by the engine. */
+static int extract_body(Httpc *c, int dirfd, Err *e)
+{
+	static char rest[4096];
+	_cleanup_(tar_reader_freep) TarReader *reader = tar_reader_new(tar_http_source, c);
+	Extract x = {.dirfd = dirfd, .name = "", .whole = true};
+	ssize_t n = reader ? extract_all(&x, reader, e) : err_oom(e);
+
+	while (n >= 0 && (n = httpc_read(c, rest, sizeof(rest), e)) > 0)
+		;
+	return n < 0 ? err_ctx(e, (int)n, "the archive is incomplete") : 0;
+}
+
+/* The directory appears whole or not at all; one that is there must be empty, and is replaced. */
+static int download_to_directory(Httpc *c, const char *path, Err *e)
+{
+	_cleanup_free_ char *name = strdup(path), *temporary = NULL;
+	int r;
+
+	for (size_t n = name ? strlen(name) : 0; n > 1 && name[n - 1] == '/'; n--)
+		name[n - 1] = '\0';
+	temporary = name ? strf("%s.XXXXXX", name) : NULL;
+	if (!temporary)
+		return err_oom(e);
+	if (!mkdtemp(temporary))
+		return err_sys(e, errno, "create a directory beside %s", path);
+	_cleanup_close_ int fd = open(temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = fd < 0 ? err_sys(e, errno, "open %s", temporary) : extract_body(c, fd, e);
+	if (r == 0 && (fchmod(fd, 0755) < 0 || rename(temporary, name) < 0)) {
+		r = errno == ENOTEMPTY || errno == EEXIST
+			? err_new(e, ERR_CONFLICT, "%s is not empty: give a new or an empty directory", path)
+			: err_sys(e, errno, "create %s", path);
+	}
+	if (r < 0)
+		(void)remove_tree_at(AT_FDCWD, temporary);
+	return r;
+}
+
+static bool names_directory(const char *path)
+{
+	struct stat st;
+
+	return str_ends(path, "/") || (stat(path, &st) == 0 && S_ISDIR(st.st_mode));
+}
+
+static int download(Call *call, const char *target, const char *output, bool to_directory, Err *e)
 {
 	_cleanup_httpc_ Httpc *c = NULL;
 	int r;
@@ -189,6 +269,8 @@ static int download(Call *call, const char *target, const char *output, Err *e)
 	r = api_stream(call->cli, &(ApiRequest){.method = "GET", .target = target}, &c, NULL, e);
 	if (r < 0)
 		return r;
+	if (to_directory)
+		return download_to_directory(c, output, e);
 	return output ? download_to_file(c, output, e) : copy_body(c, STDOUT_FILENO, e);
 }
 
@@ -202,7 +284,11 @@ static int run_save(Call *call, Err *e)
 		text_query(&b, "names", call->args[i]);
 	if (o->platform)
 		text_query(&b, "platform", o->platform);
-	return b.oom ? err_oom(e) : download(call, b.s, o->output, e);
+	if (o->format)
+		text_query(&b, "format", o->format);
+	if (b.oom)
+		return err_oom(e);
+	return download(call, b.s, o->output, o->output && names_directory(o->output), e);
 }
 
 static int run_export(Call *call, Err *e)
@@ -210,7 +296,45 @@ static int run_export(Call *call, Err *e)
 	const SaveOptions *o = call->opts;
 	_cleanup_free_ char *target = api_path("containers", call->args[0], "/export", e);
 
-	return target ? download(call, target, o->output, e) : -EINVAL;
+	return target ? download(call, target, o->output, false, e) : -EINVAL;
+}
+
+/* ---- squash */
+
+typedef struct SquashOptions {
+	const char *from, *tag;
+} SquashOptions;
+
+#define O(field) offsetof(SquashOptions, field)
+static const Flag squash_flags[] = {
+    {"from", 0, FLAG_STRING, O(from),
+     "Keep the layers up to this one (its digest), or those of this image (default: none)", NULL},
+    {"tag", 't', FLAG_STRING, O(tag), "Name of the result: NAME[:TAG]", NULL},
+    {0},
+};
+#undef O
+
+static int run_squash(Call *call, Err *e)
+{
+	const SquashOptions *o = call->opts;
+	_cleanup_strbuf_ StrBuf b = {0};
+	_cleanup_json_ json_t *answer = NULL;
+	int r;
+
+	strbuf_add(&b, "/ireko/squash");
+	text_query(&b, "image", call->args[0]);
+	if (o->from)
+		text_query(&b, "from", o->from);
+	if (o->tag)
+		text_query(&b, "name", o->tag);
+	r = api_add_created(&b, e);
+	if (r == 0)
+		r = b.oom ? err_oom(e) : api_call(call->cli, "POST", b.s, NULL, &answer, e);
+	if (r < 0)
+		return r;
+	const char *id = json_get_str(answer, "Id");
+	(void)printf("%s\n", id ? id : "");
+	return 0;
 }
 
 const Command cmd_load = {.usage = "[OPTIONS]",
@@ -239,3 +363,10 @@ const Command cmd_export = {.usage = "[OPTIONS] CONTAINER",
 			    .min = 1,
 			    .max = 1,
 			    .run = run_export};
+const Command cmd_image_squash = {.usage = "[OPTIONS] IMAGE",
+				  .summary = "Make one layer of several",
+				  .flags = squash_flags,
+				  .opts_size = sizeof(SquashOptions),
+				  .min = 1,
+				  .max = 1,
+				  .run = run_squash};

@@ -72,6 +72,7 @@ static const Verb image_verbs[] = {
     {"rm", &cmd_rmi, false},
     {"remove", &cmd_rmi, true},
     {"save", &cmd_save, false},
+    {"squash", &cmd_image_squash, false},
     {"tag", &cmd_tag, false},
     {NULL, NULL, false},
 };

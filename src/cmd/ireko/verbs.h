@@ -29,7 +29,8 @@ extern const Command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_restart, cmd_
     cmd_exec, cmd_attach, cmd_cp, cmd_commit, cmd_stats, cmd_container_inspect, cmd_container_prune;
 /* image*.c, build.c */
 extern const Command cmd_images, cmd_pull, cmd_push, cmd_load, cmd_save, cmd_import, cmd_tag, cmd_rmi,
-    cmd_history, cmd_image_inspect, cmd_image_prune, cmd_image_bootstrap, cmd_build, cmd_builder_prune;
+    cmd_history, cmd_image_inspect, cmd_image_prune, cmd_image_bootstrap, cmd_image_squash, cmd_build,
+    cmd_builder_prune;
 /* login.c */
 extern const Command cmd_login, cmd_logout;
 /* network.c, volume.c */
