@@ -3,9 +3,9 @@
  * `diff`: what a container has changed, read off its overlay upper directory.
  *
  * What is in the upper directory and below it in the image is modified, what is only above is added, a whiteout (device 0/0)
- * is a deletion, and an opaque directory deletes what it hides. A directory that was only copied up because something
- * inside changed counts as modified, as in Docker. The upper directory belongs to a container that may be running: every
- * directory is opened anew under the upper root, never followed out of it.
+ * is a deletion, and an opaque directory deletes what it hides. What was copied up and looks as before is no change; a
+ * directory in which something changed counts as modified. All of it as in Docker. The upper directory belongs to a
+ * container that may be running: every directory is opened anew under the upper root, never followed out of it.
  */
 #include "engine/archive.h"
 
@@ -28,7 +28,6 @@ typedef struct Diff {
 	size_t n, cap;
 	char **todo; /* directories of upper that are still to be read, "/a/b" */
 	size_t n_todo, cap_todo;
-	bool etc_dated, etc_stubs; /* only the time of /etc differs; a stub was made in it */
 } Diff;
 
 static void diff_done(Diff *d)
@@ -118,25 +117,42 @@ static bool is_whiteout(const struct stat *st)
 
 static bool same_owner(const struct stat *a, const struct stat *b)
 {
-	return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+	return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid &&
+	       a->st_rdev == b->st_rdev;
 }
 
+/* A time without a fraction may have lost it in an archive. */
 static bool same_time(const struct stat *a, const struct stat *b)
 {
-	return a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+	return a->st_mtim.tv_sec == b->st_mtim.tv_sec && (a->st_mtim.tv_nsec == b->st_mtim.tv_nsec ||
+							  a->st_mtim.tv_nsec == 0 || b->st_mtim.tv_nsec == 0);
 }
 
-/* What is in both. A directory that looks as before is recorded only if something inside is: record_parents(). */
+/* Of a file below a root; -1 if it has none. */
+static ssize_t capability_of(int root, const char *path, char *buf, size_t size)
+{
+	_cleanup_close_ int fd = path_open_in_root(root, path, O_PATH | O_NOFOLLOW, 0);
+
+	return fd < 0 ? -1 : getxattr(path_of_fd(fd).s, "security.capability", buf, size);
+}
+
+static bool same_capability(const Diff *d, const char *path)
+{
+	char now[64], old[64];
+	ssize_t n = capability_of(d->upper, path, now, sizeof(now)),
+		m = capability_of(d->lower, path, old, sizeof(old));
+
+	return n == m && (n <= 0 || memcmp(now, old, (size_t)n) == 0);
+}
+
+/* What is in both. A file that was copied up and looks as before is no change; times and sizes of directories are none either: what
+ * happened inside is recorded by itself, and record_parents() adds the directory. */
 static int record_both(Diff *d, const char *path, const struct stat *now, const struct stat *old, Err *e)
 {
-	bool dirs = S_ISDIR(now->st_mode) && S_ISDIR(old->st_mode);
-
-	if (dirs && same_owner(now, old) && same_time(now, old))
+	if (same_owner(now, old) &&
+	    (S_ISDIR(now->st_mode) || (same_time(now, old) && now->st_size == old->st_size &&
+				       (!S_ISREG(now->st_mode) || same_capability(d, path)))))
 		return 0;
-	if (dirs && same_owner(now, old) && streq(path, "/etc")) {
-		d->etc_dated = true; /* perhaps only by the stubs in it */
-		return 0;
-	}
 	return record(d, path, KIND_MODIFIED, e);
 }
 
@@ -158,10 +174,8 @@ static int look_at(Diff *d, int dir_fd, const char *dir, const char *name, Err *
 	bool was = lower_stat(d, path, &old);
 	if (is_whiteout(&st))
 		return was ? record(d, path, KIND_DELETED, e) : 0;
-	if (!was && is_mount_stub(path)) {
-		d->etc_stubs = d->etc_stubs || str_starts(path, "/etc/");
+	if (!was && is_mount_stub(path))
 		return 0;
-	}
 	r = was ? record_both(d, path, &st, &old, e) : record(d, path, KIND_ADDED, e);
 	if (r >= 0 && S_ISDIR(st.st_mode))
 		r = later(d, path, e);
@@ -303,8 +317,6 @@ int engine_container_changes(Engine *en, const char *ref, json_t **ret, Err *e)
 
 		r = read_directory(&d, dir, e);
 	}
-	if (r >= 0 && d.etc_dated && !d.etc_stubs)
-		r = record(&d, "/etc", KIND_MODIFIED, e);
 	if (r >= 0)
 		r = record_parents(&d, e);
 	if (r >= 0)

@@ -110,29 +110,77 @@ json_t *image_inspect_doc(Door *d, const StoreImage *i, int version, Err *e)
 	return doc;
 }
 
-json_t *image_list_doc(Door *d, const StoreImage *i, int version, int containers, Err *e)
+/* ---- lists, as text: a thousand images are no work, and no config is opened for them ---- */
+
+/* Docker's short form, as a part of the full one. References are stored in full. */
+static const char *familiar_of(const char *full)
+{
+	const char *path = str_after(full, "docker.io/"), *name = path ? str_after(path, "library/") : NULL;
+
+	return name && !strchr(name, '/') ? name : path ? path : full;
+}
+
+/* What a reference is made of needs no escaping in JSON. */
+static void add_references(StrBuf *b, char *const *v)
+{
+	const char *separator = "[";
+
+	for (; v && *v; v++, separator = ",")
+		strbuf_addf(b, "%s\"%s\"", separator, familiar_of(*v));
+	strbuf_add(b, *separator == '[' ? "[]" : "]");
+}
+
+/* From the image's row, where it has them. */
+static int add_labels(StrBuf *b, Door *d, const StoreImage *i, Err *e)
 {
 	ImageConfig c = {0};
-	json_t *doc, *tags = references_doc(i->tags), *digests = references_doc(i->digests), *labels;
+	int r = 0;
 
-	if (store_image_config(engine_store(d->engine), i->id, &c, e) < 0) {
-		json_decref(tags);
-		json_decref(digests);
-		return NULL;
+	if (i->labels) {
+		strbuf_add(b, streq(i->labels, "{}") ? "null" : i->labels);
+		return 0;
 	}
-	labels = c.run.labels ? doc_map(c.run.labels) : json_null();
+	r = store_image_config(engine_store(d->engine), i->id, &c, e);
+	if (r < 0)
+		return r;
+	_cleanup_json_ json_t *o = c.run.labels ? doc_map(c.run.labels) : json_null();
+	_cleanup_free_ char *text = o ? json_dumps(o, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 	image_config_done(&c);
-	if (version < 143 && json_array_size(tags) == 0 && json_array_size(digests) == 0) {
-		json_array_append_new(tags, json_string("<none>:<none>"));
-		json_array_append_new(digests, json_string("<none>@<none>"));
-	}
-	doc = json_pack("{s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I}", "Containers", containers, "Created",
-			(json_int_t)(i->created_ns / 1000000000), "Id", doc_str(i->id), "Labels", labels,
-			"ParentId", doc_str(i->parent), "RepoDigests", digests, "RepoTags", tags,
-			"SharedSize", -1, "Size", (json_int_t)i->size);
-	if (doc && version < 144)
-		json_object_set_new(doc, "VirtualSize", json_integer(i->size));
-	if (!doc)
+	strbuf_add(b, text ? text : "null");
+	return text ? 0 : err_oom(e);
+}
+
+int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int containers, Err *e)
+{
+	bool nameless = version < 143 && !(i->tags && *i->tags) && !(i->digests && *i->digests);
+	int r;
+
+	strbuf_addf(b, "{\"Containers\":%d,\"Created\":%lld,\"Id\":\"%s\",\"Labels\":", containers,
+		    (long long)(i->created_ns / 1000000000), i->id);
+	r = add_labels(b, d, i, e);
+	strbuf_addf(b, ",\"ParentId\":\"%s\",\"RepoDigests\":", i->parent ? i->parent : "");
+	if (nameless)
+		strbuf_add(b, "[\"<none>@<none>\"]");
+	else
+		add_references(b, i->digests);
+	strbuf_add(b, ",\"RepoTags\":");
+	if (nameless)
+		strbuf_add(b, "[\"<none>:<none>\"]");
+	else
+		add_references(b, i->tags);
+	strbuf_addf(b, ",\"SharedSize\":-1,\"Size\":%lld", (long long)i->size);
+	if (version < 144)
+		strbuf_addf(b, ",\"VirtualSize\":%lld", (long long)i->size);
+	strbuf_add_c(b, '}');
+	return r < 0 ? r : b->oom ? err_oom(e) : 0;
+}
+
+json_t *image_list_doc(Door *d, const StoreImage *i, int version, int containers, Err *e)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	json_t *doc = image_list_text(&b, d, i, version, containers, e) < 0 ? NULL : json_loads(b.s, 0, NULL);
+
+	if (!doc && e && !e->no)
 		(void)!err_oom(e);
 	return doc;
 }
