@@ -133,6 +133,11 @@ int64_t blob_writer_size(const BlobWriter *w)
 	return w->size;
 }
 
+int blob_writer_fd(const BlobWriter *w)
+{
+	return w->fd;
+}
+
 static int check(BlobWriter *w, const char *want_digest, int64_t want_size, char digest[DIGEST_LEN + 1],
 		 Err *e)
 {

@@ -112,6 +112,13 @@ int gc_blobs(Store *s, char *const *digests, Err *e)
 	return 0;
 }
 
+int store_blob_release(Store *s, const char *digest, Err *e)
+{
+	char *one[] = {(char *)digest, NULL};
+
+	return gc_blobs(s, one, e);
+}
+
 int store_layer_release(Store *s, const char *chain_id, char ***ret_layers, Err *e)
 {
 	_cleanup_strv_ char **blobs = NULL;
@@ -332,5 +339,9 @@ int gc_garbage(Store *s, Err *e)
 		r = sweep(s, INGEST, NULL, e);
 	if (r >= 0)
 		r = sweep_snapshots(s, e);
+	if (r >= 0)
+		r = layer_forms_gc(s, e);
+	if (r >= 0)
+		r = blob_places_gc(s, e);
 	return r < 0 ? err_ctx(e, r, "remove what the last run left") : 0;
 }

@@ -69,6 +69,10 @@ int gc_blobs(Store *s, char *const *digests, Err *e);
  * name, and its row. */
 int blob_record(Store *s, int fd, int64_t size, const char *digest, Err *e);
 
+/* ---- layer-pack.c, places.c: what is remembered of layers and blobs that are no more ---- */
+int layer_forms_gc(Store *s, Err *e);
+int blob_places_gc(Store *s, Err *e);
+
 /* ---- layer.c ---- */
 void chain_lock(Store *s, const char *chain_id);
 void chain_unlock(Store *s, const char *chain_id);

@@ -63,6 +63,8 @@ int store_blob_open(Store *s, const char *digest, int64_t *ret_size, Err *e);
 /* A whole blob in memory, at most max bytes. */
 int store_blob_read(Store *s, const char *digest, size_t max, char **ret, size_t *ret_len, Err *e);
 int store_blob_put(Store *s, const void *data, size_t len, char ret_digest[DIGEST_LEN + 1], Err *e);
+/* Removes a blob that no image and no layer needs; one that is needed or missing is left alone: success. */
+int store_blob_release(Store *s, const char *digest, Err *e);
 
 /* A blob that arrives in pieces. commit verifies size (if >= 0) and digest (if not NULL) and fails with ERR_INVALID
  * "digest mismatch: expected ..., got ..."; abort or free removes what was written. */
@@ -70,6 +72,8 @@ typedef struct BlobWriter BlobWriter;
 int blob_writer_new(Store *s, BlobWriter **ret, Err *e);
 int blob_writer_write(BlobWriter *w, const void *buf, size_t len, Err *e);
 int64_t blob_writer_size(const BlobWriter *w);
+/* Its file, which lives as long as it does; to be read with pread. */
+int blob_writer_fd(const BlobWriter *w);
 int blob_writer_commit(BlobWriter *w, const char *want_digest, int64_t want_size,
 		       char ret_digest[DIGEST_LEN + 1], Err *e);
 void blob_writer_free(BlobWriter *w);
@@ -114,6 +118,35 @@ int store_layer_tar_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
 int store_layer_release(Store *s, const char *chain_id, char ***ret_layers, Err *e);
 /* The tar of an overlay upper directory (whiteouts as .wh. files), deterministic. */
 int store_diff_write_tar(const char *upper_dir, int out_fd, Err *e);
+
+/* ---- layers as registries want them: compressed tars ---- */
+typedef enum LayerForm { LAYER_GZIP, LAYER_ZSTD } LayerForm;
+typedef struct LayerBlob {
+	char digest[DIGEST_LEN + 1];
+	int64_t size;
+	LayerForm form;
+} LayerBlob;
+/* The blob that a layer came from, if it is here and of one of these forms: 1; else 0. */
+int store_layer_blob(Store *s, const char *chain_id, LayerBlob *ret, Err *e);
+/* What store_layer_pack made of the layer in that form the last time: 1, even if the blob is gone since; else 0. */
+int store_layer_form(Store *s, const char *chain_id, LayerForm form, LayerBlob *ret, Err *e);
+/* Compresses a layer into a blob; the same layer gives the same blob. Hold a lease, and call store_blob_release when done: only a layer
+ * that had no blob keeps this one by itself. */
+typedef struct LayerPack {
+	LayerForm form;
+	/* So many bytes can be read from fd by now (pread; the caller's only while the callback runs). May be NULL. */
+	void (*grown)(void *user, int fd, int64_t bytes);
+	void (*progress)(void *user, int64_t tar_bytes); /* may be NULL */
+	bool (*stopped)(void *user);                     /* may be NULL */
+	void *user;
+} LayerPack;
+int store_layer_pack(Store *s, const char *chain_id, const LayerPack *p, LayerBlob *ret, Err *e);
+
+/* ---- where blobs were seen ---- */
+/* Notes that a repository ("library/debian") of a registry ("docker.io") has these blobs (strv). */
+int store_blobs_seen(Store *s, const char *domain, const char *path, char *const *digests, Err *e);
+/* Repositories of the registry that had the blob, the latest first; strv, NULL if none is known. */
+int store_blob_places(Store *s, const char *digest, const char *domain, char ***ret_paths, Err *e);
 
 /* ---- snapshots: writable layers of containers ----
  * containers/<key>/{diff,work}: made by prepare, kept until removed. */
