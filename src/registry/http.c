@@ -21,6 +21,7 @@
 #define TOTAL_TIMEOUT_S   120 /* of an exchange whose body is kept in memory */
 #define STALL_WINDOW_NS   (60 * 1000000000LL)
 #define STALL_LEAST_BYTES 1024
+#define STALL_AFTER_BODY  5 /* windows: a registry may have much to do with what it was sent */
 #define HEADERS_MAX       (256u << 10)
 #define ERROR_DRAIN_MAX   (4u << 20)
 #define BUFFER_SIZE       (512L << 10)
@@ -41,6 +42,9 @@ typedef struct Exchange {
 	int64_t offset;        /* of the next body byte in the whole */
 	bool begun, deny_local, denied_local;
 	int64_t window_start, window_bytes;
+	int64_t uploaded; /* of the body, as libcurl counts */
+	int64_t given;    /* by the source */
+	bool given_all, cut;
 	int r; /* a callback's failure */
 	Err err;
 } Exchange;
@@ -74,6 +78,7 @@ int http_client_new(const char *user_agent, HttpClient **ret, Err *e)
 	curl_easy_setopt(c->curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
 	curl_easy_setopt(c->curl, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
+	curl_easy_setopt(c->curl, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_SIZE);
 	curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(c->curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	*ret = take_ptr(c);
@@ -93,6 +98,9 @@ void http_reply_done(HttpReply *r)
 	free(r->content_type);
 	free(r->digest);
 	strv_free(r->challenges);
+	free(r->url);
+	free(r->location);
+	free(r->range);
 	free(r->body);
 	*r = (HttpReply){0};
 }
@@ -203,7 +211,7 @@ static size_t on_header(char *line, size_t size _unused_, size_t len, void *user
 {
 	Exchange *x = user;
 	HttpReply *r = x->reply;
-	_cleanup_free_ char *challenge = NULL, *range = NULL;
+	_cleanup_free_ char *challenge = NULL, *range = NULL, *chunk = NULL;
 
 	x->header_bytes += len;
 	if (x->header_bytes > HEADERS_MAX)
@@ -214,6 +222,10 @@ static size_t on_header(char *line, size_t size _unused_, size_t len, void *user
 	header_is(line, len, "Location", &x->location);
 	header_is(line, len, "WWW-Authenticate", &challenge);
 	header_is(line, len, "Content-Range", &range);
+	header_is(line, len, "Range", &r->range);
+	header_is(line, len, "OCI-Chunk-Min-Length", &chunk);
+	if (chunk && (str_to_i64(chunk, &r->chunk_min) < 0 || r->chunk_min < 0))
+		r->chunk_min = 0;
 	if (challenge && strv_take(&r->challenges, take_ptr(challenge)) < 0)
 		return stop(x, err_oom(&x->err));
 	if (range) {
@@ -283,21 +295,54 @@ static size_t on_body(char *data, size_t size _unused_, size_t len, void *user)
 	return r < 0 ? stop(x, r) : len;
 }
 
+/* The time that the source takes is its own. */
+static size_t on_send(char *buf, size_t size _unused_, size_t cap, void *user)
+{
+	Exchange *x = user;
+	int64_t before = clock_mono_ns();
+	ssize_t n = x->q->source(x->q->source_user, x->given, buf, cap, &x->err);
+
+	x->window_start += clock_mono_ns() - before;
+	if (n < 0) {
+		x->r = (int)n;
+		return CURL_READFUNC_ABORT;
+	}
+	x->given += n;
+	x->given_all = n == 0 || x->given == x->q->source_len;
+	return (size_t)n;
+}
+
+static int on_seek(void *user, curl_off_t offset, int origin)
+{
+	Exchange *x = user;
+
+	if (origin != SEEK_SET)
+		return CURL_SEEKFUNC_CANTSEEK;
+	x->given = offset;
+	x->given_all = false;
+	return CURL_SEEKFUNC_OK;
+}
+
 static int on_tick(void *user, curl_off_t dt _unused_, curl_off_t dn _unused_, curl_off_t ut _unused_,
-		   curl_off_t un _unused_)
+		   curl_off_t un)
 {
 	Exchange *x = user;
 	int64_t now = clock_mono_ns();
+	int windows = x->given_all && !x->begun ? STALL_AFTER_BODY : 1;
+
+	x->window_bytes += un - x->uploaded;
+	x->uploaded = un;
 
 	if (x->q->cancelled && x->q->cancelled(x->q->cancel_user)) {
 		x->r = err_new(&x->err, ERR_CANCELLED, "cancelled");
 		return 1;
 	}
-	if (now - x->window_start < STALL_WINDOW_NS)
+	if (now - x->window_start < STALL_WINDOW_NS * windows)
 		return 0;
 	if (x->window_bytes < STALL_LEAST_BYTES) {
 		x->reply->trouble = HTTP_BROKEN;
-		x->r = err_new(&x->err, ERR_UNAVAILABLE, "no data for a minute");
+		x->r = err_new(&x->err, ERR_UNAVAILABLE, "no data for %s",
+			       windows > 1 ? "five minutes" : "a minute");
 		return 1;
 	}
 	x->window_start = now;
@@ -314,6 +359,12 @@ static curl_socket_t on_socket(void *user, curlsocktype purpose _unused_, struct
 		local = is_local_v4(ntohl(((struct sockaddr_in *)(void *)&a->addr)->sin_addr.s_addr));
 	else if (a->family == AF_INET6)
 		local = is_local_v6(&((struct sockaddr_in6 *)(void *)&a->addr)->sin6_addr);
+	/* libcurl tries again by itself when a kept connection turns out to be dead. Not with half of a body gone: what has become of
+	 * that, only the caller can find out. */
+	if (x->given > 0) {
+		x->cut = true;
+		return CURL_SOCKET_BAD;
+	}
 	if (local && x->deny_local) {
 		x->denied_local = true;
 		return CURL_SOCKET_BAD;
@@ -340,19 +391,62 @@ static int add_header(struct curl_slist **list, const char *name, const char *va
 	return 0;
 }
 
-static void set_method(CURL *curl, const HttpRequest *q)
+static int add_body_headers(struct curl_slist **list, const HttpRequest *q)
 {
-	if (streq(q->method, "HEAD")) {
-		curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
-	} else if (streq(q->method, "POST")) {
-		curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
-		curl_easy_setopt(curl, CURLOPT_POST, 1L);
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(q->form));
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->form);
-	} else {
-		curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
-		curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
-	}
+	struct curl_slist *grown;
+	int r;
+
+	if (q->form || streq(q->method, "GET") || streq(q->method, "HEAD") || streq(q->method, "DELETE"))
+		return 0;
+	r = add_header(list, "Content-Type", q->content_type ? q->content_type : "application/octet-stream");
+	if (r == 0)
+		r = add_header(list, "Content-Range", q->content_range);
+	if (r < 0)
+		return r;
+	/* A body is not held back until the server asks for it: it has been asked in words before. */
+	grown = curl_slist_append(*list, "Expect:");
+	if (!grown)
+		return -ENOMEM;
+	*list = grown;
+	return 0;
+}
+
+static void set_source(Exchange *x)
+{
+	curl_easy_setopt(x->curl, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(x->curl, CURLOPT_CUSTOMREQUEST, x->q->method);
+	curl_easy_setopt(x->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)x->q->source_len);
+	curl_easy_setopt(x->curl, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(x->curl, CURLOPT_READDATA, x);
+	curl_easy_setopt(x->curl, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(x->curl, CURLOPT_SEEKDATA, x);
+}
+
+static void set_data(CURL *curl, const HttpRequest *q)
+{
+	curl_easy_setopt(curl, CURLOPT_POST, 1L);
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
+	curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+			 (curl_off_t)(q->form ? strlen(q->form) : q->data_len));
+	curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->form ? q->form : q->data ? q->data : "");
+}
+
+static void set_method(Exchange *x)
+{
+	const HttpRequest *q = x->q;
+
+	/* Takes back what a request before this one has set. */
+	curl_easy_setopt(x->curl, CURLOPT_CUSTOMREQUEST, NULL);
+	curl_easy_setopt(x->curl, CURLOPT_NOBODY, 0L);
+	curl_easy_setopt(x->curl, CURLOPT_HTTPGET, 1L);
+	if (streq(q->method, "HEAD"))
+		curl_easy_setopt(x->curl, CURLOPT_NOBODY, 1L);
+	else if (streq(q->method, "DELETE"))
+		curl_easy_setopt(x->curl, CURLOPT_CUSTOMREQUEST, q->method);
+	else if (q->source)
+		set_source(x);
+	else if (!streq(q->method, "GET"))
+		set_data(x->curl, q);
 }
 
 static bool host_is_loopback(const char *url)
@@ -399,7 +493,7 @@ static void set_options(Exchange *x, const char *url, char *error_text)
 	CURL *curl = x->curl;
 	long verify = x->q->unverified_tls ? 0 : 1;
 
-	set_method(curl, x->q);
+	set_method(x);
 	if (str_starts(url, "https:"))
 		set_certificates(curl, url);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -407,7 +501,7 @@ static void set_options(Exchange *x, const char *url, char *error_text)
 	curl_easy_setopt(curl, CURLOPT_PROXY, host_is_loopback(url) ? "" : NULL);
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, verify);
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, verify * 2);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, x->q->sink ? 0L : (long)TOTAL_TIMEOUT_S);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, x->q->sink || x->q->source ? 0L : (long)TOTAL_TIMEOUT_S);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error_text);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
@@ -457,6 +551,11 @@ static int describe(Exchange *x, CURLcode c, const char *url, const char *text, 
 			       "link-local addresses",
 			       x->q->method, url);
 	}
+	if (x->cut) {
+		x->reply->trouble = HTTP_BROKEN;
+		return err_new(e, ERR_UNAVAILABLE, "%s \"%.300s\": the connection was closed in the middle",
+			       x->q->method, url);
+	}
 	x->reply->trouble = trouble_of(c);
 	if (c == CURLE_COULDNT_RESOLVE_HOST)
 		remedy = "; check the name and the DNS servers of this machine";
@@ -482,6 +581,8 @@ static int do_hop(Exchange *x, const char *url, const char *authorization, Err *
 		r = add_header(&headers, "Authorization", authorization);
 	if (r == 0 && x->q->range_from > 0)
 		r = add_header(&headers, "Range", range);
+	if (r == 0)
+		r = add_body_headers(&headers, x->q);
 	if (r < 0) {
 		curl_slist_free_all(headers);
 		x->reply->trouble = HTTP_REFUSED;
@@ -515,14 +616,14 @@ static bool is_redirect(const Exchange *x)
 	return (s == 301 || s == 302 || s == 303 || s == 307 || s == 308) && x->location;
 }
 
-static int next_url(const char *from, const char *location, char **ret, Err *e)
+int http_url_join(const char *from, const char *location, char **ret, Err *e)
 {
 	_cleanup_(url_freep) CURLU *u = url_parse(from);
 	char *full = NULL;
 
 	if (!u || curl_url_set(u, CURLUPART_URL, location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
 	    curl_url_get(u, CURLUPART_URL, &full, 0) != CURLUE_OK)
-		return err_new(e, ERR_INVALID, "\"%.300s\" redirects to \"%.300s\", which is no URL", from,
+		return err_new(e, ERR_INVALID, "\"%.300s\" leads to \"%.300s\", which is no URL", from,
 			       location);
 	_cleanup_free_ char *next = strdup(full);
 	curl_free(full);
@@ -533,17 +634,17 @@ static int next_url(const char *from, const char *location, char **ret, Err *e)
 	if (!n)
 		return err_new(
 		    e, ERR_DENIED,
-		    "\"%.300s\" redirects to \"%.300s\": refused: only http and https without a password",
-		    from, location);
+		    "\"%.300s\" leads to \"%.300s\": refused: only http and https without a password", from,
+		    location);
 	if (str_starts(from, "https:") && !str_starts(next, "https:"))
 		return err_new(e, ERR_DENIED,
-			       "\"%.300s\" redirects to \"%.300s\": refused: from https to plain http", from,
+			       "\"%.300s\" leads to \"%.300s\": refused: from https to plain http", from,
 			       location);
 	*ret = take_ptr(next);
 	return 0;
 }
 
-static bool same_origin(const char *a, const char *b)
+bool http_same_origin(const char *a, const char *b)
 {
 	_cleanup_free_ char *x = url_origin(a);
 	_cleanup_free_ char *y = url_origin(b);
@@ -558,27 +659,30 @@ static int follow(HttpClient *c, const HttpRequest *q, HttpReply *ret, Err *e)
 
 	for (int hop = 0; url; hop++) {
 		Exchange x = {.q = q, .reply = ret, .curl = c->curl, .content_range = -1};
+		x.given_all = q->source && q->source_len == 0;
 
 		x.deny_local = (q->named_by_server || hop > 0) && !first_local;
 		curl_easy_setopt(c->curl, CURLOPT_FRESH_CONNECT, x.deny_local && c->was_local ? 1L : 0L);
-		int r = do_hop(&x, url, same_origin(url, q->url) ? q->authorization : NULL, e);
+		int r = do_hop(&x, url, http_same_origin(url, q->url) ? q->authorization : NULL, e);
 		_cleanup_free_ char *location = x.location;
 		c->was_local |= ret->local;
 		ret->len = x.body.len;
 		ret->body = strbuf_steal(&x.body);
-		if (r < 0 || !is_redirect(&x))
+		if (r < 0 || !is_redirect(&x)) {
+			ret->url = take_ptr(url);
+			ret->location = take_ptr(location);
 			return r;
+		}
 
 		_cleanup_free_ char *next = NULL;
 		first_local |= hop == 0 && !q->named_by_server && ret->local;
-		r = next_url(url, location, &next, e);
+		r = http_url_join(url, location, &next, e);
 		if (r == 0 && hop == HTTP_HOPS_MAX)
 			r = err_new(e, ERR_INVALID, "\"%.300s\": more than %d redirects", q->url,
 				    HTTP_HOPS_MAX);
-		if (r == 0 && streq(q->method, "POST"))
-			r = err_new(e, ERR_DENIED,
-				    "\"%.300s\": refused: a redirect of a request that carries a secret",
-				    url);
+		if (r == 0 && !streq(q->method, "GET") && !streq(q->method, "HEAD"))
+			r = err_new(e, ERR_DENIED, "%s \"%.300s\": refused: a redirect of a request that %s",
+				    q->method, url, q->form ? "carries a secret" : "changes something");
 		bool local = ret->local;
 		http_reply_done(ret);
 		ret->local = local;

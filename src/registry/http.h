@@ -31,11 +31,19 @@ typedef enum HttpTrouble {
 } HttpTrouble;
 
 typedef struct HttpRequest {
-	const char *method; /* GET, HEAD, POST */
+	const char *method; /* GET, HEAD, POST, PUT, PATCH, DELETE */
 	const char *url;
 	const char *accept;        /* NULL: anything */
 	const char *authorization; /* the header's value; NULL: none */
 	const char *form;          /* what POST sends */
+	/* What POST, PUT and PATCH send without a form: data, or what source gives. Neither: nothing. */
+	const char *content_type, *content_range;
+	const void *data;
+	size_t data_len;
+	int64_t source_len; /* -1: until it ends */
+	/* Bytes of the body from offset on, which may go back: their number, 0 at the end, or a failure that ends the exchange. */
+	ssize_t (*source)(void *user, int64_t offset, void *buf, size_t cap, Err *e);
+	void *source_user;
 	bool unverified_tls;
 	bool named_by_server; /* the url is not the user's: local addresses only if local_allowed */
 	bool local_allowed;
@@ -53,6 +61,9 @@ typedef struct HttpReply {
 	HttpTrouble trouble;
 	char *content_type, *digest; /* Docker-Content-Digest */
 	char **challenges;           /* WWW-Authenticate, one an element */
+	char *url, *location;        /* of the last hop; Location as it was sent (http_url_join) */
+	char *range;                 /* Range: how much of an upload has arrived */
+	int64_t chunk_min;           /* OCI-Chunk-Min-Length, 0: not said */
 	char *body;                  /* NUL-terminated; empty if a sink took it */
 	size_t len;
 	int64_t retry_after; /* seconds, 0: not said */
@@ -64,6 +75,11 @@ typedef struct HttpReply {
 int http_do(HttpClient *c, const HttpRequest *q, HttpReply *ret, Err *e);
 void http_reply_done(HttpReply *r);
 
+/* Where a server's `location` leads from an URL; malloc'ed. ERR_INVALID, ERR_DENIED: other than http and https, with a
+ * password, or from https to http. */
+int http_url_join(const char *from, const char *location, char **ret, Err *e);
+/* The same scheme, host and port. */
+bool http_same_origin(const char *a, const char *b);
 /* "host" or "host:port" of an URL, lower case, without brackets added or removed; NULL if it is none of http and https. malloc'ed. */
 char *http_url_host(const char *url, bool with_port);
 /* True for 127.0.0.0/8, ::1, link-local and unspecified addresses in text form. */

@@ -9,8 +9,6 @@
 #include "registry/registry-internal.h"
 #include "base/str.h"
 
-#include <signal.h>
-
 typedef struct Pull {
 	Registry *registry;
 	Store *store;
@@ -114,6 +112,19 @@ static int check_platform(const Pull *x, const ImageConfig *c, Err *e)
 	return 0;
 }
 
+/* For pushes to other repositories there. A mirror is not the registry that it stands for. */
+static int note_places(const Pull *x, const Session *s, const ImageManifest *m, Err *e)
+{
+	_cleanup_strv_ char **digests = NULL;
+
+	if (s->endpoint->mirror)
+		return 0;
+	for (size_t i = 0; i < m->n_layers; i++)
+		if (strv_add(&digests, m->layers[i].digest) < 0)
+			return err_oom(e);
+	return store_blobs_seen(x->store, x->p->reference->domain, x->p->reference->path, digests, e);
+}
+
 static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d, Err *e)
 {
 	ImageConfig config = {0};
@@ -130,6 +141,8 @@ static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d,
 		r = store_blob_put(x->store, d->text, d->len, manifest_digest, e);
 	if (r == 0)
 		r = store_image_put(x->store, d->manifest.config.digest, d->manifest_digest, NULL, e);
+	if (r == 0)
+		r = note_places(x, s, &d->manifest, e);
 	if (r == 0)
 		memcpy(x->image_id, d->manifest.config.digest, DIGEST_LEN + 1);
 	return r;
@@ -236,16 +249,11 @@ int registry_pull(Registry *r, Store *s, const RegistryPull *p, char ret_image_i
 	Pull x = {.registry = r, .store = s, .p = p, .image_id = image_id, .digest = digest};
 	bool updated = false;
 	Err own = {0};
-	sigset_t block, before;
+	sigset_t before;
 
-	/* The unpacker may be gone when we write to it; threads inherit the mask. */
-	sigemptyset(&block);
-	sigaddset(&block, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &block, &before);
+	sigpipe_hold(&before);
 	int rc = pull(&x, &updated, &own);
-	while (sigtimedwait(&block, NULL, &(struct timespec){0}) > 0)
-		;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	sigpipe_release(&before);
 	if (rc < 0) {
 		if (e)
 			*e = own;

@@ -7,6 +7,7 @@
 #include "registry/registry.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 /* A place where a domain's images can be had. */
@@ -55,8 +56,18 @@ bool session_cancelled(const Session *s);
 int session_do(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e);
 /* The same with a few more tries on 429, 5xx and broken connections; for documents, not for sinks. */
 int session_do_patiently(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e);
+/* The same with an address that the registry named (a Location). The authorization goes along only to the registry's own origin. */
+int session_do_at(Session *s, HttpClient *c, const char *url, HttpRequest *q, HttpReply *ret, Err *e);
+/* Sleeps, unless the session is cancelled. */
+int session_wait_ms(const Session *s, int64_t ms, Err *e);
+/* "code: message" of the first error in a reply, as Docker writes it, else that there was a status. malloc'ed. */
+char *session_error_text(const HttpReply *reply);
 /* What a reply that is no success means to the user. `what` is "manifest" or "blob sha256:...". */
 int session_refusal(const Session *s, const char *what, const HttpReply *reply, Err *e);
+
+/* The other end of a connection or a pipe may be gone when this thread, or one that it starts, writes to it. */
+void sigpipe_hold(sigset_t *ret_before);
+void sigpipe_release(const sigset_t *before);
 
 bool http_status_is_temporary(int status);
 /* How long to wait before try number n (from 1): what the server asks for, bounded, else growing. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Distribution client: pulls images from OCI registries and Docker Hub into the store.
+ * Distribution client: pulls images from OCI registries and Docker Hub into the store, and pushes them.
  *
  * Layers are fetched in parallel (a bounded number), hashed while written and unpacked while they arrive; a layer
  * counts only after its digest and diff id were verified. Credentials and tokens are sent only to the host that they are for, never along a
@@ -62,3 +62,25 @@ typedef struct RegistryPull {
  * mismatch, hostile documents). *ret_updated is false when the image was there already. */
 int registry_pull(Registry *r, Store *s, const RegistryPull *p, char ret_image_id[DIGEST_LEN + 1],
 		  char ret_digest[DIGEST_LEN + 1], bool *ret_updated, Err *e);
+
+typedef struct RegistryPushTag {
+	const char *tag, *image_id;
+} RegistryPushTag;
+
+typedef struct RegistryPush {
+	const Reference *repository; /* its domain and path count */
+	const RegistryPushTag *tags;
+	size_t n_tags;
+	LayerForm form; /* of layers that have no blob yet */
+	bool convert;   /* all layers in that form, whatever they came as */
+	RegistryAuth auth;
+	RegistryProgress progress; /* Docker's push messages; id is of the layer's diff id */
+	void (*pushed)(void *user, const char *tag, const char *manifest_digest,
+		       int64_t size); /* may be NULL */
+	void *user;
+	bool (*cancelled)(void *user); /* polled; may be NULL */
+} RegistryPush;
+
+/* Pushes images of the store and their tags. Hold a lease. ERR_DENIED and ERR_UNAUTHORIZED in Docker's words, ERR_UNAVAILABLE (network,
+ * limits). What was pushed before a failure stays at the registry; a tag is set only when all of its image is there. */
+int registry_push(Registry *r, Store *s, const RegistryPush *p, Err *e);

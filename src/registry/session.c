@@ -47,6 +47,26 @@ static bool cancelled(void *user)
 	return session_cancelled(user);
 }
 
+void sigpipe_hold(sigset_t *ret_before)
+{
+	sigset_t block;
+
+	sigemptyset(&block);
+	sigaddset(&block, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &block, ret_before);
+}
+
+void sigpipe_release(const sigset_t *before)
+{
+	sigset_t block;
+
+	sigemptyset(&block);
+	sigaddset(&block, SIGPIPE);
+	while (sigtimedwait(&block, NULL, &(struct timespec){0}) > 0)
+		;
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 bool http_status_is_temporary(int status)
 {
 	return status == 429 || status == 408 || status == 500 || (status >= 502 && status <= 504);
@@ -145,7 +165,8 @@ static int without_credentials(const Session *s, int r, Err *e)
 	const RegistryAuth *a = &s->pull->auth;
 	_cleanup_free_ char *name = reference_familiar_name(s->pull->reference);
 
-	if (!e || e->kind != ERR_UNAUTHORIZED || a->username || a->identity_token || a->registry_token)
+	if (!e || s->actions || e->kind != ERR_UNAUTHORIZED || a->username || a->identity_token ||
+	    a->registry_token)
 		return r;
 	r = err_kind(e, r, ERR_NOT_FOUND);
 	return err_ctx(e, r,
@@ -153,16 +174,13 @@ static int without_credentials(const Session *s, int r, Err *e)
 		       name ? name : "it");
 }
 
-static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
+/* An exchange with the registry's own origin. */
+static int send_to_origin(Session *s, HttpClient *c, const char *url, HttpRequest *q, HttpReply *ret, Err *e)
 {
-	_cleanup_free_ char *url =
-	    strf("%s%s/v2/%s/%s", s->base, s->endpoint->prefix, s->pull->reference->path, what);
 	_cleanup_secret_ char *used = NULL, *renewed = NULL;
 
 	renew_in_time(s, c);
 	used = current_authorization(s);
-	if (!url)
-		return err_oom(e);
 	q->url = url;
 	q->authorization = used;
 	q->unverified_tls = s->endpoint->unverified_tls;
@@ -182,6 +200,34 @@ static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, 
 		r = http_do(c, q, ret, e);
 	}
 	q->url = q->authorization = NULL;
+	return r;
+}
+
+static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
+{
+	_cleanup_free_ char *url =
+	    strf("%s%s/v2/%s/%s", s->base, s->endpoint->prefix, s->pull->reference->path, what);
+
+	return url ? send_to_origin(s, c, url, q, ret, e) : err_oom(e);
+}
+
+int session_do_at(Session *s, HttpClient *c, const char *url, HttpRequest *q, HttpReply *ret, Err *e)
+{
+	_cleanup_free_ char *host = NULL;
+
+	if (http_same_origin(url, s->base))
+		return send_to_origin(s, c, url, q, ret, e);
+	host = http_url_host(url, true);
+	q->url = url;
+	q->named_by_server = true;
+	q->local_allowed = s->local;
+	q->unverified_tls = host && registry_is_insecure(s->registry->insecure, host);
+	if (!q->cancelled) {
+		q->cancelled = cancelled;
+		q->cancel_user = s;
+	}
+	int r = http_do(c, q, ret, e);
+	q->url = NULL;
 	return r;
 }
 
@@ -215,7 +261,7 @@ int session_do(Session *s, HttpClient *c, const char *what, HttpRequest *q, Http
 	return r;
 }
 
-static int wait_ms(const Session *s, int64_t ms, Err *e)
+int session_wait_ms(const Session *s, int64_t ms, Err *e)
 {
 	for (; ms > 0; ms -= 100) {
 		int64_t step = MIN2(ms, (int64_t)100);
@@ -237,14 +283,14 @@ int session_do_patiently(Session *s, HttpClient *c, const char *what, HttpReques
 		if (!again || n == TRIES_MAX)
 			return r;
 		http_reply_done(ret);
-		r = wait_ms(s, delay, e);
+		r = session_wait_ms(s, delay, e);
 		if (r < 0)
 			return r;
 	}
 }
 
 /* "code: message" of the first error in a reply (distribution spec, "error codes"), as Docker writes it. */
-static char *first_error(const HttpReply *reply)
+char *session_error_text(const HttpReply *reply)
 {
 	_cleanup_json_ json_t *doc = NULL;
 	_cleanup_strbuf_ StrBuf b = {0};
@@ -272,7 +318,7 @@ static char *first_error(const HttpReply *reply)
 int session_refusal(const Session *s, const char *what, const HttpReply *reply, Err *e)
 {
 	const Reference *ref = s->pull->reference;
-	_cleanup_free_ char *why = first_error(reply);
+	_cleanup_free_ char *why = session_error_text(reply);
 	_cleanup_free_ char *full = reference_familiar(ref);
 	_cleanup_free_ char *name = reference_familiar_name(ref);
 	bool signed_in =

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the files of a push: the blobs of one image on their way to one repository.
+ *
+ * push.c says what they are and puts the manifest on top; push-blobs.c brings each one there, several at once.
+ */
+#pragma once
+
+#include "registry/upload.h"
+
+#define PUSH_AT_ONCE 5 /* blobs on their way */
+
+struct PushImage;
+
+typedef struct PushBlob {
+	struct PushImage *all;
+	char chain[DIGEST_LEN + 1]; /* of a layer; "": the config */
+	char id[13];                /* what progress calls it */
+	const ImageDescriptor *d;   /* in the manifest that the image came with; NULL: none */
+	bool foreign;               /* fetched from elsewhere by whoever wants it: never sent */
+	const struct PushBlob
+	    *same;          /* an earlier one with the same contents, which is sent instead; or NULL */
+	char **from;        /* repositories that it may be mounted from */
+	int64_t layer_size; /* unpacked */
+	/* Known from the start, or when it is made. */
+	bool known;
+	char digest[DIGEST_LEN + 1];
+	int64_t size;
+	LayerForm form;
+	bool plain;  /* not compressed: as the manifest that the image came with has it */
+	bool packed; /* made by this push: to be released after it */
+	int64_t last_progress;
+} PushBlob;
+
+typedef struct PushImage {
+	Session *session;
+	Store *store;
+	const RegistryPush *p;
+	PushBlob *blobs;
+	size_t n;
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t changed;
+	size_t next;
+	int packing; /* how many are being compressed */
+	atomic_bool stopping;
+	int r;
+	Err err;
+} PushImage;
+
+/* Brings every blob to the repository; c is for the calling thread. */
+int push_blobs(PushImage *a, HttpClient *c, Err *e);
