@@ -525,7 +525,7 @@ def forget_busybox():
 
 # ---- a registry
 class Registry:
-    """Debian's docker-registry on a loopback port, with a storage of its own."""
+    """Debian's docker-registry on a loopback port, with a storage of its own. more: lines for its configuration."""
 
     def __init__(self, more="", authorization=None):
         """more: of the configuration; {root} in it is our folder. authorization: of our own requests, a function that gives the header for a path."""

@@ -221,6 +221,20 @@ typedef struct EnginePull {
 	int alive_fd;
 } EnginePull;
 int engine_image_pull(Engine *en, const EnginePull *p, char ret_image_id[DIGEST_LEN + 1], Err *e);
+typedef struct EnginePush {
+	const char *reference; /* without tag and tag NULL: every tag of the repository */
+	const char *tag;       /* or NULL */
+	const char *platform;  /* the image has to be for it; or NULL */
+	const char *
+	    compression; /* gzip or zstd: every layer in that form; NULL: as they are, gzip if they are in none */
+	EngineAuth auth;
+	EngineProgress progress;
+	void (*pushed)(void *user, const char *tag, const char *digest, int64_t size); /* may be NULL */
+	void *user;
+	int alive_fd;
+} EnginePush;
+/* ERR_NOT_FOUND in Docker's words when there is no such tag here; errors of the registry as registry_push tells them. */
+int engine_image_push(Engine *en, const EnginePush *p, Err *e);
 /* Asks a registry ("docker.io", "host:5000", or as config.json names it; NULL or "": docker.io) whether it takes the credentials. *ret_identity_token is
  * malloc'ed: what is to be kept in place of the password, or NULL. ERR_UNAUTHORIZED if it does not. */
 int engine_registry_login(Engine *en, const char *server, const EngineAuth *auth, int alive_fd,

@@ -13,3 +13,7 @@ int image_tag_parsed(Engine *en, const Reference *ref, const char *image_id, Err
 int image_record(Engine *en, const ImageConfig *ic, const char *parent, char ret_id[DIGEST_LEN + 1], Err *e);
 /* "docker.io/library/debian:12" -> "debian:12"; the text itself if it does not parse. malloc'ed. */
 char *image_familiar(const char *reference);
+/* Whether the client behind the descriptor (-1: nobody) has gone away. */
+bool image_client_left(int alive_fd);
+/* What a client brought, as the registry client takes it. */
+RegistryAuth image_registry_auth(const EngineAuth *a);

@@ -29,7 +29,7 @@ char *image_familiar(const char *reference)
 
 /* ---- pull ---- */
 
-static RegistryAuth registry_auth(const EngineAuth *a)
+RegistryAuth image_registry_auth(const EngineAuth *a)
 {
 	return (RegistryAuth){.username = a->username,
 			      .password = a->password,
@@ -49,7 +49,7 @@ static void pull_progress(void *user, const char *id, const char *status, int64_
 		k->p->progress(k->p->user, id, status, current, total);
 }
 
-static bool client_left(int alive_fd)
+bool image_client_left(int alive_fd)
 {
 	struct pollfd pfd = {.fd = alive_fd};
 
@@ -60,7 +60,7 @@ static bool pull_cancelled(void *user)
 {
 	const Pulling *k = user;
 
-	return client_left(k->p->alive_fd);
+	return image_client_left(k->p->alive_fd);
 }
 
 static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, const ImagePlatform *platform,
@@ -71,7 +71,7 @@ static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, co
 	RegistryPull rp = {
 	    .reference = ref,
 	    .platform = platform,
-	    .auth = registry_auth(&p->auth),
+	    .auth = image_registry_auth(&p->auth),
 	    .progress = pull_progress,
 	    .user = &k,
 	    .cancelled = pull_cancelled,
@@ -112,14 +112,14 @@ int engine_image_pull(Engine *en, const EnginePull *p, char ret_image_id[DIGEST_
 
 static bool login_cancelled(void *user)
 {
-	return client_left(*(const int *)user);
+	return image_client_left(*(const int *)user);
 }
 
 int engine_registry_login(Engine *en, const char *server, const EngineAuth *auth, int alive_fd,
 			  char **ret_identity_token, Err *e)
 {
 	const RegistryLogin l = {.server = str_empty(server) ? "docker.io" : server,
-				 .auth = registry_auth(auth),
+				 .auth = image_registry_auth(auth),
 				 .cancelled = login_cancelled,
 				 .user = &alive_fd};
 

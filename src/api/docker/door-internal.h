@@ -151,6 +151,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(image_history) \
 	X(image_create) \
 	X(image_tag) \
+	X(image_push) \
 	X(image_remove) \
 	X(images_prune) \
 	X(images_load) \

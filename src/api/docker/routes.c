@@ -51,6 +51,7 @@ static const HttpRoute routes[] = {
     {"GET", "/images/{name:*}/history", h_image_history, 0},
     {"GET", "/images/{name:*}/get", h_image_save, 0},
     {"POST", "/images/{name:*}/tag", h_image_tag, 0},
+    {"POST", "/images/{name:*}/push", h_image_push, 0},
     {"DELETE", "/images/{name:*}", h_image_remove, 0},
     {"POST", "/build", h_build, B},
     {"POST", "/build/prune", h_build_prune, 0},

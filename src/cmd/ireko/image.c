@@ -133,37 +133,78 @@ static int run_pull(Call *call, Err *e)
 	return r;
 }
 
-static int run_push(Call *call, Err *e)
-{
-	const PullOptions *o = call->opts;
-	_cleanup_secret_ char *header = NULL;
-	_cleanup_free_ char *path = NULL, *name = NULL;
-	_cleanup_strbuf_ StrBuf b = {0};
-	Reference ref = {0};
-	int r = reference_parse(call->args[0], &ref, e);
+typedef struct PushOptions {
+	bool all_tags, quiet, disable_content_trust;
+	const char *platform, *compression;
+} PushOptions;
 
-	if (r < 0)
-		return r;
-	name = reference_familiar_name(&ref);
-	path = name ? api_path("images", name, "/push", e) : NULL;
-	strbuf_add(&b, path ? path : "");
-	if (path && !o->all_tags && ref.tag)
-		text_query(&b, "tag", ref.tag);
-	if (path && o->platform)
+#define O(field) offsetof(PushOptions, field)
+static const Flag push_flags[] = {
+    {"all-tags", 'a', FLAG_BOOL, O(all_tags), "All tags of the repository", NULL},
+    {"compression", 0, FLAG_STRING, O(compression),
+     "Layers in this form: gzip or zstd (default: as they are, gzip for those made here)", NULL},
+    {"disable-content-trust", 0, FLAG_BOOL, O(disable_content_trust), NULL, NULL},
+    {"platform", 0, FLAG_STRING, O(platform), "Fail unless the image is for OS/ARCH[/VARIANT]", NULL},
+    {"quiet", 'q', FLAG_BOOL, O(quiet), "Print the name of the image only", NULL},
+    {0},
+};
+#undef O
+
+static char *push_target(const PushOptions *o, const Reference *ref, Err *e)
+{
+	_cleanup_free_ char *name = reference_familiar_name(ref);
+	_cleanup_free_ char *path = name ? api_path("images", name, "/push", e) : NULL;
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	if (!path)
+		return NULL;
+	strbuf_add(&b, path);
+	if (!o->all_tags)
+		text_query(&b, "tag", ref->tag);
+	if (o->platform)
 		text_query(&b, "platform", o->platform);
-	reference_done(&ref);
-	if (!path || b.oom)
+	if (o->compression)
+		text_query(&b, "compression", o->compression);
+	return strbuf_steal(&b);
+}
+
+static int push_parsed(Call *call, const Reference *ref, Err *e)
+{
+	const PushOptions *o = call->opts;
+	_cleanup_secret_ char *header = NULL;
+	_cleanup_free_ char *target = NULL, *full = reference_full(ref);
+	int r;
+
+	if (ref->digest)
+		return err_new(e, ERR_INVALID, "cannot push a digest reference");
+	if (o->all_tags && has_tag(call->args[0]))
+		return err_new(e, ERR_INVALID, "tag can't be used with --all-tags/-a");
+	target = push_target(o, ref, e);
+	if (!target || !full)
 		return err_oom(e);
+	if (!o->all_tags && !o->quiet && !has_tag(call->args[0]))
+		(void)printf("Using default tag: latest\n");
 	r = pull_auth_header(call->cli, call->args[0], &header, e);
 	if (r == 0 && !header)
-		/* The engine insists on the header; "{}" is "no credentials". */
+		/* Docker's engine insists on the header; "{}" is "no credentials". */
 		header = strdup("X-Registry-Auth: e30=");
 	if (r == 0 && !header)
 		return err_oom(e);
 	if (r == 0)
-		r = stream_progress(call->cli, b.s, header, o->quiet ? NULL : stdout, NULL, e);
+		r = stream_progress(call->cli, target, header, o->quiet ? NULL : stdout, NULL, e);
 	if (r == 0 && o->quiet)
-		(void)printf("%s\n", call->args[0]);
+		(void)printf("%s\n", full);
+	return r;
+}
+
+static int run_push(Call *call, Err *e)
+{
+	Reference ref = {0};
+	int r = reference_parse(call->args[0], &ref, e);
+
+	if (r == 0)
+		r = push_parsed(call, &ref, e);
+	reference_done(&ref);
 	return r;
 }
 
@@ -547,8 +588,8 @@ const Command cmd_pull = {.usage = "[OPTIONS] NAME[:TAG|@DIGEST]",
 			  .run = run_pull};
 const Command cmd_push = {.usage = "[OPTIONS] NAME[:TAG]",
 			  .summary = "Upload an image to a registry",
-			  .flags = pull_flags,
-			  .opts_size = sizeof(PullOptions),
+			  .flags = push_flags,
+			  .opts_size = sizeof(PushOptions),
 			  .min = 1,
 			  .max = 1,
 			  .run = run_push};
