@@ -238,6 +238,9 @@ class Engine:
         self.exec_root = self.root / "run"
         self.socket = self.root / "s"
         self.subnet = subnet or free_subnet()
+        chosen = os.environ.get("IREKO_SNAPSHOTTER")
+        if chosen and "--snapshotter" not in options:
+            options = (*options, "--snapshotter", chosen)
         self.options, self.prefix = options, prefix
         self.log = self.root / "irekod.log"
         self.p = None

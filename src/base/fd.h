@@ -14,6 +14,9 @@
 int fd_write_all(int fd, const void *buf, size_t len);
 /* Reads until len or end of file; the number of bytes, or -errno. */
 ssize_t fd_read_full(int fd, void *buf, size_t len);
+/* The same at a place in a file. */
+int fd_pwrite_all(int fd, const void *buf, size_t len, off_t at);
+ssize_t fd_pread_full(int fd, void *buf, size_t len, off_t at);
 /* Everything up to end of file, NUL-terminated; -EFBIG past max bytes. ret_len may be NULL. */
 int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len);
 /* Copies until end of file (copy_file_range, splice or read/write). Bytes copied or -errno. */

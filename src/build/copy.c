@@ -36,16 +36,16 @@ static int work_close(Build *b, Work *w, Err *e)
 
 static int work_commit(Build *b, Stage *s, Work *w, CacheHit *ret, Err *e)
 {
-	_cleanup_free_ char *upper = store_snapshot_upper(b->store, w->key);
+	_cleanup_free_ char *upper = NULL;
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
 	int64_t size;
 	bool empty;
 	int r;
 
-	if (!upper)
-		return err_oom(e);
 	close_fd(&w->root);
-	r = store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e);
+	r = store_snapshot_changes(b->store, w->key, &upper, e);
+	if (r >= 0)
+		r = store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e);
 	if (r < 0)
 		return r;
 	*ret = (CacheHit){

@@ -144,14 +144,14 @@ static int run_container(Build *b, const char *id, Tail *tail, int *ret_status, 
 
 static int commit(Build *b, const Stage *s, const char *id, CacheHit *hit, Err *e)
 {
-	_cleanup_free_ char *upper = store_snapshot_upper(b->store, id);
+	_cleanup_free_ char *upper = NULL;
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
 	int64_t size;
 	bool empty;
-	int r = upper
-		    ? store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e)
-		    : err_oom(e);
+	int r = store_snapshot_changes(b->store, id, &upper, e);
 
+	if (r >= 0)
+		r = store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e);
 	if (r < 0)
 		return r;
 	*hit = (CacheHit){

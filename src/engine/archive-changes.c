@@ -292,10 +292,12 @@ static int to_json(const Diff *d, json_t **ret, Err *e)
 
 static int diff_open(Engine *en, Container *c, Diff *d, Err *e)
 {
-	_cleanup_free_ char *upper = store_snapshot_upper(en->store, c->id);
+	_cleanup_free_ char *upper = NULL;
 
-	if (!upper)
-		return err_oom(e);
+	int r = store_snapshot_changes(en->store, c->id, &upper, e);
+
+	if (r < 0)
+		return r;
 	d->upper = open(upper, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (d->upper < 0)
 		return err_sys(e, errno, "open %s", upper);

@@ -152,15 +152,17 @@ static int freeze(Container *c, bool pause, bool *ret_frozen, Err *e)
 
 static int layer_make(Engine *en, Container *c, bool pause, NewLayer *ret, Err *e)
 {
-	_cleanup_free_ char *upper = store_snapshot_upper(en->store, c->id);
+	_cleanup_free_ char *upper = NULL;
 	int64_t size;
 	bool frozen = false;
-	int r = upper ? freeze(c, pause, &frozen, e) : err_oom(e);
+	int r = freeze(c, pause, &frozen, e);
 
 	if (r < 0)
 		return r;
-	r = store_layer_commit_upper(en->store, c->chain_id, upper, false, ret->chain, ret->diff, &size,
-				     &ret->empty, e);
+	r = store_snapshot_changes(en->store, c->id, &upper, e);
+	if (r >= 0)
+		r = store_layer_commit_upper(en->store, c->chain_id, upper, false, ret->chain, ret->diff,
+					     &size, &ret->empty, e);
 	if (frozen) {
 		Err err = {0};
 		int w = shim_pause(c->shim, false, &err);

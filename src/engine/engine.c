@@ -103,7 +103,9 @@ static int store_start(Engine *en, Err *e)
 
 	if (!unpack)
 		return err_oom(e);
-	StoreOptions o = {.data_root = en->options.data_root, .unpack_program = unpack};
+	StoreOptions o = {.data_root = en->options.data_root,
+			  .unpack_program = unpack,
+			  .snapshotter = en->options.snapshotter};
 	return store_open(&o, &en->store, e);
 }
 

@@ -31,6 +31,7 @@ typedef struct EngineOptions {
 	char *const *registry_token_servers; /* REGISTRY=HOST */
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
+	const char *snapshotter;     /* see StoreOptions */
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"
 

@@ -55,6 +55,12 @@ int mount_chroot(Err *e);
 /* Lazy unmount. 0 or -errno. */
 int mount_detach(const char *path);
 
+/* An EROFS image, of which image_fd is a descriptor for reading, as a detached mount; by way of its file, else of a loop
+ * device. The image must not change while it is mounted. */
+int mount_erofs(int image_fd, int *ret_fd, Err *e);
+int mount_erofs_file(int image_fd, int *ret_fd, Err *e);
+int mount_erofs_loop(int image_fd, int *ret_fd, Err *e);
+
 /* An overlay of directories, as a detached mount. lower is NULL-terminated, top first, one at least. Without
  * upper it is read-only (then a single lower is simply a read-only view of it). Any byte may occur in a
  * path. work must be an empty directory beside upper. */

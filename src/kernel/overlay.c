@@ -22,6 +22,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+/* Whatever the host's defaults are: an upper directory says in full what was changed, so that it can become a layer, and
+ * that of one mount may have been that of another before. */
+static const char *const features_off[] = {"redirect_dir", "metacopy", "index"};
+#define FEATURES_OFF ",redirect_dir=off,metacopy=off,index=off"
+
 #define NAME_MAX_FSCONFIG 255 /* fsconfig(2) refuses longer strings */
 #define LOWER_MAX         500 /* OVL_MAX_STACK */
 
@@ -127,13 +132,12 @@ static int configure(int fs, Layers *l, Err *e)
 {
 	int r = set_lowers(fs, l, e);
 
+	for (size_t i = 0; r == 0 && i < ELEMENTSOF(features_off); i++)
+		r = set_string(fs, features_off[i], "off");
 	if (r == 0 && l->upper) {
 		r = set_layer(fs, l, "upperdir", l->upper, l->n, e);
 		if (r == 0)
 			r = set_layer(fs, l, "workdir", l->work, l->n + 1, e);
-		/* The upper directory of one mount may have been that of another before. */
-		if (r == 0)
-			r = set_string(fs, "index", "off");
 		if (r == 0 && l->is_volatile &&
 		    syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
 			r = -errno;
@@ -190,8 +194,9 @@ static char *helper_options(const Layers *l)
 	strbuf_add(&b, "lowerdir=");
 	for (size_t i = 0; i < l->n; i++)
 		strbuf_addf(&b, "%s%d", i ? ":" : "", l->fds[i]);
+	strbuf_add(&b, FEATURES_OFF);
 	if (l->upper)
-		strbuf_addf(&b, ",upperdir=%d,workdir=%d,index=off%s", l->fds[l->n], l->fds[l->n + 1],
+		strbuf_addf(&b, ",upperdir=%d,workdir=%d%s", l->fds[l->n], l->fds[l->n + 1],
 			    l->is_volatile ? ",volatile" : "");
 	return strbuf_steal(&b);
 }

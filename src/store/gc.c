@@ -76,6 +76,7 @@ int gc_layers(Store *s, const char *chain_id, char ***blobs, char ***ret_layers,
 		if (r > 0) {
 			int r2 = trash_put(s, dir, e);
 
+			layer_image_forget(s, chain);
 			r = r2 < 0 ? r2 : r;
 		}
 		chain_unlock(s, chain);
@@ -311,13 +312,16 @@ static int sweep_snapshots(Store *s, Err *e)
 			continue;
 		/* What else is in there is the engine's. */
 		_cleanup_free_ char *diff = strf("containers/%s/diff", *n),
-				    *work = strf("containers/%s/work", *n);
+				    *work = strf("containers/%s/work", *n),
+				    *changes = strf("containers/%s/changes", *n);
 		_cleanup_free_ char *folder = strf("containers/%s", *n);
-		if (!diff || !work || !folder)
+		if (!diff || !work || !changes || !folder)
 			return err_oom(e);
 		r = trash_put(s, diff, e);
 		if (r >= 0)
 			r = trash_put(s, work, e);
+		if (r >= 0)
+			r = trash_put(s, changes, e);
 		if (r >= 0)
 			(void)unlinkat(s->root_fd, folder, AT_REMOVEDIR);
 	}

@@ -378,7 +378,7 @@ static void test_unsynced_layers_of_another_boot(void **state)
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], made[DIGEST_LEN + 1], other[DIGEST_LEN + 1];
 	char blob[DIGEST_LEN + 1], damaged[DIGEST_LEN + 1];
 	_cleanup_free_ char *text = NULL, *path = NULL;
-	_cleanup_strv_ char **paths = NULL;
+	_cleanup_layers_ LayerDirs dirs = {0};
 	size_t len;
 	Err e = {0};
 
@@ -404,7 +404,7 @@ static void test_unsynced_layers_of_another_boot(void **state)
 	assert_true(store_blob_has(s, blob));
 	assert_false(store_blob_has(s, damaged));
 	/* The one that came from a blob comes back at first use. */
-	if (layer_paths(s, chain, &paths, &e) < 0)
+	if (layer_dirs(s, chain, &dirs, &e) < 0)
 		fail_msg("%s", e.msg);
 	assert_true(store_layer_has(s, chain));
 	assert_int_equal(stat_in(s, chain, "a").st_size, 1);

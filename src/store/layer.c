@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Layers: a tar, or a container's upper directory, becomes layers/<chain id>/diff.
+ * Layers: a tar becomes layers/<chain id>/layer.erofs (layer-image.c) or, like a container's upper directory, layers/<chain id>/diff.
  *
  * A layer is made in layers/.tmp-<random>, renamed into place when its digest is known to be right, and exists with its
  * row. While one thread makes a layer whose chain id is known beforehand, others that want the same one wait for it and
@@ -14,6 +14,7 @@
 #include "store/diff.h"
 #include "store/digest-file.h"
 #include "store/dir.h"
+#include "store/erofs.h"
 #include "store/store-internal.h"
 #include "store/tree-copy.h"
 #include "store/unpack-protocol.h"
@@ -133,18 +134,29 @@ int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e)
 	return r;
 }
 
-static bool dir_exists(Store *s, const char *chain_id)
+static bool is_there(Store *s, char *path)
 {
-	_cleanup_free_ char *path = layer_diff(chain_id);
+	bool yes = path && faccessat(s->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 
-	return path && faccessat(s->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	free(path);
+	return yes;
+}
+
+static bool is_image(Store *s, const char *chain_id)
+{
+	return is_there(s, layer_image(chain_id));
+}
+
+static bool files_exist(Store *s, const char *chain_id)
+{
+	return is_image(s, chain_id) || is_there(s, layer_diff(chain_id));
 }
 
 bool store_layer_has(Store *s, const char *chain_id)
 {
 	_cleanup_(layer_row_done) LayerRow l = {0};
 
-	return load_row(s, chain_id, &l, NULL) >= 0 && !l.lost && dir_exists(s, chain_id);
+	return load_row(s, chain_id, &l, NULL) >= 0 && !l.lost && files_exist(s, chain_id);
 }
 
 typedef struct NewLayer {
@@ -191,10 +203,8 @@ static void draft_done(Draft *d)
 		(void)remove_tree_at(d->store->root_fd, d->path);
 }
 
-static int draft_begin(Store *s, Draft *d, bool with_diff, Err *e)
+static int draft_begin(Store *s, Draft *d, Err *e)
 {
-	char diff[sizeof(d->path) + 8];
-
 	snprintf(d->path, sizeof(d->path), LAYERS "/.tmp-");
 	id_random_hex(d->path + strlen(d->path), 32);
 	d->store = s;
@@ -202,8 +212,16 @@ static int draft_begin(Store *s, Draft *d, bool with_diff, Err *e)
 		d->path[0] = 0;
 		return store_sys(e, errno, "make a folder in %s/%s", s->root, LAYERS);
 	}
-	if (!with_diff)
-		return 0;
+	return 0;
+}
+
+static int draft_begin_diff(Store *s, Draft *d, Err *e)
+{
+	char diff[sizeof(d->path) + 8];
+	int r = d->path[0] ? 0 : draft_begin(s, d, e);
+
+	if (r < 0)
+		return r;
 	snprintf(diff, sizeof(diff), "%s/diff", d->path);
 	/* 0755 is what the root of a container is when no layer describes it. */
 	if (mkdirat(s->root_fd, diff, 0755) < 0)
@@ -227,6 +245,7 @@ static int draft_commit(Draft *d, const NewLayer *n, Err *e)
 	r = trash_put(s, place, e);
 	if (r < 0)
 		return r;
+	layer_image_forget(s, n->chain_id);
 	if (renameat(s->root_fd, d->path, s->root_fd, place) < 0)
 		return store_sys(e, errno, "name the layer %s", n->chain_id);
 	d->path[0] = 0;
@@ -271,7 +290,7 @@ static int keep_existing(Store *s, const LayerApply *a, const char *chain_id, Er
 	return r < 0 ? r : 0;
 }
 
-static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *done, Err *e)
+static int unpack_dir(Store *s, const LayerApply *a, int in_fd, Draft *d, UnpackDone *done, Err *e)
 {
 	const UnpackJob job = {
 	    .layer = true,
@@ -283,27 +302,43 @@ static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *don
 	};
 	_cleanup_(unpack_run_done) UnpackRun u = {
 	    .job = &job,
-	    .in_fd = a->fd,
-	    .dir_fd = d->fd,
+	    .in_fd = in_fd,
 	    .out_fd = -1,
 	    .progress = a->progress,
 	    .user = a->user,
 	    .done = done,
 	};
-	_cleanup_strv_ char **lower = NULL;
-	int r = unpack_run(s, &u, e);
+	_cleanup_layers_ LayerDirs lower = {0};
+	int r = draft_begin_diff(s, d, e);
 
+	if (r < 0)
+		return r;
+	u.dir_fd = d->fd;
+	r = unpack_run(s, &u, e);
 	if (r < 0)
 		return r;
 	if (a->want_diff_id && !streq(a->want_diff_id, done->diff_id))
 		return err_new(e, ERR_INVALID, "diff id mismatch: expected %s, got %s", a->want_diff_id,
 			       done->diff_id);
 	if (a->parent) {
-		r = layer_paths(s, a->parent, &lower, e);
+		r = layer_dirs(s, a->parent, &lower, e);
 		if (r < 0)
 			return r;
 	}
-	return unpack_fix(d->fd, &u, lower, e);
+	return unpack_fix(d->fd, &u, lower.paths, e);
+}
+
+static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *done, Err *e)
+{
+	_cleanup_close_ int tar = -1;
+	int r = draft_begin(s, d, e);
+
+	if (r < 0)
+		return r;
+	if (s->snapshotter != SNAPSHOTTER_EROFS)
+		return unpack_dir(s, a, a->fd, d, done, e);
+	r = layer_image_make(s, d->path, a, done, &tar, e);
+	return r > 0 ? unpack_dir(s, a, tar, d, done, e) : r;
 }
 
 static int apply_locked(Store *s, const LayerApply *a, Draft *d, const char *chain_id, const UnpackDone *done,
@@ -327,10 +362,8 @@ static int apply_unknown(Store *s, const LayerApply *a, char ret_chain[DIGEST_LE
 			 Err *e)
 {
 	_cleanup_(draft_done) Draft d = {.fd = -1};
-	int r = draft_begin(s, &d, true, e);
+	int r = unpack_draft(s, a, &d, done, e);
 
-	if (r >= 0)
-		r = unpack_draft(s, a, &d, done, e);
 	if (r < 0)
 		return r;
 	chain_id_next(a->parent, done->diff_id, ret_chain);
@@ -349,9 +382,7 @@ static int apply_known(Store *s, const LayerApply *a, const char *chain_id, Unpa
 		snprintf(done->diff_id, sizeof(done->diff_id), "%s", a->want_diff_id);
 		return keep_existing(s, a, chain_id, e);
 	}
-	r = draft_begin(s, &d, true, e);
-	if (r >= 0)
-		r = unpack_draft(s, a, &d, done, e);
+	r = unpack_draft(s, a, &d, done, e);
 	return r < 0 ? r : apply_locked(s, a, &d, chain_id, done, e);
 }
 
@@ -365,9 +396,9 @@ int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN +
 	if (a->want_diff_id && !digest_is_valid(a->want_diff_id))
 		return err_new(e, ERR_INVALID, "invalid diff id: %s", a->want_diff_id);
 	if (a->parent && !store_layer_has(s, a->parent)) {
-		_cleanup_strv_ char **lower = NULL;
+		_cleanup_layers_ LayerDirs lower = {0};
 
-		r = layer_paths(s, a->parent, &lower, e);
+		r = layer_dirs(s, a->parent, &lower, e);
 		if (r < 0)
 			return err_ctx(e, r, "the layer below");
 	}
@@ -410,39 +441,90 @@ static int make_again(Store *s, const char *chain_id, const LayerRow *l, Err *e)
 	return r < 0 ? err_ctx(e, r, "make a lost layer again") : 0;
 }
 
-/* Appends from the top down, but mends from the bottom up, by recursion: at most IMAGE_LAYERS_MAX deep. */
-static int add_paths(Store *s, const char *chain_id, char ***v, int depth, Err *e)
-{
-	_cleanup_(layer_row_done) LayerRow l = {0};
-	_cleanup_free_ char *diff = NULL;
-	int r;
-
-	if (depth > IMAGE_LAYERS_MAX)
-		return err_new(e, ERR_INVALID, "more than %d layers", IMAGE_LAYERS_MAX);
-	r = load_row(s, chain_id, &l, e);
-	if (r < 0)
-		return r;
-	diff = layer_diff(chain_id);
-	if (!diff || strv_take(v, strf("%s/%s", s->root, diff)) < 0)
-		return err_oom(e);
-	if (l.parent) {
-		r = add_paths(s, l.parent, v, depth + 1, e);
-		if (r < 0)
-			return r;
-	}
-	if (l.lost || !dir_exists(s, chain_id))
-		return make_again(s, chain_id, &l, e);
-	return 0;
-}
-
-int layer_paths(Store *s, const char *chain_id, char ***ret, Err *e)
+/* The ids of a chain, top first. */
+static int chain_of(Store *s, const char *chain_id, char ***ret, Err *e)
 {
 	_cleanup_strv_ char **v = NULL;
-	int r = add_paths(s, chain_id, &v, 1, e);
+	_cleanup_free_ char *at = strdup(chain_id);
+	int r = at ? 0 : err_oom(e);
 
+	for (int depth = 0; r >= 0 && at; depth++) {
+		if (depth == IMAGE_LAYERS_MAX)
+			return err_new(e, ERR_INVALID, "more than %d layers", IMAGE_LAYERS_MAX);
+		char *own = at;
+
+		at = NULL;
+		r = layer_parent(s, own, &at, e);
+		if (strv_take(&v, own) < 0 && r >= 0)
+			r = err_oom(e);
+	}
 	if (r >= 0)
 		*ret = take_ptr(v);
 	return r;
+}
+
+static int mend(Store *s, const char *chain_id, Err *e)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
+	int r = load_row(s, chain_id, &l, e);
+
+	if (r < 0 || (!l.lost && files_exist(s, chain_id)))
+		return r;
+	return make_again(s, chain_id, &l, e);
+}
+
+static int add_dir(Store *s, const char *chain_id, LayerDirs *d, Err *e)
+{
+	_cleanup_free_ char *diff = layer_diff(chain_id);
+	int *fd = &d->fds[d->n];
+
+	if (!diff)
+		return err_oom(e);
+	if (!is_image(s, chain_id)) {
+		d->paths[d->n] = strf("%s/%s", s->root, diff);
+	} else {
+		*fd = layer_image_mount(s, chain_id, e);
+		if (*fd < 0)
+			return *fd;
+		d->paths[d->n] = strdup(path_of_fd(*fd).s);
+	}
+	return d->paths[d->n++] ? 0 : err_oom(e);
+}
+
+void layer_dirs_done(LayerDirs *d)
+{
+	for (size_t i = 0; d->fds && i < d->n; i++)
+		closep(&d->fds[i]);
+	free(d->fds);
+	strv_free(d->paths);
+	*d = (LayerDirs){0};
+}
+
+int layer_dirs(Store *s, const char *chain_id, LayerDirs *ret, Err *e)
+{
+	_cleanup_strv_ char **ids = NULL;
+	_cleanup_layers_ LayerDirs d = {0};
+	int r = chain_of(s, chain_id, &ids, e);
+	size_t n = r < 0 ? 0 : strv_len(ids);
+
+	if (r < 0)
+		return r;
+	d.paths = calloc(n + 1, sizeof(*d.paths));
+	d.fds = malloc(n * sizeof(*d.fds));
+	if (!d.paths || !d.fds)
+		return err_oom(e);
+	for (size_t i = 0; i < n; i++)
+		d.fds[i] = -1;
+	/* What was lost is mended from the bottom up. */
+	for (size_t i = n; r >= 0 && i-- > 0;)
+		r = mend(s, ids[i], e);
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = add_dir(s, ids[i], &d, e);
+	if (r < 0)
+		return r;
+	*ret = d;
+	d = (LayerDirs){0};
+	return 0;
 }
 
 /* ---- from a container's upper directory ---- */
@@ -475,7 +557,7 @@ static int commit_missing(Store *s, const LayerCommit *c, Draft *d, Err *e)
 static int move_upper(Store *s, const char *upper_dir, Draft *d, Err *e)
 {
 	char diff[sizeof(d->path) + 8];
-	int r = draft_begin(s, d, false, e);
+	int r = draft_begin(s, d, e);
 
 	if (r < 0)
 		return r;
@@ -538,7 +620,7 @@ static int commit_copied(Store *s, LayerCommit *c, int upper, Err *e)
 {
 	const TreeCopyLimits limits = {.max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
 	_cleanup_(draft_done) Draft d = {.fd = -1};
-	int r = draft_begin(s, &d, true, e);
+	int r = draft_begin_diff(s, &d, e);
 
 	if (r >= 0)
 		r = tree_clone(upper, d.fd, &limits, e);
@@ -574,8 +656,7 @@ int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir
 
 /* ---- several layers into one ---- */
 
-/* From the lowest up; `paths` has the topmost first. */
-static int merge_paths(Store *s, char *const *paths, size_t n, bool keep_marks, int to, Err *e)
+int layers_merge(Store *s, char *const *paths, size_t n, bool keep_marks, int to, Err *e)
 {
 	const TreeCopyLimits limits = {.max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
 	int r = 0;
@@ -594,16 +675,16 @@ int store_layers_squash(Store *s, const char *base, const char *top, size_t n, c
 			char ret_diff[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_(draft_done) Draft d = {.fd = -1};
-	_cleanup_strv_ char **paths = NULL;
+	_cleanup_layers_ LayerDirs dirs = {0};
 	LayerCommit c = {.parent = base};
-	int r = layer_paths(s, top, &paths, e);
+	int r = layer_dirs(s, top, &dirs, e);
 
-	if (r >= 0 && strv_len(paths) < n)
-		r = err_new(e, ERR_INVALID, "there are only %zu layers", strv_len(paths));
+	if (r >= 0 && dirs.n < n)
+		r = err_new(e, ERR_INVALID, "there are only %zu layers", dirs.n);
 	if (r >= 0)
-		r = draft_begin(s, &d, true, e);
+		r = draft_begin_diff(s, &d, e);
 	if (r >= 0)
-		r = merge_paths(s, paths, n, base != NULL, d.fd, e);
+		r = layers_merge(s, dirs.paths, n, base != NULL, d.fd, e);
 	if (r >= 0)
 		r = commit_draft(s, &c, &d, e);
 	if (r < 0)
@@ -650,12 +731,12 @@ static int write_from_packed(Store *s, const LayerRow *l, int out_fd, DiffSum *r
 /* *ret: the directory of a layer, made again if it was lost. */
 static int open_dir(Store *s, const char *chain_id, int *ret, Err *e)
 {
-	_cleanup_strv_ char **paths = NULL;
-	int r = layer_paths(s, chain_id, &paths, e);
+	_cleanup_layers_ LayerDirs dirs = {0};
+	int r = layer_dirs(s, chain_id, &dirs, e);
 
 	if (r < 0)
 		return r;
-	*ret = open(paths[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*ret = open(dirs.paths[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return *ret < 0 ? err_sys(e, errno, "open the layer %s", chain_id) : 0;
 }
 
@@ -667,8 +748,17 @@ static int write_from_dir(Store *s, const char *chain_id, int out_fd, DiffSum *r
 	return r < 0 ? r : diff_write(dir, out_fd, ret, e);
 }
 
+static int write_from_image(Store *s, const char *chain_id, int out_fd, DiffSum *ret, Err *e)
+{
+	_cleanup_close_ int fd = layer_image_open_tar(s, chain_id, &ret->bytes, e);
+
+	return fd < 0 ? fd : digest_copy(fd, EROFS_TAR_AT, ret->bytes, out_fd, ret->digest, e);
+}
+
 static int write_tar(Store *s, const char *chain_id, const LayerRow *l, int out_fd, DiffSum *ret, Err *e)
 {
+	if (!l->lost && is_image(s, chain_id))
+		return write_from_image(s, chain_id, out_fd, ret, e);
 	if (!l->blob || !store_blob_has(s, l->blob))
 		return write_from_dir(s, chain_id, out_fd, ret, e);
 	return streq(l->blob, l->diff_id) ? write_from_plain(s, l, out_fd, ret, e)

@@ -3,7 +3,7 @@
  * Snapshots: the writable top of a container over the layers of its image, as overlayfs directories.
  *
  * Below the writable layer lies `init`, a layer of empty mount points (store.c), then the image's layers.
- * containers/<key>/diff is the upper directory, containers/<key>/work overlayfs's own. A mount is handed out detached: it
+ * containers/<key>/diff is the upper directory, containers/<key>/work overlayfs's own; without overlayfs, diff is a copy of all (vfs.h). A mount is handed out detached: it
  * belongs to no mount namespace until the caller attaches it, and goes with its descriptor.
  */
 #include "base/fd.h"
@@ -12,6 +12,7 @@
 #include "kernel/mount.h"
 #include "store/dir.h"
 #include "store/store-internal.h"
+#include "store/vfs.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -38,17 +39,64 @@ static char *piece(const char *key, const char *what)
 /* The root of a container looks like that of its image, until something in it is changed. */
 static int dress_root(Store *s, int diff, const char *chain_id, Err *e)
 {
-	_cleanup_strv_ char **lower = NULL;
+	_cleanup_layers_ LayerDirs lower = {0};
 	struct stat st;
-	int r = layer_paths(s, chain_id, &lower, e);
+	int r = layer_dirs(s, chain_id, &lower, e);
 
 	if (r < 0)
 		return r;
-	if (stat(lower[0], &st) < 0)
-		return err_sys(e, errno, "examine %s", lower[0]);
+	if (stat(lower.paths[0], &st) < 0)
+		return err_sys(e, errno, "examine %s", lower.paths[0]);
 	if (fchown(diff, st.st_uid, st.st_gid) < 0 || fchmod(diff, st.st_mode & 07777) < 0)
 		return err_sys(e, errno, "dress the root of the snapshot");
 	return 0;
+}
+
+/* overlayfs takes no long paths: those of a deep data root are said through its descriptor. */
+static int shorten(Store *s, char **path)
+{
+	char *shorter;
+
+	if (!*path || strlen(*path) <= PATH_PIECE_MAX)
+		return *path ? 0 : -ENOMEM;
+	shorter = strf("%s%s", path_of_fd(s->root_fd).s, *path + strlen(s->root));
+	free(*path);
+	*path = shorter;
+	return shorter ? 0 : -ENOMEM;
+}
+
+/* What a mount is made of, top first: the mount points that every container needs (store.c), if wanted, and the layers. */
+static int lower_dirs(Store *s, bool with_init, const char *chain_id, LayerDirs *layers, char ***ret, Err *e)
+{
+	_cleanup_strv_ char **v = NULL;
+	int r = chain_id ? layer_dirs(s, chain_id, layers, e) : 0;
+
+	if (r < 0)
+		return r;
+	if (with_init)
+		r = strv_take(&v, strf("%s/init", s->root));
+	if (r >= 0 && !chain_id)
+		r = strv_take(&v, strf("%s/empty", s->root));
+	for (size_t i = 0; r >= 0 && i < layers->n; i++)
+		r = strv_add(&v, layers->paths[i]);
+	for (char **p = v; r >= 0 && p && *p; p++)
+		r = shorten(s, p);
+	if (r < 0)
+		return err_oom(e);
+	*ret = take_ptr(v);
+	return 0;
+}
+
+/* Of a snapshot without an overlay: the image, and the root that it says or none of its own. */
+static int fill_copy(Store *s, int diff, const char *chain_id, Err *e)
+{
+	_cleanup_layers_ LayerDirs layers = {0};
+	_cleanup_strv_ char **lower = NULL;
+	int r = lower_dirs(s, true, chain_id, &layers, &lower, e);
+
+	if (r >= 0)
+		r = layers_merge(s, lower, strv_len(lower), false, diff, e);
+	return r >= 0 && chain_id ? dress_root(s, diff, chain_id, e) : r;
 }
 
 static int make_dirs(Store *s, const char *key, const char *chain_id, Err *e)
@@ -61,25 +109,30 @@ static int make_dirs(Store *s, const char *key, const char *chain_id, Err *e)
 		return err_oom(e);
 	if (mkdirat(s->root_fd, folder, 0700) < 0 && errno != EEXIST)
 		return store_sys(e, errno, "make %s/%s", s->root, folder);
-	if (mkdirat(s->root_fd, work, 0700) < 0 || mkdirat(s->root_fd, diff, 0755) < 0)
+	if ((s->snapshotter != SNAPSHOTTER_VFS && mkdirat(s->root_fd, work, 0700) < 0) ||
+	    mkdirat(s->root_fd, diff, 0755) < 0)
 		return store_sys(e, errno, "make the folders of the snapshot in %s/%s", s->root, folder);
 	fd = openat(s->root_fd, diff, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fchmod(fd, 0755) < 0)
 		return err_sys(e, errno, "open %s/%s", s->root, diff);
+	if (s->snapshotter == SNAPSHOTTER_VFS)
+		return fill_copy(s, fd, chain_id, e);
 	return chain_id ? dress_root(s, fd, chain_id, e) : 0;
 }
 
 static int remove_dirs(Store *s, const char *key, Err *e)
 {
 	_cleanup_free_ char *folder = strf("containers/%s", key), *diff = piece(key, "diff"),
-			    *work = piece(key, "work");
+			    *work = piece(key, "work"), *changes = piece(key, "changes");
 	int r;
 
-	if (!folder || !diff || !work)
+	if (!folder || !diff || !work || !changes)
 		return err_oom(e);
 	r = trash_put(s, diff, e);
 	if (r >= 0)
 		r = trash_put(s, work, e);
+	if (r >= 0)
+		r = trash_put(s, changes, e);
 	/* The engine may keep other things there. */
 	if (r >= 0)
 		(void)unlinkat(s->root_fd, folder, AT_REMOVEDIR);
@@ -147,36 +200,6 @@ static int load_chain(Store *s, const char *key, char **ret, Err *e)
 	return db_text(&q, 0) && !*ret ? err_oom(e) : 0;
 }
 
-/* overlayfs takes no long paths: those of a deep data root are said through its descriptor. */
-static int shorten(Store *s, char **path)
-{
-	char *shorter;
-
-	if (!*path || strlen(*path) <= PATH_PIECE_MAX)
-		return *path ? 0 : -ENOMEM;
-	shorter = strf("%s%s", path_of_fd(s->root_fd).s, *path + strlen(s->root));
-	free(*path);
-	*path = shorter;
-	return shorter ? 0 : -ENOMEM;
-}
-
-static int lower_paths(Store *s, const char *chain_id, char ***ret, Err *e)
-{
-	_cleanup_strv_ char **v = NULL;
-	int r = 0;
-
-	if (chain_id)
-		r = layer_paths(s, chain_id, &v, e);
-	else if (strv_take(&v, strf("%s/empty", s->root)) < 0)
-		r = err_oom(e);
-	for (char **p = v; r >= 0 && p && *p; p++)
-		if (shorten(s, p) < 0)
-			r = err_oom(e);
-	if (r >= 0)
-		*ret = take_ptr(v);
-	return r;
-}
-
 static int mount_read_only(char *upper, char **lower, int *ret_fd, Err *e)
 {
 	_cleanup_free_ char **v = calloc(strv_len(lower) + 2, sizeof(*v));
@@ -189,36 +212,47 @@ static int mount_read_only(char *upper, char **lower, int *ret_fd, Err *e)
 	return mount_overlay(v, NULL, NULL, ret_fd, e);
 }
 
-/* The image's layers below the mount points that every container needs (store.c). */
-static int lower_paths_of_snapshot(Store *s, const char *chain_id, char ***ret, Err *e)
+/* Whatever the snapshotter is now: how this snapshot was made is seen on it. */
+static bool is_copy(Store *s, const char *key)
 {
-	_cleanup_strv_ char **layers = NULL, **v = NULL;
-	char *init = strf("%s/init", s->root);
-	int r = lower_paths(s, chain_id, &layers, e);
+	_cleanup_free_ char *work = piece(key, "work");
 
-	if (r < 0 || shorten(s, &init) < 0) {
-		free(init);
-		return r < 0 ? r : err_oom(e);
-	}
-	r = strv_take(&v, init);
-	for (size_t i = 0; r >= 0 && layers[i]; i++)
-		r = strv_add(&v, layers[i]);
-	if (r < 0)
+	return work && faccessat(s->root_fd, work, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+static int mount_copy(Store *s, const char *key, bool read_only, int *ret_fd, Err *e)
+{
+	_cleanup_free_ char *diff = piece(key, "diff");
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (!diff)
 		return err_oom(e);
-	*ret = take_ptr(v);
+	fd = mount_clone(s->root_fd, diff, false);
+	if (fd < 0)
+		return err_sys(e, fd, "mount the snapshot %s", key);
+	/* Nothing that is mounted in it shall be seen where it was taken from. */
+	r = mount_change(fd, "",
+			 &(MountChange){.set = read_only ? MOUNT_ATTR_RDONLY : 0, .propagation = MS_PRIVATE});
+	if (r < 0)
+		return err_sys(e, r, "set up the mount of the snapshot %s", key);
+	*ret_fd = take_fd(&fd);
 	return 0;
 }
 
 int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e)
 {
 	_cleanup_free_ char *chain_id = NULL, *upper = NULL, *work = NULL;
+	_cleanup_layers_ LayerDirs layers = {0};
 	_cleanup_strv_ char **lower = NULL;
 	int r = check_key(key, e);
 
 	if (r >= 0)
 		r = load_chain(s, key, &chain_id, e);
+	if (r >= 0 && is_copy(s, key))
+		return mount_copy(s, key, read_only, ret_fd, e);
 	if (r >= 0)
-		r = lower_paths_of_snapshot(s, chain_id, &lower, e);
+		r = lower_dirs(s, true, chain_id, &layers, &lower, e);
 	if (r < 0)
 		return r;
 	upper = strf("%s/containers/%s/diff", s->root, key);
@@ -230,12 +264,34 @@ int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd,
 	return r < 0 ? err_ctx(e, r, "mount the snapshot %s", key) : 0;
 }
 
+/* Without overlayfs the view of several layers is a copy, in memory: it must go with its descriptor. */
+static int copy_view(Store *s, char *const *lower, int *ret_fd, Err *e)
+{
+	_cleanup_close_ int fd = -1, root = -1;
+	int r = mount_new_fs("tmpfs", "ireko", (char *[]){(char[]){"mode=0755"}, NULL}, 0, &fd, e);
+
+	if (r < 0)
+		return r;
+	root = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return err_sys(e, errno, "open a view of layers");
+	r = layers_merge(s, lower, strv_len(lower), false, root, e);
+	if (r >= 0 && mount_change(fd, "", &(MountChange){.set = MOUNT_ATTR_RDONLY}) < 0)
+		r = err_sys(e, EIO, "make a view of layers read-only");
+	if (r >= 0)
+		*ret_fd = take_fd(&fd);
+	return r;
+}
+
 int store_layers_mount(Store *s, const char *chain_id, int *ret_fd, Err *e)
 {
+	_cleanup_layers_ LayerDirs layers = {0};
 	_cleanup_strv_ char **lower = NULL;
-	int r = lower_paths(s, chain_id, &lower, e);
+	int r = lower_dirs(s, false, chain_id, &layers, &lower, e);
 
-	if (r >= 0)
+	if (r >= 0 && s->snapshotter == SNAPSHOTTER_VFS && layers.n > 1)
+		r = copy_view(s, lower, ret_fd, e);
+	else if (r >= 0)
 		r = mount_overlay(lower, NULL, NULL, ret_fd, e);
 	return r < 0 ? err_ctx(e, r, "mount the layers of %s", chain_id ? chain_id : "an empty image") : 0;
 }
@@ -243,6 +299,42 @@ int store_layers_mount(Store *s, const char *chain_id, int *ret_fd, Err *e)
 char *store_snapshot_upper(Store *s, const char *key)
 {
 	return strf("%s/containers/%s/diff", s->root, key);
+}
+
+static int compare_copy(Store *s, const char *key, Err *e)
+{
+	_cleanup_free_ char *chain_id = NULL, *diff = piece(key, "diff"), *changes = piece(key, "changes");
+	_cleanup_layers_ LayerDirs layers = {0};
+	_cleanup_strv_ char **lower = NULL;
+	_cleanup_close_ int own = -1, out = -1;
+	int r = load_chain(s, key, &chain_id, e);
+
+	if (r >= 0)
+		r = diff && changes ? lower_dirs(s, true, chain_id, &layers, &lower, e) : err_oom(e);
+	if (r >= 0)
+		r = trash_put(s, changes, e);
+	if (r < 0)
+		return r;
+	if (mkdirat(s->root_fd, changes, 0700) < 0)
+		return store_sys(e, errno, "make %s/%s", s->root, changes);
+	own = openat(s->root_fd, diff, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	out = openat(s->root_fd, changes, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (own < 0 || out < 0)
+		return err_sys(e, errno, "open the snapshot %s", key);
+	return vfs_changes(lower, own, out, e);
+}
+
+int store_snapshot_changes(Store *s, const char *key, char **ret, Err *e)
+{
+	int r = check_key(key, e);
+	bool copy = r >= 0 && is_copy(s, key);
+
+	if (r >= 0 && copy)
+		r = compare_copy(s, key, e);
+	if (r < 0)
+		return err_ctx(e, r, "find what the snapshot %s changed", key);
+	*ret = strf("%s/containers/%s/%s", s->root, key, copy ? "changes" : "diff");
+	return *ret ? 0 : err_oom(e);
 }
 
 int store_snapshot_remove(Store *s, const char *key, Err *e)
@@ -262,16 +354,13 @@ int store_snapshot_remove(Store *s, const char *key, Err *e)
 
 int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e)
 {
-	_cleanup_free_ char *diff = NULL;
+	_cleanup_free_ char *changes = NULL;
 	_cleanup_close_ int fd = -1;
-	int r = check_key(key, e);
+	int r = store_snapshot_changes(s, key, &changes, e);
 
 	if (r < 0)
 		return r;
-	diff = piece(key, "diff");
-	if (!diff)
-		return err_oom(e);
-	fd = openat(s->root_fd, diff, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open(changes, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? err_new(e, ERR_NOT_FOUND, "No such snapshot: %s", key)
 				       : err_sys(e, errno, "open the snapshot %s", key);

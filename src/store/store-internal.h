@@ -17,6 +17,15 @@ typedef struct ChainLock {
 	char chain_id[DIGEST_LEN + 1];
 } ChainLock;
 
+/* How layers are kept; see snapshotter.c. Every kind reads what the others have made. */
+typedef enum Snapshotter { SNAPSHOTTER_EROFS, SNAPSHOTTER_OVERLAYFS, SNAPSHOTTER_VFS } Snapshotter;
+
+typedef struct LayerMount {
+	struct LayerMount *next;
+	char chain_id[DIGEST_LEN + 1];
+	int fd;
+} LayerMount;
+
 struct Store {
 	char *root;
 	int root_fd, lock_fd;
@@ -30,6 +39,10 @@ struct Store {
 	ChainLock *making; /* layers that are being made */
 	size_t leases;
 	char **pending; /* chain ids and digests of blobs whose deletion waits for the last lease */
+
+	LayerMount *mounts; /* of layers that are images, the last used first */
+	Snapshotter snapshotter;
+	char *snapshotter_why;
 
 	pthread_t janitor; /* sync.c */
 	bool janitor_runs, stop, unsynced, trash;
@@ -76,13 +89,46 @@ int blob_places_gc(Store *s, Err *e);
 /* ---- layer.c ---- */
 void chain_lock(Store *s, const char *chain_id);
 void chain_unlock(Store *s, const char *chain_id);
-/* Directories of chain_id and all below, top first, made again where the machine died before they were synced. */
-int layer_paths(Store *s, const char *chain_id, char ***ret, Err *e);
+/* Directories of a chain of layers, top first. That of an image is named by way of a descriptor, which the list holds. */
+typedef struct LayerDirs {
+	char **paths;
+	int *fds; /* -1 or the one that paths leads through */
+	size_t n;
+} LayerDirs;
+void layer_dirs_done(LayerDirs *d);
+#define _cleanup_layers_ _cleanup_(layer_dirs_done)
+/* Of chain_id and all below, made again where the machine died before they were synced. */
+int layer_dirs(Store *s, const char *chain_id, LayerDirs *ret, Err *e);
+/* Merges n directories of layers, given top first, into the directory `to` (tree_merge). */
+int layers_merge(Store *s, char *const *paths, size_t n, bool keep_marks, int to, Err *e);
 /* The parent of a layer (NULL for the lowest), malloc'ed. ERR_NOT_FOUND. */
 int layer_parent(Store *s, const char *chain_id, char **ret, Err *e);
 
+/* ---- snapshotter.c ---- */
+/* NULL or "auto": the best that kernel and file system can. */
+int snapshotter_choose(Store *s, const char *wanted, Err *e);
+
+/* ---- layer-image.c ---- */
+struct UnpackDone;
+char *layer_image(const char *chain_id); /* layers/<hex>/layer.erofs */
+/* Unpacks the stream into an image in `folder` (below the root). 1: the layer cannot be one, and *ret_tar is a file that stands at its
+ * plain tar. */
+int layer_image_make(Store *s, const char *folder, const LayerApply *a, struct UnpackDone *done, int *ret_tar,
+		     Err *e);
+/* A descriptor, the caller's, of the mounted image of a layer. */
+int layer_image_mount(Store *s, const char *chain_id, Err *e);
+/* Lets go of the mount of a layer that is deleted; those who use it go on. NULL: of all. */
+void layer_image_forget(Store *s, const char *chain_id);
+/* The plain tar that the image holds: a descriptor that stands at its beginning, and its length. -ENOENT if the layer is no image. */
+int layer_image_open_tar(Store *s, const char *chain_id, int64_t *ret_len, Err *e);
+
 /* ---- unpack-client.c ---- */
 typedef struct PathSet PathSet;
+
+typedef struct ImpliedAt {
+	char *path;
+	uint64_t inode_at;
+} ImpliedAt;
 
 typedef struct UnpackRun {
 	const struct UnpackJob *job;
@@ -92,9 +138,13 @@ typedef struct UnpackRun {
 	struct UnpackDone *done;
 	char **opaque; /* strv: directories to be marked */
 	PathSet *implied;
+	ImpliedAt *implied_at; /* of an image */
+	size_t n_implied_at;
 } UnpackRun;
 
 int unpack_run(Store *s, UnpackRun *u, Err *e);
 void unpack_run_done(UnpackRun *u);
 /* Marks and dresses what the sandbox reported; lower: the layers below, top first. */
 int unpack_fix(int dir_fd, UnpackRun *u, char *const *lower, Err *e);
+/* The same in an image. 1: what is below cannot be said there. */
+int unpack_fix_image(int image_fd, UnpackRun *u, char *const *lower, Err *e);

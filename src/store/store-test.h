@@ -11,7 +11,7 @@ static inline Store *open_store(const TestDir *d)
 {
 	_cleanup_free_ char *root = strf("%s/root", d->path), *own = NULL, *unpack = NULL;
 	const char *from_env = getenv("IREKO_UNPACK");
-	StoreOptions o = {.data_root = root};
+	StoreOptions o = {.data_root = root, .snapshotter = "overlayfs"};
 	Store *s = NULL;
 	Err e = {0};
 

@@ -171,6 +171,8 @@ int store_open(const StoreOptions *o, Store **ret, Err *e)
 	if (r >= 0)
 		r = gc_garbage(s, e);
 	if (r >= 0)
+		r = snapshotter_choose(s, o->snapshotter, e);
+	if (r >= 0)
 		r = janitor_start(s, e);
 	if (r < 0)
 		return err_ctx(e, r, "open the store");
@@ -183,6 +185,7 @@ void store_close(Store *s)
 	if (!s)
 		return;
 	janitor_stop(s);
+	layer_image_forget(s, NULL);
 	db_close(&s->db);
 	close_fd(&s->lock_fd);
 	close_fd(&s->root_fd);
@@ -191,6 +194,7 @@ void store_close(Store *s)
 	strv_free(s->pending);
 	free(s->db_path);
 	free(s->unpack_program);
+	free(s->snapshotter_why);
 	free(s->root);
 	free(s);
 }

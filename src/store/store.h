@@ -4,7 +4,8 @@
  *
  *   content/blobs/sha256/<hex>   immutable; hashed while written, renamed into place
  *   content/ingest/<random>      being written; removed at start
- *   layers/<chain id hex>/diff   one unpacked layer in overlayfs form (whiteouts as 0/0 devices, opaque xattrs)
+ *   layers/<chain id hex>/diff   one unpacked layer in overlayfs form (whiteouts as 0/0 devices, opaque xattrs); or else
+ *   layers/<chain id hex>/layer.erofs   the same as an image (erofs.h), of which no file is made
  *   ireko.db                     SQLite, WAL: what exists. A file without a row is garbage, removed at start
  *
  * Crash rule: a thing exists when its row is committed. A layer's row is committed before its bytes are synced, with the boot
@@ -30,6 +31,7 @@ typedef struct StoreOptions {
 	const char *unpack_program; /* ireko-unpack */
 	int64_t layer_max_bytes;    /* budget of one unpacked layer; 0: 64 GiB */
 	int64_t layer_max_files;    /* 0: 4,000,000 */
+	const char *snapshotter; /* erofs, overlayfs, vfs, or NULL or auto: what kernel and file system can */
 } StoreOptions;
 
 int store_open(const StoreOptions *o, Store **ret, Err *e);
@@ -37,6 +39,9 @@ void store_close(Store *s);
 DEFINE_CLEANUP(Store *, store_close)
 int store_root_fd(const Store *s);
 const char *store_root(const Store *s);
+/* The snapshotter in use, and why that one. */
+const char *store_snapshotter(const Store *s);
+const char *store_snapshotter_why(const Store *s);
 
 /* ---- the database, for the floors above ----
  * Documents in named collections ("container", "network", "volume", ...): key -> JSON text. One row each; put and delete are
@@ -149,14 +154,17 @@ int store_blobs_seen(Store *s, const char *domain, const char *path, char *const
 int store_blob_places(Store *s, const char *digest, const char *domain, char ***ret_paths, Err *e);
 
 /* ---- snapshots: writable layers of containers ----
- * containers/<key>/{diff,work}: made by prepare, kept until removed. */
+ * containers/<key>/{diff,work}: made by prepare, kept until removed. Without `work` (vfs), diff is a copy of all. */
 int store_snapshot_prepare(Store *s, const char *key, const char *chain_id /* NULL: empty */, Err *e);
 /* A detached overlay mount (the caller's fd): visible nowhere until moved into a mount namespace, gone when the fd is closed. */
 int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e);
 /* Detached read-only mount of image layers alone. */
 int store_layers_mount(Store *s, const char *chain_id, int *ret_fd, Err *e);
-/* Path of the upper directory; malloc'ed. */
+/* Path of the directory that the container writes into; malloc'ed. */
 char *store_snapshot_upper(Store *s, const char *key);
+/* Path of a directory with what the container changed, in the form of an overlay's upper one: the upper directory itself, or (vfs) one that is
+ * made for the question and lasts until the next; malloc'ed. */
+int store_snapshot_changes(Store *s, const char *key, char **ret, Err *e);
 /* Missing is success. */
 int store_snapshot_remove(Store *s, const char *key, Err *e);
 int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e);

@@ -45,6 +45,7 @@ struct TarReader {
 	void *user;
 	const uint8_t *at;
 	size_t left;
+	int64_t taken; /* from next() in all */
 	bool ended;
 	int64_t headers;
 

@@ -43,6 +43,11 @@ int64_t tar_headers(const TarReader *t)
 	return t->headers;
 }
 
+int64_t tar_position(const TarReader *t)
+{
+	return t->taken - (int64_t)t->left;
+}
+
 /* Makes sure that there is at least one byte at t->at: 1, 0 at the end of the stream, or -errno. */
 static int fill(TarReader *t, Err *e)
 {
@@ -56,6 +61,7 @@ static int fill(TarReader *t, Err *e)
 	if (n < 0)
 		return (int)n;
 	t->left = (size_t)n;
+	t->taken += n;
 	t->ended = n == 0;
 	return n > 0;
 }

@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "store/dir.h"
+#include "store/erofs.h"
 #include "store/store-internal.h"
 #include "store/unpack-protocol.h"
 
@@ -67,16 +68,40 @@ void unpack_run_done(UnpackRun *u)
 	}
 	strv_free(u->opaque);
 	u->opaque = NULL;
+	for (size_t i = 0; i < u->n_implied_at; i++)
+		free(u->implied_at[i].path);
+	free(u->implied_at);
+	u->implied_at = NULL;
+	u->n_implied_at = 0;
+}
+
+static int add_implied_at(UnpackRun *u, const char *payload, size_t len)
+{
+	size_t n = u->n_implied_at;
+	ImpliedAt *grown;
+
+	if ((n & (n - 1)) == 0) {
+		grown = reallocarray(u->implied_at, n ? n * 2 : 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		u->implied_at = grown;
+	}
+	memcpy(&u->implied_at[n].inode_at, payload, sizeof(uint64_t));
+	u->implied_at[n].path = strndup(payload + sizeof(uint64_t), len - sizeof(uint64_t));
+	if (!u->implied_at[n].path)
+		return -ENOMEM;
+	u->n_implied_at++;
+	return 0;
 }
 
 static char *job_text(const UnpackJob *job)
 {
 	_cleanup_json_ json_t *j =
-	    json_pack("{s:b s:b s:b s:b s:b s:b s:I s:I s:I s:I}", "cat", job->cat, "layer", job->layer,
-		      "whiteouts", job->whiteouts, "devices", job->devices, "keep_owner", job->keep_owner,
-		      "no_overwrite_dir_non_dir", job->no_overwrite_dir_non_dir, "uid", (json_int_t)job->uid,
-		      "gid", (json_int_t)job->gid, "max_bytes", (json_int_t)job->max_bytes, "max_files",
-		      (json_int_t)job->max_files);
+	    json_pack("{s:b s:b s:b s:b s:b s:b s:b s:I s:I s:I s:I}", "cat", job->cat, "image", job->image,
+		      "layer", job->layer, "whiteouts", job->whiteouts, "devices", job->devices, "keep_owner",
+		      job->keep_owner, "no_overwrite_dir_non_dir", job->no_overwrite_dir_non_dir, "uid",
+		      (json_int_t)job->uid, "gid", (json_int_t)job->gid, "max_bytes",
+		      (json_int_t)job->max_bytes, "max_files", (json_int_t)job->max_files);
 
 	return j ? json_text(j) : NULL;
 }
@@ -143,6 +168,11 @@ static int take_frame(UnpackRun *u, const UnpackFrame *f, char *payload, Err *e)
 		return r < 0 ? err_oom(e) : 1;
 	case UNPACK_IMPLIED:
 		r = add_implied(u, payload);
+		return r < 0 ? err_oom(e) : 1;
+	case UNPACK_IMPLIED_AT:
+		if (f->len < sizeof(uint64_t))
+			return bad_report(e);
+		r = add_implied_at(u, payload, f->len);
 		return r < 0 ? err_oom(e) : 1;
 	case UNPACK_DESCRIBED:
 		remove_implied(u, payload);
@@ -339,21 +369,29 @@ static int dress_like(int from, int to, const char *path, Err *e)
 	return 0;
 }
 
+/* The directory of that name in the topmost layer that has one, or -ENOENT. */
+static int open_below(char *const *lower, const char *path)
+{
+	for (char *const *l = lower; l && *l; l++) {
+		_cleanup_close_ int low = open(*l, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		int below = low < 0 ? -errno : open_reported(low, path);
+
+		if (below >= 0)
+			return below;
+	}
+	return -ENOENT;
+}
+
 /* Makes a directory that the archive needs but does not describe look like the one it covers. */
 static int fix_implied(int dir_fd, const char *path, char *const *lower, Err *e)
 {
 	_cleanup_close_ int fd = open_reported(dir_fd, path);
+	_cleanup_close_ int below = -1;
 
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : err_sys(e, fd, "open %s", path);
-	for (char *const *l = lower; l && *l; l++) {
-		_cleanup_close_ int low = open(*l, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		_cleanup_close_ int below = low < 0 ? -errno : open_reported(low, path);
-
-		if (below >= 0)
-			return dress_like(below, fd, *path ? path : "/", e);
-	}
-	return 0;
+	below = open_below(lower, path);
+	return below < 0 ? 0 : dress_like(below, fd, *path ? path : "/", e);
 }
 
 int unpack_fix(int dir_fd, UnpackRun *u, char *const *lower, Err *e)
@@ -369,5 +407,48 @@ int unpack_fix(int dir_fd, UnpackRun *u, char *const *lower, Err *e)
 		if (r >= 0)
 			r = fix_implied(dir_fd, p->path, lower, e);
 	}
+	return r;
+}
+
+/* True if the directory has attributes that copy_xattrs would copy. */
+static bool has_xattrs(int fd)
+{
+	char names[8192];
+	ssize_t n = flistxattr(fd, names, sizeof(names));
+
+	for (const char *name = names; n > 0 && name < names + n; name += strlen(name) + 1)
+		if (str_starts(name, "user.") || str_starts(name, "system.posix_acl"))
+			return true;
+	return false;
+}
+
+static int fix_implied_at(int image_fd, const ImpliedAt *i, char *const *lower, Err *e)
+{
+	_cleanup_close_ int below = open_below(lower, i->path);
+	struct stat st;
+	ErofsOwner o;
+	int r;
+
+	if (below < 0)
+		return 0;
+	if (fstat(below, &st) < 0)
+		return err_sys(e, errno, "examine %s", i->path);
+	if (has_xattrs(below))
+		return 1;
+	o = (ErofsOwner){.mode = st.st_mode,
+			 .uid = st.st_uid,
+			 .gid = st.st_gid,
+			 .mtime_s = st.st_mtim.tv_sec,
+			 .mtime_ns = (uint32_t)st.st_mtim.tv_nsec};
+	r = erofs_dress_dir(image_fd, i->inode_at, &o, e);
+	return r < 0 ? err_ctx(e, r, "dress %s like the directory below it", i->path) : 0;
+}
+
+int unpack_fix_image(int image_fd, UnpackRun *u, char *const *lower, Err *e)
+{
+	int r = u->opaque && lower ? 1 : 0; /* the root; other directories have their mark */
+
+	for (size_t i = 0; r == 0 && i < u->n_implied_at; i++)
+		r = fix_implied_at(image_fd, &u->implied_at[i], lower, e);
 	return r;
 }

@@ -2,8 +2,8 @@
 /*
  * What the store and its sandboxed helper ireko-unpack say to each other.
  *
- * The helper is started with the stream on descriptor 0, plain bytes wanted back on 1 (UNPACK_CAT, else /dev/null), the target
- * directory on UNPACK_DIR_FD and a pipe for its report on UNPACK_REPORT_FD. argv[1] is its job, a JSON object with the members
+ * The helper is started with the stream on descriptor 0, plain bytes wanted back or the image on 1 (else /dev/null), the target
+ * directory (an empty one, if nothing is put into it) on UNPACK_DIR_FD and a pipe for its report on UNPACK_REPORT_FD. argv[1] is its job, a JSON object with the members
  * of UnpackJob. The report is a row of frames, a header and `len` bytes each; the last one is UNPACK_DONE or
  * UNPACK_FAILED. The store trusts no frame further than its kind allows, for the helper may have been taken over by the archive:
  * paths are resolved beneath the target again, digests are checked.
@@ -15,10 +15,12 @@
 
 #define UNPACK_DIR_FD    3
 #define UNPACK_REPORT_FD 4
-#define UNPACK_FRAME_MAX 4096u
+#define UNPACK_FRAME_MAX 4608u
 
 typedef struct UnpackJob {
-	bool cat;   /* only decompress to descriptor 1 */
+	bool cat; /* only decompress to descriptor 1 */
+	bool
+	    image; /* a whole layer into an EROFS image (erofs.h): descriptor 1, which stands behind the head */
 	bool layer; /* a whole layer into an empty directory: "./" describes it, whiteouts */
 	bool whiteouts;
 	bool devices;
@@ -35,7 +37,8 @@ typedef enum UnpackFrameType {
 	UNPACK_IMPLIED,   /* a directory that the archive does not describe: looks like the one below it */
 	UNPACK_DESCRIBED, /* takes UNPACK_IMPLIED back: the description came after all */
 	UNPACK_DONE,
-	UNPACK_FAILED, /* Err */
+	UNPACK_FAILED,     /* Err */
+	UNPACK_IMPLIED_AT, /* in an image: uint64_t, where the inode is, then the path */
 } UnpackFrameType;
 
 typedef struct UnpackFrame {

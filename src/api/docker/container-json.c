@@ -259,7 +259,7 @@ static json_t *completed(json_t *o, const Member *m)
 	return o;
 }
 
-json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t *size_rw,
+json_t *container_inspect_doc(const ContainerInfo *i, const char *driver, int version, const int64_t *size_rw,
 			      const int64_t *size_root)
 {
 	_cleanup_free_ char *name = strf("/%s", text(i->name));
@@ -271,9 +271,9 @@ json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t
 	    doc_strv(i->args), "State", state_doc(i), "Image", doc_str(i->image_id), "ResolvConfPath",
 	    doc_str(i->resolv_path), "HostnamePath", doc_str(i->hostname_path), "HostsPath",
 	    doc_str(i->hosts_path), "LogPath", doc_str(i->log_path), "Name", doc_str(name), "RestartCount",
-	    i->restart_count, "Driver", "overlay2", "Platform", "linux", "MountLabel", "", "ProcessLabel", "",
+	    i->restart_count, "Driver", driver, "Platform", "linux", "MountLabel", "", "ProcessLabel", "",
 	    "AppArmorProfile", "", "ExecIDs", exec_ids, "HostConfig",
-	    completed(container_host_inspect(&i->config), host_members), "GraphDriver", "Name", "overlay2",
+	    completed(container_host_inspect(&i->config), host_members), "GraphDriver", "Name", driver,
 	    "Data", "UpperDir", doc_str(i->upper_dir), "Mounts", mounts_doc(i), "Config",
 	    completed(container_config_inspect(&i->config), config_members), "NetworkSettings",
 	    network_settings_doc(i, version));

@@ -114,7 +114,8 @@ int h_container_inspect(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	return reply_doc(rq, 200,
-			 container_inspect_doc(&i, http_tag(rq), sized ? &rw : NULL, sized ? &root : NULL),
+			 container_inspect_doc(&i, store_snapshotter(engine_store(d->engine)), http_tag(rq),
+					       sized ? &rw : NULL, sized ? &root : NULL),
 			 e);
 }
 

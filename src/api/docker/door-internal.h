@@ -53,7 +53,7 @@ int prune_begin(Door *d, PruneKind kind, Err *e);
 void prune_end(Door *d, PruneKind kind);
 
 /* container-json.c */
-json_t *container_inspect_doc(const ContainerInfo *i, int version, const int64_t *size_rw,
+json_t *container_inspect_doc(const ContainerInfo *i, const char *driver, int version, const int64_t *size_rw,
 			      const int64_t *size_root);
 json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw,
 			   const int64_t *size_root);

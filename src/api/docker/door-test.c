@@ -172,7 +172,7 @@ static void inspect_document(void **state)
 	Sample s;
 
 	sample_init(&s);
-	doc = container_inspect_doc(&s.i, 151, NULL, NULL);
+	doc = container_inspect_doc(&s.i, "erofs", 151, NULL, NULL);
 	assert_non_null(doc);
 	has_keys(doc, top);
 	has_keys(json_object_get(doc, "State"), states);

@@ -78,8 +78,8 @@ static json_t *inspect_pack(Door *d, const StoreImage *i, const ImageConfig *c, 
 		      doc_str(c->docker_version), "Author", doc_str(c->author), "Config",
 		      run_config_doc(&c->run, version), "Architecture", doc_str(c->platform.architecture),
 		      "Os", doc_str(c->platform.os), "Size", (json_int_t)i->size, "GraphDriver", "Name",
-		      "overlay2", "Data", "RootFS", "Type", "layers", "Layers", doc_strv(c->diff_ids),
-		      "Metadata", "LastTagTime", doc_time(i->tagged_ns));
+		      store_snapshotter(engine_store(d->engine)), "Data", "RootFS", "Type", "layers",
+		      "Layers", doc_strv(c->diff_ids), "Metadata", "LastTagTime", doc_time(i->tagged_ns));
 
 	if (!doc)
 		return NULL;

@@ -199,7 +199,6 @@ static void info_constants(json_t *doc)
 	json_object_set_new(doc, "Labels", json_array());
 	json_object_set_new(doc, "Warnings", json_null());
 	json_object_set_new(doc, "GenericResources", json_null());
-	json_object_set_new(doc, "DriverStatus", json_pack("[[s,s]]", "Backing", "overlayfs"));
 }
 
 int h_info(HttpRequest *rq, void *user, Err *e)
@@ -213,21 +212,24 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	snprintf(cgroup_version, sizeof(cgroup_version), "%d", s.cgroup_version);
-	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
-			"s:s, s:s, s:s, s:s, s:o, s:o}",
-			"ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
-			s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
-			s.images, "Driver", "overlay2", "LoggingDriver", "json-file", "CgroupDriver",
-			s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion", cgroup_version, "OSType",
-			"linux", "IndexServerAddress", "https://index.docker.io/v1/", "DockerRootDir",
-			doc_str(d->data_root), "ServerVersion", IREKO_VERSION, "DefaultRuntime",
-			engine_default_runtime(d->engine), "Runtimes", runtimes_doc(d->engine), "InitBinary",
-			"", "HttpProxy", "", "HttpsProxy", "", "NoProxy", "", "RegistryConfig",
-			registry_doc(d), "SystemTime", doc_time(clock_now_ns()));
+	doc =
+	    json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
+		      "s:s, s:s, s:s, s:s, s:o, s:o}",
+		      "ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
+		      s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
+		      s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
+		      "json-file", "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion",
+		      cgroup_version, "OSType", "linux", "IndexServerAddress", "https://index.docker.io/v1/",
+		      "DockerRootDir", doc_str(d->data_root), "ServerVersion", IREKO_VERSION,
+		      "DefaultRuntime", engine_default_runtime(d->engine), "Runtimes",
+		      runtimes_doc(d->engine), "InitBinary", "", "HttpProxy", "", "HttpsProxy", "", "NoProxy",
+		      "", "RegistryConfig", registry_doc(d), "SystemTime", doc_time(clock_now_ns()));
 	if (!doc)
 		return err_oom(e);
 	info_machine(doc);
 	info_constants(doc);
+	json_object_set_new(doc, "DriverStatus",
+			    json_pack("[[s,s]]", "Chosen", store_snapshotter_why(engine_store(d->engine))));
 	return reply_doc(rq, 200, doc, e);
 }
 

@@ -3,11 +3,12 @@
  * ireko-unpack: the only program of ireko that parses archives from strangers.
  *
  * It is started by the store for one archive (unpack-protocol.h), locks itself up (sandbox.h), reads the stream
- * (stream.h, tar-read.h), writes the files (place.h) and reports. Its exit status is 0 when the report says all: the store
+ * (stream.h, tar-read.h), writes the files (place.h) or an image of them (image.h) and reports. Its exit status is 0 when the report says all: the store
  * believes the report, and takes a missing one for a crash.
  */
 #include "base/fd.h"
 #include "base/json.h"
+#include "image.h"
 #include "place.h"
 #include "sandbox.h"
 #include "stream.h"
@@ -34,6 +35,7 @@ static int read_job(const char *text, UnpackJob *ret, Err *e)
 		return r;
 	*ret = (UnpackJob){
 	    .cat = json_get_bool(j, "cat", false),
+	    .image = json_get_bool(j, "image", false),
 	    .layer = json_get_bool(j, "layer", false),
 	    .whiteouts = json_get_bool(j, "whiteouts", false),
 	    .devices = json_get_bool(j, "devices", false),
@@ -102,9 +104,23 @@ static int unpack(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 	}
 	if (r >= 0)
 		r = place_finish(&place, e);
-	done->files = place.files;
-	done->content_bytes = place.content_bytes;
+	done->files = place.budget.files;
+	done->content_bytes = place.budget.content_bytes;
 	return r;
+}
+
+static int image(Unpack *u, UnpackDone *done, Err *e)
+{
+	const Image i = {.fd = STDOUT_FILENO,
+			 .stream = u->stream,
+			 .next = next_chunk,
+			 .user = u,
+			 .report = &u->report,
+			 .max_bytes = u->job.max_bytes,
+			 .max_files = u->job.max_files};
+	int r = image_write(&i, done, e);
+
+	return r < 0 ? r : tell_progress(u, 1, e);
 }
 
 static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
@@ -112,9 +128,10 @@ static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 	/* Headers and padding come on top of the contents that are limited one by one. */
 	int64_t stream_max =
 	    u->job.max_bytes > INT64_MAX / 2 ? INT64_MAX : u->job.max_bytes * 2 + (1ll << 30);
-	SandboxLimits limits = {.max_bytes = u->job.max_bytes,
+	SandboxLimits limits = {.max_bytes = u->job.image ? IMAGE_BYTES_MAX(stream_max) : u->job.max_bytes,
 				.devices = u->job.devices,
-				.no_files = u->job.cat};
+				.no_files = u->job.cat || u->job.image,
+				.image = u->job.image};
 	int r;
 
 	r = sandbox_enter(root_fd, &limits, e);
@@ -125,6 +142,8 @@ static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 	if (r < 0)
 		return r;
 	stream_go(u->stream);
+	if (u->job.image)
+		return image(u, done, e);
 	r = u->job.cat ? cat(u, e) : unpack(u, root_fd, done, e);
 	if (r >= 0)
 		r = tell_progress(u, 1, e);

@@ -9,12 +9,10 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#define WHITEOUT      ".wh."
-#define WHITEOUT_META ".wh..wh."
-
 int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report, Err *e)
 {
 	*p = (Place){.job = job, .report = report};
+	p->budget = (LayerBudget){.max_files = job->max_files, .max_bytes = job->max_bytes};
 	p->tree.root_fd = root_fd;
 	p->tree.report = job->layer ? report : NULL;
 	p->tree.uid = job->keep_owner ? 0 : job->uid;
@@ -136,7 +134,7 @@ static int refuse_overwrite(const Place *p, const TarEntry *n, const char *clean
 /* Makes way for an entry whose name is taken: 1 if it was a whiteout, 2 if an existing directory is to be used, 0 otherwise. */
 static int make_way(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
 {
-	const char *base = tree_base(clean);
+	const char *base = layer_base(clean);
 	struct stat st;
 	int r;
 
@@ -218,17 +216,15 @@ static int place_file(Place *p, TarReader *t, const TarEntry *n, int dir, const 
 	mode_t mode = p->job->layer ? n->mode & 0777 : 0600;
 	int r;
 
-	if (n->size > p->job->max_bytes - p->content_bytes)
-		return err_new(e, ERR_INVALID,
-			       "the layer is larger than the limit of %lld bytes when unpacked (at %s)",
-			       (long long)p->job->max_bytes, clean);
-	p->content_bytes += n->size;
-	fd = openat(dir, tree_base(clean), flags, mode);
+	r = layer_count_contents(&p->budget, n, clean, e);
+	if (r < 0)
+		return r;
+	fd = openat(dir, layer_base(clean), flags, mode);
 	if (fd < 0 && errno == EEXIST) {
 		r = make_way(p, n, dir, clean, e);
 		if (r < 0)
 			return r;
-		fd = openat(dir, tree_base(clean), flags, mode);
+		fd = openat(dir, layer_base(clean), flags, mode);
 	}
 	if (fd < 0)
 		return disk_error(e, errno, "make the file", clean);
@@ -263,7 +259,7 @@ static int dress_dir(Place *p, const TarEntry *n, int dir, const char *clean, bo
 
 	if (!chown && !chmod && n->n_xattrs == 0)
 		return remember_dir(p, n, clean, e);
-	fd = openat(dir, *clean ? tree_base(clean) : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(dir, *clean ? layer_base(clean) : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", n->name);
 	if (chown && fchown(fd, owner_of(p, n), group_of(p, n)) < 0)
@@ -290,7 +286,7 @@ static int place_root(Place *p, const TarEntry *n, Err *e)
 
 static int place_dir(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
 {
-	const char *base = tree_base(clean);
+	const char *base = layer_base(clean);
 	mode_t mode = n->mode & 0777;
 	bool fresh = true;
 	int r;
@@ -331,26 +327,11 @@ static int make_node(const TarEntry *n, int dir, const char *base)
 	}
 }
 
-static int check_node(const Place *p, const TarEntry *n, Err *e)
-{
-	bool device = n->type == TAR_CHAR || n->type == TAR_BLOCKDEV;
-
-	if (device && !p->job->devices)
-		return err_new(e, ERR_DENIED, "the device node %s is not allowed here", n->name);
-	if (p->job->whiteouts && n->type == TAR_CHAR && n->dev_major == 0 && n->dev_minor == 0)
-		return err_new(e, ERR_INVALID,
-			       "the character device %s 0/0 is how overlayfs marks deleted files: refused",
-			       n->name);
-	if (n->type == TAR_SYMLINK && !*n->link)
-		return err_new(e, ERR_INVALID, "the symbolic link %s has no target", n->name);
-	return 0;
-}
-
 static int place_node(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
 {
-	const char *base = tree_base(clean);
+	const char *base = layer_base(clean);
 	struct timespec ts[2];
-	int r = check_node(p, n, e);
+	int r = layer_check_node(n, p->job->devices, p->job->whiteouts, e);
 
 	if (r < 0)
 		return r;
@@ -378,38 +359,26 @@ static int place_node(Place *p, const TarEntry *n, int dir, const char *clean, E
 	return 0;
 }
 
-static int clean_link(const TarEntry *n, char ret[PATH_MAX], Err *e)
-{
-	Err why = {0};
-	int r = tree_clean(n->link, ret, &why);
-
-	if (r < 0)
-		return err_new(e, ERR_INVALID,
-			       "the hard link %s points outside of the root or nowhere: \"%.200s\"", n->name,
-			       n->link);
-	return 0;
-}
-
 static int place_hardlink(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
 {
-	const char *base = tree_base(clean);
+	const char *base = layer_base(clean);
 	char target[PATH_MAX];
 	struct stat st, own;
 	int from, r;
 
-	r = clean_link(n, target, e);
+	r = layer_clean_link(n, target, e);
 	if (r < 0)
 		return r;
 	if (streq(target, clean))
 		return 0;
 	from = tree_parent(&p->tree, &p->tree.target, target, false, NULL);
-	if (from < 0 || fstatat(from, *target ? tree_base(target) : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (from < 0 || fstatat(from, *target ? layer_base(target) : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not in this archive",
 			       n->name, target);
 	if (S_ISDIR(st.st_mode) || is_whiteout(p, &st))
 		return err_new(e, ERR_INVALID, "the hard link %s points to %s, which is not a file", n->name,
 			       target);
-	if (linkat(from, tree_base(target), dir, base, 0) == 0)
+	if (linkat(from, layer_base(target), dir, base, 0) == 0)
 		return 0;
 	if (errno != EEXIST)
 		return disk_error(e, errno, "make the hard link", clean);
@@ -423,27 +392,26 @@ static int place_hardlink(Place *p, const TarEntry *n, int dir, const char *clea
 	from = tree_parent(&p->tree, &p->tree.target, target, false, e);
 	if (from < 0)
 		return from;
-	return linkat(from, tree_base(target), dir, base, 0) < 0
+	return linkat(from, layer_base(target), dir, base, 0) < 0
 		   ? disk_error(e, errno, "make the hard link", clean)
 		   : 0;
 }
 
 /* ---- whiteouts ---- */
 
-static int place_whiteout(Place *p, const TarEntry *n, int dir, const char *clean, Err *e)
+static int place_opaque(Place *p, const char *clean, Err *e)
 {
-	const char *victim = tree_base(clean) + strlen(WHITEOUT);
-	size_t up = (size_t)(tree_base(clean) - clean);
+	size_t up = (size_t)(layer_base(clean) - clean);
+
+	return report_add(p->report, UNPACK_OPAQUE, clean, up ? up - 1 : 0, e);
+}
+
+static int place_whiteout(Place *p, int dir, const char *clean, const char *victim, Err *e)
+{
+	size_t up = (size_t)(layer_base(clean) - clean);
 	char path[PATH_MAX];
 	struct stat st;
 
-	if (streq(victim, WHITEOUT ".opq"))
-		return report_add(p->report, UNPACK_OPAQUE, clean, up ? up - 1 : 0, e);
-	if (str_starts(victim, WHITEOUT))
-		return 0; /* leftovers of aufs */
-	if (!*victim || streq(victim, ".") || streq(victim, ".."))
-		return err_new(e, ERR_INVALID, "the whiteout %s names nothing that could be deleted",
-			       n->name);
 	if (mknodat(dir, victim, S_IFCHR, makedev(0, 0)) == 0)
 		return 0;
 	if (errno != EEXIST)
@@ -458,36 +426,23 @@ static int place_whiteout(Place *p, const TarEntry *n, int dir, const char *clea
 	return report_add(p->report, UNPACK_OPAQUE, path, strlen(path), e);
 }
 
-/* True for names within a directory that only aufs used; *ret_bad for whiteouts used as directories. */
-static bool is_below_meta(const char *clean, bool *ret_bad)
-{
-	for (const char *c = clean, *slash; (slash = strchr(c, '/')); c = slash + 1) {
-		if (str_starts(c, WHITEOUT_META))
-			return true;
-		if (str_starts(c, WHITEOUT))
-			*ret_bad = true;
-	}
-	return false;
-}
-
 /* ---- the outside ---- */
 
 static int place_named(Place *p, TarReader *t, const TarEntry *n, const char *clean, Err *e)
 {
-	bool bad = false;
+	const char *victim = NULL;
+	int kind = p->job->whiteouts ? layer_name_kind(n, clean, &victim, e) : LAYER_PLAIN;
 	int dir;
 
-	if (p->job->whiteouts) {
-		if (is_below_meta(clean, &bad))
-			return 0;
-		if (bad)
-			return err_new(e, ERR_INVALID, "%s: a whiteout is no directory", n->name);
-	}
+	if (kind < 0 || kind == LAYER_IGNORED)
+		return kind < 0 ? kind : 0;
 	dir = tree_parent(&p->tree, &p->tree.parent, clean, true, e);
 	if (dir < 0)
 		return dir;
-	if (p->job->whiteouts && str_starts(tree_base(clean), WHITEOUT))
-		return place_whiteout(p, n, dir, clean, e);
+	if (kind == LAYER_OPAQUE)
+		return place_opaque(p, clean, e);
+	if (kind == LAYER_WHITEOUT)
+		return place_whiteout(p, dir, clean, victim, e);
 	switch (n->type) {
 	case TAR_FILE:
 		return place_file(p, t, n, dir, clean, e);
@@ -503,26 +458,19 @@ static int place_named(Place *p, TarReader *t, const TarEntry *n, const char *cl
 int place_entry(Place *p, TarReader *t, const TarEntry *n, Err *e)
 {
 	char clean[PATH_MAX];
-	Err why = {0};
-	int r;
+	int r = layer_count_entry(&p->budget, t, e);
 
-	if (++p->files > p->job->max_files || tar_headers(t) > 4 * p->job->max_files)
-		return err_new(e, ERR_INVALID, "the layer has more than %lld files",
-			       (long long)p->job->max_files);
-	r = tree_clean(n->name, clean, &why);
-	if (r < 0 && streq(why.msg, ".."))
-		return err_new(e, ERR_INVALID, "layer tries to write outside its root: %s", n->name);
-	if (r < 0) {
-		if (e)
-			*e = why;
+	if (r >= 0)
+		r = layer_clean_name(n, clean, e);
+	if (r < 0)
 		return r;
-	}
 	return *clean ? place_named(p, t, n, clean, e) : place_root(p, n, e);
 }
 
 int place_finish(Place *p, Err *e)
 {
-	for (size_t i = p->n_dirs; i-- > 0;) {
+	/* In the order of the archive: of a directory that is described twice the last word counts. */
+	for (size_t i = 0; i < p->n_dirs; i++) {
 		const PlaceDir *d = &p->dirs[i];
 		struct timespec ts[2];
 		struct stat st;
@@ -532,14 +480,14 @@ int place_finish(Place *p, Err *e)
 		dir =
 		    *d->path ? tree_parent(&p->tree, &p->tree.parent, d->path, false, NULL) : p->tree.root_fd;
 		/* A later entry may have replaced it or a directory above. */
-		if (dir == -ENOENT || dir == -ENOTDIR || dir == -EINVAL)
+		if (dir == -ENOENT || dir == -ENOTDIR || dir == -EINVAL || dir == -ELOOP)
 			continue;
 		if (dir < 0)
 			return err_sys(e, dir, "open the directory of %s", d->path);
 		if (p->dir_gone && *d->path &&
-		    (fstatat(dir, tree_base(d->path), &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)))
+		    (fstatat(dir, layer_base(d->path), &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)))
 			continue;
-		if (utimensat(dir, *d->path ? tree_base(d->path) : ".", ts, AT_SYMLINK_NOFOLLOW) < 0 &&
+		if (utimensat(dir, *d->path ? layer_base(d->path) : ".", ts, AT_SYMLINK_NOFOLLOW) < 0 &&
 		    errno != ENOENT)
 			return disk_error(e, errno, "set the time of", d->path);
 	}

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "report.h"
-#include "store/tar-read.h"
+#include "store/layer-rules.h"
 #include "tree.h"
 
 typedef struct PlaceDir {
@@ -27,7 +27,7 @@ typedef struct Place {
 	PlaceDir *dirs; /* whose times are set at the end, when nothing more is put into them */
 	size_t n_dirs;
 	bool dir_gone; /* a directory was replaced by something else */
-	int64_t files, content_bytes;
+	LayerBudget budget;
 } Place;
 
 int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report, Err *e);

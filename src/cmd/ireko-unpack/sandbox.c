@@ -45,7 +45,7 @@ static int set_limits(const SandboxLimits *l, Err *e)
 		r = limit(RLIMIT_AS, MEMORY_MAX, "memory", e);
 	if (r >= 0)
 		r = limit(RLIMIT_NOFILE, FDS_MAX_OPEN, "open files", e);
-	if (r >= 0 && !l->no_files)
+	if (r >= 0 && (!l->no_files || l->image))
 		r = limit(RLIMIT_FSIZE, (rlim_t)l->max_bytes, "file size", e);
 	return r;
 }
@@ -133,6 +133,7 @@ int sandbox_seal(const SandboxLimits *l, Err *e)
 	    SCMP_SYS(ftruncate), SCMP_SYS(getdents64), SCMP_SYS(lseek),     SCMP_SYS(fcntl),
 	    SCMP_SYS(statx),     SCMP_SYS(renameat),   SCMP_SYS(renameat2), SCMP_SYS(getrandom),
 	};
+	static const int image[] = {SCMP_SYS(pread64), SCMP_SYS(pwrite64)};
 	scmp_filter_ctx ctx = seccomp_init(SANITIZED ? SCMP_ACT_ALLOW : SCMP_ACT_KILL_PROCESS);
 	int r;
 
@@ -149,6 +150,8 @@ int sandbox_seal(const SandboxLimits *l, Err *e)
 		r = allow(ctx, common, ELEMENTSOF(common), e);
 	if (r >= 0 && !l->no_files)
 		r = allow(ctx, files, ELEMENTSOF(files), e);
+	if (r >= 0 && l->image)
+		r = allow(ctx, image, ELEMENTSOF(image), e);
 	if (r >= 0) {
 		r = seccomp_load(ctx);
 		if (r < 0)

@@ -16,7 +16,8 @@
 typedef struct SandboxLimits {
 	int64_t max_bytes; /* of one file */
 	bool devices;      /* keep CAP_MKNOD */
-	bool no_files;     /* only decompress: no capability, no call that names a file */
+	bool no_files;     /* only streams: no capability, no call that names a file */
+	bool image;        /* with no_files: but reading and writing at a place of descriptor 1 */
 } SandboxLimits;
 
 int sandbox_enter(int dir_fd, const SandboxLimits *l, Err *e);

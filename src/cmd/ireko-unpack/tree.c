@@ -4,49 +4,6 @@
 
 #include "base/path.h"
 
-int tree_clean(const char *name, char ret[PATH_MAX], Err *e)
-{
-	size_t len = 0;
-
-	if (!*name)
-		return err_new(e, ERR_INVALID, "a tar entry without a name");
-	while (*name) {
-		size_t n;
-
-		while (*name == '/')
-			name++;
-		n = strcspn(name, "/");
-		if (n == 2 && name[0] == '.' && name[1] == '.') {
-			if (len == 0)
-				return err_new(e, ERR_INVALID, "..");
-			while (len > 0 && ret[len - 1] != '/')
-				len--;
-			len -= len > 0;
-		} else if (n > 0 && !(n == 1 && name[0] == '.')) {
-			if (n > NAME_MAX)
-				return err_new(e, ERR_INVALID, "a name of more than %d bytes: %.64s...",
-					       NAME_MAX, name);
-			if (len + n + 2 > PATH_MAX)
-				return err_new(e, ERR_INVALID, "a path of more than %d bytes: %.64s...",
-					       PATH_MAX - 1, name);
-			if (len > 0)
-				ret[len++] = '/';
-			memcpy(ret + len, name, n);
-			len += n;
-		}
-		name += n;
-	}
-	ret[len] = 0;
-	return 0;
-}
-
-const char *tree_base(const char *clean)
-{
-	const char *slash = strrchr(clean, '/');
-
-	return slash ? slash + 1 : clean;
-}
-
 static void forget_slot(TreeSlot *s)
 {
 	if (s->path[0])

@@ -2,10 +2,9 @@
 /*
  * The directory that is written into: names and parents.
  *
- * Invariant: every name from an archive passes tree_clean, which leaves plain components and refuses what climbs out of the
- * root; every parent is opened with openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), so links that the archive made
- * (or that were there) cannot lead out, even without the chroot. The last component is only ever used with calls that do
- * not follow it. Archives go directory by directory, so the last parent is kept open.
+ * Invariant: every name from an archive was cleaned (store/layer-rules.h); every parent is opened with
+ * openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), so links that the archive made (or that were there) cannot lead out,
+ * even without the chroot. The last component is only ever used with calls that do not follow it. Archives go directory by directory, so the last parent is kept open.
  */
 #pragma once
 
@@ -29,10 +28,6 @@ typedef struct Tree {
 	TreeSlot target; /* of hard links */
 } Tree;
 
-/* "./a//b/" -> "a/b", "/" -> "". ERR_INVALID for what leaves the root, is too long or empty. */
-int tree_clean(const char *name, char ret[PATH_MAX], Err *e);
-/* The last component of a cleaned path. */
-const char *tree_base(const char *clean);
 /* The directory that holds `clean`, made if missing and `make`. The slot stays the tree's. */
 int tree_parent(Tree *t, TreeSlot *slot, const char *clean, bool make, Err *e);
 /* Must be called when a directory or link was removed, which may have been part of a kept parent's path. A

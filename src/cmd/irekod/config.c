@@ -28,6 +28,8 @@ const char config_usage[] =
     "                             only where the names do not tell that both have one owner; repeatable\n"
     "  --runtime NAME=PATH        an OCI runtime, runc say, that containers may ask for; repeatable\n"
     "  --default-runtime NAME     of containers that ask for none (default ireko, our own)\n"
+    "  --snapshotter NAME         how layers are kept: auto, erofs (images), overlayfs\n"
+    "                             (directories) or vfs (copies)\n"
     "  --helper-dir DIR           where ireko-shim and ireko-unpack are\n"
     "                             (default: beside irekod, else in libexec)\n"
     "  --log-level LEVEL          debug, info, warn or error (default info)\n"
@@ -44,6 +46,7 @@ enum {
 	OPT_TOKEN_SERVER,
 	OPT_RUNTIME,
 	OPT_DEFAULT_RUNTIME,
+	OPT_SNAPSHOTTER,
 	OPT_HELPER,
 	OPT_LEVEL,
 	OPT_PID,
@@ -62,6 +65,7 @@ static const struct option options[] = {
     {"registry-token-server", required_argument, NULL, OPT_TOKEN_SERVER},
     {"runtime", required_argument, NULL, OPT_RUNTIME},
     {"default-runtime", required_argument, NULL, OPT_DEFAULT_RUNTIME},
+    {"snapshotter", required_argument, NULL, OPT_SNAPSHOTTER},
     {"helper-dir", required_argument, NULL, OPT_HELPER},
     {"log-level", required_argument, NULL, OPT_LEVEL},
     {"pidfile", required_argument, NULL, OPT_PID},
@@ -152,6 +156,8 @@ static int apply_option(DaemonConfig *c, int opt, const char *value, char **conf
 		return add_runtime_option(c, value, e);
 	case OPT_DEFAULT_RUNTIME:
 		return set(&c->default_runtime, value, e);
+	case OPT_SNAPSHOTTER:
+		return set(&c->snapshotter, value, e);
 	case OPT_HELPER:
 		return set(&c->helper_dir, value, e);
 	case OPT_LEVEL:
@@ -233,7 +239,8 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 	} texts[] = {{"data-root", &c->data_root},         {"exec-root", &c->exec_root},
 		     {"bridge-subnet", &c->bridge_subnet}, {"bip", &c->bridge_subnet},
 		     {"log-level", &c->log_level},         {"pidfile", &c->pidfile},
-		     {"helper-dir", &c->helper_dir},       {"default-runtime", &c->default_runtime}};
+		     {"helper-dir", &c->helper_dir},       {"default-runtime", &c->default_runtime},
+		     {"snapshotter", &c->snapshotter},     {"storage-driver", &c->snapshotter}};
 
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++)
 		if (streq(key, texts[i].key))
@@ -323,6 +330,7 @@ void config_done(DaemonConfig *c)
 	free(c->helper_dir);
 	free(c->log_level);
 	free(c->default_runtime);
+	free(c->snapshotter);
 	strv_free(c->runtimes);
 	strv_free(c->hosts);
 	strv_free(c->insecure);

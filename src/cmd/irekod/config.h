@@ -3,7 +3,8 @@
  * What irekod is told: command line first, then the configuration file for what the command line left open.
  *
  * The file is JSON and takes docker's daemon.json keys where they exist (data-root, exec-root, hosts, insecure-registries,
- * registry-mirrors, log-level, pidfile, bip, runtimes, default-runtime) and ours (bridge-subnet, helper-dir, registry-token-servers). An unknown key is an error: a
+ * registry-mirrors, log-level, pidfile, bip, runtimes, default-runtime, storage-driver) and ours (bridge-subnet, helper-dir,
+ * registry-token-servers, snapshotter). An unknown key is an error: a
  * setting that is silently ignored is worse than a daemon that does not start.
  */
 #pragma once
@@ -12,7 +13,8 @@
 #include "base/log.h"
 
 typedef struct DaemonConfig {
-	char *data_root, *exec_root, *bridge_subnet, *pidfile, *helper_dir, *log_level, *default_runtime;
+	char *data_root, *exec_root, *bridge_subnet, *pidfile, *helper_dir, *log_level, *default_runtime,
+	    *snapshotter;
 	char **hosts;         /* unix://PATH, tcp://HOST:PORT, fd:// */
 	char **insecure;      /* registries */
 	char **mirrors;       /* HOST=URL */

@@ -277,6 +277,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .registry_token_servers = d->config.token_servers,
 	    .runtimes = d->config.runtimes,
 	    .default_runtime = d->config.default_runtime,
+	    .snapshotter = d->config.snapshotter,
 	};
 	int r = engine_new(&o, &d->engine, e);
 
