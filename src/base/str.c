@@ -214,21 +214,29 @@ void strbuf_add_c(StrBuf *b, char c)
 	strbuf_add_n(b, &c, 1);
 }
 
+/* Formatted where it goes to: only what turns out to be too long for the room is formatted again. */
 void strbuf_addf(StrBuf *b, const char *fmt, ...)
 {
 	va_list ap, again;
+	size_t room;
+	int n;
 
+	if (!strbuf_grow(b, 64))
+		return;
+	room = b->cap - b->len;
 	va_start(ap, fmt);
 	va_copy(again, ap);
-	int n = vsnprintf(NULL, 0, fmt, ap);
+	n = vsnprintf(b->s + b->len, room, fmt, ap);
 	va_end(ap);
+	if (n >= 0 && (size_t)n >= room && strbuf_grow(b, (size_t)n))
+		n = vsnprintf(b->s + b->len, (size_t)n + 1, fmt, again);
+	va_end(again);
 	if (n < 0)
 		b->oom = true;
-	else if (strbuf_grow(b, (size_t)n)) {
-		vsnprintf(b->s + b->len, (size_t)n + 1, fmt, again);
+	if (b->oom)
+		b->s[b->len] = '\0';
+	else
 		b->len += (size_t)n;
-	}
-	va_end(again);
 }
 
 char *strbuf_steal(StrBuf *b)

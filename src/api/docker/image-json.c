@@ -120,13 +120,22 @@ static const char *familiar_of(const char *full)
 	return name && !strchr(name, '/') ? name : path ? path : full;
 }
 
+static void add_quoted(StrBuf *b, const char *s)
+{
+	strbuf_add_c(b, '"');
+	strbuf_add(b, s);
+	strbuf_add_c(b, '"');
+}
+
 /* What a reference is made of needs no escaping in JSON. */
 static void add_references(StrBuf *b, char *const *v)
 {
 	const char *separator = "[";
 
-	for (; v && *v; v++, separator = ",")
-		strbuf_addf(b, "%s\"%s\"", separator, familiar_of(*v));
+	for (; v && *v; v++, separator = ",") {
+		strbuf_add(b, separator);
+		add_quoted(b, familiar_of(*v));
+	}
 	strbuf_add(b, *separator == '[' ? "[]" : "]");
 }
 
@@ -155,10 +164,14 @@ int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int co
 	bool nameless = version < 143 && !(i->tags && *i->tags) && !(i->digests && *i->digests);
 	int r;
 
-	strbuf_addf(b, "{\"Containers\":%d,\"Created\":%lld,\"Id\":\"%s\",\"Labels\":", containers,
-		    (long long)(i->created_ns / 1000000000), i->id);
+	strbuf_addf(b, "{\"Containers\":%d,\"Created\":%lld,\"Id\":", containers,
+		    (long long)(i->created_ns / 1000000000));
+	add_quoted(b, i->id);
+	strbuf_add(b, ",\"Labels\":");
 	r = add_labels(b, d, i, e);
-	strbuf_addf(b, ",\"ParentId\":\"%s\",\"RepoDigests\":", i->parent ? i->parent : "");
+	strbuf_add(b, ",\"ParentId\":");
+	add_quoted(b, i->parent ? i->parent : "");
+	strbuf_add(b, ",\"RepoDigests\":");
 	if (nameless)
 		strbuf_add(b, "[\"<none>@<none>\"]");
 	else

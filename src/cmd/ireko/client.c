@@ -182,18 +182,11 @@ int api_answer(Cli *cli, Httpc *c, const HttpcResponse **ret, Err *e)
 	return rs->status;
 }
 
-static int read_answer(Httpc *c, json_t **ret, Err *e)
+int api_parse(const char *text, size_t len, json_t **ret, Err *e)
 {
-	_cleanup_free_ char *text = NULL;
-	size_t len;
-	int r = httpc_read_all(c, ANSWER_MAX, &text, &len, e);
-
-	if (r < 0)
-		return r;
-	if (!ret || len == 0)
-		return 0;
 	/* Go says null where others say []: no document for the parser, and nothing for a loop. */
-	_cleanup_free_ char *trimmed = str_trim_dup(text);
+	_cleanup_free_ char *trimmed = len < 16 ? str_trim_dup(text) : NULL;
+
 	if (streq0(trimmed, "null")) {
 		*ret = json_null();
 		return 0;
@@ -201,30 +194,47 @@ static int read_answer(Httpc *c, json_t **ret, Err *e)
 	return json_parse(text, len, "the engine's answer", ret, e);
 }
 
-int api_call(Cli *cli, const char *method, const char *target, const json_t *body, json_t **ret, Err *e)
+/* The status, with the body of the answer in *ret. */
+static int exchange(Cli *cli, const ApiRequest *rq, char **ret, size_t *ret_len, Err *e)
 {
-	ApiRequest rq = {.method = method, .target = target, .body = body};
-	Err own = {0};
-
-	if (!e)
-		e = &own;
-	if (ret)
-		*ret = NULL;
 	for (;;) {
 		Httpc *c = NULL;
 		int r = take_idle(cli, &c, e);
 
 		if (r < 0)
 			return r;
-		r = send_request(cli, c, &rq, e);
+		r = send_request(cli, c, rq, e);
 		if (r == 0)
 			r = api_answer(cli, c, NULL, e);
-		int bad = r < 0 ? r : read_answer(c, ret, e);
+		int bad = r < 0 ? r : httpc_read_all(c, ANSWER_MAX, ret, ret_len, e);
 		give_back(cli, c);
 		if (r < 0 && learn_version(cli, e))
 			continue;
 		return bad < 0 ? bad : r;
 	}
+}
+
+int api_call(Cli *cli, const char *method, const char *target, const json_t *body, json_t **ret, Err *e)
+{
+	const ApiRequest rq = {.method = method, .target = target, .body = body};
+	_cleanup_free_ char *text = NULL;
+	Err own = {0};
+	size_t len = 0;
+	int r, parsed = 0;
+
+	if (!e)
+		e = &own;
+	if (ret)
+		*ret = NULL;
+	r = exchange(cli, &rq, &text, &len, e);
+	if (r >= 0 && ret && len > 0)
+		parsed = api_parse(text, len, ret, e);
+	return parsed < 0 ? parsed : r;
+}
+
+int api_get_text(Cli *cli, const char *target, char **ret, size_t *ret_len, Err *e)
+{
+	return exchange(cli, &(ApiRequest){.method = "GET", .target = target}, ret, ret_len, e);
 }
 
 int api_get(Cli *cli, const char *target, json_t **ret, Err *e)
@@ -273,11 +283,12 @@ int api_settle(Cli *cli, Err *e)
 	if (r == 0)
 		r = api_answer(cli, c, &rs, e);
 	if (r >= 0) {
-		_cleanup_free_ char *v = httpc_response_header(rs, "Api-Version");
+		_cleanup_free_ char *v = httpc_response_header(rs, "Api-Version"), *body = NULL;
+		size_t len;
 
 		if (v && version_number(v) && version_number(v) < version_number(cli->api_version))
 			snprintf(cli->api_version, sizeof(cli->api_version), "%s", v);
-		r = read_answer(c, NULL, e);
+		r = httpc_read_all(c, ANSWER_MAX, &body, &len, e);
 	}
 	give_back(cli, c);
 	return r < 0 ? r : 0;

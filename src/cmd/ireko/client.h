@@ -28,6 +28,10 @@ typedef struct ApiRequest {
  * to 399). */
 int api_call(Cli *cli, const char *method, const char *target, const json_t *body, json_t **ret, Err *e);
 int api_get(Cli *cli, const char *target, json_t **ret, Err *e);
+/* The answer as text, NUL-terminated. */
+int api_get_text(Cli *cli, const char *target, char **ret, size_t *ret_len, Err *e);
+/* What api_get makes of such a text. */
+int api_parse(const char *text, size_t len, json_t **ret, Err *e);
 /* A connection of its own, with the request sent; nothing was read. Call api_settle() before chunked
  * uploads. */
 int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e);

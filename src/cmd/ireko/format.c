@@ -8,61 +8,85 @@
 
 #define CELL_PADDING 3 /* blanks between two columns, as docker has them */
 
-static void add_cells(StrBuf *out, char *const *cells, const size_t *widths)
+typedef struct Widths {
+	size_t *v, n;
+	size_t cell_min;
+} Widths;
+
+/* A cell is shown for a moment as a text of its own: its end is in `lines`, which is ours. */
+static size_t cell_width(char *cell, size_t len)
 {
-	for (size_t i = 0; cells[i]; i++) {
-		strbuf_add(out, cells[i]);
-		for (size_t w = text_width(cells[i]); cells[i + 1] && w < widths[i]; w++)
-			strbuf_add_c(out, ' ');
-	}
-	strbuf_add_c(out, '\n');
+	char kept = cell[len];
+	size_t width;
+
+	cell[len] = '\0';
+	width = text_width(cell);
+	cell[len] = kept;
+	return width;
 }
 
-static int measure(char *const *lines, size_t cell_min, size_t **ret)
+static int measure_line(char *line, size_t len, Widths *w)
 {
-	size_t n = 0;
-	_cleanup_free_ size_t *widths = NULL;
+	size_t k = 0;
 
-	for (size_t i = 0; lines[i]; i++) {
-		_cleanup_strv_ char **cells = strv_split(lines[i], '\t');
-		size_t count = strv_len(cells);
+	for (char *end; (end = memchr(line, '\t', len)); k++) {
+		size_t n = (size_t)(end - line);
 
-		if (!cells)
-			return -ENOMEM;
-		if (count > n) {
-			size_t *grown = realloc(widths, count * sizeof(*grown));
+		if (k == w->n) {
+			size_t *grown = realloc(w->v, (k + 1) * sizeof(*grown));
 
 			if (!grown)
 				return -ENOMEM;
-			widths = grown;
-			for (; n < count; n++)
-				widths[n] = cell_min;
+			w->v = grown;
+			w->v[w->n++] = w->cell_min;
 		}
-		for (size_t k = 0; k + 1 < count; k++)
-			widths[k] = MAX2(widths[k], text_width(cells[k]) + CELL_PADDING);
+		w->v[k] = MAX2(w->v[k], cell_width(line, n) + CELL_PADDING);
+		line += n + 1;
+		len -= n + 1;
 	}
-	*ret = take_ptr(widths);
 	return 0;
+}
+
+static int add_line(char *line, size_t len, Widths *w, StrBuf *out)
+{
+	size_t k = 0;
+
+	for (char *end; (end = memchr(line, '\t', len)); k++) {
+		size_t n = (size_t)(end - line);
+
+		strbuf_add_n(out, line, n);
+		for (size_t width = cell_width(line, n); width < w->v[k]; width++)
+			strbuf_add_c(out, ' ');
+		line += n + 1;
+		len -= n + 1;
+	}
+	strbuf_add_n(out, line, len);
+	strbuf_add_c(out, '\n');
+	return 0;
+}
+
+static int each_line(char *lines, Widths *w, StrBuf *out)
+{
+	int r = 0;
+
+	for (char *p = lines; r == 0 && *p;) {
+		size_t len = strcspn(p, "\n");
+
+		r = out ? add_line(p, len, w, out) : measure_line(p, len, w);
+		p += len + (p[len] == '\n');
+	}
+	return r;
 }
 
 int format_align(const char *text, size_t cell_min, StrBuf *out)
 {
-	_cleanup_strv_ char **lines = strv_split(text, '\n');
-	_cleanup_free_ size_t *widths = NULL;
-	size_t n = strv_len(lines);
+	_cleanup_free_ char *lines = strdup(text);
+	Widths w = {.cell_min = cell_min};
+	int r = lines ? each_line(lines, &w, NULL) : -ENOMEM;
 
-	if (!lines)
-		return -ENOMEM;
-	if (n > 0 && lines[n - 1][0] == '\0')
-		free(take_ptr(lines[n - 1]));
-	int r = measure(lines, cell_min, &widths);
-	for (size_t i = 0; r == 0 && lines[i]; i++) {
-		_cleanup_strv_ char **cells = strv_split(lines[i], '\t');
-
-		if (!cells)
-			return -ENOMEM;
-		add_cells(out, cells, widths);
-	}
+	if (r == 0)
+		r = each_line(lines, &w, out);
+	free(w.v);
 	return r < 0 ? r : out->oom ? -ENOMEM : 0;
 }
 
@@ -118,11 +142,20 @@ static int print_buffer(StrBuf *b, Err *e)
 	return 0;
 }
 
+int format_print_lines(const char *text, Err *e)
+{
+	_cleanup_strbuf_ StrBuf laid_out = {0};
+
+	if (format_align(text, FORMAT_CELL_MIN, &laid_out) < 0)
+		return err_oom(e);
+	return print_buffer(&laid_out, e);
+}
+
 static int print_table(const Cli *cli, const ListFormat *lf, const char *text, const json_t *rows, Err *e)
 {
 	_cleanup_template_ Template *t = NULL;
 	_cleanup_json_ json_t *head = heading(lf->columns);
-	_cleanup_strbuf_ StrBuf b = {0}, laid_out = {0};
+	_cleanup_strbuf_ StrBuf b = {0};
 	TemplateFlags flags = TEMPLATE_STRICT | TEMPLATE_SORT_KEYS | output_flags(cli);
 	int r = head ? template_parse(text, &t, e) : err_oom(e);
 
@@ -136,9 +169,9 @@ static int print_table(const Cli *cli, const ListFormat *lf, const char *text, c
 	}
 	for (size_t i = 0; r == 0 && i < json_array_size(rows); i++)
 		r = run_line(t, json_array_get(rows, i), flags, &b, e);
-	if (r == 0 && (b.oom || format_align(b.s ? b.s : "", FORMAT_CELL_MIN, &laid_out) < 0))
+	if (r == 0 && b.oom)
 		return err_oom(e);
-	return r < 0 ? r : print_buffer(&laid_out, e);
+	return r < 0 ? r : format_print_lines(b.s ? b.s : "", e);
 }
 
 int format_list(const Cli *cli, const ListFormat *lf, const char *format, const json_t *rows, Err *e)

@@ -28,3 +28,5 @@ int format_document(const Cli *cli, const char *format, const json_t *doc, Err *
 /* Lays out lines of tab-separated cells in columns of at least cell_min; the last cell of a line has no
  * width. */
 int format_align(const char *text, size_t cell_min, StrBuf *out);
+/* Prints lines of tab-separated cells as a list is printed. */
+int format_print_lines(const char *text, Err *e);

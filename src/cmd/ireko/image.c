@@ -5,6 +5,7 @@
 #include "client.h"
 #include "credential.h"
 #include "format.h"
+#include "image-list.h"
 #include "oci/reference.h"
 #include "options.h"
 #include "progress.h"
@@ -371,23 +372,56 @@ static int make_image_rows(const json_t *list, bool full, json_t *rows)
 	return 0;
 }
 
-static int run_images(Call *call, Err *e)
+static int print_image_list(const Call *call, const char *text, size_t len, Err *e)
 {
 	const ImagesOptions *o = call->opts;
-	_cleanup_strbuf_ StrBuf target = {0};
 	_cleanup_json_ json_t *list = NULL, *rows = json_array();
 	bool ids_only = o->quiet && (!o->format || str_starts(o->format, "table"));
-	bool digests = o->digests || (o->format && strstr(o->format, ".Digest"));
-	int r = images_target(call, &target, e);
+	int r = api_parse(text, len, &list, e);
 
-	if (r == 0)
-		r = api_get(call->cli, target.s, &list, e);
 	if (r >= 0 && make_image_rows(list, o->no_trunc, rows) < 0)
 		r = err_oom(e);
 	if (r < 0)
 		return r;
-	ListFormat lf = {image_columns, digests && o->digests ? IMAGE_DIGESTS : IMAGE_TABLE};
+	ListFormat lf = {image_columns, o->digests ? IMAGE_DIGESTS : IMAGE_TABLE};
 	return format_list(call->cli, &lf, ids_only ? "{{.ID}}" : o->format, rows, e);
+}
+
+/* What is asked for most, without a tree of JSON in between. 0: the answer is not as usual, nothing was printed. */
+static int print_usual_list(const ImagesOptions *o, const char *text, Err *e)
+{
+	const ImageList list = {.full_ids = o->no_trunc, .ids_only = o->quiet, .now_ns = clock_now_ns()};
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	if (!o->quiet)
+		strbuf_add(&b, "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\n");
+	if (!image_list_rows(text, &list, &b))
+		return 0;
+	if (b.oom)
+		return err_oom(e);
+	if (!o->quiet) {
+		int r = format_print_lines(b.s, e);
+
+		return r < 0 ? r : 1;
+	}
+	(void)fputs(b.s ? b.s : "", stdout);
+	return 1;
+}
+
+static int run_images(Call *call, Err *e)
+{
+	const ImagesOptions *o = call->opts;
+	_cleanup_strbuf_ StrBuf target = {0};
+	_cleanup_free_ char *text = NULL;
+	bool usual = !o->digests && (!o->format || streq(o->format, "table"));
+	size_t len = 0;
+	int r = images_target(call, &target, e);
+
+	if (r == 0)
+		r = api_get_text(call->cli, target.s, &text, &len, e);
+	if (r >= 0)
+		r = usual ? print_usual_list(o, text, e) : 0;
+	return r == 0 ? print_image_list(call, text, len, e) : MIN2(r, 0);
 }
 
 /* ---- tag, rmi */

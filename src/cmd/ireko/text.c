@@ -128,8 +128,13 @@ size_t text_width(const char *s)
 	size_t width = 0;
 	uint32_t c;
 
-	for (; *s; s += next_char(s, &c)) {
-		(void)next_char(s, &c);
+	while (*s) {
+		if (*s >= ' ' && *s < 0x7F) {
+			width++;
+			s++;
+			continue;
+		}
+		s += next_char(s, &c);
 		width += char_width(c);
 	}
 	return width;

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The usual rows of `images`, straight from the text of the engine's answer.
+ *
+ * A thousand images are half a megabyte of JSON of which five short texts an image are shown; building a tree of it takes
+ * several times as long as everything else. Only what engines really write is understood here, that is an array of objects whose names are plain
+ * ASCII without escapes. Of anything else, and of anything malformed, it says so, and the JSON parser has the word.
+ */
+#pragma once
+
+#include "base/str.h"
+
+typedef struct ImageList {
+	bool full_ids;
+	bool ids_only; /* an id a line, instead of "repository TAB tag TAB id TAB age TAB size" */
+	int64_t now_ns;
+} ImageList;
+
+/* Appends a line for each row to out; false if the text is not that simple, and what was appended is of no use. text ends in a NUL. */
+bool image_list_rows(const char *text, const ImageList *o, StrBuf *out);
