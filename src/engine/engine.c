@@ -23,9 +23,10 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .registry_token_servers = strv_dup(o->registry_token_servers),
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
+	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
 	};
 	return en->options.data_root && en->options.exec_root && en->options.helper_dir &&
-		       en->options.default_runtime
+		       en->options.default_runtime && en->options.snapshotter
 		   ? 0
 		   : -ENOMEM;
 }
@@ -42,6 +43,7 @@ static void options_done(EngineOptions *o)
 	strv_free((char **)o->registry_token_servers);
 	strv_free((char **)o->runtimes);
 	free((char *)o->default_runtime);
+	free((char *)o->snapshotter);
 }
 
 /* Interfaces, tables and cgroups of several engines on one machine must not meet: all but the one with the default root

@@ -400,3 +400,149 @@ def test_small(pair):
     data = tar(*[entry(f"usr/share/doc/package-{i // 9}/file-{i}.html", data=b"x" * 900) for i in range(9000)])
     pair.same(data)
     assert pair.image.stat().st_size - len(data) < 9000 * 180
+
+
+# ---- engines ----
+
+KINDS = ["erofs", "overlayfs", "vfs"]
+
+
+def odd_layers():
+    """An image whose upper layer replaces, hides and half describes what the lower one has."""
+    low = tar(entry("bin", DIR, mode=0o755), entry("bin/busybox", data=pathlib.Path(harness.program("busybox")).read_bytes(), mode=0o755),
+              *[entry(f"bin/{a}", SYM, link="busybox") for a in harness.APPLETS], entry("gone", data=b"1"), entry("hidden", DIR), entry("hidden/old", data=b"1"),
+              entry("sticky", DIR, mode=0o1777, uid=7, gid=8, mtime=12345), entry("sticky/kept", data=b"kept"), entry("becomes-file", DIR), entry("becomes-file/x"),
+              entry("becomes-dir", data=b"file"), entry("one", data=b"linked"), entry("two", LNK, link="one"), entry("etc", DIR, mode=0o755), entry("tmp", DIR, mode=0o1777))
+    top = tar(entry("sticky/new", data=b"new"), entry(".wh.gone"), entry("hidden/.wh..wh..opq"), entry("hidden/own", data=b"2"), entry("becomes-file", data=b"now a file"),
+              entry("becomes-dir", DIR, mode=0o700), entry("becomes-dir/y", data=b"y"), entry("none/was/here", data=b"z"))
+    return [low, with_attributes(b"etc/attributes", (b"user.color", b"green"), (b"security.capability", CAPABILITY)) + top]
+
+
+def contents(tar_bytes):
+    """What a tar says, without the times of directories that no layer describes."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(tar_bytes)) as t:
+        for m in t:
+            data = t.extractfile(m).read() if m.isreg() else b""
+            found[m.name.rstrip("/")] = (m.type, oct(m.mode), m.uid, m.gid, m.linkname, data, {k: v for k, v in m.pax_headers.items() if k.startswith("SCHILY")},
+                                         None if m.name.startswith(("none", "dev", "etc", "proc", "sys", ".")) else m.mtime)
+    return found
+
+
+@pytest.fixture
+def engines(new_engine):
+    def make(kind, **kw):
+        e = new_engine("--snapshotter", kind, busybox=False, **kw)
+        reply = e.api("POST", "/images/load?quiet=1", harness.docker_archive("odd:1", odd_layers(), Cmd=["sh"]), {"Content-Type": "application/x-tar"})
+        assert reply.status == 200 and b"odd:1" in reply.body, reply.body
+        return e
+
+    return make
+
+
+def images_of(e):
+    return sorted((e.data_root / "layers").glob("*/layer.erofs"))
+
+
+def test_the_three_kinds_behave_alike(engines):
+    exports, changes, commits, saves = [], [], [], []
+    for kind in KINDS:
+        e = engines(kind)
+        info = e.api("GET", "/info").json
+        assert info["Driver"] == kind and info["DriverStatus"]
+        assert len(images_of(e)) == (2 if kind == "erofs" else 0)
+        e.cli("create", "--name", "c1", "odd:1")
+        reply = e.api("GET", "/containers/c1/export")
+        exports.append(contents(reply.body))
+        assert e.cli("diff", "c1").stdout == ""
+        e.cli("run", "--name", "d1", "odd:1", "sh", "-c", "rm /sticky/kept; echo x > /sticky/new; mkdir -p /made/deep; ln /one /three; chmod 600 /becomes-file; rm -r /hidden; mkdir /hidden; "
+              "echo 1 > /hidden/fresh; mv /two /four; ln -s a /link; mkfifo /pipe; cat /etc/attributes")
+        changes.append(sorted(e.cli("diff", "d1").stdout.splitlines()))
+        e.cli("commit", "d1", "odd:2")
+        said = e.cli("run", "--rm", "odd:2", "sh", "-c", "ls /sticky /hidden; cat /sticky/new /hidden/fresh /four; test ! -e /two; stat -c '%a %s' /becomes-file /one /three").stdout
+        commits.append(said)
+        e.cli("cp", "d1:/hidden/fresh", e.root / "fresh")
+        assert (e.root / "fresh").read_text() == "1\n"
+        saves.append(contents(e.api("GET", "/images/odd:1/get").body).keys())
+        if kind == "vfs":
+            assert not (e.data_root / "containers" / e.inspect("d1")["Id"] / "work").exists()
+    assert exports[0].keys() == exports[1].keys() == exports[2].keys()
+    for name in exports[0]:
+        assert exports[0][name] == exports[1][name] == exports[2][name], name
+    assert exports[0]["sticky"][1:4] == ("0o1777", 7, 8) and "hidden/old" not in exports[0] and exports[0]["two"][4] == "one"
+    assert changes[0] == changes[1] == changes[2] and "D /sticky/kept" in changes[0] and "A /made/deep" in changes[0], changes
+    assert commits[0] == commits[1] == commits[2], commits
+    assert saves[0] == saves[1] == saves[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_build_on_top(engines, folder, kind):
+    e = engines(kind)
+    (folder / "Dockerfile").write_text("FROM odd:1\nCOPY file /copied\nRUN rm /one && echo built > /built && chown 5:6 /sticky/kept\nFROM odd:1\nCOPY --from=0 /built /sticky/kept /got/\n")
+    (folder / "file").write_text("from the context")
+    e.cli("build", "-t", "built", folder)
+    assert e.cli("run", "--rm", "built", "sh", "-c", "cat /got/built /got/kept; ls /one").stdout == "built\nkept/one\n"
+
+
+def test_save_gives_the_tar_that_came(engines):
+    e = engines("erofs")
+    with tarfile.open(fileobj=io.BytesIO(e.api("GET", "/images/odd:1/get").body)) as t:
+        blobs = {hashlib.sha256(data).hexdigest() for data in (t.extractfile(m).read() for m in t if m.isreg())}
+    assert {hashlib.sha256(d).hexdigest() for d in odd_layers()} <= blobs
+
+
+def test_a_root_that_hides_all_below_becomes_a_directory(new_engine):
+    e = new_engine("--snapshotter", "erofs", busybox=False)
+    layers = [odd_layers()[0], tar(entry(".wh..wh..opq"), entry("only", data=b"1"))]
+    assert e.api("POST", "/images/load?quiet=1", harness.docker_archive("bare:1", layers, Cmd=["x"]), {"Content-Type": "application/x-tar"}).status == 200
+    e.cli("create", "--name", "c1", "bare:1")
+    assert {n for n in contents(e.api("GET", "/containers/c1/export").body) if "/" not in n} <= {"only", "dev", "etc", "proc", "sys", ".", ""}
+    assert len(images_of(e)) == 1
+
+
+def test_containers_outlive_the_engine_and_their_image_goes_after_them(engines):
+    e = engines("erofs")
+    before = harness.run("losetup", "-a").stdout
+    e.cli("run", "-d", "--name", "c1", "odd:1", "sleep", "1000")
+    e.kill()
+    e.start()
+    assert e.cli("exec", "c1", "cat", "/sticky/kept").stdout == "kept"
+    e.cli("exec", "c1", "sh", "-c", "echo more >> /sticky/kept; cat /sticky/kept")
+    assert "container" in e.cli("rmi", "odd:1", check=False).stderr and e.images() == {"odd:1"}
+    e.cli("run", "--rm", "odd:1", "true")
+    e.cli("rm", "-f", "c1")
+    e.cli("rmi", "odd:1")
+    harness.wait_until("the layers go", lambda: not images_of(e))
+    assert harness.run("losetup", "-a").stdout == before
+    assert not [line for line in pathlib.Path(f"/proc/{e.p.pid}/mountinfo").read_text().splitlines() if " - erofs " in line]
+
+
+def test_a_lost_image_comes_back(new_engine, registry, name):
+    e = new_engine("--snapshotter", "erofs", "--insecure-registry", "127.0.0.0/8", busybox=False)
+    registry.push_image(name, "1", odd_layers(), Cmd=["sh"])
+    reference = f"{registry.host}/{name}:1"
+    e.cli("pull", reference)
+    made = images_of(e)
+    assert len(made) == 2
+    e.stop()
+    for image in made:
+        image.unlink()
+    e.start()
+    assert e.cli("run", "--rm", reference, "cat", "/sticky/kept").stdout == "kept"
+    assert len(images_of(e)) == 2
+
+
+def test_a_damaged_image_is_not_saved(engines):
+    e = engines("erofs")
+    e.cli("save", "-o", e.root / "good.tar", "odd:1")
+    for image in images_of(e):
+        with image.open("r+b") as f:
+            f.seek(HEAD + 600)
+            f.write(b"\xff" * 16)
+    p = e.cli("save", "-o", e.root / "bad.tar", "odd:1", check=False)
+    assert p.returncode != 0 and "incomplete" in p.stderr and not (e.root / "bad.tar").exists(), p.stderr
+
+
+def test_an_unknown_snapshotter(folder):
+    p = harness.run(harness.BUILD / "irekod", "--data-root", folder / "data", "--exec-root", folder / "run", "--snapshotter", "zfs", check=False)
+    assert p.returncode != 0 and "unknown snapshotter \"zfs\": auto, erofs, overlayfs or vfs" in p.stderr
