@@ -14,8 +14,11 @@ static char *home(void)
 
 	if (!str_empty(h) && *h == '/')
 		return strdup(h);
-	const struct passwd *pw = getpwuid(geteuid());
-	return strdup(pw && pw->pw_dir && *pw->pw_dir == '/' ? pw->pw_dir : "/nonexistent");
+
+	struct passwd pw, *found = NULL;
+	char buf[4096];
+	bool known = getpwuid_r(geteuid(), &pw, buf, sizeof(buf), &found) == 0 && found && *pw.pw_dir == '/';
+	return strdup(known ? pw.pw_dir : "/nonexistent");
 }
 
 static char *folder(const char *variable, const char *otherwise)

@@ -55,7 +55,7 @@ static bool run_cipher(bool seal, const VaultKey *k, Header *h, const void *in, 
 		return false;
 	if (!seal && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, h->tag) != 1)
 		return false;
-	if (EVP_CipherFinal_ex(c, out + n, &last) != 1 || (size_t)(n + last) != len)
+	if (EVP_CipherFinal_ex(c, out + n, &last) != 1 || (size_t)n + (size_t)last != len)
 		return false;
 	return !seal || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, h->tag) == 1;
 }
