@@ -18,7 +18,7 @@ import urllib.parse
 
 import pytest
 
-from harness import BUILD, Pty, Registry, add_file, busybox_layer, make_tar, program, run, temp_folder
+from harness import BUILD, Pty, Registry, add_file, busybox_layer, make_tar, program, run, temp_folder, wait_until
 
 USER, PASSWORD = "anna", "geheim:wört 42"
 
@@ -622,3 +622,61 @@ def test_engine_api(engine, private):
         assert reply.status == status, (coded[:20], reply.status, reply.body)
     log = engine.log_text()
     assert PASSWORD not in log and "falsch" not in log and base64.b64encode(account).decode() not in log
+
+
+def test_push_signs_in(home, tokens, private, client):
+    """With the right to push, asked for by name; and by Basic."""
+    for host in (tokens.private.host, private.host):
+        reference = f"{host}/pushed-{client}:v1"
+        home("tag", "busybox", reference)
+        assert re.search("denied|unauthorized|no basic auth", home.fails("push", reference, client=client))
+        home.login(host, client)
+        tokens.asked.clear()
+        home("push", reference, client=client)
+        if host == tokens.private.host:
+            scopes = [scope for _, _, _, q in tokens.asked for scope in q.get("scope", [])]
+            assert f"repository:pushed-{client}:pull,push" in scopes and not any(a is None for _, _, a, _ in tokens.asked)
+        home("rmi", reference)
+        home.pulls(reference, client)
+
+
+def memory_of(pid):
+    """What is in the memory of a process, one piece a mapping."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            if line.split()[1].startswith("r") and "[v" not in line:
+                low, high = (int(x, 16) for x in line.split()[0].split("-"))
+                memory.seek(low)
+                try:
+                    yield memory.read(high - low)
+                except OSError:
+                    pass
+
+
+def test_engine_forgets(new_engine, private, tokens):
+    """After logins and pulls, neither password nor header is anywhere in the engine's memory, in plain, as JSON or in base64."""
+    e = new_engine(busybox=False)
+    kept = []
+    for host in (private.host, tokens.private.host):
+        account = {"username": USER, "password": PASSWORD, "serveraddress": host}
+        assert e.api("POST", "/auth", account).status == 200
+        header = base64.urlsafe_b64encode(json.dumps(account).encode()).decode()
+        assert e.api("POST", f"/images/create?fromImage={host}/secret&tag=v1", headers={"X-Registry-Auth": header}).status == 200
+        kept += [header.encode()[at:at + 24] for at in (24, 48, 72)]
+    coded = base64.b64encode(f"{USER}:{PASSWORD}".encode())
+    needles = [PASSWORD.encode(), PASSWORD.encode()[-9:], json.dumps(PASSWORD)[1:-1].encode(), coded[:24], coded[8:28], *kept]
+
+    def found():
+        pieces = list(memory_of(e.p.pid))
+        assert any(str(e.data_root).encode() in p for p in pieces)  # that is there, so the search does find things
+        return [n for n in needles if any(n in p for p in pieces)]
+
+    wait_until("the threads of the connections have ended", lambda: not found(), seconds=5)
+
+
+def test_events_tell_no_secret(engine, home, private):
+    start = int(time.time()) - 1
+    home.login(private.host)
+    home.pulls(f"{private.host}/secret:v1")
+    said = engine.api("GET", f"/events?since={start}&until={int(time.time()) + 1}").body.decode()
+    assert f"{private.host}/secret:v1" in said and "geheim" not in said and USER not in said

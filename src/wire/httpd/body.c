@@ -8,6 +8,7 @@
  */
 #include "base/clock.h"
 #include "wire/httpd/httpd-internal.h"
+#include "base/secret.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -30,7 +31,7 @@ ssize_t http_conn_fill(HttpConnection *c, int64_t deadline_ns)
 	}
 	if (c->len == c->cap) {
 		size_t cap = c->cap ? c->cap * 2 : 4096;
-		char *in = cap > HTTP_HEAD_MAX ? NULL : realloc(c->in, cap);
+		char *in = cap > HTTP_HEAD_MAX ? NULL : secret_realloc(c->in, cap);
 
 		if (!in)
 			return cap > HTTP_HEAD_MAX ? -EMSGSIZE : -ENOMEM;
@@ -192,7 +193,7 @@ int http_body_buffer(HttpRequest *rq, size_t max, int64_t deadline, Err *e)
 	do {
 		if (!rq->body || rq->body_len == cap) {
 			size_t grown = rq->body ? cap * 2 : cap;
-			char *p = realloc(rq->body, grown + 1);
+			char *p = secret_realloc(rq->body, grown + 1);
 
 			if (!p)
 				return err_oom(e);

@@ -8,6 +8,7 @@
  */
 #include "wire/httpd/httpd-internal.h"
 #include "base/clock.h"
+#include "base/secret.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -92,7 +93,6 @@ static int read_head(HttpConnection *c, char **ret, size_t *ret_len, int64_t *re
 		return -503;
 	memcpy(*ret, c->in + c->pos, n);
 	(*ret)[n] = '\0';
-	explicit_bzero(c->in + c->pos, n); /* it may hold credentials */
 	*ret_len = n;
 	*ret_deadline = deadline;
 	c->pos += n + 4;
@@ -198,6 +198,13 @@ static bool run_request(HttpConnection *c, HttpRequest *rq, size_t head_len, int
 	return again;
 }
 
+/* A request may have carried credentials, and the next one may be long in coming. */
+static void forget_input(HttpConnection *c)
+{
+	if (c->in)
+		explicit_bzero(c->in, c->pos == c->len ? c->cap : c->pos);
+}
+
 static bool serve_one(HttpConnection *c)
 {
 	HttpRequest *rq;
@@ -231,6 +238,7 @@ static bool serve_one(HttpConnection *c)
 		again = run_request(c, rq, head_len, deadline);
 	}
 	http_request_done(rq);
+	forget_input(c);
 	return again;
 }
 
@@ -247,7 +255,7 @@ static void conn_free(HttpConnection *c)
 		c->next->prev = c->prev;
 	/* Closed under the lock: drain must not shut down a number that is somebody else's by then. */
 	close_fd(&c->fd);
-	free(c->in);
+	secret_free(c->in);
 	free(c);
 	s->n_connections--;
 	pthread_cond_broadcast(&s->changed);
