@@ -261,6 +261,8 @@ class Handler(BaseHTTPRequestHandler):
         doc = json.loads(body)
         if repo == "manifest5xx" and State.count("manifest5xx") <= 2:
             return self.error(503, "UNAVAILABLE", "in a moment")
+        if repo == "races" and State.count("races") <= 2:
+            return self.error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         if repo == "oldtypes" and "oci" in kind:
             return self.error(415, "MANIFEST_INVALID", "unknown media type")
         if doc.get("mediaType") != kind:

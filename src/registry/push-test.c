@@ -287,7 +287,8 @@ static void test_zstd(void **state)
 
 static void test_places(void **state)
 {
-	static const char *const ok[] = {"relative", "hiccup", "takesless", "lastcut", "manifest5xx"};
+	static const char *const ok[] = {"relative", "hiccup",      "takesless",
+					 "lastcut",  "manifest5xx", "races"};
 	World *w = *state;
 
 	for (size_t i = 0; i < ELEMENTSOF(ok); i++)

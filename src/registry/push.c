@@ -14,6 +14,7 @@
 #include "base/str.h"
 
 #define MOUNT_SCOPES_MAX 4
+#define MANIFEST_TRIES   4
 #define PLAIN_DOCKER     "application/vnd.docker.image.rootfs.diff.tar"
 
 typedef struct Push {
@@ -301,32 +302,62 @@ static bool has_zstd(const Plan *l)
 	return false;
 }
 
-/* 1: the registry does not know this kind of manifest. */
-static int put_manifest(const Push *x, const Plan *l, const char *tag, const char *type, Err *e)
+typedef enum Taken { TAKEN, UNKNOWN_KIND, NOT_NOW } Taken;
+
+/* What a registry means that refuses a manifest, with its words in e. NOT_NOW: it contradicts what it was given, as some do when
+ * somebody else writes the same tag at the same moment. */
+static Taken read_refusal(const HttpReply *reply)
+{
+	_cleanup_free_ char *why = session_error_text(reply);
+
+	if (reply->status == 415)
+		return UNKNOWN_KIND;
+	if (reply->status != 400 || !why)
+		return TAKEN;
+	if (str_starts(why, "manifest invalid") || str_starts(why, "unsupported"))
+		return UNKNOWN_KIND;
+	return str_starts(why, "digest invalid") || str_starts(why, "manifest blob unknown") ? NOT_NOW
+											     : TAKEN;
+}
+
+static int put_once(const Push *x, const Plan *l, const char *tag, const char *type, Taken *ret, Err *e)
 {
 	_cleanup_free_ char *what = strf("manifests/%s", tag);
 	HttpRequest q = {.method = "PUT", .content_type = type, .data = l->text, .data_len = l->len};
 	_cleanup_(http_reply_done) HttpReply reply = {0};
 
+	*ret = TAKEN;
 	if (!what)
 		return err_oom(e);
 	int r = session_do_patiently(x->session, x->client, what, &q, &reply, e);
 	if (r < 0)
 		return r;
 	if (reply.status != 201 && reply.status != 200 && reply.status != 202) {
-		_cleanup_free_ char *why = session_error_text(&reply);
-		bool unknown = reply.status == 415 ||
-			       (reply.status == 400 && why &&
-				(str_starts(why, "manifest invalid") || str_starts(why, "unsupported")));
-
-		r = upload_refusal(x->session, "push the manifest", &reply, e);
-		return unknown ? 1 : r;
+		*ret = read_refusal(&reply);
+		return upload_refusal(x->session, "push the manifest", &reply, e);
 	}
 	if (digest_is_valid(reply.digest) && !streq(reply.digest, l->digest))
 		return err_new(e, ERR_INVALID,
 			       "manifest digest mismatch: the registry says %s, what was sent has %s",
 			       reply.digest, l->digest);
 	return 0;
+}
+
+/* 1: the registry does not know this kind of manifest; why, is in e. */
+static int put_manifest(const Push *x, const Plan *l, const char *tag, const char *type, Err *e)
+{
+	for (int n = 1;; n++) {
+		Taken taken;
+		int r = put_once(x, l, tag, type, &taken, e);
+
+		if (taken == UNKNOWN_KIND)
+			return 1;
+		if (taken != NOT_NOW || n == MANIFEST_TRIES)
+			return r;
+		r = session_wait_ms(x->session, retry_delay_ms(n, 0), e);
+		if (r < 0)
+			return r;
+	}
 }
 
 static const char *manifest_type(const Plan *l)
