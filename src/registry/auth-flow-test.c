@@ -213,6 +213,59 @@ static void test_rules(void **state _unused_)
 	}
 }
 
+/* What is allowed for a registry's own host is allowed for no other: plain http above all. Nobody listens there, and local
+ * addresses are allowed, so that nothing else decides. */
+static void test_ways_to_a_token_server(void **state)
+{
+	const RegistryAuth anonymous = {0}, secret = {.username = "u", .password = "geheim"};
+	char *const rule[] = {(char *)"auth.acme.localhost", NULL};
+	const struct {
+		const char *registry, *realm;
+		const RegistryAuth *auth;
+		bool plain_http_ok, unverified_tls;
+		char *const *insecure;
+		ErrKind kind; /* ERR_UNAVAILABLE: it was asked for, where nobody listens */
+	} cases[] = {
+	    {"https://registry.acme.localhost", "http://auth.acme.localhost:1/t", &anonymous, false, false,
+	     NULL, ERR_DENIED},
+	    {"https://registry.acme.localhost", "http://auth.acme.localhost:1/t", &anonymous, true, true,
+	     NULL, ERR_DENIED},
+	    {"http://registry.acme.localhost", "http://auth.acme.localhost:1/t", &secret, true, true, NULL,
+	     ERR_DENIED},
+	    {"http://registry.acme.localhost", "http://auth.acme.localhost:1/t", &secret, true, true, rule,
+	     ERR_UNAVAILABLE},
+	    {"http://registry.acme.localhost", "http://registry.acme.localhost:1/t", &secret, true, true,
+	     NULL, ERR_UNAVAILABLE},
+	    {"https://registry.acme.localhost", "ftp://auth.acme.localhost:1/t", &secret, true, true, rule,
+	     ERR_INVALID},
+	    {"https://registry.acme.localhost", "https://u:p@auth.acme.localhost:1/t", &secret, true, true,
+	     rule, ERR_INVALID},
+	};
+	_cleanup_(http_client_freep) HttpClient *c = NULL;
+	Registry *r = *state;
+
+	assert_int_equal(http_client_new(NULL, &c, NULL), 0);
+	for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+		_cleanup_free_ char *challenge = strf("Bearer realm=\"%s\"", cases[i].realm);
+		char *const challenges[] = {challenge, NULL};
+		const AuthAsk a = {.registry_url = cases[i].registry,
+				   .path = "x",
+				   .auth = cases[i].auth,
+				   .local_allowed = true,
+				   .plain_http_ok = cases[i].plain_http_ok,
+				   .unverified_tls = cases[i].unverified_tls,
+				   .insecure = cases[i].insecure};
+		AuthGrant g = {0};
+		Err e = {0};
+
+		assert_true(auth_answer(r->tokens, c, &a, challenges, &g, &e) < 0);
+		if (e.kind != cases[i].kind)
+			fail_msg("case %zu: kind %d: %s", i, (int)e.kind, e.msg);
+		assert_null(strstr(e.msg, "geheim"));
+		assert_null(g.authorization);
+	}
+}
+
 /* ---- asking for a manifest ---- */
 
 typedef struct Visit {
@@ -457,12 +510,19 @@ static void test_lives(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_login),          T(test_login_nowhere),
-	    T(test_stranger),       T(test_both_ways),
-	    T(test_rules),          T(test_scopes),
-	    T(test_cache),          T(test_renewal),
-	    T(test_identity_token), T(test_identity_token_by_get),
-	    T(test_registry_token), T(test_lives),
+	    T(test_login),
+	    T(test_login_nowhere),
+	    T(test_stranger),
+	    T(test_both_ways),
+	    T(test_rules),
+	    T(test_ways_to_a_token_server),
+	    T(test_scopes),
+	    T(test_cache),
+	    T(test_renewal),
+	    T(test_identity_token),
+	    T(test_identity_token_by_get),
+	    T(test_registry_token),
+	    T(test_lives),
 	};
 	return cmocka_run_group_tests(tests, start_server, stop_server);
 }

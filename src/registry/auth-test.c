@@ -75,6 +75,19 @@ static void test_trust(void **state _unused_)
 	    {"registry.gitlab.com", "gitlab.com"},
 	    {"acme.org", "auth.acme.org"},
 	    {"registry.acme.co.uk", "login.acme.co.uk"},
+	    /* Where the large ones have their token servers. */
+	    {"ghcr.io", "ghcr.io"},
+	    {"gcr.io", "gcr.io"},
+	    {"us-docker.pkg.dev", "us-docker.pkg.dev"},
+	    {"acme.azurecr.io", "acme.azurecr.io"},
+	    {"public.ecr.aws", "public.ecr.aws"},
+	    {"quay.io", "quay.io"},
+	    {"registry.redhat.io", "registry.redhat.io"},
+	    {"nvcr.io", "nvcr.io"},
+	    {"registry.digitalocean.com", "api.digitalocean.com"},
+	    {"registry.cn-hangzhou.aliyuncs.com", "dockerauth.cn-hangzhou.aliyuncs.com"},
+	    {"harbor.acme.org", "harbor.acme.org"},
+	    {"registry.git.acme.org", "git.acme.org"},
 	};
 	static const char *const no[][2] = {
 	    {"localhost", "127.0.0.1"},
@@ -88,6 +101,17 @@ static void test_trust(void **state _unused_)
 	    {"registry", "auth"},
 	    {"acme.com", "com"},
 	    {"[::1]", "[::2]"},
+	    /* Siblings of which each has another owner. */
+	    {"acme.azurecr.io", "evil.azurecr.io"},
+	    {"1.dkr.ecr.eu-west-1.amazonaws.com", "2.dkr.ecr.eu-west-1.amazonaws.com"},
+	    {"1.dkr.ecr.eu-west-1.amazonaws.com", "evil.s3.eu-west-1.amazonaws.com"},
+	    {"us-docker.pkg.dev", "evil.pkg.dev"},
+	    {"acme.jfrog.io", "evil.jfrog.io"},
+	    {"acme.github.io", "evil.github.io"},
+	    {"acme.westeurope.cloudapp.azure.com", "evil.westeurope.cloudapp.azure.com"},
+	    {"acme-xyz.run.app", "evil-xyz.run.app"},
+	    {"acme.azurecr.io", "azurecr.io"},
+	    {"1.2.3.4.nip.io", "5.6.7.8.nip.io"},
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(yes); i++)
