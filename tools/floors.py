@@ -22,6 +22,16 @@ class Floor:
         return sorted(self.path.glob("*-fuzz.c"))
 
 
+class Program(Floor):
+    """A program as what its fuzzers are linked with: its floors, and its own files but main.c."""
+
+    def __init__(self, name, floors):
+        super().__init__(name, f"cmd/{name}", list(floors), [])
+
+    def sources(self):
+        return [p for p in super().sources() if p.name != "main.c"]
+
+
 def load():
     """Name -> Floor, in the order of the house."""
     text = (ROOT / "meson.build").read_text()
@@ -67,8 +77,14 @@ def programs():
     return {name: set(spec[0]) for name, spec in ast.literal_eval(plain).items()}
 
 
-def closure(floors, name):
-    """The floor and all below it that it links, the highest first."""
+def fuzzed_programs():
+    """Those with fuzzers of their own."""
+    found = [Program(name, sorted(floors)) for name, floors in programs().items()]
+    return [p for p in found if p.fuzzers()]
+
+
+def closure(floors, top):
+    """The floor (or program) and all below it that it links, the highest first."""
     need = set()
 
     def add(n):
@@ -77,5 +93,6 @@ def closure(floors, name):
             for below in floors[n].below:
                 add(below)
 
-    add(name)
-    return [f for f in reversed(list(floors.values())) if f.name in need]
+    for below in top.below:
+        add(below)
+    return [top, *(f for f in reversed(list(floors.values())) if f.name in need)]

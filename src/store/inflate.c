@@ -77,12 +77,14 @@ static int step_gzip(Inflate *d, const uint8_t *in, size_t in_len, size_t *used,
 		s->next_out = out + *made;
 		s->avail_out = (uint32_t)(out_len - *made);
 		r = isal_inflate(s);
-		*used = in_len - s->avail_in;
-		*made = out_len - s->avail_out;
+		/* What it says of its place in a damaged stream is not to be trusted: avail_in may have run below 0. */
 		if (r == ISAL_INCORRECT_CHECKSUM)
 			return damaged(e, d, "wrong checksum");
-		if (r != ISAL_DECOMP_OK && r != ISAL_END_INPUT && r != ISAL_OUT_OVERFLOW)
+		if ((r != ISAL_DECOMP_OK && r != ISAL_END_INPUT && r != ISAL_OUT_OVERFLOW) ||
+		    s->avail_in > in_len - was_used || s->avail_out > out_len - was_made)
 			return damaged(e, d, "invalid data");
+		*used = in_len - s->avail_in;
+		*made = out_len - s->avail_out;
 		if (s->block_state == ISAL_BLOCK_FINISH)
 			d->inside = false;
 		else if (*used == was_used && *made == was_made)
