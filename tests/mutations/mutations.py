@@ -2,10 +2,11 @@
 """The list of mutations: which attack, its tests, the defence, and how to take it out. See run."""
 import mutations_attacks
 import mutations_cve
+import mutations_images
 import mutations_rootless
 
 INTRODUCTION = """
-# Attacks on the runtime, and what holds against them
+# Attacks, and what holds against them
 
 Every test below was seen failing with its defence taken out of the source. `make check-mutations` does that again for all of them
 (`tests/mutations/run -k WORD` for some): it applies each replacement of `tests/mutations/` to a copy of the source, builds it and expects the tests to fail.
@@ -14,8 +15,11 @@ This page is made from the same list, by `tests/mutations/run --table`.
 The tests are in `tests/integration/test_runtime_cve.py` (what befell runc and crun, named after the CVE) and
 `tests/integration/test_runtime_attacks.py` (classes of attack); `tests/attacker.c` is the hostile program that they put into the container or let
 loose beside it. Those of user namespaces, of callers without privilege and of checkpoints are among the other tests of these.
+
+Hostile layers are in `tests/integration/test_unpack.py`, `test_unpack_hostile.py` and `test_images_hostile.py`; `test_unpack_cage.py` has an archive that has taken `ireko-unpack` over
+(`tests/taken_over.c`). Registries that lie are in `test_registry_hostile.py`, one row a lie.
 """
 
-ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL]
+ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL, *mutations_images.ALL]
 
 CLOSING = mutations_attacks.CLOSING
