@@ -4,7 +4,9 @@
 Every engine gets a temporary folder (named irk-...), a socket and a subnet of its own, so that any number of them, and the user's, run side by side. Whoever
 makes an engine calls destroy(), which removes its containers through the engine and then checks that nothing of it is left.
 """
+import base64
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import http.client
@@ -19,6 +21,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import tarfile
@@ -530,18 +533,34 @@ def forget_busybox():
 class Registry:
     """Debian's docker-registry on a loopback port, with a storage of its own. more: lines for its configuration."""
 
-    def __init__(self, more="", authorization=None):
-        """more: of the configuration; {root} in it is our folder. authorization: of our own requests, a function that gives the header for a path."""
+    def __init__(self, more="", authorization=None, tls=False):
+        """more: of the configuration; {root} in it is our folder. authorization: of our own requests, a function that gives the header for a path. tls: with a certificate
+        of a CA of its own, self.ca."""
         self.root = temp_folder("registry")
-        self.authorization = authorization
+        self.authorization, self.context, self.ca = authorization, None, None
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
-        config = self.root / "config.yml"
-        config.write_text(f"version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {self.root}/data}}\n  delete: {{enabled: true}}\n"
-                          f"http:\n  addr: {self.host}\n" + more.replace("{root}", str(self.root)))
+        certificate = f"  tls: {{certificate: {self.root}/own.crt, key: {self.root}/own.key}}\n" if tls else ""
+        if tls:
+            self._make_certificate()
+        self.config = self.root / "config.yml"
+        self.config.write_text(f"version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {self.root}/data}}\n  delete: {{enabled: true}}\n"
+                          f"http:\n  addr: {self.host}\n{certificate}" + more.replace("{root}", str(self.root)))
         self.log = (self.root / "log").open("wb")
-        self.p = subprocess.Popen([program("docker-registry"), "serve", str(config)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.p = subprocess.Popen([program("docker-registry"), "serve", str(self.config)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         wait_until("docker-registry listens", self._answers)
+
+    def _make_certificate(self):
+        """The CA's is alone in its folder, as --cert-dir of podman and skopeo wants it."""
+        self.ca = self.root / "certs/ca.crt"
+        self.ca.parent.mkdir()
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        (self.root / "own.ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        for args in (["req", "-x509", *key, "-subj", "/CN=CA of the tests", "-days", "1", "-keyout", "ca.key", "-out", self.ca],
+                     ["req", *key, "-subj", "/CN=registry of the tests", "-keyout", "own.key", "-out", "own.csr"],
+                     ["x509", "-req", "-in", "own.csr", "-CA", self.ca, "-CAkey", "ca.key", "-CAserial", "ca.srl", "-CAcreateserial", "-extfile", "own.ext", "-days", "1", "-out", "own.crt"]):
+            run("openssl", *args, cwd=self.root)
+        self.context = ssl.create_default_context(cafile=self.ca)
 
     def _answers(self):
         assert self.p.poll() is None, (self.root / "log").read_text()
@@ -550,7 +569,7 @@ class Registry:
         return False
 
     def ask(self, method, path, body=None, headers=None):
-        c = http.client.HTTPConnection(self.host, timeout=30)
+        c = http.client.HTTPSConnection(self.host, timeout=30, context=self.context) if self.context else http.client.HTTPConnection(self.host, timeout=30)
         try:
             if path.startswith("http"):
                 path = re.sub(r"^https?://[^/]+", "", path)
@@ -570,6 +589,13 @@ class Registry:
         status, _, said = self.ask("PUT", where, data, {"Content-Type": "application/octet-stream"})
         assert status == 201, said
         return digest
+
+    def digest(self, name, reference):
+        """What the registry says that the reference names."""
+        kinds = [f"application/vnd.{k}+json" for k in ("oci.image.manifest.v1", "oci.image.index.v1", "docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2")]
+        status, headers, said = self.ask("HEAD", f"/v2/{name}/manifests/{reference}", headers={"Accept": ", ".join(kinds)})
+        assert status == 200, (status, said)
+        return headers["Docker-Content-Digest"]
 
     def push_manifest(self, name, reference, document, media_type):
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -594,3 +620,20 @@ class Registry:
         self.p.wait(timeout=10)
         self.log.close()
         shutil.rmtree(self.root)
+
+
+class PasswordRegistry(Registry):
+    """docker-registry that knows one account, by Basic."""
+
+    def __init__(self, user, password, tls=False):
+        libcrypt = ctypes.CDLL("libcrypt.so.1")
+        libcrypt.crypt.restype = ctypes.c_char_p
+        hashed = libcrypt.crypt(password.encode(), b"$2b$05$" + b"saltsaltsaltsaltsalte.").decode()
+        self.file = temp_folder("htpasswd")
+        (self.file / "users").write_text(f"{user}:{hashed}\n")
+        header = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        super().__init__(f"auth:\n  htpasswd:\n    realm: test\n    path: {self.file}/users\n", lambda _: header, tls)
+
+    def close(self):
+        super().close()
+        shutil.rmtree(self.file)

@@ -2,7 +2,6 @@
 """login and logout, where credentials are kept, and that each goes to the host it is for: Debian's docker-registry with a password file, and with a
 token server of our own; helpers on PATH; docker, skopeo and podman reading what we keep."""
 import base64
-import ctypes
 import hashlib
 import http.server
 import json
@@ -18,30 +17,13 @@ import urllib.parse
 
 import pytest
 
-from harness import BUILD, Pty, Registry, add_file, busybox_layer, make_tar, program, run, temp_folder, wait_until
+from harness import BUILD, PasswordRegistry, Pty, Registry, add_file, busybox_layer, make_tar, program, run, temp_folder, wait_until
 
 USER, PASSWORD = "anna", "geheim:wört 42"
 
 
 def b64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class PasswordRegistry(Registry):
-    """docker-registry that knows one account, by Basic."""
-
-    def __init__(self):
-        libcrypt = ctypes.CDLL("libcrypt.so.1")
-        libcrypt.crypt.restype = ctypes.c_char_p
-        hashed = libcrypt.crypt(PASSWORD.encode(), b"$2b$05$" + b"saltsaltsaltsaltsalte.").decode()
-        self.file = temp_folder("htpasswd")
-        (self.file / "users").write_text(f"{USER}:{hashed}\n")
-        header = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        super().__init__(f"auth:\n  htpasswd:\n    realm: test\n    path: {self.file}/users\n", lambda _: header)
-
-    def close(self):
-        super().close()
-        shutil.rmtree(self.file)
 
 
 class TokenServer:
@@ -121,7 +103,7 @@ class TokenServer:
 
 @pytest.fixture(scope="module")
 def private():
-    r = PasswordRegistry()
+    r = PasswordRegistry(USER, PASSWORD)
     r.push_image("secret", "v1", [busybox_layer(), make_tar(lambda t: add_file(t, "private", b"private"))], Cmd=["cat", "/private"])
     yield r
     r.close()

@@ -9,14 +9,11 @@ import subprocess
 import tarfile
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from harness import add_file, busybox_layer, image_config, make_tar, program, run, sha256, wait_until
-
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
+from hostile_registry import INDEX, MANIFEST, Hostile
 
 
 def small(name):
@@ -126,72 +123,6 @@ def test_nobody_listens(cli):
 
 
 # ---- registries that misbehave
-class Hostile:
-    """A registry in which any answer can be replaced: answers[path] = (status, headers, body) or a function of the handler."""
-
-    def __init__(self):
-        self.answers, self.asked = {}, []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                outer.asked.append((self.command, self.path, dict(self.headers)))
-                answer = outer.answers.get(self.path.split("?")[0])
-                if answer is None:
-                    answer = (404, {"Content-Type": "application/json"}, b'{"errors":[{"code":"NAME_UNKNOWN","message":"unknown"}]}')
-                if callable(answer):
-                    answer = answer(self)
-                    if answer is None:
-                        return
-                status, headers, body = answer
-                self.send_response(status)
-                for k, v in headers.items():
-                    self.send_header(k, v)
-                if "Content-Length" not in headers:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    try:
-                        self.wfile.write(body)
-                    except OSError:
-                        pass
-                if headers.get("Connection") == "close":
-                    self.close_connection = True
-
-            do_HEAD = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-        self.answers["/v2/"] = (200, {}, b"{}")
-
-    def image(self, name, tag, layers, lie=None, size_lie=0, pack=gzip.compress):
-        """An image; `lie` replaces the bytes of the last layer, its digest stays."""
-        text = image_config(layers, Cmd=["sh"])
-        packed = [pack(d) for d in layers]
-        document = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{sha256(text)}", "size": len(text)},
-                               "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{sha256(d)}", "size": len(d) + size_lie} for d in packed]}).encode()
-        for data in (text, *packed):
-            self.answers[f"/v2/{name}/blobs/sha256:{sha256(data)}"] = (200, {"Content-Type": "application/octet-stream"}, data)
-        if lie is not None:
-            self.answers[f"/v2/{name}/blobs/sha256:{sha256(packed[-1])}"] = lie(packed[-1]) if callable(lie) else lie
-        for reference in (tag, f"sha256:{sha256(document)}"):
-            self.answers[f"/v2/{name}/manifests/{reference}"] = (200, {"Content-Type": MANIFEST, "Docker-Content-Digest": f"sha256:{sha256(document)}"}, document)
-        return document
-
-    def close(self):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
 @pytest.fixture
 def hostile():
     h = Hostile()

@@ -218,11 +218,10 @@ static int tell_failure(Build *b, int r, int code, Err *e)
 {
 	if (!http_answered(b->rq))
 		return r;
-	progress_send(&b->progress,
-		      code ? json_pack("{s:{s:i, s:o}, s:o}", "errorDetail", "code", code, "message",
-				       doc_str(err_msg(e, r)), "error", doc_str(err_msg(e, r)))
-			   : json_pack("{s:{s:o}, s:o}", "errorDetail", "message", doc_str(err_msg(e, r)),
-				       "error", doc_str(err_msg(e, r))));
+	progress_send(&b->progress, code ? json_pack("{s:{s:i, s:o}, s:o}", "errorDetail", "code", code,
+						     "message", doc_error(e, r), "error", doc_error(e, r))
+					 : json_pack("{s:{s:o}, s:o}", "errorDetail", "message",
+						     doc_error(e, r), "error", doc_error(e, r)));
 	return 0;
 }
 

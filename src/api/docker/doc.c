@@ -32,6 +32,13 @@ json_t *doc_str(const char *s)
 	return j ? j : repaired(s);
 }
 
+json_t *doc_error(const Err *e, int r)
+{
+	_cleanup_free_ char *plain = http_plain_text(err_msg(e, r));
+
+	return doc_str(plain);
+}
+
 json_t *doc_str_or_null(const char *s)
 {
 	return s ? doc_str(s) : json_null();

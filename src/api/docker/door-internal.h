@@ -40,7 +40,8 @@ struct DockerDoor {
 typedef struct DockerDoor Door;
 
 /* doc.c: pieces of documents. A string that is no UTF-8 has its bad bytes replaced. New references; NULL on out of memory. */
-json_t *doc_str(const char *s); /* NULL is "" */
+json_t *doc_str(const char *s);         /* NULL is "" */
+json_t *doc_error(const Err *e, int r); /* as http_reply_error shows it */
 json_t *doc_str_or_null(const char *s);
 json_t *doc_time(int64_t ns);
 json_t *doc_strv(char *const *v); /* never null */

@@ -101,7 +101,7 @@ int progress_end(Progress *p, int r, Err *e)
 	}
 	if (!http_answered(p->rq))
 		return r;
-	progress_send(p, json_pack("{s:{s:o}, s:o}", "errorDetail", "message", doc_str(err_msg(e, r)),
-				   "error", doc_str(err_msg(e, r))));
+	progress_send(p, json_pack("{s:{s:o}, s:o}", "errorDetail", "message", doc_error(e, r), "error",
+				   doc_error(e, r)));
 	return 0;
 }

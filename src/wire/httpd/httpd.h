@@ -105,7 +105,10 @@ int http_reply(HttpRequest *rq, int status, const char *content_type, const void
 /* Takes the reference; compact, with a newline at the end. */
 int http_reply_json(HttpRequest *rq, int status, json_t *doc);
 int http_reply_empty(HttpRequest *rq, int status);
+/* The message goes out as http_plain_text makes it. */
 int http_reply_error(HttpRequest *rq, int status, const char *message);
+/* An error as it may be shown: what strangers said in it moves no cursor. Lines stay lines, other control characters become '?'. malloc'ed. */
+char *http_plain_text(const char *message);
 bool http_answered(const HttpRequest *rq);
 
 /* Sends the head at once; the body follows in chunks. */

@@ -183,13 +183,28 @@ int http_reply_empty(HttpRequest *rq, int status)
 	return http_reply(rq, status, NULL, "", 0);
 }
 
+char *http_plain_text(const char *message)
+{
+	char *plain = strdup(message);
+
+	for (unsigned char *p = (unsigned char *)plain; p && *p; p++) {
+		if ((*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7F)
+			*p = '?';
+		else if (*p == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0) /* U+0080 to U+009F */
+			p[0] = p[1] = '?';
+	}
+	return plain;
+}
+
 int http_reply_error(HttpRequest *rq, int status, const char *message)
 {
+	_cleanup_free_ char *plain = NULL;
 	json_t *doc;
 
 	if (status == 304)
 		return http_reply_empty(rq, status);
-	doc = json_pack("{s:s}", "message", message);
+	plain = http_plain_text(message);
+	doc = plain ? json_pack("{s:s}", "message", plain) : NULL;
 	if (!doc) /* not UTF-8: names in it came from a stranger */
 		doc = json_pack("{s:s}", "message", "the error message contains bytes that are not UTF-8");
 	return http_reply_json(rq, status, doc);
