@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-mutations check-vm bench bench-runtime lint format fuzz install uninstall clean deps
+.PHONY: all demo demo-stop check check-mutations check-vm bench bench-runtime bench-images lint format fuzz install uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -43,11 +43,17 @@ bench:
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) bench/run $(BENCH)
 	@$(if $(BENCH),,$(PYTHON) bench/runtime)
+	@$(if $(BENCH),,$(PYTHON) bench/images)
 
 bench-runtime:
 	@tools/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) bench/runtime $(BENCH)
+
+bench-images:
+	@tools/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) bench/images $(BENCH)
 
 lint:
 	@tools/deps build lint

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks of whole engines share: ireko, podman, docker and containerd, each with a root of its own below a folder, and the taking of turns.
+
+An engine has a command line (`cli`) and words for what is asked of it; an engine that cannot do a thing has no words for it. What fails to start is left out, with a word why.
+"""
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+import harness  # noqa: E402
+
+TOOLS = ROOT / ".cache/tools/bin"
+LAYER = ROOT / "build/bench/debian-layer.tar.gz"
+os.environ["PATH"] = f"{os.environ['PATH']}:{TOOLS}:/usr/sbin:/sbin"
+
+
+def sh(args, timeout=300, check=True, **kw):
+    p = subprocess.run([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **kw)
+    if check and p.returncode:
+        raise RuntimeError(f"{' '.join(map(str, args))}: exit status {p.returncode}: {p.stdout[-400:]}")
+    return p.stdout
+
+
+def pss_kib(pids):
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
+    return total
+
+
+def descendants(pid):
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for child in pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                found += descendants(int(child))
+    return found
+
+
+class DockerLike:
+    """docker's verbs, which all but containerd have."""
+    pull_options, push_options, run_options = (), (), ()
+
+    def pull(self, name):
+        return ["pull", *self.pull_options, name]
+
+    def push(self, name):
+        return ["push", *self.push_options, name]
+
+    def forget(self, name):
+        return ["rmi", "-f", name]
+
+    def tag(self, name, other):
+        return ["tag", name, other]
+
+    def save(self, name, file):
+        return ["save", "-o", file, name]
+
+    def load(self, file):
+        return ["load", "-i", file]
+
+    def images(self):
+        return ["images"]
+
+    def commit(self, container, name):
+        return ["commit", container, name]
+
+    def ask(self, words, check=True, **kw):
+        return sh([*self.cli, *words], check=check, **kw)
+
+
+class Ireko(DockerLike):
+    name = "ireko"
+
+    def __init__(self, folder, *options, name="ireko"):
+        self.name = name
+        self.engine = harness.Engine(*options).start()
+        self.cli = [harness.BUILD / "ireko", "-H", f"unix://{self.engine.socket}"]
+
+    def pids(self):
+        return descendants(self.engine.p.pid)
+
+    def idle(self):
+        return pss_kib([self.engine.p.pid])
+
+    def keeper(self, container):
+        return pss_kib(self.engine.shims())
+
+    def close(self):
+        self.engine.destroy()
+
+
+class Podman(DockerLike):
+    name = "podman"
+    pull_options = push_options = ("--tls-verify=false",)
+
+    def __init__(self, folder):
+        self.cli = ["podman", "--root", folder / "podman", "--runroot", folder / "podman-run", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
+                    "--runtime", shutil.which("runc") or "runc"]  # Debian's crun refuses hybrid cgroups
+        # Its own limits are above the machine's where this runs without CAP_SYS_RESOURCE.
+        self.run_options = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
+        sh([*self.cli, "info"])
+
+    def load(self, file):
+        return ["load", "-q", "-i", file]
+
+    def commit(self, container, name):
+        return ["commit", "-q", container, name]
+
+    def idle(self):
+        return None  # no process of it stays
+
+    def keeper(self, container):
+        pid = sh([*self.cli, "inspect", "--format", "{{.State.ConmonPid}}", container]).strip()
+        return pss_kib([pid])
+
+    def close(self):
+        sh([*self.cli, "rm", "-fa"], check=False)
+        sh([*self.cli, "rmi", "-fa"], check=False)
+
+
+def daemon(words, log, ready, stop, seconds=30):
+    """Starts it and waits until it is ready; RuntimeError with the end of its log if it is not."""
+    with log.open("w") as out:
+        p = subprocess.Popen([str(w) for w in words], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if p.poll() is not None or time.monotonic() > deadline:
+            stop(p)
+            raise RuntimeError(f"{words[0]} does not start: {log.read_text()[-300:]}")
+        time.sleep(0.2)
+    return p
+
+
+def end(p):
+    p.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        p.wait(timeout=20)
+
+
+def need(*programs):
+    for program in programs:
+        if not shutil.which(program):
+            raise RuntimeError(f"{program} is missing: run tools/deps bench")
+
+
+class Docker(DockerLike):
+    name = "docker"
+
+    def __init__(self, folder):
+        need("dockerd", "containerd", "runc", "docker")
+        self.bridge = f"irkb{os.getpid()}"
+        socket = folder / "docker.sock"
+        sh(["ip", "link", "add", self.bridge, "type", "bridge"])
+        sh(["ip", "addr", "add", harness.free_subnet().replace(".0/24", ".1/24"), "dev", self.bridge])
+        self.cli = ["docker", "-H", f"unix://{socket}"]
+        self.p = daemon(["dockerd", "--data-root", folder / "docker", "--exec-root", folder / "docker-run", "-H", f"unix://{socket}", "--pidfile", folder / "docker.pid", "--bridge", self.bridge],
+                        folder / "dockerd.log", lambda: not sh([*self.cli, "ps"], check=False).startswith(("Cannot", "error")), self.stop)
+
+    def idle(self):
+        return pss_kib(descendants(self.p.pid))
+
+    def keeper(self, container):
+        pid = int(sh([*self.cli, "inspect", "--format", "{{.State.Pid}}", container]))
+        return pss_kib([int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])])
+
+    def stop(self, p):
+        end(p)
+        sh(["ip", "link", "del", self.bridge], check=False)
+
+    def close(self):
+        names = sh([*self.cli, "ps", "-aq"], check=False).split()
+        if names:
+            sh([*self.cli, "rm", "-f", *names], check=False)
+        self.stop(self.p)
+
+
+class Containerd:
+    """containerd by itself, with its own client."""
+    name = "containerd"
+
+    def __init__(self, folder):
+        need("containerd", "ctr")
+        socket = folder / "containerd.sock"
+        config = folder / "containerd.toml"
+        config.write_text(f'version = 2\nroot = "{folder}/containerd"\nstate = "{folder}/containerd-run"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n')
+        self.cli = ["ctr", "-a", socket]
+        self.p = daemon(["containerd", "-c", config], folder / "containerd.log", socket.exists, end)
+
+    def ask(self, words, check=True, **kw):
+        return sh([*self.cli, *words], check=check, **kw)
+
+    def pull(self, name):
+        return ["images", "pull", "--plain-http", name]
+
+    def push(self, name):
+        return ["images", "push", "--plain-http", name]
+
+    def forget(self, name):
+        return ["images", "rm", "--sync", name]
+
+    def tag(self, name, other):
+        return ["images", "tag", "--force", name, other]
+
+    def save(self, name, file):
+        return ["images", "export", file, name]
+
+    def load(self, file):
+        return ["images", "import", file]
+
+    def images(self):
+        return ["images", "ls"]
+
+    def commit(self, container, name):
+        return None
+
+    def close(self):
+        for name in sh([*self.cli, "images", "ls", "-q"], check=False).split():
+            sh([*self.cli, "images", "rm", "--sync", name], check=False)
+        end(self.p)
+
+
+def started(folder, kinds=(Ireko, Podman, Docker)):
+    engines = []
+    for kind in kinds:
+        try:
+            engines.append(kind(folder))
+        except (RuntimeError, OSError, subprocess.TimeoutExpired) as e:
+            if kind is Ireko:
+                raise
+            print(f"{kind.name} is left out: {e}", file=sys.stderr)
+    return engines
+
+
+def measure(engines, n, args, before=None, blocks=4):
+    """{engine: milliseconds}, an engine that fails or has no words for it is left out. Engines take turns in blocks, each after a pause and a warm-up: the kernel goes
+    on taking apart what one of them has left (namespaces, cgroups, veths) for a while after it has ended, which the next one must not pay for."""
+    times = {e.name: [] for e in engines if args(e) is not None}
+    for block in range(min(blocks, n)):
+        for e in engines:
+            if times.get(e.name) is None:
+                continue
+            time.sleep(1)
+            for i in range(-(-n // blocks) + 1):
+                if before:
+                    before(e)
+                words = args(e)
+                start = time.monotonic()
+                p = subprocess.run([str(a) for a in [*e.cli, *words]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                took = (time.monotonic() - start) * 1000
+                if p.returncode:
+                    print(f"{e.name} {' '.join(map(str, words[:2]))}: exit status {p.returncode}: {p.stdout.decode()[-200:]}", file=sys.stderr)
+                    times[e.name] = None
+                    break
+                if i > 0:
+                    times[e.name].append(took)
+    return {name: statistics.median(v) for name, v in times.items() if v}
+
+
+def layer():
+    """A Debian base system as one gzipped tar, made once."""
+    if not LAYER.exists():
+        LAYER.parent.mkdir(parents=True, exist_ok=True)
+        part = LAYER.with_suffix(".part.gz")
+        sh(["sh", "-c", f"mmdebstrap --variant=minbase --include=git,ca-certificates --quiet --aptopt='Acquire::Check-Valid-Until \"false\"' bookworm - | gzip -6 > '{part}'"], timeout=600)
+        part.rename(LAYER)
+    return LAYER.read_bytes()
+
+
+def enter_own_network(script):
+    """Docker and podman leave bridges and iptables rules behind: in a network of its own they go with it."""
+    os.execvp("unshare", ["unshare", "--net", sys.executable, script, "--inside", *sys.argv[1:]])
