@@ -8,6 +8,7 @@ MORE = "test_unpack_hostile.py::"
 UNPACK = ("ireko-unpack",)
 SANDBOX = "src/cmd/ireko-unpack/sandbox.c"
 PLACE = "src/cmd/ireko-unpack/place.c"
+RULES = "src/store/layer-rules.c"
 
 
 def unpack(name, attack, tests, defence, removed, edits):
@@ -35,23 +36,23 @@ ALL = [
     unpack("inherited-descriptors", "an archive that takes ireko-unpack over: descriptors of the engine", [CAGE + "test_nothing_is_inherited"], "src/cmd/ireko-unpack/main.c:main", "what was inherited stays open",
            [("src/cmd/ireko-unpack/main.c", "r >= 0 && close_range(UNPACK_REPORT_FD + 1, ~0u, 0) < 0", "false")]),
     unpack("memory", "decompression bombs: memory", [CAGE + "test_memory_has_a_limit"], SANDBOX + ":set_limits", "no RLIMIT_AS", [(SANDBOX, "	if (r >= 0 && !SANITIZED)\n", "	if (false)\n")]),
-    unpack("file-size", "decompression bombs: one file", [CAGE + "test_files_have_a_limit"], SANDBOX + ":set_limits", "no RLIMIT_FSIZE", [(SANDBOX, "	if (r >= 0 && !l->no_files)\n		r = limit(", "	if (false)\n		r = limit(")]),
+    unpack("file-size", "decompression bombs: one file", [CAGE + "test_files_have_a_limit"], SANDBOX + ":set_limits", "no RLIMIT_FSIZE", [(SANDBOX, "	if (r >= 0 && (!l->no_files || l->image))\n", "	if (false)\n")]),
     unpack("descriptors", "directories without end", [CAGE + "test_descriptors_have_a_limit"], SANDBOX + ":set_limits", "no RLIMIT_NOFILE",
            [(SANDBOX, "		r = limit(RLIMIT_NOFILE, FDS_MAX_OPEN, \"open files\", e);\n", "		r = 0;\n")]),
     # --- budgets
-    unpack("contents", "decompression bombs: all files together", [TARS + "test_plain_size_limit", MORE + "test_a_file_larger_than_the_budget", MORE + "test_many_files_that_are_small_enough_each"], PLACE + ":place_file",
-           "sizes are not added up", [(PLACE, "	if (n->size > p->job->max_bytes - p->content_bytes)\n", "	if (false)\n")]),
+    unpack("contents", "decompression bombs: all files together", [TARS + "test_plain_size_limit", MORE + "test_a_file_larger_than_the_budget", MORE + "test_many_files_that_are_small_enough_each"], RULES + ":layer_count_contents",
+           "sizes are not added up", [(RULES, "	if (n->size > b->max_bytes - b->content_bytes)\n", "	if (false)\n")]),
     unpack("stream", "decompression bombs: what no file accounts for", [TARS + "test_endless_padding_is_cut_off", MORE + "test_bombs"], "src/cmd/ireko-unpack/stream.c:run", "the plain stream has no budget",
            [("src/cmd/ireko-unpack/stream.c", "		if (s->bytes_out > s->max_bytes) {\n", "		if (false) {\n")]),
-    unpack("files", "millions of empty files", [TARS + "test_too_many_files", MORE + "test_entries_without_end"], PLACE + ":place_entry", "files are not counted",
-           [(PLACE, "	if (++p->files > p->job->max_files || tar_headers(t) > 4 * p->job->max_files)\n", "	if (false)\n")]),
+    unpack("files", "millions of empty files", [TARS + "test_too_many_files", MORE + "test_entries_without_end"], RULES + ":layer_count_entry", "files are not counted",
+           [(RULES, "	if (++b->files > b->max_files || tar_headers(t) > 4 * b->max_files)\n", "	if (false)\n")]),
     unpack("zstd-window", "a zstd frame that wants gigabytes", [MORE + "test_a_zstd_frame_with_a_huge_window"], "src/store/inflate.c:begin_zstd", "the largest window that zstd knows is given",
            [("src/store/inflate.c", "#define ZSTD_WINDOW_LOG_MAX 27", "#define ZSTD_WINDOW_LOG_MAX 31")]),
     unpack("header-size", "extended headers of any length", [TARS + "test_attribute_flood"], "src/store/tar-read.c:read_payload", "headers are read whatever they say",
            [("src/store/tar-read.c", "	if (size > (int64_t)TAR_HEADER_MAX)\n", "	if (false)\n")]),
     # --- names and links
-    unpack("dotdot", "../ in names", [TARS + "test_dotdot_is_refused", MORE + "test_paths_of_records_climb_no_better"], "src/cmd/ireko-unpack/tree.c:tree_clean", "what climbs out of the root stays at the root",
-           [("src/cmd/ireko-unpack/tree.c", "			if (len == 0)\n				return err_new(e, ERR_INVALID, \"..\");\n", "			if (len == 0) {\n				name += n;\n				continue;\n			}\n")]),
+    unpack("dotdot", "../ in names", [TARS + "test_dotdot_is_refused", MORE + "test_paths_of_records_climb_no_better"], RULES + ":clean", "what climbs out of the root stays at the root",
+           [(RULES, "			if (len == 0)\n				return -EXDEV;\n", "			if (len == 0) {\n				name += n;\n				continue;\n			}\n")]),
     unpack("links-lead-out", "a symlink, then a file through it", [TARS + "test_write_through_symlinked_directory", MORE + "test_whiteouts_where_links_lead"],
            "src/base/path.c:path_open_in_root; " + SANDBOX + ":sandbox_enter", "parents are opened as paths of the host, and the root stays the host's",
            [("src/base/path.c", "		long fd = syscall(SYS_openat2, rootfd, path, &how, sizeof(how));\n", "		long fd = openat(rootfd, path, (int)how.flags, mode);\n"),
@@ -65,11 +66,11 @@ ALL = [
     # --- attributes, devices, whiteouts
     unpack("overlay-attributes", "trusted.overlay.* and user.overlay.* smuggled in", [TARS + "test_attributes_that_would_speak_to_overlayfs_are_dropped"], "src/store/tar-pax.c:tar_xattr_is_wanted", "all of user.* is wanted",
            [("src/store/tar-pax.c", "		return !str_starts(name, \"user.overlay.\");\n", "		return true;\n")]),
-    unpack("whiteouts-as-devices", "a character device 0/0", [TARS + "test_devices"], PLACE + ":check_node", "the device is made", [(PLACE, "	if (p->job->whiteouts && n->type == TAR_CHAR && n->dev_major == 0 && n->dev_minor == 0)\n", "	if (false)\n")]),
-    unpack("whiteout-of-nothing", "whiteouts of \"\", \".\" and \"..\"", [TARS + "test_whiteout_of_nothing"], PLACE + ":place_whiteout", "the name is used as it is",
-           [(PLACE, "	if (!*victim || streq(victim, \".\") || streq(victim, \"..\"))\n", "	if (false)\n")]),
-    unpack("below-whiteouts", "whiteouts used as directories", [TARS + "test_whiteout_as_directory", MORE + "test_nothing_lies_below_a_whiteout"], PLACE + ":place_named", "a directory may have a whiteout's name",
-           [(PLACE, "		if (bad)\n", "		if (false)\n")]),
+    unpack("whiteouts-as-devices", "a character device 0/0", [TARS + "test_devices"], RULES + ":layer_check_node", "the device is made", [(RULES, "	if (whiteouts && n->type == TAR_CHAR && n->dev_major == 0 && n->dev_minor == 0)\n", "	if (false)\n")]),
+    unpack("whiteout-of-nothing", "whiteouts of \"\", \".\" and \"..\"", [TARS + "test_whiteout_of_nothing"], RULES + ":layer_name_kind", "the name is used as it is",
+           [(RULES, "	if (!*victim || streq(victim, \".\") || streq(victim, \"..\"))\n", "	if (false)\n")]),
+    unpack("below-whiteouts", "whiteouts used as directories", [TARS + "test_whiteout_as_directory", MORE + "test_nothing_lies_below_a_whiteout"], RULES + ":check_parents", "a directory may have a whiteout's name",
+           [(RULES, "	return bad ? err_new(e, ERR_INVALID, \"%s: a whiteout is no directory\", n->name) : 0;\n", "	return 0;\n")]),
     unpack("ids-wrap", "owner ids of 2^32-1 and above", [TARS + "test_owner_ids"], "src/store/tar-read.c:narrow", "numbers are cut to 32 bits", [("src/store/tar-read.c", "	if (v < 0 || v > max)\n", "	if (false)\n")]),
     unpack("sizes-wrap", "negative and huge sizes", [TARS + "test_negative_numbers", MORE + "test_sizes"], "src/store/tar-read.c:payload_size", "sizes are taken as they are",
            [("src/store/tar-read.c", "	if (*ret < 0 || *ret > INT64_MAX - (int64_t)TAR_BLOCK)\n", "	if (false)\n")]),

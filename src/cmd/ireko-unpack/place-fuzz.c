@@ -140,11 +140,12 @@ static void check_tree(int at, const char *name, bool layer, int depth, size_t *
 static void check_path(const char *p, size_t len)
 {
 	char clean[PATH_MAX], text[PATH_MAX];
+	const TarEntry entry = {.name = text};
 
 	must(len < sizeof(text) && !memchr(p, 0, len));
 	memcpy(text, p, len);
 	text[len] = 0;
-	must(len == 0 || (tree_clean(text, clean, NULL) == 0 && streq(clean, text)));
+	must(len == 0 || (layer_clean_name(&entry, clean, NULL) == 0 && streq(clean, text)));
 }
 
 static void check_report(const Report *r)
@@ -189,7 +190,7 @@ static void unpack(const UnpackJob *job, int root, const uint8_t *data, size_t s
 			break;
 	if (r == 0)
 		(void)place_finish(&place, NULL);
-	must(place.content_bytes <= job->max_bytes && place.files <= job->max_files + 1);
+	must(place.budget.content_bytes <= job->max_bytes && place.budget.files <= job->max_files + 1);
 	check_report(&report);
 	release(&place);
 	(void)close(report.fd);
