@@ -322,13 +322,20 @@ def test_headers_without_entries(box):
 def test_memory_that_runs_out_is_an_error(box):
     """Remembering directories is the one thing that grows with an archive: with little memory it fails with a word."""
     r, w = os.pipe()
-    pid, report = start(r, box.root)
+    pid, report = start(r, box.root, max_files=1000000)
     os.close(r)
-    data = flood(raw(b"d" * 90 + b"/", b"5", mode=b"0000755\0"), 90000)
+    data = flood(raw(b"d" * 90 + b"/", b"5", mode=b"0000755\0"), 300000)
     os.write(w, data[:10])
     status = Path(f"/proc/{pid}/status")
     wait_until("it waits for its input", lambda: "Seccomp:\t2" in status.read_text())
-    size = int(re.search(r"VmSize:\s+(\d+)", status.read_text()).group(1)) * 1024 + (4 << 20)
+    seen = []
+
+    def settled():
+        seen.append(int(re.search(r"VmSize:\s+(\d+)", status.read_text()).group(1)) * 1024)
+        return len(seen) > 10 and len(set(seen[-10:])) == 1
+
+    wait_until("its memory is what it begins with", settled)
+    size = seen[-1] + (4 << 20)
     resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
 
     def feed():
