@@ -113,6 +113,8 @@ class Handler(BaseHTTPRequestHandler):
         if repo.startswith("token"):
             scopes = base64.b64decode(auth[7:] or "").decode() if auth.startswith("Bearer ") else ""
             needs = "pull,push" if self.command in ("POST", "PATCH", "PUT") else "pull"
+            if repo == "tokenfew" and State.count(auth) > 8:
+                scopes = ""
             if f"repository:{repo}:pull,push" in scopes or (needs == "pull" and f"repository:{repo}:pull" in scopes):
                 return True
             self.error(401, "UNAUTHORIZED", "authentication required", {
@@ -134,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         self.note()
         path, _, query = self.path.partition("?")
         if path == "/token":
-            scopes = urllib.parse.parse_qs(query)["scope"]
+            scopes = [*urllib.parse.parse_qs(query)["scope"], str(State.count("token"))]
             return self.reply(200, json.dumps({"token": base64.b64encode(" ".join(scopes).encode()).decode(), "expires_in": 300}).encode())
         m = re.fullmatch(r"/v2/([^/]+)/(blobs|manifests)/([^/]+)", path)
         if path.startswith("/upload/"):

@@ -6,6 +6,7 @@
  * blobs it has, and a store that pulls it has the same image; how it came there is told by what the registry saw.
  */
 #include "registry/test-world.h"
+#include "registry/upload.h"
 
 #include <sys/random.h>
 
@@ -331,6 +332,8 @@ static void test_token(void **state)
 			       "scope=repository%3Atokenb%3Apull%2Cpush&scope=repository%3Atokena%3Apull "),
 			 1);
 	assert_non_null(strstr(w->said.s, " Mounted from tokena\n"));
+	/* A token that runs out on the way: the request that meets it is sent once more, with its body. */
+	must_push(w, "tokenfew");
 }
 
 static void test_denied(void **state)
@@ -359,6 +362,28 @@ static void test_location_elsewhere(void **state)
 }
 
 /* ---- what breaks ---- */
+
+static void test_range(void **state _unused_)
+{
+	static const struct {
+		const char *text;
+		int64_t bytes;
+	} t[] = {{"0-499", 500},
+		 {"bytes=0-499", 500},
+		 {"0-0", 0},
+		 {"0-1", 2},
+		 {NULL, -1},
+		 {"", -1},
+		 {"500", -1},
+		 {"0-", -1},
+		 {"0--1", -1},
+		 {"0-x", -1},
+		 {"0-9223372036854775807", -1},
+		 {"0-99999999999999999999", -1}};
+
+	for (size_t i = 0; i < ELEMENTSOF(t); i++)
+		assert_int_equal(upload_range_end(t[i].text), t[i].bytes);
+}
 
 static void test_resume(void **state)
 {
@@ -443,6 +468,7 @@ int main(void)
 	    T(test_token),
 	    T(test_denied),
 	    T(test_location_elsewhere),
+	    cmocka_unit_test(test_range),
 	    T(test_resume),
 	    T(test_pieces),
 	    T(test_limited),

@@ -189,10 +189,9 @@ static int take_location(Upload *u, const HttpReply *reply, Err *e)
 	return 0;
 }
 
-/* "0-499" (or "bytes=0-499"): 500 have arrived. "0-0" is what many say who have nothing. -1: it does not say. */
-static int64_t range_end(const HttpReply *reply)
+int64_t upload_range_end(const char *range)
 {
-	const char *s = reply->range, *dash = s ? strchr(s, '-') : NULL;
+	const char *dash = range ? strchr(range, '-') : NULL;
 	uint64_t last = 0;
 
 	if (!dash || str_to_u64(dash + 1, &last) < 0 || last >= (uint64_t)INT64_MAX)
@@ -373,7 +372,8 @@ static int finish(Upload *u, int64_t *retry_after, Err *e)
 /* After a PATCH that was taken: 2 if there is more to send, 0 if not, 1 if bytes are missing in between. */
 static int advance(Upload *u, const HttpReply *reply, Err *e)
 {
-	int64_t end = range_end(reply), sent = u->piece_end >= 0 ? u->piece_end : growing_have(u->blob);
+	int64_t end = upload_range_end(reply->range),
+		sent = u->piece_end >= 0 ? u->piece_end : growing_have(u->blob);
 	int r = take_location(u, reply, e);
 
 	if (r < 0)
@@ -458,7 +458,7 @@ static int ask_offset(Upload *u, int64_t *retry_after, Err *e)
 	if (r < 0)
 		return is_worth_a_try(&reply) ? 1 : r;
 	if (reply.status == 204 || reply.status == 200 || reply.status == 202) {
-		int64_t end = range_end(&reply);
+		int64_t end = upload_range_end(reply.range);
 
 		if (end < 0 || end > growing_have(u->blob) || take_location(u, &reply, NULL) < 0)
 			forget(u);

@@ -57,5 +57,7 @@ int upload_blob_exists(Session *s, HttpClient *c, const char *digest, Err *e);
 int upload_mount(Upload *u, const char *digest, const char *from, Err *e);
 /* Sends it, with new tries and from where it stopped when something breaks. */
 int upload_blob(Upload *u, Err *e);
+/* How many bytes have arrived: 500 of "0-499" (or "bytes=0-499"). "0-0" is what many say who have nothing. -1: it does not say. */
+int64_t upload_range_end(const char *range);
 /* What a reply to a push that is no success means to the user. */
 int upload_refusal(const Session *s, const char *what, const HttpReply *reply, Err *e);
