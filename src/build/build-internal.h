@@ -23,6 +23,7 @@ typedef struct Stage {
 	char *chain;              /* top layer, NULL when empty */
 	char key[DIGEST_LEN + 1]; /* cache key of the last step */
 	char **args;              /* K=V: ARGs declared in this stage with their values */
+	size_t n_inherited;       /* entries of the history that are the base's */
 	int64_t time_ns;          /* of the newest step; what makes the result reproducible from cache */
 } Stage;
 

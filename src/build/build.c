@@ -378,6 +378,7 @@ static int from_stage(Stage *s, const Stage *other, Err *e)
 	s->base_id = other->base_id ? strdup(other->base_id) : NULL;
 	s->chain = other->chain ? strdup(other->chain) : NULL;
 	s->time_ns = other->time_ns;
+	s->n_inherited = other->n_inherited;
 	memcpy(s->key, other->key, sizeof(s->key));
 	return 0;
 }
@@ -420,6 +421,7 @@ static int from(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 		r = store_image_config(b->store, image.id, &s->config, e);
 	if (r >= 0) {
 		s->base_id = strdup(image.id);
+		s->n_inherited = s->config.n_history;
 		s->chain = image.chain_id ? strdup(image.chain_id) : NULL;
 		if (s->config.created)
 			(void)clock_parse(s->config.created,
@@ -467,16 +469,38 @@ static int labels_apply(Build *b, Stage *s, Err *e)
 	return 0;
 }
 
+/* When the image says that it was made: with the last step, unless the build argument SOURCE_DATE_EPOCH says when everything was. */
+static int dates_apply(Build *b, Stage *s, Err *e)
+{
+	const char *epoch = strv_env_get(b->rq->args, "SOURCE_DATE_EPOCH");
+	int64_t ns = s->time_ns ?: clock_now_ns();
+	bool given = !str_empty(epoch);
+
+	if (given && (strspn(epoch, "0123456789") != strlen(epoch) || clock_parse(epoch, &ns) < 0))
+		return err_new(e, ERR_INVALID,
+			       "build argument SOURCE_DATE_EPOCH=%.40s: expected seconds since 1970", epoch);
+	TimeText at = clock_rfc3339(ns);
+	free(s->config.created);
+	s->config.created = strdup(at.s);
+	for (size_t i = s->n_inherited; given && s->config.created && i < s->config.n_history; i++) {
+		free(s->config.history[i].created);
+		s->config.history[i].created = strdup(at.s);
+		if (!s->config.history[i].created)
+			return err_oom(e);
+	}
+	return s->config.created ? 0 : err_oom(e);
+}
+
 static int image_write(Build *b, Stage *s, char ret_id[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_json_ json_t *doc = NULL;
 	_cleanup_free_ char *text = NULL;
 	int r = labels_apply(b, s, e);
 
+	if (r >= 0)
+		r = dates_apply(b, s, e);
 	if (r < 0)
 		return r;
-	free(s->config.created);
-	s->config.created = strdup(clock_rfc3339(s->time_ns ?: clock_now_ns()).s);
 	doc = image_config_encode(&s->config);
 	text = doc ? json_text(doc) : NULL;
 	if (!text)

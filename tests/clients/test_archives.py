@@ -149,3 +149,23 @@ def test_buildah(podman, engine, image):
     assert layers_of(engine, "made:buildah")[:3] == layers_of(engine, image)
     assert engine.cli("run", "--rm", "made:buildah", "cat", "/added", "/two").stdout == "by buildah\ntwo\n"
     engine.cli("rmi", "made:buildah")
+
+
+# ---- what a container changed
+@pytest.fixture
+def dockerd():
+    room = Docker()
+    try:
+        yield room.start()
+    finally:
+        room.finish()
+
+
+def test_diff_says_what_docker_says(dockerd, engine, name):
+    script = ("echo x > /new; echo y >> /etc/passwd; rm /etc/group; mkdir -p /a/b; touch /a/b/c; rm -r /home; mkdir /home; chmod 700 /var; ln -s x /link; rm /bin/su; mkdir /bin/su; "
+              "touch -d @5 /usr; cat < /etc/plain-file; : >> /etc/plain-file; mv /bin/who /bin/who2; ln /new /hard; rm -r /root; mknod /dev0 c 1 3; chown 1:1 /bin/wc")
+    dockerd.make("run", "--name", name, "busybox", "sh", "-c", script)
+    engine.cli("run", "--name", name, "busybox", "sh", "-c", script)
+    ours, theirs = (set(out.splitlines()) for out in (engine.cli("diff", name).stdout, dockerd.out("diff", name)))
+    dockerd.call("rm", name)
+    assert ours == theirs, (ours - theirs, theirs - ours)

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -78,6 +79,10 @@ def test_layout_directory(ireko, engine, folder, name):
 
 
 def test_platforms_of_save_and_load(ireko, engine, name):
+    # As newer docker CLIs say it.
+    document = urllib.parse.quote(json.dumps({"os": "linux", "architecture": "s390x"}))
+    assert engine.api("GET", f"/images/get?names=busybox&platform={document}").status == 404
+    assert engine.api("GET", "/images/get?names=busybox&platform=" + document.replace("s390x", inspect(engine, "busybox")["Architecture"])).status == 200
     machine = inspect(engine, "busybox")["Architecture"]
     other = "s390x"
     assert other != machine
@@ -151,6 +156,17 @@ def test_source_date_epoch(engine, name, folder):
     p = engine.cli("commit", name, env=engine.env(SOURCE_DATE_EPOCH="yesterday"), check=False)
     assert p.returncode == 1 and "SOURCE_DATE_EPOCH=yesterday" in p.stderr
     engine.cli("rmi", *(f"{name}:{t}" for t in ("a", "b", "ia", "ib")))
+
+
+def test_builds_at_a_given_time(ireko, engine, name):
+    """What is built says SOURCE_DATE_EPOCH, what came with the base keeps its times."""
+    for tag, time_of in (("a", ["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=86400"]), ("b", ["--build-arg", "SOURCE_DATE_EPOCH=86400"])):
+        ireko("build", *time_of, "-t", f"{name}:{tag}", "-", input="FROM busybox\nENV A=b\nLABEL c=d\n")
+    assert inspect(engine, f"{name}:a")["Id"] == inspect(engine, f"{name}:b")["Id"] and inspect(engine, f"{name}:a")["Created"] == "1970-01-02T00:00:00Z"
+    times = ireko.out("history", "--human=false", "--format", "{{.CreatedAt}}", f"{name}:a").splitlines()
+    assert [t[:10] for t in times] == ["1970-01-02", "1970-01-02", "2024-01-01"]
+    assert "SOURCE_DATE_EPOCH=soon" in ireko.fails("build", "--build-arg", "SOURCE_DATE_EPOCH=soon", "-", input="FROM busybox\nENV A=b\n")
+    ireko("rmi", f"{name}:a", f"{name}:b")
 
 
 def test_every_change(cli, engine, name):

@@ -15,30 +15,6 @@ static void push_told(void *user, const char *tag, const char *digest, int64_t s
 				      "Digest", digest, "Size", (json_int_t)size));
 }
 
-/* Since API 1.46 a platform is a document; before, and from our own command line, "linux/arm64". malloc'ed, NULL: any. */
-static int platform_of(HttpRequest *rq, char **ret, Err *e)
-{
-	const char *text = query_or_null(rq, "platform");
-	_cleanup_json_ json_t *doc = NULL;
-
-	if (!text)
-		return 0;
-	if (*text != '{') {
-		*ret = strdup(text);
-		return *ret ? 0 : err_oom(e);
-	}
-	int r = json_parse(text, strlen(text), "platform", &doc, e);
-	if (r < 0)
-		return err_kind(e, r, ERR_INVALID);
-	const char *os = json_get_str(doc, "os"), *architecture = json_get_str(doc, "architecture"),
-		   *variant = json_get_str(doc, "variant");
-	if (!os || !architecture)
-		return err_new(e, ERR_INVALID, "platform: os and architecture must be given");
-	*ret = strf("%s/%s%s%s", os, architecture, str_empty(variant) ? "" : "/",
-		    str_empty(variant) ? "" : variant);
-	return *ret ? 0 : err_oom(e);
-}
-
 int h_image_push(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
@@ -50,7 +26,7 @@ int h_image_push(HttpRequest *rq, void *user, Err *e)
 	progress_init(&p, rq);
 	r = auth_header_parse(http_header(rq, "X-Registry-Auth"), &account, e);
 	if (r >= 0)
-		r = platform_of(rq, &platform, e);
+		r = query_platform(rq, &platform, e);
 	if (r < 0)
 		return r;
 	EnginePush q = {

@@ -9,6 +9,29 @@ static const char *query_or_null(HttpRequest *rq, const char *name)
 	return str_empty(v) ? NULL : v;
 }
 
+int query_platform(HttpRequest *rq, char **ret, Err *e)
+{
+	const char *text = query_or_null(rq, "platform");
+	_cleanup_json_ json_t *doc = NULL;
+
+	if (!text)
+		return 0;
+	if (*text != '{') {
+		*ret = strdup(text);
+		return *ret ? 0 : err_oom(e);
+	}
+	int r = json_parse(text, strlen(text), "platform", &doc, e);
+	if (r < 0)
+		return err_kind(e, r, ERR_INVALID);
+	const char *os = json_get_str(doc, "os"), *architecture = json_get_str(doc, "architecture"),
+		   *variant = json_get_str(doc, "variant");
+	if (!os || !architecture)
+		return err_new(e, ERR_INVALID, "platform: os and architecture must be given");
+	*ret = strf("%s/%s%s%s", os, architecture, str_empty(variant) ? "" : "/",
+		    str_empty(variant) ? "" : variant);
+	return *ret ? 0 : err_oom(e);
+}
+
 static int failed(const Err *e)
 {
 	return e->no ? -e->no : -EIO;
@@ -337,17 +360,18 @@ static void load_told(void *user, const char *reference, const char *id)
 int h_images_load(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
+	_cleanup_free_ char *platform = NULL;
 	_cleanup_(progress_done) Progress p;
-	int fd, r;
+	int fd, r = query_platform(rq, &platform, e);
 
 	progress_init(&p, rq);
 	p.quiet = http_query_bool(rq, "quiet", false);
-	fd = http_body_fd(rq, e);
+	fd = r < 0 ? r : http_body_fd(rq, e);
 	if (fd < 0)
 		return fd;
 	const EngineLoad l = {
 	    .tar_fd = fd,
-	    .platform = query_or_null(rq, "platform"),
+	    .platform = platform,
 	    .progress = progress_status,
 	    .loaded = load_told,
 	    .user = &p,
@@ -369,15 +393,17 @@ static int save_begin(void *user, Err *e)
 
 static int save(HttpRequest *rq, Door *d, char *const *names, Err *e)
 {
+	_cleanup_free_ char *platform = NULL;
+	int r = query_platform(rq, &platform, e);
 	const EngineSave s = {
 	    .names = names,
 	    .format = query_or_null(rq, "format"),
-	    .platform = query_or_null(rq, "platform"),
+	    .platform = platform,
 	    .begin = save_begin,
 	    .user = rq,
 	};
 
-	return engine_image_save(d->engine, &s, e);
+	return r < 0 ? r : engine_image_save(d->engine, &s, e);
 }
 
 int h_image_save(HttpRequest *rq, void *user, Err *e)
