@@ -357,17 +357,23 @@ def test_nobody_there(home):
 
 
 def test_a_password_in_the_arguments(home):
-    """A warning, and the list of processes does not show it while the engine is asked."""
+    """A warning; the list of processes does not show it while the engine is asked, and a user's other programs may not look into its memory."""
     listener = socket.socket(socket.AF_UNIX)
     path = home.root / "slow"
     listener.bind(str(path))
     listener.listen()
-    p = subprocess.Popen([BUILD / "ireko", "-H", f"unix://{path}", "login", "-u", "u", "-p", "geheim99", "h:1"], env=home.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Of a user without privilege, whose processes would otherwise be the user's to look into.
+    shutil.copy(BUILD / "ireko", home.root)
+    for p in (home.root, path):
+        os.chown(p, 65534, 65534)
+    p = subprocess.Popen([program("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", home.root / "ireko", "-H", f"unix://{path}", "login", "-u", "u", "-p", "geheim99", "h:1"],
+                         env=home.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         connection, _ = listener.accept()
         assert b"geheim99" in connection.recv(65536)
-        assert b"geheim99" not in pathlib.Path(f"/proc/{p.pid}/cmdline").read_bytes()
-        assert "0\n" in run("sh", "-c", f"stat -c %u /proc/{p.pid}/mem").stdout
+        seen = pathlib.Path(f"/proc/{p.pid}/cmdline").read_bytes()
+        assert b"login" in seen and b"geheim99" not in seen
+        assert os.stat(f"/proc/{p.pid}").st_uid == 65534 and os.stat(f"/proc/{p.pid}/mem").st_uid == 0
         connection.close()
         out, err = p.communicate(timeout=20)
         assert "WARNING! Using --password via the CLI is insecure" in err and "geheim99" not in out + err
@@ -473,6 +479,16 @@ def test_key_in_the_keyring(home, private):
     assert not (home.root / "data/ireko/credentials").exists()
 
 
+def test_our_helper_is_missing(home, private):
+    """A command line without its helper says so, and keeps nothing readable instead."""
+    alone = home.root / "alone"
+    alone.mkdir()
+    shutil.copy(BUILD / "ireko", alone)
+    env = dict(home.env, PATH="/usr/bin:/bin")
+    p = run(alone / "ireko", "login", "-u", USER, "--password-stdin", private.host, input=PASSWORD, env=env, check=False)
+    assert p.returncode == 1 and "is neither beside ireko nor on PATH" in p.stderr and not home.config.exists() and not home.files_with(PASSWORD)
+
+
 # ---- tokens
 def test_token_server(home, tokens, client):
     reference = f"{tokens.private.host}/secret:v1"
@@ -566,6 +582,10 @@ def test_credentials_go_to_their_host_alone(home, private):
 
     try:
         assert "X-Registry-Auth" not in headers_of("pull", "127.0.0.1:1/x")
+        marked = home.document
+        home.write({"auths": {private.host: {"auth": base64.b64encode(b"a:b").decode()}, "127.0.0.1": {"identitytoken": "c"}}})
+        assert "X-Registry-Auth" not in headers_of("pull", "127.0.0.1:1/x")
+        home.write(marked)
         own = headers_of("pull", f"{private.host}/x")["X-Registry-Auth"]
         assert json.loads(base64.urlsafe_b64decode(own)) == {"username": USER, "password": PASSWORD, "serveraddress": private.host}
         assert "X-Registry-Auth" not in headers_of("ps")
@@ -602,6 +622,9 @@ def test_engine_api(engine, private):
     for coded, status in (("%%%", 400), ("W10=", 400), ("e30=", 404), ("bnVsbA==", 404), ("A" * 40000, 400)):
         reply = engine.api("POST", f"/images/create?fromImage={private.host}/secret&tag=v1", headers={"X-Registry-Auth": coded})
         assert reply.status == status, (coded[:20], reply.status, reply.body)
+    wrong = base64.urlsafe_b64encode(json.dumps({"username": USER, "password": "falsch"}).encode()).decode()
+    reply = engine.api("POST", f"/images/create?fromImage={private.host}/secret&tag=v1", headers={"X-Registry-Auth": wrong})
+    assert reply.status == 403 and "unauthorized: incorrect username or password" in reply.message  # not 401, which the docker CLI takes for a prompt
     log = engine.log_text()
     assert PASSWORD not in log and "falsch" not in log and base64.b64encode(account).decode() not in log
 

@@ -106,6 +106,11 @@ static int start(Talk *t, const char *name, const char *option, const char *acti
 	int r = spawn(t, path, argv, in[0], out[1]);
 	close_fd(&in[0]);
 	close_fd(&out[1]);
+	if (r == -ENOENT && streq(name, HELPER_OWN))
+		return err_new(
+		    e, ERR_UNAVAILABLE,
+		    "%s, which keeps ireko's credentials, is neither beside ireko nor on PATH: install it",
+		    t->program);
 	if (r == -ENOENT)
 		return err_new(
 		    e, ERR_UNAVAILABLE,
