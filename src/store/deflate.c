@@ -11,7 +11,6 @@
 #include <isa-l/igzip_lib.h>
 #include <zstd.h>
 
-#define OUT_SIZE   (256u << 10)
 #define GZIP_LEVEL 2
 #define ZSTD_LEVEL 3
 
@@ -54,7 +53,7 @@ int deflate_new(DeflateKind kind, Deflate **ret, Err *e)
 	if (!d)
 		return err_oom(e);
 	d->kind = kind;
-	d->out = malloc(OUT_SIZE);
+	d->out = malloc(DEFLATE_PIECE);
 	if (!d->out || (kind == DEFLATE_GZIP ? begin_gzip(d) : begin_zstd(d)) < 0)
 		return err_oom(e);
 	*ret = take_ptr(d);
@@ -84,10 +83,10 @@ static int add_gzip(Deflate *d, const void *data, size_t len, bool last, OutFn o
 	z->end_of_stream = last;
 	do {
 		z->next_out = d->out;
-		z->avail_out = OUT_SIZE;
+		z->avail_out = DEFLATE_PIECE;
 		if (isal_deflate(z) != COMP_OK)
 			return err_new(e, ERR_INTERNAL, "gzip: the compressor failed");
-		int r = out(user, d->out, OUT_SIZE - z->avail_out, e);
+		int r = out(user, d->out, DEFLATE_PIECE - z->avail_out, e);
 		if (r < 0)
 			return r;
 	} while (z->avail_out == 0);
@@ -100,7 +99,7 @@ static int add_zstd(Deflate *d, const void *data, size_t len, bool last, OutFn o
 	size_t left;
 
 	do {
-		ZSTD_outBuffer ob = {d->out, OUT_SIZE, 0};
+		ZSTD_outBuffer ob = {d->out, DEFLATE_PIECE, 0};
 
 		left = ZSTD_compressStream2(d->zstd, &ob, &ib, last ? ZSTD_e_end : ZSTD_e_continue);
 		if (ZSTD_isError(left))

@@ -20,7 +20,7 @@ int deflate_new(DeflateKind kind, Deflate **ret, Err *e);
 void deflate_free(Deflate *d);
 DEFINE_CLEANUP(Deflate *, deflate_free)
 
-/* Compresses one piece (at most DEFLATE_PIECE bytes); `last` ends the stream. `out` gets what comes of it, in any number of pieces;
- * its failure is returned. */
+/* Compresses one piece (at most DEFLATE_PIECE bytes); `last` ends the stream. `out` gets what comes of it, at most
+ * DEFLATE_PIECE bytes at once; its failure is returned. */
 int deflate_add(Deflate *d, const void *data, size_t len, bool last,
 		int (*out)(void *user, const void *data, size_t len, Err *e), void *user, Err *e);

@@ -3,9 +3,9 @@
  * Layers as registries want them: their tar, compressed, as a blob; and what is remembered of it.
  *
  * A layer that came from a registry has such a blob already. For one that was made here, a thread writes the tar (and
- * hashes it: it must have the layer's diff id) into a pipe, and the caller's thread compresses what comes out, hashes that and
- * writes the blob; `grown` tells of every piece, so that an upload can begin long before the end. What came of it is noted
- * down (documents "layer-form"), so that the next push knows digest and size without the blob.
+ * hashes it: it must have the layer's diff id) into a pipe, the caller's thread compresses what comes out, and a third one hashes that
+ * and writes the blob; `grown` tells of every piece, so that an upload can begin long before the end. What came of it is
+ * noted down (documents "layer-form"), so that the next push knows digest and size without the blob.
  */
 #include "base/fd.h"
 #include "base/str.h"
@@ -133,27 +133,126 @@ static void *feed_tar(void *user)
 	return NULL;
 }
 
-typedef struct Packing {
+/* Compressed bytes on their way from the thread that makes them to one that hashes and writes them: the compressor has a processor to
+ * itself. Slots are filled and emptied in turn; `filled` counts those that are full. */
+#define SLOTS     4
+#define SLOT_SIZE DEFLATE_PIECE
+
+typedef struct Outlet {
 	const LayerPack *p;
 	BlobWriter *writer;
-} Packing;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint8_t *data; /* SLOTS * SLOT_SIZE */
+	size_t len[SLOTS];
+	unsigned next, filled;
+	bool ended;
+	int r; /* of the writing thread */
+	Err e;
+	pthread_t thread;
+} Outlet;
 
-static int on_packed(void *user, const void *data, size_t len, Err *e)
+/* The oldest full slot, or NULL when there are no more. */
+static uint8_t *outlet_take(Outlet *o, size_t *ret_len)
 {
-	const Packing *k = user;
-	int r = len > 0 ? blob_writer_write(k->writer, data, len, e) : 0;
+	uint8_t *slot = NULL;
 
-	if (r == 0 && len > 0 && k->p->grown)
-		k->p->grown(k->p->user, blob_writer_fd(k->writer), blob_writer_size(k->writer));
+	pthread_mutex_lock(&o->lock);
+	while (o->filled == 0 && !o->ended)
+		pthread_cond_wait(&o->changed, &o->lock);
+	if (o->filled > 0) {
+		unsigned first = (o->next + SLOTS - o->filled) % SLOTS;
+
+		slot = o->data + (size_t)first * SLOT_SIZE;
+		*ret_len = o->len[first];
+	}
+	pthread_mutex_unlock(&o->lock);
+	return slot;
+}
+
+static void outlet_free_slot(Outlet *o, int r)
+{
+	pthread_mutex_lock(&o->lock);
+	o->filled--;
+	o->r = r;
+	pthread_cond_signal(&o->changed);
+	pthread_mutex_unlock(&o->lock);
+}
+
+static void *write_out(void *user)
+{
+	Outlet *o = user;
+	size_t len = 0;
+	int r = 0;
+
+	for (uint8_t *slot; (slot = outlet_take(o, &len));) {
+		/* After a failure slots are only emptied, so that nobody waits. */
+		if (r == 0)
+			r = blob_writer_write(o->writer, slot, len, &o->e);
+		if (r == 0 && o->p->grown)
+			o->p->grown(o->p->user, blob_writer_fd(o->writer), blob_writer_size(o->writer));
+		outlet_free_slot(o, r);
+	}
+	return NULL;
+}
+
+static int outlet_put(void *user, const void *data, size_t len, Err *e)
+{
+	Outlet *o = user;
+	int r;
+
+	if (len == 0)
+		return 0;
+	pthread_mutex_lock(&o->lock);
+	while (o->filled == SLOTS)
+		pthread_cond_wait(&o->changed, &o->lock);
+	r = o->r;
+	if (r == 0) {
+		memcpy(o->data + (size_t)o->next * SLOT_SIZE, data, len);
+		o->len[o->next] = len;
+		o->next = (o->next + 1) % SLOTS;
+		o->filled++;
+		pthread_cond_signal(&o->changed);
+	}
+	pthread_mutex_unlock(&o->lock);
+	if (r < 0 && e)
+		*e = o->e;
 	return r;
 }
 
+static int outlet_begin(Outlet *o, Err *e)
+{
+	pthread_mutex_init(&o->lock, NULL);
+	pthread_cond_init(&o->changed, NULL);
+	o->data = malloc((size_t)SLOTS * SLOT_SIZE);
+	int no = o->data ? pthread_create(&o->thread, NULL, write_out, o) : ENOMEM;
+	if (no == 0)
+		return 0;
+	free(o->data);
+	return err_sys(e, no, "start a thread");
+}
+
+/* Everything is written, or will never be. */
+static int outlet_end(Outlet *o, Err *e)
+{
+	pthread_mutex_lock(&o->lock);
+	o->ended = true;
+	pthread_cond_signal(&o->changed);
+	pthread_mutex_unlock(&o->lock);
+	pthread_join(o->thread, NULL);
+	free(o->data);
+	pthread_cond_destroy(&o->changed);
+	pthread_mutex_destroy(&o->lock);
+	if (o->r < 0 && e)
+		*e = o->e;
+	return o->r;
+}
+
 /* Whole pieces only: what deflate.h wants. */
-static int pack_stream(const LayerPack *p, int fd, BlobWriter *w, Err *e)
+static int pack_stream(const LayerPack *p, int fd, Outlet *o, Err *e)
 {
 	_cleanup_(deflate_freep) Deflate *d = NULL;
 	_cleanup_free_ char *piece = malloc(DEFLATE_PIECE);
-	Packing k = {p, w};
 	int64_t done = 0;
 	int r = piece ? deflate_new(p->form == LAYER_ZSTD ? DEFLATE_ZSTD : DEFLATE_GZIP, &d, e) : err_oom(e);
 
@@ -165,12 +264,24 @@ static int pack_stream(const LayerPack *p, int fd, BlobWriter *w, Err *e)
 		if (p->stopped && p->stopped(p->user))
 			return err_new(e, ERR_CANCELLED, "cancelled");
 		last = n < (ssize_t)DEFLATE_PIECE;
-		r = deflate_add(d, piece, (size_t)n, last, on_packed, &k, e);
+		r = deflate_add(d, piece, (size_t)n, last, outlet_put, o, e);
 		done += n;
 		if (r >= 0 && p->progress)
 			p->progress(p->user, done);
 	}
 	return r;
+}
+
+static int pack_and_write(const LayerPack *p, int fd, BlobWriter *w, Err *e)
+{
+	Outlet o = {.p = p, .writer = w};
+	int r = outlet_begin(&o, e), written;
+
+	if (r < 0)
+		return r;
+	r = pack_stream(p, fd, &o, e);
+	written = outlet_end(&o, r < 0 ? NULL : e);
+	return r < 0 ? r : written;
 }
 
 static int run_pipe(Store *s, const char *chain_id, const LayerPack *p, BlobWriter *w, Err *e)
@@ -190,7 +301,7 @@ static int run_pipe(Store *s, const char *chain_id, const LayerPack *p, BlobWrit
 		(void)close(fds[1]);
 		return err_sys(e, r, "start a thread");
 	}
-	r = pack_stream(p, from, w, e);
+	r = pack_and_write(p, from, w, e);
 	/* Whatever stopped the reader must not leave the writer stuck. */
 	close_fd(&from);
 	pthread_join(thread, NULL);

@@ -139,7 +139,8 @@ int store_layer_form(Store *s, const char *chain_id, LayerForm form, LayerBlob *
  * that had no blob keeps this one by itself. */
 typedef struct LayerPack {
 	LayerForm form;
-	/* So many bytes can be read from fd by now (pread; the caller's only while the callback runs). May be NULL. */
+	/* So many bytes can be read from fd by now (pread; the caller's only while the callback runs). May be NULL. Comes from a thread
+	 * of its own. */
 	void (*grown)(void *user, int fd, int64_t bytes);
 	void (*progress)(void *user, int64_t tar_bytes); /* may be NULL */
 	bool (*stopped)(void *user);                     /* may be NULL */
