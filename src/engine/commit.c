@@ -138,39 +138,53 @@ typedef struct NewLayer {
 	bool empty;
 } NewLayer;
 
-static int freeze(Container *c, bool pause, bool *ret_frozen, Err *e)
+typedef struct Freezer {
+	Container *c;
+	bool frozen;
+} Freezer;
+
+static int freeze(Freezer *f, bool pause, Err *e)
 {
 	int r = 0;
 
-	*ret_frozen = false;
-	if (pause && c->shim && container_status(c) == CONTAINER_RUNNING) {
-		r = shim_pause(c->shim, true, e);
-		*ret_frozen = r >= 0;
+	if (pause && f->c->shim && container_status(f->c) == CONTAINER_RUNNING) {
+		r = shim_pause(f->c->shim, true, e);
+		f->frozen = r >= 0;
 	}
 	return err_ctx(e, r, "pause the container (commit without pausing is possible)");
+}
+
+/* A container left frozen is worse than a commit that failed. */
+static int thaw(void *user, Err *e)
+{
+	Freezer *f = user;
+	int r = f->frozen ? shim_pause(f->c->shim, false, e) : 0;
+
+	f->frozen = false;
+	return err_ctx(e, r, "resume the container after copying");
 }
 
 static int layer_make(Engine *en, Container *c, bool pause, NewLayer *ret, Err *e)
 {
 	_cleanup_free_ char *upper = NULL;
+	Freezer f = {.c = c};
 	int64_t size;
-	bool frozen = false;
-	int r = freeze(c, pause, &frozen, e);
+	int r = freeze(&f, pause, e);
 
 	if (r < 0)
 		return r;
 	r = store_snapshot_changes(en->store, c->id, &upper, e);
-	if (r >= 0)
-		r = store_layer_commit_upper(en->store, c->chain_id, upper, false, ret->chain, ret->diff,
-					     &size, &ret->empty, e);
-	if (frozen) {
-		Err err = {0};
-		int w = shim_pause(c->shim, false, &err);
+	if (r >= 0) {
+		/* It goes on as soon as its files are copied: what is left is work on the copy. */
+		const LayerCopy copy = {.parent = c->chain_id,
+					.upper_dir = upper,
+					.copied = thaw,
+					.user = &f};
 
-		/* A container left frozen is worse than a commit that failed: say so. */
-		if (w < 0 && r >= 0)
-			r = err_new(e, err.kind, "resume the container after copying: %s", err_msg(&err, w));
+		r = store_layer_commit_copy(en->store, &copy, ret->chain, ret->diff, &size, &ret->empty, e);
 	}
+	if (r < 0)
+		(void)thaw(&f, NULL);
 	return r;
 }
 

@@ -139,10 +139,9 @@ static int put_file_blob(Save *x, const char *digest, Err *e)
 	return r < 0 ? r : end_blob(x, digest, size, e);
 }
 
-/* A header needs the size before the bytes: where it is not known, the tar is made twice. */
+/* A header needs the size before the bytes: it is in the layer's row, or is counted first. */
 static int put_layer(Save *x, const char *diff_id, const char *chain_id, Err *e)
 {
-	_cleanup_close_ int fd = -1;
 	int64_t size = -1;
 	int r;
 

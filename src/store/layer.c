@@ -616,7 +616,7 @@ static int commit_draft(Store *s, LayerCommit *c, Draft *d, Err *e)
 
 /* Copied first and hashed then, because a container may be at work in the original: what is hashed is what stays. Nothing here
  * parses: names and contents are files of this disk, which only the kernel interprets. */
-static int commit_copied(Store *s, LayerCommit *c, int upper, Err *e)
+static int commit_copied(Store *s, LayerCommit *c, const LayerCopy *copy, int upper, Err *e)
 {
 	const TreeCopyLimits limits = {.max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
 	_cleanup_(draft_done) Draft d = {.fd = -1};
@@ -624,34 +624,51 @@ static int commit_copied(Store *s, LayerCommit *c, int upper, Err *e)
 
 	if (r >= 0)
 		r = tree_clone(upper, d.fd, &limits, e);
+	if (r >= 0 && copy->copied)
+		r = copy->copied(copy->user, e);
 	return r < 0 ? r : commit_draft(s, c, &d, e);
+}
+
+/* copy: NULL to move the directory. */
+static int commit_upper(Store *s, LayerCommit *c, const LayerCopy *copy, char ret_chain[DIGEST_LEN + 1],
+			char ret_diff[DIGEST_LEN + 1], int64_t *ret_size, bool *ret_empty, Err *e)
+{
+	_cleanup_close_ int upper = open(c->upper_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	bool empty = false;
+	int r;
+
+	if (upper < 0)
+		return err_sys(e, errno, "open %s", c->upper_dir);
+	r = is_empty_dir(upper, &empty, e);
+	if (r >= 0)
+		r = copy ? commit_copied(s, c, copy, upper, e) : commit_moved(s, c, upper, e);
+	if (r < 0)
+		return err_ctx(e, r, "commit %s", c->upper_dir);
+	memcpy(ret_chain, c->chain, sizeof(c->chain));
+	memcpy(ret_diff, c->sum.digest, sizeof(c->sum.digest));
+	if (ret_size)
+		*ret_size = c->sum.contents;
+	if (ret_empty)
+		*ret_empty = empty;
+	return 0;
+}
+
+int store_layer_commit_copy(Store *s, const LayerCopy *c, char ret_chain[DIGEST_LEN + 1],
+			    char ret_diff[DIGEST_LEN + 1], int64_t *ret_size, bool *ret_empty, Err *e)
+{
+	LayerCommit commit = {.parent = c->parent, .upper_dir = c->upper_dir};
+
+	return commit_upper(s, &commit, c, ret_chain, ret_diff, ret_size, ret_empty, e);
 }
 
 int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move,
 			     char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size,
 			     bool *ret_empty, Err *e)
 {
-	_cleanup_close_ int upper = open(upper_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	const LayerCopy copy = {.parent = parent, .upper_dir = upper_dir};
 	LayerCommit c = {.parent = parent, .upper_dir = upper_dir};
-	bool empty = false;
-	int r;
 
-	if (upper < 0)
-		return err_sys(e, errno, "open %s", upper_dir);
-	r = is_empty_dir(upper, &empty, e);
-	if (r >= 0 && !move)
-		r = commit_copied(s, &c, upper, e);
-	if (r >= 0 && move)
-		r = commit_moved(s, &c, upper, e);
-	if (r < 0)
-		return err_ctx(e, r, "commit %s", upper_dir);
-	memcpy(ret_chain, c.chain, sizeof(c.chain));
-	memcpy(ret_diff, c.sum.digest, sizeof(c.sum.digest));
-	if (ret_size)
-		*ret_size = c.sum.contents;
-	if (ret_empty)
-		*ret_empty = empty;
-	return 0;
+	return commit_upper(s, &c, move ? NULL : &copy, ret_chain, ret_diff, ret_size, ret_empty, e);
 }
 
 /* ---- several layers into one ---- */

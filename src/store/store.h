@@ -109,6 +109,15 @@ int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN +
 int store_layer_commit_upper(Store *s, const char *parent, const char *upper_dir, bool move,
 			     char ret_chain[DIGEST_LEN + 1], char ret_diff[DIGEST_LEN + 1], int64_t *ret_size,
 			     bool *ret_empty, Err *e);
+/* The copy of a container's: `copied` is called as soon as the directory is not looked at any more, before the copy is hashed; its failure
+ * is the commit's. */
+typedef struct LayerCopy {
+	const char *parent, *upper_dir;
+	int (*copied)(void *user, Err *e);
+	void *user;
+} LayerCopy;
+int store_layer_commit_copy(Store *s, const LayerCopy *c, char ret_chain[DIGEST_LEN + 1],
+			    char ret_diff[DIGEST_LEN + 1], int64_t *ret_size, bool *ret_empty, Err *e);
 /* Makes one layer over `base` (NULL: none) of the n topmost layers of the chain `top`, which lie on it. The same layers give the same
  * digest everywhere. */
 int store_layers_squash(Store *s, const char *base, const char *top, size_t n, char ret_chain[DIGEST_LEN + 1],

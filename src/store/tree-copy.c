@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "store/dir.h"
+#include "store/store-internal.h"
 #include "store/tar-read.h"
 
 #include <fcntl.h>
@@ -116,7 +117,7 @@ static int copy_xattr(void *user, const char *name, const void *value, size_t le
 
 	if (!mark && !tar_xattr_is_wanted(name))
 		return 0;
-	return fsetxattr(d->to, name, value, len, 0) < 0 ? err_sys(e, errno, "set %s", name) : 0;
+	return fsetxattr(d->to, name, value, len, 0) < 0 ? store_sys(e, errno, "set %s", name) : 0;
 }
 
 /* In this order: a change of owner takes set-user-id bits and capabilities away. */
@@ -127,11 +128,11 @@ static int dress(const Copy *k, int in, int out, const struct stat *st, Err *e)
 	int r;
 
 	if (fchown(out, st->st_uid, st->st_gid) < 0 || fchmod(out, st->st_mode & 07777) < 0)
-		return err_sys(e, errno, "set the owner and the mode");
+		return store_sys(e, errno, "set the owner and the mode");
 	r = dir_xattrs(in, copy_xattr, &d, e);
 	if (r < 0)
 		return r;
-	return futimens(out, times) < 0 ? err_sys(e, errno, "set the time") : 0;
+	return futimens(out, times) < 0 ? store_sys(e, errno, "set the time") : 0;
 }
 
 /* ---- what lies there already ---- */
@@ -150,7 +151,7 @@ static int remove_xattr(void *user, const char *name, const void *value, size_t 
 
 	if (!tar_xattr_is_wanted(name) || fremovexattr(*fd, name) == 0 || errno == ENODATA)
 		return 0;
-	return err_sys(e, errno, "remove %s", name);
+	return store_sys(e, errno, "remove %s", name);
 }
 
 static bool is_whiteout(const struct stat *st)
@@ -171,7 +172,7 @@ static int make_room(const Copy *k, int to, const char *name, int fd, const stru
 	if (!k->merge)
 		return PLACE_FREE;
 	if (fstatat(to, name, &there, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? PLACE_FREE : err_sys(e, errno, "examine what is there");
+		return errno == ENOENT ? PLACE_FREE : store_sys(e, errno, "examine what is there");
 	if (S_ISDIR(st->st_mode) && S_ISDIR(there.st_mode)) {
 		r = dir_xattrs(fd, is_opaque_xattr, &opaque, e);
 		if (r < 0 || !opaque)
@@ -179,7 +180,7 @@ static int make_room(const Copy *k, int to, const char *name, int fd, const stru
 	}
 	r = remove_tree_at(to, name);
 	if (r < 0)
-		return err_sys(e, r, "remove what is there");
+		return store_sys(e, r, "remove what is there");
 	return S_ISDIR(there.st_mode) ? PLACE_FREE : PLACE_HIDES;
 }
 
@@ -191,15 +192,15 @@ static int enter(const Copy *k, int to_dir, const char *name, Place place, Err *
 	int r = 0;
 
 	if (place != PLACE_DIR && mkdirat(to_dir, name, 0700) < 0)
-		return err_sys(e, errno, "make the directory");
+		return store_sys(e, errno, "make the directory");
 	to = openat(to_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (to < 0)
-		return err_sys(e, errno, "open the directory");
+		return store_sys(e, errno, "open the directory");
 	if (place == PLACE_DIR)
 		r = dir_xattrs(to, remove_xattr, &to, e);
 	else if (place == PLACE_HIDES && k->keep_marks &&
 		 fsetxattr(to, "trusted.overlay.opaque", "y", 1, 0) < 0)
-		r = err_sys(e, errno, "mark the directory as opaque");
+		r = store_sys(e, errno, "mark the directory as opaque");
 	return r < 0 ? r : take_fd(&to);
 }
 
@@ -227,14 +228,14 @@ static int copy_file(Copy *k, int from, int to_dir, const char *name, const stru
 	int r;
 
 	if (to < 0)
-		return err_sys(e, errno, "make the file");
+		return store_sys(e, errno, "make the file");
 	if (st->st_size > k->limits->max_bytes - k->bytes)
 		return err_new(e, ERR_INVALID,
 			       "the files are larger than the limit of %lld bytes for a layer (holes count)",
 			       (long long)k->limits->max_bytes);
 	k->bytes += st->st_size;
 	r = copy_contents(k, from, to, st);
-	return r < 0 ? err_sys(e, r, "copy the contents") : dress(k, from, to, st, e);
+	return r < 0 ? store_sys(e, r, "copy the contents") : dress(k, from, to, st, e);
 }
 
 static int copy_other(int from, int to_dir, const char *name, const struct stat *st, Err *e)
@@ -246,17 +247,17 @@ static int copy_other(int from, int to_dir, const char *name, const struct stat 
 	if (S_ISLNK(st->st_mode)) {
 		len = readlinkat(from, "", target, sizeof(target) - 1);
 		if (len < 0)
-			return err_sys(e, errno, "read the link");
+			return store_sys(e, errno, "read the link");
 		target[len] = 0;
 		if (symlinkat(target, to_dir, name) < 0)
-			return err_sys(e, errno, "make the link");
+			return store_sys(e, errno, "make the link");
 	} else if (mknodat(to_dir, name, st->st_mode & (S_IFMT | 07777), st->st_rdev) < 0) {
-		return err_sys(e, errno, "make the special file");
+		return store_sys(e, errno, "make the special file");
 	}
 	if (fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    (!S_ISLNK(st->st_mode) && fchmodat(to_dir, name, st->st_mode & 07777, 0) < 0) ||
 	    utimensat(to_dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_sys(e, errno, "set the owner, the mode and the time");
+		return store_sys(e, errno, "set the owner, the mode and the time");
 	return 0;
 }
 
@@ -274,7 +275,7 @@ static int copy_opened(Copy *k, int from, const struct stat *st, int to_dir, con
 	if (dir_seen(&k->seen, st, path, &first) < 0)
 		return err_oom(e);
 	if (first)
-		return linkat(k->top, first, to_dir, name, 0) < 0 ? err_sys(e, errno, "link to %s", first)
+		return linkat(k->top, first, to_dir, name, 0) < 0 ? store_sys(e, errno, "link to %s", first)
 								  : 0;
 	if (S_ISREG(st->st_mode))
 		return copy_file(k, from, to_dir, name, st, e);
@@ -292,7 +293,7 @@ static int copy_entry(Copy *k, int from_dir, int to_dir, const char *name, const
 	if (from == -ENOENT)
 		return 0; /* it has gone since it was listed, as if it had gone before */
 	if (from < 0)
-		return err_sys(e, from, "open");
+		return store_sys(e, from, "open");
 	if (S_ISSOCK(st.st_mode))
 		return 0;
 	if (++k->files > k->limits->max_files)
@@ -307,7 +308,7 @@ static int copy_names(Copy *k, int from, int to, const char *path, Err *e)
 	int r = dir_names(from, &names);
 
 	if (r < 0)
-		return err_sys(e, r, "read the directory");
+		return store_sys(e, r, "read the directory");
 	for (char **n = names; n && *n; n++) {
 		_cleanup_free_ char *own = strf("%s%s", path, *n);
 
@@ -330,7 +331,7 @@ static int run(Copy *k, int from, Err *e)
 	int r;
 
 	if (fstat(from, &st) < 0)
-		return err_sys(e, errno, "examine the directory to copy");
+		return store_sys(e, errno, "examine the directory to copy");
 	r = copy_names(k, from, k->top, "", e);
 	dir_seen_free(k->seen);
 	return r < 0 ? r : dress(k, from, k->top, &st, e);

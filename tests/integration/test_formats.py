@@ -201,6 +201,9 @@ def test_commit_of_a_container_at_work(engine, name):
         engine.cli("commit", "--pause=false", name, f"{name}:live")
         data = engine.cli("save", f"{name}:live", text=False).stdout  # checks digests on the way
         assert len(data) > 1000000
+    # Paused: it goes on afterwards.
+    engine.cli("commit", name, f"{name}:live")
+    assert engine.inspect(name)["State"]["Status"] == "running"
     engine.cli("rm", "-f", name)
     engine.cli("image", "prune", "-f")
     engine.cli("rmi", f"{name}:live")
