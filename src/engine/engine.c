@@ -5,6 +5,7 @@
 #include "engine/engine-internal.h"
 #include "kernel/cgroup.h"
 #include "kernel/mount.h"
+#include "registry/proxy.h"
 
 #include <sys/statfs.h>
 #include <linux/magic.h>
@@ -21,6 +22,11 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .insecure_registries = strv_dup(o->insecure_registries),
 	    .registry_mirrors = strv_dup(o->registry_mirrors),
 	    .registry_token_servers = strv_dup(o->registry_token_servers),
+	    .certs_dirs = o->certs_dirs ? strv_dup(o->certs_dirs) : NULL,
+	    .http_proxy = o->http_proxy ? strdup(o->http_proxy) : NULL,
+	    .https_proxy = o->https_proxy ? strdup(o->https_proxy) : NULL,
+	    .no_proxy = o->no_proxy ? strdup(o->no_proxy) : NULL,
+	    .max_downloads = o->max_downloads,
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
@@ -41,6 +47,10 @@ static void options_done(EngineOptions *o)
 	strv_free((char **)o->insecure_registries);
 	strv_free((char **)o->registry_mirrors);
 	strv_free((char **)o->registry_token_servers);
+	strv_free((char **)o->certs_dirs);
+	free((char *)o->http_proxy);
+	free((char *)o->https_proxy);
+	free((char *)o->no_proxy);
 	strv_free((char **)o->runtimes);
 	free((char *)o->default_runtime);
 	free((char *)o->snapshotter);
@@ -186,6 +196,11 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		RegistryOptions ro = {.insecure = o->insecure_registries,
 				      .mirrors = o->registry_mirrors,
 				      .token_servers = o->registry_token_servers,
+				      .certs_dirs = o->certs_dirs,
+				      .http_proxy = o->http_proxy,
+				      .https_proxy = o->https_proxy,
+				      .no_proxy = o->no_proxy,
+				      .max_layers = o->max_downloads,
 				      .user_agent = "ireko/" IREKO_VERSION};
 		r = registry_new(&ro, &en->registry, e);
 	}
@@ -291,4 +306,16 @@ int engine_summary(Engine *en, EngineSummary *ret, Err *e)
 		}
 	pthread_mutex_unlock(&en->lock);
 	return 0;
+}
+
+char *engine_proxy_shown(Engine *en, EngineProxy which)
+{
+	const EngineOptions *o = &en->options;
+	const char *value = which == ENGINE_HTTP_PROXY    ? o->http_proxy
+			    : which == ENGINE_HTTPS_PROXY ? o->https_proxy
+							  : o->no_proxy;
+
+	if (!value)
+		return strdup("");
+	return which == ENGINE_NO_PROXY ? strdup(value) : proxy_shown(value);
 }

@@ -29,6 +29,9 @@ typedef struct EngineOptions {
 	char *const *insecure_registries;
 	char *const *registry_mirrors;
 	char *const *registry_token_servers; /* REGISTRY=HOST */
+	char *const *certs_dirs;             /* of registries; NULL: the usual ones */
+	const char *http_proxy, *https_proxy, *no_proxy;
+	int max_downloads;     /* layers of one pull at once; 0: 4 */
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
 	const char *snapshotter;     /* see StoreOptions */
@@ -42,6 +45,9 @@ void engine_free(Engine *en);
 Store *engine_store(Engine *en);
 char *const *engine_runtimes(Engine *en); /* NAME=PATH, or NULL */
 const char *engine_default_runtime(Engine *en);
+typedef enum EngineProxy { ENGINE_HTTP_PROXY, ENGINE_HTTPS_PROXY, ENGINE_NO_PROXY } EngineProxy;
+/* As it may be shown: without a password. malloc'ed; "" if there is none. */
+char *engine_proxy_shown(Engine *en, EngineProxy which);
 
 /* ---- containers ---- */
 typedef enum ContainerStatus {
@@ -215,6 +221,7 @@ typedef struct EngineAuth {
 } EngineAuth;
 typedef struct EnginePull {
 	const char *reference;
+	bool all_tags;        /* of the repository; reference has none then */
 	const char *platform; /* or NULL */
 	EngineAuth auth;
 	EngineProgress progress;
@@ -288,6 +295,36 @@ int engine_image_squash(Engine *en, const EngineSquash *q, char ret_image_id[DIG
 /* Applies Dockerfile-style changes ("CMD [...]", "ENV A=b") to a run config: CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL
  * ONBUILD SHELL STOPSIGNAL USER VOLUME WORKDIR. */
 int engine_apply_change(ImageRunConfig *c, const char *instruction, Err *e);
+
+/* ---- what registries have, without pulling it ---- */
+typedef struct EngineAsk {
+	const char *reference; /* as typed */
+	EngineAuth auth;
+	int alive_fd;
+} EngineAsk;
+
+typedef struct EngineManifest {
+	char digest[DIGEST_LEN + 1];
+	char *reference, *media_type;
+	int64_t size;
+	bool is_index;
+	json_t *document;  /* as the registry has it */
+	json_t *platforms; /* array of OCI platform objects, or NULL if not asked for */
+	struct EngineManifest *entries;
+	size_t n_entries;
+} EngineManifest;
+void engine_manifest_done(EngineManifest *m);
+enum {
+	ENGINE_MANIFEST_PLATFORMS = 1 << 0,
+	ENGINE_MANIFEST_ENTRIES = 1 << 1, /* the manifests of an index too */
+};
+int engine_manifest(Engine *en, const EngineAsk *a, unsigned what, EngineManifest *ret, Err *e);
+int engine_image_tags(Engine *en, const EngineAsk *a, char ***ret, Err *e);
+/* Of artifact_type, or NULL: of all. An array of OCI descriptors. */
+int engine_image_referrers(Engine *en, const EngineAsk *a, const char *artifact_type,
+			   char ret_subject[DIGEST_LEN + 1], json_t **ret, Err *e);
+/* The reference is the term: "[HOST/]TERM". Docker's search results. */
+int engine_search(Engine *en, const EngineAsk *a, int limit, json_t **ret, Err *e);
 
 /* ---- networks ---- */
 typedef struct NetworkInfo {

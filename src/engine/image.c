@@ -91,18 +91,43 @@ static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, co
 	return 0;
 }
 
+/* One after the other, as the first that fails ends it. */
+static int pull_all_tags(Engine *en, const EnginePull *p, Reference *ref, const ImagePlatform *platform,
+			 char ret_image_id[DIGEST_LEN + 1], Err *e)
+{
+	const Pulling k = {p};
+	const RegistryPull rp = {.reference = ref,
+				 .auth = image_registry_auth(&p->auth),
+				 .progress = pull_progress,
+				 .cancelled = pull_cancelled,
+				 .user = (void *)&k};
+	_cleanup_strv_ char **tags = NULL;
+	int r = registry_tags(en->registry, &rp, &tags, e);
+
+	if (r == 0 && strv_len(tags) == 0)
+		r = err_new(e, ERR_NOT_FOUND, "repository %s has no tags", p->reference);
+	for (char **t = tags; r >= 0 && t && *t; t++) {
+		free(ref->tag);
+		ref->tag = strdup(*t);
+		r = ref->tag ? pull_parsed(en, p, ref, platform, ret_image_id, e) : err_oom(e);
+	}
+	return r;
+}
+
 int engine_image_pull(Engine *en, const EnginePull *p, char ret_image_id[DIGEST_LEN + 1], Err *e)
 {
 	Reference ref = {0};
 	ImagePlatform platform = {0};
+	const ImagePlatform *wanted = str_empty(p->platform) ? NULL : &platform;
 	int r = reference_parse(p->reference, &ref, e);
 
 	if (r < 0)
 		return r;
-	if (!str_empty(p->platform))
+	if (wanted)
 		r = image_platform_parse(p->platform, &platform, e);
 	if (r >= 0)
-		r = pull_parsed(en, p, &ref, str_empty(p->platform) ? NULL : &platform, ret_image_id, e);
+		r = p->all_tags ? pull_all_tags(en, p, &ref, wanted, ret_image_id, e)
+				: pull_parsed(en, p, &ref, wanted, ret_image_id, e);
 	image_platform_done(&platform);
 	reference_done(&ref);
 	return r;

@@ -7,6 +7,9 @@
  * is of no interest. The stall rule does not count the time spent in the sink, because a slow disk is not a slow server.
  */
 #include "registry/http.h"
+#include "registry/address.h"
+#include "registry/certs.h"
+#include "registry/proxy.h"
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/str.h"
@@ -28,6 +31,7 @@
 
 struct HttpClient {
 	CURL *curl;
+	HttpWay way;
 	bool was_local; /* it may hold a connection to an address that deny_local forbids */
 };
 
@@ -35,6 +39,8 @@ typedef struct Exchange {
 	const HttpRequest *q;
 	HttpReply *reply;
 	CURL *curl;
+	const HttpWay *way;
+	bool proxied;
 	StrBuf body;
 	size_t drained, header_bytes;
 	char *location;
@@ -76,13 +82,25 @@ int http_client_new(const char *user_agent, HttpClient **ret, Err *e)
 	curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c->curl, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(c->curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
+	curl_easy_setopt(c->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(c->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(c->curl, CURLOPT_NOPROXY, ""); /* who goes through a proxy is decided in proxy.c */
 	curl_easy_setopt(c->curl, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
 	curl_easy_setopt(c->curl, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_SIZE);
 	curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(c->curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	http_client_set_way(c, &(HttpWay){0});
 	*ret = take_ptr(c);
 	return 0;
+}
+
+void http_client_set_way(HttpClient *c, const HttpWay *way)
+{
+	c->way = *way;
+	if (!c->way.certs_dirs)
+		c->way.certs_dirs = certs_dirs_default;
+	if (c->way.stall_ns <= 0)
+		c->way.stall_ns = STALL_WINDOW_NS;
 }
 
 void http_client_free(HttpClient *c)
@@ -97,6 +115,7 @@ void http_reply_done(HttpReply *r)
 {
 	free(r->content_type);
 	free(r->digest);
+	free(r->link);
 	strv_free(r->challenges);
 	free(r->url);
 	free(r->location);
@@ -220,6 +239,7 @@ static size_t on_header(char *line, size_t size _unused_, size_t len, void *user
 	header_is(line, len, "Content-Type", &r->content_type);
 	header_is(line, len, "Docker-Content-Digest", &r->digest);
 	header_is(line, len, "Location", &x->location);
+	header_is(line, len, "Link", &r->link);
 	header_is(line, len, "WWW-Authenticate", &challenge);
 	header_is(line, len, "Content-Range", &range);
 	header_is(line, len, "Range", &r->range);
@@ -337,12 +357,12 @@ static int on_tick(void *user, curl_off_t dt _unused_, curl_off_t dn _unused_, c
 		x->r = err_new(&x->err, ERR_CANCELLED, "cancelled");
 		return 1;
 	}
-	if (now - x->window_start < STALL_WINDOW_NS * windows)
+	if (now - x->window_start < x->way->stall_ns * windows)
 		return 0;
 	if (x->window_bytes < STALL_LEAST_BYTES) {
 		x->reply->trouble = HTTP_BROKEN;
-		x->r = err_new(&x->err, ERR_UNAVAILABLE, "no data for %s",
-			       windows > 1 ? "five minutes" : "a minute");
+		x->r = err_new(&x->err, ERR_UNAVAILABLE, "no data for %lld s",
+			       (long long)(x->way->stall_ns * windows / 1000000000));
 		return 1;
 	}
 	x->window_start = now;
@@ -365,7 +385,7 @@ static curl_socket_t on_socket(void *user, curlsocktype purpose _unused_, struct
 		x->cut = true;
 		return CURL_SOCKET_BAD;
 	}
-	if (local && x->deny_local) {
+	if (local && x->deny_local && !x->proxied) { /* a proxy is where the user has it */
 		x->denied_local = true;
 		return CURL_SOCKET_BAD;
 	}
@@ -449,56 +469,43 @@ static void set_method(Exchange *x)
 		set_data(x->curl, q);
 }
 
-static bool host_is_loopback(const char *url)
+/* What the host's folder in certs.d says; without it what the system trusts. libcurl keeps a copy of all. */
+static int set_certificates(CURL *curl, const HttpWay *way, const char *url, Err *e)
 {
-	_cleanup_free_ char *host = http_url_host(url, false);
-
-	if (host && host[0] == '[') {
-		memmove(host, host + 1, strlen(host));
-		host[strcspn(host, "]%")] = '\0';
-	}
-	return host && (streq(host, "localhost") || http_address_is_local(host));
-}
-
-/* Own certificates for one registry, where docker users keep them: certs.d/<host[:port]>/{ca.crt,client.cert,client.key}. */
-static void set_certificates(CURL *curl, const char *url)
-{
-	static const char *const dirs[] = {"/etc/ireko/certs.d", "/etc/docker/certs.d"};
+	_cleanup_(host_files_done) HostFiles f = {0};
 	_cleanup_free_ char *host = http_url_host(url, true);
-	size_t len = host ? strlen(host) : 0;
+	int r = host ? host_files_read(way->certs_dirs, host, &f, e) : err_oom(e);
 
-	curl_easy_setopt(curl, CURLOPT_CAINFO, curl_version_info(CURLVERSION_NOW)->cainfo);
-	curl_easy_setopt(curl, CURLOPT_SSLCERT, NULL);
-	curl_easy_setopt(curl, CURLOPT_SSLKEY, NULL);
-	if (!host || strchr(host, '/'))
-		return;
-	if (len > 4 && streq(host + len - 4, ":443"))
-		host[len - 4] = '\0';
-	for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
-		_cleanup_free_ char *ca = strf("%s/%s/ca.crt", dirs[i], host);
-		_cleanup_free_ char *cert = strf("%s/%s/client.cert", dirs[i], host);
-		_cleanup_free_ char *key = strf("%s/%s/client.key", dirs[i], host);
+	if (r < 0)
+		return r;
+	if (f.authorities) {
+		struct curl_blob blob = {f.authorities, strlen(f.authorities), CURL_BLOB_COPY};
 
-		if (ca && access(ca, R_OK) == 0)
-			curl_easy_setopt(curl, CURLOPT_CAINFO, ca);
-		if (cert && key && access(cert, R_OK) == 0 && access(key, R_OK) == 0) {
-			curl_easy_setopt(curl, CURLOPT_SSLCERT, cert);
-			curl_easy_setopt(curl, CURLOPT_SSLKEY, key);
-		}
+		/* The system's stay trusted: they are in libcurl's CAPATH. */
+		curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &blob);
+	} else {
+		curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, NULL);
 	}
+	curl_easy_setopt(curl, CURLOPT_SSLCERT, f.cert);
+	curl_easy_setopt(curl, CURLOPT_SSLKEY, f.key);
+	return 0;
 }
 
-static void set_options(Exchange *x, const char *url, char *error_text)
+static int set_options(Exchange *x, const char *url, char *error_text, Err *e)
 {
 	CURL *curl = x->curl;
 	long verify = x->q->unverified_tls ? 0 : 1;
+	const char *proxy = x->way->proxies ? proxy_for(x->way->proxies, url) : NULL;
+	int r = str_starts(url, "https:") ? set_certificates(curl, x->way, url, e) : 0;
 
+	if (r < 0)
+		return r;
 	set_method(x);
-	if (str_starts(url, "https:"))
-		set_certificates(curl, url);
+	x->proxied = proxy != NULL;
 	curl_easy_setopt(curl, CURLOPT_URL, url);
-	/* A proxy cannot reach our loopback; NULL lets libcurl read the environment. */
-	curl_easy_setopt(curl, CURLOPT_PROXY, host_is_loopback(url) ? "" : NULL);
+	curl_easy_setopt(curl, CURLOPT_PROXY, proxy ? proxy : ""); /* "" keeps libcurl off the environment */
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT,
+			 (long)(x->q->connect_timeout_s > 0 ? x->q->connect_timeout_s : CONNECT_TIMEOUT_S));
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, verify);
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, verify * 2);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT, x->q->sink || x->q->source ? 0L : (long)TOTAL_TIMEOUT_S);
@@ -512,14 +519,30 @@ static void set_options(Exchange *x, const char *url, char *error_text)
 	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
 	curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, x);
 	curl_easy_setopt(curl, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)0);
+	return 0;
 }
 
-static HttpTrouble trouble_of(CURLcode c)
+/* True if we never got as far as a connection to the server itself. */
+static bool never_connected(CURL *curl, CURLcode c)
 {
+	curl_off_t connected = 0;
+	long by_proxy = 0, begun = 0;
+
+	curl_easy_getinfo(curl, CURLINFO_HTTP_CONNECTCODE, &by_proxy);
+	curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connected);
+	curl_easy_getinfo(curl, CURLINFO_NUM_CONNECTS, &begun);
+	return by_proxy >= 300 || (c == CURLE_OPERATION_TIMEDOUT && begun > 0 && connected == 0);
+}
+
+static HttpTrouble trouble_of(CURL *curl, CURLcode c)
+{
+	if (never_connected(curl, c))
+		return HTTP_NO_CONNECTION;
 	switch (c) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_RESOLVE_PROXY:
 	case CURLE_COULDNT_CONNECT:
+	case CURLE_PROXY:
 		return HTTP_NO_CONNECTION;
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_PEER_FAILED_VERIFICATION:
@@ -556,10 +579,13 @@ static int describe(Exchange *x, CURLcode c, const char *url, const char *text, 
 		return err_new(e, ERR_UNAVAILABLE, "%s \"%.300s\": the connection was closed in the middle",
 			       x->q->method, url);
 	}
-	x->reply->trouble = trouble_of(c);
-	if (c == CURLE_COULDNT_RESOLVE_HOST)
+	x->reply->trouble = trouble_of(x->curl, c);
+	if (x->reply->trouble == HTTP_NO_CONNECTION && x->proxied)
+		remedy = "; the way leads through a proxy: check http-proxy, https-proxy and no-proxy of the "
+			 "engine";
+	else if (c == CURLE_COULDNT_RESOLVE_HOST)
 		remedy = "; check the name and the DNS servers of this machine";
-	else if (c == CURLE_COULDNT_CONNECT)
+	else if (x->reply->trouble == HTTP_NO_CONNECTION)
 		remedy = "; check that the registry runs and that no firewall or proxy is in the way";
 	else if (x->reply->trouble == HTTP_NO_TLS)
 		remedy = "; install its CA in /etc/ireko/certs.d/<host>/ca.crt, or name it with "
@@ -589,7 +615,12 @@ static int do_hop(Exchange *x, const char *url, const char *authorization, Err *
 		return r == -EINVAL ? err_new(e, ERR_INVALID, "a token or password with control characters")
 				    : err_oom(e);
 	}
-	set_options(x, url, text);
+	r = set_options(x, url, text, e);
+	if (r < 0) {
+		curl_slist_free_all(headers);
+		x->reply->trouble = HTTP_REFUSED;
+		return r;
+	}
 	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, headers);
 	x->window_start = clock_mono_ns();
 	CURLcode c = curl_easy_perform(x->curl);
@@ -602,7 +633,7 @@ static int do_hop(Exchange *x, const char *url, const char *authorization, Err *
 	curl_easy_getinfo(x->curl, CURLINFO_PRIMARY_IP, &ip);
 	x->reply->status = (int)status;
 	x->reply->retry_after = (int64_t)retry_after;
-	if (!x->deny_local && ip)
+	if (!x->deny_local && ip && !x->proxied)
 		x->reply->local |= http_address_is_local(ip);
 	return c == CURLE_OK ? 0 : describe(x, c, url, text, e);
 }
@@ -658,7 +689,7 @@ static int follow(HttpClient *c, const HttpRequest *q, HttpReply *ret, Err *e)
 	bool first_local = q->local_allowed;
 
 	for (int hop = 0; url; hop++) {
-		Exchange x = {.q = q, .reply = ret, .curl = c->curl, .content_range = -1};
+		Exchange x = {.q = q, .reply = ret, .curl = c->curl, .way = &c->way, .content_range = -1};
 		x.given_all = q->source && q->source_len == 0;
 
 		x.deny_local = (q->named_by_server || hop > 0) && !first_local;

@@ -7,7 +7,8 @@
  * for and to no other. An address that a server names (a redirect, a token realm) may be loopback or link-local only if the
  * user's own registry is: a registry must not make this machine talk to its own services.
  *
- * Every body has a budget, a transfer that stalls is given up, and `cancelled` is polled at least once a second.
+ * Every body has a budget, a transfer that stalls is given up, and `cancelled` is polled at least once a second. Certificates and proxies are
+ * those of the host that a hop goes to.
  */
 #pragma once
 
@@ -16,9 +17,17 @@
 #define HTTP_HOPS_MAX       5
 #define HTTP_ERROR_BODY_MAX (64u << 10) /* of a reply that is no success: what is kept of it */
 
-/* Keeps connections alive between requests. For one thread at a time. */
+/* How hosts are reached. Shared by clients, and constant while they live. */
+typedef struct HttpWay {
+	char *const *certs_dirs;          /* see certs.h; NULL: the default ones */
+	const struct ProxyRules *proxies; /* NULL: none */
+	int64_t stall_ns; /* a transfer that brings next to nothing for so long is given up; 0: a minute */
+} HttpWay;
+
+/* Keeps connections alive between requests, of HTTP/2 where the server offers it. For one thread at a time. */
 typedef struct HttpClient HttpClient;
 int http_client_new(const char *user_agent, HttpClient **ret, Err *e);
+void http_client_set_way(HttpClient *c, const HttpWay *way);
 void http_client_free(HttpClient *c);
 DEFINE_CLEANUP(HttpClient *, http_client_free)
 
@@ -47,8 +56,9 @@ typedef struct HttpRequest {
 	bool unverified_tls;
 	bool named_by_server; /* the url is not the user's: local addresses only if local_allowed */
 	bool local_allowed;
-	int64_t range_from; /* > 0: ask for the rest from there */
-	size_t max_body;    /* of a success without sink; more is an error */
+	int connect_timeout_s; /* 0: 20 */
+	int64_t range_from;    /* > 0: ask for the rest from there */
+	size_t max_body;       /* of a success without sink; more is an error */
 	int (*sink)(void *user, int64_t offset, const void *data, size_t len,
 		    Err *e); /* bodies of 200 and 206; offset in the whole */
 	void *sink_user;
@@ -60,6 +70,7 @@ typedef struct HttpReply {
 	int status;
 	HttpTrouble trouble;
 	char *content_type, *digest; /* Docker-Content-Digest */
+	char *link;                  /* Link */
 	char **challenges;           /* WWW-Authenticate, one an element */
 	char *url, *location;        /* of the last hop; Location as it was sent (http_url_join) */
 	char *range;                 /* Range: how much of an upload has arrived */

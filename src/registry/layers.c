@@ -8,10 +8,12 @@
  * store_layer_apply() unpack it: it is `streamed`. The unpacked tree is not believed until its gate opens, when the blob is
  * complete and has its digest. All other layers are unpacked by the calling thread, bottom up, from their blobs.
  *
+ * A blob that another pull is fetching already is waited for (flights.h), and then found in the store.
+ *
  * The first failure is the pull's; everything else then stops (`stopping`), by the cancel poll of the downloads and by the
  * gates. A broken download goes on where it stopped (Range); what was handed out is never handed out twice.
  *
- * Locks: LayersPull.lock guards `next`, `stopping`, `err` and every Layer's `download`, `streamed`, `committed`.
+ * Locks: LayersPull.lock guards `next`, `lent`, `stopping`, `err` and every Layer's `download`, `streamed`, `committed`.
  */
 #include "registry/registry-internal.h"
 #include "base/clock.h"
@@ -43,6 +45,7 @@ typedef struct Layer {
 	atomic_bool applied; /* store_layer_apply returned with success */
 	int64_t last_progress;
 	/* of the worker that has it */
+	Flight *flight;
 	BlobWriter *writer;
 	int pipe[2];
 } Layer;
@@ -55,6 +58,7 @@ typedef struct LayersPull {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	size_t next;
+	HttpClient *lent; /* for the first worker that asks, or NULL */
 	atomic_bool stopping;
 	int r;
 	Err err;
@@ -227,6 +231,7 @@ static int on_data(void *user, int64_t offset, const void *data, size_t len, Err
 	int r = blob_writer_write(l->writer, data, len, e);
 	if (r < 0)
 		return r;
+	flight_tell(l->flight, have + (int64_t)len);
 	r = feed(l, data, len, e);
 	if (r == 0)
 		say_sometimes(l, "Downloading", have + (int64_t)len);
@@ -300,25 +305,28 @@ static int fetch(Layer *l, HttpClient *c, Err *e)
 			continue;
 		if (fruitless == FRUITLESS_MAX || n == TRIES_MAX)
 			return err_ctx(e, -EAGAIN, "given up after %d tries", n + 1);
-		r = pause_before_retry(l, retry_delay_ms(fruitless + 1, retry_after), e);
+		r = pause_before_retry(l, retry_delay_spread_ms(fruitless + 1, retry_after), e);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
+/* What a stopped or broken download has got stays in l->writer, for whoever comes next. */
 static int download(Layer *l, HttpClient *c, Err *e)
 {
 	char digest[DIGEST_LEN + 1];
-	int r = blob_writer_new(l->all->store, &l->writer, e);
+	int r = l->writer ? 0 : blob_writer_new(l->all->store, &l->writer, e);
 
 	if (r == 0)
 		r = fetch(l, c, e);
+	bool of_use = r < 0 && e && (e->kind == ERR_CANCELLED || e->kind == ERR_UNAVAILABLE);
 	if (r == 0) {
 		say(l, "Verifying Checksum", 0, 0);
 		r = blob_writer_commit(l->writer, l->d->digest, l->d->size, digest, e);
 	}
-	blob_writer_free(take_ptr(l->writer));
+	if (!of_use)
+		blob_writer_free(take_ptr(l->writer));
 	if (r == 0)
 		say(l, "Download complete", 0, 0);
 	return r < 0 ? err_ctx(e, r, "download layer %s", l->d->digest) : 0;
@@ -387,27 +395,63 @@ static bool may_stream(Layer *l)
 	return l->streamed;
 }
 
-/* What a worker does; a layer that is not streamed is left to unpack_rest(). */
-static void run_layer(Layer *l, HttpClient *c)
+/* In one's turn: another pull may have brought the blob, made the layer, or got half-way, meanwhile. */
+static int run_in_turn(Layer *l, HttpClient *c, Err *e)
 {
-	bool streamed = false;
-	Err e = {0};
-	int r = 0;
+	int r;
 
+	if (store_layer_has(l->all->store, l->chain)) {
+		finish(l);
+		return 0;
+	}
 	if (store_blob_has(l->all->store, l->d->digest)) {
 		say(l, "Download complete", 0, 0); /* verified when it came */
 		set_outcome(l, DONE);
-	} else if ((streamed = may_stream(l))) {
-		r = run_download(l, c, &e);
-	} else {
-		r = download(l, c, &e);
-		if (r == 0)
-			set_outcome(l, DONE);
+		return 0;
 	}
+	l->writer = flight_partial(l->flight);
+	if (!l->writer && may_stream(l)) {
+		r = run_download(l, c, e);
+		if (r == 0)
+			finish(l);
+		return r;
+	}
+	r = download(l, c, e);
+	if (r == 0)
+		set_outcome(l, DONE);
+	return r;
+}
+
+static int wait_for_turn(Layer *l, Err *e)
+{
+	while (!flight_turn(l->flight, 100)) {
+		if (layer_stopped(l))
+			return err_new(e, ERR_CANCELLED, "cancelled");
+		say_sometimes(l, "Downloading", flight_told(l->flight));
+	}
+	return 0;
+}
+
+/* What a worker does; a layer that is not streamed is left to unpack_rest(). */
+static void run_layer(Layer *l, HttpClient *c)
+{
+	const Session *s = l->all->session;
+	Err e = {0};
+	int r = 0;
+
+	l->flight = flight_join(s->registry->flights, s->base, l->d->digest);
+	if (!l->flight) {
+		fail(l->all, err_oom(&e), &e);
+		return;
+	}
+	r = wait_for_turn(l, &e);
+	if (r == 0) {
+		r = run_in_turn(l, c, &e);
+		flight_land(l->flight, take_ptr(l->writer));
+	}
+	flight_leave(l->flight);
 	if (r < 0)
 		fail(l->all, r, &e);
-	else if (streamed)
-		finish(l);
 }
 
 static Layer *take_next(LayersPull *a)
@@ -423,12 +467,20 @@ static Layer *take_next(LayersPull *a)
 	return l;
 }
 
+static HttpClient *take_lent(LayersPull *a)
+{
+	pthread_mutex_lock(&a->lock);
+	HttpClient *c = take_ptr(a->lent);
+	pthread_mutex_unlock(&a->lock);
+	return c;
+}
+
 static void *worker(void *user)
 {
 	LayersPull *a = user;
-	_cleanup_(http_client_freep) HttpClient *c = NULL;
+	HttpClient *lent = take_lent(a), *c = lent;
 	Err e = {0};
-	int r = http_client_new(a->session->registry->user_agent, &c, &e);
+	int r = lent ? 0 : registry_client_get(a->session->registry, &c, &e);
 
 	if (r < 0) {
 		fail(a, r, &e);
@@ -436,6 +488,8 @@ static void *worker(void *user)
 	}
 	for (Layer *l; (l = take_next(a));)
 		run_layer(l, c);
+	if (!lent)
+		http_client_free(c);
 	return NULL;
 }
 
@@ -526,9 +580,10 @@ static void run_workers(LayersPull *a, size_t missing)
 		pthread_join(threads[i], NULL);
 }
 
-int layers_pull(Session *s, Store *store, const ImageManifest *m, char *const *diff_ids, Err *e)
+int layers_pull(Session *s, HttpClient *c, Store *store, const ImageManifest *m, char *const *diff_ids,
+		Err *e)
 {
-	LayersPull a = {.session = s, .store = store, .n = m->n_layers};
+	LayersPull a = {.session = s, .store = store, .lent = c, .n = m->n_layers};
 
 	a.layers = calloc(a.n + 1, sizeof(*a.layers));
 	if (!a.layers)

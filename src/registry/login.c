@@ -130,7 +130,7 @@ int registry_login(Registry *registry, const RegistryLogin *l, char **ret_identi
 		return err_oom(e);
 	r = registry_endpoints(registry, credentials_is_hub(key) ? "docker.io" : key, &v, &n, e);
 	if (r == 0)
-		r = http_client_new(registry->user_agent, &c, e);
+		r = registry_client_get(registry, &c, e);
 	if (r == 0) {
 		x.endpoint = &v[n - 1];
 		x.client = c;

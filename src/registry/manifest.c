@@ -9,13 +9,14 @@
 #include "registry/registry-internal.h"
 #include "base/str.h"
 
-#define INDEX_DEPTH_MAX 2
-#define ACCEPT          MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST ", " MEDIA_DOCKER_MANIFEST
+#define ACCEPT MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST ", " MEDIA_DOCKER_MANIFEST
 
 void resolved_done(Resolved *r)
 {
 	free(r->text);
 	image_manifest_done(&r->manifest);
+	for (size_t i = 0; i < r->n_indexes; i++)
+		document_done(&r->indexes[i]);
 	*r = (Resolved){0};
 }
 
@@ -36,16 +37,9 @@ int manifest_head(Session *s, HttpClient *c, const char *tag_or_digest, char ret
 	return 1;
 }
 
-typedef struct Document {
-	char digest[DIGEST_LEN + 1];
-	char *text;
-	size_t len;
-	json_t *json;
-	ImageDocumentKind kind;
-} Document;
-
-static void document_done(Document *d)
+void document_done(Document *d)
 {
+	free(d->media_type);
 	free(d->text);
 	json_decref(d->json);
 	*d = (Document){0};
@@ -66,8 +60,8 @@ static int check_bytes(const HttpReply *reply, const char *want, int64_t size, c
 	return 0;
 }
 
-static int fetch_document(Session *s, HttpClient *c, const char *name, const char *want, int64_t size,
-			  Document *ret, Err *e)
+int document_fetch(Session *s, HttpClient *c, const char *name, const char *want, int64_t size, Document *ret,
+		   Err *e)
 {
 	_cleanup_free_ char *what = strf("manifests/%s", name);
 	HttpRequest q = {.method = "GET", .accept = ACCEPT, .max_body = IMAGE_DOCUMENT_MAX};
@@ -90,7 +84,19 @@ static int fetch_document(Session *s, HttpClient *c, const char *name, const cha
 		return r;
 	ret->len = reply.len;
 	ret->text = take_ptr(reply.body);
+	ret->media_type = take_ptr(reply.content_type);
 	return 0;
+}
+
+const char *document_media_type(const Document *d)
+{
+	const char *own = json_get_str(d->json, "mediaType");
+
+	if (!str_empty(own))
+		return own;
+	if (d->media_type && str_starts(d->media_type, "application/vnd."))
+		return d->media_type;
+	return d->kind == IMAGE_DOC_INDEX ? MEDIA_OCI_INDEX : MEDIA_OCI_MANIFEST;
 }
 
 static int choose(const Document *d, const ImagePlatform *want, ImageDescriptor *ret, Err *e)
@@ -114,21 +120,21 @@ static int choose(const Document *d, const ImagePlatform *want, ImageDescriptor 
 	return r;
 }
 
-/* Replaces the index in d by the entry for the platform. */
-static int descend(Session *s, HttpClient *c, const ImagePlatform *want, Document *d, Err *e)
+/* Puts the index in d aside and the entry for the platform in its place. */
+static int descend(Session *s, HttpClient *c, const ImagePlatform *want, Document *d, Resolved *ret, Err *e)
 {
 	ImageDescriptor entry = {0};
 	Document next = {0};
 	int r = choose(d, want, &entry, e);
 
 	if (r == 0)
-		r = fetch_document(s, c, entry.digest, entry.digest, entry.size, &next, e);
+		r = document_fetch(s, c, entry.digest, entry.digest, entry.size, &next, e);
 	image_descriptor_done(&entry);
 	if (r < 0) {
 		document_done(&next);
 		return r;
 	}
-	document_done(d);
+	ret->indexes[ret->n_indexes++] = *d;
 	*d = next;
 	return 0;
 }
@@ -175,7 +181,7 @@ int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resol
 	const Reference *ref = s->pull->reference;
 	const char *name = ref->digest ? ref->digest : ref->tag;
 	_cleanup_(document_done) Document d = {0};
-	int r = fetch_document(s, c, name, ref->digest, -1, &d, e);
+	int r = document_fetch(s, c, name, ref->digest, -1, &d, e);
 
 	if (r < 0)
 		return r;
@@ -184,7 +190,7 @@ int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resol
 		if (depth == INDEX_DEPTH_MAX)
 			return err_new(e, ERR_INVALID, "%s: indexes nested more than %d deep", ret->digest,
 				       INDEX_DEPTH_MAX);
-		r = descend(s, c, want, &d, e);
+		r = descend(s, c, want, &d, ret, e);
 		if (r < 0)
 			return r;
 	}
@@ -199,8 +205,7 @@ int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resol
 	return 0;
 }
 
-static int fetch_config(Session *s, HttpClient *c, const ImageDescriptor *d, char **ret, size_t *ret_len,
-			Err *e)
+int config_fetch(Session *s, HttpClient *c, const ImageDescriptor *d, char **ret, size_t *ret_len, Err *e)
 {
 	_cleanup_free_ char *what = strf("blobs/%s", d->digest);
 	HttpRequest q = {.method = "GET", .max_body = IMAGE_DOCUMENT_MAX};
@@ -234,7 +239,7 @@ int manifest_config(Session *s, HttpClient *c, Store *store, const ImageManifest
 	size_t len = 0;
 	bool have = store_blob_has(store, m->config.digest);
 	int r = have ? store_blob_read(store, m->config.digest, IMAGE_DOCUMENT_MAX, &text, &len, e)
-		     : fetch_config(s, c, &m->config, &text, &len, e);
+		     : config_fetch(s, c, &m->config, &text, &len, e);
 
 	if (r < 0)
 		return r;

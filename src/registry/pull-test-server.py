@@ -279,6 +279,13 @@ class Handler(BaseHTTPRequestHandler):
             start = int(self.headers["Range"].split("=")[1].rstrip("-"))
         if repo == "slow":
             time.sleep(30)
+        if repo == "stalls" and count <= 2:
+            # Some of it, and then nothing, while the line stays up.
+            self.reply(206 if start else 200, data[start:start + 70000], {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {},
+                       length=len(data) - start)
+            self.wfile.flush()
+            time.sleep(4)
+            return self.cut()
         if repo in ("resume", "norange", "wrongrange") and count <= 3:
             # A third of it, then the line goes dead.
             part = data[start:start + len(data) // 3] if repo != "norange" else data[:len(data) // 3 * count]
@@ -289,7 +296,7 @@ class Handler(BaseHTTPRequestHandler):
             h = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if status == 206 else {}
             self.reply(status, part, h, length=len(data) - (start if status == 206 else 0))
             return self.cut()
-        if start and repo == "resume":
+        if start and repo in ("resume", "stalls"):
             return self.reply(206, data[start:], {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"})
         return self.reply(200, data)
 

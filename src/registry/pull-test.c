@@ -383,6 +383,22 @@ static void test_wrong_range(void **state)
 	must_fail(*state, "wrongrange", ERR_INVALID, "the server sent those from");
 }
 
+static void test_stall(void **state)
+{
+	World *w = *state;
+	int64_t begin = clock_mono_ns();
+
+	registry_free(w->registry);
+	store_close(w->store);
+	world_open_with(w, &(RegistryOptions){.stall_s = 1});
+	free(seen());
+	must_pull(w, "stalls");
+	_cleanup_free_ char *log = seen();
+	assert_non_null(strstr(log, " bytes=70000-"));
+	assert_non_null(strstr(log, " bytes=140000-"));
+	assert_true(clock_mono_ns() - begin < 20000000000);
+}
+
 static void test_cancel(void **state)
 {
 	World *w = *state;
@@ -506,6 +522,7 @@ int main(void)
 	    T(test_limits),
 	    T(test_resume),
 	    T(test_wrong_range),
+	    T(test_stall),
 	    T(test_cancel),
 	    T(test_tls),
 	    cmocka_unit_test(test_local_addresses_are_the_users),

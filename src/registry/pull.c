@@ -2,7 +2,8 @@
 /*
  * `docker pull`: from a reference to a tagged image in the store.
  *
- * The endpoints of the domain are asked in turn, mirrors first, until one has the manifest; from then on it is that one. An
+ * The endpoints of the domain are asked in turn, mirrors first, until one has all of the image; what a mirror that broke off has
+ * brought already is not fetched again. What is told in the end is the registry's own answer, and why each mirror was passed over. An
  * image is recorded only when its config and every layer are in the store, and tagged last, so a pull that
  * stops anywhere leaves nothing that looks whole.
  */
@@ -97,6 +98,7 @@ static int check_platform(const Pull *x, const ImageConfig *c, Err *e)
 {
 	_cleanup_free_ char *have = image_platform_text(&c->platform);
 	_cleanup_free_ char *want = image_platform_text(&x->platform);
+	_cleanup_free_ char *name = reference_familiar(x->p->reference);
 	ImageDescriptor d = {.has_platform = true, .platform = c->platform};
 	const ImageIndex one = {.manifests = &d, .n_manifests = 1};
 
@@ -105,10 +107,10 @@ static int check_platform(const Pull *x, const ImageConfig *c, Err *e)
 			       "image operating system \"%.60s\" cannot be used on this platform: wanted %s",
 			       c->platform.os, want ? want : "?");
 	if (x->p->platform && c->platform.architecture && !image_index_select(&one, &x->platform))
-		return err_new(
-		    e, ERR_NOT_FOUND,
-		    "image was found but does not match the specified platform: wanted %s, actual: %.100s",
-		    want ? want : "?", have ? have : "?");
+		return err_new(e, ERR_NOT_FOUND,
+			       "image with reference %s was found but does not match the specified platform: "
+			       "wanted %s, actual: %.100s",
+			       name ? name : "?", want ? want : "?", have ? have : "?");
 	return 0;
 }
 
@@ -125,6 +127,20 @@ static int note_places(const Pull *x, const Session *s, const ImageManifest *m, 
 	return store_blobs_seen(x->store, x->p->reference->domain, x->p->reference->path, digests, e);
 }
 
+/* The documents that led to the manifest stay with the image: a push sends them again as they were. */
+static int keep_indexes(const Pull *x, const Resolved *d, Err *e)
+{
+	char digest[DIGEST_LEN + 1];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->n_indexes; i++) {
+		r = store_blob_put(x->store, d->indexes[i].text, d->indexes[i].len, digest, e);
+		if (r == 0)
+			r = store_image_keep(x->store, d->manifest.config.digest, digest, e);
+	}
+	return r;
+}
+
 static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d, Err *e)
 {
 	ImageConfig config = {0};
@@ -135,7 +151,7 @@ static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d,
 		return r;
 	r = check_platform(x, &config, e);
 	if (r == 0)
-		r = layers_pull(s, x->store, &d->manifest, config.diff_ids, e);
+		r = layers_pull(s, c, x->store, &d->manifest, config.diff_ids, e);
 	image_config_done(&config);
 	if (r == 0)
 		r = store_blob_put(x->store, d->text, d->len, manifest_digest, e);
@@ -144,11 +160,24 @@ static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d,
 	if (r == 0)
 		r = note_places(x, s, &d->manifest, e);
 	if (r == 0)
+		r = keep_indexes(x, d, e);
+	if (r == 0)
 		memcpy(x->image_id, d->manifest.config.digest, DIGEST_LEN + 1);
 	return r;
 }
 
 /* ---- one endpoint ---- */
+
+/* Is there anything here that a HEAD could show to be up to date? */
+static bool is_tagged(const Pull *x)
+{
+	_cleanup_free_ char *full = reference_full(x->p->reference);
+	StoreImage image = {0};
+	bool found = full && store_image_find(x->store, full, &image, NULL) == 0;
+
+	store_image_done(&image);
+	return found;
+}
 
 /* 1 if the image is whole in the store under the digest that the registry tells. A HEAD is cheap, and Docker Hub does
  * not count it. */
@@ -160,7 +189,7 @@ static int already_here(const Pull *x, Session *s, HttpClient *c, Err *e)
 	if (ref->digest) {
 		memcpy(digest, ref->digest, sizeof(digest));
 	} else {
-		int r = manifest_head(s, c, ref->tag, digest, e);
+		int r = is_tagged(x) ? manifest_head(s, c, ref->tag, digest, e) : 0;
 
 		if (r <= 0)
 			return r;
@@ -171,52 +200,23 @@ static int already_here(const Pull *x, Session *s, HttpClient *c, Err *e)
 	return 1;
 }
 
-/* *ret_committed: the endpoint had the manifest, so no other is asked. */
-static int pull_from(const Pull *x, const Endpoint *ep, bool *ret_committed, Err *e)
+static int pull_in_session(Session *s, HttpClient *c, void *user, Err *e)
 {
-	_cleanup_(http_client_freep) HttpClient *c = NULL;
+	const Pull *x = user;
+	const Reference *ref = x->p->reference;
 	Resolved d = {0};
-	Session s;
-	int r = http_client_new(x->registry->user_agent, &c, e);
+	int r = already_here(x, s, c, e);
 
-	if (r < 0)
-		return r;
-	session_init(&s, x->registry, ep, x->p);
-	r = already_here(x, &s, c, e);
-	if (r == 0) {
-		r = manifest_resolve(&s, c, &x->platform, &d, e);
-		if (r == 0) {
-			*ret_committed = true;
-			say(x, tag_or_digest(x->p->reference), "Pulling from %s", x->p->reference->path);
-			memcpy(x->digest, d.digest, sizeof(d.digest));
-			r = bring_in(x, &s, c, &d, e);
-		}
-	} else if (r > 0) {
-		say(x, tag_or_digest(x->p->reference), "Pulling from %s", x->p->reference->path);
+	if (r > 0)
+		say(x, tag_or_digest(ref), "Pulling from %s", ref->path);
+	if (r == 0)
+		r = manifest_resolve(s, c, &x->platform, &d, e);
+	if (r == 0 && *d.digest) {
+		say(x, tag_or_digest(ref), "Pulling from %s", ref->path);
+		memcpy(x->digest, d.digest, sizeof(d.digest));
+		r = bring_in(x, s, c, &d, e);
 	}
 	resolved_done(&d);
-	session_done(&s);
-	return r;
-}
-
-static int pull_from_any(const Pull *x, Err *e)
-{
-	const Reference *ref = x->p->reference;
-	Endpoint *v = NULL;
-	size_t n = 0;
-	int r = registry_endpoints(x->registry, ref->domain, &v, &n, e);
-
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < n; i++) {
-		bool committed = false;
-
-		r = pull_from(x, &v[i], &committed, e);
-		/* A mirror that fails before it committed itself is a mirror that lacks the image. */
-		if (r >= 0 || committed || (e && e->kind == ERR_CANCELLED))
-			break;
-	}
-	registry_endpoints_free(v, n);
 	return r < 0 ? r : 0;
 }
 
@@ -229,7 +229,7 @@ static int pull(Pull *x, bool *ret_updated, Err *e)
 	    !name || (p->platform && !wanted) ? err_oom(e) : image_platform_parse(wanted, &x->platform, e);
 
 	if (r == 0)
-		r = pull_from_any(x, e);
+		r = registry_try_endpoints(x->registry, p, pull_in_session, x, e);
 	if (r == 0)
 		r = tag(x, ret_updated, e);
 	image_platform_done(&x->platform);

@@ -289,7 +289,7 @@ static void *worker(void *user)
 	PushImage *a = user;
 	_cleanup_(http_client_freep) HttpClient *c = NULL;
 	Err e = {0};
-	int r = http_client_new(a->session->registry->user_agent, &c, &e);
+	int r = registry_client_get(a->session->registry, &c, &e);
 
 	if (r < 0)
 		fail(a, r, &e);

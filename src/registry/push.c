@@ -490,7 +490,7 @@ static int push_to(Push *x, const Endpoint *ep, Err *e)
 				      .cancelled = p->cancelled};
 	_cleanup_(http_client_freep) HttpClient *c = NULL;
 	Session s;
-	int r = http_client_new(x->registry->user_agent, &c, e);
+	int r = registry_client_get(x->registry, &c, e);
 
 	if (r < 0)
 		return r;
@@ -501,6 +501,8 @@ static int push_to(Push *x, const Endpoint *ep, Err *e)
 	for (size_t i = 0; r == 0 && i < p->n_tags; i++)
 		r = push_tag(x, &p->tags[i], e);
 	session_done(&s);
+	if (r == 0)
+		registry_client_put(x->registry, take_ptr(c));
 	return r;
 }
 

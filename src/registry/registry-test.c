@@ -48,6 +48,29 @@ static void test_endpoints(void **state _unused_)
 	registry_free(r);
 }
 
+static void test_mirrors_of_all(void **state _unused_)
+{
+	char *mirrors[] = {(char *)"*=https://any.example", (char *)"quay.io=https://own.example", NULL};
+	const RegistryOptions o = {.mirrors = mirrors};
+	Registry *r = NULL;
+	Endpoint *v = NULL;
+	size_t n = 0;
+
+	assert_int_equal(registry_new(&o, &r, NULL), 0);
+	assert_int_equal(registry_endpoints(r, "ghcr.io", &v, &n, NULL), 0);
+	assert_int_equal(n, 2);
+	assert_string_equal(v[0].host, "any.example");
+	assert_string_equal(v[0].asked_for, "ghcr.io");
+	assert_true(v[0].mirror && !v[1].mirror);
+	registry_endpoints_free(v, n);
+	assert_int_equal(registry_endpoints(r, "quay.io", &v, &n, NULL), 0);
+	assert_int_equal(n, 2);
+	assert_string_equal(v[0].host, "own.example");
+	assert_null(v[0].asked_for);
+	registry_endpoints_free(v, n);
+	registry_free(r);
+}
+
 static void test_options_are_checked(void **state _unused_)
 {
 	static const char *const mirrors[] = {
@@ -75,14 +98,18 @@ static void test_delays(void **state _unused_)
 	assert_int_equal(retry_delay_ms(100, 0), 8000);
 	assert_int_equal(retry_delay_ms(1, 3), 3000);
 	assert_int_equal(retry_delay_ms(1, INT64_MAX), 60000);
+	for (int i = 0; i < 1000; i++) {
+		int64_t ms = retry_delay_spread_ms(3, 0);
+
+		assert_true(ms >= 1000 && ms <= 1250);
+	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_insecure),
-	    cmocka_unit_test(test_endpoints),
-	    cmocka_unit_test(test_options_are_checked),
+	    cmocka_unit_test(test_insecure),       cmocka_unit_test(test_endpoints),
+	    cmocka_unit_test(test_mirrors_of_all), cmocka_unit_test(test_options_are_checked),
 	    cmocka_unit_test(test_delays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,90 +4,27 @@
  *
  * A domain has its mirrors and then its own host. HTTPS with a verified certificate is the rule; for
  * a host named as insecure, and for this machine, HTTPS is tried without verification and then plain HTTP, as Docker
- * does. A mirror is asked without credentials. Docker Hub answers at another name than its images carry.
+ * does. A mirror is asked without credentials, unless its own folder in certs.d has some. Docker Hub answers at another name than its images carry.
  */
 #include "registry/registry-internal.h"
 #include "base/str.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-
 #define MAX_LAYERS_DEFAULT 4
-
-/* "host" of "host[:port]"; brackets of an IPv6 address are kept off. malloc'ed. */
-static char *host_only(const char *host)
-{
-	if (*host == '[')
-		return strndup(host + 1, strcspn(host + 1, "]"));
-	return strndup(host, strcspn(host, ":"));
-}
-
-static bool prefix_equal(const uint8_t *a, const uint8_t *b, int bits)
-{
-	if (memcmp(a, b, (size_t)bits / 8) != 0)
-		return false;
-	return bits % 8 == 0 || ((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8)) == 0;
-}
-
-typedef struct Network {
-	int family, bits;
-	uint8_t address[16];
-} Network;
-
-/* "10.0.0.0/8", "fd00::/8" */
-static int network_parse(const char *s, Network *ret)
-{
-	const char *slash = strchr(s, '/');
-	_cleanup_free_ char *address = slash ? strndup(s, (size_t)(slash - s)) : NULL;
-
-	if (!address)
-		return -EINVAL;
-	ret->family = strchr(address, ':') ? AF_INET6 : AF_INET;
-	if (inet_pton(ret->family, address, ret->address) != 1)
-		return -EINVAL;
-	return str_to_int(slash + 1, 0, ret->family == AF_INET ? 32 : 128, &ret->bits);
-}
-
-static bool network_has(const Network *n, const struct sockaddr *a)
-{
-	if (a->sa_family != n->family)
-		return false;
-	const void *address = n->family == AF_INET
-				  ? (const void *)&((const struct sockaddr_in *)(const void *)a)->sin_addr
-				  : (const void *)&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
-	return prefix_equal(n->address, address, n->bits);
-}
-
-static bool network_has_host(const Network *n, const char *host)
-{
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-	struct addrinfo *list = NULL;
-	bool found = false;
-
-	if (getaddrinfo(host, NULL, &hints, &list) != 0)
-		return false;
-	for (const struct addrinfo *a = list; a && !found; a = a->ai_next)
-		found = network_has(n, a->ai_addr);
-	freeaddrinfo(list);
-	return found;
-}
 
 bool registry_is_insecure(char *const *rules, const char *host)
 {
-	_cleanup_free_ char *name = host_only(host);
-	struct in_addr v4;
+	_cleanup_free_ char *name = address_host(host);
 
 	if (!name)
 		return false;
-	if (streq(name, "localhost") || streq(name, "::1") ||
-	    (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127))
+	if (address_is_loopback(name))
 		return true;
 	for (size_t i = 0; rules && rules[i]; i++) {
-		Network n;
+		AddressRange n;
 
 		if (streq(rules[i], host) || streq(rules[i], name))
 			return true;
-		if (network_parse(rules[i], &n) == 0 && network_has_host(&n, name))
+		if (address_range_parse(rules[i], &n) == 0 && address_range_has_host(&n, name))
 			return true;
 	}
 	return false;
@@ -105,8 +42,9 @@ static int endpoint_init(Endpoint *ep, const Registry *r, const char *host, Err 
 	return ep->host && ep->prefix ? 0 : err_oom(e);
 }
 
-/* url is http[s]://host[:port][/prefix], as checked by registry_new. */
-static int endpoint_init_mirror(Endpoint *ep, const Registry *r, const char *url, Err *e)
+/* url is http[s]://host[:port][/prefix], as checked by registry_new. asked_for: NULL if it is the mirror of one domain. */
+static int endpoint_init_mirror(Endpoint *ep, const Registry *r, const char *url, const char *asked_for,
+				Err *e)
 {
 	bool plain = str_starts(url, "http:");
 	const char *rest = strstr(url, "://") + 3, *path = strchrnul(rest, '/');
@@ -118,12 +56,15 @@ static int endpoint_init_mirror(Endpoint *ep, const Registry *r, const char *url
 	ep->mirror = true;
 	ep->host = take_ptr(host);
 	ep->prefix = strndup(path, len);
-	if (!ep->host || !ep->prefix)
+	ep->asked_for = asked_for ? strdup(asked_for) : NULL;
+	if (!ep->host || !ep->prefix || (asked_for && !ep->asked_for))
 		return err_oom(e);
 	ep->try_https = !plain;
 	ep->try_http = plain;
 	ep->unverified_tls = registry_is_insecure(r->insecure, ep->host);
-	return 0;
+
+	_cleanup_free_ char *origin = http_url_host(url, true);
+	return origin ? host_auth_read(r->way.certs_dirs, origin, &ep->own, e) : err_oom(e);
 }
 
 static const char *mirror_of(const char *rule, const char *domain)
@@ -133,17 +74,26 @@ static const char *mirror_of(const char *rule, const char *domain)
 	return strncmp(rule, domain, n) == 0 && rule[n] == '=' ? rule + n + 1 : NULL;
 }
 
+static bool has_mirrors(const Registry *r, const char *domain)
+{
+	for (char *const *m = r->mirrors; m && *m; m++)
+		if (mirror_of(*m, domain))
+			return true;
+	return false;
+}
+
 int registry_endpoints(const Registry *r, const char *domain, Endpoint **ret, size_t *ret_n, Err *e)
 {
 	Endpoint *v = calloc(strv_len(r->mirrors) + 1, sizeof(*v));
+	bool own = has_mirrors(r, domain);
 	size_t n = 0;
 	int rc = v ? 0 : err_oom(e);
 
 	for (size_t i = 0; rc == 0 && r->mirrors && r->mirrors[i]; i++) {
-		const char *url = mirror_of(r->mirrors[i], domain);
+		const char *url = mirror_of(r->mirrors[i], own ? domain : "*");
 
 		if (url)
-			rc = endpoint_init_mirror(&v[n++], r, url, e);
+			rc = endpoint_init_mirror(&v[n++], r, url, own ? NULL : domain, e);
 	}
 	if (rc == 0)
 		rc = endpoint_init(&v[n++], r, streq(domain, "docker.io") ? "registry-1.docker.io" : domain,
@@ -162,6 +112,8 @@ void registry_endpoints_free(Endpoint *v, size_t n)
 	for (size_t i = 0; v && i < n; i++) {
 		free(v[i].host);
 		free(v[i].prefix);
+		free(v[i].asked_for);
+		host_auth_done(&v[i].own);
 	}
 	free(v);
 }
@@ -191,10 +143,10 @@ static int check_token_servers(char *const *rules, Err *e)
 static int check_rules(const RegistryOptions *o, Err *e)
 {
 	for (size_t i = 0; o->insecure && o->insecure[i]; i++) {
-		Network n;
+		AddressRange n;
 
 		if (strstr(o->insecure[i], "://") || !*o->insecure[i] ||
-		    (strchr(o->insecure[i], '/') && network_parse(o->insecure[i], &n) < 0))
+		    (strchr(o->insecure[i], '/') && address_range_parse(o->insecure[i], &n) < 0))
 			return err_new(
 			    e, ERR_INVALID,
 			    "insecure registry \"%s\": write host, host:port or a network like 10.0.0.0/8",
@@ -214,23 +166,43 @@ static int check_rules(const RegistryOptions *o, Err *e)
 	return check_token_servers(o->token_servers, e);
 }
 
+static int init(Registry *r, const RegistryOptions *o, Err *e)
+{
+	int rc = proxy_rules_parse(o->http_proxy, o->https_proxy, o->no_proxy, &r->proxies, e);
+
+	if (rc < 0)
+		return rc;
+	r->insecure = strv_dup(o->insecure);
+	r->mirrors = strv_dup(o->mirrors);
+	r->token_servers = strv_dup(o->token_servers);
+	r->certs_dirs = o->certs_dirs ? strv_dup(o->certs_dirs) : NULL;
+	r->max_layers = o->max_layers > 0 ? MIN2(o->max_layers, REGISTRY_LAYERS_MAX) : MAX_LAYERS_DEFAULT;
+	r->user_agent = strdup(o->user_agent ? o->user_agent : "ireko/" IREKO_VERSION);
+	r->tokens = token_cache_new();
+	r->flights = flights_new();
+	r->way = (HttpWay){.certs_dirs = r->certs_dirs ? r->certs_dirs : certs_dirs_default,
+			   .proxies = &r->proxies,
+			   .stall_ns = o->stall_s * 1000000000LL};
+	if (!r->insecure || !r->mirrors || !r->token_servers || (o->certs_dirs && !r->certs_dirs) ||
+	    !r->user_agent || !r->tokens || !r->flights)
+		return err_oom(e);
+	return 0;
+}
+
 int registry_new(const RegistryOptions *o, Registry **ret, Err *e)
 {
-	_cleanup_(registry_freep) Registry *r = calloc(1, sizeof(*r));
+	_cleanup_(registry_freep) Registry *r = NULL;
 	int rc = check_rules(o, e);
 
 	if (rc < 0)
 		return rc;
+	r = calloc(1, sizeof(*r));
 	if (!r)
 		return err_oom(e);
-	r->insecure = strv_dup(o->insecure);
-	r->mirrors = strv_dup(o->mirrors);
-	r->token_servers = strv_dup(o->token_servers);
-	r->max_layers = o->max_layers > 0 ? MIN2(o->max_layers, REGISTRY_LAYERS_MAX) : MAX_LAYERS_DEFAULT;
-	r->user_agent = strdup(o->user_agent ? o->user_agent : "ireko/" IREKO_VERSION);
-	r->tokens = token_cache_new();
-	if (!r->insecure || !r->mirrors || !r->token_servers || !r->user_agent || !r->tokens)
-		return err_oom(e);
+	pthread_mutex_init(&r->lock, NULL);
+	rc = init(r, o, e);
+	if (rc < 0)
+		return rc;
 	*ret = take_ptr(r);
 	return 0;
 }
@@ -239,10 +211,42 @@ void registry_free(Registry *r)
 {
 	if (!r)
 		return;
+	http_client_free(r->idle);
+	pthread_mutex_destroy(&r->lock);
 	strv_free(r->insecure);
 	strv_free(r->mirrors);
 	strv_free(r->token_servers);
+	strv_free(r->certs_dirs);
 	free(r->user_agent);
 	token_cache_free(r->tokens);
+	flights_free(r->flights);
+	proxy_rules_done(&r->proxies);
 	free(r);
+}
+
+int registry_client_get(Registry *r, HttpClient **ret, Err *e)
+{
+	pthread_mutex_lock(&r->lock);
+	HttpClient *c = take_ptr(r->idle);
+	pthread_mutex_unlock(&r->lock);
+	if (!c) {
+		int rc = http_client_new(r->user_agent, &c, e);
+
+		if (rc < 0)
+			return rc;
+		http_client_set_way(c, &r->way);
+	}
+	*ret = c;
+	return 0;
+}
+
+/* One is enough: what several keep up would cost more memory than a handshake costs time. */
+void registry_client_put(Registry *r, HttpClient *c)
+{
+	pthread_mutex_lock(&r->lock);
+	HttpClient *spare = r->idle ? c : NULL;
+	if (!spare)
+		r->idle = c;
+	pthread_mutex_unlock(&r->lock);
+	http_client_free(spare);
 }

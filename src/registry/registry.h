@@ -17,11 +17,15 @@ typedef struct Registry Registry;
 typedef struct RegistryOptions {
 	char *const *
 	    insecure; /* host[:port] or CIDR where plain HTTP or unverified TLS is allowed; loopback always is */
-	char *const *mirrors; /* "docker.io=http://127.0.0.1:5000": tried first */
+	char *const *
+	    mirrors; /* "docker.io=http://127.0.0.1:5000": tried first; "*=..." for all registries that have none of their own */
 	char *const *
 	    token_servers; /* "registry.acme.org=login.example.net": who also gets a registry's credentials */
 	int max_layers;    /* in flight; 0: 4 */
 	const char *user_agent;
+	char *const *certs_dirs; /* see certs.h; NULL: /etc/ireko/certs.d, /etc/docker/certs.d */
+	const char *http_proxy, *https_proxy, *no_proxy; /* see proxy.h; the environment is not looked at */
+	int stall_s;                                     /* 0: 60 */
 } RegistryOptions;
 
 int registry_new(const RegistryOptions *o, Registry **ret, Err *e);
@@ -84,3 +88,35 @@ typedef struct RegistryPush {
 /* Pushes images of the store and their tags. Hold a lease. ERR_DENIED and ERR_UNAUTHORIZED in Docker's words, ERR_UNAVAILABLE (network,
  * limits). What was pushed before a failure stays at the registry; a tag is set only when all of its image is there. */
 int registry_push(Registry *r, Store *s, const RegistryPush *p, Err *e);
+/* ---- looking without pulling. Of the RegistryPull, progress and platform are not used. ---- */
+
+/* A manifest or an index, checked against the digest that names it. */
+typedef struct RegistryDocument {
+	char digest[DIGEST_LEN + 1];
+	char *media_type, *text;
+	size_t len;
+	json_t *json;
+	bool is_index;
+} RegistryDocument;
+void registry_document_done(RegistryDocument *d);
+/* Fails as registry_pull does. */
+int registry_document(Registry *r, const RegistryPull *p, RegistryDocument *ret, Err *e);
+/* For what platforms it is: of an index what its entries say, of a manifest what its config says. An array of OCI platform objects. */
+int registry_platforms(Registry *r, const RegistryPull *p, const RegistryDocument *d, json_t **ret, Err *e);
+/* All tags of the repository, in the registry's order, at most REGISTRY_TAGS_MAX. */
+#define REGISTRY_TAGS_MAX 100000
+int registry_tags(Registry *r, const RegistryPull *p, char ***ret, Err *e);
+/* What refers to the image (signatures, attestations, SBOMs ...): an array of OCI descriptors. artifact_type NULL: of every type. */
+int registry_referrers(Registry *r, const RegistryPull *p, const char *artifact_type,
+		       char ret_subject[DIGEST_LEN + 1], json_t **ret, Err *e);
+
+typedef struct RegistrySearch {
+	const char *domain; /* docker.io, or a registry: its search if it has one, else its catalog */
+	const char *term;
+	int limit;
+	RegistryAuth auth;
+	bool (*cancelled)(void *user);
+	void *user;
+} RegistrySearch;
+/* An array of {"name", "description", "star_count", "is_official", "is_automated"}. */
+int registry_search(Registry *r, const RegistrySearch *q, json_t **ret, Err *e);

@@ -12,11 +12,13 @@
 #include "base/secret.h"
 #include "base/str.h"
 
+#include <sys/random.h>
 #include <time.h>
 
-#define TRIES_MAX         4
-#define RETRY_AFTER_MAX_S 60
-#define RENEW_AGAIN_NS    (10 * 1000000000LL)
+#define TRIES_MAX                4
+#define RETRY_AFTER_MAX_S        60
+#define RENEW_AGAIN_NS           (10 * 1000000000LL)
+#define MIRROR_CONNECT_TIMEOUT_S 5 /* there is another place to ask */
 
 void session_init(Session *s, Registry *r, const Endpoint *ep, const RegistryPull *p)
 {
@@ -79,6 +81,15 @@ int64_t retry_delay_ms(int n, int64_t retry_after_s)
 	return n > 5 ? 8000 : (int64_t)250 << (n - 1);
 }
 
+int64_t retry_delay_spread_ms(int n, int64_t retry_after_s)
+{
+	int64_t ms = retry_delay_ms(n, retry_after_s);
+	uint32_t noise = 0;
+
+	(void)!getrandom(&noise, sizeof(noise), GRND_NONBLOCK);
+	return ms + (int64_t)(noise % (uint32_t)(ms / 4 + 1));
+}
+
 static char *current_authorization(Session *s)
 {
 	char *copy;
@@ -91,12 +102,15 @@ static char *current_authorization(Session *s)
 
 static int answer(Session *s, HttpClient *c, char *const *challenges, bool refresh, AuthGrant *ret, Err *e)
 {
-	static const RegistryAuth anonymous;
+	const HostAuth *own = &s->endpoint->own;
+	const RegistryAuth of_mirror = {.username = own->username,
+					.password = own->password,
+					.identity_token = own->identity_token};
 	const AuthAsk a = {.registry_url = s->base,
-			   .path = s->pull->reference->path,
+			   .path = *s->pull->reference->path ? s->pull->reference->path : NULL,
 			   .actions = s->actions,
 			   .more = s->scopes,
-			   .auth = s->endpoint->mirror ? &anonymous : &s->pull->auth,
+			   .auth = s->endpoint->mirror ? &of_mirror : &s->pull->auth,
 			   .unverified_tls = s->endpoint->unverified_tls,
 			   .plain_http_ok = s->endpoint->try_http,
 			   .local_allowed = s->local,
@@ -174,16 +188,29 @@ static int without_credentials(const Session *s, int r, Err *e)
 		       name ? name : "it");
 }
 
+/* what: below the repository, or, beginning with a slash, below the endpoint. */
+static char *make_url(const Session *s, const char *what)
+{
+	const Endpoint *ep = s->endpoint;
+	const char *sep = !ep->asked_for ? "" : strchr(what, '?') ? "&ns=" : "?ns=";
+	const char *ns = ep->asked_for ? ep->asked_for : "";
+
+	if (*what == '/')
+		return strf("%s%s%s%s%s", s->base, ep->prefix, what, sep, ns);
+	return strf("%s%s/v2/%s/%s%s%s", s->base, ep->prefix, s->pull->reference->path, what, sep, ns);
+}
+
 /* An exchange with the registry's own origin. */
 static int send_to_origin(Session *s, HttpClient *c, const char *url, HttpRequest *q, HttpReply *ret, Err *e)
 {
-	_cleanup_secret_ char *used = NULL, *renewed = NULL;
+	_cleanup_secret_ char *used = NULL;
 
 	renew_in_time(s, c);
 	used = current_authorization(s);
 	q->url = url;
 	q->authorization = used;
 	q->unverified_tls = s->endpoint->unverified_tls;
+	q->connect_timeout_s = s->endpoint->mirror ? MIRROR_CONNECT_TIMEOUT_S : 0;
 	if (!q->cancelled) {
 		q->cancelled = cancelled;
 		q->cancel_user = s;
@@ -191,12 +218,17 @@ static int send_to_origin(Session *s, HttpClient *c, const char *url, HttpReques
 	int r = http_do(c, q, ret, e);
 	if (r == 0 && ret->local)
 		s->local = true;
-	if (r == 0 && ret->status == 401 && ret->challenges) {
+	/* Once more if the answer to the challenge is refused too: a cached token may be stale, a password wrong. */
+	for (int n = 0; n < 2 && r == 0 && ret->status == 401 && ret->challenges; n++) {
+		_cleanup_secret_ char *renewed = NULL;
+
 		r = sign_in(s, c, ret, used, &renewed, e);
 		http_reply_done(ret);
 		if (r < 0)
 			return without_credentials(s, r, e);
-		q->authorization = renewed;
+		secret_free(used);
+		used = take_ptr(renewed);
+		q->authorization = used;
 		r = http_do(c, q, ret, e);
 	}
 	q->url = q->authorization = NULL;
@@ -205,8 +237,7 @@ static int send_to_origin(Session *s, HttpClient *c, const char *url, HttpReques
 
 static int send_to(Session *s, HttpClient *c, const char *what, HttpRequest *q, HttpReply *ret, Err *e)
 {
-	_cleanup_free_ char *url =
-	    strf("%s%s/v2/%s/%s", s->base, s->endpoint->prefix, s->pull->reference->path, what);
+	_cleanup_free_ char *url = make_url(s, what);
 
 	return url ? send_to_origin(s, c, url, q, ret, e) : err_oom(e);
 }
@@ -278,7 +309,7 @@ int session_do_patiently(Session *s, HttpClient *c, const char *what, HttpReques
 	for (int n = 1;; n++) {
 		int r = session_do(s, c, what, q, ret, e);
 		bool again = r < 0 ? ret->trouble == HTTP_BROKEN : http_status_is_temporary(ret->status);
-		int64_t delay = retry_delay_ms(n, ret->retry_after);
+		int64_t delay = retry_delay_spread_ms(n, ret->retry_after);
 
 		if (!again || n == TRIES_MAX)
 			return r;

@@ -49,16 +49,20 @@ static inline char *find_unpack(void)
 	return NULL;
 }
 
-static inline void world_open(World *w, char *const *mirrors)
+static inline void world_open_with(World *w, const RegistryOptions *ro)
 {
 	_cleanup_free_ char *unpack = find_unpack();
 	const StoreOptions so = {.data_root = w->dir->path, .unpack_program = unpack};
-	const RegistryOptions ro = {.mirrors = mirrors};
 
 	if (store_open(&so, &w->store, &w->e) < 0)
 		fail_msg("%s", w->e.msg);
-	if (registry_new(&ro, &w->registry, &w->e) < 0)
+	if (registry_new(ro, &w->registry, &w->e) < 0)
 		fail_msg("%s", w->e.msg);
+}
+
+static inline void world_open(World *w, char *const *mirrors)
+{
+	world_open_with(w, &(RegistryOptions){.mirrors = mirrors});
 }
 
 static inline int setup(void **state)

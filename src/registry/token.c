@@ -15,8 +15,6 @@
 #include "registry/registry-internal.h"
 #include "store/digest.h"
 
-#include <curl/curl.h>
-
 #define TOKEN_REPLY_MAX (1u << 20)
 #define TOKEN_MAX       (64u << 10)
 #define TOKEN_LIFE_S    60   /* when the server does not say, or says less (distribution: token spec) */
@@ -189,18 +187,6 @@ static int check_realm(TokenAsk *k, Err *e)
 
 /* ---- one exchange with a token server ---- */
 
-static void add_query(StrBuf *b, const char *name, const char *value)
-{
-	char *escaped = curl_easy_escape(NULL, value, (int)strlen(value));
-
-	strbuf_addf(b, "%s%s=%s", b->len ? "&" : "", name, escaped ? escaped : "");
-	if (!escaped)
-		b->oom = true;
-	else
-		explicit_bzero(escaped, strlen(escaped));
-	curl_free(escaped);
-}
-
 static HttpRequest request_to(const TokenAsk *k, const char *method)
 {
 	return (HttpRequest){.method = method,
@@ -226,13 +212,13 @@ static int exchange(HttpClient *c, const TokenAsk *k, HttpReply *ret, Err *e)
 	if (!form.s || !scope)
 		return err_oom(e);
 	form.s[0] = '\0';
-	add_query(&form, "grant_type", "refresh_token");
-	add_query(&form, "refresh_token", k->a->auth->identity_token);
-	add_query(&form, "client_id", CLIENT_ID);
+	query_add(&form, "grant_type", "refresh_token");
+	query_add(&form, "refresh_token", k->a->auth->identity_token);
+	query_add(&form, "client_id", CLIENT_ID);
 	if (k->ch->service)
-		add_query(&form, "service", k->ch->service);
+		query_add(&form, "service", k->ch->service);
 	if (*scope)
-		add_query(&form, "scope", scope);
+		query_add(&form, "scope", scope);
 	if (form.oom)
 		return err_oom(e);
 	q.url = k->ch->realm;
@@ -252,15 +238,15 @@ static int ask(HttpClient *c, const TokenAsk *k, const char *username, const cha
 	if (r < 0)
 		return r;
 	if (password && *username)
-		add_query(&query, "account", username);
+		query_add(&query, "account", username);
 	if (password && k->a->offline) {
-		add_query(&query, "offline_token", "true");
-		add_query(&query, "client_id", CLIENT_ID);
+		query_add(&query, "offline_token", "true");
+		query_add(&query, "client_id", CLIENT_ID);
 	}
 	if (k->ch->service)
-		add_query(&query, "service", k->ch->service);
+		query_add(&query, "service", k->ch->service);
 	for (char **s = k->scopes; s && *s; s++)
-		add_query(&query, "scope", *s);
+		query_add(&query, "scope", *s);
 	_cleanup_free_ char *text = strbuf_steal(&query);
 	const char *join = !text || !*text ? "" : strchr(k->ch->realm, '?') ? "&" : "?";
 	_cleanup_free_ char *url = text ? strf("%s%s%s", k->ch->realm, join, text) : NULL;

@@ -162,6 +162,13 @@ int store_image_put(Store *s, const char *config_digest, const char *manifest_di
 	return r < 0 ? err_ctx(e, r, "record image %s", config_digest) : 0;
 }
 
+int store_image_keep(Store *s, const char *id, const char *digest, Err *e)
+{
+	int r = add_blob(s, id, digest, e);
+
+	return r < 0 ? err_ctx(e, r, "keep %s with image %s", digest, id) : 0;
+}
+
 /* ---- reading ---- */
 
 #define COLUMNS                                                                                              \

@@ -196,6 +196,8 @@ void store_image_done(StoreImage *i);
 /* Records an image whose layers and config blob exist. Idempotent. */
 int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent,
 		    Err *e);
+/* Keeps a blob as long as the image: the index that led to it, say. */
+int store_image_keep(Store *s, const char *id, const char *digest, Err *e);
 int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e);
 int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e);
 /* What a user typed: reference, name@digest, id or unique id prefix (with or without "sha256:"). ERR_NOT_FOUND "No such image: x"; ERR_INVALID if ambiguous. */

@@ -162,6 +162,11 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(images_save) \
 	X(image_save) \
 	X(image_commit) \
+	X(images_search) \
+	X(distribution) \
+	X(remote_manifest) \
+	X(remote_tags) \
+	X(remote_referrers) \
 	X(build) \
 	X(build_prune) \
 	X(bootstrap) X(squash) \

@@ -219,6 +219,14 @@ static char *join_reference(const char *name, const char *tag)
 	return strf(strchr(tag, ':') ? "%s@%s" : "%s:%s", name, tag);
 }
 
+/* True if the text ends in ":tag" or "@digest". */
+static bool has_tail(const char *reference)
+{
+	const char *slash = strrchr(reference, '/');
+
+	return strpbrk(slash ? slash : reference, ":@") != NULL;
+}
+
 static int pull(HttpRequest *rq, Door *d, Err *e)
 {
 	_cleanup_json_ json_t *account = NULL;
@@ -229,9 +237,6 @@ static int pull(HttpRequest *rq, Door *d, Err *e)
 	int r;
 
 	progress_init(&p, rq);
-	if (http_query_bool(rq, "all", false))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "pulling all tags of a repository is not offered: name a tag");
 	r = auth_header_parse(http_header(rq, "X-Registry-Auth"), &account, e);
 	if (r < 0)
 		return r;
@@ -240,6 +245,7 @@ static int pull(HttpRequest *rq, Door *d, Err *e)
 		return err_oom(e);
 	q = (EnginePull){
 	    .reference = reference,
+	    .all_tags = !query_or_null(rq, "tag") && !has_tail(reference), /* the API's rule */
 	    .platform = query_or_null(rq, "platform"),
 	    .progress = progress_status,
 	    .user = &p,

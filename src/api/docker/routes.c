@@ -44,6 +44,7 @@ static const HttpRoute routes[] = {
 
     {"GET", "/images/json", h_images_list, 0},
     {"GET", "/images/get", h_images_save, 0},
+    {"GET", "/images/search", h_images_search, 0},
     {"POST", "/images/create", h_image_create, B},
     {"POST", "/images/load", h_images_load, B},
     {"POST", "/images/prune", h_images_prune, 0},
@@ -57,6 +58,10 @@ static const HttpRoute routes[] = {
     {"POST", "/build/prune", h_build_prune, 0},
     {"POST", "/ireko/bootstrap", h_bootstrap, 0},
     {"POST", "/ireko/squash", h_squash, 0},
+    {"GET", "/distribution/{name:*}/json", h_distribution, 0},
+    {"GET", "/ireko/manifest", h_remote_manifest, 0},
+    {"GET", "/ireko/referrers", h_remote_referrers, 0},
+    {"GET", "/ireko/tags", h_remote_tags, 0},
 
     {"GET", "/networks", h_networks_list, 0},
     {"GET", "/networks/", h_networks_list, 0},

@@ -111,6 +111,20 @@ static json_t *os_name(void)
 	return json_string("Linux");
 }
 
+/* rule: "quay.io=https://..." of a registry other than the Hub */
+static void add_index_mirror(json_t *index, const char *rule, const char *eq)
+{
+	_cleanup_free_ char *name = strndup(rule, (size_t)(eq - rule));
+	json_t *one = name ? json_object_get(index, name) : NULL;
+
+	if (name && !one) {
+		one = json_pack("{s:o, s:[], s:b, s:b}", "Name", doc_str(name), "Mirrors", "Secure", 1,
+				"Official", 0);
+		json_object_set_new(index, name, one);
+	}
+	json_array_append_new(json_object_get(one, "Mirrors"), doc_str(eq + 1));
+}
+
 static json_t *registry_doc(const Door *d)
 {
 	_cleanup_strv_ char **mirrors = NULL;
@@ -128,8 +142,10 @@ static json_t *registry_doc(const Door *d)
 	for (char *const *v = d->registry_mirrors; v && *v; v++) {
 		const char *eq = strchr(*v, '=');
 
-		if (!eq || str_starts(*v, "docker.io="))
-			(void)strv_add(&mirrors, eq ? eq + 1 : *v);
+		if (str_starts(*v, "docker.io="))
+			(void)strv_add(&mirrors, eq + 1);
+		else
+			add_index_mirror(index, *v, eq);
 	}
 	hub = json_pack("{s:s, s:o, s:b, s:b}", "Name", "docker.io", "Mirrors", doc_strv(mirrors), "Secure",
 			1, "Official", 1);
@@ -201,6 +217,17 @@ static void info_constants(json_t *doc)
 	json_object_set_new(doc, "GenericResources", json_null());
 }
 
+static void info_proxies(json_t *doc, Engine *en)
+{
+	_cleanup_free_ char *http = engine_proxy_shown(en, ENGINE_HTTP_PROXY);
+	_cleanup_free_ char *https = engine_proxy_shown(en, ENGINE_HTTPS_PROXY);
+	_cleanup_free_ char *except = engine_proxy_shown(en, ENGINE_NO_PROXY);
+
+	json_object_set_new(doc, "HttpProxy", doc_str(http));
+	json_object_set_new(doc, "HttpsProxy", doc_str(https));
+	json_object_set_new(doc, "NoProxy", doc_str(except));
+}
+
 int h_info(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
@@ -212,20 +239,20 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	snprintf(cgroup_version, sizeof(cgroup_version), "%d", s.cgroup_version);
-	doc =
-	    json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
-		      "s:s, s:s, s:s, s:s, s:o, s:o}",
-		      "ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
-		      s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
-		      s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
-		      "json-file", "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion",
-		      cgroup_version, "OSType", "linux", "IndexServerAddress", "https://index.docker.io/v1/",
-		      "DockerRootDir", doc_str(d->data_root), "ServerVersion", IREKO_VERSION,
-		      "DefaultRuntime", engine_default_runtime(d->engine), "Runtimes",
-		      runtimes_doc(d->engine), "InitBinary", "", "HttpProxy", "", "HttpsProxy", "", "NoProxy",
-		      "", "RegistryConfig", registry_doc(d), "SystemTime", doc_time(clock_now_ns()));
+	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
+			"s:s, s:o, s:o}",
+			"ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
+			s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
+			s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
+			"json-file", "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion",
+			cgroup_version, "OSType", "linux", "IndexServerAddress",
+			"https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root),
+			"ServerVersion", IREKO_VERSION, "DefaultRuntime", engine_default_runtime(d->engine),
+			"Runtimes", runtimes_doc(d->engine), "InitBinary", "", "RegistryConfig",
+			registry_doc(d), "SystemTime", doc_time(clock_now_ns()));
 	if (!doc)
 		return err_oom(e);
+	info_proxies(doc, d->engine);
 	info_machine(doc);
 	info_constants(doc);
 	json_object_set_new(doc, "DriverStatus",

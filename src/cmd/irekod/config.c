@@ -21,11 +21,18 @@ const char config_usage[] =
     "  --bridge-subnet CIDR       of the default network (default: one that is free)\n"
     "  --insecure-registry HOST   host[:port] or CIDR that may be spoken to without TLS; repeatable\n"
     "  --registry-mirror [HOST=]URL\n"
-    "                             asked before HOST (default docker.io); repeatable\n"
+    "                             asked before HOST (default docker.io; * for every registry that\n"
+    "                             has no mirror of its own); repeatable, in this order\n"
     "  --registry-token-server REGISTRY=HOST\n"
     "                             HOST also gets the credentials for REGISTRY, whose token server it is; "
     "needed\n"
     "                             only where the names do not tell that both have one owner; repeatable\n"
+    "  --max-concurrent-downloads N\n"
+    "                             layers of one pull at once (default 4)\n"
+    "  --http-proxy URL, --https-proxy URL, --no-proxy LIST\n"
+    "                             the way to registries (default $HTTP_PROXY, $HTTPS_PROXY, $NO_PROXY)\n"
+    "  --certs-dir DIR            certificates and credentials of registries, a folder each\n"
+    "                             (default /etc/ireko/certs.d, then /etc/docker/certs.d)\n"
     "  --runtime NAME=PATH        an OCI runtime, runc say, that containers may ask for; repeatable\n"
     "  --default-runtime NAME     of containers that ask for none (default ireko, our own)\n"
     "  --snapshotter NAME         how layers are kept: auto, erofs (images), overlayfs\n"
@@ -44,6 +51,11 @@ enum {
 	OPT_INSECURE,
 	OPT_MIRROR,
 	OPT_TOKEN_SERVER,
+	OPT_DOWNLOADS,
+	OPT_HTTP_PROXY,
+	OPT_HTTPS_PROXY,
+	OPT_NO_PROXY,
+	OPT_CERTS,
 	OPT_RUNTIME,
 	OPT_DEFAULT_RUNTIME,
 	OPT_SNAPSHOTTER,
@@ -63,6 +75,11 @@ static const struct option options[] = {
     {"insecure-registry", required_argument, NULL, OPT_INSECURE},
     {"registry-mirror", required_argument, NULL, OPT_MIRROR},
     {"registry-token-server", required_argument, NULL, OPT_TOKEN_SERVER},
+    {"max-concurrent-downloads", required_argument, NULL, OPT_DOWNLOADS},
+    {"http-proxy", required_argument, NULL, OPT_HTTP_PROXY},
+    {"https-proxy", required_argument, NULL, OPT_HTTPS_PROXY},
+    {"no-proxy", required_argument, NULL, OPT_NO_PROXY},
+    {"certs-dir", required_argument, NULL, OPT_CERTS},
     {"runtime", required_argument, NULL, OPT_RUNTIME},
     {"default-runtime", required_argument, NULL, OPT_DEFAULT_RUNTIME},
     {"snapshotter", required_argument, NULL, OPT_SNAPSHOTTER},
@@ -152,6 +169,16 @@ static int apply_option(DaemonConfig *c, int opt, const char *value, char **conf
 		return add_mirror(c, value, e);
 	case OPT_TOKEN_SERVER:
 		return strv_add(&c->token_servers, value) < 0 ? err_oom(e) : 0;
+	case OPT_DOWNLOADS:
+		return set(&c->max_downloads_text, value, e);
+	case OPT_HTTP_PROXY:
+		return set(&c->http_proxy, value, e);
+	case OPT_HTTPS_PROXY:
+		return set(&c->https_proxy, value, e);
+	case OPT_NO_PROXY:
+		return set(&c->no_proxy, value, e);
+	case OPT_CERTS:
+		return set(&c->certs_dir, value, e);
 	case OPT_RUNTIME:
 		return add_runtime_option(c, value, e);
 	case OPT_DEFAULT_RUNTIME:
@@ -231,6 +258,40 @@ static int file_runtimes(DaemonConfig *c, json_t *v, Err *e)
 	return 0;
 }
 
+/* As in docker's file: {"http-proxy", "https-proxy", "no-proxy"}. */
+static int file_proxies(DaemonConfig *c, json_t *v, Err *e)
+{
+	const char *key;
+	json_t *one;
+	int r = 0;
+
+	if (!json_is_object(v))
+		return err_new(e, ERR_INVALID, "proxies: expected an object");
+	json_object_foreach (v, key, one) {
+		if (streq(key, "http-proxy"))
+			r = file_text(&c->http_proxy, one, key, e);
+		else if (streq(key, "https-proxy"))
+			r = file_text(&c->https_proxy, one, key, e);
+		else if (streq(key, "no-proxy"))
+			r = file_text(&c->no_proxy, one, key, e);
+		else
+			r = err_new(e, ERR_INVALID, "proxies: unknown setting \"%.100s\"", key);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int file_downloads(DaemonConfig *c, const json_t *v, Err *e)
+{
+	if (!json_is_integer(v))
+		return err_new(e, ERR_INVALID, "max-concurrent-downloads: expected a number");
+	if (c->max_downloads_text) /* the command line has said it */
+		return 0;
+	c->max_downloads_text = strf("%lld", (long long)json_integer_value(v));
+	return c->max_downloads_text ? 0 : err_oom(e);
+}
+
 static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_hosts, Err *e)
 {
 	const struct {
@@ -240,7 +301,8 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 		     {"bridge-subnet", &c->bridge_subnet}, {"bip", &c->bridge_subnet},
 		     {"log-level", &c->log_level},         {"pidfile", &c->pidfile},
 		     {"helper-dir", &c->helper_dir},       {"default-runtime", &c->default_runtime},
-		     {"snapshotter", &c->snapshotter},     {"storage-driver", &c->snapshotter}};
+		     {"snapshotter", &c->snapshotter},     {"storage-driver", &c->snapshotter},
+		     {"certs-dir", &c->certs_dir}};
 
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++)
 		if (streq(key, texts[i].key))
@@ -252,6 +314,10 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 		return file_list(c, key, v, e);
 	if (streq(key, "runtimes"))
 		return file_runtimes(c, v, e);
+	if (streq(key, "proxies"))
+		return file_proxies(c, v, e);
+	if (streq(key, "max-concurrent-downloads"))
+		return file_downloads(c, v, e);
 	return err_new(e, ERR_INVALID, "unknown setting \"%.100s\"", key);
 }
 
@@ -275,11 +341,41 @@ static int read_file(DaemonConfig *c, const char *file, Err *e)
 	return 0;
 }
 
+/* Upper case first, as Go's programs do. */
+static int from_environment(char **to, const char *upper, const char *lower, Err *e)
+{
+	const char *value = getenv(upper);
+
+	if (*to)
+		return 0;
+	if (str_empty(value))
+		value = getenv(lower);
+	return str_empty(value) ? 0 : set(to, value, e);
+}
+
+static int registry_defaults(DaemonConfig *c, Err *e)
+{
+	int r = from_environment(&c->http_proxy, "HTTP_PROXY", "http_proxy", e);
+
+	if (r >= 0)
+		r = from_environment(&c->https_proxy, "HTTPS_PROXY", "https_proxy", e);
+	if (r >= 0)
+		r = from_environment(&c->no_proxy, "NO_PROXY", "no_proxy", e);
+	if (r < 0)
+		return r;
+	if (c->certs_dir && *c->certs_dir != '/')
+		return err_new(e, ERR_INVALID, "--certs-dir %s: expected an absolute path", c->certs_dir);
+	if (c->max_downloads_text && str_to_int(c->max_downloads_text, 1, 32, &c->max_downloads) < 0)
+		return err_new(e, ERR_INVALID, "max-concurrent-downloads %s: expected a number from 1 to 32",
+			       c->max_downloads_text);
+	return 0;
+}
+
 static int defaults(DaemonConfig *c, Err *e)
 {
-	int r = 0;
+	int r = registry_defaults(c, e);
 
-	if (!c->data_root)
+	if (r >= 0 && !c->data_root)
 		r = set(&c->data_root, "/var/lib/ireko", e);
 	if (r >= 0 && !c->exec_root)
 		r = set(&c->exec_root, "/run/ireko", e);
@@ -331,6 +427,11 @@ void config_done(DaemonConfig *c)
 	free(c->log_level);
 	free(c->default_runtime);
 	free(c->snapshotter);
+	free(c->http_proxy);
+	free(c->https_proxy);
+	free(c->no_proxy);
+	free(c->certs_dir);
+	free(c->max_downloads_text);
 	strv_free(c->runtimes);
 	strv_free(c->hosts);
 	strv_free(c->insecure);

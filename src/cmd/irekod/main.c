@@ -266,6 +266,7 @@ static const char *first_socket(const Daemon *d)
 
 static int make_engine(Daemon *d, Err *e)
 {
+	char *certs_dirs[] = {d->config.certs_dir, NULL};
 	EngineOptions o = {
 	    .data_root = d->config.data_root,
 	    .exec_root = d->config.exec_root,
@@ -275,6 +276,11 @@ static int make_engine(Daemon *d, Err *e)
 	    .insecure_registries = d->config.insecure,
 	    .registry_mirrors = d->config.mirrors,
 	    .registry_token_servers = d->config.token_servers,
+	    .certs_dirs = d->config.certs_dir ? certs_dirs : NULL,
+	    .http_proxy = d->config.http_proxy,
+	    .https_proxy = d->config.https_proxy,
+	    .no_proxy = d->config.no_proxy,
+	    .max_downloads = d->config.max_downloads,
 	    .runtimes = d->config.runtimes,
 	    .default_runtime = d->config.default_runtime,
 	    .snapshotter = d->config.snapshotter,
