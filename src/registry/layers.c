@@ -25,6 +25,7 @@
 
 #define PROGRESS_EVERY_NS (100 * 1000000LL)
 #define PIPE_SIZE         (1 << 20)
+#define AWAIT_DIGEST_MAX  (4 << 20)
 #define FRUITLESS_MAX     5  /* tries in a row that bring nothing */
 #define TRIES_MAX         50 /* however much each brings */
 
@@ -177,6 +178,9 @@ static void *apply_thread(void *user)
 	Err e = {0};
 	int r = apply(l, l->pipe[0], &e);
 
+	/* What the unpacker found damaged may be another blob than was asked for: its digest tells, if it is not far. */
+	if (r < 0 && l->d->size - flight_told(l->flight) <= AWAIT_DIGEST_MAX)
+		drain(l);
 	close_fd(&l->pipe[0]);
 	if (r < 0)
 		fail(l->all, r, &e);
