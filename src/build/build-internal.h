@@ -43,7 +43,7 @@ typedef struct Build {
 /* output.c */
 void build_note(Build *b, BuildOutputKind kind, const char *fmt, ...) _printf_(3, 4);
 
-/* cache.c: rows of collection "build-cache", key -> {chain, diff, empty, created} */
+/* cache.c */
 typedef struct CacheHit {
 	char *chain, *diff; /* chain NULL: nothing was changed by the step and there are no layers at all */
 	bool empty;

@@ -52,13 +52,3 @@ typedef struct BuildRequest {
 /* Errors: ERR_INVALID with "Dockerfile:3: unknown instruction: FRO (did you mean FROM?)"; a failing RUN: "The command '/bin/sh -c false'
  * returned a non-zero code: 1". *ret_code (may be NULL) is then that code, else 0. Nothing half made stays. */
 int build_image(Engine *en, const BuildRequest *rq, char ret_image_id[DIGEST_LEN + 1], int *ret_code, Err *e);
-
-typedef struct BuildCacheEntry {
-	char *key;
-	int64_t size; /* bytes of its layer */
-	int64_t created_ns;
-} BuildCacheEntry;
-void build_cache_free(BuildCacheEntry *v, size_t n);
-int build_cache_list(Engine *en, BuildCacheEntry **ret, size_t *ret_n, Err *e);
-/* Forgets every entry and removes the layers that nothing else needs. Keys are appended; bytes are those freed. */
-int build_cache_prune(Engine *en, char ***ret_keys, int64_t *ret_bytes, Err *e);

@@ -277,12 +277,30 @@ static int commit_locked(Engine *en, Container *c, const EngineCommit *cm, char 
 	return r;
 }
 
+/* An image without a tag may be pruned before it gets this one. */
+static int tag_new(Engine *en, const Container *c, const char *name, const char *id, Err *e)
+{
+	Err own = {0};
+	int r = image_tag_as(en, name, id, &own);
+
+	if (r < 0 && own.kind == ERR_NOT_FOUND) {
+		own = (Err){0};
+		r = store_image_put(en->store, id, NULL, c->image_id, &own);
+		if (r >= 0)
+			r = image_tag_as(en, name, id, &own);
+	}
+	if (r < 0 && e)
+		*e = own;
+	return r;
+}
+
 int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 			    char ret_image_id[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_free_ char *name = NULL;
 	Reference parsed = {0};
+	SpaceWatch space;
 	int r = container_find(en, ref, &c, e), ended;
 
 	if (r < 0)
@@ -295,14 +313,15 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 		if (r < 0)
 			return r;
 	}
-	pthread_mutex_lock(&c->life);
+	space_begin(en, &space);
 	store_lease_begin(en->store);
+	pthread_mutex_lock(&c->life);
 	r = commit_locked(en, c, cm, ret_image_id, e);
-	ended = store_lease_end(en->store, r < 0 ? NULL : e);
-	r = r < 0 ? r : ended;
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0 && name)
-		r = image_tag_as(en, name, ret_image_id, e);
+		r = tag_new(en, c, name, ret_image_id, e);
+	ended = store_lease_end(en->store, r < 0 ? NULL : e);
+	r = space_end(en, &space, r < 0 ? r : ended, e);
 	if (r < 0)
 		return err_ctx(e, r, "commit container %s", ref);
 	container_event(en, c, "commit", "comment", cm->comment ?: "", "imageID", ret_image_id, "imageRef",

@@ -251,20 +251,20 @@ static int make_resources(Engine *en, Container *c, const ImageConfig *ic, char 
 	return r;
 }
 
+/* The images' gate is held; it is open again when this returns. */
 static int create_over(Engine *en, const char *name, const ContainerConfig *config, const StoreImage *image,
 		       const ImageConfig *ic, Container **ret, char ***warnings, Err *e)
 {
 	_cleanup_container_ Container *c = container_new();
-	int r;
+	int r = c ? container_config_copy(config, &c->config, e) : err_oom(e);
 
-	if (!c)
-		return err_oom(e);
-	id_random_hex(c->id, ID_LEN);
-	r = container_config_copy(config, &c->config, e);
-	if (r >= 0)
+	if (r >= 0) {
+		id_random_hex(c->id, ID_LEN);
 		r = build_container(en, c, image, ic, warnings, e);
+	}
 	if (r >= 0)
 		r = name_choose(en, c, name, e);
+	pthread_rwlock_unlock(&en->images_gate);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&c->life);
@@ -290,12 +290,18 @@ int engine_container_create(Engine *en, const char *name, const ContainerConfig 
 
 	if (str_empty(config->image))
 		r = err_new(e, ERR_INVALID, "no image specified");
-	if (r >= 0)
-		r = store_image_find(en->store, config->image, &image, e);
+	if (r < 0)
+		return r;
+	pthread_rwlock_rdlock(&en->images_gate);
+	r = store_image_find(en->store, config->image, &image, e);
 	if (r >= 0)
 		r = store_image_config(en->store, image.id, &ic, e);
 	if (r >= 0)
 		r = create_over(en, name, config, &image, &ic, &c, &warnings, e);
+	else
+		pthread_rwlock_unlock(&en->images_gate);
+	if (r >= 0)
+		r = store_image_used(en->store, image.id, e);
 	store_image_done(&image);
 	image_config_done(&ic);
 	if (r < 0)
@@ -314,8 +320,10 @@ int engine_container_create_on(Engine *en, const ContainerConfig *config, const 
 	StoreImage image = {.id = (char *)"", .chain_id = (char *)chain_id};
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_strv_ char **warnings = NULL;
-	int r = create_over(en, NULL, config, &image, base, &c, &warnings, e);
+	int r;
 
+	pthread_rwlock_rdlock(&en->images_gate);
+	r = create_over(en, NULL, config, &image, base, &c, &warnings, e);
 	if (r < 0)
 		return r;
 	*ret_id = strdup(c->id);

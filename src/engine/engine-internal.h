@@ -3,6 +3,8 @@
  * What the files of the engine share.
  *
  * Locks, from outer to inner; none is taken while an inner one is held:
+ *   Engine.images_gate  read: from finding an image to entering the container that uses it into the table;
+ *                    write: from looking who uses an image to deleting it
  *   Container.life   one life operation (start, stop, remove, rename, ...) at a time; held across I/O of that container
  *   Engine.lock      the tables: containers, names, networks, execs; never held across I/O
  *   Container.state  the fields that inspect shows; held for copies only
@@ -109,6 +111,7 @@ typedef struct Network {
 } Network;
 
 struct EventHub;
+typedef struct SizeCache SizeCache;
 
 struct Engine {
 	EngineOptions options; /* strings are owned copies */
@@ -123,6 +126,14 @@ struct Engine {
 	Exec *execs;
 	Network *networks; /* by id */
 	pthread_mutex_t volumes_lock;
+	SizeCache *sizes;
+
+	pthread_rwlock_t images_gate; /* see there */
+
+	pthread_t gc_thread;
+	pthread_mutex_t gc_lock; /* of what follows */
+	pthread_cond_t gc_wake;
+	bool gc_runs, gc_stop, gc_full;
 
 	struct EventHub *events;
 	int epoll_fd, stop_fd;
@@ -258,6 +269,32 @@ int adopt_all(Engine *en, Err *e);
 /* exec.c */
 void exec_ended(Engine *en, Container *c, const char *exec_id, int status);
 void execs_drop(Engine *en, const char *container_id);
+
+/* gc.c */
+int gc_start(Engine *en, Err *e);
+void gc_stop(Engine *en);
+/* One run by the policy. */
+int gc_run(Engine *en, int64_t leftover_age_ns, Err *e);
+/* A write failed for want of room: a run, now. */
+void gc_disk_full(Engine *en);
+
+/* leftovers.c: what an engine that was killed has left of containers and builds. At start, after the containers were loaded. */
+int leftovers_remove(Engine *en, Err *e);
+
+/* sizes.c */
+int sizes_new(SizeCache **ret, Err *e);
+void sizes_free(SizeCache *c);
+/* By a walk, now. */
+int volume_measure(Engine *en, const char *name, int64_t *ret, Err *e);
+
+/* space.c */
+typedef struct SpaceWatch {
+	int64_t free_before; /* -1: unknown */
+	int64_t least;       /* bytes that are known to be needed */
+} SpaceWatch;
+void space_begin(Engine *en, SpaceWatch *w);
+/* Returns r; a full disk is explained in e, and what nothing needs is removed. */
+int space_end(Engine *en, const SpaceWatch *w, int r, Err *e);
 
 /* events.c */
 int events_new(struct EventHub **ret, Err *e);

@@ -30,7 +30,9 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
+	    .gc = o->gc,
 	};
+	en->options.gc.keep = strv_dup(o->gc.keep);
 	return en->options.data_root && en->options.exec_root && en->options.helper_dir &&
 		       en->options.default_runtime && en->options.snapshotter
 		   ? 0
@@ -54,6 +56,7 @@ static void options_done(EngineOptions *o)
 	strv_free((char **)o->runtimes);
 	free((char *)o->default_runtime);
 	free((char *)o->snapshotter);
+	strv_free((char **)o->gc.keep);
 }
 
 /* Interfaces, tables and cgroups of several engines on one machine must not meet: all but the one with the default root
@@ -170,6 +173,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	en->epoll_fd = en->stop_fd = en->shim_fd = -1;
 	pthread_mutex_init(&en->lock, NULL);
 	pthread_mutex_init(&en->volumes_lock, NULL);
+	pthread_mutex_init(&en->gc_lock, NULL);
+	pthread_rwlock_init(&en->images_gate, NULL);
 	en->cgroup_version = cgroup_version();
 	r = options_copy(en, o) < 0 ? err_oom(e) : subnet_check(o, e);
 	if (r >= 0)
@@ -207,13 +212,19 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0)
 		r = events_new(&en->events, e);
 	if (r >= 0)
+		r = sizes_new(&en->sizes, e);
+	if (r >= 0)
 		r = networks_load(en, e);
 	if (r >= 0)
 		r = container_load_all(en, e);
 	if (r >= 0)
+		r = leftovers_remove(en, e);
+	if (r >= 0)
 		r = watch_start(en, e);
 	if (r >= 0)
 		r = adopt_all(en, e);
+	if (r >= 0)
+		r = gc_start(en, e);
 	if (r < 0) {
 		engine_free(en);
 		return r;
@@ -241,6 +252,7 @@ void engine_free(Engine *en)
 
 	if (!en)
 		return;
+	gc_stop(en);
 	watch_stop(en);
 	HASH_ITER (hh, en->execs, x, xtmp) {
 		HASH_DEL(en->execs, x);
@@ -257,6 +269,7 @@ void engine_free(Engine *en)
 	network_host_free(en->nethost);
 	registry_free(en->registry);
 	events_free(en->events);
+	sizes_free(en->sizes);
 	store_close(en->store);
 	free(en->runtime_root);
 	free(en->seccomp_dir);
@@ -269,6 +282,8 @@ void engine_free(Engine *en)
 	options_done(&en->options);
 	pthread_mutex_destroy(&en->lock);
 	pthread_mutex_destroy(&en->volumes_lock);
+	pthread_mutex_destroy(&en->gc_lock);
+	pthread_rwlock_destroy(&en->images_gate);
 	free(en);
 }
 

@@ -17,9 +17,22 @@
 
 #include "base/err.h"
 #include "engine/container-config.h"
+#include "store/check.h"
 #include "store/store.h"
 
 typedef struct Engine Engine;
+
+/* What garbage collection may take by itself (gc.c). 0 is no limit. */
+typedef struct EngineGc {
+	int64_t max_size;   /* bytes of layers and blobs */
+	int64_t min_free;   /* bytes of the file system */
+	int64_t max_age_ns; /* of what was not used since */
+	bool unused;        /* tagged images without containers may go too, not only untagged ones */
+	char *const *keep;  /* patterns of references that stay */
+	int64_t cache_max, cache_min_free, cache_reserved; /* of the build cache alone */
+	int64_t leftover_age_ns;                           /* of what nothing needs; 0: an hour */
+	int64_t interval_ns;                               /* 0: a minute */
+} EngineGc;
 
 typedef struct EngineOptions {
 	const char *data_root, *exec_root;
@@ -35,6 +48,7 @@ typedef struct EngineOptions {
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
 	const char *snapshotter;     /* see StoreOptions */
+	EngineGc gc;
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"
 
@@ -361,6 +375,8 @@ int engine_volume_create(Engine *en, const char *name /* NULL: random */, const 
 int engine_volume_inspect(Engine *en, const char *name, VolumeInfo *ret, Err *e);
 int engine_volume_list(Engine *en, VolumeInfo **ret, size_t *ret_n, Err *e);
 int engine_volume_remove(Engine *en, const char *name, bool force, Err *e);
+/* As engine_volume_remove without force, for prune: the bytes that were freed are added to *bytes. */
+int engine_volume_prune_one(Engine *en, const char *name, int64_t *bytes, Err *e);
 
 /* ---- events ---- */
 typedef struct EngineEvent {
@@ -373,6 +389,24 @@ void engine_event(Engine *en, const char *type, const char *action, const char *
 /* Replays the last 256 since since_ns, then follows until until_ns (0: for ever), alive_fd or a non-zero return of the sink. */
 int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user,
 			 int alive_fd, Err *e);
+
+/* ---- is everything whole? ---- */
+typedef struct EngineCheck {
+	bool repair;
+	/* Credentials for what has to be pulled again; may be NULL. */
+	void (*auth)(void *user, const char *domain, EngineAuth *ret);
+	EngineProgress progress; /* of looking ("check") and of pulls; may be NULL */
+	void *user;
+	int alive_fd;
+} EngineCheck;
+/* The report's images are names. ERR_CANCELLED if the caller went away. */
+int engine_check(Engine *en, const EngineCheck *c, StoreReport *ret, Err *e);
+
+/* ---- sizes ----
+ * Bytes in a container's writable layer and in a volume, each inode once. Remembered for 20 times as long as counting
+ * took (sizes.c). */
+int engine_container_size(Engine *en, const char *id, int64_t *ret, Err *e);
+int engine_volume_size(Engine *en, const char *name, int64_t *ret, Err *e);
 
 /* ---- the whole ---- */
 typedef struct EngineSummary {

@@ -15,7 +15,7 @@ typedef struct Removal {
 	Engine *en;
 	json_t *records;
 	bool no_prune;
-	int64_t freed; /* bytes of deleted layers */
+	int64_t freed; /* bytes of deleted layers and blobs */
 } Removal;
 
 /* ---- who needs an image ---- */
@@ -140,59 +140,28 @@ static int untag_all(Removal *rm, const StoreImage *i, Err *e)
 
 /* ---- the image itself ---- */
 
-/* Chain ids and sizes of an image's layers before they may go. */
-typedef struct Layers {
-	char **chains;
-	int64_t *sizes;
-} Layers;
-
-static void layers_done(Layers *l)
-{
-	strv_free(l->chains);
-	free(l->sizes);
-}
-
-static int layers_of(Store *s, const char *image_id, Layers *ret, Err *e)
-{
-	ImageConfig ic = {0};
-	char chain[DIGEST_LEN + 1] = "", next[DIGEST_LEN + 1];
-	int r = store_image_config(s, image_id, &ic, e);
-
-	if (r >= 0) {
-		ret->sizes = calloc(strv_len(ic.diff_ids) + 1, sizeof(*ret->sizes));
-		r = ret->sizes ? 0 : err_oom(e);
-	}
-	for (size_t i = 0; r >= 0 && ic.diff_ids && ic.diff_ids[i]; i++) {
-		chain_id_next(*chain ? chain : NULL, ic.diff_ids[i], next);
-		memcpy(chain, next, sizeof(chain));
-		/* A layer that is missing or damaged frees nothing. */
-		if (store_layer_size(s, chain, &ret->sizes[i], NULL) < 0)
-			ret->sizes[i] = 0;
-		r = strv_add(&ret->chains, chain) < 0 ? err_oom(e) : 0;
-	}
-	image_config_done(&ic);
-	return r;
-}
-
 static int delete_image(Removal *rm, const StoreImage *i, Err *e)
 {
-	_cleanup_(layers_done) Layers layers = {0};
-	_cleanup_strv_ char **gone = NULL;
-	int r = layers_of(rm->en->store, i->id, &layers, e);
+	_cleanup_(store_freed_done) StoreFreed gone = {0};
+	Err err = {0};
+	int r = untag_all(rm, i, e);
 
-	if (r >= 0)
-		r = untag_all(rm, i, e);
-	if (r >= 0)
-		r = store_image_delete(rm->en->store, i->id, &gone, e);
 	if (r < 0)
 		return r;
+	r = store_image_delete(rm->en->store, i->id, &gone, &err);
+	/* A pull or a load has given it another name meanwhile: it stays. */
+	if (r < 0 && err.kind == ERR_CONFLICT)
+		return 0;
+	if (r < 0) {
+		if (e)
+			*e = err;
+		return r;
+	}
 	image_event(rm->en, "delete", i->id, NULL);
 	json_array_append_new(rm->records, json_pack("{s:s}", "Deleted", i->id));
-	for (size_t k = 0; gone && gone[k]; k++)
-		json_array_append_new(rm->records, json_pack("{s:s}", "Deleted", gone[k]));
-	for (size_t k = 0; layers.chains && layers.chains[k]; k++)
-		if (strv_has(gone, layers.chains[k]))
-			rm->freed += layers.sizes[k];
+	for (size_t k = 0; gone.layers && gone.layers[k]; k++)
+		json_array_append_new(rm->records, json_pack("{s:s}", "Deleted", gone.layers[k]));
+	rm->freed += gone.bytes;
 	return 0;
 }
 
@@ -334,7 +303,9 @@ int engine_image_remove(Engine *en, const char *name, bool force, bool no_prune,
 	if (r < 0)
 		return r;
 	key = reference_key(&i, name);
+	pthread_rwlock_wrlock(&en->images_gate);
 	r = key ? remove_reference(&rm, &i, name, key, force, e) : remove_by_id(&rm, &i, force, e);
+	pthread_rwlock_unlock(&en->images_gate);
 	store_image_done(&i);
 	if (r < 0)
 		return r;
@@ -344,6 +315,7 @@ int engine_image_remove(Engine *en, const char *name, bool force, bool no_prune,
 
 /* ---- prune ---- */
 
+/* 1 if it went. */
 static int prune_one(Removal *rm, const StoreImage *i, Err *e)
 {
 	UserId user = container_using(rm->en, i->id, false);
@@ -355,7 +327,33 @@ static int prune_one(Removal *rm, const StoreImage *i, Err *e)
 	if (r != 0)
 		return MIN2(r, 0);
 	r = delete_image(rm, i, e);
-	return r < 0 ? r : prune_ancestors(rm, i->parent, e);
+	if (r >= 0)
+		r = prune_ancestors(rm, i->parent, e);
+	return r < 0 ? r : 1;
+}
+
+/* It may have gone as the ancestor of another, or been tagged meanwhile. */
+static int prune_by_id(Removal *rm, const char *id, bool untagged, Err *e)
+{
+	StoreImage now = {0};
+	int r = 0;
+
+	pthread_rwlock_wrlock(&rm->en->images_gate);
+	if (store_image_get(rm->en->store, id, &now, NULL) >= 0 && (!untagged || strv_len(now.tags) == 0))
+		r = prune_one(rm, &now, e);
+	pthread_rwlock_unlock(&rm->en->images_gate);
+	store_image_done(&now);
+	return r;
+}
+
+int image_prune_one(Engine *en, const char *id, bool untagged, int64_t *bytes, Err *e)
+{
+	_cleanup_json_ json_t *records = json_array();
+	Removal rm = {.en = en, .records = records};
+	int r = records ? prune_by_id(&rm, id, untagged, e) : err_oom(e);
+
+	*bytes += rm.freed;
+	return r;
 }
 
 int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user, const StoreImage *i),
@@ -367,18 +365,9 @@ int engine_image_prune(Engine *en, bool dangling_only, bool (*match)(void *user,
 	size_t n = 0;
 	int r = records ? store_image_list(en->store, &v, &n, e) : err_oom(e);
 
-	for (size_t k = 0; r >= 0 && k < n; k++) {
-		StoreImage now = {0};
-
-		if ((dangling_only && strv_len(v[k].tags) > 0) || (match && !match(user, &v[k])))
-			continue;
-		/* It may have gone as the ancestor of another, or been tagged meanwhile. */
-		if (store_image_get(en->store, v[k].id, &now, NULL) < 0)
-			continue;
-		if (!dangling_only || strv_len(now.tags) == 0)
-			r = prune_one(&rm, &now, e);
-		store_image_done(&now);
-	}
+	for (size_t k = 0; r >= 0 && k < n; k++)
+		if ((!dangling_only || strv_len(v[k].tags) == 0) && (!match || match(user, &v[k])))
+			r = prune_by_id(&rm, v[k].id, dangling_only, e);
 	store_images_free(v, n);
 	if (r < 0)
 		return r;

@@ -345,3 +345,21 @@ int engine_volume_remove(Engine *en, const char *name, bool force, Err *e)
 	volume_event(en, "destroy", name);
 	return 0;
 }
+
+int engine_volume_prune_one(Engine *en, const char *name, int64_t *bytes, Err *e)
+{
+	int64_t size = 0;
+	int r;
+
+	pthread_mutex_lock(&en->volumes_lock);
+	/* One that cannot be counted can be removed all the same, and counts as nothing. */
+	if (!volume_in_use(en, name, NULL))
+		(void)volume_measure(en, name, &size, NULL);
+	r = remove_unused(en, name, e);
+	pthread_mutex_unlock(&en->volumes_lock);
+	if (r < 0)
+		return r;
+	*bytes += size;
+	volume_event(en, "destroy", name);
+	return 0;
+}

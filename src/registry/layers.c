@@ -399,12 +399,18 @@ static bool may_stream(Layer *l)
 	return l->streamed;
 }
 
+/* A blob that an image is known to have is brought back, though its layer is there. */
+static bool is_whole(const Layer *l)
+{
+	return store_layer_has(l->all->store, l->chain) && !store_blob_lost(l->all->store, l->d->digest);
+}
+
 /* In one's turn: another pull may have brought the blob, made the layer, or got half-way, meanwhile. */
 static int run_in_turn(Layer *l, HttpClient *c, Err *e)
 {
 	int r;
 
-	if (store_layer_has(l->all->store, l->chain)) {
+	if (is_whole(l)) {
 		finish(l);
 		return 0;
 	}
@@ -515,7 +521,7 @@ static size_t plan(LayersPull *a, const ImageManifest *m, char *const *diff_ids)
 			memcpy(l->parent, a->layers[i - 1].chain, sizeof(l->parent));
 		chain_id_next(*l->parent ? l->parent : NULL, l->diff_id, l->chain);
 		memcpy(l->id, digest_hex(l->d->digest), 12);
-		l->committed = store_layer_has(a->store, l->chain);
+		l->committed = is_whole(l);
 		missing += !l->committed;
 	}
 	return missing;

@@ -10,6 +10,8 @@
 #include "registry/registry-internal.h"
 #include "base/str.h"
 
+#define TAG_TRIES 10
+
 typedef struct Pull {
 	Registry *registry;
 	Store *store;
@@ -68,8 +70,7 @@ static bool find_whole(const Pull *x, const char *digest)
 	bool whole = false;
 
 	if (name && store_image_find(x->store, name, &image, NULL) == 0 && digest_is_valid(image.id))
-		whole = (!image.chain_id || store_layer_has(x->store, image.chain_id)) &&
-			platform_fits(x, image.id);
+		whole = store_image_is_whole(x->store, image.id) && platform_fits(x, image.id);
 	if (whole)
 		memcpy(x->image_id, image.id, DIGEST_LEN + 1);
 	store_image_done(&image);
@@ -223,15 +224,24 @@ static int pull_in_session(Session *s, HttpClient *c, void *user, Err *e)
 static int pull(Pull *x, bool *ret_updated, Err *e)
 {
 	const RegistryPull *p = x->p;
+	Err own = {0};
 	_cleanup_free_ char *wanted = p->platform ? image_platform_text(p->platform) : NULL;
 	_cleanup_free_ char *name = reference_familiar(p->reference);
 	int r =
 	    !name || (p->platform && !wanted) ? err_oom(e) : image_platform_parse(wanted, &x->platform, e);
 
-	if (r == 0)
+	/* An image without a tag may be pruned before it gets one; what it is made of stays as long as we hold our lease. */
+	for (int attempt = 0; r == 0; attempt++) {
 		r = registry_try_endpoints(x->registry, p, pull_in_session, x, e);
-	if (r == 0)
-		r = tag(x, ret_updated, e);
+		if (r == 0)
+			r = tag(x, ret_updated, &own);
+		if (r == 0 || own.kind != ERR_NOT_FOUND || attempt == TAG_TRIES)
+			break;
+		own = (Err){0};
+		r = 0;
+	}
+	if (own.no && e)
+		*e = own;
 	image_platform_done(&x->platform);
 	if (r < 0)
 		return r;

@@ -241,7 +241,7 @@ static void tell(Load *x, const char *reference, const char *id)
 		x->l->loaded(x->l->user, reference, id);
 }
 
-static int tag_as(Load *x, const char *name, const char *id, Err *e)
+static int tag_as(Load *x, const char *name, const char *id, const char *manifest, Err *e)
 {
 	Reference ref = {0};
 	int r = reference_parse(name, &ref, e);
@@ -253,7 +253,7 @@ static int tag_as(Load *x, const char *name, const char *id, Err *e)
 	reference_done(&ref);
 	if (!full || !familiar)
 		return err_oom(e);
-	r = store_tag_put(x->s, full, id, NULL, e);
+	r = store_tag_put_new(x->s, full, id, manifest, NULL, e);
 	if (r == 0)
 		tell(x, familiar, id);
 	return r;
@@ -366,7 +366,7 @@ static int load_docker_image(Load *x, const json_t *entry, Err *e)
 	if (r == 0)
 		r = store_image_put(x->s, id, NULL, NULL, e);
 	for (size_t k = 0; r == 0 && i.tags && i.tags[k]; k++)
-		r = tag_as(x, i.tags[k], id, e);
+		r = tag_as(x, i.tags[k], id, NULL, e);
 	if (r == 0 && strv_len(i.tags) == 0)
 		tell(x, NULL, id);
 	return r;
@@ -461,7 +461,7 @@ static int load_oci_image(Load *x, const ImageDescriptor *d, const json_t *doc, 
 	if (r < 0)
 		return r;
 	if (name)
-		return tag_as(x, name, m.config.digest, e);
+		return tag_as(x, name, m.config.digest, d->digest, e);
 	tell(x, NULL, m.config.digest);
 	return 0;
 }
@@ -559,7 +559,7 @@ static void forget(Load *x)
 {
 	for (size_t n = strv_len(x->chains); n-- > 0;)
 		(void)gc_layers(x->s, x->chains[n], &x->blobs, NULL, NULL);
-	(void)gc_blobs(x->s, x->blobs, NULL);
+	(void)gc_blobs(x->s, x->blobs, NULL, NULL);
 }
 
 int store_archive_load(Store *s, const ArchiveLoad *l, Err *e)

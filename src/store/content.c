@@ -3,7 +3,7 @@
  * Blobs: named by what is in them, never changed.
  *
  * A blob is written to a nameless file (O_TMPFILE; it vanishes with the process), hashed on the way, and gets
- * its name only when size and digest are right; the row comes last. Whoever comes second with the same blob finds the
+ * its name only when size and digest are right; the row comes last, and without it the name does not stay. Whoever comes second with the same blob finds the
  * name taken and is content. The bytes are brought to disk by the background thread (sync.c).
  */
 #include "base/clock.h"
@@ -65,6 +65,15 @@ bool store_blob_has(Store *s, const char *digest)
 	_cleanup_close_ int fd = store_blob_open(s, digest, NULL, NULL);
 
 	return fd >= 0;
+}
+
+bool store_blob_lost(Store *s, const char *digest)
+{
+	int64_t needed = 0;
+
+	return db_get_int(&s->db, &needed, 0, NULL,
+			  "SELECT EXISTS (SELECT 1 FROM image_blob WHERE digest = ?1)", "t", digest) >= 0 &&
+	       needed && !store_blob_has(s, digest);
 }
 
 int store_blob_read(Store *s, const char *digest, size_t max, char **ret, size_t *ret_len, Err *e)
@@ -153,7 +162,7 @@ static int check(BlobWriter *w, const char *want_digest, int64_t want_size, char
 	return 0;
 }
 
-/* Gives the file its name. One that is there already is right, unless a crash or a hand has damaged it. */
+/* Gives the file its name: 1. One that is there already is right, unless a crash or a hand has damaged it: 0. */
 static int link_blob(Store *s, int fd, int64_t size, const char *digest, Err *e)
 {
 	_cleanup_free_ char *path = blob_path(digest);
@@ -163,7 +172,7 @@ static int link_blob(Store *s, int fd, int64_t size, const char *digest, Err *e)
 		return err_oom(e);
 	for (int attempt = 0; attempt < 3; attempt++) {
 		if (linkat(AT_FDCWD, path_of_fd(fd).s, s->root_fd, path, AT_SYMLINK_FOLLOW) == 0)
-			return 0;
+			return 1;
 		if (errno != EEXIST)
 			break;
 		if (fstatat(s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
@@ -175,16 +184,34 @@ static int link_blob(Store *s, int fd, int64_t size, const char *digest, Err *e)
 	return store_sys(e, errno, "name the blob %s", digest);
 }
 
+/* A new file in the place of one that was lost is not on disk yet, whatever its row said of the old one. */
+static int put_row(Store *s, const char *digest, int64_t size, bool new_file, Err *e)
+{
+	return db_run(
+	    &s->db, e,
+	    "INSERT INTO blob (digest, size, synced, boot, created_ns) VALUES (?1, ?2, 0, ?3, ?4)"
+	    " ON CONFLICT DO UPDATE SET size = excluded.size, synced = CASE WHEN ?5 THEN 0 ELSE synced END,"
+	    " boot = CASE WHEN ?5 THEN excluded.boot ELSE boot END",
+	    "titii", digest, size, id_boot(), clock_now_ns(), (int64_t)new_file);
+}
+
+/* Name and row come under one lock, so that a name whose row could not be written is taken away again before anybody relies on it. */
 int blob_record(Store *s, int fd, int64_t size, const char *digest, Err *e)
 {
-	int r = link_blob(s, fd, size, digest, e);
+	_cleanup_tx_ DbTx tx = {0};
+	_cleanup_free_ char *path = blob_path(digest);
+	bool linked = false;
+	int r = path ? db_begin(&s->db, &tx, e) : err_oom(e);
 
 	if (r >= 0)
-		r = db_run(
-		    &s->db, e,
-		    "INSERT INTO blob (digest, size, synced, boot, created_ns) VALUES (?1, ?2, 0, ?3, ?4)"
-		    " ON CONFLICT DO UPDATE SET size = excluded.size",
-		    "titi", digest, size, id_boot(), clock_now_ns());
+		r = link_blob(s, fd, size, digest, e);
+	linked = r > 0;
+	if (r >= 0)
+		r = put_row(s, digest, size, linked, e);
+	if (r >= 0)
+		r = db_commit(&tx, e);
+	if (r < 0 && linked)
+		(void)unlinkat(s->root_fd, path, 0);
 	if (r < 0)
 		return r;
 	janitor_wake(s, true, false);

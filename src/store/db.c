@@ -5,13 +5,16 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 /* What the rows mean:
  *   layer.tar_size  bytes of its uncompressed tar; -1 until somebody has counted them
  *   layer.synced  its bytes are known to be on disk; else `boot` is the boot that wrote them
  *   layer.lost    its directory is gone (the machine died before the sync): to be made again from `blob`
+ *   layer.made_ns when its row came; what nothing needs is kept for a while after that (gc.c)
+ *   image.used_ns the last time that something was made from it: how long it has been of no use
  *   image_blob    what an image needs besides its layers: config, manifest, compressed layers
+ *   build_cache   from what a build step is made of to the layer that it gave (cache.c)
  *   image.labels  those of its config as a JSON object, for listings; NULL in rows from before version 2 */
 static const char schema[] =
     "CREATE TABLE doc (collection TEXT NOT NULL, key TEXT NOT NULL, json TEXT NOT NULL,"
@@ -42,6 +45,19 @@ static const char *const steps[SCHEMA_VERSION - 1] = {
     "ALTER TABLE layer ADD COLUMN tar_size INTEGER NOT NULL DEFAULT -1;"
     "ALTER TABLE image ADD COLUMN labels TEXT;"
     "PRAGMA user_version = 2;",
+    /* Ages begin with the upgrade: nothing is old because nobody wrote down how old it is. */
+    "ALTER TABLE layer ADD COLUMN made_ns INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE layer SET made_ns = unixepoch() * 1000000000;"
+    "ALTER TABLE image ADD COLUMN used_ns INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE image SET used_ns = unixepoch() * 1000000000;"
+    "CREATE TABLE build_cache (key TEXT PRIMARY KEY, chain_id TEXT, diff_id TEXT, empty INTEGER NOT NULL,"
+    " created_ns INTEGER NOT NULL, used_ns INTEGER NOT NULL, uses INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX build_cache_chain ON build_cache (chain_id);"
+    "INSERT INTO build_cache SELECT key, json_extract(json, '$.chain'), json_extract(json, '$.diff'),"
+    " coalesce(json_extract(json, '$.empty'), 0), coalesce(json_extract(json, '$.created'), 0),"
+    " unixepoch() * 1000000000, 1 FROM doc WHERE collection = 'build-cache';"
+    "DELETE FROM doc WHERE collection = 'build-cache';"
+    "PRAGMA user_version = 3;",
 };
 
 static int db_error(Db *db, int code, const char *what, Err *e)
@@ -208,7 +224,7 @@ static int prepare(DbQuery *q, const char *sql)
 	return c;
 }
 
-static int query(Db *db, DbQuery *q, Err *e, const char *sql, const char *types, va_list ap)
+int db_query_v(Db *db, DbQuery *q, Err *e, const char *sql, const char *types, va_list ap)
 {
 	int c;
 
@@ -226,7 +242,7 @@ int db_query(Db *db, DbQuery *q, Err *e, const char *sql, const char *types, ...
 	int r;
 
 	va_start(ap, types);
-	r = query(db, q, e, sql, types, ap);
+	r = db_query_v(db, q, e, sql, types, ap);
 	va_end(ap);
 	return r;
 }
@@ -272,7 +288,7 @@ int db_run(Db *db, Err *e, const char *sql, const char *types, ...)
 	int r;
 
 	va_start(ap, types);
-	r = query(db, &q, e, sql, types, ap);
+	r = db_query_v(db, &q, e, sql, types, ap);
 	va_end(ap);
 	if (r >= 0)
 		r = db_step(&q, e);
@@ -286,7 +302,7 @@ int db_get_int(Db *db, int64_t *ret, int64_t otherwise, Err *e, const char *sql,
 	int r;
 
 	va_start(ap, types);
-	r = query(db, &q, e, sql, types, ap);
+	r = db_query_v(db, &q, e, sql, types, ap);
 	va_end(ap);
 	if (r >= 0)
 		r = db_step(&q, e);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <sqlite3.h>
 
 #define DB_CACHED 64
@@ -44,6 +45,7 @@ typedef struct DbQuery {
 /* Prepares sql (a string constant) and binds values by `types`: t const char * (NULL allowed), i int64_t. Ends with db_query_done,
  * also on failure. */
 int db_query(Db *db, DbQuery *q, Err *e, const char *sql, const char *types, ...);
+int db_query_v(Db *db, DbQuery *q, Err *e, const char *sql, const char *types, va_list ap);
 /* 1 with a row, 0 at the end. */
 int db_step(DbQuery *q, Err *e);
 void db_query_done(DbQuery *q);

@@ -6,7 +6,7 @@
  * its top until the first layer that is needed. A blob is needed by images (image_blob) and by layers that were
  * made from it. Rows go first, then files: what a crash leaves between the two is removed at the next start. While
  * somebody holds a lease, between finding a layer here and recording the image that needs it, nothing goes; it is looked at
- * again when the last lease ends.
+ * again when the last lease ends. What a pull that failed has brought is kept for the next try, until store_sweep() finds it old.
  */
 #include "base/fd.h"
 #include "base/id.h"
@@ -17,11 +17,14 @@
 #include "store/store-internal.h"
 
 #include <fcntl.h>
+#include <stdarg.h>
 
 /* ---- on deletion ---- */
 
-/* Deletes the row if nothing needs the layer: 1 and what it was made of, or 0. */
-static int drop_layer_row(Store *s, const char *chain_id, char **ret_parent, char **ret_blob, Err *e)
+/* Deletes the row if nothing needs the layer: 1 and what it was made of, or 0. A row of the build cache is a need only for
+ * the sweep: with an image go its layers, and the cache has one hit less. */
+static int drop_layer_row(Store *s, const char *chain_id, bool keep_cached, char **ret_parent,
+			  char **ret_blob, int64_t *ret_size, Err *e)
 {
 	_cleanup_query_ DbQuery q = {0};
 	int r = db_query(&s->db, &q, e,
@@ -29,8 +32,9 @@ static int drop_layer_row(Store *s, const char *chain_id, char **ret_parent, cha
 			 " AND NOT EXISTS (SELECT 1 FROM image WHERE chain_id = ?1)"
 			 " AND NOT EXISTS (SELECT 1 FROM snapshot WHERE chain_id = ?1)"
 			 " AND NOT EXISTS (SELECT 1 FROM layer l WHERE l.parent = ?1)"
-			 " RETURNING parent, blob",
-			 "t", chain_id);
+			 " AND NOT (?2 AND EXISTS (SELECT 1 FROM build_cache WHERE chain_id = ?1))"
+			 " RETURNING parent, blob, size",
+			 "ti", chain_id, (int64_t)keep_cached);
 
 	if (r >= 0)
 		r = db_step(&q, e);
@@ -40,93 +44,163 @@ static int drop_layer_row(Store *s, const char *chain_id, char **ret_parent, cha
 		return err_oom(e);
 	if (db_text(&q, 1) && !(*ret_blob = strdup(db_text(&q, 1))))
 		return err_oom(e);
+	*ret_size = db_int(&q, 2);
 	return 1;
 }
 
-static bool postpone(Store *s, const char *what)
+/* A deletion begins, unless a lease is held: then it is noted for later, and false is the answer. A lease that comes in between
+ * waits for the end of the deletion, so that whoever holds one finds a thing either whole or gone. */
+static bool deletion_begin(Store *s, const char *what)
 {
-	bool wait;
+	bool go;
 
 	pthread_mutex_lock(&s->lock);
-	/* Without memory for the note the layer simply stays until the next image is deleted. */
-	wait = s->leases > 0;
-	if (wait && !strv_has(s->pending, what))
+	go = s->leases == 0;
+	if (go)
+		s->deletions++;
+	else if (!strv_has(s->pending, what))
+		/* Without memory for the note it simply stays until the next sweep. */
 		(void)strv_add(&s->pending, what);
 	pthread_mutex_unlock(&s->lock);
-	return wait;
+	return go;
 }
 
-int gc_layers(Store *s, const char *chain_id, char ***blobs, char ***ret_layers, Err *e)
+static void deletion_end(Store *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->deletions--;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* One layer: 1 if it went. */
+static int delete_layer(Store *s, const char *chain, bool keep_cached, char **ret_parent, char **ret_blob,
+			int64_t *ret_size, Err *e)
+{
+	_cleanup_free_ char *dir = layer_dir(chain);
+	int r;
+
+	if (!dir)
+		return err_oom(e);
+	if (!deletion_begin(s, chain))
+		return 0;
+	/* A maker that has just found it missing must not meet half of it. */
+	chain_lock(s, chain);
+	r = drop_layer_row(s, chain, keep_cached, ret_parent, ret_blob, ret_size, e);
+	if (r == -ENOSPC && reserve_give(s))
+		r = drop_layer_row(s, chain, keep_cached, ret_parent, ret_blob, ret_size, e);
+	if (r > 0) {
+		int moved = trash_put(s, dir, e);
+
+		layer_image_forget(s, chain);
+		r = moved < 0 ? moved : r;
+	}
+	chain_unlock(s, chain);
+	deletion_end(s);
+	return r;
+}
+
+static int delete_chain(Store *s, const char *chain_id, bool keep_cached, char ***blobs, StoreFreed *freed,
+			Err *e)
 {
 	_cleanup_free_ char *chain = chain_id ? strdup(chain_id) : NULL;
 
 	if (chain_id && !chain)
 		return err_oom(e);
 	while (chain) {
-		_cleanup_free_ char *parent = NULL, *blob = NULL, *dir = layer_dir(chain);
-		int r;
+		_cleanup_free_ char *parent = NULL, *blob = NULL;
+		int64_t size = 0;
+		int r = delete_layer(s, chain, keep_cached, &parent, &blob, &size, e);
 
-		if (!dir)
-			return err_oom(e);
-		if (postpone(s, chain))
-			return 0;
-		/* A maker that has just found it missing must not meet half of it. */
-		chain_lock(s, chain);
-		r = drop_layer_row(s, chain, &parent, &blob, e);
-		if (r > 0) {
-			int r2 = trash_put(s, dir, e);
-
-			layer_image_forget(s, chain);
-			r = r2 < 0 ? r2 : r;
-		}
-		chain_unlock(s, chain);
 		if (r <= 0)
 			return r;
-		if ((blob && strv_add(blobs, blob) < 0) || (ret_layers && strv_add(ret_layers, chain) < 0))
+		if ((blob && strv_add(blobs, blob) < 0) || (freed && strv_add(&freed->layers, chain) < 0))
 			return err_oom(e);
+		if (freed)
+			freed->bytes += size;
 		free(chain);
 		chain = take_ptr(parent);
 	}
 	return 0;
 }
 
-int gc_blobs(Store *s, char *const *digests, Err *e)
+int gc_layers(Store *s, const char *chain_id, char ***blobs, StoreFreed *freed, Err *e)
 {
-	for (char *const *d = digests; d && *d; d++) {
-		_cleanup_free_ char *path = blob_path(*d);
-		int r;
-
-		if (!path)
-			return err_oom(e);
-		if (postpone(s, *d))
-			continue;
-		r = db_run(&s->db, e,
-			   "DELETE FROM blob WHERE digest = ?1"
-			   " AND NOT EXISTS (SELECT 1 FROM image_blob WHERE digest = ?1)"
-			   " AND NOT EXISTS (SELECT 1 FROM layer WHERE blob = ?1)",
-			   "t", *d);
-		if (r < 0)
-			return r;
-		if (r > 0 && unlinkat(s->root_fd, path, 0) < 0 && errno != ENOENT)
-			return err_sys(e, errno, "delete the blob %s", *d);
-	}
-	return 0;
+	return delete_chain(s, chain_id, false, blobs, freed, e);
 }
 
 int store_blob_release(Store *s, const char *digest, Err *e)
 {
 	char *one[] = {(char *)digest, NULL};
 
-	return gc_blobs(s, one, e);
+	return gc_blobs(s, one, NULL, e);
 }
 
-int store_layer_release(Store *s, const char *chain_id, char ***ret_layers, Err *e)
+int gc_uncached(Store *s, const char *chain_id, char ***blobs, StoreFreed *freed, Err *e)
 {
-	_cleanup_strv_ char **blobs = NULL;
-	int r = gc_layers(s, chain_id, &blobs, ret_layers, e);
+	return delete_chain(s, chain_id, true, blobs, freed, e);
+}
+
+/* 1 and its size if the row went. */
+static int drop_blob_row(Store *s, const char *digest, int64_t *ret_size, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e,
+			 "DELETE FROM blob WHERE digest = ?1"
+			 " AND NOT EXISTS (SELECT 1 FROM image_blob WHERE digest = ?1)"
+			 " AND NOT EXISTS (SELECT 1 FROM layer WHERE blob = ?1) RETURNING size",
+			 "t", digest);
 
 	if (r >= 0)
-		r = gc_blobs(s, blobs, e);
+		r = db_step(&q, e);
+	if (r > 0)
+		*ret_size = db_int(&q, 0);
+	return r;
+}
+
+static int delete_blob(Store *s, const char *digest, StoreFreed *freed, Err *e)
+{
+	_cleanup_free_ char *path = blob_path(digest);
+	int64_t size = 0;
+	int r;
+
+	if (!path)
+		return err_oom(e);
+	if (!deletion_begin(s, digest))
+		return 0;
+	r = drop_blob_row(s, digest, &size, e);
+	if (r == -ENOSPC && reserve_give(s))
+		r = drop_blob_row(s, digest, &size, e);
+	if (r > 0 && unlinkat(s->root_fd, path, 0) < 0 && errno != ENOENT)
+		r = err_sys(e, errno, "delete the blob %s", digest);
+	deletion_end(s);
+	if (r > 0 && freed)
+		freed->bytes += size;
+	return r;
+}
+
+int gc_blobs(Store *s, char *const *digests, StoreFreed *freed, Err *e)
+{
+	int r = 0;
+
+	for (char *const *d = digests; r >= 0 && d && *d; d++)
+		r = delete_blob(s, *d, freed, e);
+	return r < 0 ? r : 0;
+}
+
+void store_freed_done(StoreFreed *f)
+{
+	strv_free(f->layers);
+	*f = (StoreFreed){0};
+}
+
+int store_layer_release(Store *s, const char *chain_id, StoreFreed *ret, Err *e)
+{
+	_cleanup_strv_ char **blobs = NULL;
+	int r = gc_layers(s, chain_id, &blobs, ret, e);
+
+	if (r >= 0)
+		r = gc_blobs(s, blobs, ret, e);
 	return err_ctx(e, r, "remove the layer %.19s", chain_id);
 }
 
@@ -134,6 +208,8 @@ void store_lease_begin(Store *s)
 {
 	pthread_mutex_lock(&s->lock);
 	s->leases++;
+	while (s->deletions > 0)
+		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -152,16 +228,62 @@ int store_lease_end(Store *s, Err *e)
 		if (r >= 0)
 			r = strv_add(&blobs, *p) < 0 ? err_oom(e) : 0;
 	}
-	return r < 0 ? r : gc_blobs(s, blobs, e);
+	return r < 0 ? r : gc_blobs(s, blobs, NULL, e);
+}
+
+/* ---- what nothing needs ---- */
+
+static int list(Store *s, char ***ret, Err *e, const char *sql, const char *types, ...);
+
+static bool leased(Store *s)
+{
+	bool yes;
+
+	pthread_mutex_lock(&s->lock);
+	yes = s->leases > 0;
+	pthread_mutex_unlock(&s->lock);
+	return yes;
+}
+
+int store_sweep(Store *s, int64_t older_than_ns, StoreFreed *ret, Err *e)
+{
+	_cleanup_strv_ char **layers = NULL, **blobs = NULL;
+	int r;
+
+	if (leased(s))
+		return 0;
+	r = list(s, &layers, e,
+		 "SELECT chain_id FROM layer l WHERE made_ns <= ?1"
+		 " AND NOT EXISTS (SELECT 1 FROM image WHERE chain_id = l.chain_id)"
+		 " AND NOT EXISTS (SELECT 1 FROM snapshot WHERE chain_id = l.chain_id)"
+		 " AND NOT EXISTS (SELECT 1 FROM layer WHERE parent = l.chain_id)"
+		 " AND NOT EXISTS (SELECT 1 FROM build_cache WHERE chain_id = l.chain_id)",
+		 "i", older_than_ns);
+
+	for (char **l = layers; r >= 0 && l && *l; l++)
+		r = gc_uncached(s, *l, &blobs, ret, e);
+	if (r >= 0)
+		r = list(s, &blobs, e,
+			 "SELECT digest FROM blob b WHERE created_ns <= ?1"
+			 " AND NOT EXISTS (SELECT 1 FROM image_blob WHERE digest = b.digest)"
+			 " AND NOT EXISTS (SELECT 1 FROM layer WHERE blob = b.digest)",
+			 "i", older_than_ns);
+	if (r >= 0)
+		r = gc_blobs(s, blobs, ret, e);
+	return r < 0 ? err_ctx(e, r, "remove layers and blobs that nothing needs") : 0;
 }
 
 /* ---- at start ---- */
 
-static int list(Store *s, char ***ret, Err *e, const char *sql, const char *types, const char *arg)
+static int list(Store *s, char ***ret, Err *e, const char *sql, const char *types, ...)
 {
 	_cleanup_query_ DbQuery q = {0};
-	int r = db_query(&s->db, &q, e, sql, types, arg);
+	va_list ap;
+	int r;
 
+	va_start(ap, types);
+	r = db_query_v(&s->db, &q, e, sql, types, ap);
+	va_end(ap);
 	while (r >= 0 && (r = db_step(&q, e)) > 0)
 		if (strv_add(ret, db_text(&q, 0)) < 0)
 			return err_oom(e);
@@ -331,10 +453,10 @@ static int sweep_snapshots(Store *s, Err *e)
 int gc_garbage(Store *s, Err *e)
 {
 	_cleanup_strv_ char **layers = NULL, **blobs = NULL;
-	int r = list(s, &layers, e, "SELECT substr(chain_id, 8) FROM layer ORDER BY chain_id", "", NULL);
+	int r = list(s, &layers, e, "SELECT substr(chain_id, 8) FROM layer ORDER BY chain_id", "");
 
 	if (r >= 0)
-		r = list(s, &blobs, e, "SELECT substr(digest, 8) FROM blob ORDER BY digest", "", NULL);
+		r = list(s, &blobs, e, "SELECT substr(digest, 8) FROM blob ORDER BY digest", "");
 	if (r >= 0)
 		r = sweep(s, LAYERS, layers, e);
 	if (r >= 0)

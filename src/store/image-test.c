@@ -108,7 +108,7 @@ static void test_delete_keeps_what_others_need(void **state)
 	Store *s = open_store(d);
 	char base[DIGEST_LEN + 1], base_diff[DIGEST_LEN + 1], top[DIGEST_LEN + 1], top_diff[DIGEST_LEN + 1];
 	char one[DIGEST_LEN + 1], two[DIGEST_LEN + 1];
-	char **gone = NULL;
+	StoreFreed gone = {0};
 	StoreImage i;
 	Err e = {0};
 
@@ -129,21 +129,21 @@ static void test_delete_keeps_what_others_need(void **state)
 	/* A container keeps the layer, not the image. */
 	assert_int_equal(store_snapshot_prepare(s, "c1", top, &e), 0);
 	assert_int_equal(store_image_delete(s, two, &gone, &e), 0);
-	assert_null(gone);
+	assert_null(gone.layers);
 	assert_false(store_blob_has(s, two));
 	assert_true(store_layer_has(s, top));
 	assert_int_equal(store_snapshot_remove(s, "c1", &e), 0);
 
 	make_image(s, "two", (const char *[]){base_diff, top_diff}, 2, two);
 	assert_int_equal(store_image_delete(s, two, &gone, &e), 0);
-	assert_int_equal(strv_len(gone), 1);
-	assert_string_equal(gone[0], top);
+	assert_int_equal(strv_len(gone.layers), 1);
+	assert_string_equal(gone.layers[0], top);
 	assert_false(store_layer_has(s, top));
 	assert_true(store_layer_has(s, base));
 	assert_int_equal(store_image_delete(s, one, &gone, &e), 0);
-	assert_int_equal(strv_len(gone), 2);
+	assert_int_equal(strv_len(gone.layers), 2);
 	assert_false(store_layer_has(s, base));
-	strv_free(gone);
+	store_freed_done(&gone);
 	store_close(s);
 }
 

@@ -10,6 +10,9 @@
 #include "base/str.h"
 #include "store/store-internal.h"
 
+#define NEW_TRIES     10
+#define USED_EVERY_NS (3600 * 1000000000ll) /* how exactly the last use is known */
+
 void store_image_done(StoreImage *i)
 {
 	free(i->id);
@@ -124,12 +127,13 @@ static int put_rows(Store *s, const PutImage *p, const ImageManifest *m, Err *e)
 	if (r >= 0)
 		r = db_run(&s->db, e,
 			   "INSERT INTO image (id, manifest_digest, parent, chain_id, size, created_ns, "
-			   "tagged_ns, labels)"
-			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT DO UPDATE SET"
+			   "tagged_ns, labels, used_ns)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8) ON CONFLICT DO UPDATE SET"
 			   " manifest_digest = coalesce(excluded.manifest_digest, manifest_digest),"
-			   " parent = coalesce(excluded.parent, parent), labels = excluded.labels",
-			   "ttttiit", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns,
-			   p->labels);
+			   " parent = coalesce(excluded.parent, parent), labels = excluded.labels,"
+			   " used_ns = excluded.used_ns",
+			   "ttttiiti", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns,
+			   p->labels, clock_now_ns());
 	if (r >= 0)
 		r = add_blobs(s, p->id, p->manifest_digest, m, e);
 	return r < 0 ? r : db_commit(&tx, e);
@@ -173,7 +177,7 @@ int store_image_keep(Store *s, const char *id, const char *digest, Err *e)
 
 #define COLUMNS                                                                                              \
 	"i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, i.labels, "       \
-	"t.reference"
+	"t.reference, i.used_ns"
 
 static int dup_column(const DbQuery *q, int column, char **ret)
 {
@@ -188,6 +192,7 @@ static int fill_image(const DbQuery *q, StoreImage *i)
 	i->size = db_int(q, 2);
 	i->created_ns = db_int(q, 3);
 	i->tagged_ns = db_int(q, 4);
+	i->used_ns = db_int(q, 9);
 	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 ||
 	    dup_column(q, 5, &i->parent) < 0)
 		return -ENOMEM;
@@ -383,6 +388,23 @@ int store_tag_put(Store *s, const char *reference, const char *image_id, char **
 	return 0;
 }
 
+int store_tag_put_new(Store *s, const char *reference, const char *image_id, const char *manifest_digest,
+		      const char *parent, Err *e)
+{
+	Err own = {0};
+	int r = store_tag_put(s, reference, image_id, NULL, &own);
+
+	for (int n = 0; r < 0 && own.kind == ERR_NOT_FOUND && n < NEW_TRIES; n++) {
+		own = (Err){0};
+		r = store_image_put(s, image_id, manifest_digest, parent, &own);
+		if (r >= 0)
+			r = store_tag_put(s, reference, image_id, NULL, &own);
+	}
+	if (r < 0 && e)
+		*e = own;
+	return r;
+}
+
 int store_tag_delete(Store *s, const char *reference, Err *e)
 {
 	static const char sql[] = "DELETE FROM tag WHERE reference = ?1";
@@ -395,7 +417,16 @@ int store_tag_delete(Store *s, const char *reference, Err *e)
 	return r > 0 ? 0 : err_new(e, ERR_NOT_FOUND, "No such image: %s", reference);
 }
 
-/* ---- deletion ---- */
+int store_image_used(Store *s, const char *id, Err *e)
+{
+	int64_t now = clock_now_ns();
+	int r = db_run(&s->db, e, "UPDATE image SET used_ns = ?2 WHERE id = ?1 AND used_ns < ?3", "tii", id,
+		       now, now - USED_EVERY_NS);
+
+	return r < 0 ? err_ctx(e, r, "note the use of image %s", id) : 0;
+}
+
+/* ---- what it needs ---- */
 
 static int list_blobs(Store *s, const char *id, char ***ret, Err *e)
 {
@@ -407,6 +438,30 @@ static int list_blobs(Store *s, const char *id, char ***ret, Err *e)
 			return err_oom(e);
 	return r;
 }
+
+bool store_image_is_whole(Store *s, const char *id)
+{
+	_cleanup_(store_image_done) StoreImage i = {0};
+	_cleanup_strv_ char **blobs = NULL;
+	_cleanup_free_ char *chain = NULL;
+	bool whole = store_image_get(s, id, &i, NULL) >= 0 && list_blobs(s, id, &blobs, NULL) >= 0 &&
+		     store_blob_has(s, id);
+
+	for (char **b = blobs; whole && b && *b; b++)
+		whole = store_blob_has(s, *b);
+	chain = take_ptr(i.chain_id);
+	for (int depth = 0; whole && chain; depth++) {
+		char *parent = NULL;
+
+		whole = depth < IMAGE_LAYERS_MAX && store_layer_has(s, chain) &&
+			layer_parent(s, chain, &parent, NULL) >= 0;
+		free(chain);
+		chain = parent;
+	}
+	return whole;
+}
+
+/* ---- deletion ---- */
 
 static int delete_rows(Store *s, const char *id, char ***ret_blobs, Err *e)
 {
@@ -432,7 +487,7 @@ static int delete_rows(Store *s, const char *id, char ***ret_blobs, Err *e)
 	return r < 0 ? r : db_commit(&tx, e);
 }
 
-int store_image_delete(Store *s, const char *id, char ***ret_layers, Err *e)
+int store_image_delete(Store *s, const char *id, StoreFreed *ret, Err *e)
 {
 	_cleanup_(store_image_done) StoreImage i = {0};
 	_cleanup_strv_ char **blobs = NULL;
@@ -446,8 +501,8 @@ int store_image_delete(Store *s, const char *id, char ***ret_layers, Err *e)
 		r = delete_rows(s, id, &blobs, e);
 	}
 	if (r >= 0)
-		r = gc_layers(s, i.chain_id, &blobs, ret_layers, e);
+		r = gc_layers(s, i.chain_id, &blobs, ret, e);
 	if (r >= 0)
-		r = gc_blobs(s, blobs, e);
+		r = gc_blobs(s, blobs, ret, e);
 	return r < 0 ? err_ctx(e, r, "delete image %s", id) : 0;
 }

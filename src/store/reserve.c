@@ -13,7 +13,7 @@
 
 #define RESERVE      "reserve"
 #define RESERVE_SIZE (4 << 20)
-#define PLENTY       (256ll << 20)
+#define PLENTY       (64ll << 20)
 
 bool reserve_give(Store *s)
 {

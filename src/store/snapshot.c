@@ -337,6 +337,17 @@ int store_snapshot_changes(Store *s, const char *key, char **ret, Err *e)
 	return *ret ? 0 : err_oom(e);
 }
 
+int store_snapshot_keys(Store *s, char ***ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e, "SELECT key FROM snapshot ORDER BY key", "");
+
+	while (r >= 0 && (r = db_step(&q, e)) > 0)
+		if (strv_add(ret, db_text(&q, 0)) < 0)
+			r = err_oom(e);
+	return r < 0 ? err_ctx(e, r, "list the snapshots") : 0;
+}
+
 int store_snapshot_remove(Store *s, const char *key, Err *e)
 {
 	static const char sql[] = "DELETE FROM snapshot WHERE key = ?1";

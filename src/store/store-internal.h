@@ -36,9 +36,9 @@ struct Store {
 
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
-	ChainLock *making; /* layers that are being made */
-	size_t leases;
-	char **pending; /* chain ids and digests of blobs whose deletion waits for the last lease */
+	ChainLock *making;        /* layers that are being made */
+	size_t leases, deletions; /* a deletion under way and a lease exclude each other */
+	char **pending;           /* chain ids and digests of blobs whose deletion waits for the last lease */
 
 	LayerMount *mounts; /* of layers that are images, the last used first */
 	Snapshotter snapshotter;
@@ -74,8 +74,10 @@ void reserve_make(Store *s);
 int gc_after_boot(Store *s, Err *e);
 int gc_garbage(Store *s, Err *e);
 /* Removes layers from chain_id downwards and the given blobs, as far as nothing needs them. */
-int gc_layers(Store *s, const char *chain_id, char ***blobs, char ***ret_layers, Err *e);
-int gc_blobs(Store *s, char *const *digests, Err *e);
+int gc_layers(Store *s, const char *chain_id, char ***blobs, StoreFreed *freed, Err *e);
+int gc_blobs(Store *s, char *const *digests, StoreFreed *freed, Err *e);
+/* As gc_layers; rows of the build cache keep theirs. */
+int gc_uncached(Store *s, const char *chain_id, char ***blobs, StoreFreed *freed, Err *e);
 
 /* ---- content.c ---- */
 /* Makes a file of this file system, whose bytes have this size and digest and are nobody's to change any more, a blob: it gets one more
@@ -101,6 +103,16 @@ void layer_dirs_done(LayerDirs *d);
 int layer_dirs(Store *s, const char *chain_id, LayerDirs *ret, Err *e);
 /* Merges n directories of layers, given top first, into the directory `to` (tree_merge). */
 int layers_merge(Store *s, char *const *paths, size_t n, bool keep_marks, int to, Err *e);
+/* Whether a layer is what it should be; see check.h. */
+typedef struct LayerVerdict {
+	char *problem;   /* NULL: none was found */
+	bool unverified; /* the blob that it came from is missing, and nothing else tells all of it */
+	bool replaced;   /* by one that was made again */
+	int64_t bytes;   /* that were looked at */
+} LayerVerdict;
+void layer_verdict_done(LayerVerdict *v);
+/* `replace`: puts what was made again in the place of a damaged layer. ERR_NOT_FOUND if there is no row. */
+int layer_verify(Store *s, const char *chain_id, bool replace, LayerVerdict *ret, Err *e);
 /* The parent of a layer (NULL for the lowest), malloc'ed. ERR_NOT_FOUND. */
 int layer_parent(Store *s, const char *chain_id, char **ret, Err *e);
 

@@ -61,6 +61,13 @@ int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const
 void store_lease_begin(Store *s);
 int store_lease_end(Store *s, Err *e);
 
+/* What a deletion took away: chain ids of layers, and the bytes of these (unpacked) and of blobs. */
+typedef struct StoreFreed {
+	char **layers;
+	int64_t bytes;
+} StoreFreed;
+void store_freed_done(StoreFreed *f);
+
 /* ---- blobs ---- */
 bool store_blob_has(Store *s, const char *digest);
 /* A read-only fd on a blob; ERR_NOT_FOUND. */
@@ -70,6 +77,9 @@ int store_blob_read(Store *s, const char *digest, size_t max, char **ret, size_t
 int store_blob_put(Store *s, const void *data, size_t len, char ret_digest[DIGEST_LEN + 1], Err *e);
 /* Removes a blob that no image and no layer needs; one that is needed or missing is left alone: success. */
 int store_blob_release(Store *s, const char *digest, Err *e);
+
+/* An image that is here needs it, and it is missing: damaged and removed, or lost with the power. */
+bool store_blob_lost(Store *s, const char *digest);
 
 /* A blob that arrives in pieces. commit verifies size (if >= 0) and digest (if not NULL) and fails with ERR_INVALID
  * "digest mismatch: expected ..., got ..."; abort or free removes what was written. */
@@ -127,9 +137,9 @@ int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e);
 int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
 /* Bytes of that tar; cheap, unless it has to be made to be counted, which is done once. */
 int store_layer_tar_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
-/* Removes a layer, and those below it, that no image, container or other layer needs; ids of what went are appended to ret_layers
- * (may be NULL). One that is needed or missing is left alone: success. */
-int store_layer_release(Store *s, const char *chain_id, char ***ret_layers, Err *e);
+/* Removes a layer, and those below it, that no image, container or other layer needs. One that is needed or missing is left
+ * alone: success. What went is added to ret (may be NULL). */
+int store_layer_release(Store *s, const char *chain_id, StoreFreed *ret, Err *e);
 /* The tar of an overlay upper directory (whiteouts as .wh. files), deterministic. */
 int store_diff_write_tar(const char *upper_dir, int out_fd, Err *e);
 
@@ -175,6 +185,8 @@ char *store_snapshot_upper(Store *s, const char *key);
 /* Path of a directory with what the container changed, in the form of an overlay's upper one: the upper directory itself, or (vfs) one that is
  * made for the question and lasts until the next; malloc'ed. */
 int store_snapshot_changes(Store *s, const char *key, char **ret, Err *e);
+/* Of all there are. */
+int store_snapshot_keys(Store *s, char ***ret, Err *e);
 /* Missing is success. */
 int store_snapshot_remove(Store *s, const char *key, Err *e);
 int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e);
@@ -184,7 +196,7 @@ typedef struct StoreImage {
 	char *id;              /* digest of the config */
 	char *manifest_digest; /* of the manifest it was pulled or loaded with, or NULL */
 	int64_t size;          /* bytes unpacked */
-	int64_t created_ns, tagged_ns;
+	int64_t created_ns, tagged_ns, used_ns;
 	char *parent;   /* image id it was built from, or NULL */
 	char *chain_id; /* top layer, NULL for an image without layers */
 	char *labels;   /* a JSON object as text; NULL: see the config */
@@ -204,11 +216,79 @@ int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e);
 int store_image_find(Store *s, const char *name, StoreImage *ret, Err *e);
 int store_image_list(Store *s, StoreImage **ret, size_t *ret_n, Err *e);
 void store_images_free(StoreImage *v, size_t n);
+/* True if every layer and blob that the image has is there, and no blob shorter or longer than it was. No byte of them is read. */
+bool store_image_is_whole(Store *s, const char *id);
 /* Points a full reference (tag or digest form) at an image, away from any other. *ret_old (may be NULL): the image it pointed at before or NULL; malloc'ed. */
 int store_tag_put(Store *s, const char *reference, const char *image_id, char **ret_old, Err *e);
+/* The first reference of an image that store_image_put has recorded, under a lease that the caller holds since before that: should it have
+ * been pruned in between, because it had none, it is recorded again. */
+int store_tag_put_new(Store *s, const char *reference, const char *image_id, const char *manifest_digest,
+		      const char *parent, Err *e);
 int store_tag_delete(Store *s, const char *reference, Err *e);
-/* Deletes an image without tags and every layer and blob that nothing else needs; deleted chain ids are appended to ret_layers (may be NULL). */
-int store_image_delete(Store *s, const char *id, char ***ret_layers, Err *e);
+/* Deletes an image without tags and every layer and blob that nothing else needs; what went is added to ret (may be NULL). */
+int store_image_delete(Store *s, const char *id, StoreFreed *ret, Err *e);
+/* Something was made from the image: it is of use. Written down once an hour. */
+int store_image_used(Store *s, const char *id, Err *e);
+
+/* ---- the build cache ---- */
+typedef struct StoreCacheEntry {
+	char *key;
+	char *chain_id, *diff_id; /* chain_id NULL: nothing was changed and there are no layers at all */
+	bool empty;               /* the step changed nothing: chain_id is the layer before it */
+	int64_t created_ns, used_ns, uses;
+	/* Of listings: bytes of its layer (0 if it is empty or gone), which an image has too, which a container is on. */
+	int64_t size;
+	bool shared, in_use;
+} StoreCacheEntry;
+void store_cache_entry_done(StoreCacheEntry *c);
+void store_cache_free(StoreCacheEntry *v, size_t n);
+/* 1 if there is one whose layer is there, which is noted as a use; 0 if not. */
+int store_cache_get(Store *s, const char *key, StoreCacheEntry *ret, Err *e);
+int store_cache_put(Store *s, const StoreCacheEntry *c, Err *e);
+/* The longest unused first. */
+int store_cache_list(Store *s, StoreCacheEntry **ret, size_t *ret_n, Err *e);
+/* The row, and the layers that were kept by it alone; what went is added to ret. A missing key is success. */
+int store_cache_delete(Store *s, const char *key, StoreFreed *ret, Err *e);
+/* Rows whose layers are gone. */
+int store_cache_tidy(Store *s, Err *e);
+/* What of the cache goes. Without limits (max_bytes, min_free, reserved: 0) it is all that matches; with them no more than brings the
+ * cache below max_bytes and the free space above min_free, and `reserved` bytes of it stay; with `reserved` alone all above
+ * that goes. The longest unused goes first. Nothing that a container is on goes, and only with `all` rows whose layers images
+ * have too, which stay with these. */
+typedef struct StoreCachePrune {
+	bool all;
+	int64_t unused_since_ns; /* only what was not used since; 0: whatever */
+	int64_t max_bytes, min_free, reserved;
+	bool (*match)(void *user, const StoreCacheEntry *c); /* may be NULL */
+	void *user;
+} StoreCachePrune;
+/* Keys are appended to ret_keys (may be NULL), what went is added to ret. */
+int store_cache_prune(Store *s, const StoreCachePrune *p, char ***ret_keys, StoreFreed *ret, Err *e);
+
+/* ---- housekeeping ---- */
+/* Removes layers and blobs that neither an image, nor a container, nor the build cache needs and that came before older_than_ns.
+ * While a lease is held nothing goes. What went is added to ret. */
+int store_sweep(Store *s, int64_t older_than_ns, StoreFreed *ret, Err *e);
+/* Of the file system of the data root, for users without privilege. */
+typedef struct StoreSpace {
+	int64_t total, free;
+} StoreSpace;
+int store_space(Store *s, StoreSpace *ret, Err *e);
+/* Bytes of layers (unpacked) and of blobs, from the database: no file is looked at. */
+typedef struct StoreUsage {
+	int64_t layers, blobs;
+} StoreUsage;
+int store_usage(Store *s, StoreUsage *ret, Err *e);
+/* What each image takes: all of it, and of that what other images have too. One pass over the database for all of them. */
+typedef struct StoreImageUsage {
+	char id[DIGEST_LEN + 1];
+	int64_t layers, shared_layers; /* unpacked */
+	int64_t blobs, shared_blobs;   /* config, manifest, packed layers */
+} StoreImageUsage;
+/* In order of id. */
+int store_image_usage(Store *s, StoreImageUsage **ret, size_t *ret_n, Err *e);
+/* Bytes of all layers and blobs that the images named have (NULL: all images), each counted once. */
+int store_images_size(Store *s, char *const *ids, int64_t *ret, Err *e);
 
 /* ---- archives ----
  * load: docker-archive (manifest.json), OCI layout tar; plain or compressed. Calls `loaded` for each image, with its reference or, untagged, NULL. */

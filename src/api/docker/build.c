@@ -273,18 +273,3 @@ int h_build(HttpRequest *rq, void *user, Err *e)
 		r = receive_context(&b, d, e);
 	return r < 0 ? r : run_build(&b, d, &q, e);
 }
-
-/* The build cache is made of images and layers, which image prune takes: there is nothing of its own to delete. */
-int h_build_prune(HttpRequest *rq, void *user, Err *e)
-{
-	_cleanup_strv_ char **keys = NULL;
-	int64_t bytes;
-	int r = build_cache_prune(((Door *)user)->engine, &keys, &bytes, e);
-
-	if (r < 0)
-		return r;
-	return reply_doc(rq, 200,
-			 json_pack("{s:o, s:I}", "CachesDeleted", keys ? json_from_strv(keys) : json_null(),
-				   "SpaceReclaimed", (json_int_t)bytes),
-			 e);
-}

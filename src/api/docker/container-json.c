@@ -366,7 +366,7 @@ char *container_image_shown(Door *d, const ContainerInfo *i)
 int container_sizes(Door *d, const ContainerInfo *i, int64_t *ret_rw, int64_t *ret_root, Err *e)
 {
 	StoreImage image = {0};
-	int r = store_snapshot_size(engine_store(d->engine), i->id, ret_rw, e);
+	int r = engine_container_size(d->engine, i->id, ret_rw, e);
 
 	if (r < 0)
 		return r;

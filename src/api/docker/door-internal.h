@@ -27,6 +27,7 @@ typedef enum PruneKind {
 	PRUNE_IMAGES,
 	PRUNE_VOLUMES,
 	PRUNE_NETWORKS,
+	PRUNE_BUILD_CACHE,
 	PRUNE_KINDS
 } PruneKind;
 
@@ -120,6 +121,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(info) \
 	X(events) \
 	X(df) \
+	X(check) \
 	X(auth_check) \
 	X(plugins) \
 	X(swarm) \

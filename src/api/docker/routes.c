@@ -62,6 +62,8 @@ static const HttpRoute routes[] = {
     {"GET", "/ireko/manifest", h_remote_manifest, 0},
     {"GET", "/ireko/referrers", h_remote_referrers, 0},
     {"GET", "/ireko/tags", h_remote_tags, 0},
+    {"GET", "/ireko/check", h_check, 0},
+    {"POST", "/ireko/check", h_check, 0},
 
     {"GET", "/networks", h_networks_list, 0},
     {"GET", "/networks/", h_networks_list, 0},

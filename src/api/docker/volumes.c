@@ -109,7 +109,7 @@ int h_volume_remove(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : http_reply_empty(rq, 204);
 }
 
-static int prune_volumes(Door *d, const Filters *f, bool all, json_t *deleted, Err *e)
+static int prune_volumes(Door *d, const Filters *f, bool all, json_t *deleted, int64_t *bytes, Err *e)
 {
 	ContainerInfo *cs = NULL;
 	VolumeInfo *v = NULL;
@@ -125,7 +125,7 @@ static int prune_volumes(Door *d, const Filters *f, bool all, json_t *deleted, E
 		if ((!all && !strv_env_get(v[i].labels, LABEL_ANONYMOUS)) ||
 		    !filters_labels(f, v[i].labels) || volume_used(cs, n_cs, v[i].name))
 			continue;
-		k = engine_volume_remove(d->engine, v[i].name, false, &one);
+		k = engine_volume_prune_one(d->engine, v[i].name, bytes, &one);
 		if (k >= 0)
 			json_array_append_new(deleted, doc_str(v[i].name));
 		else if (one.kind != ERR_CONFLICT && one.kind != ERR_NOT_FOUND) {
@@ -145,6 +145,7 @@ int h_volumes_prune(HttpRequest *rq, void *user, Err *e)
 	_cleanup_filters_ Filters f = {0};
 	_cleanup_json_ json_t *deleted = json_array();
 	bool all = http_tag(rq) < 142;
+	int64_t bytes = 0;
 	int r = filters_parse(http_query(rq, "filters"), &f, e);
 
 	if (r >= 0)
@@ -155,10 +156,12 @@ int h_volumes_prune(HttpRequest *rq, void *user, Err *e)
 		r = prune_begin(d, PRUNE_VOLUMES, e);
 	if (r < 0)
 		return r;
-	r = prune_volumes(d, &f, all, deleted, e);
+	r = prune_volumes(d, &f, all, deleted, &bytes, e);
 	prune_end(d, PRUNE_VOLUMES);
 	if (r < 0)
 		return r;
-	/* Volumes are not measured: a size that is not known is not invented. */
-	return reply_doc(rq, 200, json_pack("{s:O, s:i}", "VolumesDeleted", deleted, "SpaceReclaimed", 0), e);
+	return reply_doc(rq, 200,
+			 json_pack("{s:O, s:I}", "VolumesDeleted", deleted, "SpaceReclaimed",
+				   (json_int_t)bytes),
+			 e);
 }

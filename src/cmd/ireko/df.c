@@ -30,7 +30,7 @@ typedef struct Usage {
 
 static Usage images_usage(const json_t *df)
 {
-	const json_t *list = json_object_get(df, "Images");
+	const json_t *list = json_object_get(df, "Images"), *summary = json_object_get(df, "ImageUsage");
 	Usage u = {.total = (int64_t)json_array_size(list), .size = json_get_int(df, "LayersSize", 0)};
 	int64_t used = 0;
 
@@ -45,6 +45,8 @@ static Usage images_usage(const json_t *df)
 			used += size - shared;
 	}
 	u.reclaimable = MAX2(u.size - used, (int64_t)0);
+	/* Our engine knows what used and unused images share. */
+	u.reclaimable = json_get_int(summary, "Reclaimable", u.reclaimable);
 	return u;
 }
 

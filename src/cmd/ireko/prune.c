@@ -9,7 +9,7 @@
 typedef struct PruneOptions {
 	bool all, force, volumes;
 	List filters;
-	Num keep_storage;
+	Num keep_storage, reserved, max_used, min_free;
 } PruneOptions;
 
 #define O(field) offsetof(PruneOptions, field)
@@ -32,12 +32,15 @@ static const Flag volume_flags[] = {{"all", 'a', FLAG_BOOL, O(all), "Remove name
 				    FILTER_FLAG,
 				    FORCE_FLAG,
 				    {0}};
-static const Flag builder_flags[] = {{"all", 'a', FLAG_BOOL, O(all), "Remove all of the cache", NULL},
-				     FILTER_FLAG,
-				     FORCE_FLAG,
-				     {"keep-storage", 0, FLAG_BYTES, O(keep_storage),
-				      "Leave so much of the cache", NULL},
-				     {0}};
+static const Flag builder_flags[] = {
+    {"all", 'a', FLAG_BOOL, O(all), "Remove all of the cache", NULL},
+    FILTER_FLAG,
+    FORCE_FLAG,
+    {"keep-storage", 0, FLAG_BYTES, O(keep_storage), NULL, NULL},
+    {"reserved-space", 0, FLAG_BYTES, O(reserved), "Leave so much of the cache", NULL},
+    {"max-used-space", 0, FLAG_BYTES, O(max_used), "Bring the cache down to so much", NULL},
+    {"min-free-space", 0, FLAG_BYTES, O(min_free), "Remove until so much of the disk is free", NULL},
+    {0}};
 static const Flag system_flags[] = {{"all", 'a', FLAG_BOOL, O(all),
 				     "Remove every image that no container uses, not only untagged ones",
 				     NULL},
@@ -72,6 +75,16 @@ static void print_item(const Cli *cli, const json_t *item, bool is_image)
 	(void)fputc('\n', stdout);
 }
 
+static void add_limit(StrBuf *b, const char *name, Num limit)
+{
+	char n[24];
+
+	if (!limit.set)
+		return;
+	snprintf(n, sizeof(n), "%lld", (long long)limit.v);
+	text_query(b, name, n);
+}
+
 /* Asks the engine to remove, prints what went; *reclaimed grows. */
 static int prune(Call *call, const Target *t, char *const *more_filters, int64_t *reclaimed, Err *e)
 {
@@ -87,12 +100,12 @@ static int prune(Call *call, const Target *t, char *const *more_filters, int64_t
 	strbuf_add(&b, t->path);
 	if (t == &cache && o->all)
 		text_query(&b, "all", "1");
-	if (t == &cache && o->keep_storage.set) {
-		char n[24];
-
-		snprintf(n, sizeof(n), "%lld", (long long)o->keep_storage.v);
-		text_query(&b, "reserved-space", n);
-		text_query(&b, "keep-storage", n);
+	if (t == &cache) {
+		add_limit(&b, "reserved-space", o->keep_storage);
+		add_limit(&b, "keep-storage", o->keep_storage);
+		add_limit(&b, "reserved-space", o->reserved);
+		add_limit(&b, "max-used-space", o->max_used);
+		add_limit(&b, "min-free-space", o->min_free);
 	}
 	if (r == 0)
 		r = api_add_filters(&b, filters && filters[0] ? filters : NULL, e);
@@ -180,10 +193,25 @@ static int run_builder_prune(Call *call, Err *e)
 			 NULL, e);
 }
 
+static bool filters_by(const PruneOptions *o, const char *key)
+{
+	size_t n = strlen(key);
+
+	for (char **f = o->filters.v; f && *f; f++)
+		if (strncmp(*f, key, n) == 0 && ((*f)[n] == '=' || (*f)[n] == '!'))
+			return true;
+	return false;
+}
+
 static int run_system_prune(Call *call, Err *e)
 {
 	const PruneOptions *o = call->opts;
 	int64_t reclaimed = 0;
+
+	if (o->volumes && filters_by(o, "until"))
+		return err_new(
+		    e, ERR_INVALID,
+		    "the \"until\" filter is not supported with \"--volumes\": volumes have no age");
 	_cleanup_free_ char *warning =
 	    strf("This will remove:\n"
 		 "  - all stopped containers\n"
@@ -205,7 +233,8 @@ static int run_system_prune(Call *call, Err *e)
 		r = prune(call, &volumes, NULL, &reclaimed, e);
 	if (r == 0)
 		r = prune(call, &images, o->all ? all_images : dangling_images, &reclaimed, e);
-	if (r == 0)
+	/* Nothing in the build cache has labels to choose by. */
+	if (r == 0 && !filters_by(o, "label"))
 		r = prune(call, &cache, NULL, &reclaimed, e);
 	if (r == 0)
 		(void)printf("Total reclaimed space: %s\n", text_size((double)reclaimed, 4).s);

@@ -126,9 +126,9 @@ static const Verb volume_verbs[] = {
 };
 
 static const Verb system_verbs[] = {
-    {"df", &cmd_df, false},     {"events", &cmd_events, false},
-    {"info", &cmd_info, false}, {"prune", &cmd_system_prune, false},
-    {NULL, NULL, false},
+    {"check", &cmd_check, false},        {"df", &cmd_df, false},
+    {"events", &cmd_events, false},      {"info", &cmd_info, false},
+    {"prune", &cmd_system_prune, false}, {NULL, NULL, false},
 };
 
 static const Verb builder_verbs[] = {

@@ -40,4 +40,4 @@ extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_net
     cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls,
     cmd_volume_rm, cmd_volume_inspect, cmd_volume_prune;
 /* inspect.c, system.c, df.c, events.c */
-extern const Command cmd_inspect, cmd_info, cmd_version, cmd_df, cmd_events, cmd_system_prune;
+extern const Command cmd_inspect, cmd_info, cmd_version, cmd_df, cmd_check, cmd_events, cmd_system_prune;

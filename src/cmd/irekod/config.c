@@ -37,6 +37,14 @@ const char config_usage[] =
     "  --default-runtime NAME     of containers that ask for none (default ireko, our own)\n"
     "  --snapshotter NAME         how layers are kept: auto, erofs (images), overlayfs\n"
     "                             (directories) or vfs (copies)\n"
+    "  --gc-max-size SIZE         of layers and blobs: above it unused ones go (default: no limit)\n"
+    "  --gc-min-free SIZE         of the data root's file system: below it unused ones go (default: no "
+    "limit)\n"
+    "  --gc-max-age TIME          what was not used for so long goes: 36h, 14d (default: never)\n"
+    "  --gc-images WHICH          that may go: dangling (no tag; the default) or unused (no container)\n"
+    "  --gc-keep PATTERN          of references that never go: 'debian:*'; repeatable\n"
+    "  --gc-interval TIME         between two looks (default 1m)\n"
+    "  --gc-leftover-age TIME     what failed pulls left goes after it (default 1h)\n"
     "  --helper-dir DIR           where ireko-shim and ireko-unpack are\n"
     "                             (default: beside irekod, else in libexec)\n"
     "  --log-level LEVEL          debug, info, warn or error (default info)\n"
@@ -60,6 +68,8 @@ enum {
 	OPT_DEFAULT_RUNTIME,
 	OPT_SNAPSHOTTER,
 	OPT_HELPER,
+	OPT_GC,
+	OPT_GC_KEEP,
 	OPT_LEVEL,
 	OPT_PID,
 	OPT_CONFIG,
@@ -84,6 +94,13 @@ static const struct option options[] = {
     {"default-runtime", required_argument, NULL, OPT_DEFAULT_RUNTIME},
     {"snapshotter", required_argument, NULL, OPT_SNAPSHOTTER},
     {"helper-dir", required_argument, NULL, OPT_HELPER},
+    {"gc-max-size", required_argument, NULL, OPT_GC},
+    {"gc-min-free", required_argument, NULL, OPT_GC},
+    {"gc-max-age", required_argument, NULL, OPT_GC},
+    {"gc-images", required_argument, NULL, OPT_GC},
+    {"gc-interval", required_argument, NULL, OPT_GC},
+    {"gc-leftover-age", required_argument, NULL, OPT_GC},
+    {"gc-keep", required_argument, NULL, OPT_GC_KEEP},
     {"log-level", required_argument, NULL, OPT_LEVEL},
     {"pidfile", required_argument, NULL, OPT_PID},
     {"config", required_argument, NULL, OPT_CONFIG},
@@ -151,10 +168,14 @@ static int add_runtime_option(DaemonConfig *c, const char *value, Err *e)
 	return add_runtime(c, name, eq + 1, e);
 }
 
-static int apply_option(DaemonConfig *c, int opt, const char *value, char **config_file, ConfigAction *action,
-			Err *e)
+static int apply_option(DaemonConfig *c, int opt, const char *name, const char *value, char **config_file,
+			ConfigAction *action, Err *e)
 {
 	switch (opt) {
+	case OPT_GC:
+		return config_gc_text(&c->gc, name, value, e);
+	case OPT_GC_KEEP:
+		return config_gc_keep(&c->gc, value, e);
 	case OPT_DATA:
 		return set(&c->data_root, value, e);
 	case OPT_EXEC:
@@ -226,10 +247,12 @@ static int file_list(DaemonConfig *c, const char *key, json_t *v, Err *e)
 			r = strv_add(&c->insecure, *p);
 		else if (streq(key, "registry-token-servers"))
 			r = strv_add(&c->token_servers, *p);
+		else if (streq(key, "gc-keep"))
+			r = config_gc_keep(&c->gc, *p, e);
 		else
 			r = add_mirror(c, *p, e);
 	}
-	return r < 0 ? err_oom(e) : 0;
+	return r == -ENOMEM ? err_oom(e) : MIN2(r, 0);
 }
 
 /* As in docker's file: {"NAME": {"path": PATH}}. */
@@ -310,8 +333,17 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 	if (streq(key, "hosts"))
 		return have_hosts ? 0 : file_list(c, key, v, e);
 	if (streq(key, "insecure-registries") || streq(key, "registry-mirrors") ||
-	    streq(key, "registry-token-servers"))
+	    streq(key, "registry-token-servers") || streq(key, "gc-keep"))
 		return file_list(c, key, v, e);
+	if (streq(key, "builder"))
+		return config_gc_builder(&c->gc, v, e);
+	if (str_starts(key, "gc-")) {
+		if (!json_is_string(v))
+			return err_new(e, ERR_INVALID, "%s: expected a string", key);
+		int r = config_gc_text(&c->gc, key, json_string_value(v), e);
+		if (r != 0)
+			return MIN2(r, 0);
+	}
 	if (streq(key, "runtimes"))
 		return file_runtimes(c, v, e);
 	if (streq(key, "proxies"))
@@ -396,17 +428,17 @@ int config_load(int argc, char **argv, DaemonConfig *ret, ConfigAction *ret_acti
 {
 	static const char standard_file[] = "/etc/ireko/daemon.json";
 	_cleanup_free_ char *file = NULL;
-	int opt, r = 0;
+	int opt, which = 0, r = 0;
 
 	*ret = (DaemonConfig){0};
 	*ret_action = CONFIG_RUN;
 	opterr = 0;
-	while (r >= 0 && (opt = getopt_long(argc, argv, "H:", options, NULL)) != -1) {
+	while (r >= 0 && (opt = getopt_long(argc, argv, "H:", options, &which)) != -1) {
 		if (opt == '?')
 			return err_new(e, ERR_INVALID,
 				       "%s: unknown option or missing value; see irekod --help",
 				       argv[optind - 1]);
-		r = apply_option(ret, opt, optarg, &file, ret_action, e);
+		r = apply_option(ret, opt, options[which].name, optarg, &file, ret_action, e);
 	}
 	if (r < 0 || *ret_action != CONFIG_RUN)
 		return r;
@@ -432,6 +464,7 @@ void config_done(DaemonConfig *c)
 	free(c->no_proxy);
 	free(c->certs_dir);
 	free(c->max_downloads_text);
+	strv_free(c->gc.keep);
 	strv_free(c->runtimes);
 	strv_free(c->hosts);
 	strv_free(c->insecure);

@@ -284,6 +284,19 @@ static int make_engine(Daemon *d, Err *e)
 	    .runtimes = d->config.runtimes,
 	    .default_runtime = d->config.default_runtime,
 	    .snapshotter = d->config.snapshotter,
+	    .gc =
+		{
+		    .max_size = d->config.gc.max_size,
+		    .min_free = d->config.gc.min_free,
+		    .max_age_ns = d->config.gc.max_age_ns,
+		    .unused = d->config.gc.unused,
+		    .keep = d->config.gc.keep,
+		    .cache_max = d->config.gc.cache_max,
+		    .cache_min_free = d->config.gc.cache_min_free,
+		    .cache_reserved = d->config.gc.cache_reserved,
+		    .leftover_age_ns = d->config.gc.leftover_age_ns,
+		    .interval_ns = d->config.gc.interval_ns,
+		},
 	};
 	int r = engine_new(&o, &d->engine, e);
 
