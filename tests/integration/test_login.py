@@ -568,13 +568,14 @@ def test_credentials_go_to_their_host_alone(home, private):
     listener.listen()
 
     def headers_of(*args):
-        p = subprocess.Popen([BUILD / "ireko", "-H", f"unix://{path}", *args], env=home.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        p = subprocess.Popen([BUILD / "ireko", "-H", f"unix://{path}", *args], env=dict(home.env, DOCKER_API_VERSION="1.51"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            connection, _ = listener.accept()
             got = b""
-            while b"\r\n\r\n" not in got:
-                got += connection.recv(65536)
-            connection.close()
+            while b"\r\n\r\n" not in got:  # a connection may be made to find out something, and given up unused
+                connection, _ = listener.accept()
+                with connection:
+                    while b"\r\n\r\n" not in got and (more := connection.recv(65536)):
+                        got += more
             return dict(line.split(": ", 1) for line in got.split(b"\r\n\r\n")[0].decode().split("\r\n")[1:])
         finally:
             p.kill()
@@ -589,6 +590,19 @@ def test_credentials_go_to_their_host_alone(home, private):
         own = headers_of("pull", f"{private.host}/x")["X-Registry-Auth"]
         assert json.loads(base64.urlsafe_b64decode(own)) == {"username": USER, "password": PASSWORD, "serveraddress": private.host}
         assert "X-Registry-Auth" not in headers_of("ps")
+        # A build: those of the registries that the Dockerfile names.
+        home.write({"auths": {host: {"auth": base64.b64encode(f"{host}:p".encode()).decode()} for host in ("docker.io", "quay.io", "other.example:5000")}})
+        context = home.root / "context"
+        context.mkdir()
+        (context / "Dockerfile").write_text("FROM quay.io/x\nCOPY --from=busybox /a /a\n")
+
+        def accounts():
+            return set(json.loads(base64.urlsafe_b64decode(headers_of("build", context)["X-Registry-Config"])))
+
+        assert accounts() == {"https://index.docker.io/v1/", "quay.io"}
+        (context / "Dockerfile").write_text("ARG R=quay.io\nFROM $R/x\n")
+        assert accounts() == {"https://index.docker.io/v1/", "quay.io", "other.example:5000"}
+        home.write(marked)
         home.write(dict(home.document, HttpHeaders={"X-Meta": "a b", "Host": "evil"}))
         sent = headers_of("ps")
         assert sent["X-Meta"] == "a b" and sent["Host"] != "evil"

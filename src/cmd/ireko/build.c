@@ -15,6 +15,9 @@
 #include "verbs.h"
 
 #include <fcntl.h>
+#include <strings.h>
+
+#define DOCKERFILE_MAX (1u << 20)
 
 typedef struct BuildOptions {
 	List tags, args, labels, hosts, cache_from, ulimits, security_opts;
@@ -208,6 +211,28 @@ static void keep_id(void *user, const json_t *aux)
 	}
 }
 
+/* The Dockerfile, if it names its images outright, so that only their registries' credentials are asked for and sent. NULL if it is not at hand, or what it
+ * names is put together from variables. */
+static char *names_in_dockerfile(const Context *c)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (c->text)
+		text = strndup(c->text, c->text_len);
+	else if (c->fd < 0 || file_read_at(c->fd, c->dockerfile, DOCKERFILE_MAX, &text, NULL) < 0)
+		return NULL;
+	for (const char *line = text; line && *line;
+	     line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+		const char *word = line + strspn(line, " \t");
+		size_t n = strcspn(word, "\n");
+
+		if (memchr(word, '$', n) &&
+		    (strncasecmp(word, "FROM", 4) == 0 || memmem(word, n, "from=", 5)))
+			return NULL;
+	}
+	return take_ptr(text);
+}
+
 static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 {
 	const BuildOptions *o = call->opts;
@@ -220,9 +245,10 @@ static int run_request(Call *call, const Context *c, char **ret_id, Err *e)
 		      .aux = keep_id,
 		      .user = ret_id};
 	int r = make_target(o, c, &target, e);
+	_cleanup_free_ char *names = r == 0 ? names_in_dockerfile(c) : NULL;
 
 	if (r == 0)
-		r = credential_config_header(call->cli, &auth_header, e);
+		r = credential_config_header(call->cli, names, &auth_header, e);
 	headers[1] = auth_header;
 	if (r == 0)
 		r = api_settle(call->cli, e);

@@ -270,7 +270,7 @@ static int all_servers(Cli *cli, json_t *config, char ***ret, Err *e)
 	return r;
 }
 
-int credential_config_header(Cli *cli, char **ret, Err *e)
+int credential_config_header(Cli *cli, const char *text, char **ret, Err *e)
 {
 	_cleanup_json_ json_t *all = json_object();
 	_cleanup_strv_ char **servers = NULL;
@@ -284,6 +284,8 @@ int credential_config_header(Cli *cli, char **ret, Err *e)
 		_cleanup_(credentials_done) Credentials c = {0};
 		Err why = {0};
 
+		if (text && !streq(servers[i], CREDENTIALS_HUB) && !strstr(text, servers[i]))
+			continue;
 		if (get(config, servers[i], &c, &why) < 0)
 			cli_complain(cli, "WARNING: %s", why.msg);
 		else if (!credentials_empty(&c) &&

@@ -27,5 +27,6 @@ int credential_erase(Cli *cli, const char *server, Err *e);
 
 /* A whole header, "X-Registry-Auth: ...", for a registry ("docker.io", "localhost:5000"); *ret NULL if nothing is known. To be wiped. */
 int credential_auth_header(Cli *cli, const char *server, char **ret, Err *e);
-/* "X-Registry-Config: ..." with all that is known. A helper that fails is complained about and passed over. */
-int credential_config_header(Cli *cli, char **ret, Err *e);
+/* "X-Registry-Config: ..." with all that is known, or, with a text, for Docker Hub and the registries whose names are somewhere in it. A helper that
+ * fails is complained about and passed over. */
+int credential_config_header(Cli *cli, const char *text, char **ret, Err *e);
