@@ -141,6 +141,8 @@ static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 		r = sandbox_seal(&limits, e);
 	if (r < 0)
 		return r;
+	if (u->job.image)
+		stream_hash_when_taken(u->stream);
 	stream_go(u->stream);
 	if (u->job.image)
 		return image(u, done, e);

@@ -17,6 +17,7 @@ struct Stream {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool ready, go;
+	bool hash_when_taken; /* then the hasher is the caller's */
 	uint8_t *chunk[CHUNKS];
 	size_t chunk_len[CHUNKS];
 	size_t tail, full;
@@ -148,7 +149,8 @@ static void *run(void *user)
 				    (long long)s->max_bytes);
 			break;
 		}
-		hasher_add(s->hasher, chunk, len);
+		if (!s->hash_when_taken)
+			hasher_add(s->hasher, chunk, len);
 		publish(s, len, len < CHUNK_SIZE, 0, NULL);
 	}
 	if (r < 0)
@@ -196,6 +198,11 @@ undo:
 	return r;
 }
 
+void stream_hash_when_taken(Stream *s)
+{
+	s->hash_when_taken = true;
+}
+
 void stream_go(Stream *s)
 {
 	pthread_mutex_lock(&s->lock);
@@ -228,6 +235,8 @@ ssize_t stream_next(void *user, const uint8_t **ret, Err *e)
 			*e = s->error;
 	}
 	pthread_mutex_unlock(&s->lock);
+	if (n > 0 && s->hash_when_taken)
+		hasher_add(s->hasher, *ret, (size_t)n);
 	return n;
 }
 

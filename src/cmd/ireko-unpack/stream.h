@@ -17,6 +17,8 @@ typedef struct Stream Stream;
 /* max_bytes: budget of the plain stream. */
 int stream_new(int fd, int64_t max_bytes, Stream **ret, Err *e);
 void stream_go(Stream *s);
+/* Before that: the bytes are hashed by the caller's thread as it takes them, for a caller that has less to do than the stream. */
+void stream_hash_when_taken(Stream *s);
 /* A TarNextChunk: user is the Stream. */
 ssize_t stream_next(void *user, const uint8_t **ret, Err *e);
 /* Bytes taken from the descriptor so far. */
