@@ -4,54 +4,9 @@
 #include "store/diff.h"
 #include "store/dir.h"
 #include "store/store-test.h"
-#include "store/tar-write.h"
 
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
-
-typedef struct Item {
-	const char *name;
-	TarType type;
-	const char *text; /* contents, or the target of a link */
-	uint32_t mode;
-} Item;
-
-/* A tar with these entries; the fd stands at its start. */
-static int make_tar(const TestDir *d, const Item *items, size_t n)
-{
-	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
-	int fd = openat(d->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	Err e = {0};
-
-	assert_true(fd >= 0);
-	assert_int_equal(tar_writer_new(fd, NULL, &w, &e), 0);
-	for (size_t i = 0; i < n; i++) {
-		bool file = items[i].type == TAR_FILE;
-		TarEntry t = {.type = items[i].type,
-			      .name = (char *)(uintptr_t)items[i].name,
-			      .link = file ? NULL : (char *)(uintptr_t)items[i].text,
-			      .mode = items[i].mode ? items[i].mode : 0644,
-			      .mtime_s = 1000,
-			      .mtime_ns = 123456789,
-			      .size = file && items[i].text ? (int64_t)strlen(items[i].text) : 0};
-		assert_int_equal(tar_write_header(w, &t, &e), 0);
-		if (t.size)
-			assert_int_equal(tar_write_data(w, items[i].text, (size_t)t.size, &e), 0);
-	}
-	assert_int_equal(tar_writer_end(w, &e), 0);
-	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	return fd;
-}
-
-static int apply(Store *s, int fd, const char *parent, const char *want, char chain[DIGEST_LEN + 1],
-		 char diff[DIGEST_LEN + 1], Err *e)
-{
-	LayerApply a = {.parent = parent, .want_diff_id = want, .fd = fd};
-	int r = store_layer_apply(s, &a, chain, diff, e);
-
-	close(fd);
-	return r;
-}
 
 static struct stat stat_in(Store *s, const char *chain, const char *name)
 {

@@ -477,6 +477,71 @@ static int mend(Store *s, const char *chain_id, Err *e)
 	return make_again(s, chain_id, &l, e);
 }
 
+static int write_from_image(Store *s, const char *chain_id, int out_fd, DiffSum *ret, Err *e)
+{
+	_cleanup_close_ int fd = layer_image_open_tar(s, chain_id, &ret->bytes, e);
+
+	return fd < 0 ? fd : digest_copy(fd, EROFS_TAR_AT, ret->bytes, out_fd, ret->digest, e);
+}
+
+/* A copy of the plain tar in an image, which stands at its beginning. */
+static int copy_tar(Store *s, const char *chain_id, const LayerRow *l, Err *e)
+{
+	_cleanup_close_ int to = openat(s->root_fd, TRASH, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	DiffSum sum = {0};
+	int r;
+
+	if (to < 0)
+		return err_sys(e, errno, "make a nameless file in %s/%s", s->root, TRASH);
+	r = write_from_image(s, chain_id, to, &sum, e);
+	if (r >= 0 && !streq(sum.digest, l->diff_id))
+		r = err_new(e, ERR_INTERNAL, "the image of the layer is damaged: pull or build it again");
+	if (r >= 0 && lseek(to, 0, SEEK_SET) < 0)
+		r = err_sys(e, errno, "read the tar of a layer");
+	return r < 0 ? r : take_fd(&to);
+}
+
+static int image_to_dir_locked(Store *s, const char *chain_id, Err *e)
+{
+	_cleanup_(layer_row_done) LayerRow l = {0};
+	_cleanup_(draft_done) Draft d = {.fd = -1};
+	_cleanup_close_ int tar = -1;
+	UnpackDone done = {.diff_id = ""};
+	int r = load_row(s, chain_id, &l, e);
+
+	if (r < 0 || !is_image(s, chain_id))
+		return r;
+	tar = copy_tar(s, chain_id, &l, e);
+	if (tar < 0)
+		return tar;
+	LayerApply a = {.parent = l.parent, .want_diff_id = l.diff_id};
+	r = unpack_dir(s, &a, tar, &d, &done, e);
+	const NewLayer n = {chain_id, l.parent, l.diff_id, l.blob, done.content_bytes, done.stream_bytes};
+	return r < 0 ? r : draft_commit(&d, &n, e);
+}
+
+int layer_image_to_dir(Store *s, const char *chain_id, Err *e)
+{
+	int r;
+
+	chain_lock(s, chain_id);
+	r = image_to_dir_locked(s, chain_id, e);
+	chain_unlock(s, chain_id);
+	return r < 0 ? err_ctx(e, r, "make a directory of the layer %s", chain_id) : 0;
+}
+
+/* The mount of a layer's image, or -ENOENT if it is a directory. What was an image under another kernel becomes one. */
+static int mount_if_image(Store *s, const char *chain_id, Err *e)
+{
+	int fd = is_image(s, chain_id) ? layer_image_mount(s, chain_id, e) : -ENOENT;
+	int r;
+
+	if (fd >= 0 || fd == -ENOENT || s->snapshotter == SNAPSHOTTER_EROFS)
+		return fd;
+	r = layer_image_to_dir(s, chain_id, e);
+	return r < 0 ? r : -ENOENT;
+}
+
 static int add_dir(Store *s, const char *chain_id, LayerDirs *d, Err *e)
 {
 	_cleanup_free_ char *diff = layer_diff(chain_id);
@@ -484,14 +549,10 @@ static int add_dir(Store *s, const char *chain_id, LayerDirs *d, Err *e)
 
 	if (!diff)
 		return err_oom(e);
-	if (!is_image(s, chain_id)) {
-		d->paths[d->n] = strf("%s/%s", s->root, diff);
-	} else {
-		*fd = layer_image_mount(s, chain_id, e);
-		if (*fd < 0)
-			return *fd;
-		d->paths[d->n] = strdup(path_of_fd(*fd).s);
-	}
+	*fd = mount_if_image(s, chain_id, e);
+	if (*fd < 0 && *fd != -ENOENT)
+		return *fd;
+	d->paths[d->n] = *fd < 0 ? strf("%s/%s", s->root, diff) : strdup(path_of_fd(*fd).s);
 	return d->paths[d->n++] ? 0 : err_oom(e);
 }
 
@@ -767,13 +828,6 @@ static int write_from_dir(Store *s, const char *chain_id, int out_fd, DiffSum *r
 	int r = open_dir(s, chain_id, &dir, e);
 
 	return r < 0 ? r : diff_write(dir, out_fd, ret, e);
-}
-
-static int write_from_image(Store *s, const char *chain_id, int out_fd, DiffSum *ret, Err *e)
-{
-	_cleanup_close_ int fd = layer_image_open_tar(s, chain_id, &ret->bytes, e);
-
-	return fd < 0 ? fd : digest_copy(fd, EROFS_TAR_AT, ret->bytes, out_fd, ret->digest, e);
 }
 
 static int write_tar(Store *s, const char *chain_id, const LayerRow *l, int out_fd, DiffSum *ret, Err *e)

@@ -129,6 +129,8 @@ int layer_image_make(Store *s, const char *folder, const LayerApply *a, struct U
 		     Err *e);
 /* A descriptor, the caller's, of the mounted image of a layer. */
 int layer_image_mount(Store *s, const char *chain_id, Err *e);
+/* For a kernel that cannot mount it (any more). */
+int layer_image_to_dir(Store *s, const char *chain_id, Err *e);
 /* Lets go of the mount of a layer that is deleted; those who use it go on. NULL: of all. */
 void layer_image_forget(Store *s, const char *chain_id);
 /* The plain tar that the image holds: a descriptor that stands at its beginning, and its length. -ENOENT if the layer is no image. */
