@@ -33,6 +33,17 @@ class Server(ThreadingHTTPServer):
         """A client that goes away is what many of the tests are about."""
 
 
+def read_body(handler):
+    if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    body = b""
+    while size := int(handler.rfile.readline().split(b";")[0], 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
+
+
 class Hostile:
     """A registry in which any answer can be replaced: answers[path] = (status, headers, body) or a function of the handler."""
 
@@ -45,7 +56,7 @@ class Hostile:
 
             def do_GET(self):
                 outer.asked.append((self.command, self.path, dict(self.headers)))
-                self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.body = read_body(self)
                 outer.bodies.append(self.body)
                 answer = outer.answers.get(self.path.split("?")[0]) or outer.otherwise
                 if answer is None:
