@@ -99,7 +99,7 @@ static int run_check(Call *call, Err *e)
 			       .target = o->repair ? "/ireko/check?repair=1" : "/ireko/check",
 			       .headers = headers};
 	/* What has to be pulled again may be private. */
-	int r = o->repair ? credential_config_header(call->cli, &auth, e) : 0;
+	int r = o->repair ? credential_config_header(call->cli, NULL, &auth, e) : 0;
 
 	headers[0] = auth;
 	if (r >= 0)
