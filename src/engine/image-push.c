@@ -163,6 +163,7 @@ static int push(Pushing *k, Err *e)
 			  .tags = k->tags,
 			  .n_tags = k->n,
 			  .form = LAYER_GZIP,
+			  .single = !str_empty(p->platform),
 			  .auth = image_registry_auth(&p->auth),
 			  .progress = push_progress,
 			  .pushed = push_done,

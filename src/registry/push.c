@@ -5,7 +5,8 @@
  * An image goes out as it came: if the store has the manifest that it was pulled, loaded or pushed with, and every layer can be
  * had with the digest in there, the very same bytes are sent and the digest stays the same. Otherwise a manifest is made of
  * the blobs that layers came from and of layers that are compressed on the way (push-blobs.c). What was pushed becomes the
- * image's manifest, so that the next push of it sends nothing.
+ * image's manifest, so that the next push of it sends nothing. An image that came by an index goes out with it, under the
+ * index's digest, if all of the index is here.
  *
  * The first request asks what the tag means now; it finds out the scheme and signs in, and if it means this manifest
  * already, the last one, which would put it there, is left out. The manifest comes after all blobs, and with it the tag.
@@ -85,10 +86,7 @@ static bool is_foreign(const ImageDescriptor *d)
 /* An archive may hold uncompressed layers, which nobody wants to have pushed as they are; a registry's manifest is kept. */
 static bool is_from_registry(const StoreImage *i)
 {
-	for (char **d = i->digests; d && *d; d++)
-		if (str_ends(*d, i->manifest_digest))
-			return true;
-	return false;
+	return strv_len(i->digests) > 0;
 }
 
 static bool manifest_fits(const Push *x, const Plan *l, const StoreImage *i)
@@ -320,10 +318,16 @@ static Taken read_refusal(const HttpReply *reply)
 											     : TAKEN;
 }
 
-static int put_once(const Push *x, const Plan *l, const char *tag, const char *type, Taken *ret, Err *e)
+/* A manifest or an index on its way. */
+typedef struct Outgoing {
+	const char *text, *digest, *type;
+	size_t len;
+} Outgoing;
+
+static int put_once(const Push *x, const Outgoing *o, const char *tag, Taken *ret, Err *e)
 {
 	_cleanup_free_ char *what = strf("manifests/%s", tag);
-	HttpRequest q = {.method = "PUT", .content_type = type, .data = l->text, .data_len = l->len};
+	HttpRequest q = {.method = "PUT", .content_type = o->type, .data = o->text, .data_len = o->len};
 	_cleanup_(http_reply_done) HttpReply reply = {0};
 
 	*ret = TAKEN;
@@ -336,19 +340,19 @@ static int put_once(const Push *x, const Plan *l, const char *tag, const char *t
 		*ret = read_refusal(&reply);
 		return upload_refusal(x->session, "push the manifest", &reply, e);
 	}
-	if (digest_is_valid(reply.digest) && !streq(reply.digest, l->digest))
+	if (digest_is_valid(reply.digest) && !streq(reply.digest, o->digest))
 		return err_new(e, ERR_INVALID,
 			       "manifest digest mismatch: the registry says %s, what was sent has %s",
-			       reply.digest, l->digest);
+			       reply.digest, o->digest);
 	return 0;
 }
 
 /* 1: the registry does not know this kind of manifest; why, is in e. */
-static int put_manifest(const Push *x, const Plan *l, const char *tag, const char *type, Err *e)
+static int put_manifest(const Push *x, const Outgoing *o, const char *tag, Err *e)
 {
 	for (int n = 1;; n++) {
 		Taken taken;
-		int r = put_once(x, l, tag, type, &taken, e);
+		int r = put_once(x, o, tag, &taken, e);
 
 		if (taken == UNKNOWN_KIND)
 			return 1;
@@ -365,6 +369,11 @@ static const char *manifest_type(const Plan *l)
 	return str_empty(l->manifest.media_type) ? MEDIA_OCI_MANIFEST : l->manifest.media_type;
 }
 
+static Outgoing outgoing(const Plan *l, const char *type)
+{
+	return (Outgoing){.text = l->text, .digest = l->digest, .type = type, .len = l->len};
+}
+
 static int send_manifest(const Push *x, Plan *l, const char *tag, const char *there, Err *e)
 {
 	bool verbatim = is_verbatim(l);
@@ -374,14 +383,17 @@ static int send_manifest(const Push *x, Plan *l, const char *tag, const char *th
 		return r;
 	if (streq(there, l->digest))
 		return 0;
-	r = put_manifest(x, l, tag, verbatim ? manifest_type(l) : MEDIA_OCI_MANIFEST, e);
+	Outgoing o = outgoing(l, verbatim ? manifest_type(l) : MEDIA_OCI_MANIFEST);
+	r = put_manifest(x, &o, tag, e);
 	if (r != 1)
 		return r;
 	if (verbatim || has_zstd(l))
 		return -EINVAL; /* with the registry's words */
 	r = make_manifest(l, true, e);
-	if (r == 0)
-		r = put_manifest(x, l, tag, MEDIA_DOCKER_MANIFEST, e);
+	if (r == 0) {
+		o = outgoing(l, MEDIA_DOCKER_MANIFEST);
+		r = put_manifest(x, &o, tag, e);
+	}
 	return r == 1 ? -EINVAL : r;
 }
 
@@ -441,6 +453,13 @@ static int send_blobs(const Push *x, Plan *l, Err *e)
 	return r;
 }
 
+static void tell(const Push *x, const char *tag, const char *digest, size_t len)
+{
+	say(x, "%s: digest: %s size: %zu", tag, digest, len);
+	if (x->p->pushed)
+		x->p->pushed(x->p->user, tag, digest, (int64_t)len);
+}
+
 static int push_planned(Push *x, const RegistryPushTag *t, Plan *l, Err *e)
 {
 	char there[DIGEST_LEN + 1] = "";
@@ -459,13 +478,11 @@ static int push_planned(Push *x, const RegistryPushTag *t, Plan *l, Err *e)
 		r = record(x, l, e);
 	if (r < 0)
 		return r;
-	say(x, "%s: digest: %s size: %zu", t->tag, l->digest, l->len);
-	if (x->p->pushed)
-		x->p->pushed(x->p->user, t->tag, l->digest, (int64_t)l->len);
+	tell(x, t->tag, l->digest, l->len);
 	return 0;
 }
 
-static int push_tag(Push *x, const RegistryPushTag *t, Err *e)
+static int push_image(Push *x, const RegistryPushTag *t, Err *e)
 {
 	Plan l = {0};
 	int r = make_plan(x, t->image_id, &l, e);
@@ -477,6 +494,80 @@ static int push_tag(Push *x, const RegistryPushTag *t, Err *e)
 	}
 	x->session->scopes = NULL;
 	plan_done(&l);
+	return r;
+}
+
+/* ---- an index, with all that is in it */
+
+/* One image of it, under its digest. there: what the tag means now; the first one asks. 1: it cannot be sent as it was. */
+static int push_part(Push *x, const PushIndex *ix, const char *image_id, const char *tag, bool first,
+		     char there[DIGEST_LEN + 1], Err *e)
+{
+	Plan l = {0};
+	int r = make_plan(x, image_id, &l, e), released;
+
+	x->session->scopes = l.scopes;
+	if (r == 0 && first)
+		r = manifest_head(x->session, x->client, tag, there, e);
+	if (r >= 0) {
+		x->connected = true;
+		r = send_blobs(x, &l, e);
+	}
+	if (r == 0 && !is_verbatim(&l))
+		r = 1;
+	if (r == 0 && !streq(there, ix->digest)) {
+		const Outgoing o = outgoing(&l, manifest_type(&l));
+
+		r = put_manifest(x, &o, l.digest, e);
+	}
+	if (r == 0)
+		r = note_places(x, &l, e);
+	released = release(x, &l, r < 0 ? NULL : e);
+	x->session->scopes = NULL;
+	plan_done(&l);
+	return r != 0 ? r : released;
+}
+
+static int push_index(Push *x, const RegistryPushTag *t, const PushIndex *ix, Err *e)
+{
+	const Reference *ref = x->p->repository;
+	_cleanup_free_ char *name = strf("%s/%s@%s", ref->domain, ref->path, ix->digest);
+	const Outgoing o = {ix->text, ix->digest,
+			    str_empty(ix->index.media_type) ? MEDIA_OCI_INDEX : ix->index.media_type,
+			    ix->len};
+	char there[DIGEST_LEN + 1] = "";
+	int r = name ? 0 : err_oom(e);
+
+	for (char **id = ix->ids; r == 0 && id && *id; id++)
+		r = push_part(x, ix, *id, t->tag, id == ix->ids, there, e);
+	if (r == 0 && !streq(there, ix->digest))
+		r = put_manifest(x, &o, t->tag, e);
+	if (r == 0)
+		r = store_tag_put(x->store, name, t->image_id, NULL, e);
+	if (r == 0)
+		tell(x, t->tag, ix->digest, ix->len);
+	return r;
+}
+
+static int push_tag(Push *x, const RegistryPushTag *t, Err *e)
+{
+	_cleanup_(push_index_done) PushIndex ix = {0};
+	int r = x->p->convert || x->p->single ? 0 : push_index_find(x->store, t->image_id, &ix, e);
+
+	if (r < 0)
+		return r;
+	if (ix.complete) {
+		r = push_index(x, t, &ix, e);
+		if (r != 1)
+			return r;
+	}
+	r = push_image(x, t, e);
+	if (r == 0 && *ix.digest)
+		say(x,
+		    "Not all of the index %s is here: only the image of one platform was pushed, under its "
+		    "own "
+		    "digest",
+		    ix.digest);
 	return r;
 }
 

@@ -2,7 +2,8 @@
 /*
  * Between the files of a push: the blobs of one image on their way to one repository.
  *
- * push.c says what they are and puts the manifest on top; push-blobs.c brings each one there, several at once.
+ * push.c says what they are and puts the manifest on top; push-blobs.c brings each one there, several at once; push-index.c finds
+ * the index that an image belongs to.
  */
 #pragma once
 
@@ -49,3 +50,17 @@ typedef struct PushImage {
 
 /* Brings every blob to the repository; c is for the calling thread. */
 int push_blobs(PushImage *a, HttpClient *c, Err *e);
+
+/* An index that an image came by. */
+typedef struct PushIndex {
+	char digest[DIGEST_LEN + 1];
+	char *text;
+	size_t len;
+	ImageIndex index;
+	bool complete; /* all of it is here */
+	char **ids;    /* then: images, one a manifest */
+} PushIndex;
+
+/* 1 if there is one, complete or not; 0 if not. */
+int push_index_find(Store *s, const char *image_id, PushIndex *ret, Err *e);
+void push_index_done(PushIndex *x);

@@ -77,6 +77,7 @@ typedef struct RegistryPush {
 	size_t n_tags;
 	LayerForm form; /* of layers that have no blob yet */
 	bool convert;   /* all layers in that form, whatever they came as */
+	bool single; /* the image alone, even if the index that it came by is here with all that is in it */
 	RegistryAuth auth;
 	RegistryProgress progress; /* Docker's push messages; id is of the layer's diff id */
 	void (*pushed)(void *user, const char *tag, const char *manifest_digest,

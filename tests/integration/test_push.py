@@ -2,13 +2,17 @@
 """Pushing to Debian's docker-registry, and what skopeo and podman find there."""
 import base64
 import crypt
+import gzip
 import json
 import re
 
 import pytest
 
 import harness
-from harness import add_file, busybox_layer, docker_archive, fill_busybox, make_tar, program, run, sha256
+from harness import add_file, busybox_layer, docker_archive, fill_busybox, image_config, make_tar, program, run, sha256
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def own_layer(name, size=0):
@@ -32,7 +36,7 @@ def digest_of(out):
 
 
 def manifest(registry, name, reference):
-    kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    kinds = f"{MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"
     status, headers, body = registry.ask("GET", f"/v2/{name}/manifests/{reference}", headers={"Accept": kinds})
     assert status == 200, body
     assert headers["Docker-Content-Digest"] == f"sha256:{sha256(body)}"
@@ -126,6 +130,36 @@ def test_built_on_what_was_pulled(cli, registry, name):
     assert layers(out, f"Mounted from {name}") == 1 and layers(out, "Pushed") == 1
     assert manifest(registry, f"{name}-app", "v1")["layers"][0]["digest"] == manifest(registry, name, "base")["layers"][0]["digest"]
     cli("rmi", f"{registry.host}/{name}-app:v1", f"{registry.host}/{name}:base")
+
+
+def test_an_index_with_all_that_is_in_it(cli, registry, name):
+    """Pulled for every platform that it names, an index goes out as it came; with less of it, or for one platform, an image does."""
+    entries, architectures = [], ("amd64", "arm64")
+    for arch in architectures:
+        layer = make_tar(lambda t, a=arch: add_file(t, f"{name}-{a}", a.encode()))
+        config = json.dumps({**json.loads(image_config([layer])), "architecture": arch}).encode()
+        packed = gzip.compress(layer, 1, mtime=0)
+        document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": registry.push_blob(name, config), "size": len(config)},
+                    "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": registry.push_blob(name, packed), "size": len(packed)}]}
+        digest, size = registry.push_manifest(name, arch, document, MANIFEST)
+        entries.append({"mediaType": MANIFEST, "digest": digest, "size": size, "platform": {"architecture": arch, "os": "linux"}})
+    index, _ = registry.push_manifest(name, "multi", {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
+    source, target = f"{registry.host}/{name}:multi", f"{registry.host}/{name}-copy:multi"
+
+    cli("pull", "--platform", "linux/arm64", source)
+    cli("tag", source, target)
+    out = cli.out("push", target)
+    assert digest_of(out) == entries[1]["digest"] and f"Not all of the index {index} is here" in out
+    cli("pull", "--platform", "linux/amd64", source)
+    cli("tag", source, target)
+    for _ in range(2):
+        out = cli.out("push", target)
+        assert digest_of(out) == index and "Not all" not in out
+    status, headers, body = registry.ask("GET", f"/v2/{name}-copy/manifests/multi", headers={"Accept": INDEX})
+    assert status == 200 and f"sha256:{sha256(body)}" == index and headers["Content-Type"] == INDEX
+    for arch in architectures:
+        assert manifest(registry, f"{name}-copy", entries[architectures.index(arch)]["digest"])
+    cli("rmi", source, target)
 
 
 def test_all_tags(cli, engine, registry, name):

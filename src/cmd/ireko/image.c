@@ -145,7 +145,7 @@ static const Flag push_flags[] = {
     {"compression", 0, FLAG_STRING, O(compression),
      "Layers in this form: gzip or zstd (default: as they are, gzip for those made here)", NULL},
     {"disable-content-trust", 0, FLAG_BOOL, O(disable_content_trust), NULL, NULL},
-    {"platform", 0, FLAG_STRING, O(platform), "Fail unless the image is for OS/ARCH[/VARIANT]", NULL},
+    {"platform", 0, FLAG_STRING, O(platform), "The image for OS/ARCH[/VARIANT] alone, not its index", NULL},
     {"quiet", 'q', FLAG_BOOL, O(quiet), "Print the name of the image only", NULL},
     {0},
 };
