@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-mutations check-vm bench bench-runtime bench-images lint format fuzz install uninstall clean deps
+.PHONY: all demo demo-stop check check-crash check-mutations check-vm bench bench-runtime bench-images lint format fuzz install uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -32,6 +32,11 @@ check:
 check-mutations:
 	@tools/deps build run test
 	@tests/mutations/run $(if $(MUTATION),-k $(MUTATION))
+
+check-crash:
+	@tools/deps build run test
+	@$(MAKE) --no-print-directory all
+	@IREKO_CRASH_POINTS=$(or $(POINTS),200) $(PYTHON) tools/check tests/fault/test_crash.py
 
 check-vm:
 	@tools/deps build run vm
