@@ -30,6 +30,12 @@ typedef struct UnpackJob {
 	int64_t max_bytes, max_files;
 } UnpackJob;
 
+/* A layer has a diff id; the digest of any other archive is of no use to anybody. */
+static inline bool unpack_job_hashes(const UnpackJob *job)
+{
+	return job->cat || job->image || job->layer;
+}
+
 typedef enum UnpackFrameType {
 	UNPACK_PROGRESS = 1, /* int64_t: bytes read */
 	UNPACK_OPAQUE, /* a directory that hides what is below it; "" is the root. Needs CAP_SYS_ADMIN to mark,

@@ -136,7 +136,7 @@ static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 
 	r = sandbox_enter(root_fd, &limits, e);
 	if (r >= 0)
-		r = stream_new(STDIN_FILENO, stream_max, &u->stream, e);
+		r = stream_new(STDIN_FILENO, stream_max, unpack_job_hashes(&u->job), &u->stream, e);
 	if (r >= 0)
 		r = sandbox_seal(&limits, e);
 	if (r < 0)

@@ -149,7 +149,7 @@ static void *run(void *user)
 				    (long long)s->max_bytes);
 			break;
 		}
-		if (!s->hash_when_taken)
+		if (s->hasher && !s->hash_when_taken)
 			hasher_add(s->hasher, chunk, len);
 		publish(s, len, len < CHUNK_SIZE, 0, NULL);
 	}
@@ -158,7 +158,7 @@ static void *run(void *user)
 	return NULL;
 }
 
-int stream_new(int fd, int64_t max_bytes, Stream **ret, Err *e)
+int stream_new(int fd, int64_t max_bytes, bool hashed, Stream **ret, Err *e)
 {
 	Stream *s = calloc(1, sizeof(*s));
 	int r;
@@ -169,10 +169,10 @@ int stream_new(int fd, int64_t max_bytes, Stream **ret, Err *e)
 	s->max_bytes = max_bytes;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
-	s->hasher = hasher_new();
+	s->hasher = hashed ? hasher_new() : NULL;
 	s->in = malloc(INPUT_SIZE);
 	s->chunk[0] = malloc((size_t)CHUNKS * CHUNK_SIZE);
-	if (!s->hasher || !s->in || !s->chunk[0]) {
+	if ((hashed && !s->hasher) || !s->in || !s->chunk[0]) {
 		r = err_oom(e);
 		goto undo;
 	}
@@ -256,6 +256,10 @@ int stream_digest(Stream *s, char ret[DIGEST_LEN + 1], int64_t *ret_bytes, Err *
 
 	/* `ended` was seen under the lock, and the thread touches nothing of its own after setting it. */
 	*ret_bytes = s->bytes_out;
+	if (!s->hasher) {
+		ret[0] = '\0';
+		return 0;
+	}
 	r = hasher_digest(s->hasher, ret);
 	return r < 0 ? err_sys(e, r, "hash the layer") : 0;
 }

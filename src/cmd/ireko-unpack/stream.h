@@ -14,8 +14,8 @@
 
 typedef struct Stream Stream;
 
-/* max_bytes: budget of the plain stream. */
-int stream_new(int fd, int64_t max_bytes, Stream **ret, Err *e);
+/* max_bytes: budget of the plain stream. hashed: its digest is wanted. */
+int stream_new(int fd, int64_t max_bytes, bool hashed, Stream **ret, Err *e);
 void stream_go(Stream *s);
 /* Before that: the bytes are hashed by the caller's thread as it takes them, for a caller that has less to do than the stream. */
 void stream_hash_when_taken(Stream *s);
@@ -23,5 +23,5 @@ void stream_hash_when_taken(Stream *s);
 ssize_t stream_next(void *user, const uint8_t **ret, Err *e);
 /* Bytes taken from the descriptor so far. */
 int64_t stream_bytes_read(Stream *s);
-/* Bytes handed out in all, and the digest of them: after stream_next said 0. */
+/* Bytes handed out in all, and the digest of them ("" if it was not wanted): after stream_next said 0. */
 int stream_digest(Stream *s, char ret[DIGEST_LEN + 1], int64_t *ret_bytes, Err *e);
