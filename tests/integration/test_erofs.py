@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 
 import pytest
-import test_unpack as u
+import unpack_box as u
 
 import harness
 
@@ -54,7 +54,8 @@ def unpack_image(source, image, empty, **job):
     data = b"".join(iter(lambda: os.read(report, 65536), b""))
     os.close(report)
     implied = {d[8:]: struct.unpack_from("Q", d)[0] for kind, d in frames(data) if kind == IMPLIED_AT}
-    return u.Result(os.waitpid(pid, 0)[1], data), implied
+    _, status, usage = os.wait4(pid, 0)
+    return u.Result(status, usage, data), implied
 
 
 class Mounted:
