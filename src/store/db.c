@@ -112,8 +112,9 @@ static int make_schema(Db *db, Err *e)
 	r = db_begin(db, &tx, e);
 	if (r >= 0 && version == 0)
 		r = exec(db, schema, "make the database", e);
-	for (int64_t i = MAX2(version, (int64_t)1); r >= 0 && i < SCHEMA_VERSION; i++)
-		r = exec(db, steps[i - 1], "bring the database up to date", e);
+	/* steps[i] leads from version i + 1 to the next. */
+	for (size_t i = version > 1 ? (size_t)version - 1 : 0; r >= 0 && i < ELEMENTSOF(steps); i++)
+		r = exec(db, steps[i], "bring the database up to date", e);
 	return r < 0 ? r : db_commit(&tx, e);
 }
 
