@@ -4,7 +4,7 @@
  *
  *   erofs      a layer that comes as a tar is one image, mounted below an overlay: the fastest to pull, for no file is made, and one
  *              file to sync. Needs a kernel that mounts images (from their file since Linux 6.12, else by a loop device) and
- *              lets an overlay use a mount that nobody sees (since 6.15)
+ *              lets an overlay use a mount that no namespace has (6.18 does)
  *   overlayfs  a layer is a directory
  *   vfs        the same, and a container's root is a copy of them all, for want of an overlay
  *

@@ -32,8 +32,8 @@ def frames(report):
         at += 8 + length
 
 
-def unpack_image(source, image, empty, **job):
-    """As the store starts the helper for an image; its result, and where the inodes of implied directories are."""
+def start_image(source, image, empty, **job):
+    """As the store starts the helper for an image; its pid and the report's pipe."""
     job = {"image": True, "layer": True, "max_bytes": 1 << 30, "max_files": 100000, **job}
     directory = os.open(empty, os.O_RDONLY | os.O_DIRECTORY)
     out = os.open(image, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -51,6 +51,12 @@ def unpack_image(source, image, empty, **job):
             os._exit(127)
     for fd in (directory, out, tell):
         os.close(fd)
+    return pid, report
+
+
+def unpack_image(source, image, empty, **job):
+    """Its result, and where the inodes of implied directories are."""
+    pid, report = start_image(source, image, empty, **job)
     data = b"".join(iter(lambda: os.read(report, 65536), b""))
     os.close(report)
     implied = {d[8:]: struct.unpack_from("Q", d)[0] for kind, d in frames(data) if kind == IMPLIED_AT}
@@ -303,6 +309,29 @@ def test_refused_alike(pair, words, data):
 def test_limits(pair):
     pair.both_refuse(tar(*[entry(f"f{i}") for i in range(20)]), "more than 10 files", max_files=10)
     pair.both_refuse(tar(entry("f", data=b"x" * 2000)), "larger than the limit", max_bytes=1000)
+
+
+def test_the_cage_of_images_is_smaller(tmp_path):
+    """Whoever takes ireko-unpack over while it makes an image has no capability at all, and no file but its own few descriptors."""
+    (tmp_path / "empty").mkdir()
+    r, w = os.pipe()
+    pid, report = start_image(r, tmp_path / "image", tmp_path / "empty")
+    os.close(r)
+    try:
+        def status():
+            return dict(line.split(":\t") for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+
+        harness.wait_until("the filter is loaded", lambda: status()["Seccomp"] == "2")
+        for which in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
+            assert int(status()[which], 16) == 0, which
+        assert os.readlink(f"/proc/{pid}/root") == str(tmp_path / "empty")
+        assert {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")} == {0, 1, 2, 3, 4}
+    finally:
+        os.write(w, tar(entry("f", data=b"x")))
+        os.close(w)
+    data = b"".join(iter(lambda: os.read(report, 65536), b""))
+    os.close(report)
+    assert os.waitpid(pid, 0)[1] == 0 and u.DONE in [kind for kind, _ in frames(data)]
 
 
 # ---- sparse files ----
