@@ -33,6 +33,7 @@ class State:
     seen = []
     revoked = set()
     issued = 0
+    tries = {}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -107,11 +108,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
             State.issued += 1
             return f"token.{registry}.{State.issued}"
 
+    def busy(self, query):
+        """A token server with too much to do, for a repository that is named after its trouble; True if it has said so."""
+        kind = query.get("scope", ["x:y:z"])[0].split(":")[1]
+        with State.lock:
+            State.tries[kind] = State.tries.get(kind, 0) + 1
+            tries = State.tries[kind]
+        if kind == "limited" and tries <= 2 or kind == "alwayslimited":
+            self.reply(429, {"details": "slow down"}, [("Retry-After", "1")])
+            return True
+        if kind == "cut" and tries == 1:
+            self.close_connection = True
+            self.connection.shutdown(2)
+            return True
+        return False
+
     # ---- token servers
     def token(self, registry):
         account = self.basic()
         query = urllib.parse.parse_qs(self.path.partition("?")[2])
         offline = query.get("offline_token") == ["true"]
+        if registry == ODD and self.busy(query):
+            return None
         if query.get("service") != [REALMS[registry][2]]:
             return self.error(400, "UNSUPPORTED", "unknown service")
         if account is not None and not self.known(registry, account):

@@ -506,6 +506,35 @@ static void test_lives(void **state)
 	}
 }
 
+/* A token server that is busy, or drops the line, is asked again, as often as a registry would be; not for ever. */
+static void test_busy_token_server(void **state)
+{
+	static const struct {
+		const char *repository;
+		size_t asked;
+		bool works;
+	} cases[] = {{"limited", 3, true}, {"cut", 2, true}, {"alwayslimited", 3, false}};
+
+	for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+		int status = 0;
+		Err e = {0};
+		Visit v;
+
+		visit_begin(&v, *state, ODD, cases[i].repository,
+			    (RegistryAuth){.username = "odd", .password = "odd-pw"});
+		int r = get(&v, &status, &e);
+		if (cases[i].works != (r == 0))
+			fail_msg("%s: %s", cases[i].repository, e.msg);
+		if (!cases[i].works) {
+			assert_int_equal(e.kind, ERR_UNAVAILABLE);
+			assert_non_null(strstr(e.msg, "slow down"));
+		}
+		_cleanup_free_ char *log = seen();
+		assert_int_equal(count(log, "GET " ODD " /token"), cases[i].asked);
+		visit_end(&v);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -523,6 +552,7 @@ int main(void)
 	    T(test_identity_token_by_get),
 	    T(test_registry_token),
 	    T(test_lives),
+	    T(test_busy_token_server),
 	};
 	return cmocka_run_group_tests(tests, start_server, stop_server);
 }

@@ -15,12 +15,15 @@
 #include "registry/registry-internal.h"
 #include "store/digest.h"
 
+#include <time.h>
+
 #define TOKEN_REPLY_MAX (1u << 20)
 #define TOKEN_MAX       (64u << 10)
 #define TOKEN_LIFE_S    60   /* when the server does not say, or says less (distribution: token spec) */
 #define TOKEN_LIFE_MAX  3600 /* however long it says */
 #define RENEW_AHEAD_S   30   /* at most; a quarter of a short life */
 #define CACHE_MAX       256
+#define TRIES_MAX       3
 #define CLIENT_ID       "ireko"
 
 typedef struct TokenAsk {
@@ -372,11 +375,39 @@ static void reply_wipe(HttpReply *reply)
 	http_reply_done(reply);
 }
 
+static int wait_ms(const AuthAsk *a, int64_t ms, Err *e)
+{
+	for (; ms > 0; ms -= 100) {
+		if (a->cancelled && a->cancelled(a->cancel_user))
+			return err_new(e, ERR_CANCELLED, "cancelled");
+		nanosleep(&(struct timespec){.tv_nsec = MIN2(ms, (int64_t)100) * 1000000}, NULL);
+	}
+	return 0;
+}
+
+/* A few more tries on 429, 5xx and broken connections. *ret_asked_ns is when the last one began: a token lives from then on at the least. */
+static int fetch_patiently(HttpClient *c, const TokenAsk *k, HttpReply *ret, int64_t *ret_asked_ns, Err *e)
+{
+	for (int n = 1;; n++) {
+		*ret_asked_ns = clock_mono_ns();
+		int r = fetch(c, k, ret, e);
+		bool again = r < 0 ? ret->trouble == HTTP_BROKEN : http_status_is_temporary(ret->status);
+		int64_t delay = retry_delay_spread_ms(n, ret->retry_after);
+
+		if (!again || n == TRIES_MAX)
+			return r;
+		reply_wipe(ret);
+		r = wait_ms(k->a, delay, e);
+		if (r < 0)
+			return r;
+	}
+}
+
 static int from_server(HttpClient *c, const TokenAsk *k, AuthGrant *ret, Err *e)
 {
 	_cleanup_(reply_wipe) HttpReply reply = {0};
-	int64_t asked_ns = clock_mono_ns();
-	int r = fetch(c, k, &reply, e);
+	int64_t asked_ns = 0;
+	int r = fetch_patiently(c, k, &reply, &asked_ns, e);
 
 	if (r < 0)
 		return err_ctx(e, r, "get a token for %s", k->a->registry_url);
