@@ -18,7 +18,7 @@ def registry(name, attack, rows, defence, removed, edits):
 ALL = [
     # --- secrets
     registry("secrets-follow-redirects", "a redirect to another host", ["layer_on_another_host", "manifest_on_another_host"], HTTP + ":follow", "the Authorization header goes wherever the registry sends us",
-             [(HTTP, "same_origin(url, q->url) ? q->authorization : NULL", "q->authorization")]),
+             [(HTTP, "http_same_origin(url, q->url) ? q->authorization : NULL", "q->authorization")]),
     registry("any-realm", "a token server on the attacker's host", ["realm_on_another_host"], AUTH + ":auth_realm_is_trusted", "every realm is of the same party",
              [(AUTH, "	if (streq(registry_host, realm_host))\n		return true;\n", "	if (true)\n		return true;\n")]),
     registry("realm-in-the-clear", "a token server without TLS", ["test_registry_hostile.py::test_a_token_server_in_the_clear"], "src/registry/token.c:check_realm", "the scheme is not looked at",
@@ -43,8 +43,9 @@ ALL = [
              [(HTTP, "	if (x->q->range_from <= 0 || x->content_range != x->q->range_from)\n", "	if (false)\n")]),
     registry("blob-digest", "a layer with other bytes and the right contents", ["layer_in_another_packing"], "src/store/content.c:check", "digests of blobs are not compared",
              [("src/store/content.c", "	if (want_digest && !streq(want_digest, digest))\n		return err_new(e, ERR_INVALID, \"digest mismatch", "	if (false)\n		return err_new(e, ERR_INVALID, \"digest mismatch")]),
-    registry("diff-id", "a layer with the right bytes and other contents", ["layer_unpacks_to_another"], "src/store/layer.c:unpack_draft", "what was unpacked is believed",
-             [("src/store/layer.c", "	if (a->want_diff_id && !streq(a->want_diff_id, done->diff_id))\n", "	if (false)\n")]),
+    registry("diff-id", "a layer with the right bytes and other contents", ["layer_unpacks_to_another"], "src/store/layer-image.c, src/store/layer.c:unpack_draft", "what was unpacked is believed",
+             [("src/store/layer.c", "	if (a->want_diff_id && !streq(a->want_diff_id, done->diff_id))\n", "	if (false)\n"),
+              ("src/store/layer-image.c", "	if (a->want_diff_id && !streq(a->want_diff_id, u->done->diff_id))\n", "	if (false)\n")]),
     registry("manifest-digest", "a manifest with other bytes", ["manifest_by_digest_has_other_bytes"], MANIFEST + ":check_bytes", "the digest that was asked for is not compared",
              [(MANIFEST, "	if (want && !streq(want, digest))\n", "	if (false)\n")]),
     registry("config-digest", "a config with other bytes", ["config_has_other_bytes"], MANIFEST + ":fetch_config", "its digest is not compared", [(MANIFEST, "	if (!streq(digest, d->digest))\n", "	if (false)\n")]),
@@ -53,8 +54,8 @@ ALL = [
     registry("twice", "members that are there twice", ["members_that_are_there_twice"], "src/base/json.c:json_parse", "the last one counts",
              [("src/base/json.c", "JSON_REJECT_DUPLICATES, &je)", "0, &je)")]),
     registry("nesting", "indexes in indexes", ["indexes_in_circles"], MANIFEST + ":manifest_resolve", "any depth is followed", [(MANIFEST, "		if (depth == INDEX_DEPTH_MAX)\n", "		if (false)\n")]),
-    registry("escapes", "errors that speak to terminals", ["errors_that_speak_to_terminals"], "src/registry/session.c:first_error", "the registry's words are shown as they are",
-             [("src/registry/session.c", "		if ((unsigned char)b.s[i] < 0x20 || b.s[i] == 0x7F)\n", "		if (false)\n")]),
+    registry("escapes", "errors that speak to terminals", ["errors_that_speak_to_terminals"], "src/wire/httpd/respond.c:http_plain_text; src/registry/session.c:first_error", "a stranger's words are shown as they are",
+             [("src/wire/httpd/respond.c", "		if ((*p < 0x20 && *p != '\\n' && *p != '\\t') || *p == 0x7F)\n", "		if (false)\n"), ("src/registry/session.c", "		if ((unsigned char)b.s[i] < 0x20 || b.s[i] == 0x7F)\n", "		if (false)\n")]),
     # --- TLS
     registry("certificates", "certificates that are expired, of another name or of nobody", ["test_registry_hostile.py::test_certificates_that_do_not_hold"], HTTP + ":set_options", "certificates are not verified",
              [(HTTP, "	long verify = x->q->unverified_tls ? 0 : 1;\n", "	long verify = 0;\n")]),
