@@ -91,6 +91,10 @@ int blob_places_gc(Store *s, Err *e);
 /* ---- layer.c ---- */
 void chain_lock(Store *s, const char *chain_id);
 void chain_unlock(Store *s, const char *chain_id);
+/* The parent of a layer (NULL for the lowest), malloc'ed. ERR_NOT_FOUND. */
+int layer_parent(Store *s, const char *chain_id, char **ret, Err *e);
+
+/* ---- layer-dirs.c ---- */
 /* Directories of a chain of layers, top first. That of an image is named by way of a descriptor, which the list holds. */
 typedef struct LayerDirs {
 	char **paths;
@@ -101,8 +105,12 @@ void layer_dirs_done(LayerDirs *d);
 #define _cleanup_layers_ _cleanup_(layer_dirs_done)
 /* Of chain_id and all below, made again where the machine died before they were synced. */
 int layer_dirs(Store *s, const char *chain_id, LayerDirs *ret, Err *e);
+
+/* ---- layer-commit.c ---- */
 /* Merges n directories of layers, given top first, into the directory `to` (tree_merge). */
 int layers_merge(Store *s, char *const *paths, size_t n, bool keep_marks, int to, Err *e);
+
+/* ---- layer-verify.c ---- */
 /* Whether a layer is what it should be; see check.h. */
 typedef struct LayerVerdict {
 	char *problem;   /* NULL: none was found */
@@ -113,8 +121,6 @@ typedef struct LayerVerdict {
 void layer_verdict_done(LayerVerdict *v);
 /* `replace`: puts what was made again in the place of a damaged layer. ERR_NOT_FOUND if there is no row. */
 int layer_verify(Store *s, const char *chain_id, bool replace, LayerVerdict *ret, Err *e);
-/* The parent of a layer (NULL for the lowest), malloc'ed. ERR_NOT_FOUND. */
-int layer_parent(Store *s, const char *chain_id, char **ret, Err *e);
 
 /* ---- snapshotter.c ---- */
 /* NULL or "auto": the best that kernel and file system can. */
