@@ -148,7 +148,7 @@ int layers_pull(Session *s, HttpClient *c, Store *store, const ImageManifest *m,
 /* The query that a Link header names for the next page ("last=x&n=100"), malloc'ed; NULL if there is none. Only the query is taken: where the
  * list lies is not the server's to say. */
 char *link_next_query(const char *link);
-/* The strings of the array `member` of all pages of <what>?<query>; more than max are cut off. ERR_NOT_FOUND for a 404. */
+/* The strings of the array `member` of all pages of <what>?<query>; more than max are cut off. -ENODATA (ERR_NOT_FOUND) for a 404. */
 int pages_read(Session *s, HttpClient *c, const char *what, const char *query, const char *member, size_t max,
 	       char ***ret, Err *e);
 /* One reply with a JSON document of at most max bytes. *ret is NULL for a 404. link may be NULL. */

@@ -93,7 +93,8 @@ int pages_read(Session *s, HttpClient *c, const char *what, const char *query, c
 			       : err_oom(e);
 
 		if (r == 0 && !page && pages == 0)
-			r = err_new(e, ERR_NOT_FOUND, "%s%s has no such list", s->base, s->endpoint->prefix);
+			r = err_new_no(e, ERR_NOT_FOUND, ENODATA, "%s%s has no such list", s->base,
+				       s->endpoint->prefix);
 		if (r == 0)
 			r = take_page(page, member, max, &all, &n, e);
 		if (r < 0)
@@ -111,7 +112,8 @@ static int ask_tags(Session *s, HttpClient *c, void *user, Err *e)
 	_cleanup_free_ char *name = reference_familiar_name(s->pull->reference);
 	int r = pages_read(s, c, "tags/list", PAGE_ASK, "tags", REGISTRY_TAGS_MAX, user, e);
 
-	if (r < 0 && e->kind == ERR_NOT_FOUND && name)
+	/* Not of a registry that wants to know first who asks. */
+	if (r == -ENODATA && name)
 		return err_new(e, ERR_NOT_FOUND, "repository %s not found: name unknown", name);
 	return r;
 }

@@ -552,6 +552,11 @@ def test_every_command_that_pulls(home, private):
     created = home("create", reference).stdout.strip().splitlines()[-1]
     home("rm", created)
     home("rmi", reference)
+    # And those that only look.
+    looks = [(("manifest", "inspect", reference), "schemaVersion"), (("image", "tags", f"{private.host}/secret"), "v1"), (("search", f"{private.host}/secr"), "secret"),
+             (("image", "referrers", reference), "")]
+    for command, said in looks:
+        assert said in home(*command).stdout, command
     context = home.root / "context"
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {reference}\nLABEL a=b\n")
@@ -559,7 +564,8 @@ def test_every_command_that_pulls(home, private):
     home("build", "--pull", "-t", name, context)
     home("rmi", name, reference)
     home("logout", private.host)
-    assert re.search("denied|unauthorized", home.fails("build", "--pull", context))
+    for command in (("build", "--pull", context), *(command for command, _ in looks)):
+        assert re.search("denied|unauthorized", home.fails(*command)), command
 
 
 def test_credentials_go_to_their_host_alone(home, private):
