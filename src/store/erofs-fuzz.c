@@ -48,7 +48,7 @@ static int read_archive(ErofsLayer *l, const uint8_t *data, size_t size)
 
 	while (r >= 0 && (r = tar_next(t, &n, NULL)) > 0)
 		r = erofs_layer_add(l, t, n, NULL);
-	return r;
+	return r < 0 ? r : erofs_layer_end(l, t, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -10,8 +10,8 @@
 struct ErofsLayer {
 	ErofsTree tree;
 	LayerBudget budget;
-	uint32_t *
-	    opaque; /* texts: paths of directories that hide what is below, whatever becomes of them in this layer */
+	uint32_t last_file; /* the last entry, if its contents are used where they lie; or EROFS_NONE */
+	uint32_t *opaque;   /* texts: paths that hide what is below, whatever becomes of them in this layer */
 	size_t n_opaque;
 };
 
@@ -22,6 +22,7 @@ int erofs_layer_new(int64_t max_bytes, int64_t max_files, ErofsLayer **ret, Err 
 
 	if (!l)
 		return err_oom(e);
+	l->last_file = EROFS_NONE;
 	l->budget = (LayerBudget){.max_files = max_files, .max_bytes = max_bytes};
 	r = erofs_tree_init(&l->tree, e);
 	if (r >= 0)
@@ -330,14 +331,41 @@ static int add_named(ErofsLayer *l, TarReader *t, const TarEntry *n, const char 
 		r = layer_check_node(n, true, true, e);
 	if (r >= 0)
 		r = make_inode(l, t, n, clean, &made, e);
-	return r < 0 ? r : add_new(l, dir, layer_base(clean), &made, e);
+	if (r >= 0)
+		r = add_new(l, dir, layer_base(clean), &made, e);
+	if (r >= 0 && n->type == TAR_FILE && n->size > 0 && !n->sparse)
+		l->last_file = l->tree.n_inodes - 1;
+	return r;
+}
+
+/* Whoever maps a file sees zeros behind its end; if the tar has something else there, the contents cannot stay where they are. */
+static int settle_last(ErofsLayer *l, const TarReader *t, Err *e)
+{
+	ErofsInode *n = l->last_file == EROFS_NONE ? NULL : &l->tree.inodes[l->last_file];
+
+	l->last_file = EROFS_NONE;
+	if (!n || !tar_padding_is_dirty(t))
+		return 0;
+	const ErofsPiece all = {.len = n->size, .tar_at = (int64_t)n->where * EROFS_BLOCK - EROFS_TAR_AT};
+
+	n->sparse = true;
+	n->first = l->tree.n_pieces;
+	n->n = 1;
+	return erofs_tree_piece(&l->tree, &all, e);
+}
+
+int erofs_layer_end(ErofsLayer *l, const TarReader *t, Err *e)
+{
+	return settle_last(l, t, e);
 }
 
 int erofs_layer_add(ErofsLayer *l, TarReader *t, const TarEntry *n, Err *e)
 {
 	char clean[PATH_MAX];
-	int r = layer_count_entry(&l->budget, t, e);
+	int r = settle_last(l, t, e);
 
+	if (r >= 0)
+		r = layer_count_entry(&l->budget, t, e);
 	if (r >= 0)
 		r = layer_clean_name(n, clean, e);
 	if (r < 0)

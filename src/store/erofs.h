@@ -26,6 +26,8 @@ void erofs_layer_free(ErofsLayer *l);
 DEFINE_CLEANUP(ErofsLayer *, erofs_layer_free)
 /* Takes an entry of the archive; contents of a sparse file are read (and not kept). */
 int erofs_layer_add(ErofsLayer *l, TarReader *t, const TarEntry *n, Err *e);
+/* After the last. */
+int erofs_layer_end(ErofsLayer *l, const TarReader *t, Err *e);
 const LayerBudget *erofs_layer_budget(const ErofsLayer *l);
 /* True if the layer hides all that is in the root of the layers below, which an image cannot say. */
 bool erofs_layer_root_is_opaque(const ErofsLayer *l);

@@ -52,6 +52,7 @@ struct TarReader {
 	TarEntry entry;
 	TarExtras extras;
 	int64_t stored; /* bytes of the entry still in the stream */
+	bool pad_dirty; /* of the entry before */
 	int64_t pad;
 	int64_t offset; /* of the next byte within the file */
 	TarPiece *sparse;

@@ -434,13 +434,33 @@ static int take_entry(TarReader *t, const TarHeader *h, Err *e)
 	return 1;
 }
 
+bool tar_padding_is_dirty(const TarReader *t)
+{
+	return t->pad_dirty;
+}
+
+static int skip_padding(TarReader *t, const char *where, Err *e)
+{
+	t->pad_dirty = false;
+	while (t->pad > 0) {
+		int r = fill(t, e);
+
+		if (r <= 0)
+			return r < 0 ? r : tar_truncated(e, where);
+		t->pad_dirty |= *t->at++ != 0;
+		t->left--;
+		t->pad--;
+	}
+	return 0;
+}
+
 static int finish_entry(TarReader *t, Err *e)
 {
 	const char *where = "a file";
 	int r = skip(t, t->stored, where, e);
 
 	if (r >= 0)
-		r = skip(t, t->pad, where, e);
+		r = skip_padding(t, where, e);
 	t->stored = t->pad = 0;
 	t->n_sparse = t->sparse_at = 0;
 	t->offset = 0;

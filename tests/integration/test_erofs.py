@@ -386,6 +386,31 @@ def test_sparse_pieces_that_are_not_aligned(pair):
     pair.same(b"".join(sparse_by_hand(*c) for c in cases) + END)
 
 
+def page_of(path):
+    """The first page of a file as a mapping shows it, with what lies behind the file's end."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    with path.open("rb") as f:
+        at = libc.mmap(None, 4096, 1, 2, f.fileno(), 0)
+    assert at != ctypes.c_void_p(-1).value
+    page = ctypes.string_at(at, 4096)
+    assert libc.munmap(at, 4096) == 0
+    return page
+
+
+def test_behind_the_end_of_a_file_are_zeros(pair):
+    """Whatever the tar has to fill the last block of a file, which is used where it lies."""
+    dirty = bytearray(raw(b"f", data=b"x" * 700) + raw(b"g", data=b"y" * 512) + raw(b"h", data=b"z") + END)
+    for at, length in ((512 + 700, 324), (512 + 1024 + 1024 + 512 + 1, 511)):
+        dirty[at:at + length] = b"!" * length
+    pair.same(bytes(dirty))
+    with Mounted(pair.image, pair.folder / "mount") as where:
+        for name, data in (("f", b"x" * 700), ("g", b"y" * 512), ("h", b"z")):
+            assert page_of(where / name) == data.ljust(4096, b"\0"), name
+
+
 # ---- anything ----
 
 def random_entry(rng):

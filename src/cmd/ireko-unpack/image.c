@@ -43,7 +43,7 @@ static int read_entries(const Image *i, ErofsLayer *l, Err *e)
 
 	while (r >= 0 && (r = tar_next(t, &n, e)) > 0)
 		r = erofs_layer_add(l, t, n, e);
-	return r;
+	return r < 0 ? r : erofs_layer_end(l, t, e);
 }
 
 int image_write(const Image *i, UnpackDone *done, Err *e)

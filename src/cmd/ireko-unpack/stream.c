@@ -7,7 +7,7 @@
 #include <pthread.h>
 
 #define CHUNKS     6
-#define CHUNK_SIZE (512u << 10)
+#define CHUNK_SIZE (256u << 10)
 #define INPUT_SIZE (256u << 10)
 
 struct Stream {
