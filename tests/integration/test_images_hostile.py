@@ -286,18 +286,36 @@ def below(data, folder="t"):
     return make_tar(fill)
 
 
+def changed(change):
+    """The layers of a change, and what a container sees of them."""
+    lower, upper, expected = CHANGES[change]
+    base = make_tar(lambda t: add_file(t, "t", type=DIR, mode=0o755))
+    return [base, *(below(d) for d in lower), below(upper)], expected
+
+
+def check_changed(out, expected, change):
+    if expected is not None:
+        assert " ".join(out.split()) == expected, change
+    else:  # engines differ in whether a lower layer's link is followed: it stays inside either way
+        assert "f=new" in out
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_layers_over_layers(load, ireko, change):
     """As the image-spec has it, seen from within a container."""
-    lower, upper, expected = CHANGES[change]
-    base = make_tar(lambda t: add_file(t, "t", type=DIR, mode=0o755))
-    tag, said = load([base, *(below(d) for d in lower), below(upper)])
+    layers, expected = changed(change)
+    tag, said = load(layers)
     assert tag, said
-    out = ireko.out("run", "--rm", tag, "sh", "-c", SHOW)
-    if expected is not None:
-        assert " ".join(out.split()) == expected
-    else:  # engines differ in whether a lower layer's link is followed: it stays inside either way
-        assert "f=new" in out
+    check_changed(ireko.out("run", "--rm", tag, "sh", "-c", SHOW), expected, change)
+
+
+@pytest.mark.parametrize("snapshotter", ["overlayfs", "vfs"])
+def test_layers_over_layers_however_they_are_kept(new_engine, snapshotter):
+    engine = new_engine("--snapshotter", snapshotter, busybox=False)
+    for i, change in enumerate(CHANGES):
+        layers, expected = changed(change)
+        engine.cli("load", input=docker_archive(f"c{i}:x", [busybox_layer(), *layers], Cmd=["sh"]), text=False)
+        check_changed(engine.cli("run", "--rm", f"c{i}:x", "sh", "-c", SHOW).stdout, expected, change)
 
 
 def test_a_layer_that_replaces_what_engines_use(load, ireko, marker):
