@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-crash check-mutations check-vm bench bench-runtime bench-images lint format fuzz install uninstall clean deps
+.PHONY: all demo demo-stop check check-crash check-mutations check-power check-vm bench bench-runtime bench-images lint format fuzz install uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -37,6 +37,11 @@ check-crash:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
 	@IREKO_CRASH_POINTS=$(or $(POINTS),200) $(PYTHON) tools/check tests/fault/test_crash.py
+
+check-power:
+	@tools/deps build run vm
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tools/power $(CUTS)
 
 check-vm:
 	@tools/deps build run vm
