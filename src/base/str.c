@@ -194,6 +194,11 @@ static bool strbuf_grow(StrBuf *b, size_t more)
 	return true;
 }
 
+void strbuf_reserve(StrBuf *b, size_t more)
+{
+	(void)strbuf_grow(b, more);
+}
+
 void strbuf_add_n(StrBuf *b, const void *s, size_t n)
 {
 	if (!strbuf_grow(b, n))

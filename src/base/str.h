@@ -39,6 +39,8 @@ typedef struct StrBuf {
 
 void strbuf_done(StrBuf *b);
 void strbuf_wipe(StrBuf *b); /* the same, of a secret (secret.h) */
+/* Makes room for that much more at once. */
+void strbuf_reserve(StrBuf *b, size_t more);
 void strbuf_add(StrBuf *b, const char *s);
 void strbuf_add_n(StrBuf *b, const void *s, size_t n);
 void strbuf_add_c(StrBuf *b, char c);

@@ -245,15 +245,45 @@ static int read_images(DbQuery *q, StoreImage **ret, size_t *ret_n, Err *e)
 	return 0;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+	const StoreImage *x = a, *y = b;
+
+	if (x->created_ns != y->created_ns)
+		return x->created_ns > y->created_ns ? -1 : 1;
+	return strcmp(x->id, y->id);
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void sort_text(char **v)
+{
+	size_t n = strv_len(v);
+
+	if (n > 1)
+		qsort(v, n, sizeof(*v), by_text);
+}
+
+/* The database gives them in the order of its indexes, which costs it nothing; sorting rows by their times would. */
 int store_image_list(Store *s, StoreImage **ret, size_t *ret_n, Err *e)
 {
 	_cleanup_query_ DbQuery q = {0};
 	int r = db_query(&s->db, &q, e,
-			 "SELECT " COLUMNS " FROM image i LEFT JOIN tag t ON t.image_id = i.id"
-			 " ORDER BY i.created_ns DESC, i.id, t.reference",
+			 "SELECT " COLUMNS " FROM image i LEFT JOIN tag t ON t.image_id = i.id ORDER BY i.id",
 			 "");
 
-	return r < 0 ? r : read_images(&q, ret, ret_n, e);
+	if (r >= 0)
+		r = read_images(&q, ret, ret_n, e);
+	for (size_t i = 0; r >= 0 && i < *ret_n; i++) {
+		sort_text((*ret)[i].tags);
+		sort_text((*ret)[i].digests);
+	}
+	if (r >= 0 && *ret_n > 1)
+		qsort(*ret, *ret_n, sizeof(**ret), newest_first);
+	return r;
 }
 
 int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e)

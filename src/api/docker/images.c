@@ -119,6 +119,8 @@ static int bounds_parse(Door *d, const Filters *f, ImageBounds *b, Err *e)
 	return r < 0 ? r : filters_bool(f, "dangling", &b->dangling, e);
 }
 
+#define IMAGE_TEXT_USUAL 400 /* bytes that an image takes in a list, or somewhat less */
+
 int h_images_list(HttpRequest *rq, void *user, Err *e)
 {
 	static const char *const allowed[] = {"before",    "dangling", "label", "label!",
@@ -139,6 +141,7 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 		r = bounds_parse(d, &f, &b, e);
 	if (r >= 0)
 		r = store_image_list(engine_store(d->engine), &v, &n, e);
+	strbuf_reserve(&text, n * IMAGE_TEXT_USUAL);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		bool dangling = is_dangling(&v[i]);
 
