@@ -2,18 +2,18 @@
 /*
  * The layers of one image: fetched in parallel, unpacked in order, and where possible while they arrive.
  *
- * A bounded number of workers downloads, lowest layer first, each piece into a BlobWriter, which hashes it. A layer
- * can be unpacked only on top of one that is committed. If that is so when its download starts (it always is for the
- * lowest one that is missing), each piece goes into a pipe too, at whose other end a second thread has
- * store_layer_apply() unpack it: it is `streamed`. The unpacked tree is not believed until its gate opens, when the blob is
- * complete and has its digest. All other layers are unpacked by the calling thread, bottom up, from their blobs.
+ * A bounded number of workers downloads, lowest layer first, each piece into a BlobWriter, which hashes it. As long as fewer than
+ * UNPACKERS_MAX layers are being unpacked, each piece goes into a pipe too, at whose other end a thread has store_layer_apply() unpack
+ * it: the layer is `streamed`. It needs the layer below only in the end (`below`), and is not believed until its gate opens, when the
+ * blob is complete and has its digest. All other layers are unpacked by the calling thread, bottom up, from their blobs. Whoever waits,
+ * waits for a layer further down, so that there is always one that goes on.
  *
  * A blob that another pull is fetching already is waited for (flights.h), and then found in the store.
  *
  * The first failure is the pull's; everything else then stops (`stopping`), by the cancel poll of the downloads and by the
  * gates. A broken download goes on where it stopped (Range); what was handed out is never handed out twice.
  *
- * Locks: LayersPull.lock guards `next`, `lent`, `stopping`, `err` and every Layer's `download`, `streamed`, `committed`.
+ * Locks: LayersPull.lock guards `next`, `lent`, `unpacking`, `stopping`, `err` and every Layer's `download`, `streamed`, `unpacking`, `committed`.
  */
 #include "registry/registry-internal.h"
 #include "base/clock.h"
@@ -25,6 +25,7 @@
 
 #define PROGRESS_EVERY_NS (100 * 1000000LL)
 #define PIPE_SIZE         (1 << 20)
+#define UNPACKERS_MAX     2 /* at once: each costs memory, and a processor */
 #define AWAIT_DIGEST_MAX  (4 << 20)
 #define FRUITLESS_MAX     5  /* tries in a row that bring nothing */
 #define TRIES_MAX         50 /* however much each brings */
@@ -42,11 +43,14 @@ typedef struct Layer {
 	char chain[DIGEST_LEN + 1];
 	char id[13]; /* what progress calls it */
 	Outcome download;
-	bool streamed, committed;
+	bool streamed, unpacking, committed;
 	atomic_bool applied; /* store_layer_apply returned with success */
+	atomic_llong received;
 	int64_t last_progress;
+	pthread_t unpacker;
+	bool has_unpacker; /* to be joined in the end */
 	/* of the worker that has it */
-	Flight *flight;
+	Flight *flight; /* NULL: its turn is over */
 	BlobWriter *writer;
 	int pipe[2];
 } Layer;
@@ -58,7 +62,7 @@ typedef struct LayersPull {
 	size_t n;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	size_t next;
+	size_t next, unpacking;
 	HttpClient *lent; /* for the first worker that asks, or NULL */
 	atomic_bool stopping;
 	int r;
@@ -125,6 +129,39 @@ static void drain(const Layer *l)
 	while (n > 0 || (n < 0 && errno == EINTR));
 }
 
+static void unpacking_begins(Layer *l)
+{
+	pthread_mutex_lock(&l->all->lock);
+	l->unpacking = true;
+	l->all->unpacking++;
+	pthread_mutex_unlock(&l->all->lock);
+}
+
+static void unpacking_ends(Layer *l)
+{
+	pthread_mutex_lock(&l->all->lock);
+	l->all->unpacking -= l->unpacking;
+	l->unpacking = false;
+	pthread_mutex_unlock(&l->all->lock);
+}
+
+/* The tree is there, and may depend on what lies below from now on. */
+static int below(void *user, Err *e)
+{
+	Layer *l = user;
+	LayersPull *a = l->all;
+	bool there;
+
+	unpacking_ends(l);
+	drain(l);
+	pthread_mutex_lock(&a->lock);
+	while (!a->stopping && !a->layers[l->index - 1].committed)
+		pthread_cond_wait(&a->changed, &a->lock);
+	there = a->layers[l->index - 1].committed;
+	pthread_mutex_unlock(&a->lock);
+	return there ? 0 : err_new(e, ERR_CANCELLED, "the pull was stopped");
+}
+
 static int gate(void *user, Err *e)
 {
 	Layer *l = user;
@@ -159,6 +196,7 @@ static int apply(Layer *l, int fd, Err *e)
 			      .want_diff_id = l->diff_id,
 			      .blob = l->d->digest,
 			      .fd = fd,
+			      .below = *l->parent ? below : NULL,
 			      .gate = gate,
 			      .progress = on_unpacked,
 			      .user = l};
@@ -170,8 +208,14 @@ static int apply(Layer *l, int fd, Err *e)
 	return 0;
 }
 
-/* Runs beside the download. When unpacking fails because the download did, the download's error is the one to tell: its
- * thread reports it before it ends the pipe. */
+static void finish(Layer *l)
+{
+	set_committed(l);
+	say(l, "Pull complete", 0, 0);
+}
+
+/* Runs beside the download, and on until the layer below is there. When unpacking fails because the download did, the download's
+ * error is the one to tell: its thread reports it before it ends the pipe. */
 static void *apply_thread(void *user)
 {
 	Layer *l = user;
@@ -179,11 +223,14 @@ static void *apply_thread(void *user)
 	int r = apply(l, l->pipe[0], &e);
 
 	/* What the unpacker found damaged may be another blob than was asked for: its digest tells, if it is not far. */
-	if (r < 0 && l->d->size - flight_told(l->flight) <= AWAIT_DIGEST_MAX)
+	if (r < 0 && l->d->size - l->received <= AWAIT_DIGEST_MAX)
 		drain(l);
+	unpacking_ends(l);
 	close_fd(&l->pipe[0]);
 	if (r < 0)
 		fail(l->all, r, &e);
+	else
+		finish(l);
 	return NULL;
 }
 
@@ -235,6 +282,7 @@ static int on_data(void *user, int64_t offset, const void *data, size_t len, Err
 	int r = blob_writer_write(l->writer, data, len, e);
 	if (r < 0)
 		return r;
+	l->received = have + (int64_t)len;
 	flight_tell(l->flight, have + (int64_t)len);
 	r = feed(l, data, len, e);
 	if (r == 0)
@@ -347,33 +395,36 @@ static int open_pipe(Layer *l, Err *e)
 	return 0;
 }
 
+/* The others may have what has arrived. */
+static void end_turn(Layer *l)
+{
+	flight_land(l->flight, take_ptr(l->writer));
+	flight_leave(take_ptr(l->flight));
+}
+
+/* Returns when the download is over; the unpacker goes on by itself. */
 static int run_download(Layer *l, HttpClient *c, Err *e)
 {
-	pthread_t thread;
 	int r = open_pipe(l, e);
 
 	if (r < 0)
 		return r;
-	int no = pthread_create(&thread, NULL, apply_thread, l);
+	int no = pthread_create(&l->unpacker, NULL, apply_thread, l);
 	if (no != 0) {
 		close_fd(&l->pipe[0]);
 		close_fd(&l->pipe[1]);
 		return err_sys(e, no, "start a thread");
 	}
+	l->has_unpacker = true;
 	r = download(l, c, e);
-	if (r < 0 && !l->applied)
+	/* Somebody else may have made the layer meanwhile: then nothing is missing. */
+	if (r < 0 && l->applied)
+		r = 0;
+	else if (r < 0)
 		fail(l->all, r, e);
 	set_outcome(l, r < 0 ? FAILED : DONE);
 	close_fd(&l->pipe[1]);
-	pthread_join(thread, NULL);
-	/* Somebody else may have made the layer meanwhile: then nothing is missing. */
-	return l->applied ? 0 : -ECANCELED;
-}
-
-static void finish(Layer *l)
-{
-	set_committed(l);
-	say(l, "Pull complete", 0, 0);
+	return r;
 }
 
 static int run_from_blob(Layer *l, Err *e)
@@ -386,7 +437,10 @@ static int run_from_blob(Layer *l, Err *e)
 	if (size != l->d->size)
 		return err_new(e, ERR_INVALID, "layer %s has %lld bytes, the manifest says %lld",
 			       l->d->digest, (long long)size, (long long)l->d->size);
-	return apply(l, fd, e);
+	unpacking_begins(l);
+	int r = apply(l, fd, e);
+	unpacking_ends(l);
+	return r;
 }
 
 static bool may_stream(Layer *l)
@@ -394,7 +448,8 @@ static bool may_stream(Layer *l)
 	LayersPull *a = l->all;
 
 	pthread_mutex_lock(&a->lock);
-	l->streamed = l->index == 0 || a->layers[l->index - 1].committed;
+	l->streamed = l->unpacking = a->unpacking < UNPACKERS_MAX;
+	a->unpacking += l->streamed;
 	pthread_mutex_unlock(&a->lock);
 	return l->streamed;
 }
@@ -422,8 +477,8 @@ static int run_in_turn(Layer *l, HttpClient *c, Err *e)
 	l->writer = flight_partial(l->flight);
 	if (!l->writer && may_stream(l)) {
 		r = run_download(l, c, e);
-		if (r == 0)
-			finish(l);
+		if (!l->has_unpacker)
+			unpacking_ends(l);
 		return r;
 	}
 	r = download(l, c, e);
@@ -457,9 +512,10 @@ static void run_layer(Layer *l, HttpClient *c)
 	r = wait_for_turn(l, &e);
 	if (r == 0) {
 		r = run_in_turn(l, c, &e);
-		flight_land(l->flight, take_ptr(l->writer));
+		end_turn(l);
+	} else {
+		flight_leave(take_ptr(l->flight));
 	}
-	flight_leave(l->flight);
 	if (r < 0)
 		fail(l->all, r, &e);
 }
@@ -603,6 +659,9 @@ int layers_pull(Session *s, HttpClient *c, Store *store, const ImageManifest *m,
 	size_t missing = plan(&a, m, diff_ids);
 	announce(&a);
 	run_workers(&a, missing);
+	for (size_t i = 0; i < a.n; i++)
+		if (a.layers[i].has_unpacker)
+			pthread_join(a.layers[i].unpacker, NULL);
 	pthread_cond_destroy(&a.changed);
 	pthread_mutex_destroy(&a.lock);
 	free(a.layers);

@@ -50,8 +50,10 @@ static int unpack(Store *s, const LayerApply *a, int image_fd, UnpackRun *u, Err
 static int fix(Store *s, const LayerApply *a, int image_fd, UnpackRun *u, Err *e)
 {
 	_cleanup_layers_ LayerDirs lower = {0};
-	int r = a->parent ? layer_dirs(s, a->parent, &lower, e) : 0;
+	int r = layer_await_parent(a, e);
 
+	if (r >= 0 && a->parent)
+		r = layer_dirs(s, a->parent, &lower, e);
 	return r < 0 ? r : unpack_fix_image(image_fd, u, lower.paths, e);
 }
 

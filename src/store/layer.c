@@ -269,6 +269,11 @@ static int keep_existing(Store *s, const LayerApply *a, const char *chain_id, Er
 	return r < 0 ? r : 0;
 }
 
+int layer_await_parent(const LayerApply *a, Err *e)
+{
+	return a->parent && a->below ? a->below(a->user, e) : 0;
+}
+
 int layer_unpack_dir(Store *s, const LayerApply *a, int in_fd, Draft *d, UnpackDone *done, Err *e)
 {
 	const UnpackJob job = {
@@ -299,12 +304,10 @@ int layer_unpack_dir(Store *s, const LayerApply *a, int in_fd, Draft *d, UnpackD
 	if (a->want_diff_id && !streq(a->want_diff_id, done->diff_id))
 		return err_new(e, ERR_INVALID, "diff id mismatch: expected %s, got %s", a->want_diff_id,
 			       done->diff_id);
-	if (a->parent) {
+	r = layer_await_parent(a, e);
+	if (r >= 0 && a->parent)
 		r = layer_dirs(s, a->parent, &lower, e);
-		if (r < 0)
-			return r;
-	}
-	return unpack_fix(d->fd, &u, lower.paths, e);
+	return r < 0 ? r : unpack_fix(d->fd, &u, lower.paths, e);
 }
 
 static int unpack_draft(Store *s, const LayerApply *a, Draft *d, UnpackDone *done, Err *e)
@@ -374,7 +377,7 @@ int store_layer_apply(Store *s, const LayerApply *a, char ret_chain[DIGEST_LEN +
 
 	if (a->want_diff_id && !digest_is_valid(a->want_diff_id))
 		return err_new(e, ERR_INVALID, "invalid diff id: %s", a->want_diff_id);
-	if (a->parent && !store_layer_has(s, a->parent)) {
+	if (a->parent && !a->below && !store_layer_has(s, a->parent)) {
 		_cleanup_layers_ LayerDirs lower = {0};
 
 		r = layer_dirs(s, a->parent, &lower, e);

@@ -89,6 +89,8 @@ int layer_forms_gc(Store *s, Err *e);
 int blob_places_gc(Store *s, Err *e);
 
 /* ---- layer.c ---- */
+/* Waits until the layer that a new one lies on is there. */
+int layer_await_parent(const LayerApply *a, Err *e);
 void chain_lock(Store *s, const char *chain_id);
 void chain_unlock(Store *s, const char *chain_id);
 /* The parent of a layer (NULL for the lowest), malloc'ed. ERR_NOT_FOUND. */

@@ -108,6 +108,8 @@ typedef struct LayerApply {
 	const char *want_diff_id; /* or NULL: taken as it comes */
 	const char *blob;
 	int fd;
+	/* Called when the tree has been unpacked: the layer below need not be there before it returns 0. NULL: it is there. */
+	int (*below)(void *user, Err *e);
 	int (*gate)(void *user, Err *e);                  /* may fill in what `blob` points at */
 	void (*progress)(void *user, int64_t bytes_read); /* of the stream as given; may be NULL */
 	void *user;

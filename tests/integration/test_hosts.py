@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tarfile
 import time
 
 import pytest
@@ -238,6 +239,33 @@ def test_who_leaves_hands_on_what_has_arrived(engine, double, name):
     assert len(ranges) == 2 and ranges[0] is None and int(ranges[1][6:-1]) > 20000, ranges
     assert engine.cli("image", "inspect", f"{double.host}/{name}:x").returncode == 0
     engine.cli("rmi", f"{double.host}/{name}:x")
+
+
+@pytest.mark.parametrize("snapshotter", ["auto", "overlayfs"])
+def test_the_same_layer_again_and_again_for_many_clients(new_engine, double, name, snapshotter):
+    """Layers are unpacked side by side, wait for those below, and share blobs with others of their image: nobody may wait for ever."""
+    def below(i):  # files in folders that a lower layer has described, or none
+        def fill(t):
+            if i == 0:
+                add_file(t, "shared", type=tarfile.DIRTYPE, mode=0o750)
+            add_file(t, f"shared/of-{i}", os.urandom(50000 if i % 2 else 200000))
+        return make_tar(fill)
+
+    different = [below(i) for i in range(5)]
+    layers = [different[i] for i in (0, 1, 1, 2, 1, 3, 3, 3, 0, 4, 1, 2)]
+    double.add_image(name, "x", layers)
+    engine = new_engine("--snapshotter", snapshotter, "--max-concurrent-downloads", "6", busybox=False)
+    for _ in range(4):
+        ps = [engine.popen("pull", f"{double.host}/{name}:x") for _ in range(3)]
+        said = [p.communicate(timeout=60)[0] for p in ps]
+        assert [p.returncode for p in ps] == [0] * 3, said
+        exported = engine.root / "x.tar"
+        engine.cli("create", "--name", name, f"{double.host}/{name}:x", "nothing")
+        engine.cli("export", "-o", exported, name)
+        with tarfile.open(exported) as tar:
+            assert {f"shared/of-{i}" for i in range(5)} <= set(tar.getnames()) and tar.getmember("shared").mode & 0o7777 == 0o750
+        engine.cli("rm", name)
+        engine.cli("rmi", f"{double.host}/{name}:x")
 
 
 def test_no_more_at_once_than_told(new_engine, double, name):
