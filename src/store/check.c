@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #define CHUNK         (1 << 18)
-#define FILE_GRACE_NS (60 * 1000000000ll) /* a file comes before its row */
+#define FILE_GRACE_NS (10 * 1000000000ll) /* a file comes before its row */
 
 /* ---- the report ---- */
 

@@ -20,12 +20,12 @@ MB = 1 << 20
 class SmallDisk:
     """An engine whose data root is a file system with `room` bytes beyond what an empty store takes."""
 
-    def __init__(self):
+    def __init__(self, snapshotter):
         self.root = harness.temp_folder("full 満杯")
         self.mount = self.root / "disk"
         self.mount.mkdir()
         run("mount", "-t", "tmpfs", "-o", "size=64m", "irk-full", self.mount)
-        self.engine = harness.Engine("--insecure-registry", "127.0.0.0/8", "--gc-interval", "1s", root=self.root, data_root=self.mount / "data")
+        self.engine = harness.Engine("--insecure-registry", "127.0.0.0/8", "--gc-interval", "1s", "--snapshotter", snapshotter, root=self.root, data_root=self.mount / "data")
         self.engine.own_mounts = (str(self.mount),)
         self.engine.start()
 
@@ -45,8 +45,8 @@ class SmallDisk:
 
 
 @pytest.fixture
-def disk():
-    d = SmallDisk()
+def disk(request):
+    d = SmallDisk(getattr(request, "param", "auto"))
     yield d
     d.close()
 
@@ -93,6 +93,7 @@ def step_through(disk, operate, undo, steps=14):
 
 
 @pytest.mark.seconds(180)
+@pytest.mark.parametrize("disk", ["overlayfs", "auto"], indirect=True)
 def test_pull(disk, registry):
     registry.push("full/pull", "x", image_layers(4, big=900000))
     reference = f"{registry.host}/full/pull:x"
@@ -100,6 +101,7 @@ def test_pull(disk, registry):
 
 
 @pytest.mark.seconds(180)
+@pytest.mark.parametrize("disk", ["overlayfs", "auto"], indirect=True)
 def test_load(disk, folder):
     (folder / "a.tar").write_bytes(docker_archive("full/load:x", image_layers(4, big=900000)))
     step_through(disk, lambda: disk.engine.cli("load", "-i", folder / "a.tar", check=False), lambda: disk.engine.cli("rmi", "full/load:x"))
