@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Layers that are images: what the store makes of them, by way of each kind of mount, and what becomes of them elsewhere. Needs root. */
 #include "kernel/mount.h"
-#include "store/erofs.h"
+#include "store/erofs-internal.h"
 #include "store/store-test.h"
+#include "store/unpack-protocol.h"
 
+#include <sys/mman.h>
 #include <sys/xattr.h>
 
 static const Item low[] = {{"tmp", TAR_DIR, NULL, 01777},
@@ -207,12 +209,136 @@ static void test_choice(void **state)
 	store_close(s);
 }
 
-int main(void)
+/* ---- a helper that an archive has taken over ---- */
+
+/* What it does is told by the limit of files in its job. */
+enum { LIE_NONE = 101, LIE_NO_IMAGE, LIE_SLASH, LIE_REDIRECT, LIE_BEYOND, LIE_TWICE, LIE_LENGTH, LIES };
+
+static void replace(uint8_t *image, size_t len, const char *from, const char *to)
 {
+	uint8_t *at = memmem(image + EROFS_TAR_AT, len - EROFS_TAR_AT, from, strlen(from));
+
+	if (!at)
+		abort();
+	memcpy(at, to, strlen(to));
+}
+
+/* The second directory's entry leads to the first. */
+static void name_twice(uint8_t *image)
+{
+	ErofsSuper s;
+	uint8_t *root;
+
+	memcpy(&s, image + EROFS_SUPER_AT, sizeof(s));
+	root = image + (size_t)s.meta_block * EROFS_BLOCK + s.root * EROFS_SLOT + sizeof(ErofsDiskInode);
+	/* ".", "..", "dir-1", "dir-2" */
+	memcpy(root + 3 * sizeof(ErofsDirent), root + 2 * sizeof(ErofsDirent), sizeof(uint64_t));
+}
+
+static void lie(uint8_t *image, size_t len, long which)
+{
+	uint32_t far = UINT32_MAX / 2;
+
+	if (which == LIE_SLASH)
+		replace(image, len, "a-file", "a/file");
+	if (which == LIE_REDIRECT)
+		replace(image, len, "\x05\x01", "\x05\x04"); /* user.color: trusted.color */
+	if (which == LIE_TWICE)
+		name_twice(image);
+	if (which == LIE_BEYOND) {
+		ErofsSuper s;
+		uint8_t *file;
+
+		memcpy(&s, image + EROFS_SUPER_AT, sizeof(s));
+		/* The inode behind the root's is that of "a-file". */
+		file = image + (size_t)s.meta_block * EROFS_BLOCK + s.root * EROFS_SLOT;
+		while (((const ErofsDiskInode *)(const void *)file)->mode >> 12 != 010)
+			file += EROFS_SLOT;
+		memcpy(file + offsetof(ErofsDiskInode, where), &far, sizeof(far));
+	}
+}
+
+static size_t make_lie(uint8_t *image, size_t cap, long which)
+{
+	static const char digest[] =
+	    "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+	TarXattr x = {(char[]){"user.color"}, (char[]){"green"}, 5};
+	_cleanup_(erofs_layer_freep) ErofsLayer *l = NULL;
+	_cleanup_(tar_reader_freep) TarReader *t = NULL;
+	int fd = memfd_create("image", MFD_CLOEXEC);
+	TarEntry n[] = {{.type = TAR_FILE,
+			 .name = (char[]){"a-file"},
+			 .mode = 0644,
+			 .size = 3,
+			 .xattrs = &x,
+			 .n_xattrs = 1},
+			{.type = TAR_DIR, .name = (char[]){"dir-1"}, .mode = 0755},
+			{.type = TAR_DIR, .name = (char[]){"dir-2"}, .mode = 0755}};
+	ssize_t len;
+
+	if (tar_reader_new(NULL, NULL, &t, NULL) < 0 || erofs_layer_new(100, 100, &l, NULL) < 0)
+		abort();
+	for (size_t i = 0; i < ELEMENTSOF(n); i++)
+		if (erofs_layer_add(l, t, &n[i], NULL) < 0)
+			abort();
+	if (erofs_layer_write(l, fd, 1024, digest, NULL) < 0)
+		abort();
+	len = fd_pread_full(fd, image, cap, 0);
+	close(fd);
+	lie(image, (size_t)len, which);
+	return (size_t)len;
+}
+
+static int be_the_liar(const char *job)
+{
+	static uint8_t image[1 << 16];
+	const char *limit = strstr(job, "\"max_files\":");
+	long which = limit ? atol(limit + strlen("\"max_files\":")) : 0;
+	size_t len = which == LIE_NO_IMAGE ? 0 : make_lie(image, sizeof(image), which);
+	UnpackDone done = {.stream_bytes = which == LIE_LENGTH ? 512 : 1024};
+	const UnpackFrame frame = {.type = UNPACK_DONE, .len = sizeof(done)};
+
+	digest_of(&which, sizeof(which), done.diff_id);
+	return fd_pwrite_all(STDOUT_FILENO, image, len, 0) < 0 ||
+	       fd_write_all(UNPACK_REPORT_FD, &frame, sizeof(frame)) < 0 ||
+	       fd_write_all(UNPACK_REPORT_FD, &done, sizeof(done)) < 0;
+}
+
+static void test_images_are_not_believed(void **state)
+{
+	const TestDir *d = *state;
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+
+	for (long which = LIE_NONE; which < LIES; which++) {
+		_cleanup_free_ char *root = strf("%s/root-%ld", d->path, which);
+		const StoreOptions o = {.data_root = root,
+					.unpack_program = "/proc/self/exe",
+					.layer_max_files = which,
+					.snapshotter = "erofs"};
+		Store *s = NULL;
+		Err e = {0};
+		int r;
+
+		if (store_open(&o, &s, &e) < 0)
+			fail_msg("%s", e.msg);
+		r = apply(s, make_tar(d, low, 1), NULL, NULL, chain, diff, &e);
+		if (which == LIE_NONE && r < 0)
+			fail_msg("%s", e.msg);
+		if (which != LIE_NONE && (r >= 0 || !strstr(e.msg, "damaged")))
+			fail_msg("%ld: %s", which, r < 0 ? e.msg : "it was believed");
+		store_close(s);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && argv[1][0] == '{')
+		return be_the_liar(argv[1]);
+
 	const struct CMUnitTest tests[] = {
 	    test_in_dir(test_images),       test_in_dir(test_each_kind_of_mount),
 	    test_in_dir(test_image_to_dir), test_in_dir(test_what_an_image_cannot_say),
-	    test_in_dir(test_choice),
+	    test_in_dir(test_choice),       test_in_dir(test_images_are_not_believed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
