@@ -601,3 +601,37 @@ def test_a_damaged_image_is_not_saved(engines):
 def test_an_unknown_snapshotter(folder):
     p = harness.run(harness.BUILD / "irekod", "--data-root", folder / "data", "--exec-root", folder / "run", "--snapshotter", "zfs", check=False)
     assert p.returncode != 0 and "unknown snapshotter \"zfs\": auto, erofs, overlayfs or vfs" in p.stderr
+
+
+LIAR = """#!/usr/bin/python3
+# What an archive that has taken ireko-unpack over could do: an image as it should be, but for {size} bytes.
+import os, subprocess, sys
+subprocess.run([{real!r}, sys.argv[1]], stdin=0, stdout=1, pass_fds=(3, 4), env={{}})
+data = os.pread(1, 1 << 26, 0)
+os.pwrite(1, {new!r}, data.rindex({old!r}))
+"""
+
+
+@pytest.mark.parametrize("old,new", [(b"\x0c\x01\x05\0some-special", b"\x0c\x04\x05\0some-special"), (b"odd-name-here", b"odd/name/here"), (b"ireko layer\n", b"ireko-layer\n")],
+                         ids=["an attribute for overlayfs", "a name with slashes", "no image"])
+def test_a_taken_over_helper_is_not_believed(new_engine, tmp_path, old, new):
+    """The kernel never sees its image, and the pull says why."""
+    helpers = tmp_path / "helpers"
+    helpers.mkdir()
+    for name in ("ireko-shim", "ireko-scope"):
+        (helpers / name).symlink_to(harness.BUILD / name)
+    liar = helpers / "ireko-unpack"
+    layer = with_attributes(b"odd-name-here", (b"user.some-special", b"green")) + END
+    archive = harness.docker_archive("odd:1", [layer], Cmd=["sh"])
+    for lie in (old, new):
+        liar.write_text(LIAR.format(real=u.program(), old=old, new=lie, size=len(old)))
+        liar.chmod(0o755)
+        if lie == old:
+            e = new_engine("--snapshotter", "erofs", "--helper-dir", helpers, busybox=False)
+        reply = e.api("POST", "/images/load?quiet=1", archive, {"Content-Type": "application/x-tar"})
+        if lie == old:
+            # The rest of this test would prove nothing without this.
+            assert b"odd:1" in reply.body, reply.body
+            e.cli("rmi", "odd:1")
+    assert b"damaged layer image" in reply.body, reply.body
+    assert not e.images() and not images_of(e)

@@ -5,6 +5,7 @@ from mutation import Mutation
 CAGE = "test_unpack_cage.py::"
 TARS = "test_unpack.py::"
 MORE = "test_unpack_hostile.py::"
+IMAGES = "test_erofs.py::"
 UNPACK = ("ireko-unpack",)
 SANDBOX = "src/cmd/ireko-unpack/sandbox.c"
 PLACE = "src/cmd/ireko-unpack/place.c"
@@ -39,6 +40,13 @@ ALL = [
     unpack("file-size", "decompression bombs: one file", [CAGE + "test_files_have_a_limit"], SANDBOX + ":set_limits", "no RLIMIT_FSIZE", [(SANDBOX, "	if (r >= 0 && (!l->no_files || l->image))\n", "	if (false)\n")]),
     unpack("descriptors", "directories without end", [CAGE + "test_descriptors_have_a_limit"], SANDBOX + ":set_limits", "no RLIMIT_NOFILE",
            [(SANDBOX, "		r = limit(RLIMIT_NOFILE, FDS_MAX_OPEN, \"open files\", e);\n", "		r = 0;\n")]),
+    # --- images of layers, made by whoever has taken it over
+    Mutation("store-image-check", "an archive that takes ireko-unpack over: an image for the kernel to read", [IMAGES + f"test_a_taken_over_helper_is_not_believed[{n}]" for n in ("an attribute for overlayfs", "a name with slashes")],
+             "src/store/erofs-check.c", "only the length in the image is looked at", [("src/store/layer-image.c", "	r = erofs_check(image_fd, &tar_bytes, e);\n", "	r = erofs_tar_bytes(image_fd, &tar_bytes, e);\n")], ("irekod",)),
+    unpack("image-attributes", "attributes with which a layer speaks to overlayfs", [IMAGES + "test_attributes"], "src/store/erofs-xattr.c:judge", "every attribute of the archive is kept",
+           [("src/store/erofs-xattr.c", "	if (!tar_xattr_is_wanted(x->name))\n		return 0;\n", "")]),
+    unpack("image-padding", "what lies behind the end of a file", [IMAGES + "test_behind_the_end_of_a_file_are_zeros"], "src/store/erofs-layer.c:settle_last", "contents are used where they lie, whatever is behind them",
+           [("src/store/erofs-layer.c", "	if (!n || !tar_padding_is_dirty(t))\n", "	if (true || !n)\n")]),
     # --- budgets
     unpack("contents", "decompression bombs: all files together", [MORE + "test_a_file_larger_than_the_budget", MORE + "test_many_files_that_are_small_enough_each"], RULES + ":layer_count_contents",
            "sizes are not added up", [(RULES, "	if (n->size > b->max_bytes - b->content_bytes)\n", "	if (false)\n")]),
