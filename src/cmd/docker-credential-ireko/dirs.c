@@ -4,8 +4,12 @@
 #include "base/fd.h"
 #include "base/str.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <time.h>
+
+#define TEMPORARY ".tmp-" /* of file_replace_at */
 
 /* Without $HOME, what the system knows of the user. */
 static char *home(void)
@@ -85,4 +89,31 @@ int dirs_open_data(bool making, Err *e)
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR) && !making)
 		return err_new(e, ERR_NOT_FOUND, "%s: nothing is kept there", dir);
 	return fd < 0 ? err_sys(e, errno, "open the folder %s", dir) : fd;
+}
+
+static void sweep(int fd, time_t before)
+{
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct stat st;
+
+	if (!d) {
+		closep(&fd);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(d));)
+		if (str_starts(entry->d_name, TEMPORARY) &&
+		    fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_mtime <= before)
+			(void)unlinkat(dirfd(d), entry->d_name, 0);
+	(void)closedir(d);
+}
+
+void dirs_sweep(int data)
+{
+	_cleanup_free_ char *state = state_folder();
+	time_t now = time(NULL);
+
+	sweep(openat(data, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), now);
+	if (state)
+		sweep(open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC), now - 60);
 }

@@ -211,6 +211,26 @@ static void test_concurrent_writers(void **state _unused_)
 		}
 }
 
+/* What a writer that was killed has left goes with the next write; what another may be writing just now stays. */
+static void test_sweeps(void **state _unused_)
+{
+	const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	_cleanup_free_ char *data = dirs_data_file(".tmp-dead"), *key = dirs_state_file(".tmp-dead"),
+			    *fresh = dirs_state_file(".tmp-fresh"), *other = dirs_data_file("other");
+
+	put("h:5000", "geheim");
+	char *const files[] = {data, key, fresh, other};
+	for (size_t i = 0; i < ELEMENTSOF(files); i++)
+		assert_int_equal(file_replace_at(AT_FDCWD, files[i], "x", 1, 0600, false), 0);
+	assert_int_equal(utimensat(AT_FDCWD, key, old, 0), 0);
+	put("h:5000", "geheim");
+	assert_int_equal(access(data, F_OK), -1);
+	assert_int_equal(access(key, F_OK), -1);
+	assert_int_equal(access(fresh, F_OK), 0);
+	assert_int_equal(access(other, F_OK), 0);
+	expect("h:5000", "geheim");
+}
+
 /* Where the kernel has no keyring for us (a container's seccomp filter), that is what the error says. */
 static void test_keyring(void **state _unused_)
 {
@@ -253,7 +273,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_keeps_and_hides),      T(test_tampering),          T(test_lost_key), T(test_damaged_key),
-	    T(test_empty_leaves_nothing), T(test_concurrent_writers), T(test_keyring),
+	    T(test_empty_leaves_nothing), T(test_concurrent_writers), T(test_keyring),  T(test_sweeps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,6 +223,7 @@ int vault_save(Vault *v, KeyPlace place, Err *e)
 	VaultKey key = {0};
 	Err gone = {0};
 
+	dirs_sweep(v->dir);
 	if (json_object_size(v->entries) == 0)
 		return remove_all(v, e);
 	int r = same ? key_find(v->place, v->key_id, &key, &gone) : -ENOKEY;
