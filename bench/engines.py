@@ -126,8 +126,7 @@ class Podman(DockerLike):
         return pss_kib([pid])
 
     def close(self):
-        sh([*self.cli, "rm", "-fa"], check=False)
-        sh([*self.cli, "rmi", "-fa"], check=False)
+        sh([*self.cli, "rm", "-fa"], check=False)  # images go with the folder
 
 
 def daemon(words, log, ready, stop, seconds=30):
@@ -278,6 +277,15 @@ def layer():
     return LAYER.read_bytes()
 
 
-def enter_own_network(script):
-    """Docker and podman leave bridges and iptables rules behind: in a network of its own they go with it."""
-    os.execvp("unshare", ["unshare", "--net", sys.executable, script, "--inside", *sys.argv[1:]])
+def close_all(engines):
+    """Whatever one of them has to complain about, the others are ended too."""
+    for e in engines:
+        try:
+            e.close()
+        except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+            print(f"{e.name} does not end well: {error}", file=sys.stderr)
+
+
+def enter_own_namespaces(script):
+    """Docker and podman leave bridges, iptables rules and mounts behind: in namespaces of its own they go with it."""
+    os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, script, "--inside", *sys.argv[1:]])
