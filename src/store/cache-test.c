@@ -155,6 +155,30 @@ static void test_what_images_take(void **state)
 	store_close(s);
 }
 
+/* The power went before the config was on disk: an image that nobody can read is none. */
+static void test_an_image_without_its_config_goes(void **state)
+{
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], id[DIGEST_LEN + 1];
+	_cleanup_free_ char *path = NULL;
+	StoreImage i;
+	Err e = {0};
+
+	make_layer(s, d, NULL, "f", "1", chain, diff);
+	make_image(s, diff, id);
+	assert_int_equal(store_tag_put(s, "docker.io/library/x:1", id, NULL, &e), 0);
+	assert_true(db_run(&s->db, &e, "UPDATE blob SET synced = 0, boot = 'another'", "") > 0);
+	path = blob_path(id);
+	assert_int_equal(unlinkat(s->root_fd, path, 0), 0);
+	store_close(s);
+	s = open_store(d);
+	assert_true(store_image_find(s, "x:1", &i, &e) < 0);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	assert_true(store_layer_has(s, chain));
+	store_close(s);
+}
+
 static void test_use_is_noted_once_an_hour(void **state)
 {
 	const TestDir *d = *state;
@@ -188,6 +212,7 @@ int main(void)
 	    test_in_dir(test_a_row_keeps_its_layer_from_the_sweep),
 	    test_in_dir(test_prune_by_size),
 	    test_in_dir(test_what_images_take),
+	    test_in_dir(test_an_image_without_its_config_goes),
 	    test_in_dir(test_use_is_noted_once_an_hour),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

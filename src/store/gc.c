@@ -326,19 +326,22 @@ static int check_blobs(Store *s, Err *e)
 	return r;
 }
 
-/* Images whose layers cannot come back: their rows go, so that pull and build make them anew. */
+/* Images whose config, manifest or layers cannot come back: their rows go, so that pull and build make them anew. */
 static int drop_broken_images(Store *s, Err *e)
 {
-	int r = db_run(&s->db, e,
-		       "WITH RECURSIVE broken (chain_id) AS ("
-		       " SELECT chain_id FROM layer WHERE lost = 1 AND (blob IS NULL OR blob NOT IN (SELECT "
-		       "digest FROM blob))"
-		       " UNION SELECT l.chain_id FROM layer l JOIN broken b ON l.parent = b.chain_id)"
-		       " DELETE FROM image WHERE chain_id IN (SELECT chain_id FROM broken)",
-		       "");
+	int r =
+	    db_run(&s->db, e,
+		   "WITH RECURSIVE broken (chain_id) AS ("
+		   " SELECT chain_id FROM layer WHERE lost = 1 AND (blob IS NULL OR blob NOT IN (SELECT "
+		   "digest FROM blob))"
+		   " UNION SELECT l.chain_id FROM layer l JOIN broken b ON l.parent = b.chain_id)"
+		   " DELETE FROM image WHERE chain_id IN (SELECT chain_id FROM broken)"
+		   " OR id NOT IN (SELECT digest FROM blob)"
+		   " OR (manifest_digest IS NOT NULL AND manifest_digest NOT IN (SELECT digest FROM blob))",
+		   "");
 
 	if (r > 0)
-		log_warn("%d images were dropped: their layers were not on disk yet when the machine stopped",
+		log_warn("%d images were dropped: not all of them was on disk yet when the machine stopped",
 			 r);
 	if (r > 0)
 		r = db_run(&s->db, e, "DELETE FROM tag WHERE image_id NOT IN (SELECT id FROM image)", "");

@@ -130,7 +130,10 @@ int layer_verify(Store *s, const char *chain_id, bool replace, LayerVerdict *ret
 
 	chain_lock(s, chain_id);
 	r = layer_row_load(s, chain_id, &l, e);
-	if (r >= 0 && l.blob && store_blob_has(s, l.blob))
+	/* One that the machine took along is known to be missing: its first user makes it again from the blob. */
+	if (r >= 0 && l.lost && l.blob && store_blob_has(s, l.blob))
+		r = 0;
+	else if (r >= 0 && l.blob && store_blob_has(s, l.blob))
 		r = verify_by_blob(s, chain_id, &l, replace, ret, e);
 	else if (r >= 0)
 		r = verify_by_tar(s, chain_id, &l, ret, e);

@@ -119,7 +119,8 @@ def main():
         guest.cut()
     except BaseException as e:
         print(f"FAILED: {e!r}\n{guest.engine.log_text() if 'guest' in locals() else ''}", flush=True)
-        raise
+        # The registry's threads would keep the guest.
+        os._exit(1)
 
 
 main()
