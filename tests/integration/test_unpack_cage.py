@@ -51,6 +51,11 @@ def test_who_only_decompresses_names_no_file(attack, name):
     assert attack(f"call {name}", cat=True) == -signal.SIGSYS
 
 
+@pytest.mark.parametrize("name", ["openat", "mkdirat", "unlinkat", "mknodat"])
+def test_who_writes_an_image_names_no_file(attack, name):
+    assert attack(f"call {name}", image=True) == -signal.SIGSYS
+
+
 def test_the_root_is_the_directory(attack):
     assert attack("outside") == errno.ENOENT
 
