@@ -9,7 +9,7 @@ from harness import BUILD, Bound, program, run
 
 VERBS = ("attach build commit cp create diff events exec export history images import info inspect kill load logs pause port ps pull rename restart rm rmi run "
          "save start stats stop tag top unpause update version wait").split()
-GROUPS = {"container": "ls prune run rm", "image": "ls bootstrap prune rm", "network": "create ls inspect rm prune", "volume": "create ls inspect rm prune", "system": "df info prune events"}
+GROUPS = {"container": "ls prune run rm", "image": "ls bootstrap prune rm", "network": "create ls inspect rm prune", "volume": "create ls inspect rm prune", "system": "check df info prune events"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
