@@ -517,7 +517,8 @@ static int image_write(Build *b, Stage *s, char ret_id[DIGEST_LEN + 1], Err *e)
 			full = reference_full(&ref);
 		reference_done(&ref);
 		if (r >= 0)
-			r = full ? store_tag_put(b->store, full, ret_id, NULL, e) : err_oom(e);
+			r = full ? store_tag_put_new(b->store, full, ret_id, NULL, s->base_id, e)
+				 : err_oom(e);
 	}
 	return r;
 }
