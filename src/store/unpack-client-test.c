@@ -31,7 +31,8 @@ static void add_done(StrBuf *b, const char *diff_id)
 	add_frame(b, UNPACK_DONE, &done, sizeof(done));
 }
 
-/* Runs the store with a helper that reports these bytes; what store_layer_apply returns. */
+/* Runs the store with a helper that reports these bytes (of a directory: those of an image are in snapshotter-test.c); what store_layer_apply
+ * returns. */
 static int apply_report(const TestDir *d, const StrBuf *report, const char *want, Err *e)
 {
 	_cleanup_free_ char *script =
@@ -39,7 +40,7 @@ static int apply_report(const TestDir *d, const StrBuf *report, const char *want
 		 "/bin/cat '%s/report' >&4\n",
 		 d->path, d->path);
 	_cleanup_free_ char *root = strf("%s/root", d->path), *program = strf("%s/helper", d->path);
-	StoreOptions o = {.data_root = root, .unpack_program = program};
+	StoreOptions o = {.data_root = root, .unpack_program = program, .snapshotter = "overlayfs"};
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
 	_cleanup_(store_closep) Store *s = NULL;
 	_cleanup_close_ int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
