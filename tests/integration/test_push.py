@@ -5,6 +5,7 @@ import crypt
 import gzip
 import json
 import re
+import tempfile
 
 import pytest
 
@@ -93,7 +94,8 @@ def test_others_find_what_we_pushed(ireko, engine, registry, folder, name):
     # Verified on the way: skopeo hashes every blob, podman every layer's contents too.
     run(skopeo, "--insecure-policy", "copy", "--src-tls-verify=false", "--preserve-digests", f"docker://{target}", f"dir:{folder}/copy")
     assert sha256((folder / "copy/manifest.json").read_bytes()) == digest[7:]
-    pod = [podman, "--root", folder / "root", "--runroot", folder / "run", "--tmpdir", folder / "tmp", "--storage-driver", "vfs"]
+    short = tempfile.TemporaryDirectory(prefix="irk-")  # podman takes no runroot of more than 50 bytes
+    pod = [podman, "--root", folder / "root", "--runroot", f"{short.name}/run", "--tmpdir", folder / "tmp", "--storage-driver", "vfs"]
     run(*pod, "pull", "--tls-verify=false", target)
     try:
         got = json.loads(run(*pod, "image", "inspect", target).stdout)[0]
@@ -101,6 +103,7 @@ def test_others_find_what_we_pushed(ireko, engine, registry, folder, name):
         assert got["Digest"] == digest and f"sha256:{got['Id']}" == ours["Id"] and got["RootFS"]["Layers"] == ours["RootFS"]["Layers"]
     finally:
         run(*pod, "rmi", "-f", target)
+        short.cleanup()
     ireko("rmi", target)
 
 
