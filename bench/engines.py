@@ -239,6 +239,9 @@ def started(folder, kinds=(Ireko, Podman, Docker)):
             if kind is Ireko:
                 raise
             print(f"{kind.name} is left out: {e}", file=sys.stderr)
+        except SystemExit:
+            close_all(engines)
+            raise
     return engines
 
 
@@ -284,6 +287,11 @@ def close_all(engines):
             e.close()
         except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
             print(f"{e.name} does not end well: {error}", file=sys.stderr)
+
+
+def end_when_told():
+    """SIGTERM leaves by the same door as an error: what was started is ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def enter_own_namespaces(script):
