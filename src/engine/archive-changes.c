@@ -26,18 +26,18 @@ typedef struct Diff {
 	int upper, lower; /* lower -1: an image without layers */
 	Change *v;
 	size_t n, cap;
-	char **todo; /* directories of upper that are still to be read, "/a/b" */
-	size_t n_todo, cap_todo;
+	char **pending; /* directories of upper that are still to be read, "/a/b" */
+	size_t n_pending, cap_pending;
 } Diff;
 
 static void diff_done(Diff *d)
 {
 	for (size_t i = 0; i < d->n; i++)
 		free(d->v[i].path);
-	for (size_t i = 0; i < d->n_todo; i++)
-		free(d->todo[i]);
+	for (size_t i = 0; i < d->n_pending; i++)
+		free(d->pending[i]);
 	free(d->v);
-	free(d->todo);
+	free(d->pending);
 	close_fd(&d->upper);
 	close_fd(&d->lower);
 }
@@ -83,13 +83,13 @@ static int record(Diff *d, const char *path, int kind, Err *e)
 
 static int later(Diff *d, const char *path, Err *e)
 {
-	char **v = grown(d->todo, d->n_todo, &d->cap_todo, sizeof(*v));
+	char **v = grown(d->pending, d->n_pending, &d->cap_pending, sizeof(*v));
 
 	if (!v)
 		return err_oom(e);
-	d->todo = v;
-	v[d->n_todo] = strdup(path);
-	return v[d->n_todo] ? (d->n_todo++, 0) : err_oom(e);
+	d->pending = v;
+	v[d->n_pending] = strdup(path);
+	return v[d->n_pending] ? (d->n_pending++, 0) : err_oom(e);
 }
 
 static DIR *open_dir(int root, const char *path)
@@ -314,8 +314,8 @@ int engine_container_changes(Engine *en, const char *ref, json_t **ret, Err *e)
 		r = diff_open(en, c, &d, e);
 	if (r >= 0)
 		r = later(&d, "/", e);
-	while (r >= 0 && d.n_todo > 0) {
-		_cleanup_free_ char *dir = d.todo[--d.n_todo];
+	while (r >= 0 && d.n_pending > 0) {
+		_cleanup_free_ char *dir = d.pending[--d.n_pending];
 
 		r = read_directory(&d, dir, e);
 	}

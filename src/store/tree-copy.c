@@ -52,13 +52,10 @@ static int copy_buffered(int in, int out, int64_t at, int64_t end)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
-		for (ssize_t done = 0; done < n;) {
-			ssize_t w = pwrite(out, buf + done, (size_t)(n - done), at + done);
+		int r = fd_pwrite_all(out, buf, (size_t)n, at);
 
-			if (w < 0 && errno != EINTR)
-				return -errno;
-			done += MAX2(w, 0);
-		}
+		if (r < 0)
+			return r;
 		at += n;
 	}
 	return 0;
