@@ -5,7 +5,11 @@
 #include "store/dir.h"
 #include "store/store-test.h"
 
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 
 static struct stat stat_in(Store *s, const char *chain, const char *name)
@@ -382,6 +386,22 @@ static void test_synced_layers_stay(void **state)
 	store_close(s);
 }
 
+static void test_layers_are_spread_on_ext4(void **state)
+{
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	_cleanup_close_ int fd = openat(s->root_fd, "layers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+	int flags = 0;
+
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	if (fs.f_type == EXT4_SUPER_MAGIC) {
+		assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+		assert_true(flags & FS_TOPDIR_FL);
+	}
+	store_close(s);
+}
+
 static void test_snapshots_mount(void **state)
 {
 	const TestDir *d = *state;
@@ -474,6 +494,7 @@ int main(void)
 	    test_in_dir(test_a_killed_helper_is_told),
 	    test_in_dir(test_unsynced_layers_of_another_boot),
 	    test_in_dir(test_synced_layers_stay),
+	    test_in_dir(test_layers_are_spread_on_ext4),
 	    test_in_dir(test_snapshots_mount),
 	    test_in_dir(test_pack_and_extract),
 	};

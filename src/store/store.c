@@ -12,8 +12,10 @@
 #include "store/store-internal.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdarg.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 
 #define LAYER_MAX_BYTES (64ll << 30)
 #define LAYER_MAX_FILES 4000000
@@ -69,6 +71,21 @@ static int make_folders(Store *s, Err *e)
 		if (mkdirat(s->root_fd, folders[i], 0700) < 0 && errno != EEXIST)
 			return store_sys(e, errno, "make %s/%s", s->root, folders[i]);
 	return 0;
+}
+
+/* Has ext4 begin each layer in a block group of its own, as chattr(1) says of T. In the group of its parent a layer would
+ * follow the layers that were deleted there in the last minutes, and ext4, which does not use an inode again for as long,
+ * looks at each of theirs for each file that it makes: 9,500 files took 0.7 s, and 8 s after six removals. Other file
+ * systems do not know the flag and do not need it. */
+static void spread_layers(Store *s)
+{
+	_cleanup_close_ int fd = openat(s->root_fd, LAYERS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int flags;
+
+	if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || flags & FS_TOPDIR_FL)
+		return;
+	flags |= FS_TOPDIR_FL;
+	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
 /* What a container's mounts need to be there, as a layer of its own between the image and what the container writes
@@ -160,6 +177,8 @@ int store_open(const StoreOptions *o, Store **ret, Err *e)
 		r = take_lock(s, e);
 	if (r >= 0)
 		r = make_folders(s, e);
+	if (r >= 0)
+		spread_layers(s);
 	if (r >= 0)
 		r = make_init_layer(s, e);
 	if (r >= 0)
