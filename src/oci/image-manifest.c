@@ -35,6 +35,7 @@ static const JsonField descriptor_table[] = {
 
 static const JsonField manifest_table[] = {
     {"mediaType", JSON_T_STR, offsetof(ImageManifest, media_type)},
+    {"artifactType", JSON_T_STR, offsetof(ImageManifest, artifact_type)},
     {"config", JSON_T_OBJECT, offsetof(ImageManifest, config), descriptor_table},
     {"layers", JSON_T_ARRAY, offsetof(ImageManifest, layers), descriptor_table, sizeof(ImageDescriptor),
      offsetof(ImageManifest, n_layers), .keep_empty = true},
@@ -241,6 +242,41 @@ json_t *image_manifest_encode(const ImageManifest *m)
 	if (!doc || !rest || json_object_update(doc, rest) < 0)
 		return NULL;
 	return take_ptr(doc);
+}
+
+static bool is_known(const char *type, const char *const *known)
+{
+	if (str_empty(type))
+		return true;
+	for (size_t i = 0; known[i]; i++)
+		if (streq(type, known[i]))
+			return true;
+	return false;
+}
+
+const char *image_manifest_artifact(const ImageManifest *m)
+{
+	static const char *const configs[] = {MEDIA_OCI_CONFIG, MEDIA_DOCKER_CONFIG,
+					      "application/octet-stream", NULL};
+	static const char *const layers[] = {MEDIA_OCI_LAYER,
+					     MEDIA_OCI_LAYER_GZIP,
+					     MEDIA_OCI_LAYER_ZSTD,
+					     MEDIA_DOCKER_LAYER,
+					     "application/vnd.docker.image.rootfs.diff.tar",
+					     "application/vnd.docker.image.rootfs.diff.tar.zstd",
+					     "application/vnd.docker.image.rootfs.foreign.diff.tar",
+					     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+					     "application/vnd.oci.image.layer.nondistributable.v1.tar",
+					     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+					     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+					     NULL};
+
+	if (!is_known(m->config.media_type, configs))
+		return str_empty(m->artifact_type) ? m->config.media_type : m->artifact_type;
+	for (size_t i = 0; i < m->n_layers; i++)
+		if (!is_known(m->layers[i].media_type, layers))
+			return str_empty(m->artifact_type) ? m->layers[i].media_type : m->artifact_type;
+	return NULL;
 }
 
 void image_descriptor_done(ImageDescriptor *d)

@@ -40,6 +40,7 @@ typedef struct ImageDescriptor {
 
 typedef struct ImageManifest {
 	char *media_type;
+	char *artifact_type; /* of what is no image, where its config does not say it */
 	ImageDescriptor config;
 	ImageDescriptor *layers;
 	size_t n_layers;
@@ -59,6 +60,9 @@ int image_index_decode(const json_t *doc, ImageIndex *ret, Err *e);
 json_t *image_manifest_encode(const ImageManifest *m);
 void image_descriptor_done(ImageDescriptor *d);
 void image_manifest_done(ImageManifest *m);
+/* What kind of thing it is that the manifest is of, if it is no container image: its artifactType, or the media type of its config or of a
+ * layer that no image has. NULL: an image. Points into m. */
+const char *image_manifest_artifact(const ImageManifest *m);
 void image_index_done(ImageIndex *i);
 
 /* "linux/arm64/v8", or NULL/"" for this machine. Normalises x86_64, aarch64, armhf ... */

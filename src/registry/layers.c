@@ -10,6 +10,8 @@
  *
  * A blob that another pull is fetching already is waited for (flights.h), and then found in the store.
  *
+ * The blobs of an artifact go the same way without being unpacked: they have no diff id.
+ *
  * The first failure is the pull's; everything else then stops (`stopping`), by the cancel poll of the downloads and by the
  * gates. A broken download goes on where it stopped (Range); what was handed out is never handed out twice.
  *
@@ -38,7 +40,7 @@ typedef struct Layer {
 	struct LayersPull *all;
 	size_t index;
 	const ImageDescriptor *d;
-	const char *diff_id;
+	const char *diff_id; /* NULL: a blob that is only kept */
 	char parent[DIGEST_LEN + 1]; /* "" for the lowest */
 	char chain[DIGEST_LEN + 1];
 	char id[13]; /* what progress calls it */
@@ -129,12 +131,18 @@ static void drain(const Layer *l)
 	while (n > 0 || (n < 0 && errno == EINTR));
 }
 
+/* Has the next place among UNPACKERS_MAX, and waits until it is free: who has one gives it back without waiting for a layer further
+ * down (below()), so that this ends. */
 static void unpacking_begins(Layer *l)
 {
-	pthread_mutex_lock(&l->all->lock);
+	LayersPull *a = l->all;
+
+	pthread_mutex_lock(&a->lock);
 	l->unpacking = true;
-	l->all->unpacking++;
-	pthread_mutex_unlock(&l->all->lock);
+	a->unpacking++;
+	while (!a->stopping && a->unpacking > UNPACKERS_MAX)
+		pthread_cond_wait(&a->changed, &a->lock);
+	pthread_mutex_unlock(&a->lock);
 }
 
 static void unpacking_ends(Layer *l)
@@ -142,6 +150,7 @@ static void unpacking_ends(Layer *l)
 	pthread_mutex_lock(&l->all->lock);
 	l->all->unpacking -= l->unpacking;
 	l->unpacking = false;
+	pthread_cond_broadcast(&l->all->changed);
 	pthread_mutex_unlock(&l->all->lock);
 }
 
@@ -457,6 +466,8 @@ static bool may_stream(Layer *l)
 /* A blob that an image is known to have is brought back, though its layer is there. */
 static bool is_whole(const Layer *l)
 {
+	if (!l->diff_id)
+		return store_blob_has(l->all->store, l->d->digest);
 	return store_layer_has(l->all->store, l->chain) && !store_blob_lost(l->all->store, l->d->digest);
 }
 
@@ -475,15 +486,17 @@ static int run_in_turn(Layer *l, HttpClient *c, Err *e)
 		return 0;
 	}
 	l->writer = flight_partial(l->flight);
-	if (!l->writer && may_stream(l)) {
+	if (l->diff_id && !l->writer && may_stream(l)) {
 		r = run_download(l, c, e);
 		if (!l->has_unpacker)
 			unpacking_ends(l);
 		return r;
 	}
 	r = download(l, c, e);
-	if (r == 0)
+	if (r == 0 && l->diff_id)
 		set_outcome(l, DONE);
+	else if (r == 0)
+		finish(l);
 	return r;
 }
 
@@ -561,25 +574,47 @@ static void *worker(void *user)
 
 /* ---- all layers ---- */
 
-static size_t plan(LayersPull *a, const ImageManifest *m, char *const *diff_ids)
+static Layer *plan(LayersPull *a, size_t i, const ImageDescriptor *d)
 {
-	size_t missing = 0;
+	Layer *l = &a->layers[i];
 
+	l->all = a;
+	l->index = i;
+	l->d = d;
+	l->pipe[0] = l->pipe[1] = -1;
+	memcpy(l->id, digest_hex(d->digest), 12);
+	return l;
+}
+
+static void plan_layers(LayersPull *a, const ImageManifest *m, char *const *diff_ids)
+{
 	for (size_t i = 0; i < a->n; i++) {
-		Layer *l = &a->layers[i];
+		Layer *l = plan(a, i, &m->layers[i]);
 
-		l->all = a;
-		l->index = i;
-		l->d = &m->layers[i];
 		l->diff_id = diff_ids[i];
-		l->pipe[0] = l->pipe[1] = -1;
 		if (i > 0)
 			memcpy(l->parent, a->layers[i - 1].chain, sizeof(l->parent));
 		chain_id_next(*l->parent ? l->parent : NULL, l->diff_id, l->chain);
-		memcpy(l->id, digest_hex(l->d->digest), 12);
 		l->committed = is_whole(l);
-		missing += !l->committed;
 	}
+}
+
+/* What has an address elsewhere is left there. */
+static void plan_blobs(LayersPull *a, const ImageManifest *m)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		Layer *l = plan(a, i, i < m->n_layers ? &m->layers[i] : &m->config);
+
+		l->committed = strv_len(l->d->urls) > 0 || is_whole(l);
+	}
+}
+
+static size_t count_missing(const LayersPull *a)
+{
+	size_t missing = 0;
+
+	for (size_t i = 0; i < a->n; i++)
+		missing += !a->layers[i].committed;
 	return missing;
 }
 
@@ -646,26 +681,43 @@ static void run_workers(LayersPull *a, size_t missing)
 		pthread_join(threads[i], NULL);
 }
 
+/* diff_ids: NULL for an artifact. */
+static int pull(LayersPull *a, const ImageManifest *m, char *const *diff_ids, Err *e)
+{
+	a->layers = calloc(a->n + 1, sizeof(*a->layers));
+	if (!a->layers)
+		return err_oom(e);
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_cond_init(&a->changed, NULL);
+	if (diff_ids)
+		plan_layers(a, m, diff_ids);
+	else
+		plan_blobs(a, m);
+	announce(a);
+	run_workers(a, count_missing(a));
+	for (size_t i = 0; i < a->n; i++)
+		if (a->layers[i].has_unpacker)
+			pthread_join(a->layers[i].unpacker, NULL);
+	pthread_cond_destroy(&a->changed);
+	pthread_mutex_destroy(&a->lock);
+	free(a->layers);
+	if (a->r < 0 && e)
+		*e = a->err;
+	return a->r;
+}
+
 int layers_pull(Session *s, HttpClient *c, Store *store, const ImageManifest *m, char *const *diff_ids,
 		Err *e)
 {
+	static char *const none[] = {NULL};
 	LayersPull a = {.session = s, .store = store, .lent = c, .n = m->n_layers};
 
-	a.layers = calloc(a.n + 1, sizeof(*a.layers));
-	if (!a.layers)
-		return err_oom(e);
-	pthread_mutex_init(&a.lock, NULL);
-	pthread_cond_init(&a.changed, NULL);
-	size_t missing = plan(&a, m, diff_ids);
-	announce(&a);
-	run_workers(&a, missing);
-	for (size_t i = 0; i < a.n; i++)
-		if (a.layers[i].has_unpacker)
-			pthread_join(a.layers[i].unpacker, NULL);
-	pthread_cond_destroy(&a.changed);
-	pthread_mutex_destroy(&a.lock);
-	free(a.layers);
-	if (a.r < 0 && e)
-		*e = a.err;
-	return a.r;
+	return pull(&a, m, diff_ids ? diff_ids : none, e);
+}
+
+int blobs_pull(Session *s, HttpClient *c, Store *store, const ImageManifest *m, Err *e)
+{
+	LayersPull a = {.session = s, .store = store, .lent = c, .n = m->n_layers + 1};
+
+	return pull(&a, m, NULL, e);
 }

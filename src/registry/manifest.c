@@ -139,43 +139,6 @@ static int descend(Session *s, HttpClient *c, const ImagePlatform *want, Documen
 	return 0;
 }
 
-static bool is_known(const char *type, const char *const *known)
-{
-	for (size_t i = 0; known[i]; i++)
-		if (streq0(type, known[i]))
-			return true;
-	return false;
-}
-
-/* What is in a registry need not be an image. */
-static int check_is_image(const ImageManifest *m, Err *e)
-{
-	static const char *const configs[] = {MEDIA_OCI_CONFIG, MEDIA_DOCKER_CONFIG,
-					      "application/octet-stream", "", NULL};
-	static const char *const layers[] = {MEDIA_OCI_LAYER,
-					     MEDIA_OCI_LAYER_GZIP,
-					     MEDIA_OCI_LAYER_ZSTD,
-					     MEDIA_DOCKER_LAYER,
-					     "",
-					     "application/vnd.docker.image.rootfs.diff.tar",
-					     "application/vnd.docker.image.rootfs.diff.tar.zstd",
-					     "application/vnd.docker.image.rootfs.foreign.diff.tar",
-					     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-					     "application/vnd.oci.image.layer.nondistributable.v1.tar",
-					     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-					     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-					     NULL};
-
-	if (m->config.media_type && !is_known(m->config.media_type, configs))
-		return err_new(e, ERR_INVALID, "not a container image: its config is of type %.200s",
-			       m->config.media_type);
-	for (size_t i = 0; i < m->n_layers; i++)
-		if (m->layers[i].media_type && !is_known(m->layers[i].media_type, layers))
-			return err_new(e, ERR_INVALID, "not a container image: layer %zu is of type %.200s",
-				       i, m->layers[i].media_type);
-	return 0;
-}
-
 int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resolved *ret, Err *e)
 {
 	const Reference *ref = s->pull->reference;
@@ -195,8 +158,6 @@ int manifest_resolve(Session *s, HttpClient *c, const ImagePlatform *want, Resol
 			return r;
 	}
 	r = image_manifest_decode(d.json, &ret->manifest, e);
-	if (r == 0)
-		r = check_is_image(&ret->manifest, e);
 	if (r < 0)
 		return err_ctx(e, r, "manifest %s", d.digest);
 	memcpy(ret->manifest_digest, d.digest, sizeof(ret->manifest_digest));

@@ -238,9 +238,29 @@ static void test_documents(void **state)
 	must_fail(w, "huge", ERR_INVALID, "larger than the limit");
 	must_fail(w, "schema1", ERR_UNSUPPORTED, "schema 1");
 	must_fail(w, "morelayers", ERR_INVALID, "layers");
-	must_fail(w, "helm", ERR_INVALID, "not a container image");
 	must_fail(w, "nomatch", ERR_NOT_FOUND, "no matching manifest for linux/amd64");
 	must_fail(w, "headers", ERR_INVALID, "bytes of headers");
+}
+
+/* It is kept, and nothing can be made of it. */
+static void test_artifacts(void **state)
+{
+	World *w = *state;
+	size_t layers = count_entries(w, "layers");
+	ImageConfig c = {0};
+	StoreImage i = {0};
+
+	if (pull(w, "helm") < 0)
+		fail_msg("%s", w->e.msg);
+	assert_int_equal(store_image_get(w->store, w->id, &i, &w->e), 0);
+	assert_string_equal(i.artifact_type, "application/vnd.cncf.helm.config.v1+json");
+	assert_string_equal(i.id, i.manifest_digest);
+	assert_true(store_image_is_whole(w->store, i.id));
+	assert_int_equal(count_entries(w, "layers"), layers);
+	assert_true(store_image_config(w->store, i.id, &c, &w->e) < 0);
+	assert_int_equal(w->e.kind, ERR_INVALID);
+	assert_non_null(strstr(w->e.msg, "it is an artifact of type application/vnd.cncf.helm"));
+	store_image_done(&i);
 }
 
 static void test_unknown(void **state)
@@ -510,6 +530,7 @@ int main(void)
 	    T(test_mismatches),
 	    T(test_bodies),
 	    T(test_documents),
+	    T(test_artifacts),
 	    T(test_unknown),
 	    T(test_basic),
 	    T(test_basic_refused),

@@ -70,7 +70,8 @@ static bool find_whole(const Pull *x, const char *digest)
 	bool whole = false;
 
 	if (name && store_image_find(x->store, name, &image, NULL) == 0 && digest_is_valid(image.id))
-		whole = store_image_is_whole(x->store, image.id) && platform_fits(x, image.id);
+		whole = store_image_is_whole(x->store, image.id) &&
+			(image.artifact_type || platform_fits(x, image.id));
 	if (whole)
 		memcpy(x->image_id, image.id, DIGEST_LEN + 1);
 	store_image_done(&image);
@@ -129,7 +130,7 @@ static int note_places(const Pull *x, const Session *s, const ImageManifest *m, 
 }
 
 /* The documents that led to the manifest stay with the image: a push sends them again as they were. */
-static int keep_indexes(const Pull *x, const Resolved *d, Err *e)
+static int keep_indexes(const Pull *x, const Resolved *d, const char *id, Err *e)
 {
 	char digest[DIGEST_LEN + 1];
 	int r = 0;
@@ -137,12 +138,23 @@ static int keep_indexes(const Pull *x, const Resolved *d, Err *e)
 	for (size_t i = 0; r == 0 && i < d->n_indexes; i++) {
 		r = store_blob_put(x->store, d->indexes[i].text, d->indexes[i].len, digest, e);
 		if (r == 0)
-			r = store_image_keep(x->store, d->manifest.config.digest, digest, e);
+			r = store_image_keep(x->store, id, digest, e);
 	}
 	return r;
 }
 
-static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d, Err *e)
+/* What every registry holds besides images; it is kept as it is. */
+static int bring_artifact(const Pull *x, Session *s, HttpClient *c, const Resolved *d, Err *e)
+{
+	char digest[DIGEST_LEN + 1];
+	int r = blobs_pull(s, c, x->store, &d->manifest, e);
+
+	if (r == 0)
+		r = store_blob_put(x->store, d->text, d->len, digest, e);
+	return r == 0 ? store_artifact_put(x->store, d->manifest_digest, e) : r;
+}
+
+static int bring_image(const Pull *x, Session *s, HttpClient *c, const Resolved *d, Err *e)
 {
 	ImageConfig config = {0};
 	char manifest_digest[DIGEST_LEN + 1];
@@ -156,14 +168,21 @@ static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d,
 	image_config_done(&config);
 	if (r == 0)
 		r = store_blob_put(x->store, d->text, d->len, manifest_digest, e);
-	if (r == 0)
-		r = store_image_put(x->store, d->manifest.config.digest, d->manifest_digest, NULL, e);
+	return r == 0 ? store_image_put(x->store, d->manifest.config.digest, d->manifest_digest, NULL, e) : r;
+}
+
+static int bring_in(const Pull *x, Session *s, HttpClient *c, const Resolved *d, Err *e)
+{
+	bool artifact = image_manifest_artifact(&d->manifest) != NULL;
+	const char *id = artifact ? d->manifest_digest : d->manifest.config.digest;
+	int r = artifact ? bring_artifact(x, s, c, d, e) : bring_image(x, s, c, d, e);
+
 	if (r == 0)
 		r = note_places(x, s, &d->manifest, e);
 	if (r == 0)
-		r = keep_indexes(x, d, e);
+		r = keep_indexes(x, d, id, e);
 	if (r == 0)
-		memcpy(x->image_id, d->manifest.config.digest, DIGEST_LEN + 1);
+		memcpy(x->image_id, id, DIGEST_LEN + 1);
 	return r;
 }
 

@@ -33,6 +33,9 @@ static char *image_of(Store *s, const char *manifest_digest)
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
 
+	if (store_image_get(s, manifest_digest, &i, NULL) == 0 && i.artifact_type)
+		return take_ptr(i.id);
+	store_image_done(&i);
 	if (read_document(s, manifest_digest, &text, &len, &doc) < 0 ||
 	    image_manifest_decode(doc, &m, NULL) < 0 || store_image_get(s, m.config.digest, &i, NULL) < 0)
 		return NULL;

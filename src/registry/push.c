@@ -38,6 +38,7 @@ typedef struct Plan {
 	PushBlob *blobs; /* layers, then the config */
 	size_t n;
 	char **scopes;
+	bool artifact;
 } Plan;
 
 static void plan_done(Plan *l)
@@ -214,16 +215,50 @@ static int plan_config(const Push *x, Plan *l, Err *e)
 	return 0;
 }
 
+static int plan_blob(const Push *x, Plan *l, PushBlob *b, const ImageDescriptor *d, Err *e)
+{
+	take_descriptor(b, d);
+	b->foreign = strv_len(d->urls) > 0;
+	memcpy(b->id, digest_hex(d->digest), 12);
+	return b->foreign ? 0 : find_places(x, l, b, e);
+}
+
+/* An artifact goes out as it came: its blobs, and the bytes of its manifest, which is its id. */
+static int plan_artifact(const Push *x, Plan *l, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	int r = store_blob_read(x->store, l->id, IMAGE_DOCUMENT_MAX, &l->text, &l->len, e);
+
+	if (r == 0)
+		r = json_parse(l->text, l->len, "manifest", &doc, e);
+	if (r == 0)
+		r = image_manifest_decode(doc, &l->manifest, e);
+	if (r < 0)
+		return r;
+	memcpy(l->digest, l->id, sizeof(l->digest));
+	l->artifact = true;
+	l->n = l->manifest.n_layers + 1;
+	l->blobs = calloc(l->n, sizeof(*l->blobs));
+	if (!l->blobs)
+		return err_oom(e);
+	for (size_t i = 0; r == 0 && i + 1 < l->n; i++)
+		r = plan_blob(x, l, &l->blobs[i], &l->manifest.layers[i], e);
+	return r == 0 ? plan_blob(x, l, &l->blobs[l->n - 1], &l->manifest.config, e) : r;
+}
+
 static int make_plan(const Push *x, const char *image_id, Plan *l, Err *e)
 {
 	_cleanup_(store_image_done) StoreImage image = {0};
 	int r = store_image_get(x->store, image_id, &image, e);
 
-	if (r == 0)
-		r = store_image_config(x->store, image_id, &l->config, e);
 	if (r < 0)
 		return r;
 	snprintf(l->id, sizeof(l->id), "%s", image.id);
+	if (image.artifact_type)
+		return plan_artifact(x, l, e);
+	r = store_image_config(x->store, image_id, &l->config, e);
+	if (r < 0)
+		return r;
 	for (char **d = l->config.diff_ids; d && *d; d++)
 		if (!digest_is_valid(*d))
 			return err_new(e, ERR_INVALID, "image %s: invalid diff id %.100s", l->id, *d);
@@ -418,7 +453,7 @@ static int record(const Push *x, const Plan *l, Err *e)
 	char digest[DIGEST_LEN + 1];
 	int r = name ? note_places(x, l, e) : err_oom(e);
 
-	if (r == 0 && !x->p->convert) {
+	if (r == 0 && !x->p->convert && !l->artifact) {
 		r = store_blob_put(x->store, l->text, l->len, digest, e);
 		if (r == 0)
 			r = store_image_put(x->store, l->id, l->digest, NULL, e);

@@ -143,6 +143,8 @@ int manifest_config(Session *s, HttpClient *c, Store *store, const ImageManifest
 /* Brings every layer of the manifest into the store; diff_ids are the config's, one a layer. c is lent to the first download. */
 int layers_pull(Session *s, HttpClient *c, Store *store, const ImageManifest *m, char *const *diff_ids,
 		Err *e);
+/* Brings the config and every layer of an artifact in, as blobs. */
+int blobs_pull(Session *s, HttpClient *c, Store *store, const ImageManifest *m, Err *e);
 
 /* ---- lists in pages ---- */
 /* The query that a Link header names for the next page ("last=x&n=100"), malloc'ed; NULL if there is none. Only the query is taken: where the

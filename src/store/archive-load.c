@@ -433,6 +433,35 @@ static const char *name_of(const ImageDescriptor *d)
 	return !str_empty(name) && strpbrk(name, ":/") ? name : NULL;
 }
 
+static int keep_artifact_blob(Load *x, const ImageDescriptor *d, Err *e)
+{
+	_cleanup_free_ char *path = layout_path(d->digest);
+
+	if (strv_len(d->urls) > 0) /* to be had there, and not in the archive */
+		return 0;
+	return path ? keep_alone(x, path, d->digest, d->size, e) : err_oom(e);
+}
+
+static int load_artifact(Load *x, const ImageManifest *m, const char *text, size_t len, const char *name,
+			 Err *e)
+{
+	char id[DIGEST_LEN + 1];
+	int r = keep_artifact_blob(x, &m->config, e);
+
+	for (size_t i = 0; r == 0 && i < m->n_layers; i++)
+		r = keep_artifact_blob(x, &m->layers[i], e);
+	if (r == 0)
+		r = store_blob_put(x->s, text, len, id, e);
+	if (r == 0)
+		r = store_artifact_put(x->s, id, e);
+	if (r < 0)
+		return r;
+	if (name)
+		return tag_as(x, name, id, id, e);
+	tell(x, NULL, id);
+	return 0;
+}
+
 static int load_oci_image(Load *x, const ImageDescriptor *d, const json_t *doc, const char *text, size_t len,
 			  const char *name, Err *e)
 {
@@ -444,6 +473,8 @@ static int load_oci_image(Load *x, const ImageDescriptor *d, const json_t *doc, 
 	size_t config_len = 0;
 	int r = image_manifest_decode(doc, &m, e);
 
+	if (r == 0 && image_manifest_artifact(&m))
+		return load_artifact(x, &m, text, len, name, e);
 	if (r == 0)
 		r = read_blob(x, &m.config, &config_text, &config_len, e);
 	if (r == 0)

@@ -20,7 +20,8 @@
 
 typedef struct Saved {
 	char *id;
-	char **tags; /* full references; may be empty */
+	char *artifact_type; /* NULL: an image */
+	char **tags;         /* full references; may be empty */
 } Saved;
 
 struct ArchiveChoice {
@@ -199,6 +200,7 @@ static int add_repository(Save *x, const Reference *ref, const char *top, Err *e
 typedef struct Manifest {
 	char digest[DIGEST_LEN + 1];
 	int64_t size;
+	const char *artifact_type; /* NULL: of an image */
 } Manifest;
 
 static int add_index_entry(Save *x, const Manifest *m, const ImagePlatform *p, const char *tag,
@@ -222,6 +224,9 @@ static int add_index_entry(Save *x, const Manifest *m, const ImagePlatform *p, c
 			r = add_repository(x, &ref, top, e);
 		reference_done(&ref);
 	}
+	if (r == 0 && m->artifact_type &&
+	    json_object_set_new(entry, "artifactType", json_string(m->artifact_type)) < 0)
+		r = err_oom(e);
 	if (r == 0 && p->os && p->architecture) {
 		json_t *platform = json_pack("{s:s, s:s}", "architecture", p->architecture, "os", p->os);
 
@@ -401,6 +406,37 @@ static int read_config(Store *s, const char *id, char **ret_text, size_t *ret_le
 	return r < 0 ? r : image_config_decode(doc, ret, e);
 }
 
+/* What has an address elsewhere was never fetched. */
+static int put_artifact_blob(Save *x, const ImageDescriptor *d, Err *e)
+{
+	return strv_len(d->urls) > 0 ? 0 : put_file_blob(x, d->digest, e);
+}
+
+static int save_artifact(Save *x, const Saved *i, Err *e)
+{
+	_cleanup_(image_manifest_done) ImageManifest m = {0};
+	const ImageConfig no_platform = {0};
+	Manifest manifest = {.artifact_type = i->artifact_type};
+	_cleanup_json_ json_t *doc = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = store_blob_read(x->s, i->id, IMAGE_DOCUMENT_MAX, &text, &len, e);
+
+	if (r == 0)
+		r = json_parse(text, len, "manifest", &doc, e);
+	if (r == 0)
+		r = image_manifest_decode(doc, &m, e);
+	if (r == 0)
+		r = put_artifact_blob(x, &m.config, e);
+	for (size_t k = 0; r == 0 && k < m.n_layers; k++)
+		r = put_artifact_blob(x, &m.layers[k], e);
+	if (r == 0)
+		r = put_text_blob(x, i->id, text, len, e);
+	snprintf(manifest.digest, sizeof(manifest.digest), "%s", i->id);
+	manifest.size = (int64_t)len;
+	return r < 0 ? r : add_index_entries(x, &manifest, &no_platform, i->tags, e);
+}
+
 static int save_image(Save *x, const Saved *i, Err *e)
 {
 	_cleanup_(image_config_done) ImageConfig config = {.run.stop_timeout = -1};
@@ -416,13 +452,32 @@ static int save_image(Save *x, const Saved *i, Err *e)
 	return r < 0 ? r : add_index_entries(x, &manifest, &config, i->tags, e);
 }
 
+static int save_one(Save *x, const Saved *i, Err *e)
+{
+	return i->artifact_type ? save_artifact(x, i, e) : save_image(x, i, e);
+}
+
 /* ---- which images ---- */
 
-static int add_image(Save *x, const char *id, const char *tag, Err *e)
+/* Docker's form describes root filesystems and nothing else. */
+static int check_form(const Save *x, const StoreImage *i, Err *e)
+{
+	return !i->artifact_type || x->format == ARCHIVE_OCI
+		   ? 0
+		   : err_new(e, ERR_INVALID,
+			     "%s is an artifact of type %.200s, not a container image: save it in the OCI "
+			     "form (--format oci-archive)",
+			     i->tags && *i->tags ? *i->tags : i->id, i->artifact_type);
+}
+
+static int add_image(Save *x, const StoreImage *i, const char *tag, Err *e)
 {
 	size_t at = 0;
+	int r = check_form(x, i, e);
 
-	while (at < x->n && !streq(x->images[at].id, id))
+	if (r < 0)
+		return r;
+	while (at < x->n && !streq(x->images[at].id, i->id))
 		at++;
 	if (at == x->n) {
 		Saved *grown = realloc(x->images, (x->n + 1) * sizeof(*grown));
@@ -430,9 +485,10 @@ static int add_image(Save *x, const char *id, const char *tag, Err *e)
 		if (!grown)
 			return err_oom(e);
 		x->images = grown;
-		grown[at] = (Saved){.id = strdup(id)};
+		grown[at] = (Saved){.id = strdup(i->id)};
+		grown[at].artifact_type = i->artifact_type ? strdup(i->artifact_type) : NULL;
 		x->n++;
-		if (!grown[at].id)
+		if (!grown[at].id || (i->artifact_type && !grown[at].artifact_type))
 			return err_oom(e);
 	}
 	if (tag && !strv_has(x->images[at].tags, tag) && strv_add(&x->images[at].tags, tag) < 0)
@@ -451,7 +507,7 @@ static int add_repository_images(Save *x, const Reference *ref, Err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		for (size_t k = 0; r == 0 && v[i].tags && v[i].tags[k]; k++)
 			if (str_starts(v[i].tags[k], prefix)) {
-				r = add_image(x, v[i].id, v[i].tags[k], e);
+				r = add_image(x, &v[i], v[i].tags[k], e);
 				found++;
 			}
 	store_images_free(v, n);
@@ -486,7 +542,7 @@ static int add_name(Save *x, const char *name, Err *e)
 		return r < 0 ? r : 0;
 	r = store_image_find(x->s, name, &image, e);
 	if (r == 0) /* "sha256:..." parses as a name and a tag, but is an id */
-		r = add_image(x, image.id, full && strv_has(image.tags, full) ? full : NULL, e);
+		r = add_image(x, &image, full && strv_has(image.tags, full) ? full : NULL, e);
 	store_image_done(&image);
 	return r;
 }
@@ -536,7 +592,7 @@ static int put_all(Save *x, Err *e)
 	if (r == 0)
 		r = put_header(x, "blobs/sha256/", TAR_DIR, 0, e);
 	for (size_t i = 0; r == 0 && i < x->n; i++)
-		r = err_ctx(e, save_image(x, &x->images[i], e), "save image %s", x->images[i].id);
+		r = err_ctx(e, save_one(x, &x->images[i], e), "save image %s", x->images[i].id);
 	if (r == 0)
 		r = put_documents(x, e);
 	return r < 0 ? r : tar_writer_end(x->w, e);
@@ -548,6 +604,7 @@ void archive_choice_free(ArchiveChoice *x)
 		return;
 	for (size_t i = 0; i < x->n; i++) {
 		free(x->images[i].id);
+		free(x->images[i].artifact_type);
 		strv_free(x->images[i].tags);
 	}
 	free(x->images);

@@ -78,7 +78,7 @@ static char *image_problem(Store *s, const StoreImage *i)
 		if (r < 0)
 			return strf("its top layer: %s", err_msg(&err, r));
 	}
-	r = store_image_config(s, i->id, &config, &err);
+	r = i->artifact_type ? 0 : store_image_config(s, i->id, &config, &err);
 	if (r < 0)
 		problem = strf("%s", err_msg(&err, r));
 	image_config_done(&config);

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 /* What the rows mean:
  *   layer.tar_size  bytes of its uncompressed tar; -1 until somebody has counted them
@@ -58,6 +58,8 @@ static const char *const steps[SCHEMA_VERSION - 1] = {
     " unixepoch() * 1000000000, 1 FROM doc WHERE collection = 'build-cache';"
     "DELETE FROM doc WHERE collection = 'build-cache';"
     "PRAGMA user_version = 3;",
+    "ALTER TABLE image ADD COLUMN artifact_type TEXT;"
+    "PRAGMA user_version = 4;",
 };
 
 static int db_error(Db *db, int code, const char *what, Err *e)

@@ -20,6 +20,7 @@ void store_image_done(StoreImage *i)
 	free(i->parent);
 	free(i->chain_id);
 	free(i->labels);
+	free(i->artifact_type);
 	strv_free(i->tags);
 	strv_free(i->digests);
 	*i = (StoreImage){0};
@@ -43,11 +44,25 @@ static int load_document(Store *s, const char *digest, json_t **ret, Err *e)
 	return r < 0 ? r : json_parse(text, len, digest, ret, e);
 }
 
+/* An artifact's id names its manifest, which must not be taken for the config of an image without layers. */
+static int check_is_config(const json_t *doc, Err *e)
+{
+	_cleanup_(image_manifest_done) ImageManifest m = {0};
+
+	if (!json_object_get(doc, "layers") || image_manifest_decode(doc, &m, NULL) < 0)
+		return 0;
+	const char *type = image_manifest_artifact(&m);
+	return err_new(e, ERR_INVALID, "it is an artifact of type %.200s, not a container image",
+		       type ? type : "unknown");
+}
+
 int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e)
 {
 	_cleanup_json_ json_t *doc = NULL;
 	int r = load_document(s, id, &doc, e);
 
+	if (r >= 0)
+		r = check_is_config(doc, e);
 	if (r >= 0)
 		r = image_config_decode(doc, ret, e);
 	return r < 0 ? err_ctx(e, r, "config of image %s", id) : 0;
@@ -103,13 +118,15 @@ static int add_blobs(Store *s, const char *id, const char *manifest_digest, cons
 
 	if (r >= 0 && manifest_digest)
 		r = add_blob(s, id, manifest_digest, e);
+	if (r >= 0 && m->config.digest && !streq(m->config.digest, id))
+		r = add_blob(s, id, m->config.digest, e);
 	for (size_t i = 0; r >= 0 && i < m->n_layers; i++)
 		r = add_blob(s, id, m->layers[i].digest, e);
 	return r;
 }
 
 typedef struct PutImage {
-	const char *id, *manifest_digest, *parent, *chain, *labels;
+	const char *id, *manifest_digest, *parent, *chain, *labels, *artifact_type;
 	int64_t size, created_ns;
 } PutImage;
 
@@ -127,13 +144,13 @@ static int put_rows(Store *s, const PutImage *p, const ImageManifest *m, Err *e)
 	if (r >= 0)
 		r = db_run(&s->db, e,
 			   "INSERT INTO image (id, manifest_digest, parent, chain_id, size, created_ns, "
-			   "tagged_ns, labels, used_ns)"
-			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8) ON CONFLICT DO UPDATE SET"
+			   "tagged_ns, labels, used_ns, artifact_type)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET"
 			   " manifest_digest = coalesce(excluded.manifest_digest, manifest_digest),"
 			   " parent = coalesce(excluded.parent, parent), labels = excluded.labels,"
 			   " used_ns = excluded.used_ns",
-			   "ttttiiti", p->id, p->manifest_digest, p->parent, p->chain, p->size, p->created_ns,
-			   p->labels, clock_now_ns());
+			   "ttttiitit", p->id, p->manifest_digest, p->parent, p->chain, p->size,
+			   p->created_ns, p->labels, clock_now_ns(), p->artifact_type);
 	if (r >= 0)
 		r = add_blobs(s, p->id, p->manifest_digest, m, e);
 	return r < 0 ? r : db_commit(&tx, e);
@@ -166,6 +183,47 @@ int store_image_put(Store *s, const char *config_digest, const char *manifest_di
 	return r < 0 ? err_ctx(e, r, "record image %s", config_digest) : 0;
 }
 
+/* What is fetched from elsewhere, and never by us, is no part of it. */
+static bool is_elsewhere(const ImageDescriptor *d)
+{
+	return strv_len(d->urls) > 0;
+}
+
+static int check_artifact(Store *s, const ImageManifest *m, PutImage *p, Err *e)
+{
+	p->artifact_type = image_manifest_artifact(m);
+	if (!p->artifact_type)
+		return err_new(e, ERR_INVALID, "it is a container image, not an artifact");
+	for (size_t i = 0; i <= m->n_layers; i++) {
+		const ImageDescriptor *d = i < m->n_layers ? &m->layers[i] : &m->config;
+		int64_t size = 0;
+		int r = is_elsewhere(d) ? 0
+					: db_get_int(&s->db, &size, -1, e,
+						     "SELECT size FROM blob WHERE digest = ?1", "t", d->digest);
+
+		if (r < 0)
+			return r;
+		if (size < 0)
+			return err_new(e, ERR_CONFLICT, "its blob %s was deleted meanwhile: try again",
+				       d->digest);
+		p->size += size;
+	}
+	return 0;
+}
+
+int store_artifact_put(Store *s, const char *manifest_digest, Err *e)
+{
+	_cleanup_(image_manifest_done) ImageManifest m = {0};
+	PutImage p = {.id = manifest_digest, .manifest_digest = manifest_digest, .labels = "{}"};
+	int r = load_manifest(s, manifest_digest, &m, e);
+
+	if (r >= 0)
+		r = check_artifact(s, &m, &p, e);
+	if (r >= 0)
+		r = put_rows(s, &p, &m, e);
+	return r < 0 ? err_ctx(e, r, "record artifact %s", manifest_digest) : 0;
+}
+
 int store_image_keep(Store *s, const char *id, const char *digest, Err *e)
 {
 	int r = add_blob(s, id, digest, e);
@@ -177,7 +235,7 @@ int store_image_keep(Store *s, const char *id, const char *digest, Err *e)
 
 #define COLUMNS                                                                                              \
 	"i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, i.labels, "       \
-	"t.reference, i.used_ns"
+	"t.reference, i.used_ns, i.artifact_type"
 
 static int dup_column(const DbQuery *q, int column, char **ret)
 {
@@ -196,7 +254,9 @@ static int fill_image(const DbQuery *q, StoreImage *i)
 	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 ||
 	    dup_column(q, 5, &i->parent) < 0)
 		return -ENOMEM;
-	return dup_column(q, 6, &i->chain_id) < 0 ? -ENOMEM : dup_column(q, 7, &i->labels);
+	if (dup_column(q, 6, &i->chain_id) < 0 || dup_column(q, 7, &i->labels) < 0)
+		return -ENOMEM;
+	return dup_column(q, 10, &i->artifact_type);
 }
 
 static int fill_reference(const DbQuery *q, StoreImage *i)
@@ -426,7 +486,9 @@ int store_tag_put_new(Store *s, const char *reference, const char *image_id, con
 
 	for (int n = 0; r < 0 && own.kind == ERR_NOT_FOUND && n < NEW_TRIES; n++) {
 		own = (Err){0};
-		r = store_image_put(s, image_id, manifest_digest, parent, &own);
+		r = streq0(manifest_digest, image_id)
+			? store_artifact_put(s, image_id, &own)
+			: store_image_put(s, image_id, manifest_digest, parent, &own);
 		if (r >= 0)
 			r = store_tag_put(s, reference, image_id, NULL, &own);
 	}

@@ -15,7 +15,7 @@
  * Threads: a Store is shared; each call takes the locks it needs (SQLite in serialised mode with one connection; a lock
  * per chain id while a layer is being made, so two pulls of one layer unpack it once).
  *
- * Names: image id = digest of its config. chain id as in the image-spec: identity of a layer with all below it.
+ * Names: image id = digest of its config (of an artifact: of its manifest). chain id as in the image-spec: identity of a layer with all below it.
  */
 #pragma once
 
@@ -195,13 +195,14 @@ int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e);
 
 /* ---- images ---- */
 typedef struct StoreImage {
-	char *id;              /* digest of the config */
+	char *id;              /* digest of the config; of an artifact: of the manifest */
 	char *manifest_digest; /* of the manifest it was pulled or loaded with, or NULL */
 	int64_t size;          /* bytes unpacked */
 	int64_t created_ns, tagged_ns, used_ns;
 	char *parent;   /* image id it was built from, or NULL */
 	char *chain_id; /* top layer, NULL for an image without layers */
 	char *labels;   /* a JSON object as text; NULL: see the config */
+	char *artifact_type; /* NULL: a container image */
 	char **tags;    /* full references, sorted */
 	char **digests; /* full name@digest */
 } StoreImage;
@@ -210,9 +211,13 @@ void store_image_done(StoreImage *i);
 /* Records an image whose layers and config blob exist. Idempotent. */
 int store_image_put(Store *s, const char *config_digest, const char *manifest_digest, const char *parent,
 		    Err *e);
+/* Records what a registry holds besides images (charts, modules, signatures: OCI image-spec, "Guidelines for Artifact Usage"), whose manifest
+ * and blobs are all here. Many have the same config, so its id is the digest of its manifest. Idempotent. */
+int store_artifact_put(Store *s, const char *manifest_digest, Err *e);
 /* Keeps a blob as long as the image: the index that led to it, say. */
 int store_image_keep(Store *s, const char *id, const char *digest, Err *e);
 int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e);
+/* ERR_INVALID for an artifact. */
 int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e);
 /* What a user typed: reference, name@digest, id or unique id prefix (with or without "sha256:"). ERR_NOT_FOUND "No such image: x"; ERR_INVALID if ambiguous. */
 int store_image_find(Store *s, const char *name, StoreImage *ret, Err *e);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""power_guest ROUND LAST: what runs in the guest of tools/power, once a boot; its output is the report.
+"""power_guest ROUND LAST SNAPSHOTTER: what runs in the guest of tools/power, once a boot; its output is the report.
 
 Looks at what the last cut has left: the engine starts, `system check` finds the store consistent, the interrupted operation works now and what
 was whole before is not downloaded again. Then starts the operation of this round and restarts the machine at a moment that the round decides.
@@ -32,10 +32,10 @@ def mount():
 
 
 class Guest:
-    def __init__(self, number):
+    def __init__(self, number, snapshotter):
         self.number = number
         self.registry = CountingRegistry()
-        self.engine = harness.Engine("--insecure-registry", "127.0.0.0/8", root=pathlib.Path("/run/engine"), data_root=DATA / "root")
+        self.engine = harness.Engine("--insecure-registry", "127.0.0.0/8", "--snapshotter", snapshotter, root=pathlib.Path("/run/engine"), data_root=DATA / "root")
         self.engine.root.mkdir()
         self.engine.subnet = "10.99.0.0/24"
         self.engine.start()
@@ -104,11 +104,11 @@ class Guest:
 
 
 def main():
-    number, last = int(sys.argv[1]), sys.argv[2] == "1"
+    number, last, snapshotter = int(sys.argv[1]), sys.argv[2] == "1", sys.argv[3]
     try:
         mount()
         first = not (DATA / "root").exists()
-        guest = Guest(number)
+        guest = Guest(number, snapshotter)
         if not first:
             guest.look(number - 1)
         if last:

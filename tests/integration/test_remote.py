@@ -88,15 +88,6 @@ def test_credentials_come_along(engine, double, name):
     assert {q.auth for q in double.asked} == {None, basic("u", "p")}
 
 
-def test_an_artifact_can_be_looked_at_but_not_pulled(ireko, double, name):
-    chart = "application/vnd.cncf.helm.config.v1+json"
-    double.add_manifest(name, "x", {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"mediaType": chart, **double.add_blob(b"{}")},
-                                    "layers": [{"mediaType": "application/vnd.cncf.helm.chart.content.v1.tar+gzip", **double.add_blob(b"x")}]})
-    assert json.loads(ireko.out("manifest", "inspect", f"{double.host}/{name}:x"))["config"]["mediaType"] == chart
-    said = ireko.fails("pull", f"{double.host}/{name}:x", status=1)
-    assert "not a container image" in said and chart in said
-
-
 # ---- tags
 def test_tags(ireko, double, name):
     names = [f"v{i}" for i in range(7)]

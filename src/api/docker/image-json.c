@@ -96,11 +96,29 @@ static json_t *inspect_pack(Door *d, const StoreImage *i, const ImageConfig *c, 
 	return doc;
 }
 
+/* As dockerd with containerd's store tells one: an image of nothing, and what it is. */
+static json_t *artifact_inspect_doc(Door *d, const StoreImage *i, int version, Err *e)
+{
+	const ImageConfig nothing = {.run.stop_timeout = -1};
+	json_t *doc = inspect_pack(d, i, &nothing, version);
+	json_t *what = json_pack("{s:s, s:s, s:s}", "mediaType", MEDIA_OCI_MANIFEST, "digest", i->id,
+				 "artifactType", i->artifact_type);
+
+	if (!doc || json_object_set_new(doc, "Descriptor", what) < 0) {
+		json_decref(doc);
+		(void)!err_oom(e);
+		return NULL;
+	}
+	return doc;
+}
+
 json_t *image_inspect_doc(Door *d, const StoreImage *i, int version, Err *e)
 {
 	ImageConfig c = {0};
 	json_t *doc;
 
+	if (i->artifact_type)
+		return artifact_inspect_doc(d, i, version, e);
 	if (store_image_config(engine_store(d->engine), i->id, &c, e) < 0)
 		return NULL;
 	doc = inspect_pack(d, i, &c, version);

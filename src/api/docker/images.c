@@ -71,7 +71,7 @@ static int match_labels(Door *d, const Filters *f, const StoreImage *i, Err *e)
 
 	if (!filters_has(f, "label") && !filters_has(f, "label!"))
 		return 1;
-	r = store_image_config(engine_store(d->engine), i->id, &c, e);
+	r = i->artifact_type ? 0 : store_image_config(engine_store(d->engine), i->id, &c, e);
 	if (r < 0)
 		return r;
 	ok = filters_labels(f, c.run.labels);
