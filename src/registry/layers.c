@@ -40,7 +40,7 @@ typedef struct Layer {
 	struct LayersPull *all;
 	size_t index;
 	const ImageDescriptor *d;
-	const char *diff_id; /* NULL: a blob that is only kept */
+	const char *diff_id;         /* NULL: a blob that is only kept */
 	char parent[DIGEST_LEN + 1]; /* "" for the lowest */
 	char chain[DIGEST_LEN + 1];
 	char id[13]; /* what progress calls it */

@@ -197,9 +197,10 @@ static int check_artifact(Store *s, const ImageManifest *m, PutImage *p, Err *e)
 	for (size_t i = 0; i <= m->n_layers; i++) {
 		const ImageDescriptor *d = i < m->n_layers ? &m->layers[i] : &m->config;
 		int64_t size = 0;
-		int r = is_elsewhere(d) ? 0
-					: db_get_int(&s->db, &size, -1, e,
-						     "SELECT size FROM blob WHERE digest = ?1", "t", d->digest);
+		int r = is_elsewhere(d)
+			    ? 0
+			    : db_get_int(&s->db, &size, -1, e, "SELECT size FROM blob WHERE digest = ?1", "t",
+					 d->digest);
 
 		if (r < 0)
 			return r;

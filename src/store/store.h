@@ -199,12 +199,12 @@ typedef struct StoreImage {
 	char *manifest_digest; /* of the manifest it was pulled or loaded with, or NULL */
 	int64_t size;          /* bytes unpacked */
 	int64_t created_ns, tagged_ns, used_ns;
-	char *parent;   /* image id it was built from, or NULL */
-	char *chain_id; /* top layer, NULL for an image without layers */
-	char *labels;   /* a JSON object as text; NULL: see the config */
+	char *parent;        /* image id it was built from, or NULL */
+	char *chain_id;      /* top layer, NULL for an image without layers */
+	char *labels;        /* a JSON object as text; NULL: see the config */
 	char *artifact_type; /* NULL: a container image */
-	char **tags;    /* full references, sorted */
-	char **digests; /* full name@digest */
+	char **tags;         /* full references, sorted */
+	char **digests;      /* full name@digest */
 } StoreImage;
 
 void store_image_done(StoreImage *i);
