@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-crash check-mutations check-power check-vm bench bench-runtime bench-images lint format fuzz install uninstall clean deps
+.PHONY: all demo demo-stop check check-crash check-mutations check-power check-vm bench bench-runtime bench-images lint format fuzz install install-docker uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -78,10 +78,23 @@ fuzz:
 	@tools/deps build fuzz
 	@$(PYTHON) tools/fuzz run $(FUZZ)
 
+# DOCKER=1: under the name docker too, with its completions and manual pages.
+SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
 	meson install -C $(BUILD) --no-rebuild
+	$(if $(DOCKER),@$(MAKE) --no-print-directory install-docker)
+
+install-docker:
+	ln -sf ireko $(DESTDIR)$(PREFIX)/bin/docker
+	$(DESTDIR)$(PREFIX)/bin/docker completion bash >$(SHARE)/bash-completion/completions/docker
+	$(DESTDIR)$(PREFIX)/bin/docker completion zsh >$(SHARE)/zsh/site-functions/_docker
+	$(DESTDIR)$(PREFIX)/bin/docker completion fish >$(SHARE)/fish/vendor_completions.d/docker.fish
+	cd $(SHARE)/man/man1 && for page in ireko*.1; do ln -sf $$page docker$${page#ireko}; done
 
 uninstall:
+	@[ "$$(readlink $(DESTDIR)$(PREFIX)/bin/docker)" != ireko ] || rm -f $(DESTDIR)$(PREFIX)/bin/docker \
+		$(SHARE)/bash-completion/completions/docker $(SHARE)/zsh/site-functions/_docker \
+		$(SHARE)/fish/vendor_completions.d/docker.fish $(SHARE)/man/man1/docker*.1
 	ninja -C $(BUILD) uninstall
 
 clean:

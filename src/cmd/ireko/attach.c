@@ -74,7 +74,7 @@ static int run_attach(Call *call, Err *e)
 	_cleanup_json_ json_t *c = NULL;
 	_cleanup_session_ Session s = {.cli = call->cli,
 				       .signal_fd = -1,
-				       .detach_keys = o->detach_keys,
+				       .detach_keys = session_keys(call->cli, o->detach_keys),
 				       .wait_for = "not-running"};
 	int r = inspect(call->cli, call->args[0], &c, e);
 
@@ -146,7 +146,9 @@ static int start_attached(Call *call, Err *e)
 {
 	const StartOptions *o = call->opts;
 	_cleanup_json_ json_t *c = NULL;
-	_cleanup_session_ Session s = {.cli = call->cli, .signal_fd = -1, .detach_keys = o->detach_keys};
+	_cleanup_session_ Session s = {.cli = call->cli,
+				       .signal_fd = -1,
+				       .detach_keys = session_keys(call->cli, o->detach_keys)};
 	int r;
 
 	if (call->n_args > 1)

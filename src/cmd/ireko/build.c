@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/secret.h"
 #include "client.h"
+#include "config.h"
 #include "context.h"
 #include "credential.h"
 #include "env-file.h"
@@ -277,11 +278,13 @@ static int write_iidfile(const char *path, const char *id, Err *e)
 
 static int run_build(Call *call, Err *e)
 {
-	const BuildOptions *o = call->opts;
+	BuildOptions *o = call->opts;
 	_cleanup_(context_done) Context c = {.fd = -1};
 	_cleanup_free_ char *id = NULL;
-	int r;
+	int r = config_add_proxies(call->cli, &o->args.v, e);
 
+	if (r < 0)
+		return r;
 	if (o->iidfile && unlink(o->iidfile) < 0 && errno != ENOENT)
 		return err_sys(e, errno, "remove the old image ID file %s", o->iidfile);
 	r = context_open(call->args[0], o->file, &c, e);

@@ -10,19 +10,24 @@
 #pragma once
 
 #include "base/json.h"
+#include "dial.h"
 #include "wire/http-client.h"
 
 typedef struct Cli {
+	char **argv;            /* the whole command line */
 	const char *program;    /* "ireko", or "docker" when called so: what help and errors say */
 	const char *host;       /* -H, or NULL */
 	const char *context;    /* --context, or NULL */
 	const char *config_dir; /* --config, or NULL */
-	json_t *config;         /* config.json, once it was needed */
-	HttpcAddress address;   /* once it was needed */
-	Httpc *idle;            /* the kept connection of the plain requests, or NULL */
-	char api_version[16];   /* used in paths */
-	bool version_settled;   /* the engine is known to speak it */
-	bool out_tty, err_tty;  /* standard output, standard error */
+	bool tls, tls_verify;   /* --tls, --tlsverify */
+	const char *tls_ca, *tls_cert, *tls_key; /* --tlscacert and so on, or NULL */
+	json_t *config;                          /* config.json, once it was needed */
+	HttpcAddress address;                    /* once it was needed, and how it is reached */
+	Dial dial;
+	Httpc *idle;           /* the kept connection of the plain requests, or NULL */
+	char api_version[16];  /* used in paths */
+	bool version_settled;  /* the engine is known to speak it */
+	bool out_tty, err_tty; /* standard output, standard error */
 } Cli;
 
 struct Flag;
@@ -36,6 +41,7 @@ typedef struct Command {
 	int min, max; /* arguments; max -1: any number */
 	bool
 	    stop_at_first; /* flags end at the first argument, because what follows is a command of its own */
+	bool raw;          /* flags are arguments, but for --help */
 	int failure;       /* exit status of an error, 0 for 1 */
 	int (*run)(Call *call, Err *e);
 } Command;

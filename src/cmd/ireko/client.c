@@ -3,6 +3,7 @@
 #include "client.h"
 #include "base/secret.h"
 #include "config.h"
+#include "endpoint.h"
 #include "text.h"
 
 #include <ctype.h>
@@ -24,6 +25,9 @@ static const char *remedy(const Cli *cli, int no)
 
 static int cannot_reach(const Cli *cli, const Err *cause, Err *e)
 {
+	if (cli->dial.kind != DIAL_SOCKET)
+		return err_new_no(e, ERR_UNAVAILABLE, cause->no, "error during connect: %s: %s",
+				  cli->address.text, cause->msg);
 	if (streq(cli->program, "docker") && cause->no != EACCES && cause->no != EPERM)
 		return err_new_no(e, ERR_UNAVAILABLE, cause->no,
 				  "Cannot connect to the Docker daemon at %s. Is the docker daemon running?",
@@ -37,7 +41,7 @@ static int cannot_reach(const Cli *cli, const Err *cause, Err *e)
 static int connect_engine(Cli *cli, Httpc **ret, Err *e)
 {
 	Err cause = {0};
-	int r = config_find_engine(cli, e);
+	int r = endpoint_find(cli, e);
 
 	if (r < 0)
 		return r;
@@ -49,8 +53,13 @@ static int connect_engine(Cli *cli, Httpc **ret, Err *e)
 		snprintf(cli->api_version, sizeof(cli->api_version), "%s",
 			 cli->version_settled ? v : API_VERSION);
 	}
-	r = httpc_connect(&cli->address, ret, &cause);
+	r = endpoint_connect(cli, ret, &cause);
 	return r < 0 ? cannot_reach(cli, &cause, e) : 0;
+}
+
+int api_connect(Cli *cli, Httpc **ret, Err *e)
+{
+	return connect_engine(cli, ret, e);
 }
 
 /* The kept connection if it is still good, else a new one. */

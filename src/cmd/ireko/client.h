@@ -41,6 +41,8 @@ int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e);
 int api_answer(Cli *cli, Httpc *c, const HttpcResponse **rs, Err *e);
 /* api_start and api_answer, once more if the version was wrong. */
 int api_stream(Cli *cli, const ApiRequest *rq, Httpc **ret, const HttpcResponse **rs, Err *e);
+/* A connection on which nothing was sent. */
+int api_connect(Cli *cli, Httpc **ret, Err *e);
 /* Makes sure that the API version fits. */
 int api_settle(Cli *cli, Err *e);
 

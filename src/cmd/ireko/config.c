@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Docker's client configuration: <dir>/config.json and <dir>/contexts/meta/<hash>/meta.json, where dir is
- * --config, $DOCKER_CONFIG or ~/.docker. A context is found by the name inside its meta.json, so that the
- * hash need not be known.
+ * Docker's client configuration: <dir>/config.json, where dir is --config, $DOCKER_CONFIG or ~/.docker.
  *
  * The file is docker's, and the user's: what we do not know stays as it is, and it is replaced whole or not at all.
  */
@@ -10,9 +8,9 @@
 #include "base/fd.h"
 #include "base/secret.h"
 #include "base/str.h"
+#include "endpoint.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <strings.h>
 #include <sys/file.h>
@@ -20,7 +18,7 @@
 #define CONFIG_MAX (4u << 20)
 #define LOCK_TRIES 100 /* of a tenth of a second */
 
-static char *config_dir(const Cli *cli)
+char *config_dir(const Cli *cli)
 {
 	const char *dir = cli->config_dir ? cli->config_dir : getenv("DOCKER_CONFIG"), *home = getenv("HOME");
 
@@ -178,18 +176,25 @@ static bool is_own_header(const char *name)
 	return false;
 }
 
-int config_headers(Cli *cli, char ***ret, Err *e)
+/* As with docker, a broken file stops only what needs what is in it. */
+static json_t *load_or_warn(Cli *cli)
 {
-	json_t *config, *value;
-	const char *name;
+	json_t *config = NULL;
 	Err broken = {0};
 	int r = config_load(cli, &config, &broken);
 
-	/* As with docker, a broken file stops only what needs what is in it. */
 	if (r < 0) {
 		cli_complain(cli, "WARNING: Error loading config file: %s", err_msg(&broken, r));
 		config = cli->config = json_object();
 	}
+	return config;
+}
+
+int config_headers(Cli *cli, char ***ret, Err *e)
+{
+	json_t *config = load_or_warn(cli), *value;
+	const char *name;
+
 	json_object_foreach (json_object_get(config, "HttpHeaders"), name, value) {
 		const char *text = json_string_value(value);
 		bool good = text && is_header_name(name);
@@ -205,111 +210,89 @@ int config_headers(Cli *cli, char ***ret, Err *e)
 	return 0;
 }
 
-/* ---- contexts ---- */
+/* ---- what commands take from it ---- */
 
-static int host_of_meta(int dirfd, const char *entry, const char *name, char **ret, Err *e)
+const char *config_text(Cli *cli, const char *key)
 {
-	_cleanup_free_ char *path = strf("%s/meta.json", entry);
-	_cleanup_json_ json_t *meta = NULL;
+	const char *text = json_get_str(load_or_warn(cli), key);
 
-	if (!path)
-		return err_oom(e);
-	int r = json_load_at(dirfd, path, CONFIG_MAX, &meta, e);
-	if (r < 0)
-		return r;
-	if (!streq0(json_get_str(meta, "Name"), name))
+	return str_empty(text) ? NULL : text;
+}
+
+const char *config_format(Cli *cli, const char *key, const char *given)
+{
+	return given ? given : config_text(cli, key);
+}
+
+/* True if one of the assignments is to this name, with or without a value. */
+static bool sets(char *const *assignments, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; assignments && *assignments; assignments++)
+		if (strncmp(*assignments, name, n) == 0 && ((*assignments)[n] == '=' || !(*assignments)[n]))
+			return true;
+	return false;
+}
+
+static int add_proxy(char ***assignments, const char *name, const char *value, bool given, Err *e)
+{
+	if (given)
 		return 0;
-	const char *host =
-	    json_get_str(json_object_get(json_object_get(meta, "Endpoints"), "docker"), "Host");
-	if (!host)
-		return err_new(e, ERR_INVALID, "%s has no docker endpoint", path);
-	*ret = strdup(host);
-	return *ret ? 0 : err_oom(e);
+	return strv_take(assignments, strf("%s=%s", name, value)) < 0 ? err_oom(e) : 0;
 }
 
-static void closedirp(DIR **d)
+int config_add_proxies(Cli *cli, char ***assignments, Err *e)
 {
-	if (*d)
-		(void)closedir(*d);
-}
-
-static int host_of_context(const Cli *cli, const char *name, char **ret, Err *e)
-{
-	_cleanup_free_ char *dir = config_dir(cli);
-	_cleanup_free_ char *path = dir ? strf("%s/contexts/meta", dir) : NULL;
+	static const struct {
+		const char *key, *upper, *lower;
+	} names[] = {
+	    {"httpProxy", "HTTP_PROXY", "http_proxy"}, {"httpsProxy", "HTTPS_PROXY", "https_proxy"},
+	    {"ftpProxy", "FTP_PROXY", "ftp_proxy"},    {"noProxy", "NO_PROXY", "no_proxy"},
+	    {"allProxy", "ALL_PROXY", "all_proxy"},
+	};
+	const json_t *all = json_object_get(load_or_warn(cli), "proxies"), *ours = NULL;
 	int r = 0;
 
-	if (!path)
-		return err_oom(e);
-	_cleanup_(closedirp) DIR *d = opendir(path);
-	for (struct dirent *entry; d && !*ret && r == 0 && (entry = readdir(d));)
-		if (entry->d_name[0] != '.') {
-			Err ignored = {0};
-			int bad = host_of_meta(dirfd(d), entry->d_name, name, ret, &ignored);
+	if (!all)
+		return 0;
+	r = endpoint_find(cli, e);
+	if (r < 0)
+		return r;
+	ours = json_object_get(all, cli->address.text);
+	if (!ours)
+		ours = json_object_get(all, "default");
+	for (size_t i = 0; r == 0 && i < ELEMENTSOF(names); i++) {
+		const char *value = json_get_str(ours, names[i].key);
+		bool upper = sets(*assignments, names[i].upper), lower = sets(*assignments, names[i].lower);
 
-			/* Somebody else's broken context is no reason to fail. */
-			if (bad == -ENOMEM)
-				r = err_oom(e);
-		}
-	if (r == 0 && !*ret)
-		return err_new(e, ERR_NOT_FOUND,
-			       "context \"%s\" does not exist: there is no such context in %s", name, path);
+		if (str_empty(value))
+			continue;
+		r = add_proxy(assignments, names[i].upper, value, upper, e);
+		if (r == 0)
+			r = add_proxy(assignments, names[i].lower, value, lower, e);
+	}
 	return r;
 }
 
-static int find_host(Cli *cli, char **ret, Err *e)
+int config_add_prune_filters(Cli *cli, char ***filters, Err *e)
 {
-	const char *host = getenv("DOCKER_HOST"), *context = cli->context;
-	json_t *config = NULL;
+	const json_t *list = json_object_get(load_or_warn(cli), "pruneFilters");
 
-	if (cli->host && cli->context)
-		return err_new(e, ERR_INVALID,
-			       "conflicting options: cannot specify both --host and --context");
-	if (cli->host || (!context && !str_empty(host))) {
-		*ret = strdup(cli->host ? cli->host : host);
-		return *ret ? 0 : err_oom(e);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *f = json_string_value(json_array_get(list, i));
+
+		/* "label=x" and "label!=x" exclude each other: what was typed wins. */
+		const char *same = f ? str_after(f, "label=") : NULL,
+			   *other = f ? str_after(f, "label!=") : NULL;
+		_cleanup_free_ char *opposite = same    ? strf("label!=%s", same)
+						: other ? strf("label=%s", other)
+							: NULL;
+
+		if (!f || (opposite && strv_has(*filters, opposite)) || strv_has(*filters, f))
+			continue;
+		if (strv_add(filters, f) < 0)
+			return err_oom(e);
 	}
-	if (!context)
-		context = getenv("DOCKER_CONTEXT");
-	if (str_empty(context)) {
-		int r = config_load(cli, &config, e);
-
-		if (r < 0)
-			return r;
-		context = json_get_str(config, "currentContext");
-	}
-	if (str_empty(context) || streq(context, "default")) {
-		*ret = strdup(DEFAULT_ADDRESS);
-		return *ret ? 0 : err_oom(e);
-	}
-	return host_of_context(cli, context, ret, e);
-}
-
-int config_find_engine(Cli *cli, Err *e)
-{
-	_cleanup_free_ char *host = NULL;
-	int r;
-
-	if (cli->address.text)
-		return 0;
-	r = find_host(cli, &host, e);
-	if (r < 0)
-		return r;
-	if (str_starts(host, "ssh://") || str_starts(host, "https://"))
-		return err_new(
-		    e, ERR_UNSUPPORTED,
-		    "%s: only unix:// and plain tcp:// are offered; forward the engine's socket, for example "
-		    "with "
-		    "ssh -L /tmp/engine.sock:/run/ireko/ireko.sock HOST, and use -H unix:///tmp/engine.sock",
-		    host);
-	r = httpc_address_parse(host, &cli->address, e);
-	if (r < 0)
-		return r;
-	if (!cli->address.path && !str_empty(getenv("DOCKER_TLS_VERIFY")))
-		return err_new(
-		    e, ERR_UNSUPPORTED,
-		    "%s: DOCKER_TLS_VERIFY is set, but TLS to an engine is not offered; unset it to "
-		    "talk in clear",
-		    host);
 	return 0;
 }

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which engine we talk to, and docker's config.json. Credentials are in credential.h. */
+/* Docker's config.json. Credentials are in credential.h, contexts in context-store.h. */
 #pragma once
 
 #include "base/json.h"
 #include "cli.h"
 
-#define DEFAULT_ADDRESS "unix:///run/ireko/ireko.sock"
-
-/* Fills cli->address: -H, --context, $DOCKER_HOST, $DOCKER_CONTEXT, the current context of config.json,
- * our socket. */
-int config_find_engine(Cli *cli, Err *e);
-
+/* Its folder: --config, $DOCKER_CONFIG or ~/.docker; malloc'ed. */
+char *config_dir(const Cli *cli);
 /* Where it is or would be; malloc'ed. */
 char *config_path(const Cli *cli);
 /* The object, borrowed from cli; empty if there is no file. */
@@ -19,3 +15,12 @@ int config_load(Cli *cli, json_t **ret, Err *e);
 int config_edit(Cli *cli, int (*change)(json_t *config, void *user, Err *e), void *user, Err *e);
 /* Adds its "HttpHeaders" to a vector, as "Name: value"; those of the connection itself are passed over. */
 int config_headers(Cli *cli, char ***ret, Err *e);
+/* What to print a list with: `given`, or without it the member `key` of config.json ("psFormat"), or NULL. */
+const char *config_format(Cli *cli, const char *key, const char *given);
+/* The member `key`, or NULL: also when the file is broken. */
+const char *config_text(Cli *cli, const char *key);
+/* Appends the "proxies" of config.json for the engine in use: HTTP_PROXY=... and http_proxy=..., but for those that the vector
+ * sets itself. */
+int config_add_proxies(Cli *cli, char ***assignments, Err *e);
+/* Appends the "pruneFilters" of config.json. A label that the vector chooses by is not chosen by again. */
+int config_add_prune_filters(Cli *cli, char ***filters, Err *e);

@@ -38,6 +38,7 @@ static json_t *make_config(const Call *call, Err *e)
 {
 	const ExecOptions *o = call->opts;
 	_cleanup_strv_ char **env = NULL;
+	const char *keys = session_keys(call->cli, o->detach_keys);
 	bool attach = !o->detach;
 
 	if (env_collect(o->env_files.v, o->env.v, &env, e) < 0)
@@ -46,8 +47,8 @@ static json_t *make_config(const Call *call, Err *e)
 	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:o, s:o}", "User",
 			      o->user ? o->user : "", "Privileged", o->privileged, "Tty", o->tty,
 			      "AttachStdin", attach && o->interactive, "AttachStdout", attach, "AttachStderr",
-			      attach, "Detach", o->detach, "DetachKeys", o->detach_keys ? o->detach_keys : "",
-			      "WorkingDir", o->workdir ? o->workdir : "", "Env", env_json, "Cmd", cmd);
+			      attach, "Detach", o->detach, "DetachKeys", keys ? keys : "", "WorkingDir",
+			      o->workdir ? o->workdir : "", "Env", env_json, "Cmd", cmd);
 	json_t *size = o->tty ? console_size() : NULL;
 
 	if (!j || (size && json_object_set_new(j, "ConsoleSize", size) < 0)) {
@@ -89,7 +90,7 @@ static int start_attached(Call *call, const char *id, Err *e)
 				       .in = o->interactive,
 				       .out = true,
 				       .err = true,
-				       .detach_keys = o->detach_keys,
+				       .detach_keys = session_keys(call->cli, o->detach_keys),
 				       .signal_fd = -1};
 	_cleanup_free_ char *target = strf("/exec/%s/start", id);
 	_cleanup_json_ json_t *body = json_pack("{s:b, s:b}", "Detach", false, "Tty", o->tty);
@@ -123,7 +124,7 @@ static int run_exec(Call *call, Err *e)
 	Session check = {.cli = call->cli,
 			 .tty = o->tty,
 			 .in = o->interactive && !o->detach,
-			 .detach_keys = o->detach_keys};
+			 .detach_keys = session_keys(call->cli, o->detach_keys)};
 	_cleanup_free_ char *target = api_path("containers", call->args[0], "/exec", e);
 	_cleanup_json_ json_t *config = NULL, *answer = NULL;
 	int r = target ? session_check(&check, e) : -EINVAL;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "client.h"
+#include "config.h"
 #include "credential.h"
 #include "format.h"
 #include "image-list.h"
@@ -372,11 +373,11 @@ static int make_image_rows(const json_t *list, bool full, json_t *rows)
 	return 0;
 }
 
-static int print_image_list(const Call *call, const char *text, size_t len, Err *e)
+static int print_image_list(const Call *call, const char *format, const char *text, size_t len, Err *e)
 {
 	const ImagesOptions *o = call->opts;
 	_cleanup_json_ json_t *list = NULL, *rows = json_array();
-	bool ids_only = o->quiet && (!o->format || str_starts(o->format, "table"));
+	bool ids_only = o->quiet && (!format || str_starts(format, "table"));
 	int r = api_parse(text, len, &list, e);
 
 	if (r >= 0 && make_image_rows(list, o->no_trunc, rows) < 0)
@@ -384,7 +385,7 @@ static int print_image_list(const Call *call, const char *text, size_t len, Err 
 	if (r < 0)
 		return r;
 	ListFormat lf = {image_columns, o->digests ? IMAGE_DIGESTS : IMAGE_TABLE};
-	return format_list(call->cli, &lf, ids_only ? "{{.ID}}" : o->format, rows, e);
+	return format_list(call->cli, &lf, ids_only ? "{{.ID}}" : format, rows, e);
 }
 
 /* What is asked for most, without a tree of JSON in between. 0: the answer is not as usual, nothing was printed. */
@@ -413,7 +414,8 @@ static int run_images(Call *call, Err *e)
 	const ImagesOptions *o = call->opts;
 	_cleanup_strbuf_ StrBuf target = {0};
 	_cleanup_free_ char *text = NULL;
-	bool usual = !o->digests && (!o->format || streq(o->format, "table"));
+	const char *format = o->quiet ? o->format : config_format(call->cli, "imagesFormat", o->format);
+	bool usual = !o->digests && (!format || streq(format, "table"));
 	size_t len = 0;
 	int r = images_target(call, &target, e);
 
@@ -421,7 +423,7 @@ static int run_images(Call *call, Err *e)
 		r = api_get_text(call->cli, target.s, &text, &len, e);
 	if (r >= 0)
 		r = usual ? print_usual_list(o, text, e) : 0;
-	return r == 0 ? print_image_list(call, text, len, e) : MIN2(r, 0);
+	return r == 0 ? print_image_list(call, format, text, len, e) : MIN2(r, 0);
 }
 
 /* ---- tag, rmi */

@@ -6,7 +6,9 @@
  * closed pipe is an error too.
  */
 #include "base/str.h"
+#include "endpoint.h"
 #include "options.h"
+#include "plugin.h"
 #include "text.h"
 #include "verbs.h"
 
@@ -14,19 +16,25 @@
 
 typedef struct GlobalOptions {
 	List hosts;
-	const char *context, *config, *log_level;
+	const char *context, *config, *log_level, *tls_ca, *tls_cert, *tls_key;
 	bool version, debug, tls, tls_verify;
 } GlobalOptions;
 
 #define G(field) offsetof(GlobalOptions, field)
-static const Flag global_flags[] = {
-    {"config", 0, FLAG_STRING, G(config), "Folder of docker's client configuration", NULL},
-    {"context", 'c', FLAG_STRING, G(context), "Docker context that names the engine", NULL},
+const Flag global_flags[] = {
+    {"config", 0, FLAG_STRING, G(config), "Folder of docker's client configuration (default ~/.docker)",
+     NULL},
+    {"context", 'c', FLAG_STRING, G(context), "Context that names the engine (see 'context ls')", NULL},
     {"debug", 'D', FLAG_BOOL, G(debug), NULL, NULL},
-    {"host", 'H', FLAG_LIST, G(hosts), "Engine to talk to: unix://PATH or tcp://HOST:PORT", NULL},
+    {"host", 'H', FLAG_LIST, G(hosts), "Engine to talk to: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST",
+     NULL},
     {"log-level", 'l', FLAG_STRING, G(log_level), NULL, NULL},
-    {"tls", 0, FLAG_BOOL, G(tls), NULL, NULL},
-    {"tlsverify", 0, FLAG_BOOL, G(tls_verify), NULL, NULL},
+    {"tls", 0, FLAG_BOOL, G(tls), "Use TLS, whoever is there", NULL},
+    {"tlscacert", 0, FLAG_STRING, G(tls_ca), "Trust certificates of this CA only (default ~/.docker/ca.pem)",
+     NULL},
+    {"tlscert", 0, FLAG_STRING, G(tls_cert), "Our certificate (default ~/.docker/cert.pem)", NULL},
+    {"tlskey", 0, FLAG_STRING, G(tls_key), "Its key (default ~/.docker/key.pem)", NULL},
+    {"tlsverify", 0, FLAG_BOOL, G(tls_verify), "Use TLS and check who is there", NULL},
     {"version", 'v', FLAG_BOOL, G(version), "Print the version and quit", NULL},
     {0},
 };
@@ -96,22 +104,26 @@ static void print_verbs(const Verb *table)
 			(void)printf("  %-11s %s\n", v->name, v->command->summary);
 }
 
+static void print_groups(bool swarm)
+{
+	for (const VerbGroup *g = verb_groups; g->name; g++)
+		if (g->swarm == swarm)
+			(void)printf("  %-11s %s\n", g->name, g->summary);
+}
+
 static void print_help(const Cli *cli)
 {
 	(void)printf("Usage:  %s [OPTIONS] COMMAND\n\nContainers, images, networks and volumes of an "
 		     "engine\n\nManagement Commands:\n",
 		     cli->program);
-	for (const VerbGroup *g = verb_groups; g->name; g++)
-		(void)printf("  %-11s %s\n", g->name, g->summary);
+	print_groups(false);
+	(void)printf("\nSwarm Commands:\n");
+	print_groups(true);
 	(void)printf("\nCommands:\n");
 	print_verbs(verbs);
-	(void)printf("\nGlobal Options:\n"
-		     "      --config string    Folder of docker's client configuration (default ~/.docker)\n"
-		     "  -c, --context string   Docker context that names the engine\n"
-		     "  -H, --host list        Engine to talk to: unix://PATH or tcp://HOST:PORT\n"
-		     "  -v, --version          Print the version and quit\n"
-		     "\nRun '%s COMMAND --help' for more information on a command.\n",
-		     cli->program);
+	(void)printf("\nGlobal Options:\n");
+	options_print_table(global_flags, stdout);
+	(void)printf("\nRun '%s COMMAND --help' for more information on a command.\n", cli->program);
 }
 
 static void print_group_help(const Cli *cli, const VerbGroup *g)
@@ -124,10 +136,11 @@ static void print_group_help(const Cli *cli, const VerbGroup *g)
 
 static int unknown_command(const Cli *cli, const char *group, const char *name)
 {
+	_cleanup_free_ char *usage = group ? strf("Usage:  %s %s\n\n", cli->program, group) : strdup("");
 	_cleanup_free_ char *text =
-	    strf("unknown command: %s %s%s%s\n\nRun '%s%s%s --help' for more information", cli->program,
-		 group ? group : "", group ? " " : "", name, cli->program, group ? " " : "",
-		 group ? group : "");
+	    strf("unknown command: %s %s%s%s\n\n%sRun '%s%s%s --help' for more information", cli->program,
+		 group ? group : "", group ? " " : "", name, usage ? usage : "", cli->program,
+		 group ? " " : "", group ? group : "");
 
 	complain(cli, cli->program, text ? text : "unknown command");
 	return 1;
@@ -151,10 +164,11 @@ static int check_arguments(const Call *call)
 	else
 		want = strf("requires at most %d argument%s", c->max, c->max == 1 ? "" : "s");
 	(void)fprintf(stderr,
-		      "%s: '%s %s' %s\n\nUsage:  %s %s %s\n\nSee '%s %s --help' for more information\n",
+		      "%s: '%s %s' %s\n\nUsage:  %s %s%s%s\n\n%s '%s %s --help' for more information\n",
 		      call->cli->program, call->cli->program, call->path,
 		      want ? want : "got a wrong number of arguments", call->cli->program, call->path,
-		      c->usage, call->cli->program, call->path);
+		      *c->usage ? " " : "", c->usage, c->max < 0 ? "See" : "Run", call->cli->program,
+		      call->path);
 	return -EINVAL;
 }
 
@@ -167,7 +181,7 @@ static int report_failure(const Call *call, int r, const Err *e)
 		return 1;
 	}
 	complain(call->cli, call->cli->program, err_msg(e, r));
-	(void)fprintf(stderr, "See '%s %s --help'.\n", call->cli->program, call->path);
+	(void)fprintf(stderr, "\nRun '%s %s --help' for more information\n", call->cli->program, call->path);
 	return c->failure;
 }
 
@@ -203,18 +217,40 @@ static void print_command_help(const Call *call)
 	options_print_help(call, aliases, stdout);
 }
 
+/* Only --help is looked for. As options_parse. */
+static int parse_raw(int argc, char **argv, char ***ret_args, Err *e)
+{
+	char **args = calloc((size_t)argc + 1, sizeof(char *));
+
+	if (!args)
+		return err_oom(e);
+	for (int i = 0; i < argc; i++) {
+		if (streq(argv[i], "--help")) {
+			free(args);
+			return 1;
+		}
+		args[i] = argv[i];
+	}
+	*ret_args = args;
+	return 0;
+}
+
 static int run_command(Call *call, int argc, char **argv)
 {
 	const Command *c = call->command;
 	_cleanup_free_ void *opts = calloc(1, c->opts_size + 1);
 	_cleanup_free_ char **args = NULL;
 	Err e = {0};
-	int r = opts ? options_parse(c->flags, c->stop_at_first, argc, argv, opts, &args, &e) : err_oom(&e);
+	int r = !opts    ? err_oom(&e)
+		: c->raw ? parse_raw(argc, argv, &args, &e)
+			 : options_parse(c->flags, c->stop_at_first, argc, argv, opts, &args, &e);
 	int status;
 
 	if (r < 0) {
 		complain(call->cli, NULL, err_msg(&e, r));
-		(void)fprintf(stderr, "See '%s %s --help'.\n", call->cli->program, call->path);
+		(void)fprintf(stderr, "\nUsage:  %s %s%s%s\n\nRun '%s %s --help' for more information\n",
+			      call->cli->program, call->path, *c->usage ? " " : "", c->usage,
+			      call->cli->program, call->path);
 		status = 125;
 	} else if (r > 0) {
 		print_command_help(call);
@@ -257,6 +293,18 @@ static int run_group(Cli *cli, const VerbGroup *g, int argc, char **argv)
 			   argv + 1);
 }
 
+/* Does not return if there is such a plugin. */
+static int run_plugin_or_complain(Cli *cli, const char *name)
+{
+	Err e = {0};
+	int r = plugin_run(cli, name, cli->argv, &e);
+
+	if (r == 0)
+		return unknown_command(cli, NULL, name);
+	complain(cli, cli->program, err_msg(&e, r));
+	return 1;
+}
+
 static int dispatch(Cli *cli, int argc, char **argv)
 {
 	const char *name = argv[0];
@@ -276,7 +324,7 @@ static int dispatch(Cli *cli, int argc, char **argv)
 	if (c)
 		return run_command(&(Call){.cli = cli, .command = c, .path = name}, argc - 1, argv + 1);
 	const VerbGroup *g = verbs_find_group(name);
-	return g ? run_group(cli, g, argc - 1, argv + 1) : unknown_command(cli, NULL, name);
+	return g ? run_group(cli, g, argc - 1, argv + 1) : run_plugin_or_complain(cli, name);
 }
 
 static int run_globals(Cli *cli, int argc, char **argv)
@@ -291,13 +339,17 @@ static int run_globals(Cli *cli, int argc, char **argv)
 	cli->config_dir = o.config;
 	if (r == 0 && strv_len(o.hosts.v) > 1)
 		r = err_new(&e, ERR_INVALID, "specify only one -H");
-	if (r == 0 && (o.tls || o.tls_verify))
-		r = err_new(
-		    &e, ERR_UNSUPPORTED,
-		    "TLS to an engine is not offered; use its unix socket, or plain tcp:// through a tunnel");
+	cli->tls = o.tls;
+	cli->tls_verify = o.tls_verify;
+	cli->tls_ca = o.tls_ca;
+	cli->tls_cert = o.tls_cert;
+	cli->tls_key = o.tls_key;
 	if (r < 0) {
 		complain(cli, NULL, err_msg(&e, r));
-		(void)fprintf(stderr, "See '%s --help'.\n", cli->program);
+		(void)fprintf(
+		    stderr,
+		    "\nUsage:  %s [OPTIONS] COMMAND [ARG...]\n\nRun '%s --help' for more information\n",
+		    cli->program, cli->program);
 		status = 125;
 	} else if (r > 0) {
 		print_help(cli);
@@ -317,7 +369,8 @@ int main(int argc, char **argv)
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *base = slash      ? slash + 1
 									     : argc > 0 ? argv[0]
 											: "ireko";
-	Cli cli = {.program = streq(base, "docker") ? "docker" : "ireko",
+	Cli cli = {.argv = argv,
+		   .program = streq(base, "docker") ? "docker" : "ireko",
 		   .out_tty = isatty(STDOUT_FILENO) == 1,
 		   .err_tty = isatty(STDERR_FILENO) == 1};
 	int status = argc > 0 ? run_globals(&cli, argc, argv) : 125;
@@ -328,6 +381,6 @@ int main(int argc, char **argv)
 	}
 	json_decref(cli.config);
 	httpc_free(cli.idle);
-	httpc_address_done(&cli.address);
+	endpoint_done(&cli);
 	return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* network create, ls, rm, connect, disconnect. */
 #include "client.h"
+#include "config.h"
 #include "env-file.h"
 #include "format.h"
 #include "ipam.h"
@@ -171,9 +172,11 @@ static int run_ls(Call *call, Err *e)
 		if (add_row(rows, json_array_get(sorted, i), o->no_trunc) < 0)
 			return err_oom(e);
 	ListFormat lf = {columns, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}"};
+	if (o->quiet && (!o->format || str_starts(o->format, "table")))
+		return format_list(call->cli, &lf, "{{.ID}}", rows, e);
 	return format_list(call->cli, &lf,
-			   o->quiet && (!o->format || str_starts(o->format, "table")) ? "{{.ID}}" : o->format,
-			   rows, e);
+			   o->quiet ? o->format : config_format(call->cli, "networksFormat", o->format), rows,
+			   e);
 }
 
 /* ---- rm, connect, disconnect */

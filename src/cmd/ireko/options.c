@@ -242,27 +242,19 @@ void options_done(const Flag *flags, void *opts)
 			strv_free(take_ptr(((List *)((char *)opts + f->offset))->v));
 }
 
-static const char *value_name(const Flag *f)
+const char *options_value_name(const Flag *f)
 {
 	return f->value ? f->value : type_names[f->type];
 }
 
-void options_print_help(const Call *call, const char *aliases, FILE *f)
+void options_print_table(const Flag *flags, FILE *f)
 {
-	const Command *c = call->command;
 	size_t width = 0;
 
-	(void)fprintf(f, "Usage:  %s %s%s%s\n\n%s\n", call->cli->program, call->path, *c->usage ? " " : "",
-		      c->usage, c->summary);
-	if (aliases)
-		(void)fprintf(f, "\nAliases:\n  %s\n", aliases);
-	for (const Flag *g = c->flags; g && g->name; g++)
+	for (const Flag *g = flags; g && g->name; g++)
 		if (g->help)
-			width = MAX2(width, strlen(g->name) + 1 + strlen(value_name(g)));
-	if (width == 0)
-		return;
-	(void)fprintf(f, "\nOptions:\n");
-	for (const Flag *g = c->flags; g->name; g++) {
+			width = MAX2(width, strlen(g->name) + 1 + strlen(options_value_name(g)));
+	for (const Flag *g = flags; g && g->name; g++) {
 		if (!g->help)
 			continue;
 		if (g->letter)
@@ -270,6 +262,28 @@ void options_print_help(const Call *call, const char *aliases, FILE *f)
 		else
 			(void)fprintf(f, "      ");
 		(void)fprintf(f, "--%s %-*s   %s\n", g->name, (int)(width - strlen(g->name) - 1),
-			      value_name(g), g->help);
+			      options_value_name(g), g->help);
 	}
+}
+
+static bool has_shown(const Flag *flags)
+{
+	for (const Flag *f = flags; f && f->name; f++)
+		if (f->help)
+			return true;
+	return false;
+}
+
+void options_print_help(const Call *call, const char *aliases, FILE *f)
+{
+	const Command *c = call->command;
+
+	(void)fprintf(f, "Usage:  %s %s%s%s\n\n%s\n", call->cli->program, call->path, *c->usage ? " " : "",
+		      c->usage, c->summary);
+	if (aliases)
+		(void)fprintf(f, "\nAliases:\n  %s\n", aliases);
+	if (!has_shown(c->flags))
+		return;
+	(void)fprintf(f, "\nOptions:\n");
+	options_print_table(c->flags, f);
 }

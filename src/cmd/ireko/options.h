@@ -49,6 +49,10 @@ int options_parse(const Flag *flags, bool stop_at_first, int argc, char **argv, 
 		  Err *e);
 /* Releases the lists in opts. */
 void options_done(const Flag *flags, void *opts);
+/* The type of its value as it is shown: "string", "" for a switch. */
+const char *options_value_name(const Flag *f);
+/* One line a flag that is shown. */
+void options_print_table(const Flag *flags, FILE *f);
 /* aliases: the other ways to type the command, or NULL. */
 void options_print_help(const Call *call, const char *aliases, FILE *f);
 

@@ -2,6 +2,7 @@
 /* container, image, network, volume, builder and system prune: a warning, a question, a request, what went
  * away. */
 #include "client.h"
+#include "config.h"
 #include "options.h"
 #include "text.h"
 #include "verbs.h"
@@ -97,6 +98,8 @@ static int prune(Call *call, const Target *t, char *const *more_filters, int64_t
 	for (size_t i = 0; r == 0 && more_filters && more_filters[i]; i++)
 		if (strv_add(&filters, more_filters[i]) < 0)
 			r = err_oom(e);
+	if (r == 0)
+		r = config_add_prune_filters(call->cli, &filters, e);
 	strbuf_add(&b, t->path);
 	if (t == &cache && o->all)
 		text_query(&b, "all", "1");

@@ -2,6 +2,7 @@
 /* ps, container ls. */
 #include "base/clock.h"
 #include "client.h"
+#include "config.h"
 #include "format.h"
 #include "options.h"
 #include "rows.h"
@@ -168,9 +169,9 @@ static int fill_row(json_t *row, const json_t *c, bool full, int64_t now)
 	return r;
 }
 
-static int make_target(const PsOptions *o, StrBuf *b, Err *e)
+static int make_target(const PsOptions *o, const char *format, StrBuf *b, Err *e)
 {
-	bool size = o->size || (o->format && strstr(o->format, ".Size"));
+	bool size = o->size || (format && strstr(format, ".Size"));
 	int64_t limit = o->latest ? 1 : o->last.set ? o->last.v : -1;
 
 	strbuf_add(b, "/containers/json");
@@ -193,8 +194,9 @@ static int run_ps(Call *call, Err *e)
 	const PsOptions *o = call->opts;
 	_cleanup_strbuf_ StrBuf target = {0};
 	_cleanup_json_ json_t *list = NULL, *rows = json_array();
+	const char *format = o->quiet ? o->format : config_format(call->cli, "psFormat", o->format);
 	int64_t now = clock_now_ns();
-	int r = make_target(o, &target, e);
+	int r = make_target(o, format, &target, e);
 
 	if (r == 0)
 		r = api_get(call->cli, target.s, &list, e);
@@ -207,10 +209,10 @@ static int run_ps(Call *call, Err *e)
 	}
 	if (r < 0)
 		return r;
-	if (o->quiet && (!o->format || str_starts(o->format, "table")))
+	if (o->quiet && (!format || str_starts(format, "table")))
 		return format_list(call->cli, &(ListFormat){columns, TABLE}, "{{.ID}}", rows, e);
-	return format_list(call->cli, &(ListFormat){columns, o->size ? TABLE "\t{{.Size}}" : TABLE},
-			   o->format, rows, e);
+	return format_list(call->cli, &(ListFormat){columns, o->size ? TABLE "\t{{.Size}}" : TABLE}, format,
+			   rows, e);
 }
 
 const Command cmd_ps = {

@@ -4,6 +4,7 @@
  * pulled only when the engine says that it has none.
  */
 #include "base/fd.h"
+#include "config.h"
 #include "oci/reference.h"
 #include "pull.h"
 #include "run-options.h"
@@ -101,12 +102,14 @@ static void print_warnings(const Cli *cli, const json_t *answer)
 
 static int create_container(Call *call, char **ret_id, Err *e)
 {
-	const RunOptions *o = call->opts;
+	RunOptions *o = call->opts;
 	_cleanup_json_ json_t *body = NULL, *answer = NULL;
 	_cleanup_free_ char *target = create_target(o);
 	_cleanup_close_ int cid_fd = -1;
-	int r = target ? run_make_body(o, call->args[0], call->args + 1, &body, e) : err_oom(e);
+	int r = target ? config_add_proxies(call->cli, &o->env.v, e) : err_oom(e);
 
+	if (r == 0)
+		r = run_make_body(o, call->args[0], call->args + 1, &body, e);
 	if (r == 0)
 		r = open_cidfile(o, &cid_fd, e);
 	if (r < 0)
@@ -152,8 +155,8 @@ static int status_of_start_error(const Err *e)
 
 static int report_start_error(const Call *call, const Err *e)
 {
-	cli_complain(call->cli, "%s: %s\nSee '%s %s --help'.", call->cli->program, e->msg, call->cli->program,
-		     call->path);
+	cli_complain(call->cli, "%s: %s\n\nRun '%s %s --help' for more information", call->cli->program,
+		     e->msg, call->cli->program, call->path);
 	return status_of_start_error(e);
 }
 
@@ -200,7 +203,7 @@ static int run_run(Call *call, Err *e)
 				       .out = a.out,
 				       .err = a.err,
 				       .proxy = tri(o->sig_proxy, true),
-				       .detach_keys = o->detach_keys,
+				       .detach_keys = session_keys(call->cli, o->detach_keys),
 				       .wait_for = o->rm ? "removed" : "next-exit",
 				       .signal_fd = -1};
 	r = session_check(&s, e);

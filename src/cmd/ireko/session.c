@@ -2,6 +2,7 @@
 /* See session.h. */
 #include "session.h"
 #include "base/clock.h"
+#include "config.h"
 #include "terminal.h"
 #include "text.h"
 
@@ -12,6 +13,11 @@
 
 #define KILL_TIMEOUT_MS 5000
 #define RECONNECT_NS    (15 * 1000000000LL) /* how long a lost engine is waited for */
+
+const char *session_keys(Cli *cli, const char *given)
+{
+	return given ? given : config_text(cli, "detachKeys");
+}
 
 int session_check(const Session *s, Err *e)
 {

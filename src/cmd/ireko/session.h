@@ -25,6 +25,8 @@ typedef struct Session {
 	int undelivered; /* signals that did not reach the engine */
 } Session;
 
+/* The detach keys that were given, or those of config.json, or NULL. */
+const char *session_keys(Cli *cli, const char *given);
 /* Checks the detach keys and that there is a terminal if one is needed. */
 int session_check(const Session *s, Err *e);
 /* Blocks the signals that are to be forwarded; they are kept until session_run(). */

@@ -4,6 +4,7 @@
  * streaming: the engine then takes two samples a second apart, which is what the CPU share needs.
  */
 #include "client.h"
+#include "config.h"
 #include "format.h"
 #include "options.h"
 #include "rows.h"
@@ -207,7 +208,7 @@ static int show_round(Call *call, Err *e)
 		return r;
 	if (call->cli->out_tty && !o->no_stream)
 		(void)fputs("\x1b[2J\x1b[H", stdout);
-	r = format_list(call->cli, &lf, o->format, rows, e);
+	r = format_list(call->cli, &lf, config_format(call->cli, "statsFormat", o->format), rows, e);
 	if (r == 0 && fflush(stdout) != 0)
 		r = err_sys(e, errno, "write the output");
 	/* With nothing to sample the engine would not slow us down. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* version and info. */
 #include "client.h"
+#include "context-store.h"
+#include "endpoint.h"
 #include "format.h"
 #include "options.h"
 #include "text.h"
@@ -44,12 +46,22 @@ static const char *architecture(void)
 	return streq(u.machine, "x86_64") ? "amd64" : streq(u.machine, "aarch64") ? "arm64" : u.machine;
 }
 
-static json_t *client_version(const Cli *cli)
+/* malloc'ed. Who got as far as asking an engine has one. */
+static char *context_name(Cli *cli)
 {
+	char *name = NULL;
+
+	return endpoint_context(cli, &name, NULL) == 0 ? name : strdup(CONTEXT_DEFAULT);
+}
+
+static json_t *client_version(Cli *cli)
+{
+	_cleanup_free_ char *context = context_name(cli);
+
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s}}", "Version", IREKO_VERSION, "ApiVersion",
 			 cli->api_version[0] ? cli->api_version : API_VERSION, "DefaultAPIVersion",
-			 API_VERSION, "Os", "linux", "Arch", architecture(), "Context",
-			 cli->context ? cli->context : "default", "Platform", "Name", "ireko");
+			 API_VERSION, "Os", "linux", "Arch", architecture(), "Context", context, "Platform",
+			 "Name", "ireko");
 }
 
 static void print_client(const Cli *cli, const json_t *c)
@@ -237,12 +249,13 @@ static void print_registries(const Cli *cli, const json_t *i)
 	bool_line(1, "Live Restore Enabled:", i, "LiveRestoreEnabled");
 }
 
-static void print_info(const Cli *cli, const json_t *i)
+static void print_info(Cli *cli, const json_t *i)
 {
 	const json_t *warnings = json_object_get(i, "Warnings");
+	_cleanup_free_ char *context = context_name(cli);
 
 	(void)printf("Client: ireko\n Version:    " IREKO_VERSION "\n Context:    %s\n\nServer:\n",
-		     cli->context ? cli->context : "default");
+		     context ? context : CONTEXT_DEFAULT);
 	int_line(cli, 1, "Containers:", i, "Containers");
 	int_line(cli, 2, "Running:", i, "ContainersRunning");
 	int_line(cli, 2, "Paused:", i, "ContainersPaused");

@@ -3,9 +3,12 @@
 #include "verbs.h"
 
 const Verb verbs[] = {
+    {"__complete", &cmd_complete, true},
+    {"__man", &cmd_man, true},
     {"attach", &cmd_attach, false},
     {"build", &cmd_build, false},
     {"commit", &cmd_commit, false},
+    {"completion", &cmd_completion, false},
     {"cp", &cmd_cp, false},
     {"create", &cmd_create, false},
     {"diff", &cmd_diff, false},
@@ -125,10 +128,23 @@ static const Verb volume_verbs[] = {
     {"remove", &cmd_volume_rm, true},      {NULL, NULL, false},
 };
 
+static const Verb context_verbs[] = {
+    {"create", &cmd_context_create, false}, {"export", &cmd_context_export, false},
+    {"import", &cmd_context_import, false}, {"inspect", &cmd_context_inspect, false},
+    {"ls", &cmd_context_ls, false},         {"list", &cmd_context_ls, true},
+    {"rm", &cmd_context_rm, false},         {"remove", &cmd_context_rm, true},
+    {"show", &cmd_context_show, false},     {"update", &cmd_context_update, false},
+    {"use", &cmd_context_use, false},       {NULL, NULL, false},
+};
+
 static const Verb system_verbs[] = {
-    {"check", &cmd_check, false},        {"df", &cmd_df, false},
-    {"events", &cmd_events, false},      {"info", &cmd_info, false},
-    {"prune", &cmd_system_prune, false}, {NULL, NULL, false},
+    {"check", &cmd_check, false},
+    {"df", &cmd_df, false},
+    {"dial-stdio", &cmd_dial_stdio, true},
+    {"events", &cmd_events, false},
+    {"info", &cmd_info, false},
+    {"prune", &cmd_system_prune, false},
+    {NULL, NULL, false},
 };
 
 static const Verb builder_verbs[] = {
@@ -138,14 +154,23 @@ static const Verb builder_verbs[] = {
 };
 
 const VerbGroup verb_groups[] = {
-    {"builder", "Manage the build cache", builder_verbs},
-    {"container", "Manage containers", container_verbs},
-    {"image", "Manage images", image_verbs},
-    {"manifest", "Look at manifests in registries", manifest_verbs},
-    {"network", "Manage networks", network_verbs},
-    {"system", "Manage the engine", system_verbs},
-    {"volume", "Manage volumes", volume_verbs},
-    {NULL, NULL, NULL},
+    {"builder", "Manage the build cache", builder_verbs, false},
+    {"checkpoint", "Manage checkpoints", checkpoint_verbs, false},
+    {"container", "Manage containers", container_verbs, false},
+    {"context", "Manage contexts: names for engines", context_verbs, false},
+    {"image", "Manage images", image_verbs, false},
+    {"manifest", "Look at manifests in registries", manifest_verbs, false},
+    {"network", "Manage networks", network_verbs, false},
+    {"plugin", "Manage plugins of the engine", plugin_verbs, false},
+    {"system", "Manage the engine", system_verbs, false},
+    {"volume", "Manage volumes", volume_verbs, false},
+    {"config", "Manage Swarm configs", config_verbs, true},
+    {"node", "Manage Swarm nodes", node_verbs, true},
+    {"secret", "Manage Swarm secrets", secret_verbs, true},
+    {"service", "Manage Swarm services", service_verbs, true},
+    {"stack", "Manage Swarm stacks", stack_verbs, true},
+    {"swarm", "Manage Swarm", swarm_verbs, true},
+    {NULL, NULL, NULL, false},
 };
 
 const Command *verbs_find(const Verb *table, const char *name)

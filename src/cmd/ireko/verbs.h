@@ -3,7 +3,7 @@
  * function. */
 #pragma once
 
-#include "cli.h"
+#include "options.h"
 
 typedef struct Verb {
 	const char *name; /* NULL ends a table */
@@ -15,6 +15,7 @@ typedef struct VerbGroup {
 	const char *name; /* NULL ends the table */
 	const char *summary;
 	const Verb *verbs;
+	bool swarm; /* of swarms: listed apart */
 } VerbGroup;
 
 extern const Verb verbs[];
@@ -22,6 +23,8 @@ extern const VerbGroup verb_groups[];
 
 const Command *verbs_find(const Verb *table, const char *name);
 const VerbGroup *verbs_find_group(const char *name);
+
+extern const Flag global_flags[]; /* main.c */
 
 /* run.c, container*.c, exec.c, attach.c */
 extern const Command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_restart, cmd_kill, cmd_pause, cmd_unpause,
@@ -39,5 +42,13 @@ extern const Command cmd_manifest_inspect, cmd_search, cmd_image_tags, cmd_image
 extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_network_inspect,
     cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls,
     cmd_volume_rm, cmd_volume_inspect, cmd_volume_prune;
+/* docker-context.c, docker-context-archive.c, dial-stdio.c */
+extern const Command cmd_context_create, cmd_context_update, cmd_context_ls, cmd_context_inspect,
+    cmd_context_use, cmd_context_show, cmd_context_rm, cmd_context_export, cmd_context_import, cmd_dial_stdio;
+/* complete.c, completion-script.c, man.c */
+extern const Command cmd_complete, cmd_completion, cmd_man;
+/* swarm.c */
+extern const Verb config_verbs[], node_verbs[], secret_verbs[], service_verbs[], stack_verbs[], swarm_verbs[],
+    plugin_verbs[], checkpoint_verbs[];
 /* inspect.c, system.c, df.c, events.c */
 extern const Command cmd_inspect, cmd_info, cmd_version, cmd_df, cmd_check, cmd_events, cmd_system_prune;

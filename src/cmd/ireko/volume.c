@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* volume create, ls, rm. */
 #include "client.h"
+#include "config.h"
 #include "env-file.h"
 #include "format.h"
 #include "options.h"
@@ -119,10 +120,11 @@ static int run_ls(Call *call, Err *e)
 		if (add_row(rows, json_array_get(sorted, i)) < 0)
 			return err_oom(e);
 	ListFormat lf = {columns, "{{.Driver}}\t{{.Name}}"};
+	if (o->quiet && (!o->format || str_starts(o->format, "table")))
+		return format_list(call->cli, &lf, "{{.Name}}", rows, e);
 	return format_list(call->cli, &lf,
-			   o->quiet && (!o->format || str_starts(o->format, "table")) ? "{{.Name}}"
-										      : o->format,
-			   rows, e);
+			   o->quiet ? o->format : config_format(call->cli, "volumesFormat", o->format), rows,
+			   e);
 }
 
 typedef struct RmOptions {
