@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define S      1000000000LL
+#define MS     (S / 1000)
 #define MINUTE (60 * S)
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
@@ -157,6 +158,31 @@ static void test_human_duration(void **state _unused_)
 	}
 }
 
+static void test_durations_as_go_prints_them(void **state _unused_)
+{
+	static const struct {
+		int64_t ns;
+		const char *text;
+	} cases[] = {{0, "0s"},
+		     {1, "1ns"},
+		     {1500, "1.5\xc2\xb5s"},
+		     {300 * MS, "300ms"},
+		     {1500 * 1000, "1.5ms"},
+		     {S, "1s"},
+		     {S + 500 * MS, "1.5s"},
+		     {30 * S, "30s"},
+		     {MINUTE, "1m0s"},
+		     {90 * S + 5 * MS, "1m30.005s"},
+		     {3600 * S, "1h0m0s"},
+		     {-90 * S, "-1m30s"}};
+
+	for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+		_cleanup_free_ char *text = clock_go_duration(cases[i].ns);
+
+		assert_string_equal(text, cases[i].text);
+	}
+}
+
 static void test_clocks_move(void **state _unused_)
 {
 	int64_t a = clock_mono_ns();
@@ -239,6 +265,7 @@ int main(void)
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_human_duration),
 	    cmocka_unit_test(test_durations_of_go),
+	    cmocka_unit_test(test_durations_as_go_prints_them),
 	    cmocka_unit_test(test_clocks_move),
 	    cmocka_unit_test(test_ids),
 	    cmocka_unit_test(test_names),

@@ -226,6 +226,38 @@ int clock_parse(const char *s, int64_t *ret_ns)
 	return strspn(s, "0123456789") == 4 && s[4] == '-' ? parse_rfc3339(s, ret_ns) : parse_unix(s, ret_ns);
 }
 
+/* "12.5" of 12500 thousandths. */
+static char *with_fraction(long long whole, long long part, int digits)
+{
+	while (digits > 0 && part % 10 == 0) {
+		part /= 10;
+		digits--;
+	}
+	return digits > 0 ? strf("%lld.%0*lld", whole, digits, part) : strf("%lld", whole);
+}
+
+char *clock_go_duration(int64_t ns)
+{
+	long long n = ns < 0 ? -ns : ns, s = n / NS_PER_S;
+	const char *sign = ns < 0 ? "-" : "";
+	int digits = n < 1000 ? 0 : n < 1000000 ? 3 : n < NS_PER_S ? 6 : 9;
+	const char *unit = n == 0 || digits == 9 ? "s"
+			   : digits == 6         ? "ms"
+			   : digits == 3         ? "\xc2\xb5s"
+						 : "ns";
+	long long scale = digits == 0 ? 1 : digits == 3 ? 1000 : digits == 6 ? 1000000 : NS_PER_S;
+	_cleanup_free_ char *text =
+	    with_fraction(digits == 9 ? s % 60 : n / scale, digits ? n % scale : 0, digits);
+
+	if (!text)
+		return NULL;
+	if (s >= 3600)
+		return strf("%s%lldh%lldm%ss", sign, s / 3600, s / 60 % 60, text);
+	if (s >= 60)
+		return strf("%s%lldm%ss", sign, s / 60, text);
+	return strf("%s%s%s", sign, text, unit);
+}
+
 /* The steps and the rounding (whole seconds, minutes, days; the nearest hour) are those of Docker's
  * go-units, which people compare with. */
 char *clock_human_duration(int64_t ns)

@@ -17,5 +17,7 @@ TimeText clock_rfc3339_fixed(int64_t ns);
 int clock_parse(const char *s, int64_t *ret_ns);
 /* Go's durations: "1h2m3.5s", "300ms", "-5m", "0". Nanoseconds; -EINVAL. */
 int clock_parse_duration(const char *text, int64_t *ret_ns);
+/* And back, as Go prints them: "1m30s", "1.5s", "300ms". malloc'ed. */
+char *clock_go_duration(int64_t ns);
 /* Docker's wording of a duration: "Less than a second", "5 minutes", "About an hour", ... malloc'ed. */
 char *clock_human_duration(int64_t ns);

@@ -95,6 +95,15 @@ static void test_utf8(void **state _unused_)
 		assert_false(str_is_utf8(bad[i], strlen(bad[i])));
 }
 
+static void test_utf8_clean(void **state _unused_)
+{
+	static const char dirty[] = "a\0\xff\xE3\x81\x82\xE3\x81";
+	_cleanup_free_ char *clean = str_utf8_clean(dirty, sizeof(dirty) - 1), *none = str_utf8_clean("x", 0);
+
+	assert_string_equal(clean, "a\xef\xbf\xbd\xef\xbf\xbd\xE3\x81\x82\xef\xbf\xbd\xef\xbf\xbd");
+	assert_string_equal(none, "");
+}
+
 static void test_trim(void **state _unused_)
 {
 	_cleanup_free_ char *a = str_trim_dup(" \t a b\r\n"), *b = str_trim_dup("  ");
@@ -260,6 +269,7 @@ int main(void)
 	    cmocka_unit_test(test_numbers),
 	    cmocka_unit_test(test_bytes),
 	    cmocka_unit_test(test_utf8),
+	    cmocka_unit_test(test_utf8_clean),
 	    cmocka_unit_test(test_trim),
 	    cmocka_unit_test(test_buffer_grows),
 	    cmocka_unit_test(test_buffer_remembers_failure),

@@ -148,6 +148,21 @@ bool str_is_utf8(const char *s, size_t len)
 	return true;
 }
 
+char *str_utf8_clean(const char *s, size_t len)
+{
+	char *out = malloc(3 * len + 1), *to = out;
+
+	for (size_t i = 0; out && i < len;) {
+		size_t n = s[i] ? utf8_sequence_length((const unsigned char *)s + i, len - i) : 0;
+
+		to = mempcpy(to, n ? s + i : "\xef\xbf\xbd", n ?: 3);
+		i += n ?: 1;
+	}
+	if (out)
+		*to = '\0';
+	return out;
+}
+
 char *str_trim_dup(const char *s)
 {
 	size_t n;

@@ -27,6 +27,8 @@ int str_to_int(const char *s, int min, int max, int *ret);
 int str_to_bytes(const char *s, int64_t *ret);
 /* True if s is valid UTF-8 (RFC 3629: no overlong forms, surrogates or values above U+10FFFF). */
 bool str_is_utf8(const char *s, size_t len);
+/* A copy in which U+FFFD stands for each byte that is no UTF-8, and for NUL. malloc'ed; NULL on out of memory. */
+char *str_utf8_clean(const char *s, size_t len);
 /* A copy without leading and trailing blanks. */
 char *str_trim_dup(const char *s);
 

@@ -95,6 +95,7 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 	    .attach_stdout = true,
 	    .attach_stderr = true,
 	    .stop_timeout = -1,
+	    .has_health = true, /* nobody asks whether a step is healthy */
 	    .host =
 		{
 		    .network_mode = strdup(str_empty(network) ? "default" : network),
@@ -112,6 +113,8 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 		    .extra_hosts = strv_dup(rq->extra_hosts),
 		},
 	};
+	if (strv_add(&c->health.test, "NONE") < 0)
+		return err_oom(e);
 	for (size_t i = 0; s->args && s->args[i]; i++) {
 		_cleanup_free_ char *key = strndup(s->args[i], strcspn(s->args[i], "="));
 
@@ -124,6 +127,7 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 
 static int run_container(Build *b, const char *id, Tail *tail, int *ret_status, Err *e)
 {
+	ContainerEnd end = {0};
 	int pair[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -137,8 +141,9 @@ static int run_container(Build *b, const char *id, Tail *tail, int *ret_status, 
 		r = pump(b, pair[0], tail, e);
 	close_fd(&pair[0]);
 	if (r >= 0)
-		r = engine_container_wait(b->en, id, WAIT_NOT_RUNNING, NULL, NULL, b->rq->alive_fd,
-					  ret_status, e);
+		r = engine_container_wait(b->en, id, WAIT_NOT_RUNNING, NULL, NULL, b->rq->alive_fd, &end, e);
+	*ret_status = end.status;
+	free(end.error);
 	return r;
 }
 

@@ -3,7 +3,8 @@
  * Adoption: what an irekod that starts makes of the containers that an earlier one left running.
  *
  * A living shim is connected to again and the container goes on as if nothing had been. A shim that is
- * gone has left an exit record, or, if it was killed or the machine was restarted, none: the container has then ended with 255.
+ * gone has left an exit record, or none: if the machine was restarted the container has then ended with 255, as with Docker, and if
+ * the shim was killed, with 137 and a word about it. What a restart policy wants is done after that, beside the first requests.
  * A few threads share the work; a connect to a living shim takes well under a millisecond, so the API comes up right after.
  */
 #include "engine/engine-internal.h"
@@ -35,7 +36,6 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 	c->shim = shim;
 	c->pid = init_pid;
 	c->shim_pid = 0; /* not our child */
-	c->status = CONTAINER_RUNNING;
 	pthread_mutex_unlock(&c->state);
 	if (c->n_endpoints > 0 && !str_empty(c->endpoints[0].address) &&
 	    network_find(en, c->endpoints[0].network_id, &n, NULL) >= 0) {
@@ -43,28 +43,34 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 		n->users++;
 		pthread_mutex_unlock(&en->lock);
 	}
-	return watch_container(en, c, fd, e);
+	r = watch_container(en, c, fd, e);
+	if (r >= 0 && container_status(c) == CONTAINER_RUNNING)
+		health_go_on(en, c);
+	return r;
 }
 
 static void adopt_one(Engine *en, Container *c)
 {
 	_cleanup_free_ char *dir = container_run_dir(en, c);
-	ShimExit x = {.status = 255, .at_ns = clock_now_ns()};
+	bool same_boot = streq(c->boot, id_boot());
+	ShimExit x = {.status = same_boot ? SHIM_KILLED_STATUS : 255, .at_ns = clock_now_ns()};
+	const char *why = NULL;
 	Err err = {0};
 	int r;
 
 	if (!dir)
 		return;
 	pthread_mutex_lock(&c->life);
-	r = streq(c->boot, id_boot()) ? adopt_living(en, c, dir, &err) : -ENOENT;
+	r = same_boot ? adopt_living(en, c, dir, &err) : -ENOENT;
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0)
 		return;
-	if (shim_read_exit(dir, &x, NULL) <= 0 && streq(c->boot, id_boot())) {
+	if (shim_read_exit(dir, &x, NULL) <= 0 && same_boot) {
 		container_orphan_remove(en, c);
 		log_warn("container %.12s: its shim is gone without a record: %s", c->id, err_msg(&err, r));
+		why = SHIM_KILLED_WHY;
 	}
-	container_ended(en, c, &x);
+	container_ended(en, c, &x, why);
 }
 
 /* True once the process is gone. */
@@ -100,6 +106,13 @@ static void end_stray(Engine *en, const char *id)
 	(void)remove_tree_at(AT_FDCWD, dir);
 }
 
+static bool was_running(Container *c)
+{
+	ContainerStatus s = container_status(c);
+
+	return s == CONTAINER_RUNNING || s == CONTAINER_PAUSED;
+}
+
 static void end_strays(Engine *en)
 {
 	DIR *d = opendir(en->containers_run);
@@ -113,30 +126,52 @@ static void end_strays(Engine *en)
 		HASH_FIND_STR(en->by_id, n->d_name, c);
 		pthread_mutex_unlock(&en->lock);
 		/* Nobody else is at work yet: c stays. */
-		if (!c ||
-		    (container_status(c) != CONTAINER_RUNNING && container_status(c) != CONTAINER_PAUSED))
+		if (!c || !was_running(c))
 			end_stray(en, n->d_name);
 	}
 	if (d)
 		closedir(d);
 }
 
-/* After a restart of the machine, what was to run always runs again. */
-static void start_by_policy(Engine *en, Container *c)
+/*
+ * What Docker starts when it starts: `always` whatever happened before, `unless-stopped` unless somebody has stopped it. It is said to be
+ * restarting until then, so that nobody takes it for one that stays ended.
+ */
+static bool to_be_started(const Container *c)
 {
 	const char *policy = c->config.host.restart.name ?: "no";
-	Err err = {0};
-	int r;
 
-	if (streq(c->boot, id_boot()) || container_status(c) != CONTAINER_EXITED)
-		return;
-	if (!streq(policy, "always") && !(streq(policy, "unless-stopped") && !c->stop_requested))
-		return;
+	return c->status == CONTAINER_EXITED && c->started_ns != 0 &&
+	       (streq(policy, "always") || (streq(policy, "unless-stopped") && !c->stop_requested));
+}
+
+static void follow_policy(Engine *en, Container *c)
+{
+	bool awaits, remove;
+	Err err = {0};
+	int r = 0;
+
 	pthread_mutex_lock(&c->life);
-	r = container_status(c) == CONTAINER_EXITED && !c->removed ? container_start_locked(en, c, &err) : 0;
+	pthread_mutex_lock(&c->state);
+	if (to_be_started(c)) {
+		c->status = CONTAINER_RESTARTING;
+		c->restart_turn++;
+		c->restart_count = 0;
+		c->backoff_ms = 0;
+		c->stop_requested = false;
+	}
+	awaits = c->status == CONTAINER_RESTARTING && !c->removed;
+	/* The engine died between the end of a container with --rm and its removal. */
+	remove =
+	    c->status == CONTAINER_EXITED && c->started_ns != 0 && c->config.host.auto_remove && !c->removed;
+	pthread_mutex_unlock(&c->state);
+	if (remove)
+		r = container_remove_locked(en, c, true, &err);
 	pthread_mutex_unlock(&c->life);
 	if (r < 0)
-		log_warn("container %.12s: start by its restart policy: %s", c->id, err_msg(&err, r));
+		log_error("container %.12s: remove after its end: %s", c->id, err_msg(&err, r));
+	if (awaits)
+		restart_await(en, c);
 }
 
 typedef struct Adoption {
@@ -155,9 +190,11 @@ static void *adopt_thread(void *arg)
 
 		if (i >= a->n)
 			return NULL;
-		if (container_status(a->all[i]) == CONTAINER_RUNNING)
+		/* Its end, if it has ended, has its own say about what follows. */
+		if (was_running(a->all[i]))
 			adopt_one(a->en, a->all[i]);
-		start_by_policy(a->en, a->all[i]);
+		else
+			follow_policy(a->en, a->all[i]);
 	}
 }
 
@@ -184,7 +221,7 @@ static void reconcile_network(Engine *en)
 		}
 	addresses = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*addresses));
 	HASH_ITER (hh, en->by_id, c, tmp)
-		if (addresses && container_status(c) == CONTAINER_RUNNING && c->n_endpoints > 0 &&
+		if (addresses && was_running(c) && c->n_endpoints > 0 &&
 		    inet_pton(AF_INET, c->endpoints[0].address ?: "", &a) == 1) {
 			addresses[known.n_addresses++] = ntohl(a.s_addr);
 			r = r < 0 ? r : strv_take(&ifs, strf("veth%.8s", c->endpoints[0].endpoint_id));

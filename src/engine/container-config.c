@@ -423,7 +423,9 @@ int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 		     *host = json_object_get(body, "HostConfig");
 	int r = json_decode(body, config_table, c, e);
 
-	c->stop_timeout = json_is_integer(timeout) ? json_integer_value(timeout) : -1;
+	c->stop_timeout = !json_is_integer(timeout)         ? STOP_TIMEOUT_UNSET
+			  : json_integer_value(timeout) < 0 ? STOP_TIMEOUT_NEVER
+							    : json_integer_value(timeout);
 	c->has_entrypoint = json_is_array(entry) || json_is_string(entry);
 	c->host.memory_swappiness = -1;
 	if (r >= 0)
@@ -491,8 +493,8 @@ json_t *container_config_inspect(const ContainerConfig *c)
 		json_object_set_new(o, "Entrypoint", c->has_entrypoint ? json_array() : json_null());
 	if (strv_len(c->on_build) == 0)
 		json_object_set_new(o, "OnBuild", json_null());
-	if (c->stop_timeout >= 0)
-		json_object_set_new(o, "StopTimeout", json_integer(c->stop_timeout));
+	if (c->stop_timeout != STOP_TIMEOUT_UNSET)
+		json_object_set_new(o, "StopTimeout", json_integer(MAX2(c->stop_timeout, (int64_t)-1)));
 	if (c->has_health)
 		json_object_set_new(o, "Healthcheck", json_encode(health_table, &c->health));
 	return o;

@@ -103,7 +103,9 @@ typedef struct ContainerConfig {
 	char **volumes;       /* paths */
 	bool attach_stdin, attach_stdout, attach_stderr, tty, open_stdin, stdin_once, network_disabled,
 	    args_escaped;
-	int64_t stop_timeout; /* seconds, -1: unset */
+	int64_t stop_timeout; /* seconds; or one of these */
+#define STOP_TIMEOUT_UNSET (-1)
+#define STOP_TIMEOUT_NEVER (-2) /* -1 in documents: it is never killed */
 	bool has_health;
 	ContainerHealth health;
 	ContainerHost host;

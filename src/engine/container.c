@@ -96,6 +96,7 @@ void container_unref(Container *c)
 	endpoints_free(c->endpoints, c->n_endpoints);
 	published_free(c->published, c->n_published);
 	free(c->ports);
+	health_state_done(&c->health);
 	pthread_mutex_destroy(&c->life);
 	pthread_mutex_destroy(&c->state);
 	free(c);
@@ -203,6 +204,9 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 		name++;
 	if (str_empty(name))
 		return err_new(e, ERR_INVALID, "Neither old nor new names may be empty");
+	r = container_name_check(name, e);
+	if (r < 0)
+		return err_ctx(e, r, "Error when allocating new name");
 	fresh = strdup(name);
 	if (!fresh)
 		return err_oom(e);
@@ -210,11 +214,16 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 	pthread_mutex_lock(&c->life);
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND(hh_name, en->by_name, fresh, strlen(fresh), other);
-	if (other)
+	if (c->removed)
+		r = err_new(e, ERR_NOT_FOUND, "No such container: %s", ref);
+	else if (other == c)
+		r = err_new(e, ERR_INVALID, "Renaming a container with the same name as its current name");
+	else if (other)
 		r = err_new(
 		    e, ERR_CONFLICT,
-		    "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to "
-		    "remove (or rename) that container to be able to reuse that name.",
+		    "Error when allocating new name: Conflict. The container name \"/%s\" is already in "
+		    "use by container \"%s\". You have to remove (or rename) that container to be able to "
+		    "reuse that name.",
 		    name, other->id);
 	else {
 		HASH_DELETE(hh_name, en->by_name, c);
@@ -296,8 +305,9 @@ typedef struct Row {
 	size_t n_endpoints;
 	ContainerPublished *published;
 	size_t n_published;
-	int64_t created_ns, started_ns, finished_ns, exit_code, restart_count, prefix;
-	bool running, oom_killed, stop_requested, dead;
+	int64_t created_ns, started_ns, finished_ns, exit_code, restart_count, backoff_ms;
+	ContainerHealthState health;
+	bool running, paused, restarting, oom_killed, stop_requested, dead;
 } Row;
 
 #define ROW(m, t)                                                                                            \
@@ -322,7 +332,11 @@ static const JsonField row_table[] = {
     ROW(finished_ns, JSON_T_INT),
     ROW(exit_code, JSON_T_INT),
     ROW(restart_count, JSON_T_INT),
+    ROW(backoff_ms, JSON_T_INT),
+    {.name = "health", .type = JSON_T_OBJECT, .offset = offsetof(Row, health), .table = health_state_table},
     ROW(running, JSON_T_BOOL),
+    ROW(paused, JSON_T_BOOL),
+    ROW(restarting, JSON_T_BOOL),
     ROW(oom_killed, JSON_T_BOOL),
     ROW(stop_requested, JSON_T_BOOL),
     ROW(dead, JSON_T_BOOL),
@@ -354,8 +368,11 @@ static Row row_of(const Container *c)
 	    .finished_ns = c->finished_ns,
 	    .exit_code = c->exit_code,
 	    .restart_count = c->restart_count,
-	    .running = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED ||
-		       c->status == CONTAINER_RESTARTING,
+	    .backoff_ms = c->backoff_ms,
+	    .health = c->health,
+	    .running = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED,
+	    .paused = c->status == CONTAINER_PAUSED,
+	    .restarting = c->status == CONTAINER_RESTARTING,
 	    .oom_killed = c->oom_killed,
 	    .stop_requested = c->stop_requested,
 	    .dead = c->dead,
@@ -399,12 +416,16 @@ static void row_into(Row *row, Container *c)
 	c->finished_ns = row->finished_ns;
 	c->exit_code = (int)row->exit_code;
 	c->restart_count = (int)row->restart_count;
+	c->backoff_ms = (int)row->backoff_ms;
+	c->health = row->health;
 	c->oom_killed = row->oom_killed;
 	c->stop_requested = row->stop_requested;
 	c->dead = row->dead;
 	snprintf(c->boot, sizeof(c->boot), "%s", row->boot ?: "");
 	c->status = row->dead         ? CONTAINER_DEAD
-		    : row->running    ? CONTAINER_RUNNING /* until adoption has looked */
+		    : row->paused     ? CONTAINER_PAUSED /* until adoption has looked */
+		    : row->running    ? CONTAINER_RUNNING
+		    : row->restarting ? CONTAINER_RESTARTING
 		    : row->started_ns ? CONTAINER_EXITED
 				      : CONTAINER_CREATED;
 	free(row->boot);
@@ -500,6 +521,7 @@ int container_info(Engine *en, Container *c, ContainerInfo *i, Err *e)
 	i->exit_code = (int)row.exit_code;
 	i->oom_killed = row.oom_killed;
 	i->restart_count = (int)row.restart_count;
+	i->health = row.health;
 	free(row.boot);
 	free(row.chain_id);
 	if (r >= 0)
@@ -519,6 +541,7 @@ void container_info_done(ContainerInfo *i)
 	endpoints_free(i->endpoints, i->n_endpoints);
 	published_free(i->published, i->n_published);
 	strv_free(i->exec_ids);
+	health_state_done(&i->health);
 	free(i->log_path);
 	free(i->resolv_path);
 	free(i->hostname_path);

@@ -7,7 +7,7 @@
 
 #include <ctype.h>
 
-static int name_check(const char *name, Err *e)
+int container_name_check(const char *name, Err *e)
 {
 	bool ok = isalnum((unsigned char)name[0]) && name[1];
 
@@ -58,8 +58,12 @@ static int merge_image(ContainerConfig *c, const ImageRunConfig *image, Err *e)
 	}
 	if (!c->stop_signal && image->stop_signal)
 		c->stop_signal = strdup(image->stop_signal);
-	if (c->stop_timeout < 0)
+	if (c->stop_timeout == STOP_TIMEOUT_UNSET)
 		c->stop_timeout = image->stop_timeout;
+	if (strv_len(c->shell) == 0 && image->shell) {
+		strv_free(c->shell);
+		c->shell = strv_dup(image->shell);
+	}
 	for (size_t i = 0; image->exposed_ports && image->exposed_ports[i]; i++)
 		if (!strv_has(c->exposed_ports, image->exposed_ports[i]) &&
 		    strv_add(&c->exposed_ports, image->exposed_ports[i]) < 0)
@@ -123,17 +127,11 @@ int container_limits_check(const ContainerHost *h, Err *e)
 
 static int check_policies(const ContainerConfig *k, Err *e)
 {
-	static const char *const policies[] = {"", "no", "always", "unless-stopped", "on-failure"};
 	const ContainerHost *h = &k->host;
-	bool known = false;
+	int r = restart_policy_check(&h->restart, e);
 
-	for (size_t i = 0; i < ELEMENTSOF(policies); i++)
-		known = known || streq(h->restart.name ?: "", policies[i]);
-	if (!known)
-		return err_new(e, ERR_INVALID,
-			       "invalid restart policy: unknown policy '%s'; use one of no, always, "
-			       "unless-stopped, on-failure",
-			       h->restart.name);
+	if (r < 0)
+		return r;
 	if (h->auto_remove && !streq(h->restart.name ?: "no", "no") && *h->restart.name)
 		return err_new(e, ERR_INVALID, "can't create 'AutoRemove' container with restart policy");
 	if (!streq(h->log.type, "json-file") && !streq(h->log.type, "none"))
@@ -178,7 +176,7 @@ static int name_choose(Engine *en, Container *c, const char *name, Err *e)
 	if (!str_empty(name)) {
 		if (*name == '/')
 			name++;
-		r = name_check(name, e);
+		r = container_name_check(name, e);
 		if (r < 0)
 			return r;
 		c->name = strdup(name);
@@ -211,6 +209,8 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 {
 	int r = merge_image(&c->config, &ic->run, e);
 
+	if (r >= 0)
+		r = health_merge(&c->config, &ic->run, e);
 	if (r >= 0)
 		r = fill_defaults(en, c, e);
 	if (r >= 0)

@@ -3,19 +3,47 @@
  * The end of a container: what it leaves is undone or recorded, its waiters are woken, and its
  * restart policy or --rm decides what comes next.
  *
- * Runs on a thread of its own (watch.c) or during adoption. The shim may outlive this by the time that
+ * Runs on a thread of its own (background.c) or during adoption. The shim may outlive this by the time that
  * slow clients take to read the last output; it is reaped here, at the end, if it is our child.
+ *
+ * A restart is neither lost nor doubled: that it is awaited is part of the row that records the end, so an engine that starts
+ * finds it there. It is carried out by a timer, under `life`, if the container still awaits that very restart.
  */
 #include "engine/engine-internal.h"
 
-#include <sys/eventfd.h>
 #include <sys/wait.h>
 
-#define RESTART_DELAY_MS     100
-#define RESTART_DELAY_MAX_MS 60000
-#define RESTART_RESET_NS     (10 * 1000000000ll) /* a run of 10 s counts as a good one */
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS   60000
+#define GOOD_RUN_NS      (10 * 1000000000ll) /* after a run of 10 s the back-off begins anew */
 
-static bool restart_wanted(Container *c)
+/* ---- the restart policy ---- */
+
+int restart_policy_check(const ContainerRestart *p, Err *e)
+{
+	const char *name = p->name ?: "";
+
+	if (streq(name, "no") || streq(name, "always") || streq(name, "unless-stopped"))
+		return p->maximum_retry_count == 0
+			   ? 0
+			   : err_new(e, ERR_INVALID,
+				     "invalid restart policy: maximum retry count can only be used with "
+				     "'on-failure'%s",
+				     p->maximum_retry_count < 0 ? " and cannot be negative" : "");
+	if (streq(name, "on-failure"))
+		return p->maximum_retry_count >= 0 ? 0
+						   : err_new(e, ERR_INVALID,
+							     "invalid restart policy: maximum retry count "
+							     "cannot be negative");
+	if (*name)
+		return err_new(e, ERR_INVALID,
+			       "invalid restart policy: unknown policy '%s'; use one of 'no', 'always', "
+			       "'on-failure', or 'unless-stopped'",
+			       name);
+	return 0;
+}
+
+static bool restart_wanted(const Container *c)
 {
 	const ContainerRestart *p = &c->config.host.restart;
 	const char *name = p->name ?: "no";
@@ -28,91 +56,149 @@ static bool restart_wanted(Container *c)
 	       (p->maximum_retry_count == 0 || c->restart_count < p->maximum_retry_count);
 }
 
-static void record_end(Container *c, const ShimExit *x)
+/* `state` is held. */
+static void restart_decide(Container *c)
 {
+	if (c->finished_ns - c->started_ns >= GOOD_RUN_NS)
+		c->backoff_ms = 0;
+	c->backoff_ms = c->backoff_ms == 0 ? BACKOFF_FIRST_MS : MIN2(c->backoff_ms * 2, BACKOFF_MAX_MS);
+	c->restart_turn++;
+	c->status = restart_wanted(c) ? CONTAINER_RESTARTING : CONTAINER_EXITED;
+	if (c->status == CONTAINER_RESTARTING)
+		c->restart_count++;
+}
+
+/* The container stays ended. `life` is held. */
+static void restart_give_up(Engine *en, Container *c)
+{
+	Err err = {0};
+	int r;
+
+	pthread_mutex_lock(&c->state);
+	c->status = CONTAINER_EXITED;
+	c->restart_turn++;
+	container_wake(c);
+	pthread_mutex_unlock(&c->state);
+	r = container_save(en, c, &err);
+	if (r < 0)
+		log_error("container %.12s: %s", c->id, err_msg(&err, r));
+}
+
+/* What it shares a namespace with is to be started again too, and is not yet: it is tried again, which does not count. */
+static bool waits_for_another(Engine *en, const Container *c)
+{
+	const char *const modes[] = {c->config.host.network_mode, c->config.host.ipc_mode,
+				     c->config.host.pid_mode};
+	bool waits = false;
+
+	for (size_t i = 0; i < ELEMENTSOF(modes) && !waits; i++) {
+		const char *ref = modes[i] ? str_after(modes[i], "container:") : NULL;
+		_cleanup_container_ Container *other = NULL;
+
+		waits = ref && container_find(en, ref, &other, NULL) >= 0 && other != c &&
+			container_status(other) == CONTAINER_RESTARTING;
+	}
+	return waits;
+}
+
+static void restart_due(Engine *en, Container *c, unsigned turn)
+{
+	bool later = false;
+	Err err = {0};
+	int r = 0;
+
+	pthread_mutex_lock(&c->life);
+	if (container_status(c) == CONTAINER_RESTARTING && c->restart_turn == turn && !c->removed)
+		r = container_start_locked(en, c, &err);
+	later = r < 0 && waits_for_another(en, c);
+	if (r < 0 && !later) {
+		log_warn("container %.12s: restart: %s", c->id, err_msg(&err, r));
+		restart_give_up(en, c);
+	}
+	pthread_mutex_unlock(&c->life);
+	if (later && timer_set(en->background, c, BACKOFF_FIRST_MS * 1000000ll, restart_due, turn) < 0)
+		log_error("container %.12s: no memory for its restart", c->id);
+}
+
+void restart_await(Engine *en, Container *c)
+{
+	int64_t left;
+	unsigned turn;
+
+	pthread_mutex_lock(&c->state);
+	left = c->finished_ns + c->backoff_ms * 1000000ll - clock_now_ns();
+	turn = c->restart_turn;
+	pthread_mutex_unlock(&c->state);
+	/* The clock may have been set meanwhile. */
+	left = MIN2(left, c->backoff_ms * 1000000ll);
+	if (timer_set(en->background, c, left, restart_due, turn) >= 0)
+		return;
+	log_error("container %.12s: no memory for its restart: it stays ended", c->id);
+	pthread_mutex_lock(&c->life);
+	restart_give_up(en, c);
+	pthread_mutex_unlock(&c->life);
+}
+
+int restart_cancel(Engine *en, Container *c, Err *e)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&c->life);
+	if (container_status(c) == CONTAINER_RESTARTING && !c->removed) {
+		pthread_mutex_lock(&c->state);
+		c->status = CONTAINER_EXITED;
+		c->stop_requested = true;
+		c->restart_turn++;
+		container_wake(c);
+		pthread_mutex_unlock(&c->state);
+		r = container_save(en, c, e);
+		r = r < 0 ? r : 1;
+	}
+	pthread_mutex_unlock(&c->life);
+	return r;
+}
+
+/* ---- the end ---- */
+
+static void record_end(Engine *en, Container *c, const ShimExit *x, const char *why)
+{
+	Err err = {0};
 	Shim *shim;
+	int r;
 
 	pthread_mutex_lock(&c->state);
 	c->exit_code = x->status;
-	c->oom_killed = x->oom_killed;
+	c->oom_killed = c->oom_killed || x->oom_killed;
 	c->finished_ns = x->at_ns ?: clock_now_ns();
 	c->pid = 0;
+	free(c->error);
+	c->error = why ? strdup(why) : NULL;
 	shim = take_ptr(c->shim);
-	if (c->finished_ns - c->started_ns > RESTART_RESET_NS)
-		c->restart_count = 0;
-	c->status = restart_wanted(c) ? CONTAINER_RESTARTING : CONTAINER_EXITED;
+	health_end(c);
+	restart_decide(c);
 	pthread_mutex_unlock(&c->state);
 	shim_unref(shim);
+	r = container_save(en, c, &err);
+	if (r < 0)
+		log_error("container %.12s has ended: %s", c->id, err_msg(&err, r));
 }
 
 static void announce_end(Engine *en, Container *c)
 {
 	_cleanup_free_ char *dir = container_run_dir(en, c);
-	char code[16];
-	Err err = {0};
-	int r;
+	char code[16], seconds[24];
 
-	if (dir)
-		(void)remove_tree_at(AT_FDCWD, dir);
-	r = container_save(en, c, &err);
-	if (r < 0)
-		log_error("container %.12s has ended: %s", c->id, err_msg(&err, r));
 	snprintf(code, sizeof(code), "%d", c->exit_code);
-	container_event(en, c, "die", "exitCode", code, NULL);
+	snprintf(seconds, sizeof(seconds), "%lld",
+		 (long long)MAX2((c->finished_ns - c->started_ns) / 1000000000, (int64_t)0));
+	container_event(en, c, "die", "execDuration", seconds, "exitCode", code, NULL);
 	pthread_mutex_lock(&c->state);
 	c->exits++;
 	container_wake(c);
 	pthread_mutex_unlock(&c->state);
-}
-
-/* Sleeps the back-off, or less when somebody stops or removes the container. */
-static void restart_pause(Container *c)
-{
-	int delay = RESTART_DELAY_MS << MIN2(c->restart_count, 10);
-	Waiter w = {.efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-
-	pthread_mutex_lock(&c->state);
-	w.next = c->waiters;
-	c->waiters = &w;
-	pthread_mutex_unlock(&c->state);
-	(void)wait_woken(w.efd, -1, MIN2(delay, RESTART_DELAY_MAX_MS));
-	pthread_mutex_lock(&c->state);
-	for (Waiter **p = &c->waiters; *p; p = &(*p)->next)
-		if (*p == &w) {
-			*p = w.next;
-			break;
-		}
-	pthread_mutex_unlock(&c->state);
-	close_fd(&w.efd);
-}
-
-static void restart(Engine *en, Container *c)
-{
-	Err err = {0};
-	int r = 0;
-
-	restart_pause(c);
-	pthread_mutex_lock(&c->life);
-	if (container_status(c) == CONTAINER_RESTARTING && !c->removed) {
-		if (c->stop_requested) {
-			pthread_mutex_lock(&c->state);
-			c->status = CONTAINER_EXITED;
-			pthread_mutex_unlock(&c->state);
-		} else {
-			pthread_mutex_lock(&c->state);
-			c->restart_count++;
-			pthread_mutex_unlock(&c->state);
-			r = container_start_locked(en, c, &err);
-		}
-		if (r < 0) {
-			log_warn("container %.12s: restart: %s", c->id, err_msg(&err, r));
-			pthread_mutex_lock(&c->state);
-			c->status = CONTAINER_EXITED;
-			container_wake(c);
-			pthread_mutex_unlock(&c->state);
-		}
-	}
-	pthread_mutex_unlock(&c->life);
+	/* After the row: an engine that dies in between finds the record of the exit, or the row that has it. */
+	if (dir)
+		(void)remove_tree_at(AT_FDCWD, dir);
 }
 
 static void reap_shim(pid_t pid)
@@ -133,7 +219,7 @@ void container_orphan_remove(Engine *en, Container *c)
 			  err_msg(&err, r));
 }
 
-void container_ended(Engine *en, Container *c, const ShimExit *x)
+void container_ended(Engine *en, Container *c, const ShimExit *x, const char *why)
 {
 	bool again, remove;
 	pid_t shim_pid;
@@ -150,7 +236,7 @@ void container_ended(Engine *en, Container *c, const ShimExit *x)
 	c->shim_pid = 0;
 	endpoint_teardown(en, c);
 	execs_drop(en, c->id);
-	record_end(c, x);
+	record_end(en, c, x, why);
 	again = container_status(c) == CONTAINER_RESTARTING;
 	remove = c->config.host.auto_remove && !again;
 	announce_end(en, c);
@@ -162,5 +248,5 @@ void container_ended(Engine *en, Container *c, const ShimExit *x)
 	pthread_mutex_unlock(&c->life);
 	reap_shim(shim_pid);
 	if (again)
-		restart(en, c);
+		restart_await(en, c);
 }

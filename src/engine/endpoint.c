@@ -358,12 +358,18 @@ static int container_join(Engine *en, Container *c, const char *ref, NetSetup *s
 
 	if (r < 0)
 		return r;
+	if (other == c)
+		return err_new(e, ERR_INVALID, "cannot join own network");
 	pthread_mutex_lock(&other->state);
+	bool restarting = other->status == CONTAINER_RESTARTING;
 	pid = other->status == CONTAINER_RUNNING || other->status == CONTAINER_PAUSED ? other->pid : 0;
 	pthread_mutex_unlock(&other->state);
-	if (pid <= 0)
+	if (restarting)
 		return err_new(e, ERR_CONFLICT,
-			       "cannot join network of a non running container: %s: start it first", ref);
+			       "Container %s is restarting, wait until the container is running", other->id);
+	if (pid <= 0)
+		return err_new(e, ERR_CONFLICT, "cannot join network of a non running container: %s",
+			       other->id);
 	path = strf("/proc/%d/ns/net", pid);
 	dir = container_data_dir(en, other);
 	if (!path || !dir)

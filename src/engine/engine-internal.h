@@ -40,6 +40,7 @@ typedef struct Exec {
 	int exit_code;
 	pid_t pid;
 	int64_t ended_mono_ns; /* 0 while it lives; swept some minutes later */
+	int watcher_fd;        /* an eventfd that is written to at the end; -1: nobody's */
 	UT_hash_handle hh;
 } Exec;
 
@@ -86,7 +87,12 @@ typedef struct Container {
 	bool stop_requested; /* by the user: no restart by policy */
 	char *error;
 	int restart_count;
-	unsigned exits; /* how often it has ended: what wait compares */
+	int backoff_ms;        /* of the restart that is awaited, or the last one; 0: none yet */
+	unsigned restart_turn; /* which restart is awaited: timers of others are void */
+	unsigned exits;        /* how often it has ended: what wait compares */
+	ContainerHealthState health;
+	unsigned
+	    health_turn; /* of the checks that go on: those of an earlier run, or from before a pause, are void */
 	ContainerEndpoint *endpoints;
 	size_t n_endpoints;
 	ContainerPublished *published;
@@ -111,6 +117,7 @@ typedef struct Network {
 } Network;
 
 struct EventHub;
+typedef struct Background Background;
 typedef struct SizeCache SizeCache;
 
 struct Engine {
@@ -136,6 +143,7 @@ struct Engine {
 	bool gc_runs, gc_stop, gc_full;
 
 	struct EventHub *events;
+	Background *background;
 	int epoll_fd, stop_fd;
 	pthread_t watcher;
 	bool watching;
@@ -177,6 +185,7 @@ typedef struct SpecInput {
 	bool host_network, netns_given;
 	const char *cgroup_path;
 	const char *shm_host_path; /* or NULL: fresh tmpfs */
+	const char *init_program;  /* that is to be the first process, or NULL */
 } SpecInput;
 int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e);
 /* The runtime-spec `process` object of an exec. */
@@ -225,7 +234,9 @@ int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
 int network_find(Engine *en, const char *ref, Network **ret, Err *e);
 
-/* create.c: Docker's bounds on memory and CPU limits. */
+/* create.c: what a name may be, in Docker's words. */
+int container_name_check(const char *name, Err *e);
+/* Docker's bounds on memory and CPU limits. */
 int container_limits_check(const ContainerHost *h, Err *e);
 
 /* attach.c */
@@ -245,15 +256,54 @@ char *runtime_state_root(Engine *en, const char *name, const char *program);
 int runtimes_check(Engine *en, Err *e);
 
 /* start.c */
+/* The cgroupsPath of config.json; malloc'ed. */
+char *container_cgroup_path(Engine *en, const Container *c);
 int container_start_locked(Engine *en, Container *c, Err *e); /* life held */
+/* The same by a user's wish or at the engine's start: what the restart policy has counted is forgotten. */
+int container_start_anew_locked(Engine *en, Container *c, Err *e);
 /* ended.c
  * What is to be done once a container has ended: state, network, events, policy. Called by the watcher and by adoption. */
-void container_ended(Engine *en, Container *c, const ShimExit *x);
-/* Kills and removes what a shim that was killed has left running. */
+void container_ended(Engine *en, Container *c, const ShimExit *x,
+		     const char *why /* NULL, or what State.Error says */);
+/* Why a container whose shim left no record has ended, for container_ended(). Kills and removes what it has left running. */
+#define SHIM_KILLED_STATUS 137
+#define SHIM_KILLED_WHY                                                                                      \
+	"the container's shim (ireko-shim) was killed, and the processes of the container were ended with "  \
+	"it"
 void container_orphan_remove(Engine *en, Container *c);
+/* Sees to the restart of a container in CONTAINER_RESTARTING when its back-off is over. */
+void restart_await(Engine *en, Container *c);
+/* 1 if it was to be started again by its policy, and will not be; 0 if it was not. `life` is not held. */
+int restart_cancel(Engine *en, Container *c, Err *e);
+/* ERR_INVALID in Docker's words. */
+int restart_policy_check(const ContainerRestart *p, Err *e);
+
+/* background.c */
+int background_new(Engine *en, Background **ret, Err *e);
+/* Returns when every thread has ended. */
+void background_free(Background *b);
+/* On a thread of its own; -errno if there is none to be had. */
+int background_run(Background *b, void (*fn)(void *arg), void *arg);
+/* Readable once the engine ends. */
+int background_quit_fd(const Background *b);
+typedef void (*TimerFn)(Engine *en, Container *c, unsigned turn);
+/* Calls fn on a thread of its own after that time, unless the engine ends before. */
+int timer_set(Background *b, Container *c, int64_t after_ns, TimerFn fn, unsigned turn);
+
+/* health.c */
+/* What a container's check takes over from its image; ERR_INVALID in Docker's words for what cannot be. */
+int health_merge(ContainerConfig *c, const ImageRunConfig *image, Err *e);
+/* Before the row of a started container is written: a container with a check is "starting". `state` is held. */
+void health_begin(Container *c);
+/* Checks go on from here: after a start, a resumption, an adoption. */
+void health_go_on(Engine *en, Container *c);
+/* No more checks: it is paused; or it has ended. `state` is held. */
+void health_stop(Container *c);
+void health_end(Container *c);
+void health_state_done(ContainerHealthState *h);
+extern const JsonField health_state_table[];
 /* life.c */
 int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e);
-int container_kill_locked(Engine *en, Container *c, int signal, Err *e);
 int signal_parse(const char *s, int *ret, Err *e);
 
 /* watch.c */
@@ -267,6 +317,16 @@ int wait_woken(int efd, int alive_fd, int timeout_ms);
 int adopt_all(Engine *en, Err *e);
 
 /* exec.c */
+typedef struct ExecProbe {
+	int exit_code;
+	char output[4096];
+	size_t output_len;
+	bool truncated, timed_out;
+} ExecProbe;
+/* Runs a command to its end or its time-out, and takes in what it prints. An error is one of starting it; ERR_CANCELLED if the
+ * engine ends meanwhile. */
+int exec_probe(Engine *en, Container *c, const ExecConfig *config, int64_t timeout_ns, ExecProbe *ret,
+	       Err *e);
 void exec_ended(Engine *en, Container *c, const char *exec_id, int status);
 void execs_drop(Engine *en, const char *container_id);
 

@@ -212,6 +212,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0)
 		r = events_new(&en->events, e);
 	if (r >= 0)
+		r = background_new(en, &en->background, e);
+	if (r >= 0)
 		r = sizes_new(&en->sizes, e);
 	if (r >= 0)
 		r = networks_load(en, e);
@@ -254,6 +256,7 @@ void engine_free(Engine *en)
 		return;
 	gc_stop(en);
 	watch_stop(en);
+	background_free(en->background);
 	HASH_ITER (hh, en->execs, x, xtmp) {
 		HASH_DEL(en->execs, x);
 		exec_config_done(&x->config);

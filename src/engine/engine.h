@@ -92,6 +92,19 @@ typedef struct ContainerPublished {
 	char *host_ip, *host_port;
 } ContainerPublished;
 
+/* What a container's health check has found: its last five results, the oldest first. */
+#define HEALTH_LOG_MAX 5
+typedef struct ContainerCheck {
+	int64_t start_ns, end_ns, exit_code; /* exit_code -1: it could not be run, or took too long */
+	char *output;
+} ContainerCheck;
+typedef struct ContainerHealthState {
+	char *status; /* starting, healthy, unhealthy; NULL: it has no check */
+	int64_t failing_streak;
+	ContainerCheck *log;
+	size_t n_log;
+} ContainerHealthState;
+
 /* A copy of everything there is to know about a container at one moment. */
 typedef struct ContainerInfo {
 	char id[65];
@@ -103,6 +116,7 @@ typedef struct ContainerInfo {
 	bool oom_killed;
 	char *error;
 	int restart_count;
+	ContainerHealthState health;
 	char *image_id;
 	char *path;             /* args[0] after merging image and request */
 	char **args;            /* the rest */
@@ -142,9 +156,13 @@ int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Er
 int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e);
 
 typedef enum ContainerWait { WAIT_NOT_RUNNING, WAIT_NEXT_EXIT, WAIT_REMOVED } ContainerWait;
+typedef struct ContainerEnd {
+	int status;
+	char *error; /* State.Error, or NULL; to be freed */
+} ContainerEnd;
 /* `registered` (may be NULL) is called once the wait cannot miss an exit any more. */
 int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *),
-			  void *user, int alive_fd, int *ret_status, Err *e);
+			  void *user, int alive_fd, ContainerEnd *ret, Err *e);
 
 typedef struct EngineAttach {
 	int fd; /* stream socket; not closed here, a copy is taken */
@@ -153,6 +171,7 @@ typedef struct EngineAttach {
 	const void *prefix;
 	size_t prefix_len;
 	const char *detach_keys; /* "ctrl-p,ctrl-q" syntax, NULL: that default */
+	bool plain;              /* of an exec: bytes without frames, also without a terminal */
 } EngineAttach;
 /* Works on created and running containers; returns once attached (the shim serves the fd). For a created one it takes effect with
  * the start. ERR_CONFLICT if paused. For a stopped one only `logs` is served. */
@@ -171,6 +190,18 @@ int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, Engi
 
 /* Processes: titles and rows as ps prints them. */
 int engine_container_top(Engine *en, const char *ref, const char *ps_args, json_t **ret, Err *e);
+/* What a container uses at one moment. */
+typedef struct EngineStats {
+	char id[65];
+	char *name;
+	bool running; /* else only the name is there */
+	int64_t read_ns, system_cpu_ns, memory_total;
+	int online_cpus;
+	json_t *usage;    /* as "runc events" has it */
+	json_t *networks; /* {"eth0": {"rx_bytes": ...}}, or NULL if it has none of its own */
+} EngineStats;
+void engine_stats_done(EngineStats *s);
+int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e);
 /* Copies of files: path is the container's, volumes and binds included, never following a link out. stat's mode is st_mode. */
 typedef struct EnginePathStat {
 	char *name, *link_target;

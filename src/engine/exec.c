@@ -7,6 +7,8 @@
  */
 #include "engine/engine-internal.h"
 
+#include <sys/eventfd.h>
+
 #define EXEC_KEPT_NS (10 * 60 * 1000000000ll)
 
 void exec_config_done(ExecConfig *c)
@@ -81,6 +83,20 @@ static int running_check(Container *c, const char *ref, Err *e)
 	}
 }
 
+/* "exec_start: sh -c true": clients find these by what stands before the colon. */
+static void exec_event(Engine *en, Container *c, const char *what, const ExecConfig *config, const char *id)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	_cleanup_free_ char *action = NULL;
+
+	strbuf_addf(&b, "%s:", what);
+	for (char **word = config->cmd; *word; word++)
+		strbuf_addf(&b, " %s", *word);
+	action = strbuf_steal(&b);
+	if (action)
+		container_event(en, c, action, "execID", id, NULL);
+}
+
 int engine_exec_create(Engine *en, const char *container, const ExecConfig *config, char **ret_id, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
@@ -96,6 +112,7 @@ int engine_exec_create(Engine *en, const char *container, const ExecConfig *conf
 	x = calloc(1, sizeof(*x));
 	if (!x)
 		return err_oom(e);
+	x->watcher_fd = -1;
 	r = exec_config_copy(config, &x->config, e);
 	if (r < 0) {
 		free(x);
@@ -113,9 +130,7 @@ int engine_exec_create(Engine *en, const char *container, const ExecConfig *conf
 	HASH_ADD_STR(en->execs, id, x);
 	pthread_mutex_unlock(&en->lock);
 
-	_cleanup_free_ char *action = strf("exec_create: %s", config->cmd[0]);
-	if (action)
-		container_event(en, c, action, "execID", *ret_id, NULL);
+	exec_event(en, c, "exec_create", config, *ret_id);
 	return 0;
 }
 
@@ -141,6 +156,14 @@ static int exec_claim(Engine *en, const char *id, char container_id[65], ExecCon
 	return r;
 }
 
+/* Engine.lock is held. */
+static void exec_over(Exec *x)
+{
+	x->ended_mono_ns = clock_mono_ns();
+	if (x->watcher_fd >= 0)
+		(void)eventfd_write(x->watcher_fd, 1);
+}
+
 static void exec_set(Engine *en, const char *id, pid_t pid, bool ended, int exit_code)
 {
 	Exec *x;
@@ -152,7 +175,7 @@ static void exec_set(Engine *en, const char *id, pid_t pid, bool ended, int exit
 	if (x && ended && x->running) {
 		x->running = false;
 		x->exit_code = exit_code;
-		x->ended_mono_ns = clock_mono_ns();
+		exec_over(x);
 	}
 	pthread_mutex_unlock(&en->lock);
 }
@@ -184,7 +207,7 @@ static int exec_run(Engine *en, Container *c, const char *id, const ExecConfig *
 	if (attach)
 		a = (ShimAttach){
 		    .fd = attach->fd,
-		    .framing = config->tty ? SHIM_RAW : SHIM_MUX,
+		    .framing = config->tty || attach->plain ? SHIM_RAW : SHIM_MUX,
 		    .want_stdin = config->attach_stdin,
 		    .want_stdout = config->attach_stdout,
 		    .want_stderr = config->attach_stderr,
@@ -225,10 +248,7 @@ int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, ui
 	if (r >= 0)
 		r = running_check(c, container_id, e);
 	if (r >= 0) {
-		_cleanup_free_ char *action = strf("exec_start: %s", config.cmd[0]);
-
-		if (action)
-			container_event(en, c, action, "execID", id, NULL);
+		exec_event(en, c, "exec_start", &config, id);
 		r = exec_run(en, c, id, &config, attach, rows, cols, e);
 	}
 	if (r < 0) {
@@ -259,7 +279,7 @@ void execs_drop(Engine *en, const char *container_id)
 		if (x->running && streq(x->container_id, container_id)) {
 			x->running = false;
 			x->exit_code = 137;
-			x->ended_mono_ns = clock_mono_ns();
+			exec_over(x);
 		}
 	pthread_mutex_unlock(&en->lock);
 }

@@ -12,12 +12,28 @@
 
 #define STOP_TIMEOUT_S 10
 
+/* "RTMIN", "RTMIN+3", "RTMAX-1", in the kernel's numbering as glibc shows it: 34 to 64. */
+static bool signal_realtime(const char *name, int *ret)
+{
+	bool max = strncasecmp(name, "RTMAX", 5) == 0;
+	int offset = 0;
+
+	if ((!max && strncasecmp(name, "RTMIN", 5) != 0) ||
+	    (name[5] && (name[5] != (max ? '-' : '+') || str_to_int(name + 6, 0, 30, &offset) < 0)))
+		return false;
+	*ret = max ? 64 - offset : 34 + offset;
+	return true;
+}
+
 int signal_parse(const char *s, int *ret, Err *e)
 {
+	static const struct {
+		const char *name;
+		int signal;
+	} others[] = {{"CLD", SIGCHLD}, {"IOT", SIGABRT}, {"IO", SIGIO}, {"UNUSED", SIGSYS}};
 	const char *name = strncasecmp(s, "SIG", 3) == 0 ? s + 3 : s;
-	int offset;
 
-	if (str_to_int(s, 1, 64, ret) >= 0)
+	if (str_to_int(s, 1, 64, ret) >= 0 || signal_realtime(name, ret))
 		return 0;
 	for (int i = 1; i < SIGRTMIN; i++) {
 		const char *abbrev = sigabbrev_np(i);
@@ -27,10 +43,11 @@ int signal_parse(const char *s, int *ret, Err *e)
 			return 0;
 		}
 	}
-	if (strncasecmp(name, "RTMIN+", 6) == 0 && str_to_int(name + 6, 0, 30, &offset) >= 0) {
-		*ret = 34 + offset; /* the kernel's numbering as glibc's SIGRTMIN shows it */
-		return 0;
-	}
+	for (size_t i = 0; i < ELEMENTSOF(others); i++)
+		if (strcasecmp(others[i].name, name) == 0) {
+			*ret = others[i].signal;
+			return 0;
+		}
 	return err_new(e, ERR_INVALID, "Invalid signal: %s", s);
 }
 
@@ -104,7 +121,7 @@ out:
 }
 
 int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, void (*registered)(void *),
-			  void *user, int alive_fd, int *ret_status, Err *e)
+			  void *user, int alive_fd, ContainerEnd *ret, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	unsigned exits;
@@ -121,14 +138,37 @@ int engine_container_wait(Engine *en, const char *ref, ContainerWait condition, 
 	if (r < 0)
 		return err_sys(e, r, "wait for container %s", ref);
 	pthread_mutex_lock(&c->state);
-	*ret_status = c->exit_code;
+	ret->status = c->exit_code;
+	ret->error = str_empty(c->error) ? NULL : strdup(c->error);
 	pthread_mutex_unlock(&c->state);
 	return 0;
 }
 
-int container_kill_locked(Engine *en, Container *c, int signal, Err *e)
+/* life is held. Its status, its health checks and who listens to events follow. */
+static int pause_locked(Engine *en, Container *c, Shim *shim, bool pause, Err *e)
+{
+	int r = shim_pause(shim, pause, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->state);
+	c->status = pause ? CONTAINER_PAUSED : CONTAINER_RUNNING;
+	if (pause)
+		health_stop(c);
+	pthread_mutex_unlock(&c->state);
+	if (!pause)
+		health_go_on(en, c);
+	/* The row tells an engine that finds the container later. */
+	r = container_save(en, c, e);
+	container_event(en, c, pause ? "pause" : "unpause", NULL);
+	return r;
+}
+
+/* With `thaw`, a frozen container is resumed: a signal that is to end it is worked off only then. life is held. */
+static int kill_locked(Engine *en, Container *c, int signal, bool thaw, Err *e)
 {
 	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	Err err = {0};
 	char number[12];
 	int r = container_shim(c, &shim, e);
 
@@ -137,28 +177,30 @@ int container_kill_locked(Engine *en, Container *c, int signal, Err *e)
 	r = shim_kill(shim, NULL, signal, false, e);
 	if (r < 0)
 		return err_ctx(e, r, "kill container %.12s", c->id);
-	/* A frozen process dies only once it is thawed. */
-	if (signal == SIGKILL && container_status(c) == CONTAINER_PAUSED)
-		(void)shim_pause(shim, false, NULL);
 	snprintf(number, sizeof(number), "%d", signal);
 	container_event(en, c, "kill", "signal", number, NULL);
+	/* For SIGKILL the runtime has seen to that itself. */
+	if (thaw && signal != SIGKILL && container_status(c) == CONTAINER_PAUSED) {
+		r = pause_locked(en, c, shim, false, &err);
+		if (r < 0)
+			log_warn("container %.12s: resume it for signal %d: %s", c->id, signal,
+				 err_msg(&err, r));
+	}
 	return 0;
 }
 
-/* Sends a signal under life; *ret_exits is what to wait from. */
-static int signal_now(Engine *en, Container *c, int signal, bool stopping, unsigned *ret_exits, Err *e)
+/* Sends a signal under life; *ret_exits is what to wait from. `ending`: it is to end, and its restart policy is to leave it so. */
+static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigned *ret_exits, Err *e)
 {
 	int r;
 
 	pthread_mutex_lock(&c->life);
 	pthread_mutex_lock(&c->state);
 	*ret_exits = c->exits;
-	if (stopping)
+	if (ending)
 		c->stop_requested = true;
-	if (stopping && c->status == CONTAINER_RESTARTING)
-		container_wake(c);
 	pthread_mutex_unlock(&c->state);
-	r = container_kill_locked(en, c, signal, e);
+	r = kill_locked(en, c, signal, ending, e);
 	pthread_mutex_unlock(&c->life);
 	return r;
 }
@@ -173,13 +215,23 @@ static int stop_signal_of(const Container *c, const char *given)
 	return signal;
 }
 
-static int stop(Engine *en, Container *c, const char *signal, int timeout_s, Err *e)
+/* Seconds; -1, "for ever", is as many as can be counted. */
+static int stop_timeout_of(const Container *c)
+{
+	int64_t t = c->config.stop_timeout;
+
+	if (t == STOP_TIMEOUT_UNSET)
+		return STOP_TIMEOUT_S;
+	return t < 0 || t > INT32_MAX / 1000 ? INT32_MAX / 1000 : (int)t;
+}
+
+static int stop_running(Engine *en, Container *c, const char *signal, int timeout_s, Err *e)
 {
 	unsigned exits;
 	int r;
 
 	if (timeout_s < 0)
-		timeout_s = c->config.stop_timeout >= 0 ? (int)c->config.stop_timeout : STOP_TIMEOUT_S;
+		timeout_s = stop_timeout_of(c);
 	r = signal_now(en, c, stop_signal_of(c, signal), true, &exits, e);
 	if (r < 0)
 		return !is_running(container_status(c)) ? 0 : r;
@@ -199,6 +251,18 @@ static int stop(Engine *en, Container *c, const char *signal, int timeout_s, Err
 	return MIN2(r, 0);
 }
 
+/* One that waits for its next start only stops to wait: nothing of it is there to be signalled. */
+static int stop(Engine *en, Container *c, const char *signal, int timeout_s, Err *e)
+{
+	int r = restart_cancel(en, c, e);
+
+	if (r == 0)
+		r = stop_running(en, c, signal, timeout_s, e);
+	if (r >= 0)
+		container_event(en, c, "stop", NULL);
+	return MIN2(r, 0);
+}
+
 int engine_container_stop(Engine *en, const char *ref, const char *signal, int timeout_s, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
@@ -210,17 +274,16 @@ int engine_container_stop(Engine *en, const char *ref, const char *signal, int t
 		return r;
 	if (!is_running(container_status(c)))
 		return err_new(e, ERR_NOT_MODIFIED, "container %s is already stopped", ref);
-	r = stop(en, c, signal, timeout_s, e);
-	if (r >= 0)
-		container_event(en, c, "stop", NULL);
-	return r;
+	return stop(en, c, signal, timeout_s, e);
 }
 
 int engine_container_restart(Engine *en, const char *ref, const char *signal, int timeout_s, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
-	int r = container_find(en, ref, &c, e);
+	int number, r = container_find(en, ref, &c, e);
 
+	if (r >= 0 && !str_empty(signal))
+		r = signal_parse(signal, &number, e);
 	if (r < 0)
 		return r;
 	if (is_running(container_status(c)))
@@ -228,8 +291,11 @@ int engine_container_restart(Engine *en, const char *ref, const char *signal, in
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&c->life);
-	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref)
-		       : container_start_locked(en, c, e);
+	/* Somebody else may have started it meanwhile. */
+	if (c->removed)
+		r = err_new(e, ERR_NOT_FOUND, "No such container: %s", ref);
+	else if (!is_running(container_status(c)))
+		r = container_start_anew_locked(en, c, e);
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0)
 		container_event(en, c, "restart", NULL);
@@ -241,18 +307,28 @@ int engine_container_kill(Engine *en, const char *ref, const char *signal, Err *
 	_cleanup_container_ Container *c = NULL;
 	int number = SIGKILL, r = container_find(en, ref, &c, e);
 	unsigned exits;
+	bool ends;
 
 	if (r >= 0 && !str_empty(signal))
 		r = signal_parse(signal, &number, e);
 	if (r < 0)
 		return r;
+	ends = number == SIGKILL || number == stop_signal_of(c, NULL);
+	if (ends && (r = restart_cancel(en, c, e)) != 0)
+		return MIN2(r, 0);
+	if (container_status(c) == CONTAINER_RESTARTING)
+		return err_new(
+		    e, ERR_CONFLICT,
+		    "cannot kill container: %s: Container %s is restarting, wait until the container "
+		    "is running",
+		    ref, c->id);
 	if (!is_running(container_status(c)))
 		return err_new(e, ERR_CONFLICT, "cannot kill container: %s: container %s is not running", ref,
 			       c->id);
-	r = signal_now(en, c, number, number == SIGKILL || number == stop_signal_of(c, NULL), &exits, e);
+	r = signal_now(en, c, number, ends, &exits, e);
 	if (r >= 0 && number == SIGKILL)
 		r = MIN2(wait_for(c, WAIT_NEXT_EXIT, exits, NULL, NULL, -1, 10000), 0);
-	return r;
+	return r < 0 ? err_ctx(e, r, "cannot kill container: %s", ref) : 0;
 }
 
 int engine_container_pause(Engine *en, const char *ref, bool pause, Err *e)
@@ -267,18 +343,15 @@ int engine_container_pause(Engine *en, const char *ref, bool pause, Err *e)
 	ContainerStatus s = container_status(c);
 	if (pause && s == CONTAINER_PAUSED)
 		r = err_new(e, ERR_CONFLICT, "container %s is already paused", ref);
+	else if (pause && s == CONTAINER_RESTARTING)
+		r = err_new(e, ERR_CONFLICT,
+			    "Container %s is restarting, wait until the container is running", c->id);
 	else if (!pause && s != CONTAINER_PAUSED)
 		r = err_new(e, ERR_CONFLICT, "Container %s is not paused", ref);
 	else
 		r = container_shim(c, &shim, e);
 	if (r >= 0)
-		r = shim_pause(shim, pause, e);
-	if (r >= 0) {
-		pthread_mutex_lock(&c->state);
-		c->status = pause ? CONTAINER_PAUSED : CONTAINER_RUNNING;
-		pthread_mutex_unlock(&c->state);
-		container_event(en, c, pause ? "pause" : "unpause", NULL);
-	}
+		r = pause_locked(en, c, shim, pause, e);
 	pthread_mutex_unlock(&c->life);
 	return r;
 }
@@ -349,7 +422,8 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 						 "removal of container %s is already in progress", ref);
 		}
 		ContainerStatus s = container_status(c);
-		if (!is_running(s)) {
+		/* One that waits for its next start has nothing that runs. */
+		if (!is_running(s) || (force && s == CONTAINER_RESTARTING)) {
 			r = container_remove_locked(en, c, volumes, e);
 			pthread_mutex_unlock(&c->life);
 			return r;

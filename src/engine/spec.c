@@ -164,6 +164,8 @@ static json_t *strings(const char *const *v, size_t n)
 	return a;
 }
 
+#define INIT_PATH "/sbin/docker-init" /* where Docker shows it */
+
 static json_t *strings_or_empty(char *const *v)
 {
 	return v ? json_from_strv(v) : json_array();
@@ -260,6 +262,10 @@ static int process_json(const SpecInput *in, char **caps, json_t **ret, Err *e)
 	r = rlimits_json(&c->config.host, &limits, e);
 	if (r < 0)
 		return r;
+	if (in->init_program) {
+		json_array_append_new(args, json_string(INIT_PATH));
+		json_array_append_new(args, json_string("--"));
+	}
 	json_array_append_new(args, json_string(c->path));
 	for (size_t i = 0; c->args && c->args[i]; i++)
 		json_array_append_new(args, json_string(c->args[i]));
@@ -338,6 +344,8 @@ static void add_default_mounts(const SpecInput *in, json_t *mounts)
 				      mount_json("/dev/shm", "bind", in->shm_host_path, "rbind,rprivate"));
 		return;
 	}
+	if (streq0(h->ipc_mode, "none"))
+		return;
 	snprintf(shm, sizeof(shm), "nosuid,noexec,nodev,mode=1777,size=%lld",
 		 (long long)(h->shm_size > 0 ? h->shm_size : 64 << 20));
 	json_array_append_new(mounts, mount_json("/dev/shm", "tmpfs", "shm", shm));
@@ -423,6 +431,8 @@ static json_t *mounts_json(const SpecInput *in)
 			json_array_append(all, m);
 	}
 	add_file_mounts(in, all);
+	if (in->init_program)
+		json_array_append_new(all, mount_json(INIT_PATH, "bind", in->init_program, "bind,ro"));
 	add_user_mounts(in, all);
 	return sorted_by_depth(all);
 }

@@ -15,7 +15,7 @@ typedef struct Start {
 	NetSetup net;
 	int rootfs_fd;
 	const char *runtime; /* program, or NULL: ours */
-	char *runtime_root, *run_dir, *log_path, *cgroup_path, *ipc_path, *pid_path, *shm_path;
+	char *runtime_root, *run_dir, *log_path, *cgroup_path, *ipc_path, *pid_path, *shm_path, *init_program;
 	Shim *shim;
 	pid_t shim_pid, init_pid;
 	int events_fd;
@@ -33,40 +33,87 @@ static void start_done(Start *s)
 	free(s->ipc_path);
 	free(s->pid_path);
 	free(s->shm_path);
+	free(s->init_program);
 	shim_unref(s->shim);
+}
+
+/* A container is joined while it runs: its first process leads to its namespaces. */
+static int joined_pid(Container *other, pid_t *ret, Err *e)
+{
+	pthread_mutex_lock(&other->state);
+	ContainerStatus s = other->status;
+	*ret = other->pid;
+	pthread_mutex_unlock(&other->state);
+	if (s == CONTAINER_RESTARTING)
+		return err_new(e, ERR_CONFLICT,
+			       "Container %s is restarting, wait until the container is running", other->id);
+	if ((s != CONTAINER_RUNNING && s != CONTAINER_PAUSED) || *ret <= 0)
+		return err_new(e, ERR_CONFLICT, "container %s is not running", other->id);
+	return 0;
+}
+
+static bool ipc_is_shared(const Container *other)
+{
+	const char *mode = other->config.host.ipc_mode ?: "";
+
+	return streq(mode, "shareable") || streq(mode, "host") || str_starts(mode, "container:");
 }
 
 /* "/proc/<pid>/ns/<ns>" of the container that mode ("container:x") names. */
 static int joined_namespace(Engine *en, const char *mode, const char *ns, char **ret, Err *e)
 {
 	const char *ref = mode ? str_after(mode, "container:") : NULL;
+	bool ipc = streq(ns, "ipc");
 	_cleanup_container_ Container *other = NULL;
-	pid_t pid;
+	pid_t pid = 0;
 	int r;
 
 	if (!ref)
 		return 0;
 	r = container_find(en, ref, &other, e);
+	if (r >= 0)
+		r = joined_pid(other, &pid, e);
+	if (r >= 0 && ipc && !ipc_is_shared(other))
+		r = err_new(e, ERR_INVALID,
+			    "non-shareable IPC (hint: use IpcMode:shareable for the donor container)");
 	if (r < 0)
-		return r;
-	pthread_mutex_lock(&other->state);
-	pid = other->status == CONTAINER_RUNNING ? other->pid : 0;
-	pthread_mutex_unlock(&other->state);
-	if (pid <= 0)
-		return err_new(e, ERR_CONFLICT,
-			       "cannot join %s of a non running container: %s: start it first", ns, ref);
+		return err_ctx(e, r, "can't join %s of container %s", ipc ? "IPC" : "PID namespace", ref);
 	*ret = strf("/proc/%d/ns/%s", pid, ns);
 	return *ret ? 0 : err_oom(e);
+}
+
+char *container_cgroup_path(Engine *en, const Container *c)
+{
+	const char *own = c->config.host.cgroup_parent, *parent = str_empty(own) ? en->cgroup_parent : own;
+
+	return strf("%s%s/%s", *parent == '/' ? "" : "/", parent, c->id);
+}
+
+/* --init is for a pid namespace of the container's own: another one has its first process already. */
+static int init_choose(Start *s, Err *e)
+{
+	const ContainerHost *h = &s->c->config.host;
+
+	if (!h->init || !str_empty(h->pid_mode))
+		return 0;
+	s->init_program = strf("%s/ireko-init", s->en->options.helper_dir);
+	if (!s->init_program)
+		return err_oom(e);
+	if (access(s->init_program, X_OK) < 0)
+		return err_new(e, ERR_UNAVAILABLE, "--init: %s cannot be executed: is ireko installed whole?",
+			       s->init_program);
+	return 0;
 }
 
 static int paths_choose(Start *s, Err *e)
 {
 	const ContainerHost *h = &s->c->config.host;
-	const char *parent = str_empty(h->cgroup_parent) ? s->en->cgroup_parent : h->cgroup_parent;
 	int r = joined_namespace(s->en, h->ipc_mode, "ipc", &s->ipc_path, e);
 
 	if (r >= 0)
 		r = joined_namespace(s->en, h->pid_mode, "pid", &s->pid_path, e);
+	if (r >= 0)
+		r = init_choose(s, e);
 	if (r < 0)
 		return r;
 	/* A shared IPC namespace shares /dev/shm with it. */
@@ -77,7 +124,7 @@ static int paths_choose(Start *s, Err *e)
 	}
 	s->run_dir = container_run_dir(s->en, s->c);
 	s->log_path = strf("%s/containers/%s/%s-json.log", store_root(s->en->store), s->c->id, s->c->id);
-	s->cgroup_path = strf("%s%s/%s", *parent == '/' ? "" : "/", parent, s->c->id);
+	s->cgroup_path = container_cgroup_path(s->en, s->c);
 	if (!s->run_dir || !s->log_path || !s->cgroup_path)
 		return err_oom(e);
 	r = mkdir_parents_at(AT_FDCWD, s->run_dir, 0700);
@@ -116,6 +163,7 @@ static int spec_write(Start *s, Err *e)
 	    .netns_given = s->net.netns_fd >= 0,
 	    .cgroup_path = s->cgroup_path,
 	    .shm_host_path = s->shm_path,
+	    .init_program = s->init_program,
 	};
 	_cleanup_close_ int dir = open(s->run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_json_ json_t *spec = NULL;
@@ -196,6 +244,7 @@ static void enter_running(Start *s)
 
 	pthread_mutex_lock(&c->state);
 	c->status = CONTAINER_RUNNING;
+	health_begin(c);
 	c->pid = s->init_pid;
 	c->shim_pid = s->shim_pid;
 	c->started_ns = clock_now_ns();
@@ -264,13 +313,19 @@ static int start_steps(Start *s, Err *e)
 	return r;
 }
 
-static void record_failure(Container *c, const char *why, ErrKind kind)
+static void record_failure(Engine *en, Container *c, const char *why, ErrKind kind)
 {
+	Err err = {0};
+	int r;
+
 	pthread_mutex_lock(&c->state);
 	free(c->error);
 	c->error = strdup(why);
 	c->exit_code = kind == ERR_NO_COMMAND ? 127 : kind == ERR_NOT_RUNNABLE ? 126 : 128;
 	pthread_mutex_unlock(&c->state);
+	r = container_save(en, c, &err);
+	if (r < 0)
+		log_error("container %.12s: %s", c->id, err_msg(&err, r));
 }
 
 int container_start_locked(Engine *en, Container *c, Err *e)
@@ -294,14 +349,25 @@ int container_start_locked(Engine *en, Container *c, Err *e)
 		pending_free(pending_take(c));
 		if (s.run_dir)
 			(void)remove_tree_at(AT_FDCWD, s.run_dir);
-		record_failure(c, err_msg(e, r), e->kind);
+		record_failure(en, c, err_msg(e, r), e->kind);
 		start_done(&s);
 		return r;
 	}
 	start_done(&s);
 	r = container_save(en, c, e);
 	container_event(en, c, "start", NULL);
+	health_go_on(en, c);
 	return r;
+}
+
+int container_start_anew_locked(Engine *en, Container *c, Err *e)
+{
+	pthread_mutex_lock(&c->state);
+	c->restart_count = 0;
+	c->backoff_ms = 0;
+	c->restart_turn++;
+	pthread_mutex_unlock(&c->state);
+	return container_start_locked(en, c, e);
 }
 
 int engine_container_start(Engine *en, const char *ref, Err *e)
@@ -314,6 +380,7 @@ int engine_container_start(Engine *en, const char *ref, Err *e)
 	pthread_mutex_lock(&c->life);
 	switch (container_status(c)) {
 	case CONTAINER_RUNNING:
+	case CONTAINER_RESTARTING:
 		r = err_new(e, ERR_NOT_MODIFIED, "container %s is already running", ref);
 		break;
 	case CONTAINER_PAUSED:
@@ -324,7 +391,7 @@ int engine_container_start(Engine *en, const char *ref, Err *e)
 		break;
 	default:
 		r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref)
-			       : container_start_locked(en, c, e);
+			       : container_start_anew_locked(en, c, e);
 		/* --rm holds for a start that failed too: nobody else would remove it, and its waiters wait for that. */
 		if (r < 0 && c->config.host.auto_remove && !c->removed)
 			(void)container_remove_locked(en, c, true, NULL);

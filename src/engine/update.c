@@ -113,6 +113,33 @@ static int record(Container *c, const ContainerHost *h)
 		   : 0;
 }
 
+/* What is asked for against what there is, in Docker's words. */
+static int conflicts_check(const ContainerHost *own, const ContainerHost *h, Err *e)
+{
+	const struct {
+		bool conflict;
+		const char *says;
+	} checks[] = {
+	    {h->nano_cpus > 0 && own->cpu_period > 0,
+	     "Nano CPUs cannot be updated as CPU Period has already been set"},
+	    {h->nano_cpus > 0 && own->cpu_quota > 0,
+	     "Nano CPUs cannot be updated as CPU Quota has already been set"},
+	    {h->cpu_period > 0 && own->nano_cpus > 0,
+	     "CPU Period cannot be updated as NanoCPUs has already been set"},
+	    {h->cpu_quota > 0 && own->nano_cpus > 0,
+	     "CPU Quota cannot be updated as NanoCPUs has already been set"},
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(checks); i++)
+		if (checks[i].conflict)
+			return err_new(e, ERR_CONFLICT, "Conflicting options: %s", checks[i].says);
+	if (own->memory_swap > 0 && h->memory_swap == 0 && h->memory > own->memory_swap)
+		return err_new(e, ERR_CONFLICT,
+			       "Memory limit should be smaller than already set memoryswap limit, update the "
+			       "memoryswap at the same time");
+	return 0;
+}
+
 int engine_container_update(Engine *en, const char *ref, const ContainerHost *changes, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
@@ -120,6 +147,8 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 
 	if (r >= 0)
 		r = container_limits_check(changes, e);
+	if (r >= 0)
+		r = restart_policy_check(&changes->restart, e);
 	if (r < 0)
 		return r;
 	if (c->config.host.auto_remove && !str_empty(changes->restart.name) &&
@@ -129,7 +158,11 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 		    "Restart policy cannot be updated because AutoRemove is enabled for the container");
 	pthread_mutex_lock(&c->life);
 	ContainerStatus s = container_status(c);
-	if (s == CONTAINER_RUNNING || s == CONTAINER_PAUSED)
+	if (c->removed || s == CONTAINER_DEAD)
+		r = err_new(e, ERR_CONFLICT, "container is marked for removal and cannot be \"update\"");
+	else
+		r = conflicts_check(&c->config.host, changes, e);
+	if (r >= 0 && (s == CONTAINER_RUNNING || s == CONTAINER_PAUSED))
 		r = update_living(c, changes, e);
 	if (r >= 0) {
 		pthread_mutex_lock(&c->state);

@@ -22,47 +22,32 @@ typedef struct Ended {
 
 /* Without a record the shim was killed. The container may have outlived it, without anybody to read its output or to reap it:
  * it goes too. */
-static void end(const Ended *x)
-{
-	if (x->orphan)
-		container_orphan_remove(x->en, x->c);
-	container_ended(x->en, x->c, &x->exit);
-}
-
-static void *ended_thread(void *arg)
+static void end(void *arg)
 {
 	Ended *x = arg;
 
-	end(x);
+	if (x->orphan)
+		container_orphan_remove(x->en, x->c);
+	container_ended(x->en, x->c, &x->exit, x->orphan ? SHIM_KILLED_WHY : NULL);
 	container_unref(x->c);
-	free(x);
-	return NULL;
+}
+
+static void end_and_free(void *arg)
+{
+	end(arg);
+	free(arg);
 }
 
 static void ended_in_background(Engine *en, Container *c, const ShimExit *exit, bool orphan)
 {
-	const Ended ended = {en, c, *exit, orphan};
-	Ended *x = malloc(sizeof(*x));
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r = ENOMEM;
+	Ended ended = {en, container_ref(c), *exit, orphan}, *x = malloc(sizeof(*x));
 
-	if (x) {
+	if (x)
 		*x = ended;
-		(void)container_ref(c);
-		pthread_attr_init(&attr);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		pthread_attr_setstacksize(&attr, 256 * 1024);
-		r = pthread_create(&thread, &attr, ended_thread, x);
-		pthread_attr_destroy(&attr);
-	}
-	if (r != 0) {
-		/* No thread to be had: later is impossible, so the watcher itself does it. */
+	/* No thread to be had: later is impossible, so the watcher itself does it. */
+	if (!x || background_run(en->background, end_and_free, x) < 0) {
+		free(x);
 		end(&ended);
-		if (x) {
-			container_unref(x->c);
-			free(x);
-		}
 	}
 }
 
@@ -86,7 +71,7 @@ int watch_container(Engine *en, Container *c, int events_fd, Err *e)
 static void shim_gone(Engine *en, Container *c, bool told)
 {
 	_cleanup_free_ char *dir = container_run_dir(en, c);
-	ShimExit x = {.status = 255, .at_ns = clock_now_ns()};
+	ShimExit x = {.status = SHIM_KILLED_STATUS, .at_ns = clock_now_ns()};
 	int fd;
 
 	pthread_mutex_lock(&c->state);
@@ -94,7 +79,6 @@ static void shim_gone(Engine *en, Container *c, bool told)
 	pthread_mutex_unlock(&c->state);
 	epoll_ctl(en->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	closep(&fd);
-	/* 255 is what Docker reports when nothing was recorded. */
 	if (!told && dir)
 		ended_in_background(en, c, &x, shim_read_exit(dir, &x, NULL) <= 0);
 	container_unref(c);
@@ -124,6 +108,9 @@ static void read_events(Engine *en, Container *c)
 			exec_ended(en, c, ev.exec_id, ev.exit.status);
 			break;
 		case SHIM_EVENT_OOM:
+			pthread_mutex_lock(&c->state);
+			c->oom_killed = true;
+			pthread_mutex_unlock(&c->state);
 			container_event(en, c, "oom", NULL);
 			break;
 		}

@@ -150,6 +150,8 @@ int runtime_pids(const RuntimeOptions *o, const char *id, pid_t **ret, size_t *r
 bool runtime_oom_killed(const RuntimeOptions *o, const char *id);
 /* What it uses, as "runc events" has it. */
 int runtime_stats(const RuntimeOptions *o, const char *id, json_t **ret, Err *e);
+/* The same, of the container whose config.json has this absolute cgroupsPath, whoever runs it. */
+int runtime_stats_at(const char *cgroups_path, json_t **ret, Err *e);
 /* *ret_fd becomes readable when memory runs out in it. */
 int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, Err *e);
 /* Applies new limits to the live cgroup, and schemata (rdt may be NULL) to its resctrl group. */

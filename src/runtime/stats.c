@@ -326,6 +326,20 @@ int runtime_stats(const RuntimeOptions *o, const char *id, json_t **ret, Err *e)
 	return 0;
 }
 
+int runtime_stats_at(const char *cgroups_path, json_t **ret, Err *e)
+{
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	_cleanup_json_ json_t *doc = json_object();
+	int r = doc ? cgroup_resolve(cgroups_path, &c, e) : err_oom(e);
+
+	if (r < 0)
+		return r;
+	if (collect(&c, doc) < 0)
+		return err_oom(e);
+	*ret = take_ptr(doc);
+	return 0;
+}
+
 int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, Err *e)
 {
 	_cleanup_(state_done) State s = STATE_INIT;

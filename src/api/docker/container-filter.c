@@ -182,10 +182,10 @@ int container_filters_match(Door *d, const Filters *f, const ContainerInfo *i, E
 	if (!filters_prefix(f, "id", i->id) || !match_status(f, i) || !filters_labels(f, i->config.labels) ||
 	    !match_network(f, i) || !match_volume(f, i) || !match_publish(f, i) || !match_expose(f, i))
 		return 0;
-	/* No swarm here, no isolation technologies, and no health checks run yet. */
+	/* No swarm here, and no isolation technologies. */
 	if (filters_has(f, "is-task") && filters_exact(f, "is-task", "true"))
 		return 0;
-	if (filters_has(f, "health") && !filters_exact(f, "health", "none"))
+	if (!filters_exact(f, "health", i->health.status ?: "none"))
 		return 0;
 	r = match_name(f, i, e);
 	if (r <= 0)

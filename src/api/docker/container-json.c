@@ -11,6 +11,16 @@ static const char *text(const char *s)
 	return s ? s : "";
 }
 
+static const char *health_text(const ContainerInfo *i)
+{
+	const char *s = text(i->health.status);
+
+	return streq(s, "healthy")     ? " (healthy)"
+	       : streq(s, "unhealthy") ? " (unhealthy)"
+	       : streq(s, "starting")  ? " (health: starting)"
+				       : "";
+}
+
 char *container_status_text(const ContainerInfo *i, int64_t now_ns)
 {
 	_cleanup_free_ char *since = clock_human_duration(now_ns - i->started_ns);
@@ -20,7 +30,7 @@ char *container_status_text(const ContainerInfo *i, int64_t now_ns)
 		return NULL;
 	switch (i->status) {
 	case CONTAINER_RUNNING:
-		return strf("Up %s", since);
+		return strf("Up %s%s", since, health_text(i));
 	case CONTAINER_PAUSED:
 		return strf("Up %s (Paused)", since);
 	case CONTAINER_RESTARTING:
@@ -37,17 +47,37 @@ char *container_status_text(const ContainerInfo *i, int64_t now_ns)
 	return strdup("Created");
 }
 
+static json_t *health_doc(const ContainerHealthState *h)
+{
+	json_t *log = json_array();
+
+	for (size_t k = 0; k < h->n_log; k++) {
+		const ContainerCheck *c = &h->log[k];
+
+		json_array_append_new(log, json_pack("{s:o, s:o, s:I, s:o}", "Start", doc_time(c->start_ns),
+						     "End", doc_time(c->end_ns), "ExitCode",
+						     (json_int_t)c->exit_code, "Output", doc_str(c->output)));
+	}
+	return json_pack("{s:s, s:I, s:o}", "Status", h->status, "FailingStreak",
+			 (json_int_t)h->failing_streak, "Log", log);
+}
+
 static json_t *state_doc(const ContainerInfo *i)
 {
 	bool alive = i->status == CONTAINER_RUNNING || i->status == CONTAINER_PAUSED ||
 		     i->status == CONTAINER_RESTARTING;
 
-	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:i, s:i, s:o, s:o, s:o}", "Status",
-			 container_status_name(i->status), "Running", alive, "Paused",
-			 i->status == CONTAINER_PAUSED, "Restarting", i->status == CONTAINER_RESTARTING,
-			 "OOMKilled", i->oom_killed, "Dead", i->status == CONTAINER_DEAD, "Pid", (int)i->pid,
-			 "ExitCode", i->exit_code, "Error", doc_str(i->error), "StartedAt",
-			 doc_time(i->started_ns), "FinishedAt", doc_time(i->finished_ns));
+	json_t *doc =
+	    json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:i, s:i, s:o, s:o, s:o}", "Status",
+		      container_status_name(i->status), "Running", alive, "Paused",
+		      i->status == CONTAINER_PAUSED, "Restarting", i->status == CONTAINER_RESTARTING,
+		      "OOMKilled", i->oom_killed, "Dead", i->status == CONTAINER_DEAD, "Pid", (int)i->pid,
+		      "ExitCode", i->exit_code, "Error", doc_str(i->error), "StartedAt",
+		      doc_time(i->started_ns), "FinishedAt", doc_time(i->finished_ns));
+
+	if (doc && i->health.status)
+		json_object_set_new(doc, "Health", health_doc(&i->health));
+	return doc;
 }
 
 static json_t *mounts_doc(const ContainerInfo *i)

@@ -306,9 +306,10 @@ int h_container_wait(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
 	const char *condition = http_query(rq, "condition");
-	_cleanup_free_ char *text = NULL;
 	ContainerWait what;
-	int status = 0, r;
+	ContainerEnd end = {0};
+	json_t *doc;
+	int r;
 
 	if (str_empty(condition) || streq(condition, "not-running"))
 		what = WAIT_NOT_RUNNING;
@@ -319,12 +320,17 @@ int h_container_wait(HttpRequest *rq, void *user, Err *e)
 	else
 		return err_new(e, ERR_INVALID, "invalid condition: \"%.60s\"", condition);
 	r = engine_container_wait(d->engine, http_param(rq, "id"), what, wait_registered, rq,
-				  http_alive_fd(rq), &status, e);
+				  http_alive_fd(rq), &end, e);
 	if (r < 0)
 		return r;
 	wait_registered(rq);
-	text = strf("{\"StatusCode\":%d}\n", status);
-	return text ? http_stream_write(rq, text, strlen(text)) : err_oom(e);
+	doc = json_pack("{s:i}", "StatusCode", end.status);
+	if (doc && end.error)
+		json_object_set_new(doc, "Error", json_pack("{s:o}", "Message", doc_str(end.error)));
+	free(end.error);
+	_cleanup_free_ char *text = doc ? json_text(doc) : NULL, *line = text ? strf("%s\n", text) : NULL;
+	json_decref(doc);
+	return line ? http_stream_write(rq, line, strlen(line)) : err_oom(e);
 }
 
 typedef struct PruneMatch {

@@ -5,23 +5,8 @@
 /* Names come from images and containers; JSON takes UTF-8 only. */
 static json_t *repaired(const char *s)
 {
-	_cleanup_strbuf_ StrBuf b = {0};
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = str_utf8_clean(s, strlen(s));
 
-	while (*s) {
-		size_t n = 1;
-
-		while (n <= 4 && !str_is_utf8(s, strnlen(s, n)))
-			n++;
-		if (n <= 4 && strnlen(s, n) == n) {
-			strbuf_add_n(&b, s, n);
-			s += n;
-		} else {
-			strbuf_add(&b, "\xef\xbf\xbd");
-			s++;
-		}
-	}
-	text = strbuf_steal(&b);
 	return text ? json_string(text) : NULL;
 }
 

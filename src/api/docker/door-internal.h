@@ -140,6 +140,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(container_resize) \
 	X(container_update) \
 	X(container_top) \
+	X(container_stats) \
 	X(container_changes) \
 	X(container_export) \
 	X(containers_prune) \

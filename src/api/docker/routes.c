@@ -19,6 +19,7 @@ static const HttpRoute routes[] = {
     {"GET", "/containers/{id}/json", h_container_inspect, 0},
     {"GET", "/containers/{id}/logs", h_container_logs, 0},
     {"GET", "/containers/{id}/top", h_container_top, 0},
+    {"GET", "/containers/{id}/stats", h_container_stats, 0},
     {"GET", "/containers/{id}/changes", h_container_changes, 0},
     {"GET", "/containers/{id}/export", h_container_export, 0},
     {"HEAD", "/containers/{id}/archive", h_archive_head, 0},
