@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile layers and registries: the cage of ireko-unpack, its budgets, and the rules of paths, links and attributes."""
-from mutation import Mutation
+from mutation import EVERYTHING, Mutation
 
 CAGE = "test_unpack_cage.py::"
 TARS = "test_unpack.py::"
@@ -87,4 +87,7 @@ ALL = [
            [("src/store/tar-read.c", "	if (*ret < 0 || *ret > INT64_MAX - (int64_t)TAR_BLOCK)\n", "	if (false)\n")]),
     unpack("sparse-maps", "sparse maps that lie", [TARS + "test_sparse_map_lies"], "src/store/tar-pax.c:check_map", "maps are believed", [("src/store/tar-pax.c", "	if (!good || sum != t->stored)\n", "	if (false)\n")]),
     unpack("truncated", "streams that end too early", [TARS + "test_truncated_compressed"], "src/store/inflate.c:inflate_finish", "an end is an end", [("src/store/inflate.c", "	if (d->inside)\n		return err_new", "	if (false)\n		return err_new")]),
+    # --- documents
+    Mutation("artifact-as-image", "a document with two meanings: the manifest of an artifact where a config is due", ["test_artifacts.py::test_an_artifact_is_pulled_and_told_as_what_it_is"],
+             "src/store/image.c:store_image_config", "a manifest is read as the config of an image without layers", [("src/store/image.c", "		r = check_is_config(doc, e);\n", "		r = 0;\n")], EVERYTHING),
 ]
