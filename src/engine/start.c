@@ -214,6 +214,7 @@ static int shim_make(Start *s, Err *e)
 	    .n_hold_fds = s->net.n_port_fds,
 	    .rows = (uint16_t)k->host.console_height,
 	    .cols = (uint16_t)k->host.console_width,
+	    .watch_oom = k->host.memory > 0,
 	};
 	int r = shim_create(&sc, &s->shim, &s->shim_pid, &s->init_pid, e);
 	return err_ctx(e, r, "failed to create task for container");

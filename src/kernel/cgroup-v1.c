@@ -6,7 +6,11 @@
 #include "base/str.h"
 #include "kernel/device.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+
+#define OOM_DEPTH 8 /* cgroups of a container's own that are looked into for victims */
 
 static int read_cpuset(const char *dir, const char *file, char **ret, Err *e)
 {
@@ -487,12 +491,34 @@ static bool v1_is_frozen(const Cgroup *c)
 	return unified ? cgroup_unified_is_frozen(unified) : dir && freezer_is_frozen(dir);
 }
 
+/* v1 counts where the victim was, and nowhere above. A directory has a link more for each one in it, so that where there is none, as
+ * is usual, nothing is listed. */
+static uint64_t oom_kills_below(const char *dir, int depth)
+{
+	int64_t n = cgroup_read_key(dir, "memory.oom_control", "oom_kill");
+	uint64_t sum = n > 0 ? (uint64_t)n : 0;
+	struct stat st;
+	DIR *d = depth > 0 && stat(dir, &st) == 0 && st.st_nlink > 2 ? opendir(dir) : NULL;
+
+	for (const struct dirent *de; d && (de = readdir(d));) {
+		_cleanup_free_ char *path = NULL;
+
+		if (de->d_type != DT_DIR || de->d_name[0] == '.')
+			continue;
+		path = strf("%s/%s", dir, de->d_name);
+		if (path)
+			sum += oom_kills_below(path, depth - 1);
+	}
+	if (d)
+		closedir(d);
+	return sum;
+}
+
 static uint64_t v1_oom_kills(const Cgroup *c)
 {
 	const char *dir = cgroup_dir(c, "memory");
-	int64_t n = dir ? cgroup_read_key(dir, "memory.oom_control", "oom_kill") : 0;
 
-	return n > 0 ? (uint64_t)n : 0;
+	return dir ? oom_kills_below(dir, OOM_DEPTH) : 0;
 }
 
 const CgroupOps cgroup_ops_v1 = {

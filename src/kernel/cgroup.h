@@ -157,10 +157,11 @@ bool cgroup_remove_empty(const Cgroup *c);
 void cgroup_undo(Cgroup *c);
 /* Reads a file; controller is a v1 name and is ignored on v2. malloc'ed text. */
 int cgroup_read(const Cgroup *c, const char *controller, const char *file, char **ret, Err *e);
-/* Times the OOM killer took a process of it; 0 if unknown. */
+/* Times the OOM killer took a process of it or, of cgroups that are still there, below it; 0 if unknown. */
 uint64_t cgroup_oom_kills(const Cgroup *c);
-/* *ret_fd becomes readable when memory has run out in it (cgroup-oom.c). */
-int cgroup_watch_oom(const Cgroup *c, int *ret_fd, Err *e);
+/* poll(2) tells *ret_events of *ret_fd when memory has run out in it (cgroup-oom.c), until it is drained. */
+int cgroup_watch_oom(const Cgroup *c, int *ret_fd, short *ret_events, Err *e);
+void cgroup_oom_drain(int fd);
 /* True if this machine has nothing but the unified tree. */
 bool cgroup_machine_is_unified(void);
 /* True if the controllers are those of v2. */

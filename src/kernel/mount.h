@@ -24,6 +24,8 @@
 /* A detached copy of what lies at path ("" for dirfd itself), with everything mounted below it if
  * `recursive`. A symlink is followed unless path is "". The mount fd or -errno. */
 int mount_clone(int dirfd, const char *path, bool recursive);
+/* The same of "/proc/<pid>/root/...", which lies in the mount namespace of that process (mount-foreign.c). No symlink is followed. */
+int mount_clone_foreign(const char *path, bool recursive);
 /* Attaches a detached mount to the file or directory that target_fd refers to. */
 int mount_attach(int mount_fd, int target_fd);
 /* Attaches it on top of the path, in this process's own tree. */

@@ -240,12 +240,12 @@ int runtime_pids(const RuntimeOptions *o, const char *id, pid_t **ret, size_t *r
 	return r < 0 ? r : cgroup_pids(&c, ret, ret_n, e);
 }
 
-bool runtime_oom_killed(const RuntimeOptions *o, const char *id)
+uint64_t runtime_oom_kills(const RuntimeOptions *o, const char *id)
 {
 	_cleanup_(state_done) State s = STATE_INIT;
 	_cleanup_(cgroup_done) Cgroup c = {0};
 
-	return with_cgroup(o, id, &s, &c, NULL) == 0 && c.n > 0 && cgroup_oom_kills(&c) > 0;
+	return with_cgroup(o, id, &s, &c, NULL) == 0 && c.n > 0 ? cgroup_oom_kills(&c) : 0;
 }
 
 int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, const OciIntelRdt *rdt,

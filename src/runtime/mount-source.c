@@ -168,6 +168,9 @@ static int clone_source(int dirfd, const char *path, const MountOptions *o, bool
 	_cleanup_close_ int fd = mount_clone(dirfd, path, o->recursive_bind);
 	int r;
 
+	/* What another container has mounted for itself is in its own namespace. */
+	if (fd == -EINVAL && dirfd == AT_FDCWD)
+		fd = mount_clone_foreign(path, o->recursive_bind);
 	if (fd < 0)
 		return err_sys(e, fd, "open");
 	r = set_propagation(fd, o);

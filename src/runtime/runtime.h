@@ -146,14 +146,15 @@ int runtime_restore(const RuntimeOptions *o, const RuntimeRestore *c, pid_t *ret
 		    int *ret_console, Err *e);
 /* The pids of the container's cgroup; malloc'ed. */
 int runtime_pids(const RuntimeOptions *o, const char *id, pid_t **ret, size_t *ret_n, Err *e);
-/* True once the kernel's OOM killer has taken a process of the container's cgroup. */
-bool runtime_oom_killed(const RuntimeOptions *o, const char *id);
+/* Times the kernel's OOM killer has taken a process of the container's cgroup. */
+uint64_t runtime_oom_kills(const RuntimeOptions *o, const char *id);
 /* What it uses, as "runc events" has it. */
 int runtime_stats(const RuntimeOptions *o, const char *id, json_t **ret, Err *e);
 /* The same, of the container whose config.json has this absolute cgroupsPath, whoever runs it. */
 int runtime_stats_at(const char *cgroups_path, json_t **ret, Err *e);
-/* *ret_fd becomes readable when memory runs out in it. */
-int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, Err *e);
+/* poll(2) tells *ret_events of *ret_fd when memory runs out in it, until runtime_oom_drain(). */
+int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, short *ret_events, Err *e);
+void runtime_oom_drain(int fd);
 /* Applies new limits to the live cgroup, and schemata (rdt may be NULL) to its resctrl group. */
 int runtime_update(const RuntimeOptions *o, const char *id, const OciResources *r, const OciIntelRdt *rdt,
 		   Err *e);

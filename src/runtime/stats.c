@@ -340,7 +340,7 @@ int runtime_stats_at(const char *cgroups_path, json_t **ret, Err *e)
 	return 0;
 }
 
-int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, Err *e)
+int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, short *ret_events, Err *e)
 {
 	_cleanup_(state_done) State s = STATE_INIT;
 	_cleanup_(cgroup_done) Cgroup c = {0};
@@ -349,6 +349,11 @@ int runtime_watch_oom(const RuntimeOptions *o, const char *id, int *ret_fd, Err 
 	if (r == 0)
 		r = cgroup_from_strv(s.cgroup, &c, e);
 	if (r == 0)
-		r = cgroup_watch_oom(&c, ret_fd, e);
+		r = cgroup_watch_oom(&c, ret_fd, ret_events, e);
 	return r < 0 ? err_ctx(e, r, "container %s", id) : 0;
+}
+
+void runtime_oom_drain(int fd)
+{
+	cgroup_oom_drain(fd);
 }

@@ -17,6 +17,8 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#define OOM_LOOK_NS INT64_C(2000000000)
+
 /* The two sides of a process's standard streams while it is being started. */
 typedef struct Pipes {
 	int ours[3], theirs[3];
@@ -82,22 +84,54 @@ static void read_exit(Process *p, const siginfo_t *si)
 	}
 }
 
-/* The kernel counts OOM kills of the whole container; the first process that dies of SIGKILL afterwards tells. */
-static void tell_oom(Server *s, Process *p)
+/* The kernel counts OOM kills of the whole container. False if there was none yet. */
+static bool tell_oom(Server *s)
 {
 	ShimEvent v = {.type = SHIM_EVENT_OOM};
+	uint64_t kills = s->runner.ops->oom_kills(&s->runner);
 
-	if (p != &s->init && p->exit.signal != SIGKILL)
+	if (kills > s->oom_kills) {
+		s->oom_kills = kills;
+		v.exit.at_ns = clock_now_ns();
+		exits_add_event(s, &v);
+	}
+	return kills > 0;
+}
+
+void server_look_for_oom(Server *s, int64_t now)
+{
+	uint64_t told = s->oom_kills;
+
+	(void)tell_oom(s);
+	if (s->oom_kills > told || now > s->oom_look_until)
+		s->oom_look_until = 0;
+}
+
+static void oom_ready(Source *src, uint32_t events _unused_)
+{
+	Server *s = src->arg;
+	int64_t now = clock_mono_ns();
+
+	runtime_oom_drain(src->fd);
+	s->oom_look_until = now + OOM_LOOK_NS;
+	server_look_for_oom(s, now);
+}
+
+/* Without it, victims are found when a process of ours ends. */
+static void watch_oom(Server *s)
+{
+	int fd = -1;
+	short events = 0;
+	Err e = {0};
+	int r = s->runner.ops->watch_oom(&s->runner, &fd, &events, &e);
+
+	if (r < 0) {
+		log_warn("container %s: watch for lack of memory: %s", s->id, err_msg(&e, r));
 		return;
-	if (!s->runner.ops->oom_killed(&s->runner))
-		return;
-	if (p == &s->init)
-		p->exit.oom_killed = true;
-	if (s->oom_told)
-		return;
-	s->oom_told = true;
-	v.exit.at_ns = p->exit.at_ns;
-	exits_add_event(s, &v);
+	}
+	s->oom = (Source){.fd = fd, .ready = oom_ready, .arg = s};
+	if (loop_watch(&s->loop, &s->oom, (uint32_t)events) < 0)
+		loop_close(&s->loop, &s->oom);
 }
 
 static void process_ready(Source *src, uint32_t events _unused_)
@@ -120,8 +154,13 @@ static void process_ready(Source *src, uint32_t events _unused_)
 	}
 	loop_close(&s->loop, src);
 	read_exit(p, &si);
-	tell_oom(s, p);
+	if (p == &s->init)
+		p->exit.oom_killed = tell_oom(s);
+	else if (p->exit.signal == SIGKILL)
+		(void)tell_oom(s);
 	if (p == &s->init) {
+		loop_close(&s->loop, &s->oom);
+		s->oom_look_until = 0;
 		server_end(s);
 		return;
 	}
@@ -329,6 +368,8 @@ static int create_process(Server *s, const json_t *doc, int rootfs, Err *e)
 	(void)take_fd(&born.pidfd);
 	p->io.log = s->log;
 	p->io.in_once = json_get_bool(doc, "stdin_once", false);
+	if (json_get_bool(doc, "watch_oom", false))
+		watch_oom(s);
 	return 0;
 }
 

@@ -51,9 +51,14 @@ static int library_pids(const Runner *r, pid_t **ret, size_t *ret_n, Err *e)
 	return runtime_pids(&r->options, r->id, ret, ret_n, e);
 }
 
-static bool library_oom_killed(const Runner *r)
+static uint64_t library_oom_kills(const Runner *r)
 {
-	return runtime_oom_killed(&r->options, r->id);
+	return runtime_oom_kills(&r->options, r->id);
+}
+
+static int library_watch_oom(const Runner *r, int *ret_fd, short *ret_events, Err *e)
+{
+	return runtime_watch_oom(&r->options, r->id, ret_fd, ret_events, e);
 }
 
 static int library_remove(const Runner *r, Err *e)
@@ -69,6 +74,7 @@ const RunnerOps runner_library = {
     .pause = library_pause,
     .update = library_update,
     .pids = library_pids,
-    .oom_killed = library_oom_killed,
+    .oom_kills = library_oom_kills,
+    .watch_oom = library_watch_oom,
     .remove = library_remove,
 };

@@ -334,11 +334,19 @@ static int program_pids(const Runner *r, pid_t **ret, size_t *ret_n, Err *e)
 	return rc < 0 ? rc : cgroup_pids(&c, ret, ret_n, e);
 }
 
-static bool program_oom_killed(const Runner *r)
+static uint64_t program_oom_kills(const Runner *r)
 {
 	_cleanup_(cgroup_done) Cgroup c = {0};
 
-	return open_cgroup(r, &c, NULL) == 0 && c.n > 0 && cgroup_oom_kills(&c) > 0;
+	return open_cgroup(r, &c, NULL) == 0 && c.n > 0 ? cgroup_oom_kills(&c) : 0;
+}
+
+static int program_watch_oom(const Runner *r, int *ret_fd, short *ret_events, Err *e)
+{
+	_cleanup_(cgroup_done) Cgroup c = {0};
+	int rc = open_cgroup(r, &c, e);
+
+	return rc < 0 ? rc : cgroup_watch_oom(&c, ret_fd, ret_events, e);
 }
 
 /* A program that was killed half way may not know any more what it made. */
@@ -377,6 +385,7 @@ const RunnerOps runner_program = {
     .pause = program_pause,
     .update = program_update,
     .pids = program_pids,
-    .oom_killed = program_oom_killed,
+    .oom_kills = program_oom_kills,
+    .watch_oom = program_watch_oom,
     .remove = program_remove,
 };

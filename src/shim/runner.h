@@ -44,7 +44,8 @@ struct RunnerOps {
 	/* resources: the runtime-spec object; what it does not name stays as it is. */
 	int (*update)(const Runner *r, const json_t *resources, Err *e);
 	int (*pids)(const Runner *r, pid_t **ret, size_t *ret_n, Err *e);
-	bool (*oom_killed)(const Runner *r);
+	uint64_t (*oom_kills)(const Runner *r);
+	int (*watch_oom)(const Runner *r, int *ret_fd, short *ret_events, Err *e);
 	/* Ends what runs and removes everything of the container; a container that is not there is success. */
 	int (*remove)(const Runner *r, Err *e);
 };

@@ -22,6 +22,7 @@
 
 #define IDLE_MS          200
 #define LISTENER_REST_MS 200
+#define OOM_LOOK_MS      10
 
 static void ignore_signal(int sig _unused_)
 {
@@ -115,6 +116,8 @@ static int server_timeout(const Server *s, int64_t now)
 		t = sooner(t, stdio_timeout(&p->io, now));
 	if (s->listener_rests)
 		t = sooner(t, LISTENER_REST_MS);
+	if (s->oom_look_until)
+		t = sooner(t, OOM_LOOK_MS);
 	if (s->ended && now < s->end_by && conns_have_events(s))
 		t = sooner(t, (int)((s->end_by - now) / 1000000 + 1));
 	return t;
@@ -143,6 +146,8 @@ static void server_tick(Server *s, int64_t now)
 	stdio_tick(&s->init.io, now);
 	for (Process *p = s->execs; p; p = p->next)
 		stdio_tick(&p->io, now);
+	if (s->oom_look_until)
+		server_look_for_oom(s, now);
 	if (s->listener_rests) {
 		s->listener_rests = false;
 		(void)loop_watch(&s->loop, &s->listener, EPOLLIN);
@@ -303,6 +308,7 @@ static void server_done(Server *s)
 	process_done(&s->init);
 	json_log_close(s->log);
 	loop_close(&s->loop, &s->listener);
+	loop_close(&s->loop, &s->oom);
 	loop_done(&s->loop);
 	close_fd(&s->exit_fd);
 	for (size_t i = 0; i < s->n_hold; i++)
@@ -335,7 +341,7 @@ int shim_serve(int control_fd)
 	Err e = {0};
 	int r;
 
-	s = (Server){.loop = {.epfd = -1}, .listener = {.fd = -1}, .exit_fd = -1};
+	s = (Server){.loop = {.epfd = -1}, .listener = {.fd = -1}, .oom = {.fd = -1}, .exit_fd = -1};
 	process_init(&s.init, &s, "");
 	r = serve(&s, control_fd, &e);
 	if (r < 0)

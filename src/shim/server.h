@@ -53,7 +53,10 @@ struct Server {
 	ShimEvent *events; /* the last SHIM_EVENTS_KEPT at most */
 	size_t n_events;
 	uint64_t first_event; /* number of events[0] */
-	bool oom_told;
+	Source oom;           /* tells that memory has run out, if that is watched for */
+	int64_t
+	    oom_look_until; /* monotonic: the kernel counts its victims a moment after that; 0: nothing is awaited */
+	uint64_t oom_kills; /* that were told */
 	bool oom_protected; /* our own oom_score_adj is below that of ordinary processes */
 	bool ended;         /* the exit is on record; only goodbyes are left */
 	int64_t end_by;     /* monotonic: subscribers that do not read are left behind then */
@@ -74,6 +77,9 @@ int server_attach(Server *s, ShimMsg *m, Err *e);
 Process *server_process(Server *s, const char *exec_id);
 /* Frees the execs that are over. */
 void server_reap_execs(Server *s);
+
+/* Looks for victims of the OOM killer, by the tick after s->oom told of them. */
+void server_look_for_oom(Server *s, int64_t now);
 
 /* exits.c */
 /* Makes room for exit.json, so that a full disk cannot lose the exit. */

@@ -58,6 +58,7 @@ typedef struct ShimCreate {
 	const int *hold_fds; /* kept open for the container's life (bound port sockets) */
 	size_t n_hold_fds;
 	uint16_t rows, cols; /* initial terminal size, 0: unknown */
+	bool watch_oom;      /* SHIM_EVENT_OOM as soon as there is a victim, not only when a process ends */
 } ShimCreate;
 
 /* Spawns a shim and has it create the container (not started). On failure the shim is gone, nothing is left,

@@ -155,6 +155,14 @@ def test_oom_of_the_first_process(engine, name):
     assert not state(engine, name)["OOMKilled"] or not state(engine, name)["Running"]
 
 
+def test_oom_of_a_child_is_told_at_once(engine, name):
+    cid = start(engine, name, "sh", "-c", f"{EAT}; sleep 1000", HostConfig={"Memory": 16 << 20, "MemorySwap": 16 << 20})
+    wait_until("it is told while the container runs", lambda: "oom" in actions(engine, cid))
+    assert state(engine, name)["Running"] and state(engine, name)["OOMKilled"]
+    post(engine, f"/containers/{name}/stop?t=0")
+    assert state(engine, name)["OOMKilled"] and actions(engine, cid).count("oom") == 1
+
+
 def test_oom_by_the_limit_of_a_parent(engine, name):
     """The limit is the parent's, the victim is ours."""
     parent = f"irk-test-{name}"
@@ -171,6 +179,18 @@ def test_oom_by_the_limit_of_a_parent(engine, name):
             d.rmdir()
 
 
+def test_oom_in_a_cgroup_of_the_containers_own(engine, name):
+    """What the container does with cgroups inside it does not hide the victim."""
+    inside = "/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/memory"
+    script = f"mkdir {inside}/sub && echo 16777216 > {inside}/sub/{'memory.max' if V2 else 'memory.limit_in_bytes'} && (echo 0 > {inside}/sub/cgroup.procs; exec tail < /dev/zero); exit 5"
+    if V2:
+        script = f"mkdir {inside}/self && echo 0 > {inside}/self/cgroup.procs && echo +memory > {inside}/cgroup.subtree_control; {script}"
+    start(engine, name, "sh", "-c", script, HostConfig={"Privileged": True, "Memory": 256 << 20})
+    wait_until("it has ended", lambda: not state(engine, name)["Running"])
+    assert state(engine, name)["ExitCode"] == 5, engine.cli("logs", name)
+    assert state(engine, name)["OOMKilled"]
+
+
 def test_a_kill_is_no_oom(engine, name):
     start(engine, name, "sleep", "1000", HostConfig={"Memory": 32 << 20})
     os.kill(state(engine, name)["Pid"], 9)
@@ -179,6 +199,28 @@ def test_a_kill_is_no_oom(engine, name):
 
 
 # ---- namespaces of others
+
+def namespaces(engine, name, *kinds):
+    pid = state(engine, name)["Pid"]
+    return [os.readlink(f"/proc/{pid}/ns/{k}") for k in kinds]
+
+
+def test_shared_namespaces(engine, name):
+    start(engine, name, "sh", "-c", "echo x > /dev/shm/mark; sleep 1000", HostConfig={"IpcMode": "shareable"})
+    wait_until("its mark is there", lambda: engine.cli("exec", name, "cat", "/dev/shm/mark", check=False).stdout == "x\n")
+    host = {"PidMode": f"container:{name}", "IpcMode": f"container:{name}", "NetworkMode": f"container:{name}"}
+    start(engine, name + "b", "sleep", "1000", HostConfig=host)
+    assert namespaces(engine, name, "pid", "ipc", "net") == namespaces(engine, name + "b", "pid", "ipc", "net")
+    assert namespaces(engine, name, "mnt", "uts") != namespaces(engine, name + "b", "mnt", "uts")
+    assert engine.cli("exec", name + "b", "cat", "/dev/shm/mark").stdout == "x\n"
+    assert "sleep 1000" in engine.cli("exec", name + "b", "ps").stdout
+    # After a restart of the first, the second one joins what is there then.
+    post(engine, f"/containers/{name}/restart?t=0")
+    wait_until("the joined pid namespace took it along", lambda: not state(engine, name + "b")["Running"])
+    assert state(engine, name + "b")["ExitCode"] == 137
+    post(engine, f"/containers/{name}b/start")
+    assert namespaces(engine, name, "pid", "ipc", "net") == namespaces(engine, name + "b", "pid", "ipc", "net")
+
 
 @pytest.mark.parametrize("mode, says", [
     ({"PidMode": "container:{}"}, "can't join PID namespace of container {}: container {id} is not running"),

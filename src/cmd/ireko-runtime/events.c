@@ -50,28 +50,20 @@ static int print_oom(const char *id, Err *e)
 	return print_event(json_pack("{s:s, s:s}", "type", "oom", "id", id), e);
 }
 
-static void drain(int fd)
-{
-	char buf[4096];
-
-	while (read(fd, buf, sizeof(buf)) > 0)
-		;
-}
-
 /* Until the process behind pidfd has ended. */
-static int follow(const Cli *cli, const char *id, int pidfd, int oom, int interval_ms, Err *e)
+static int follow(const Cli *cli, const char *id, int pidfd, struct pollfd oom, int interval_ms, Err *e)
 {
 	int r = print_stats(cli, id, e);
 
 	while (r == 0) {
-		struct pollfd p[] = {{pidfd, POLLIN, 0}, {oom, POLLIN, 0}};
+		struct pollfd p[] = {{pidfd, POLLIN, 0}, oom};
 		int n = poll(p, ELEMENTSOF(p), interval_ms);
 
 		if (n < 0 && errno != EINTR)
 			return err_sys(e, errno, "poll");
 		if (n > 0 && p[1].revents) {
-			drain(oom);
-			if (runtime_oom_killed(&cli->options, id))
+			runtime_oom_drain(oom.fd);
+			if (runtime_oom_kills(&cli->options, id) > 0)
 				r = print_oom(id, e);
 		}
 		if (n > 0 && p[0].revents)
@@ -102,6 +94,7 @@ static int do_events(const Cli *cli, int argc, char **argv, Err *e)
 	_cleanup_close_ int pidfd = -1, oom = -1;
 	EventsArgs a = {.interval = "5s"};
 	const char *id;
+	short oom_events = 0;
 	int ms, r = cli_parse(events_options, argc, argv, &a, e);
 
 	if (r == 0)
@@ -118,9 +111,9 @@ static int do_events(const Cli *cli, int argc, char **argv, Err *e)
 		return print_stats(cli, id, e);
 	pidfd = process_pidfd_checked(s.pid, s.pid_start);
 	/* Where memory is not limited nothing is told about it. */
-	if (runtime_watch_oom(&cli->options, id, &oom, e) < 0 && cli->options.debug)
+	if (runtime_watch_oom(&cli->options, id, &oom, &oom_events, e) < 0 && cli->options.debug)
 		cli->options.debug(e->msg);
-	return follow(cli, id, pidfd, oom, ms, e);
+	return follow(cli, id, pidfd, (struct pollfd){oom, oom_events, 0}, ms, e);
 }
 
 const CliCommand cli_events = {.name = "events",
