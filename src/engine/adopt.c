@@ -260,5 +260,6 @@ int adopt_all(Engine *en, Err *e)
 		container_unref(a.all[i]);
 	free(a.all);
 	reconcile_network(en);
+	timers_open(en->background);
 	return 0;
 }

@@ -189,8 +189,10 @@ int engine_container_attach(Engine *en, const char *ref, const EngineAttach *a, 
 	r = pending_make(a, &p, e);
 	if (r < 0)
 		return r;
-	if (pending_add(c, p))
+	if (pending_add(c, p)) {
+		container_event(en, c, "attach", NULL);
 		return 0;
+	}
 	r = container_shim(c, &shim, e);
 	if (r >= 0)
 		r = attach_to_shim(c, shim, p, e);
@@ -210,5 +212,12 @@ int engine_container_resize(Engine *en, const char *ref, uint16_t rows, uint16_t
 		r = container_shim(c, &shim, e);
 	if (r >= 0)
 		r = shim_resize(shim, NULL, rows, cols, e);
+	if (r >= 0) {
+		char height[8], width[8];
+
+		snprintf(height, sizeof(height), "%u", rows);
+		snprintf(width, sizeof(width), "%u", cols);
+		container_event(en, c, "resize", "height", height, "width", width, NULL);
+	}
 	return r;
 }

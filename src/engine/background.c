@@ -28,7 +28,7 @@ struct Background {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* an earlier timer, the last thread's end, the engine's end */
 	unsigned threads;
-	bool stop, waits;
+	bool stop, waits, open; /* open: timers may fire */
 	pthread_t waiter;
 	Timer *heap; /* the earliest first */
 	size_t n, room;
@@ -188,7 +188,7 @@ static void *waiter_thread(void *arg)
 		int64_t at = b->n ? b->heap[0].at_ns : 0;
 		struct timespec ts = {at / 1000000000, at % 1000000000};
 
-		if (b->n == 0)
+		if (b->n == 0 || !b->open)
 			pthread_cond_wait(&b->changed, &b->lock);
 		else if (at > clock_mono_ns())
 			pthread_cond_timedwait(&b->changed, &b->lock, &ts);
@@ -238,6 +238,14 @@ int timer_set(Background *b, Container *c, int64_t after_ns, TimerFn fn, unsigne
 	}
 	pthread_mutex_unlock(&b->lock);
 	return r;
+}
+
+void timers_open(Background *b)
+{
+	pthread_mutex_lock(&b->lock);
+	b->open = true;
+	pthread_cond_broadcast(&b->changed);
+	pthread_mutex_unlock(&b->lock);
 }
 
 /* ---- the end ---- */

@@ -289,6 +289,8 @@ int background_quit_fd(const Background *b);
 typedef void (*TimerFn)(Engine *en, Container *c, unsigned turn);
 /* Calls fn on a thread of its own after that time, unless the engine ends before. */
 int timer_set(Background *b, Container *c, int64_t after_ns, TimerFn fn, unsigned turn);
+/* None is called before this: a container that starts must not meet the clearing up at the engine's start. */
+void timers_open(Background *b);
 
 /* health.c */
 /* What a container's check takes over from its image; ERR_INVALID in Docker's words for what cannot be. */

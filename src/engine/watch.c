@@ -107,6 +107,12 @@ static void read_events(Engine *en, Container *c)
 		case SHIM_EVENT_EXEC_EXIT:
 			exec_ended(en, c, ev.exec_id, ev.exit.status);
 			break;
+		case SHIM_EVENT_DETACH:
+			if (*ev.exec_id)
+				container_event(en, c, "exec_detach", "execID", ev.exec_id, NULL);
+			else
+				container_event(en, c, "detach", NULL);
+			break;
 		case SHIM_EVENT_OOM:
 			pthread_mutex_lock(&c->state);
 			c->oom_killed = true;

@@ -228,6 +228,8 @@ static bool client_input(Client *c, const char *data, size_t n)
 	}
 	if (r == 0)
 		return true;
+	if (r == 1 && c->io->detached)
+		c->io->detached(c->io);
 	/* Detached; or no memory, and input with a hole in it is worse than a client that is told to go. */
 	client_finish(c);
 	return false;

@@ -55,7 +55,7 @@ static void conn_pump(Conn *c)
 	while (r >= 0 && c->next_event < end) {
 		r = send_event(c, &s->events[c->next_event - s->first_event], &e);
 		if (r >= 0)
-			c->next_event++;
+			s->told = MAX2(s->told, ++c->next_event);
 	}
 	if (r < 0 && r != -EAGAIN) {
 		conn_drop(c);
@@ -79,6 +79,15 @@ bool conns_have_events(const Server *s)
 		if (c->subscribed && c->next_event < s->first_event + s->n_events)
 			return true;
 	return false;
+}
+
+/* What an earlier subscriber was sent is no news, but for the container's end, which comes last: the earlier one may have died of
+ * the same blow, with the exit unread. */
+static uint64_t first_news(const Server *s)
+{
+	uint64_t end = s->first_event + s->n_events, from = MAX2(s->told, s->first_event);
+
+	return MIN2(from, s->ended && s->n_events ? end - 1 : end);
 }
 
 /* ---- requests ---- */
@@ -109,7 +118,7 @@ static void conn_request(Conn *c, ShimMsg *m)
 
 	if (m->type == SHIM_MSG_SUBSCRIBE) {
 		c->subscribed = true;
-		c->next_event = c->server->first_event;
+		c->next_event = first_news(c->server);
 		conn_pump(c);
 		return;
 	}

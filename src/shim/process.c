@@ -170,11 +170,21 @@ static void process_ready(Source *src, uint32_t events _unused_)
 	stdio_exited(&p->io);
 }
 
+static void client_detached(Stdio *io)
+{
+	const Process *p = (const Process *)((const char *)io - offsetof(Process, io));
+	ShimEvent v = {.type = SHIM_EVENT_DETACH, .exit.at_ns = clock_now_ns()};
+
+	memcpy(v.exec_id, p->id, sizeof(p->id));
+	exits_add_event(p->server, &v);
+}
+
 void process_init(Process *p, Server *s, const char *id)
 {
 	*p = (Process){.server = s, .pidfd = {.fd = -1, .ready = process_ready, .arg = p}};
 	(void)snprintf(p->id, sizeof(p->id), "%s", id);
 	stdio_init(&p->io, &s->loop);
+	p->io.detached = client_detached;
 }
 
 void process_done(Process *p)

@@ -275,6 +275,7 @@ static const char *const event_names[] = {
     [SHIM_EVENT_EXIT] = "exit",
     [SHIM_EVENT_EXEC_EXIT] = "exec-exit",
     [SHIM_EVENT_OOM] = "oom",
+    [SHIM_EVENT_DETACH] = "detach",
 };
 
 json_t *shim_event_encode(const ShimEvent *v)

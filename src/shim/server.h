@@ -17,7 +17,7 @@
 
 #define SHIM_EXEC_ID_MAX 79
 #define SHIM_EXECS_MAX   1024 /* running at once */
-#define SHIM_EVENTS_KEPT 256  /* exits that a later subscriber is still told */
+#define SHIM_EVENTS_KEPT 256  /* of which exits of execs can be asked for, and nobody was told yet may be */
 #define SHIM_CONNS_MAX   64
 
 typedef struct Server Server;
@@ -53,6 +53,7 @@ struct Server {
 	ShimEvent *events; /* the last SHIM_EVENTS_KEPT at most */
 	size_t n_events;
 	uint64_t first_event; /* number of events[0] */
+	uint64_t told;        /* the first one that no subscriber was sent yet */
 	Source oom;           /* tells that memory has run out, if that is watched for */
 	int64_t
 	    oom_look_until; /* monotonic: the kernel counts its victims a moment after that; 0: nothing is awaited */

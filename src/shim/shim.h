@@ -111,15 +111,21 @@ int shim_pids(Shim *s, pid_t **ret, size_t *ret_n, Err *e);
 /* The container's first process, which has not been reaped at the moment of the answer; ERR_CONFLICT (-ESRCH) if it has. */
 int shim_first_pid(Shim *s, pid_t *ret, Err *e);
 
-typedef enum ShimEventType { SHIM_EVENT_EXIT, SHIM_EVENT_EXEC_EXIT, SHIM_EVENT_OOM } ShimEventType;
+typedef enum ShimEventType {
+	SHIM_EVENT_EXIT,
+	SHIM_EVENT_EXEC_EXIT,
+	SHIM_EVENT_OOM,
+	SHIM_EVENT_DETACH, /* a client has typed its detach keys */
+} ShimEventType;
 typedef struct ShimEvent {
 	ShimEventType type;
-	char exec_id[80]; /* of SHIM_EVENT_EXEC_EXIT */
+	char exec_id[80]; /* of SHIM_EVENT_EXEC_EXIT and _DETACH; "": the container's first process */
 	ShimExit exit;
 } ShimEvent;
 
 /* A second connection of its own that carries events: becomes readable when one is there; end of file means the
- * shim is gone (the exit record, if any, is then on disk). Exits that happened before it was opened are sent first. The fd is the caller's, pollable. */
+ * shim is gone (the exit record, if any, is then on disk). What has happened before it was opened and was not sent to an earlier one comes first, and
+ * the container's exit in any case. The fd is the caller's, pollable. */
 int shim_events_open(const char *dir, int *ret_fd, Err *e);
 /* One event: 1, or 0 at end of file, or -errno (-EAGAIN when nothing is there). */
 int shim_event_read(int fd, ShimEvent *ret, Err *e);

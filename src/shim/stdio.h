@@ -38,6 +38,7 @@ typedef struct Stdio {
 	bool finished; /* no more output will come; clients are being sent off */
 	Queue in_q;
 	Client *clients;
+	void (*detached)(struct Stdio *io); /* a client has typed its detach keys; or NULL */
 } Stdio;
 
 void stdio_init(Stdio *io, Loop *loop);

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import threading
 import time
 import urllib.parse
@@ -309,6 +310,44 @@ def test_pause_and_rename_refuse_in_dockers_words(engine, name):
     assert told[0] == "rename" and told[1]["oldName"] == f"/{name}" and told[1]["name"] == f"{name}-2"
 
 
+# ---- who comes and goes
+
+def hijack(engine, path, body=b""):
+    """A connection that has become a stream."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20)
+    s.connect(str(engine.socket))
+    s.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\n"
+              f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += s.recv(1)
+    assert b" 101 " in head, head
+    return s
+
+
+def test_attach_resize_and_detach_are_told(engine, name):
+    """In Docker's order: a client that attaches before the start is told of before it."""
+    cid = create(engine, name, "sh", "-c", "echo up; read x; read x", Tty=True, OpenStdin=True)
+    with hijack(engine, f"/containers/{name}/attach?stream=1&stdin=1&stdout=1") as s:
+        post(engine, f"/containers/{name}/start")
+        post(engine, f"/containers/{name}/resize?h=33&w=77", 200)
+        s.sendall(b"\x10\x11")
+        while s.recv(100):
+            pass
+    wait_until("it is told", lambda: actions(engine, cid)[-1] == "detach")
+    assert actions(engine, cid) == ["create", "attach", "start", "resize", "detach"]
+    size = next(x for a, x in events(engine, cid) if a == "resize")
+    assert size["height"] == "33" and size["width"] == "77"
+    xid = engine.api("POST", f"/containers/{name}/exec", {"Cmd": ["sleep", "1000"], "Tty": True, "AttachStdin": True, "AttachStdout": True}).json["Id"]
+    with hijack(engine, f"/exec/{xid}/start", b'{"Tty": true}') as s:
+        s.sendall(b"\x10\x11")
+        while s.recv(100):
+            pass
+    wait_until("that is told too", lambda: actions(engine, cid)[-1] == "exec_detach")
+    assert events(engine, cid)[-1][1]["execID"] == xid
+
+
 # ---- an init of its own
 
 def test_init_is_the_first_process(cli, name):
@@ -324,9 +363,10 @@ def test_init_is_the_first_process(cli, name):
     assert cli("run", "--rm", "--init", "busybox", "sh", "-c", "kill -9 $$", check=False).returncode == 137
     assert cli("run", "--rm", "--init", "busybox", "no-such-command", check=False).returncode == 127
     cli("run", "-d", "--init", "--read-only", "--name", name, "busybox", "sleep", "1000")
+    wait_until("it sleeps", lambda: "sleep" in cli("exec", name, "ps").stdout.replace("docker-init -- sleep", ""))
     before = time.monotonic()
     cli("stop", name)
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 8
     i = json.loads(cli("inspect", name).stdout)[0]
     assert i["State"]["ExitCode"] == 143 and i["HostConfig"]["Init"] is True and i["Path"] == "sleep"
     cli("rm", name)
@@ -342,6 +382,20 @@ def test_init_and_a_terminal(engine, name):
 
 
 # ---- what an engine that was away finds
+
+def test_what_was_told_is_not_told_again(new_engine, name):
+    """A new engine hears of what nobody has heard of yet, not of every exec that there was."""
+    engine = new_engine()
+    cid = start(engine, name, "sleep", "1000", HostConfig={"Memory": 64 << 20})
+    for _ in range(3):
+        engine.cli("exec", name, "true")
+    engine.kill()
+    engine.start()
+    time.sleep(0.3)
+    assert actions(engine, cid) == []
+    engine.cli("exec", name, "true")
+    wait_until("the new one is told", lambda: [a for a in actions(engine, cid) if a == "exec_die"] == ["exec_die"])
+
 
 def test_restarts_survive_the_engine(new_engine, name):
     """Killed in a back-off: the restart is carried out by the next engine, once, and its end is told once."""
