@@ -257,9 +257,7 @@ static int decode_array(const json_t *j, const JsonField *f, void *base, const W
 
 	if (!json_is_array(j))
 		return invalid(w, j, e, "expected an array");
-	if (n == 0)
-		return 0;
-	*items = calloc(n, f->size);
+	*items = calloc(n ? n : 1, f->size); /* of none too: it was given */
 	if (!*items)
 		return err_oom(e);
 	*count = n;
@@ -391,6 +389,11 @@ static bool is_empty(const JsonField *f, const json_t *j)
 	return false;
 }
 
+static bool is_given(const JsonField *f, const void *base)
+{
+	return f->keep_given && *(void *const *)member_at(base, f->offset);
+}
+
 json_t *json_encode(const JsonField *table, const void *in)
 {
 	_cleanup_json_ json_t *obj = json_object();
@@ -400,7 +403,7 @@ json_t *json_encode(const JsonField *table, const void *in)
 
 		if (!j)
 			return NULL;
-		if (!f->keep_empty && is_empty(f, j))
+		if (!f->keep_empty && !is_given(f, in) && is_empty(f, j))
 			continue;
 		if (json_object_set(obj, f->name, j) < 0)
 			return NULL;

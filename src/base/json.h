@@ -56,6 +56,8 @@ typedef struct JsonField {
 	size_t size;                   /* of one item, for JSON_T_ARRAY */
 	size_t count;                  /* offset of the count, for JSON_T_ARRAY */
 	bool keep_empty;               /* encode even when empty, 0 or false */
+	bool
+	    keep_given; /* of vectors and arrays: encode an empty one that was there; null and absent leave NULL */
 } JsonField;
 
 /* Fills the zeroed struct at `out`; unknown members are ignored; keys match exactly first, then without case. On failure what was

@@ -428,3 +428,16 @@ int strv_env_set(char ***env, const char *assignment)
 		}
 	return strv_add(env, assignment);
 }
+
+void strv_env_unset(char **env, const char *key)
+{
+	size_t len = strlen(key), to = 0;
+
+	for (size_t i = 0; env && env[i]; i++)
+		if (env_is_key(env[i], key, len))
+			free(env[i]);
+		else
+			env[to++] = env[i];
+	if (env)
+		env[to] = NULL;
+}

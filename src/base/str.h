@@ -63,9 +63,10 @@ bool strv_has(char *const *v, const char *s);
 /* Splits at every `sep`; empty pieces are kept. */
 char **strv_split(const char *s, char sep);
 char *strv_join(char *const *v, const char *sep);
-/* Environment vectors of KEY=VALUE: the value of key or NULL; strv_env_set replaces or appends. */
+/* Environment vectors of KEY=VALUE: the value of key or NULL; strv_env_set replaces or appends, strv_env_unset removes. */
 const char *strv_env_get(char *const *env, const char *key);
 int strv_env_set(char ***env, const char *assignment);
+void strv_env_unset(char **env, const char *key);
 /* Of assignments to one variable only the last stays. 0 or -ENOMEM. */
 int strv_env_unique(char **env);
 DEFINE_CLEANUP(char **, strv_free)

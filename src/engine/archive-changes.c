@@ -310,8 +310,9 @@ int engine_container_changes(Engine *en, const char *ref, json_t **ret, Err *e)
 	_cleanup_(diff_done) Diff d = {.upper = -1, .lower = -1};
 	int r = container_find(en, ref, &c, e);
 
-	if (r >= 0)
-		r = diff_open(en, c, &d, e);
+	if (r < 0)
+		return r;
+	r = diff_open(en, c, &d, e);
 	if (r >= 0)
 		r = later(&d, "/", e);
 	while (r >= 0 && d.n_pending > 0) {

@@ -8,6 +8,8 @@
 
 #include "base/str.h"
 
+#include <strings.h>
+
 #define STR(m, n, t)                                                                                         \
 	{                                                                                                    \
 		.name = n, .type = JSON_T_STR, .offset = offsetof(t, m), .keep_empty = true                  \
@@ -26,7 +28,7 @@
 	}
 #define STRV(m, n, t)                                                                                        \
 	{                                                                                                    \
-		.name = n, .type = JSON_T_STRV, .offset = offsetof(t, m)                                     \
+		.name = n, .type = JSON_T_STRV, .offset = offsetof(t, m), .keep_given = true                 \
 	}
 #define MAP(m, n, t)                                                                                         \
 	{                                                                                                    \
@@ -35,8 +37,9 @@
 #define ARRAY(m, c, n, t, tab, item)                                                                         \
 	{                                                                                                    \
 		.name = n, .type = JSON_T_ARRAY, .offset = offsetof(t, m), .table = tab,                     \
-		.size = sizeof(item), .count = offsetof(t, c)                                                \
+		.size = sizeof(item), .count = offsetof(t, c), .keep_given = true                            \
 	}
+#define THROTTLES(m, name_, tab) ARRAY(m.items, m.n, name_, ContainerHost, tab, ContainerThrottle)
 #define OBJECT(m, n, t, tab)                                                                                 \
 	{                                                                                                    \
 		.name = n, .type = JSON_T_OBJECT, .offset = offsetof(t, m), .table = tab                     \
@@ -68,6 +71,32 @@ static const JsonField device_table[] = {
     STR(path_on_host, "PathOnHost", ContainerDevice),
     STR(path_in_container, "PathInContainer", ContainerDevice),
     STR(cgroup_permissions, "CgroupPermissions", ContainerDevice),
+    {0},
+};
+
+static const JsonField throttle_table[] = {
+    STR(path, "Path", ContainerThrottle),
+    INT(rate, "Rate", ContainerThrottle),
+    {0},
+};
+static const JsonField weight_table[] = {
+    STR(path, "Path", ContainerThrottle),
+    INT(rate, "Weight", ContainerThrottle),
+    {0},
+};
+
+static const JsonField device_request_table[] = {
+    STR(driver, "Driver", ContainerDeviceRequest),
+    INT(count, "Count", ContainerDeviceRequest),
+    STRV(device_ids, "DeviceIDs", ContainerDeviceRequest),
+    {.name = "Capabilities",
+     .type = JSON_T_JSON,
+     .offset = offsetof(ContainerDeviceRequest, capabilities),
+     .keep_empty = true},
+    {.name = "Options",
+     .type = JSON_T_MAP,
+     .offset = offsetof(ContainerDeviceRequest, options),
+     .keep_given = true},
     {0},
 };
 
@@ -147,15 +176,9 @@ static const JsonField host_table[] = {
     STRV(cap_add, "CapAdd", ContainerHost),
     STRV(cap_drop, "CapDrop", ContainerHost),
     STR(cgroupns_mode, "CgroupnsMode", ContainerHost),
-    {.name = "Dns", .type = JSON_T_STRV, .offset = offsetof(ContainerHost, dns), .keep_empty = true},
-    {.name = "DnsOptions",
-     .type = JSON_T_STRV,
-     .offset = offsetof(ContainerHost, dns_options),
-     .keep_empty = true},
-    {.name = "DnsSearch",
-     .type = JSON_T_STRV,
-     .offset = offsetof(ContainerHost, dns_search),
-     .keep_empty = true},
+    STRV(dns, "Dns", ContainerHost),
+    STRV(dns_options, "DnsOptions", ContainerHost),
+    STRV(dns_search, "DnsSearch", ContainerHost),
     STRV(extra_hosts, "ExtraHosts", ContainerHost),
     STRV(group_add, "GroupAdd", ContainerHost),
     STR(ipc_mode, "IpcMode", ContainerHost),
@@ -186,6 +209,16 @@ static const JsonField host_table[] = {
     STR(cpuset_mems, "CpusetMems", ContainerHost),
     ARRAY(devices, n_devices, "Devices", ContainerHost, device_table, ContainerDevice),
     STRV(device_cgroup_rules, "DeviceCgroupRules", ContainerHost),
+    ARRAY(device_requests, n_device_requests, "DeviceRequests", ContainerHost, device_request_table,
+	  ContainerDeviceRequest),
+    THROTTLES(blkio_weights, "BlkioWeightDevice", weight_table),
+    THROTTLES(read_bps, "BlkioDeviceReadBps", throttle_table),
+    THROTTLES(write_bps, "BlkioDeviceWriteBps", throttle_table),
+    THROTTLES(read_iops, "BlkioDeviceReadIOps", throttle_table),
+    THROTTLES(write_iops, "BlkioDeviceWriteIOps", throttle_table),
+    INT(cpu_rt_period, "CpuRealtimePeriod", ContainerHost),
+    INT(cpu_rt_runtime, "CpuRealtimeRuntime", ContainerHost),
+    INT(cpu_percent, "CpuPercent", ContainerHost),
     INT(memory_reservation, "MemoryReservation", ContainerHost),
     INT(memory_swap, "MemorySwap", ContainerHost),
     {.name = "OomKillDisable",
@@ -196,10 +229,23 @@ static const JsonField host_table[] = {
     {0},
 };
 
+/* Go programs take a member by any spelling of its name that differs in case only, and so does json_decode. */
+static json_t *member_of(const json_t *obj, const char *key)
+{
+	json_t *found = json_object_get(obj, key), *value;
+	const char *name;
+
+	if (!found && json_is_object(obj))
+		json_object_foreach ((json_t *)obj, name, value)
+			if (strcasecmp(name, key) == 0)
+				return value;
+	return found;
+}
+
 /* {"a": {}, "b": {}} <-> a vector of the keys. */
 static int set_decode(const json_t *obj, const char *key, char ***ret, Err *e)
 {
-	const json_t *set = json_object_get(obj, key);
+	const json_t *set = member_of(obj, key);
 	const char *name;
 	json_t *value;
 
@@ -235,12 +281,12 @@ static int mount_decode(const json_t *obj, ContainerMount *m, Err *e)
 	int r = json_decode(obj, mount_table, m, e);
 
 	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(nested); i++) {
-		const json_t *o = json_object_get(obj, nested[i].name);
+		const json_t *o = member_of(obj, nested[i].name);
 
 		if (json_is_object(o))
 			r = json_decode(o, nested[i].table, m, e);
 	}
-	const json_t *driver = json_object_get(json_object_get(obj, "VolumeOptions"), "DriverConfig");
+	const json_t *driver = member_of(member_of(obj, "VolumeOptions"), "DriverConfig");
 	if (r >= 0 && json_is_object(driver))
 		r = json_decode(driver, mount_driver_table, m, e);
 	return r;
@@ -357,7 +403,7 @@ static int endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e)
 		return err_oom(e);
 	json_object_foreach ((json_t *)obj, name, value) {
 		ContainerEndpointConfig *ep = &c->endpoints[c->n_endpoints++];
-		const char *ip = json_get_str(json_object_get(value, "IPAMConfig"), "IPv4Address");
+		const char *ip = json_get_str(member_of(value, "IPAMConfig"), "IPv4Address");
 		const char *mac = json_get_str(value, "MacAddress");
 
 		*ep = (ContainerEndpointConfig){
@@ -365,7 +411,7 @@ static int endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e)
 		    .ipv4_address = str_empty(ip) ? NULL : strdup(ip),
 		    .mac_address = str_empty(mac) ? NULL : strdup(mac),
 		};
-		if (json_to_strv(json_object_get(value, "Aliases"), &ep->aliases) < 0)
+		if (json_to_strv(member_of(value, "Aliases"), &ep->aliases) < 0)
 			return err_new(e, ERR_INVALID, "EndpointsConfig.%s.Aliases: expected strings", name);
 	}
 	return 0;
@@ -390,10 +436,8 @@ static json_t *endpoints_encode(const ContainerConfig *c)
 
 static int host_decode(const json_t *obj, ContainerHost *h, Err *e)
 {
-	const json_t *init = json_object_get(obj, "Init"),
-		     *swappiness = json_object_get(obj, "MemorySwappiness");
-	const json_t *pids = json_object_get(obj, "PidsLimit"),
-		     *console = json_object_get(obj, "ConsoleSize");
+	const json_t *init = member_of(obj, "Init"), *swappiness = member_of(obj, "MemorySwappiness");
+	const json_t *pids = member_of(obj, "PidsLimit"), *console = member_of(obj, "ConsoleSize");
 	int r = json_decode(obj, host_table, h, e);
 
 	if (r < 0)
@@ -404,23 +448,21 @@ static int host_decode(const json_t *obj, ContainerHost *h, Err *e)
 	h->pids_limit = json_is_integer(pids) ? json_integer_value(pids) : 0;
 	h->console_height = (uint32_t)json_integer_value(json_array_get(console, 0));
 	h->console_width = (uint32_t)json_integer_value(json_array_get(console, 1));
-	h->has_masked_paths = json_is_array(json_object_get(obj, "MaskedPaths"));
-	h->has_readonly_paths = json_is_array(json_object_get(obj, "ReadonlyPaths"));
-	if (json_to_strv(json_object_get(obj, "MaskedPaths"), &h->masked_paths) < 0 ||
-	    json_to_strv(json_object_get(obj, "ReadonlyPaths"), &h->readonly_paths) < 0)
+	h->has_masked_paths = json_is_array(member_of(obj, "MaskedPaths"));
+	h->has_readonly_paths = json_is_array(member_of(obj, "ReadonlyPaths"));
+	if (json_to_strv(member_of(obj, "MaskedPaths"), &h->masked_paths) < 0 ||
+	    json_to_strv(member_of(obj, "ReadonlyPaths"), &h->readonly_paths) < 0)
 		return err_new(e, ERR_INVALID, "MaskedPaths, ReadonlyPaths: expected arrays of strings");
-	r = mounts_decode(json_object_get(obj, "Mounts"), h, e);
+	r = mounts_decode(member_of(obj, "Mounts"), h, e);
 	if (r >= 0)
-		r = ports_decode(json_object_get(obj, "PortBindings"), h, e);
+		r = ports_decode(member_of(obj, "PortBindings"), h, e);
 	return r;
 }
 
 int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 {
-	const json_t *timeout = json_object_get(body, "StopTimeout"),
-		     *entry = json_object_get(body, "Entrypoint");
-	const json_t *health = json_object_get(body, "Healthcheck"),
-		     *host = json_object_get(body, "HostConfig");
+	const json_t *timeout = member_of(body, "StopTimeout"), *entry = member_of(body, "Entrypoint");
+	const json_t *health = member_of(body, "Healthcheck"), *host = member_of(body, "HostConfig");
 	int r = json_decode(body, config_table, c, e);
 
 	c->stop_timeout = !json_is_integer(timeout)         ? STOP_TIMEOUT_UNSET
@@ -442,9 +484,7 @@ int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 			return err_ctx(e, r, "HostConfig");
 	}
 	if (r >= 0)
-		r = endpoints_decode(json_object_get(json_object_get(body, "NetworkingConfig"),
-						     "EndpointsConfig"),
-				     c, e);
+		r = endpoints_decode(member_of(member_of(body, "NetworkingConfig"), "EndpointsConfig"), c, e);
 	return r < 0 ? err_kind(e, r, ERR_INVALID) : 0;
 }
 
@@ -487,11 +527,11 @@ json_t *container_config_inspect(const ContainerConfig *c)
 	if (c->exposed_ports)
 		json_object_set_new(o, "ExposedPorts", set_encode(c->exposed_ports));
 	json_object_set_new(o, "Volumes", c->volumes ? set_encode(c->volumes) : json_null());
-	if (strv_len(c->cmd) == 0)
+	if (!c->cmd)
 		json_object_set_new(o, "Cmd", json_null());
 	if (strv_len(c->entrypoint) == 0)
 		json_object_set_new(o, "Entrypoint", c->has_entrypoint ? json_array() : json_null());
-	if (strv_len(c->on_build) == 0)
+	if (!c->on_build)
 		json_object_set_new(o, "OnBuild", json_null());
 	if (c->stop_timeout != STOP_TIMEOUT_UNSET)
 		json_object_set_new(o, "StopTimeout", json_integer(MAX2(c->stop_timeout, (int64_t)-1)));

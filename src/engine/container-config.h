@@ -30,6 +30,26 @@ typedef struct ContainerDevice {
 	char *path_on_host, *path_in_container, *cgroup_permissions;
 } ContainerDevice;
 
+/* Of a block device: bytes or operations a second. */
+typedef struct ContainerThrottle {
+	char *path;
+	int64_t rate;
+} ContainerThrottle;
+
+typedef struct ContainerThrottles {
+	ContainerThrottle *items;
+	size_t n;
+} ContainerThrottles;
+
+/* Devices by what they can do, from CDI's documents (cdi.h). */
+typedef struct ContainerDeviceRequest {
+	char *driver; /* cdi; "" is asked for by capability */
+	int64_t count;
+	char **device_ids;    /* vendor.com/class=name; of a request for gpu: names or indexes */
+	json_t *capabilities; /* an OR list of AND lists, as the client sent it */
+	char **options;       /* K=V */
+} ContainerDeviceRequest;
+
 /* The API's `Mount` objects. */
 typedef struct ContainerMount {
 	char *type; /* bind volume tmpfs */
@@ -78,9 +98,14 @@ typedef struct ContainerHost {
 	ContainerDevice *devices;
 	size_t n_devices;
 	char **device_cgroup_rules;
+	ContainerDeviceRequest *device_requests;
+	size_t n_device_requests;
+	ContainerThrottles blkio_weights, read_bps, write_bps, read_iops, write_iops;
 	int64_t shm_size, memory, memory_reservation, memory_swap,
 	    memory_swappiness; /* bytes; swappiness -1: unset */
 	int64_t cpu_shares, nano_cpus, cpu_period, cpu_quota, pids_limit, blkio_weight, oom_score_adj;
+	int64_t cpu_rt_period, cpu_rt_runtime; /* microseconds */
+	int64_t cpu_percent;                   /* of Windows: discarded at create, with a warning */
 	char **masked_paths, **readonly_paths; /* NULL: the defaults */
 	bool has_masked_paths, has_readonly_paths;
 	uint32_t console_height, console_width;

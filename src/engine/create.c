@@ -15,28 +15,39 @@ int container_name_check(const char *name, Err *e)
 		ok = isalnum((unsigned char)*p) || strchr("_.-", *p);
 	if (ok && strlen(name) <= 255)
 		return 0;
-	return err_new(
-	    e, ERR_INVALID,
-	    "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed (2 to 255 characters)",
-	    name);
+	return err_new(e, ERR_INVALID,
+		       "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name);
+}
+
+/* The user's variables, then those of the image that the user has not named: as "A=1", or as "A", which keeps the image's away. */
+static int merge_env(ContainerConfig *c, const ImageRunConfig *image)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && image->env && image->env[i]; i++) {
+		size_t len = strcspn(image->env[i], "=");
+		bool named = false;
+
+		for (size_t k = 0; !named && c->env && c->env[k]; k++)
+			named = strcspn(c->env[k], "=") == len && strncmp(c->env[k], image->env[i], len) == 0;
+		if (!named)
+			r = strv_add(&c->env, image->env[i]);
+	}
+	return r;
 }
 
 /* Takes over what the request left open from the image. */
 static int merge_image(ContainerConfig *c, const ImageRunConfig *image, Err *e)
 {
-	_cleanup_strv_ char **env = strv_dup(image->env), **labels = strv_dup(image->labels);
+	_cleanup_strv_ char **labels = strv_dup(image->labels);
 	bool own_entrypoint = c->entrypoint || c->has_entrypoint;
-	int r = env && labels ? 0 : -ENOMEM;
+	int r = labels ? merge_env(c, image) : -ENOMEM;
 
-	for (size_t i = 0; r >= 0 && c->env && c->env[i]; i++)
-		r = strv_env_set(&env, c->env[i]);
 	for (size_t i = 0; r >= 0 && c->labels && c->labels[i]; i++)
 		r = strv_env_set(&labels, c->labels[i]);
 	if (r < 0)
 		return err_oom(e);
-	strv_free(c->env);
 	strv_free(c->labels);
-	c->env = take_ptr(env);
 	c->labels = take_ptr(labels);
 
 	/* An entrypoint of the user's own discards the image's command as well (Docker's rule). */
@@ -47,6 +58,7 @@ static int merge_image(ContainerConfig *c, const ImageRunConfig *image, Err *e)
 	if (c->entrypoint && c->entrypoint[0] && !*c->entrypoint[0]) {
 		strv_free(c->entrypoint);
 		c->entrypoint = NULL;
+		c->has_entrypoint = false;
 	}
 	if (str_empty(c->user) && image->user) {
 		free(c->user);
@@ -84,6 +96,14 @@ static int set_default(char **field, const char *value)
 	return *field ? 0 : -ENOMEM;
 }
 
+static bool has_label(const ContainerHost *h)
+{
+	for (size_t i = 0; h->security_opt && h->security_opt[i]; i++)
+		if (str_starts(h->security_opt[i], "label"))
+			return true;
+	return false;
+}
+
 static int fill_defaults(Engine *en, Container *c, Err *e)
 {
 	ContainerConfig *k = &c->config;
@@ -103,25 +123,16 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 		free(k->host.network_mode);
 		k->host.network_mode = strdup("bridge");
 	}
-	if (k->host.shm_size <= 0)
+	if (k->host.shm_size == 0)
 		k->host.shm_size = 64 << 20;
-	return 0;
-}
-
-int container_limits_check(const ContainerHost *h, Err *e)
-{
-	if (h->memory < 0 || (h->memory > 0 && h->memory < 6 << 20))
-		return err_new(e, ERR_INVALID, "Minimum memory limit allowed is 6MB");
-	if (h->memory_swap > 0 && h->memory > 0 && h->memory_swap < h->memory)
-		return err_new(e, ERR_INVALID,
-			       "Minimum memoryswap limit should be larger than memory limit, see usage");
-	if (h->nano_cpus < 0 || h->nano_cpus > sysconf(_SC_NPROCESSORS_ONLN) * 1000000000ll)
-		return err_new(e, ERR_INVALID,
-			       "Range of CPUs is from 0.01 to %ld.00, as there are only %ld CPUs available",
-			       sysconf(_SC_NPROCESSORS_ONLN), sysconf(_SC_NPROCESSORS_ONLN));
-	if (h->nano_cpus > 0 && (h->cpu_quota > 0 || h->cpu_period > 0))
-		return err_new(e, ERR_INVALID,
-			       "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set");
+	/* As dockerd shows it. */
+	if (k->host.memory > 0 && k->host.memory_swap == 0)
+		k->host.memory_swap = k->host.memory * 2;
+	if (k->host.pids_limit < 0)
+		k->host.pids_limit = 0;
+	if ((k->host.privileged || streq0(k->host.pid_mode, "host") || streq0(k->host.ipc_mode, "host")) &&
+	    !has_label(&k->host) && strv_add(&k->host.security_opt, "label=disable") < 0)
+		return err_oom(e);
 	return 0;
 }
 
@@ -137,17 +148,6 @@ static int check_policies(const ContainerConfig *k, Err *e)
 	if (!streq(h->log.type, "json-file") && !streq(h->log.type, "none"))
 		return err_new(e, ERR_UNSUPPORTED, "logging driver %s is not offered: use json-file or none",
 			       h->log.type);
-	if (!str_empty(h->userns_mode) && !streq(h->userns_mode, "host"))
-		return err_new(e, ERR_UNSUPPORTED, "user namespace mode %s is not offered", h->userns_mode);
-	if (k->stop_signal) {
-		int signal;
-
-		return signal_parse(k->stop_signal, &signal, e);
-	}
-	if (!str_empty(k->working_dir) && k->working_dir[0] != '/')
-		return err_new(e, ERR_INVALID,
-			       "the working directory '%s' is invalid, it needs to be an absolute path",
-			       k->working_dir);
 	return 0;
 }
 
@@ -207,14 +207,16 @@ static int data_dir_make(Engine *en, Container *c, Err *e)
 static int build_container(Engine *en, Container *c, const StoreImage *image, const ImageConfig *ic,
 			   char ***warnings, Err *e)
 {
-	int r = merge_image(&c->config, &ic->run, e);
+	int r = container_request_check(&c->config, e);
 
+	if (r >= 0)
+		r = merge_image(&c->config, &ic->run, e);
 	if (r >= 0)
 		r = health_merge(&c->config, &ic->run, e);
 	if (r >= 0)
 		r = fill_defaults(en, c, e);
 	if (r >= 0)
-		r = container_limits_check(&c->config.host, e);
+		r = container_config_check(en, &c->config, warnings, e);
 	if (r >= 0)
 		r = check_policies(&c->config, e);
 	if (r >= 0)
@@ -228,11 +230,7 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 	c->created_ns = clock_now_ns();
 	if (!c->image_id || (image->chain_id && !c->chain_id))
 		return err_oom(e);
-	if (c->config.host.oom_kill_disable && c->config.host.memory == 0)
-		r = strv_add(warnings,
-			     "OOM killer is disabled for the container, but no memory limit is set, this can "
-			     "result in the system running out of resources.");
-	return r < 0 ? err_oom(e) : 0;
+	return 0;
 }
 
 /* What needs the name to be ours first. */
@@ -279,8 +277,57 @@ static int create_over(Engine *en, const char *name, const ContainerConfig *conf
 	return 0;
 }
 
-int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id,
-			    char ***ret_warnings, Err *e)
+/* What can be no image's name cannot be pulled either. */
+static int not_found_or_no_name(const char *image, int r, Err *e)
+{
+	Reference ref = {0};
+	Err why = {0};
+	int wrong = reference_parse(image, &ref, &why);
+
+	reference_done(&ref);
+	return wrong < 0 ? err_new(e, ERR_INVALID, "%s", err_msg(&why, wrong)) : r;
+}
+
+static bool platform_fits(const ImageConfig *ic, const ImagePlatform *want)
+{
+	ImageDescriptor d = {.has_platform = true, .platform = ic->platform};
+	const ImageIndex one = {.manifests = &d, .n_manifests = 1};
+
+	return image_index_select(&one, want) != NULL;
+}
+
+/* Not found, so that the client pulls the one that was asked for; what nobody asked for is a warning. */
+static int check_platform(const ImageConfig *ic, const char *image, const char *asked, char ***warnings,
+			  Err *e)
+{
+	ImagePlatform want = {0};
+	_cleanup_free_ char *have = NULL, *text = NULL;
+	int r = image_platform_parse(asked, &want, e);
+
+	if (r < 0 || platform_fits(ic, &want)) {
+		image_platform_done(&want);
+		return r;
+	}
+	have = image_platform_text(&ic->platform);
+	text = image_platform_text(&want);
+	image_platform_done(&want);
+	if (!have || !text)
+		return err_oom(e);
+	if (!str_empty(asked))
+		return err_new(e, ERR_NOT_FOUND,
+			       "image with reference %s was found but its platform (%s) does not match the "
+			       "specified platform (%s)",
+			       image, have, text);
+	return strv_take(warnings,
+			 strf("The requested image's platform (%s) does not match the detected host "
+			      "platform (%s) and no specific platform was requested",
+			      have, text)) < 0
+		   ? err_oom(e)
+		   : 0;
+}
+
+int engine_container_create(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
+			    char **ret_id, char ***ret_warnings, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_strv_ char **warnings = NULL;
@@ -294,8 +341,12 @@ int engine_container_create(Engine *en, const char *name, const ContainerConfig 
 		return r;
 	pthread_rwlock_rdlock(&en->images_gate);
 	r = store_image_find(en->store, config->image, &image, e);
+	if (r < 0 && e && e->kind == ERR_NOT_FOUND)
+		r = not_found_or_no_name(config->image, r, e);
 	if (r >= 0)
 		r = store_image_config(en->store, image.id, &ic, e);
+	if (r >= 0)
+		r = check_platform(&ic, config->image, platform, &warnings, e);
 	if (r >= 0)
 		r = create_over(en, name, config, &image, &ic, &c, &warnings, e);
 	else

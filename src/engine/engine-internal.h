@@ -190,6 +190,18 @@ typedef struct SpecInput {
 int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e);
 /* The runtime-spec `process` object of an exec. */
 int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd, json_t **ret, Err *e);
+/* capabilities.c: names of the kernel's ("CAP_CHOWN"), none that the engine itself lacks. */
+int capabilities_of(const ContainerHost *h, bool privileged, char ***ret, Err *e);
+/* `what` is the member that v is, for the error. */
+int capabilities_check(char *const *v, const char *what, Err *e);
+/* spec-devices.c: linux.devices, and the rules of resources.devices; both also on failure. */
+int spec_devices(const ContainerHost *h, json_t **ret_nodes, json_t **ret_rules, Err *e);
+/* "c 13:* rwm"; rules may be NULL. */
+int device_rule_parse(const char *s, json_t *rules, Err *e);
+/* device-request.c: what is asked for by --gpus and --device vendor/class=name goes into the runtime-spec document. dirs: of CDI. */
+int device_requests_apply(char *const *dirs, const ContainerHost *h, json_t *config, Err *e);
+/* spec-resources.c: linux.resources. Takes the reference; *ret also on failure. */
+int spec_resources(const ContainerHost *h, json_t *device_rules, json_t **ret, Err *e);
 /* The default seccomp profile as a runtime-spec seccomp object for these capabilities. */
 int seccomp_default_profile(char *const *capabilities, json_t **ret, Err *e);
 
@@ -236,8 +248,11 @@ int network_find(Engine *en, const char *ref, Network **ret, Err *e);
 
 /* create.c: what a name may be, in Docker's words. */
 int container_name_check(const char *name, Err *e);
-/* Docker's bounds on memory and CPU limits. */
-int container_limits_check(const ContainerHost *h, Err *e);
+/* config-check.c: Docker's bounds on limits, of a new container or of an update. */
+int container_limits_check(const ContainerHost *h, bool update, Err *e);
+/* What a container is asked to be makes sense and can be had here, as far as that is known before it starts. */
+int container_request_check(const ContainerConfig *k, Err *e);
+int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err *e);
 
 /* attach.c */
 int attach_to_shim(Container *c, Shim *shim, const PendingAttach *p, Err *e);

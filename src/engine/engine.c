@@ -30,6 +30,7 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
+	    .cdi_dirs = o->cdi_dirs ? strv_dup(o->cdi_dirs) : NULL,
 	    .gc = o->gc,
 	};
 	en->options.gc.keep = strv_dup(o->gc.keep);
@@ -56,6 +57,7 @@ static void options_done(EngineOptions *o)
 	strv_free((char **)o->runtimes);
 	free((char *)o->default_runtime);
 	free((char *)o->snapshotter);
+	strv_free((char **)o->cdi_dirs);
 	strv_free((char **)o->gc.keep);
 }
 
@@ -293,6 +295,11 @@ void engine_free(Engine *en)
 Store *engine_store(Engine *en)
 {
 	return en->store;
+}
+
+int engine_cgroup_version(Engine *en)
+{
+	return en->cgroup_version;
 }
 
 int engine_summary(Engine *en, EngineSummary *ret, Err *e)

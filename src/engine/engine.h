@@ -48,6 +48,8 @@ typedef struct EngineOptions {
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
 	const char *snapshotter;     /* see StoreOptions */
+	char *const
+	    *cdi_dirs; /* of CDI's files, in order of rising priority; NULL: /etc/cdi and /var/run/cdi */
 	EngineGc gc;
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"
@@ -58,6 +60,9 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e);
 void engine_free(Engine *en);
 Store *engine_store(Engine *en);
 char *const *engine_runtimes(Engine *en); /* NAME=PATH, or NULL */
+char *const *engine_cdi_dirs(Engine *en);
+/* Names of the devices that they describe now. */
+int engine_cdi_devices(Engine *en, char ***ret, Err *e);
 const char *engine_default_runtime(Engine *en);
 typedef enum EngineProxy { ENGINE_HTTP_PROXY, ENGINE_HTTPS_PROXY, ENGINE_NO_PROXY } EngineProxy;
 /* As it may be shown: without a password. malloc'ed; "" if there is none. */
@@ -133,9 +138,13 @@ typedef struct ContainerInfo {
 void container_info_done(ContainerInfo *i);
 void container_infos_free(ContainerInfo *v, size_t n);
 
-/* name may be NULL: one is made up. ERR_NOT_FOUND "No such image: x" when the image is missing (the caller may pull). ERR_CONFLICT for a taken name. */
-int engine_container_create(Engine *en, const char *name, const ContainerConfig *config, char **ret_id,
-			    char ***ret_warnings, Err *e);
+/* What is masked, or read-only, in a container that was told neither and is not privileged; NULL-terminated. */
+char *const *container_default_paths(bool masked);
+
+/* name may be NULL: one is made up. platform ("linux/arm64") is what the image must be for, NULL: this machine, or else with a warning.
+ * ERR_NOT_FOUND "No such image: x" when the image is missing (the caller may pull). ERR_CONFLICT for a taken name. */
+int engine_container_create(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
+			    char **ret_id, char ***ret_warnings, Err *e);
 /* A container over bare layers, for a build step: there is no image to name yet. base gives the settings that are inherited. */
 int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id,
 			       const ImageConfig *base, char **ret_id, Err *e);
@@ -447,3 +456,4 @@ typedef struct EngineSummary {
 	char id[65];
 } EngineSummary;
 int engine_summary(Engine *en, EngineSummary *ret, Err *e);
+int engine_cgroup_version(Engine *en);

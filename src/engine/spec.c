@@ -6,162 +6,32 @@
  * seccomp profile. Strings of the image are only ever copied into values here, never interpreted.
  */
 #include "engine/engine-internal.h"
-
-#include <sys/sysmacros.h>
-
-static const char *const default_capabilities[] = {
-    "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",      "CAP_MKNOD",
-    "CAP_NET_RAW", "CAP_SETGID",       "CAP_SETUID",           "CAP_SETFCAP",     "CAP_SETPCAP",
-    "CAP_KILL",    "CAP_SYS_CHROOT",   "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE",
-};
-
-/* In the kernel's order, capability.h. */
-static const char *const all_capabilities[] = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-};
+#include "engine/seccomp-docker.h"
+#include "engine/security-opt.h"
 
 static const char *const default_masked[] = {
-    "/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
-    "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-    "/proc/sched_debug", "/proc/scsi",          "/sys/firmware",    "/sys/devices/virtual/powercap",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+    NULL,
 };
 
 static const char *const default_readonly[] = {
-    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL,
 };
 
-/* Bits of our own bounding set: what we lack ourselves cannot be given (a machine without CAP_SYS_RESOURCE). */
-static bool capability_held(const char *name)
+char *const *container_default_paths(bool masked)
 {
-	static uint64_t held;
-	uint64_t mask = __atomic_load_n(&held, __ATOMIC_RELAXED);
-
-	if (mask == 0) {
-		_cleanup_free_ char *status = NULL;
-		const char *line;
-
-		mask = ~0ull;
-		if (file_read_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) >= 0 &&
-		    (line = strstr(status, "\nCapBnd:")))
-			mask = strtoull(line + 8, NULL, 16);
-		__atomic_store_n(&held, mask, __ATOMIC_RELAXED);
-	}
-	for (size_t i = 0; i < ELEMENTSOF(all_capabilities); i++)
-		if (streq(all_capabilities[i], name))
-			return mask >> i & 1;
-	return false;
-}
-
-/* "net_admin", "CAP_NET_ADMIN" -> a name out of the table, or NULL. */
-static const char *capability_name(const char *s)
-{
-	if (strncasecmp(s, "CAP_", 4) == 0)
-		s += 4;
-	for (size_t i = 0; i < ELEMENTSOF(all_capabilities); i++)
-		if (strcasecmp(all_capabilities[i] + 4, s) == 0)
-			return all_capabilities[i];
-	return NULL;
-}
-
-static int capabilities_check(char *const *v, const char *what, Err *e)
-{
-	for (size_t i = 0; v && v[i]; i++)
-		if (strcasecmp(v[i], "ALL") != 0 && !capability_name(v[i]))
-			return err_new(e, ERR_INVALID, "invalid %s: unknown capability: \"%s\"", what, v[i]);
-	return 0;
-}
-
-static bool listed(char *const *v, const char *cap)
-{
-	for (size_t i = 0; v && v[i]; i++)
-		if (strcasecmp(v[i], "ALL") == 0 || streq0(capability_name(v[i]), cap))
-			return true;
-	return false;
-}
-
-static bool listed_by_name(char *const *v, const char *cap)
-{
-	for (size_t i = 0; v && v[i]; i++)
-		if (streq0(capability_name(v[i]), cap))
-			return true;
-	return false;
-}
-
-static bool is_default(const char *cap)
-{
-	for (size_t i = 0; i < ELEMENTSOF(default_capabilities); i++)
-		if (streq(default_capabilities[i], cap))
-			return true;
-	return false;
-}
-
-/* Docker's rule: added by name beats dropped; dropped (by name or ALL) beats the defaults and added ALL only by name. */
-static int capabilities_of(const ContainerHost *h, bool privileged, char ***ret, Err *e)
-{
-	int r = capabilities_check(h->cap_add, "CapAdd", e);
-
-	if (r >= 0)
-		r = capabilities_check(h->cap_drop, "CapDrop", e);
-	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(all_capabilities); i++) {
-		const char *cap = all_capabilities[i];
-		bool drop_all = strv_has(h->cap_drop, "ALL") || strv_has(h->cap_drop, "all");
-		bool want = privileged || listed(h->cap_add, cap) || (!drop_all && is_default(cap));
-
-		if (!privileged && listed_by_name(h->cap_drop, cap) && !listed_by_name(h->cap_add, cap))
-			want = false;
-		if (want && capability_held(cap) && strv_add(ret, cap) < 0)
-			return err_oom(e);
-	}
-	return r;
-}
-
-static json_t *strings(const char *const *v, size_t n)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(a, json_string(v[i]));
-	return a;
+	return (char *const *)(uintptr_t)(masked ? default_masked : default_readonly);
 }
 
 #define INIT_PATH "/sbin/docker-init" /* where Docker shows it */
@@ -214,6 +84,19 @@ static int rlimits_json(const ContainerHost *h, json_t **ret, Err *e)
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+/* A name alone takes the variable away. */
+static int env_apply(char ***env, char *const *changes)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && changes && changes[i]; i++)
+		if (strchr(changes[i], '='))
+			r = strv_env_set(env, changes[i]);
+		else
+			strv_env_unset(*env, changes[i]);
+	return r;
+}
+
 static int environment(const Container *c, const char *hostname, const char *home, char *const *extra,
 		       char ***ret)
 {
@@ -224,30 +107,25 @@ static int environment(const Container *c, const char *hostname, const char *hom
 		r = strv_take(&env, strf("HOSTNAME=%s", hostname));
 	if (r >= 0 && c->config.tty)
 		r = strv_add(&env, "TERM=xterm");
-	for (size_t i = 0; r >= 0 && c->config.env && c->config.env[i]; i++)
-		if (strchr(c->config.env[i], '='))
-			r = strv_env_set(&env, c->config.env[i]);
-	for (size_t i = 0; r >= 0 && extra && extra[i]; i++)
-		if (strchr(extra[i], '='))
-			r = strv_env_set(&env, extra[i]);
+	if (r >= 0)
+		r = env_apply(&env, c->config.env);
+	if (r >= 0)
+		r = env_apply(&env, extra);
 	if (r >= 0 && !strv_env_get(env, "HOME"))
 		r = strv_take(&env, strf("HOME=%s", home));
 	*ret = env;
 	return r;
 }
 
-static bool security_flag(const ContainerHost *h, const char *name)
+static void add_apparmor(json_t *process, const SecurityOptions *o)
 {
-	for (size_t i = 0; h->security_opt && h->security_opt[i]; i++) {
-		const char *rest = str_after(h->security_opt[i], name);
-
-		if (rest && (!*rest || streq(rest, ":true") || streq(rest, "=true")))
-			return true;
-	}
-	return false;
+	if (process && o->apparmor && !streq(o->apparmor, "unconfined") &&
+	    !streq(o->apparmor, "docker-default"))
+		json_object_set_new(process, "apparmorProfile", json_string(o->apparmor));
 }
 
-static int process_json(const SpecInput *in, char **caps, json_t **ret, Err *e)
+static int process_json(const SpecInput *in, const SecurityOptions *security, char **caps, json_t **ret,
+			Err *e)
 {
 	Container *c = in->c;
 	_cleanup_(user_ids_done) UserIds u = {0};
@@ -274,11 +152,12 @@ static int process_json(const SpecInput *in, char **caps, json_t **ret, Err *e)
 			      user_json(&u), "args", args, "env", json_from_strv(env), "cwd",
 			      str_empty(c->config.working_dir) ? "/" : c->config.working_dir, "capabilities",
 			      capability_sets(caps, u.uid == 0), "rlimits", limits, "noNewPrivileges",
-			      security_flag(&c->config.host, "no-new-privileges"));
+			      security->no_new_privileges);
 	if (!p)
 		return err_new(e, ERR_INVALID,
 			       "container %.12s: a string of its command or environment is not valid UTF-8",
 			       c->id);
+	add_apparmor(p, security);
 	if (c->config.host.oom_score_adj)
 		json_object_set_new(p, "oomScoreAdj", json_integer(c->config.host.oom_score_adj));
 	*ret = p;
@@ -291,8 +170,11 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 	_cleanup_strv_ char **env = NULL, **caps = NULL;
 	const char *user = str_empty(x->user) ? c->config.user : x->user;
 	bool privileged = x->privileged || c->config.host.privileged;
+	SecurityOptions security;
 	int r = user_resolve(rootfs_fd, user, c->config.host.group_add, &u, e);
 
+	if (r >= 0)
+		r = security_options_parse(c->config.host.security_opt, &security, e);
 	if (r >= 0)
 		r = capabilities_of(&c->config.host, privileged, &caps, e);
 	if (r < 0)
@@ -304,10 +186,11 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 	const char *cwd = !str_empty(x->working_dir)         ? x->working_dir
 			  : str_empty(c->config.working_dir) ? "/"
 							     : c->config.working_dir;
-	*ret = json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:b}", "terminal", x->tty, "user", user_json(&u),
-			 "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd,
-			 "capabilities", capability_sets(caps, u.uid == 0), "noNewPrivileges",
-			 security_flag(&c->config.host, "no-new-privileges"));
+	*ret =
+	    json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:b}", "terminal", x->tty, "user", user_json(&u),
+		      "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd, "capabilities",
+		      capability_sets(caps, u.uid == 0), "noNewPrivileges", security.no_new_privileges);
+	add_apparmor(*ret, &security);
 	return *ret ? 0
 		    : err_new(e, ERR_INVALID,
 			      "exec: a string of its command or environment is not valid UTF-8");
@@ -467,157 +350,22 @@ static json_t *namespaces_json(const SpecInput *in)
 	return a;
 }
 
-static json_t *device_rule(bool allow, const char *type, int64_t major, int64_t minor, const char *access)
+/* A privileged container has no filter unless it asks for one. */
+static int seccomp_json(const ContainerHost *h, const SecurityOptions *security, char **caps, json_t **ret,
+			Err *e)
 {
-	json_t *o = json_pack("{s:b, s:s, s:s}", "allow", allow, "type", type, "access", access);
-
-	if (major >= 0)
-		json_object_set_new(o, "major", json_integer(major));
-	if (minor >= 0)
-		json_object_set_new(o, "minor", json_integer(minor));
-	return o;
-}
-
-static json_t *default_device_rules(void)
-{
-	/* null zero full random urandom tty console ptmx pts/N tun is not among them */
-	static const int nodes[][2] = {{1, 3}, {1, 5}, {1, 7}, {1, 8},   {1, 9},
-				       {5, 0}, {5, 1}, {5, 2}, {136, -1}};
-	json_t *a = json_array();
-
-	json_array_append_new(a, device_rule(false, "a", -1, -1, "rwm"));
-	json_array_append_new(a, device_rule(true, "c", -1, -1, "m"));
-	json_array_append_new(a, device_rule(true, "b", -1, -1, "m"));
-	for (size_t i = 0; i < ELEMENTSOF(nodes); i++)
-		json_array_append_new(a, device_rule(true, "c", nodes[i][0], nodes[i][1], "rwm"));
-	return a;
-}
-
-static int device_add(const ContainerDevice *d, json_t *devices, json_t *rules, Err *e)
-{
-	const char *inside = str_empty(d->path_in_container) ? d->path_on_host : d->path_in_container;
-	struct stat st;
-
-	if (stat(d->path_on_host, &st) < 0 || !(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
-		return err_new(
-		    e, ERR_INVALID,
-		    "error gathering device information while adding custom device \"%s\": not a device node",
-		    d->path_on_host);
-	const char *type = S_ISCHR(st.st_mode) ? "c" : "b";
-	json_array_append_new(devices, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "path", inside,
-						 "type", type, "major", (json_int_t)major(st.st_rdev),
-						 "minor", (json_int_t)minor(st.st_rdev), "fileMode",
-						 (json_int_t)(st.st_mode & 07777), "uid",
-						 (json_int_t)st.st_uid, "gid", (json_int_t)st.st_gid));
-	json_array_append_new(rules,
-			      device_rule(true, type, major(st.st_rdev), minor(st.st_rdev),
-					  str_empty(d->cgroup_permissions) ? "rwm" : d->cgroup_permissions));
-	return 0;
-}
-
-/* "c 13:* rwm" */
-static int device_rule_parse(const char *s, json_t *rules, Err *e)
-{
-	char type, major_s[16], minor_s[16], access[8];
-	int64_t major_n = -1, minor_n = -1;
-
-	if (sscanf(s, "%c %15[0-9*]:%15[0-9*] %7[rwm]", &type, major_s, minor_s, access) != 4 ||
-	    !strchr("acb", type))
-		return err_new(e, ERR_INVALID, "invalid device cgroup rule '%s': expected \"c 13:* rwm\"", s);
-	(void)str_to_i64(major_s, &major_n); /* "*" stays -1: any */
-	(void)str_to_i64(minor_s, &minor_n);
-	char text[2] = {type, 0};
-	json_array_append_new(rules, device_rule(true, text, major_n, minor_n, access));
-	return 0;
-}
-
-static int devices_json(const ContainerHost *h, json_t **ret_devices, json_t **ret_rules, Err *e)
-{
-	json_t *devices = json_array(), *rules = default_device_rules();
-	int r = 0;
-
-	if (h->privileged)
-		json_array_append_new(rules, device_rule(true, "a", -1, -1, "rwm"));
-	for (size_t i = 0; r >= 0 && i < h->n_devices; i++)
-		r = device_add(&h->devices[i], devices, rules, e);
-	for (size_t i = 0; r >= 0 && h->device_cgroup_rules && h->device_cgroup_rules[i]; i++)
-		r = device_rule_parse(h->device_cgroup_rules[i], rules, e);
-	*ret_devices = devices;
-	*ret_rules = rules;
-	return r;
-}
-
-static void set_positive(json_t *o, const char *key, int64_t value)
-{
-	if (value > 0)
-		json_object_set_new(o, key, json_integer(value));
-}
-
-static json_t *resources_json(const ContainerHost *h, json_t *device_rules)
-{
-	json_t *memory = json_object(), *cpu = json_object(), *o = json_object();
-
-	set_positive(memory, "limit", h->memory);
-	set_positive(memory, "reservation", h->memory_reservation);
-	/* Docker's default: as much swap as memory again; -1 is unlimited. */
-	if (h->memory_swap != 0)
-		json_object_set_new(memory, "swap", json_integer(h->memory_swap));
-	else if (h->memory > 0)
-		json_object_set_new(memory, "swap", json_integer(h->memory * 2));
-	if (h->memory_swappiness >= 0)
-		json_object_set_new(memory, "swappiness", json_integer(h->memory_swappiness));
-	if (h->oom_kill_disable)
-		json_object_set_new(memory, "disableOOMKiller", json_true());
-	set_positive(cpu, "shares", h->cpu_shares);
-	set_positive(cpu, "period", h->cpu_period);
-	set_positive(cpu, "quota", h->cpu_quota);
-	if (h->nano_cpus > 0) {
-		json_object_set_new(cpu, "period", json_integer(100000));
-		json_object_set_new(cpu, "quota", json_integer(h->nano_cpus / 10000));
-	}
-	if (!str_empty(h->cpuset_cpus))
-		json_object_set_new(cpu, "cpus", json_string(h->cpuset_cpus));
-	if (!str_empty(h->cpuset_mems))
-		json_object_set_new(cpu, "mems", json_string(h->cpuset_mems));
-	json_object_set_new(o, "devices", device_rules);
-	if (json_object_size(memory) > 0)
-		json_object_set(o, "memory", memory);
-	if (json_object_size(cpu) > 0)
-		json_object_set(o, "cpu", cpu);
-	if (h->pids_limit > 0)
-		json_object_set_new(o, "pids", json_pack("{s:I}", "limit", (json_int_t)h->pids_limit));
-	if (h->blkio_weight > 0)
-		json_object_set_new(o, "blockIO", json_pack("{s:I}", "weight", (json_int_t)h->blkio_weight));
-	json_decref(memory);
-	json_decref(cpu);
-	return o;
-}
-
-/* --security-opt seccomp=...: "unconfined", or a profile's JSON that the client has read in. */
-static int seccomp_json(const ContainerHost *h, char **caps, json_t **ret, Err *e)
-{
-	*ret = NULL;
-	if (h->privileged)
+	if (streq0(security->seccomp, "unconfined") || (h->privileged && !security->seccomp))
 		return 0;
-	for (size_t i = 0; h->security_opt && h->security_opt[i]; i++) {
-		const char *v =
-		    str_after(h->security_opt[i], "seccomp=") ?: str_after(h->security_opt[i], "seccomp:");
-
-		if (!v || streq(v, "builtin"))
-			continue;
-		if (streq(v, "unconfined"))
-			return 0;
-		return json_parse(v, strlen(v), "seccomp profile", ret, e);
-	}
+	if (security->seccomp)
+		return seccomp_docker_profile(security->seccomp, caps, ret, e);
 	return seccomp_default_profile(caps, ret, e);
 }
 
-static json_t *paths_json(const ContainerHost *h, bool given, char *const *paths, const char *const *defaults,
-			  size_t n)
+static json_t *paths_json(const ContainerHost *h, bool given, char *const *paths, bool masked)
 {
 	if (h->privileged)
 		return json_array();
-	return given ? strings_or_empty(paths) : strings(defaults, n);
+	return strings_or_empty((char **)(uintptr_t)(given ? paths : container_default_paths(masked)));
 }
 
 static json_t *sysctls_json(const SpecInput *in)
@@ -635,27 +383,26 @@ static json_t *sysctls_json(const SpecInput *in)
 	return o;
 }
 
-static int linux_json(const SpecInput *in, char **caps, json_t **ret, Err *e)
+static int linux_json(const SpecInput *in, const SecurityOptions *security, char **caps, json_t **ret, Err *e)
 {
 	const ContainerHost *h = &in->c->config.host;
-	json_t *devices, *rules, *seccomp = NULL;
-	int r = devices_json(h, &devices, &rules, e);
+	json_t *devices, *rules, *resources = NULL, *seccomp = NULL;
+	int r = spec_devices(h, &devices, &rules, e);
 
 	if (r >= 0)
-		r = seccomp_json(h, caps, &seccomp, e);
+		r = spec_resources(h, json_incref(rules), &resources, e);
+	if (r >= 0)
+		r = seccomp_json(h, security, caps, &seccomp, e);
+	json_decref(rules);
 	if (r < 0) {
 		json_decref(devices);
-		json_decref(rules);
+		json_decref(resources);
 		return r;
 	}
 	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "cgroupsPath", in->cgroup_path,
-			      "namespaces", namespaces_json(in), "devices", devices, "resources",
-			      resources_json(h, rules), "maskedPaths",
-			      paths_json(h, h->has_masked_paths, h->masked_paths, default_masked,
-					 ELEMENTSOF(default_masked)),
-			      "readonlyPaths",
-			      paths_json(h, h->has_readonly_paths, h->readonly_paths, default_readonly,
-					 ELEMENTSOF(default_readonly)),
+			      "namespaces", namespaces_json(in), "devices", devices, "resources", resources,
+			      "maskedPaths", paths_json(h, h->has_masked_paths, h->masked_paths, true),
+			      "readonlyPaths", paths_json(h, h->has_readonly_paths, h->readonly_paths, false),
 			      "sysctl", sysctls_json(in));
 	if (seccomp)
 		json_object_set_new(o, "seccomp", seccomp);
@@ -668,12 +415,15 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 	const ContainerConfig *config = &in->c->config;
 	_cleanup_strv_ char **caps = NULL;
 	json_t *process = NULL, *linux_part = NULL;
-	int r = capabilities_of(&config->host, config->host.privileged, &caps, e);
+	SecurityOptions security;
+	int r = security_options_parse(config->host.security_opt, &security, e);
 
 	if (r >= 0)
-		r = process_json(in, caps, &process, e);
+		r = capabilities_of(&config->host, config->host.privileged, &caps, e);
 	if (r >= 0)
-		r = linux_json(in, caps, &linux_part, e);
+		r = process_json(in, &security, caps, &process, e);
+	if (r >= 0)
+		r = linux_json(in, &security, caps, &linux_part, e);
 	if (r < 0) {
 		json_decref(process);
 		return r;
@@ -691,5 +441,10 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 	}
 	if (config->host.annotations)
 		json_object_set_new(*ret, "annotations", json_map_from_strv(config->host.annotations));
-	return 0;
+	r = device_requests_apply(engine_cdi_dirs(en), &config->host, *ret, e);
+	if (r < 0) {
+		json_decref(*ret);
+		*ret = NULL;
+	}
+	return r;
 }

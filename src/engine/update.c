@@ -146,7 +146,7 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 	int r = container_find(en, ref, &c, e);
 
 	if (r >= 0)
-		r = container_limits_check(changes, e);
+		r = container_limits_check(changes, true, e);
 	if (r >= 0)
 		r = restart_policy_check(&changes->restart, e);
 	if (r < 0)

@@ -71,7 +71,7 @@ static void test_find(void **state)
 	assert_int_equal(store_image_find(s, id, &i, &e), 0);
 	store_image_done(&i);
 	assert_true(store_image_find(s, "nope", &i, &e) < 0);
-	assert_string_equal(e.msg, "No such image: nope");
+	assert_string_equal(e.msg, "No such image: nope:latest");
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 
 	assert_int_equal(store_tag_put(s, "docker.io/library/web:latest", other, &old, &e), 0);

@@ -428,6 +428,17 @@ static int find_prefix(Store *s, const char *name, char **ret, Err *e)
 	return r < 0 ? r : 1;
 }
 
+/* In dockerd's words: with the tag that was meant, for clients take the name from there. */
+static int no_such_image(const char *name, Err *e)
+{
+	_cleanup_(reference_done) Reference ref = {0};
+	_cleanup_free_ char *familiar = NULL;
+
+	if (!digest_is_valid(name) && reference_parse(name, &ref, NULL) >= 0)
+		familiar = reference_familiar(&ref);
+	return err_new(e, ERR_NOT_FOUND, "No such image: %s", familiar ? familiar : name);
+}
+
 int store_image_find(Store *s, const char *name, StoreImage *ret, Err *e)
 {
 	_cleanup_free_ char *id = NULL;
@@ -443,7 +454,7 @@ int store_image_find(Store *s, const char *name, StoreImage *ret, Err *e)
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return err_new(e, ERR_NOT_FOUND, "No such image: %s", name);
+		return no_such_image(name, e);
 	return store_image_get(s, id, ret, e);
 }
 

@@ -4,12 +4,28 @@
 
 #include <strings.h>
 
-static const char *const keys[] = {"ancestor", "before",    "exited", "expose", "health", "id",
-				   "is-task",  "isolation", "label",  "label!", "name",   "network",
-				   "publish",  "since",     "status", "volume", NULL};
+static const char *const keys[] = {"ancestor", "before",    "exited", "expose", "health",  "id",
+				   "is-task",  "isolation", "label",  "name",   "network", "publish",
+				   "since",    "status",    "volume", NULL};
 
 static const char *const statuses[] = {"created", "restarting", "running", "removing",
 				       "paused",  "exited",     "dead",    NULL};
+
+/* "80", "80-90", "80-90/udp" */
+static bool is_port_range(const char *s)
+{
+	unsigned from, to;
+	int n = 0;
+
+	if (sscanf(s, "%5u-%5u%n", &from, &to, &n) < 2 || n == 0) {
+		n = 0;
+		if (sscanf(s, "%5u%n", &from, &n) != 1)
+			return false;
+		to = from;
+	}
+	return from <= to && to <= 65535 &&
+	       (!s[n] || streq(s + n, "/tcp") || streq(s + n, "/udp") || streq(s + n, "/sctp"));
+}
 
 int container_filters_check(Door *d, const Filters *f, Err *e)
 {
@@ -28,8 +44,14 @@ int container_filters_check(Door *d, const Filters *f, Err *e)
 	for (size_t i = 0; r >= 0 && (v = filters_get(f, "health", i)); i++)
 		if (!streq(v, "none") && !streq(v, "starting") && !streq(v, "healthy") &&
 		    !streq(v, "unhealthy"))
-			return err_new(e, ERR_INVALID, "invalid filter 'health=%.60s'", v);
-	return r;
+			return err_new(e, ERR_INVALID, "Unrecognised filter value for health: %.60s", v);
+	for (size_t k = 0; r >= 0 && k < 2; k++)
+		for (size_t i = 0; r >= 0 && (v = filters_get(f, k ? "expose" : "publish", i)); i++)
+			if (!is_port_range(v))
+				r = err_new(e, ERR_INVALID,
+					    "invalid filter '%s=%.60s': expected PORT[-PORT][/PROTOCOL]",
+					    k ? "expose" : "publish", v);
+	return r >= 0 ? filters_bool(f, "is-task", &(bool){false}, e) : r;
 }
 
 static bool match_status(const Filters *f, const ContainerInfo *i)

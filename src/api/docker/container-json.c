@@ -229,9 +229,9 @@ static const Member host_members[] = {{"Binds", "null"},
 				      {"CapAdd", "null"},
 				      {"CapDrop", "null"},
 				      {"CgroupnsMode", "\"private\""},
-				      {"Dns", "[]"},
-				      {"DnsOptions", "[]"},
-				      {"DnsSearch", "[]"},
+				      {"Dns", "null"},
+				      {"DnsOptions", "null"},
+				      {"DnsSearch", "null"},
 				      {"ExtraHosts", "null"},
 				      {"GroupAdd", "null"},
 				      {"IpcMode", "\"private\""},
@@ -253,18 +253,18 @@ static const Member host_members[] = {{"Binds", "null"},
 				      {"NanoCpus", "0"},
 				      {"CgroupParent", "\"\""},
 				      {"BlkioWeight", "0"},
-				      {"BlkioWeightDevice", "[]"},
-				      {"BlkioDeviceReadBps", "[]"},
-				      {"BlkioDeviceWriteBps", "[]"},
-				      {"BlkioDeviceReadIOps", "[]"},
-				      {"BlkioDeviceWriteIOps", "[]"},
+				      {"BlkioWeightDevice", "null"},
+				      {"BlkioDeviceReadBps", "null"},
+				      {"BlkioDeviceWriteBps", "null"},
+				      {"BlkioDeviceReadIOps", "null"},
+				      {"BlkioDeviceWriteIOps", "null"},
 				      {"CpuPeriod", "0"},
 				      {"CpuQuota", "0"},
 				      {"CpuRealtimePeriod", "0"},
 				      {"CpuRealtimeRuntime", "0"},
 				      {"CpusetCpus", "\"\""},
 				      {"CpusetMems", "\"\""},
-				      {"Devices", "[]"},
+				      {"Devices", "null"},
 				      {"DeviceCgroupRules", "null"},
 				      {"DeviceRequests", "null"},
 				      {"MemoryReservation", "0"},
@@ -272,7 +272,7 @@ static const Member host_members[] = {{"Binds", "null"},
 				      {"MemorySwappiness", "null"},
 				      {"OomKillDisable", "false"},
 				      {"PidsLimit", "null"},
-				      {"Ulimits", "[]"},
+				      {"Ulimits", "null"},
 				      {"CpuCount", "0"},
 				      {"CpuPercent", "0"},
 				      {"IOMaximumIOps", "0"},
@@ -280,6 +280,17 @@ static const Member host_members[] = {{"Binds", "null"},
 				      {"MaskedPaths", "null"},
 				      {"ReadonlyPaths", "null"},
 				      {NULL, NULL}};
+
+/* What a container has that was told neither. */
+static void add_default_paths(json_t *host, bool privileged)
+{
+	static const char *const names[] = {"ReadonlyPaths", "MaskedPaths"};
+
+	for (int masked = 0; host && !privileged && masked < 2; masked++)
+		if (!json_object_get(host, names[masked]))
+			json_object_set_new(host, names[masked],
+					    doc_strv(container_default_paths(masked == 1)));
+}
 
 static json_t *completed(json_t *o, const Member *m)
 {
@@ -289,24 +300,32 @@ static json_t *completed(json_t *o, const Member *m)
 	return o;
 }
 
+static json_t *host_doc(const ContainerInfo *i)
+{
+	json_t *o = container_host_inspect(&i->config);
+
+	add_default_paths(o, i->config.host.privileged);
+	return completed(o, host_members);
+}
+
 json_t *container_inspect_doc(const ContainerInfo *i, const char *driver, int version, const int64_t *size_rw,
 			      const int64_t *size_root)
 {
 	_cleanup_free_ char *name = strf("/%s", text(i->name));
+	bool made = i->started_ns != 0; /* the files are there from the first start on */
 	json_t *exec_ids = i->exec_ids && *i->exec_ids ? doc_strv(i->exec_ids) : json_null();
 	json_t *doc = json_pack(
 	    "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:o, "
 	    "s:{s:s, s:{s:o}}, s:o, s:o, s:o}",
 	    "Id", i->id, "Created", doc_time(i->created_ns), "Path", doc_str(i->path), "Args",
 	    doc_strv(i->args), "State", state_doc(i), "Image", doc_str(i->image_id), "ResolvConfPath",
-	    doc_str(i->resolv_path), "HostnamePath", doc_str(i->hostname_path), "HostsPath",
-	    doc_str(i->hosts_path), "LogPath", doc_str(i->log_path), "Name", doc_str(name), "RestartCount",
-	    i->restart_count, "Driver", driver, "Platform", "linux", "MountLabel", "", "ProcessLabel", "",
-	    "AppArmorProfile", "", "ExecIDs", exec_ids, "HostConfig",
-	    completed(container_host_inspect(&i->config), host_members), "GraphDriver", "Name", driver,
-	    "Data", "UpperDir", doc_str(i->upper_dir), "Mounts", mounts_doc(i), "Config",
-	    completed(container_config_inspect(&i->config), config_members), "NetworkSettings",
-	    network_settings_doc(i, version));
+	    doc_str(made ? i->resolv_path : ""), "HostnamePath", doc_str(made ? i->hostname_path : ""),
+	    "HostsPath", doc_str(made ? i->hosts_path : ""), "LogPath", doc_str(made ? i->log_path : ""),
+	    "Name", doc_str(name), "RestartCount", i->restart_count, "Driver", driver, "Platform", "linux",
+	    "MountLabel", "", "ProcessLabel", "", "AppArmorProfile", "", "ExecIDs", exec_ids, "HostConfig",
+	    host_doc(i), "GraphDriver", "Name", driver, "Data", "UpperDir", doc_str(i->upper_dir), "Mounts",
+	    mounts_doc(i), "Config", completed(container_config_inspect(&i->config), config_members),
+	    "NetworkSettings", network_settings_doc(i, version));
 
 	if (doc && size_rw)
 		json_object_set_new(doc, "SizeRw", json_integer(*size_rw));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Endpoints of containers: life, lists, prune. Streams are in streams.c, files in archive.c. */
 #include "api/docker/door-internal.h"
+#include "engine/container-fields.h"
 
 #include <fcntl.h>
 
@@ -38,8 +39,7 @@ int h_containers_list(HttpRequest *rq, void *user, Err *e)
 		r = engine_container_list(d->engine, &v, &n, e);
 	if (r < 0)
 		return r;
-	all = http_query_bool(rq, "all", false) || limit > 0 || filters_has(&f, "status") ||
-	      filters_has(&f, "exited");
+	all = http_query_bool(rq, "all", false) || limit > 0 || filters_has(&f, "status");
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		bool up = v[i].status == CONTAINER_RUNNING || v[i].status == CONTAINER_PAUSED ||
 			  v[i].status == CONTAINER_RESTARTING;
@@ -56,22 +56,34 @@ int h_containers_list(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : reply_doc(rq, 200, json_incref(a), e);
 }
 
-/* What old clients could not mean or say. */
-static int gate_create(int version, json_t *body, Err *e)
+static void set_default(json_t *host, const char *key, const char *value)
+{
+	if (str_empty(json_get_str(host, key)))
+		json_object_set_new(host, key, json_string(value));
+}
+
+/* What old clients could not mean or say, or what it meant then. */
+static int gate_create(Door *d, int version, json_t *body, Err *e)
 {
 	json_t *host = json_object_get(body, "HostConfig");
 	json_t *endpoints = json_object_get(json_object_get(body, "NetworkingConfig"), "EndpointsConfig");
 
-	if (version < 144 && json_object_size(endpoints) > 1)
-		return err_new(e, ERR_INVALID, "Container cannot be created with multiple network endpoints");
-	if (json_is_object(host) && version < 140 && str_empty(json_get_str(host, "IpcMode")))
-		json_object_set_new(host, "IpcMode", json_string("shareable"));
-	if (json_is_object(host) && version < 141 && str_empty(json_get_str(host, "CgroupnsMode")))
-		json_object_set_new(host, "CgroupnsMode", json_string("host"));
-	if (json_is_object(host) && version < 142)
-		json_object_del(host, "ConsoleSize");
-	if (json_is_object(host) && version < 143)
+	if (version < 144) {
+		if (json_object_size(endpoints) > 1)
+			return err_new(e, ERR_INVALID,
+				       "Container cannot be created with multiple network endpoints");
+		json_object_del(json_object_get(body, "Healthcheck"), "StartInterval");
+	}
+	if (!json_is_object(host))
+		return 0;
+	if (version < 143)
 		json_object_del(host, "Annotations");
+	if (version < 142)
+		json_object_del(host, "ConsoleSize");
+	if (version < 141 && engine_cgroup_version(d->engine) == 1)
+		set_default(host, "CgroupnsMode", "host");
+	if (version < 140)
+		set_default(host, "IpcMode", "shareable");
 	return 0;
 }
 
@@ -80,7 +92,7 @@ int h_container_create(HttpRequest *rq, void *user, Err *e)
 	Door *d = user;
 	_cleanup_json_ json_t *body = NULL;
 	_cleanup_(container_config_done) ContainerConfig config = {0};
-	_cleanup_free_ char *id = NULL;
+	_cleanup_free_ char *id = NULL, *platform = NULL;
 	_cleanup_strv_ char **warnings = NULL;
 	const char *name = http_query(rq, "name");
 	int r = http_body_json(rq, true, &body, e);
@@ -88,14 +100,18 @@ int h_container_create(HttpRequest *rq, void *user, Err *e)
 	if (r >= 0 && !json_is_object(body))
 		r = err_new(e, ERR_INVALID, "config cannot be empty in order to create a container");
 	if (r >= 0)
-		r = gate_create(http_tag(rq), body, e);
+		r = gate_create(d, http_tag(rq), body, e);
+	if (r >= 0)
+		r = container_fields_check(body, e);
 	if (r >= 0)
 		r = container_config_decode(body, &config, e);
+	if (r >= 0 && http_tag(rq) >= 141)
+		r = query_platform(rq, &platform, e);
 	if (r >= 0 && name && *name == '/')
 		name++;
 	if (r >= 0)
-		r = engine_container_create(d->engine, str_empty(name) ? NULL : name, &config, &id, &warnings,
-					    e);
+		r = engine_container_create(d->engine, str_empty(name) ? NULL : name, platform, &config, &id,
+					    &warnings, e);
 	if (r < 0)
 		return r;
 	return reply_doc(rq, 201, json_pack("{s:s, s:o}", "Id", id, "Warnings", doc_strv(warnings)), e);

@@ -124,7 +124,13 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(check) \
 	X(auth_check) \
 	X(plugins) \
+	X(plugin) \
+	X(plugin_new) \
 	X(swarm) \
+	X(swarm_join) \
+	X(swarm_leave) \
+	X(checkpoint) \
+	X(options) \
 	X(containers_list) \
 	X(container_create) \
 	X(container_inspect) \

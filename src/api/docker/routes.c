@@ -79,7 +79,26 @@ static const HttpRoute routes[] = {
     {"GET", "/volumes/{name}", h_volume_inspect, 0},
     {"DELETE", "/volumes/{name}", h_volume_remove, 0},
 
+    {"GET", "/containers/{id}/checkpoints", h_checkpoint, 0},
+    {"POST", "/containers/{id}/checkpoints", h_checkpoint, 0},
+    {"DELETE", "/containers/{id}/checkpoints/{checkpoint}", h_checkpoint, 0},
+
     {"GET", "/plugins", h_plugins, 0},
+    {"GET", "/plugins/privileges", h_plugin_new, 0},
+    {"POST", "/plugins/pull", h_plugin_new, 0},
+    {"POST", "/plugins/create", h_plugin_new, 0},
+    {"GET", "/plugins/{name:*}/json", h_plugin, 0},
+    {"DELETE", "/plugins/{name:*}", h_plugin, 0},
+    {"POST", "/plugins/{name:*}/enable", h_plugin, 0},
+    {"POST", "/plugins/{name:*}/disable", h_plugin, 0},
+    {"POST", "/plugins/{name:*}/upgrade", h_plugin, 0},
+    {"POST", "/plugins/{name:*}/push", h_plugin, 0},
+    {"POST", "/plugins/{name:*}/set", h_plugin, 0},
+
+    {"POST", "/swarm/init", h_swarm_join, 0},
+    {"POST", "/swarm/join", h_swarm_join, 0},
+    {"POST", "/swarm/leave", h_swarm_leave, 0},
+    {"PUT", "/volumes/{name}", h_swarm, 0},
 #define SWARM(path)                                                                                          \
 	{"GET", path, h_swarm, 0}, {"GET", path "/{rest:*}", h_swarm, 0},                                    \
 	    {"POST", path "/{rest:*}", h_swarm, 0},                                                          \
@@ -92,6 +111,7 @@ static const HttpRoute routes[] = {
     SWARM("/tasks"),
     SWARM("/secrets"),
     SWARM("/configs"),
+    {"OPTIONS", "/{path:*}", h_options, 0},
     {NULL, NULL, NULL, 0},
 };
 

@@ -282,16 +282,3 @@ int h_auth_check(HttpRequest *rq, void *user, Err *e)
 				   "Status", "Login Succeeded"),
 			 e);
 }
-
-int h_plugins(HttpRequest *rq, void *user, Err *e)
-{
-	return reply_doc(rq, 200, json_array(), e);
-}
-
-int h_swarm(HttpRequest *rq, void *user, Err *e)
-{
-	return err_new(e, ERR_UNAVAILABLE,
-		       "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" "
-		       "to connect this node to swarm "
-		       "and try again.");
-}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HostConfig.SecurityOpt: "seccomp=unconfined", "no-new-privileges", "apparmor=profile", "label=disable"; ':' for '=' as older clients say it. */
+#pragma once
+
+#include "base/err.h"
+
+typedef struct SecurityOptions {
+	const char
+	    *seccomp; /* NULL: the default profile; "unconfined"; else the text of one in Docker's form */
+	const char *apparmor; /* NULL: none asked for */
+	bool no_new_privileges;
+} SecurityOptions;
+
+/* The strings are v's. ERR_INVALID in dockerd's words; ERR_UNSUPPORTED for a label or a profile that this machine cannot apply. */
+int security_options_parse(char *const *v, SecurityOptions *ret, Err *e);
