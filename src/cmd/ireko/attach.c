@@ -34,12 +34,12 @@ static int check_state(const json_t *c, Err *e)
 	const json_t *state = json_object_get(c, "State");
 
 	if (!json_get_bool(state, "Running", false))
-		return err_new(e, ERR_CONFLICT, "cannot attach to a stopped container, start it first");
+		return err_new(e, ERR_CONFLICT, "You cannot attach to a stopped container, start it first");
 	if (json_get_bool(state, "Paused", false))
-		return err_new(e, ERR_CONFLICT, "cannot attach to a paused container, unpause it first");
+		return err_new(e, ERR_CONFLICT, "You cannot attach to a paused container, unpause it first");
 	if (json_get_bool(state, "Restarting", false))
 		return err_new(e, ERR_CONFLICT,
-			       "cannot attach to a restarting container, wait until it is running");
+			       "You cannot attach to a restarting container, wait until it is running");
 	return 0;
 }
 
@@ -186,7 +186,7 @@ static int run_start(Call *call, Err *e)
 
 	if (o->attach || o->interactive)
 		return start_attached(call, e);
-	return many_run(call, &(Many){.make = make_start}, e);
+	return many_run(call, &(Many){.make = make_start, .failed = "Error: failed to start containers"}, e);
 }
 
 const Command cmd_attach = {.usage = "[OPTIONS] CONTAINER",

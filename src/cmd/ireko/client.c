@@ -379,7 +379,10 @@ json_t *api_filters(char *const *assignments, Err *e)
 		const char *eq = raw ? strchr(raw, '=') : NULL;
 
 		if (!eq) {
-			r = err_new(e, ERR_INVALID, "invalid filter '%s': expected KEY=VALUE",
+			r = err_new(e, ERR_INVALID,
+				    "invalid argument \"%s\" for \"-f, --filter\" flag: bad format of filter "
+				    "(expected "
+				    "name=value)",
 				    assignments[i]);
 			break;
 		}

@@ -218,6 +218,10 @@ static int show_update(Call *call, const char *arg, int status, const json_t *an
 
 static int run_update(Call *call, Err *e)
 {
+	static const UpdateOptions none;
+
+	if (memcmp(call->opts, &none, sizeof(none)) == 0)
+		return err_new(e, ERR_INVALID, "you must provide one or more flags when using this command");
 	return many_run(call, &(Many){.make = make_update, .show = show_update}, e);
 }
 

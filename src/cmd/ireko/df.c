@@ -163,7 +163,7 @@ static void image_lines(StrBuf *b, const json_t *list)
 		add_cell(b, colon ? colon + 1 : "<none>");
 		add_cell(b, short_id);
 		add_cell(b, ago);
-		add_size(b, size);
+		add_cell(b, text_size((double)size, 3).s);
 		add_size(b, shared);
 		add_size(b, shared < 0 ? -1 : size - shared);
 		add_cell(b, n);
@@ -187,8 +187,9 @@ static void container_lines(StrBuf *b, const json_t *list)
 		_cleanup_free_ char *quoted = cut ? row_quote(cut) : NULL, *n = strf("%d", volumes);
 		_cleanup_free_ char *ago =
 		    text_ago(json_get_int(c, "Created", 0) * 1000000000, clock_now_ns());
+		_cleanup_free_ char *image = row_image(c, false);
 		add_cell(b, short_id);
-		add_cell(b, json_get_str(c, "Image"));
+		add_cell(b, image);
 		add_cell(b, quoted);
 		add_cell(b, n);
 		add_size(b, json_get_int(c, "SizeRw", 0));

@@ -182,10 +182,13 @@ static int parse_ssh(const char *url, Ssh *ret, Err *e)
 			       "invalid address \"%s\": expected ssh://[USER@]HOST[:PORT][/SOCKET]", url);
 	/* ssh takes an IPv6 address without brackets. */
 	size_t n = strlen(ret->host);
-	if (*ret->host == '[' && ret->host[n - 1] == ']') {
-		memmove(ret->host, ret->host + 1, n - 2);
-		ret->host[n - 2] = '\0';
-	}
+	if (*ret->host != '[')
+		return 0;
+	if (n < 3 || ret->host[n - 1] != ']')
+		return err_new(e, ERR_INVALID, "invalid address \"%s\": expected an IPv6 address in [ ]",
+			       url);
+	memmove(ret->host, ret->host + 1, n - 2);
+	ret->host[n - 2] = '\0';
 	return 0;
 }
 

@@ -70,7 +70,10 @@ static int collect(char *const *files, char *const *flags, bool from_env, char *
 		const char *own = from_env && !strchr(flags[i], '=') ? getenv(flags[i]) : NULL;
 
 		if (flags[i][0] == '\0' || flags[i][0] == '=')
-			return err_new(e, ERR_INVALID, "invalid environment variable: %s", flags[i]);
+			return err_new(e, ERR_INVALID,
+				       "invalid argument \"%s\" for \"%s\" flag: invalid %s: %s", flags[i],
+				       from_env ? "-e, --env" : "--label",
+				       from_env ? "environment variable" : "label", flags[i]);
 		if (strv_take(&v, own ? strf("%s=%s", flags[i], own) : strdup(flags[i])) < 0)
 			r = err_oom(e);
 	}

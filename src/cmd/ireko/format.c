@@ -174,6 +174,12 @@ static int print_table(const Cli *cli, const ListFormat *lf, const char *text, c
 	return r < 0 ? r : format_print_lines(b.s ? b.s : "", e);
 }
 
+static char *replace(char *text, const char *with)
+{
+	free(text);
+	return strdup(with);
+}
+
 int format_list(const Cli *cli, const ListFormat *lf, const char *format, const json_t *rows, Err *e)
 {
 	_cleanup_free_ char *text = unescape(format ? format : "table");
@@ -184,6 +190,10 @@ int format_list(const Cli *cli, const ListFormat *lf, const char *format, const 
 		return err_oom(e);
 	if (streq(text, "table"))
 		return print_table(cli, lf, lf->table, rows, e);
+	if (streq(text, "raw") && lf->raw)
+		text = replace(text, lf->raw);
+	if (!text)
+		return err_oom(e);
 	if (str_starts(text, "table "))
 		return print_table(cli, lf, text + 6 + strspn(text + 6, " "), rows, e);
 	int r = template_parse(streq(text, "json") ? "{{json .}}" : text, &t, e);
@@ -194,15 +204,20 @@ int format_list(const Cli *cli, const ListFormat *lf, const char *format, const 
 	return r < 0 ? r : printed;
 }
 
-int format_document(const Cli *cli, const char *format, const json_t *doc, Err *e)
+static int print_document(const Cli *cli, const char *format, const json_t *doc, TemplateFlags more, Err *e)
 {
 	_cleanup_template_ Template *t = NULL;
 	_cleanup_strbuf_ StrBuf b = {0};
 	int r = template_parse(streq(format, "json") ? "{{json .}}" : format, &t, e);
 
 	if (r == 0)
-		r = run_line(t, doc, TEMPLATE_STRICT | output_flags(cli), &b, e);
+		r = run_line(t, doc, TEMPLATE_STRICT | more | output_flags(cli), &b, e);
 	return r < 0 ? r : print_buffer(&b, e);
+}
+
+int format_document(const Cli *cli, const char *format, const json_t *doc, Err *e)
+{
+	return print_document(cli, format, doc, 0, e);
 }
 
 static int print_json(const Cli *cli, const json_t *docs, size_t flags, Err *e)
@@ -225,6 +240,6 @@ int format_documents(const Cli *cli, const char *format, const json_t *docs, Err
 	if (streq(format, "json"))
 		return print_json(cli, docs, JSON_COMPACT, e);
 	for (size_t i = 0; r == 0 && i < json_array_size(docs); i++)
-		r = format_document(cli, format, json_array_get(docs, i), e);
+		r = print_document(cli, format, json_array_get(docs, i), TEMPLATE_INSPECT, e);
 	return r;
 }

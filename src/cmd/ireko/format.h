@@ -15,9 +15,10 @@ typedef struct Column {
 typedef struct ListFormat {
 	const Column *columns; /* all that there are */
 	const char *table;     /* what is shown by default: "{{.ID}}\t{{.Image}}" */
+	const char *raw;       /* what "raw" stands for, or NULL */
 } ListFormat;
 
-/* Prints an array of row objects. format: NULL, "table", "table TEMPLATE", "json" or TEMPLATE. */
+/* Prints an array of row objects. format: NULL, "table", "table TEMPLATE", "json", "raw" or TEMPLATE. */
 int format_list(const Cli *cli, const ListFormat *lf, const char *format, const json_t *rows, Err *e);
 /* Prints an array of documents as inspect does. format: NULL, "json" or TEMPLATE. */
 int format_documents(const Cli *cli, const char *format, const json_t *docs, Err *e);

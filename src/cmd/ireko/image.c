@@ -248,6 +248,9 @@ static const Column image_columns[] = {
 #define IMAGE_TABLE   "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 #define IMAGE_DIGESTS "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 
+#define IMAGE_RAW_HEAD "repository: {{.Repository}}\ntag: {{.Tag}}\n"
+#define IMAGE_RAW_TAIL "image_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n"
+
 static char *size_or_na(int64_t size)
 {
 	return size < 0 ? strdup("N/A") : strdup(text_size((double)size, 3).s);
@@ -277,7 +280,8 @@ static int add_image_row(json_t *rows, const json_t *im, const char *repository,
 	if (r == 0)
 		r = row_take(row, "Size", size_or_na(size));
 	if (r == 0)
-		r = row_take(row, "VirtualSize", size_or_na(size));
+		r = row_take(row, "VirtualSize",
+			     size < 0 ? strdup("N/A") : strdup(text_size((double)size, 4).s));
 	if (r == 0)
 		r = row_take(row, "SharedSize", size_or_na(shared));
 	if (r == 0)
@@ -384,7 +388,9 @@ static int print_image_list(const Call *call, const char *format, const char *te
 		r = err_oom(e);
 	if (r < 0)
 		return r;
-	ListFormat lf = {image_columns, o->digests ? IMAGE_DIGESTS : IMAGE_TABLE};
+	ListFormat lf = {image_columns, o->digests ? IMAGE_DIGESTS : IMAGE_TABLE,
+			 o->digests ? IMAGE_RAW_HEAD "digest: {{.Digest}}\n" IMAGE_RAW_TAIL
+				    : IMAGE_RAW_HEAD IMAGE_RAW_TAIL};
 	return format_list(call->cli, &lf, ids_only ? "{{.ID}}" : format, rows, e);
 }
 
@@ -544,15 +550,16 @@ static int add_history_row(json_t *rows, const json_t *h, const HistoryOptions *
 	for (char *p = line; p && *p; p++)
 		if (*p == '\t' || *p == '\n')
 			*p = ' ';
-	TimeText at = clock_rfc3339(created * 1000000000);
+	_cleanup_free_ char *at = text_local_rfc3339(created);
 	if (r == 0)
 		r = row_take(row, "ID", o->no_trunc ? strdup(id ? id : "") : text_short_id(id ? id : ""));
 	if (r == 0)
 		r = row_take(row, "CreatedSince",
-			     tri(o->human, true) ? text_ago(created * 1000000000, clock_now_ns())
-						 : strdup(at.s));
+			     !tri(o->human, true) ? strdup(at ? at : "")
+			     : created <= 0       ? strdup("N/A")
+						  : text_ago(created * 1000000000, clock_now_ns()));
 	if (r == 0)
-		r = row_add(row, "CreatedAt", at.s);
+		r = row_add(row, "CreatedAt", at);
 	if (r == 0)
 		r = row_take(row, "CreatedBy",
 			     !line         ? NULL

@@ -111,7 +111,8 @@ static int inspect_all(Call *call, const char *type, Err *e)
 	}
 	if (r == 0)
 		r = format_documents(call->cli, o->format, docs, e);
-	if (r == 0 && o->format && !streq(o->format, "json") && json_array_size(docs) == 0)
+	/* As docker, a template that has nothing to show, or fails, leaves an empty line. */
+	if (o->format && !streq(o->format, "json") && (r < 0 || json_array_size(docs) == 0))
 		(void)fputc('\n', stdout);
 	for (size_t i = 0; i < n_errors; i++)
 		cli_complain(call->cli, "%s", errors[i].msg);

@@ -62,6 +62,18 @@ static int complain(Call *call, const Many *m, int r, const Err *e)
 	return m->missing_is_fine && e->kind == ERR_NOT_FOUND ? 0 : 1;
 }
 
+/* Keeps the name of one that failed, for the end. */
+static void note(StrBuf *failed, const char *arg)
+{
+	strbuf_addf(failed, "%s%s", failed->len > 0 ? ", " : "", arg);
+}
+
+static void tell_failed(Call *call, const Many *m, const StrBuf *failed)
+{
+	if (m->failed && failed->len > 0 && !failed->oom)
+		cli_complain(call->cli, "%s: %s", m->failed, failed->s);
+}
+
 /* The usual case: one argument on the kept connection. */
 static int run_single(Call *call, const Many *m, const char *arg)
 {
@@ -75,7 +87,12 @@ static int run_single(Call *call, const Many *m, const char *arg)
 	if (r >= 0)
 		r = show(call, m, arg, r, answer, &e);
 	request_done(&rq);
-	return r < 0 ? complain(call, m, r, &e) : 0;
+	if (r >= 0)
+		return 0;
+	int status = complain(call, m, r, &e);
+	if (m->failed)
+		cli_complain(call->cli, "%s: %s", m->failed, arg);
+	return status;
 }
 
 int many_run(Call *call, const Many *m, Err *e)
@@ -87,6 +104,7 @@ int many_run(Call *call, const Many *m, Err *e)
 	int r = api_settle(call->cli, e);
 	if (r < 0)
 		return r;
+	_cleanup_strbuf_ StrBuf failed = {0};
 	_cleanup_free_ Pending *pending = calloc(IN_FLIGHT, sizeof(*pending));
 	if (!pending)
 		return err_oom(e);
@@ -99,10 +117,13 @@ int many_run(Call *call, const Many *m, Err *e)
 		}
 		for (int i = 0; i < n; i++) {
 			collect_one(call, m, &pending[i]);
-			if (pending[i].result < 0)
-				status |= complain(call, m, pending[i].result, &pending[i].err);
+			if (pending[i].result >= 0)
+				continue;
+			status |= complain(call, m, pending[i].result, &pending[i].err);
+			note(&failed, pending[i].arg);
 		}
 		done += n;
 	}
+	tell_failed(call, m, &failed);
 	return status;
 }

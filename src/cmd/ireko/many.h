@@ -17,6 +17,8 @@ typedef struct Many {
 	/* What to print of a good answer (may be NULL: the argument itself). */
 	int (*show)(Call *call, const char *arg, int status, const json_t *answer, Err *e);
 	bool missing_is_fine; /* 404 is told but is no failure */
+	const char *
+	    failed; /* "failed to start containers": said at the end with the names of those that failed, or NULL */
 } Many;
 
 /* The exit status; failures are complained about one by one. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* network create, ls, rm, connect, disconnect. */
+#include "base/clock.h"
 #include "client.h"
 #include "config.h"
 #include "env-file.h"
@@ -149,6 +150,10 @@ static int add_row(json_t *rows, const json_t *n, bool full)
 		r = row_add(row, "Internal", json_get_bool(n, "Internal", false) ? "true" : "false");
 	if (r == 0)
 		r = row_add_labels(row, json_object_get(n, "Labels"));
+	int64_t created = 0;
+	if (r == 0 &&
+	    clock_parse(json_get_str(n, "Created") ? json_get_str(n, "Created") : "", &created) == 0)
+		return row_take(row, "CreatedAt", text_go_time(created));
 	return r == 0 ? row_add(row, "CreatedAt", json_get_str(n, "Created")) : r;
 }
 
@@ -171,7 +176,8 @@ static int run_ls(Call *call, Err *e)
 	for (size_t i = 0; i < json_array_size(sorted); i++)
 		if (add_row(rows, json_array_get(sorted, i), o->no_trunc) < 0)
 			return err_oom(e);
-	ListFormat lf = {columns, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}"};
+	ListFormat lf = {columns, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
+			 "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"};
 	if (o->quiet && (!o->format || str_starts(o->format, "table")))
 		return format_list(call->cli, &lf, "{{.ID}}", rows, e);
 	return format_list(call->cli, &lf,

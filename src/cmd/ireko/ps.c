@@ -9,6 +9,8 @@
 #include "text.h"
 #include "verbs.h"
 
+#include <ctype.h>
+
 typedef struct PsOptions {
 	bool all, latest, no_trunc, quiet, size;
 	Num last;
@@ -44,27 +46,17 @@ static const Column columns[] = {
     {"Mounts", "MOUNTS"},
     {"LocalVolumes", "LOCAL VOLUMES"},
     {"Networks", "NETWORKS"},
+    {"Platform", "PLATFORM"},
     {NULL, NULL},
 };
 
 #define TABLE "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
 
-static char *image_cell(const json_t *c, bool full)
-{
-	const char *image = json_get_str(c, "Image"), *id = json_get_str(c, "ImageID");
-
-	if (str_empty(image))
-		return strdup("<no image>");
-	if (full)
-		return strdup(image);
-	if (str_starts(image, "sha256:"))
-		return text_short_id(image);
-	/* An image known by nothing but its id. */
-	const char *hex = id ? str_after(id, "sha256:") : NULL;
-	if (strlen(image) >= 12 && hex && str_starts(hex, image))
-		return strndup(image, 12);
-	return strndup(image, strcspn(image, "@"));
-}
+#define RAW                                                                                                  \
+	"container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n"      \
+	"state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n"                    \
+	"labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
+#define RAW_SIZE "size: {{.Size}}\n"
 
 static char *command_cell(const json_t *c, bool full)
 {
@@ -141,7 +133,7 @@ static int fill_row(json_t *row, const json_t *c, bool full, int64_t now)
 	if (r == 0)
 		r = row_take(row, "Names", names_cell(c, full));
 	if (r == 0)
-		r = row_take(row, "Image", image_cell(c, full));
+		r = row_take(row, "Image", row_image(c, full));
 	if (r == 0)
 		r = row_take(row, "Command", command_cell(c, full));
 	if (r == 0)
@@ -166,12 +158,22 @@ static int fill_row(json_t *row, const json_t *c, bool full, int64_t now)
 		r = row_take(row, "Networks",
 			     row_join_keys(json_object_get(json_object_get(c, "NetworkSettings"), "Networks"),
 					   ","));
+	if (r == 0 && json_object_set_new(row, "Platform", json_null()) < 0)
+		r = -ENOMEM;
 	return r;
+}
+
+/* Sizes cost the engine something: they are asked for when the template has them, alone or in the whole row. */
+static bool shows_size(const char *format)
+{
+	const char *row = format ? strstr(format, "json .") : NULL;
+
+	return format && (strstr(format, ".Size") || (row && !isalpha((unsigned char)row[6])));
 }
 
 static int make_target(const PsOptions *o, const char *format, StrBuf *b, Err *e)
 {
-	bool size = o->size || (format && strstr(format, ".Size"));
+	bool size = o->size || shows_size(format);
 	int64_t limit = o->latest ? 1 : o->last.set ? o->last.v : -1;
 
 	strbuf_add(b, "/containers/json");
@@ -211,8 +213,10 @@ static int run_ps(Call *call, Err *e)
 		return r;
 	if (o->quiet && (!format || str_starts(format, "table")))
 		return format_list(call->cli, &(ListFormat){columns, TABLE}, "{{.ID}}", rows, e);
-	return format_list(call->cli, &(ListFormat){columns, o->size ? TABLE "\t{{.Size}}" : TABLE}, format,
-			   rows, e);
+	return format_list(call->cli,
+			   &(ListFormat){columns, o->size ? TABLE "\t{{.Size}}" : TABLE,
+					 o->size ? RAW RAW_SIZE : RAW},
+			   format, rows, e);
 }
 
 const Command cmd_ps = {

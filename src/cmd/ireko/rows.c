@@ -226,3 +226,20 @@ json_t *rows_sorted(const json_t *list, const char *by)
 			return NULL;
 	return take_ptr(sorted);
 }
+
+char *row_image(const json_t *c, bool full)
+{
+	const char *image = json_get_str(c, "Image"), *id = json_get_str(c, "ImageID");
+
+	if (str_empty(image))
+		return strdup("<no image>");
+	if (full)
+		return strdup(image);
+	if (str_starts(image, "sha256:"))
+		return strndup(image + 7, 12);
+	/* An image known by nothing but its id. */
+	const char *hex = id ? str_after(id, "sha256:") : NULL;
+	if (strlen(image) >= 12 && hex && str_starts(hex, image))
+		return strndup(image, 12);
+	return strndup(image, strcspn(image, "@"));
+}

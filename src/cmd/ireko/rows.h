@@ -17,6 +17,8 @@ char *row_join_map(const json_t *map, const char *sep);
 char *row_join_keys(const json_t *map, const char *sep);
 /* "0.0.0.0:80->80/tcp, 443/tcp", neighbours collapsed to ranges, from the Ports of a container list item. */
 char *row_ports(const json_t *ports);
+/* The image of a container list item: its name, or the start of its id. */
+char *row_image(const json_t *container, bool full);
 /* A Go string literal. */
 char *row_quote(const char *s);
 /* A new array of the same members, sorted by a string member of each. NULL on out of memory. */

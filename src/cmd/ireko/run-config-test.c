@@ -112,7 +112,7 @@ static void network(void **state)
 	has("--mac-address 02:00:00:00:00:01 x", "\"default\":{\"MacAddress\":\"02:00:00:00:00:01\"}");
 	has("--add-host a:1.2.3.4 --add-host b=::1 --add-host c:[::2] x",
 	    "\"ExtraHosts\":[\"a:1.2.3.4\",\"b:::1\",\"c:::2\"]");
-	has("--add-host a x", "expected HOST:IP");
+	has("--add-host a x", "bad format for add-host");
 	has("--dns 1.1.1.1 --dns-opt ndots:2 --dns-search x.y x", "\"DnsOptions\":[\"ndots:2\"]");
 }
 

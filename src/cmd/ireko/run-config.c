@@ -10,6 +10,7 @@
 #include "spec.h"
 #include "terminal.h"
 
+#include <arpa/inet.h>
 #include <strings.h>
 
 typedef struct Body {
@@ -126,9 +127,17 @@ static int add_health(Body *b)
 		return err_new(b->e, ERR_INVALID, "--no-healthcheck conflicts with --health-* options");
 	if (!o->no_healthcheck && !any)
 		return 0;
-	if (o->health_retries.v < 0 || o->health_interval.v < 0 || o->health_timeout.v < 0 ||
-	    o->health_start_period.v < 0 || o->health_start_interval.v < 0)
-		return err_new(b->e, ERR_INVALID, "--health-* times and --health-retries cannot be negative");
+	const struct {
+		const char *flag;
+		Num v;
+	} numbers[] = {{"interval", o->health_interval},
+		       {"timeout", o->health_timeout},
+		       {"retries", o->health_retries},
+		       {"start-period", o->health_start_period},
+		       {"start-interval", o->health_start_interval}};
+	for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+		if (numbers[i].v.v < 0)
+			return err_new(b->e, ERR_INVALID, "--health-%s cannot be negative", numbers[i].flag);
 	h = json_object();
 	if (put(b, b->config, "Healthcheck", h) < 0)
 		return -ENOMEM;
@@ -262,11 +271,28 @@ static int add_network(Body *b, size_t i, json_t *endpoints)
 	return r;
 }
 
+static int check_dns(const RunOptions *o, Err *e)
+{
+	unsigned char address[16];
+
+	for (size_t i = 0; o->dns.v && o->dns.v[i]; i++) {
+		const char *s = o->dns.v[i];
+
+		if (inet_pton(AF_INET, s, address) != 1 && inet_pton(AF_INET6, s, address) != 1)
+			return err_new(
+			    e, ERR_INVALID,
+			    "invalid argument \"%s\" for \"--dns\" flag: IP address is not correctly "
+			    "formatted: %s",
+			    s, s);
+	}
+	return 0;
+}
+
 static int add_networks(Body *b)
 {
 	const RunOptions *o = b->o;
 	_cleanup_json_ json_t *endpoints = json_object(), *plain = json_object();
-	int r = endpoints && plain ? 0 : err_oom(b->e);
+	int r = endpoints && plain ? check_dns(o, b->e) : err_oom(b->e);
 
 	for (size_t i = 0; r == 0 && o->networks.v && o->networks.v[i]; i++)
 		r = add_network(b, i, endpoints);
@@ -299,10 +325,10 @@ static int add_hosts(Body *b)
 		size_t n = strcspn(s, ":="), len;
 
 		if (n == 0 || !s[n] || !s[n + 1])
-			return err_new(
-			    b->e, ERR_INVALID,
-			    "invalid argument \"%s\" for \"--add-host\" flag: bad format: expected HOST:IP",
-			    s);
+			return err_new(b->e, ERR_INVALID,
+				       "invalid argument \"%s\" for \"--add-host\" flag: bad format for "
+				       "add-host: \"%s\"",
+				       s, s);
 		ip = s + n + 1;
 		len = strlen(ip);
 		if (*ip == '[' && ip[len - 1] == ']') {
@@ -408,11 +434,34 @@ static int add_security(Body *b)
 	return r;
 }
 
+/* A namespace of the host or, where it may be shared, of another container. */
+static bool is_mode(const char *s, const char *more, bool containers)
+{
+	return !s || !*s || streq(s, "host") || streq0(more, s) ||
+	       (containers && str_starts(s, "container:") && s[10]);
+}
+
+static int check_modes(const RunOptions *o, Err *e)
+{
+	if (!is_mode(o->pid, NULL, true))
+		return err_new(e, ERR_INVALID, "--pid: invalid PID mode");
+	if (!is_mode(o->uts, NULL, false))
+		return err_new(e, ERR_INVALID, "--uts: invalid UTS mode");
+	if (!is_mode(o->userns, NULL, false))
+		return err_new(e, ERR_INVALID, "--userns: invalid USER mode");
+	if (!is_mode(o->cgroupns, "private", false))
+		return err_new(e, ERR_INVALID, "--cgroupns: invalid CGROUP mode");
+	return 0;
+}
+
 static int add_isolation(Body *b)
 {
 	const RunOptions *o = b->o;
 	json_t *h = b->host;
-	int r = add_security(b);
+	int r = check_modes(o, b->e);
+
+	if (r == 0)
+		r = add_security(b);
 
 	if (r < 0)
 		return r;

@@ -83,6 +83,11 @@ static int try_create(Cli *cli, const RunOptions *o, const char *image, const ch
 	if (r >= 0 || e->kind != ERR_NOT_FOUND || policy != PULL_MISSING ||
 	    !strcasestr(e->msg, "no such image"))
 		return r;
+	Reference ref = {0};
+	int bad = reference_parse(image, &ref, e);
+	reference_done(&ref);
+	if (bad < 0)
+		return bad;
 	if (!o->quiet)
 		tell_missing(cli, image);
 	r = pull_image(cli, image, o->platform, o->quiet, stderr, e);
@@ -207,6 +212,10 @@ static int run_run(Call *call, Err *e)
 				       .wait_for = o->rm ? "removed" : "next-exit",
 				       .signal_fd = -1};
 	r = session_check(&s, e);
+	if (r < 0 && r == -ENOTTY) {
+		cli_complain(call->cli, "%s", err_msg(e, r));
+		return 1;
+	}
 	if (r == 0)
 		r = create_container(call, &id, e);
 	if (r < 0)

@@ -27,7 +27,7 @@ int session_check(const Session *s, Err *e)
 		return err_new(e, ERR_INVALID, "invalid detach keys (%s): expected for example ctrl-p,ctrl-q",
 			       s->detach_keys);
 	if (s->tty && s->in && isatty(STDIN_FILENO) != 1)
-		return err_new(e, ERR_INVALID, "the input device is not a TTY");
+		return err_new_no(e, ERR_INVALID, ENOTTY, "the input device is not a TTY");
 	return 0;
 }
 

@@ -207,8 +207,9 @@ static int set_special(Mount *m, const char *key, const char *value, Err *e)
 		return set_text(m, section(m, &m->image, "ImageOptions"), "Subpath", value, e);
 	if (streq(key, "tmpfs-size") || streq(key, "tmpfs-mode"))
 		return set_tmpfs(m, key, value, e);
-	return err_new(e, ERR_INVALID, "invalid argument \"%s\" for \"--mount\" flag: unknown option '%s'",
-		       m->spec, key);
+	return err_new(e, ERR_INVALID,
+		       "invalid argument \"%s\" for \"--mount\" flag: unexpected key '%s' in '%s%s%s'",
+		       m->spec, key, key, value ? "=" : "", value ? value : "");
 }
 
 static int set_field(Mount *m, const char *key, const char *value, Err *e)

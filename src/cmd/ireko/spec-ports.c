@@ -10,9 +10,10 @@ typedef struct Range {
 	int first, last;
 } Range;
 
-static int invalid(const char *s, const char *why, Err *e)
+/* In docker's words, which name the part that is wrong. */
+static int invalid(const char *why, const char *part, Err *e)
 {
-	return err_new(e, ERR_INVALID, "invalid port specification \"%s\": %s", s, why);
+	return err_new(e, ERR_INVALID, "%s: %s", why, part);
 }
 
 static int parse_range(const char *s, Range *ret)
@@ -132,9 +133,9 @@ static int add_ports(const char *s, Range in, const char *host, const char *ip, 
 	bool any = in.first == in.last && strchr(host, '-'); /* one of a range: the engine chooses */
 
 	if (*host && parse_range(host, &out) < 0)
-		return invalid(s, "invalid host port", e);
+		return invalid("invalid hostPort", host, e);
 	if (*host && !any && out.last - out.first != in.last - in.first)
-		return invalid(s, "the ranges of host and container ports differ in length", e);
+		return invalid("invalid ranges specified for container and host Ports", s, e);
 	for (int i = 0; i <= in.last - in.first; i++) {
 		char text[24] = "";
 
@@ -158,14 +159,14 @@ int spec_add_port(const char *s, json_t *exposed, json_t *bindings, Err *e)
 	if (!copy)
 		return err_oom(e);
 	if (take_protocol(copy, &proto) < 0)
-		return invalid(s, "the protocol is none of tcp, udp and sctp", e);
+		return invalid("invalid proto", strrchr(s, '/') + 1, e);
 	if (split_spec(copy, &ip, &host, &container) < 0)
-		return invalid(s, "an IPv6 address needs [ ] around it", e);
+		return invalid("invalid IP address (an IPv6 address needs [ ] around it)", s, e);
 	if (!*container)
-		return invalid(s, "no port specified", e);
+		return err_new(e, ERR_INVALID, "no port specified: %s<empty>", s);
 	if (*ip && !is_address(ip))
-		return invalid(s, "invalid IP address", e);
+		return invalid("invalid IP address", ip, e);
 	if (parse_range(container, &in) < 0 || in.first == 0)
-		return invalid(s, "invalid container port", e);
+		return invalid("invalid containerPort", container, e);
 	return add_ports(s, in, host, ip, proto, exposed, bindings, e);
 }

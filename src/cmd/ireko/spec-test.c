@@ -32,16 +32,15 @@ static void ports(void **state)
 				"tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8001\"}]}");
 	port("8000-9000:80", "{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8000-9000\"}]}");
 	port("0:80", "{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"0\"}]}");
-	port("8000-8002:80-81", "invalid port specification \"8000-8002:80-81\": the ranges of host and "
-				"container ports differ in length");
-	port("80/http", "invalid port specification \"80/http\": the protocol is none of tcp, udp and sctp");
-	port("x:80", "invalid port specification \"x:80\": invalid host port");
-	port("80:70000", "invalid port specification \"80:70000\": invalid container port");
-	port("80:0", "invalid port specification \"80:0\": invalid container port");
-	port("80:", "invalid port specification \"80:\": no port specified");
-	port("1.2.3:80:80", "invalid port specification \"1.2.3:80:80\": invalid IP address");
-	port("82-80:82-80", "invalid port specification \"82-80:82-80\": invalid container port");
-	port("[::1:80:80", "invalid port specification \"[::1:80:80\": an IPv6 address needs [ ] around it");
+	port("8000-8002:80-81", "invalid ranges specified for container and host Ports: 8000-8002:80-81");
+	port("80/http", "invalid proto: http");
+	port("x:80", "invalid hostPort: x");
+	port("80:70000", "invalid containerPort: 70000");
+	port("80:0", "invalid containerPort: 0");
+	port("80:", "no port specified: 80:<empty>");
+	port("1.2.3:80:80", "invalid IP address: 1.2.3");
+	port("82-80:82-80", "invalid containerPort: 82-80");
+	port("[::1:80:80", "invalid IP address (an IPv6 address needs [ ] around it): [::1:80:80");
 }
 
 static void several_bindings_of_a_port(void **state)
@@ -128,7 +127,7 @@ static void mounts(void **state)
 	mount("type=bind,src=/a", BAD("type=bind,src=/a") "target is required");
 	mount("type=bind,dst=/a", BAD("type=bind,dst=/a") "source is required for a bind mount");
 	mount("type=nfs,dst=/a", BAD("type=nfs,dst=/a") "type is none of bind, volume, tmpfs and image");
-	mount("dst=/a,what=x", BAD("dst=/a,what=x") "unknown option 'what'");
+	mount("dst=/a,what=x", BAD("dst=/a,what=x") "unexpected key 'what' in 'what=x'");
 	mount("dst=/a,tmpfs-size=1m", BAD("dst=/a,tmpfs-size=1m") "it has options of another type of mount");
 	mount("type=tmpfs,dst=/a,tmpfs-mode=9",
 	      BAD("type=tmpfs,dst=/a,tmpfs-mode=9") "tmpfs-mode needs an octal mode");

@@ -122,19 +122,25 @@ int spec_add_ulimit(const char *s, json_t *ulimits, Err *e)
 	int64_t soft, hard;
 
 	if (!eq || !name || !*name)
-		return err_new(e, ERR_INVALID, "invalid ulimit argument: %s", s);
+		return err_new(e, ERR_INVALID,
+			       "invalid argument \"%s\" for \"--ulimit\" flag: invalid ulimit argument: %s",
+			       s, s);
 	const char *colon = strchr(eq + 1, ':');
 	soft_text = strndup(eq + 1, strcspn(eq + 1, ":"));
 	if (!soft_text)
 		return err_oom(e);
 	if (str_to_i64(soft_text, &soft) < 0 || soft < -1 ||
 	    (colon && (str_to_i64(colon + 1, &hard) < 0 || hard < -1)))
-		return err_new(e, ERR_INVALID, "invalid ulimit argument: %s: expected NAME=SOFT[:HARD]", s);
+		return err_new(e, ERR_INVALID,
+			       "invalid argument \"%s\" for \"--ulimit\" flag: expected NAME=SOFT[:HARD]", s);
 	if (!colon)
 		hard = soft;
 	if (hard != -1 && (soft == -1 || soft > hard))
-		return err_new(e, ERR_INVALID,
-			       "ulimit soft limit must be less than or equal to hard limit: %s", s);
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid argument \"%s\" for \"--ulimit\" flag: ulimit soft limit must be less than or "
+		    "equal to hard limit: %lld > %lld",
+		    s, (long long)soft, (long long)hard);
 	json_t *u =
 	    json_pack("{s:s, s:I, s:I}", "Name", name, "Soft", (json_int_t)soft, "Hard", (json_int_t)hard);
 	return json_array_append_new(ulimits, u) < 0 ? err_oom(e) : 0;
@@ -172,8 +178,7 @@ int spec_add_device(const char *s, json_t *devices, json_t *requests, Err *e)
 	if (!is_permissions(permissions))
 		return err_new(e, ERR_INVALID, "invalid device mode: %s", permissions);
 	if (target[0] != '/')
-		return err_new(e, ERR_INVALID, "bad format for path: %s: %s is not an absolute path", s,
-			       target);
+		return err_new(e, ERR_INVALID, "%s is not an absolute path", target);
 	j = json_pack("{s:s, s:s, s:s}", "PathOnHost", parts[0], "PathInContainer", target,
 		      "CgroupPermissions", permissions);
 	return json_array_append_new(devices, j) < 0 ? err_oom(e) : 0;
@@ -204,7 +209,10 @@ static int set_gpu_field(json_t *rq, char *field, json_t *capabilities, Err *e)
 		for (size_t i = 0; r == 0 && v[i]; i++)
 			r = json_array_append_new(capabilities, json_string(v[i]));
 	else
-		return err_new(e, ERR_INVALID, "unexpected key '%s' in --gpus", key);
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid argument \"%s=%s\" for \"--gpus\" flag: unexpected key '%s' in '%s=%s'", key,
+		    value, key, key, value);
 	return r < 0 ? err_oom(e) : 0;
 }
 
@@ -268,6 +276,6 @@ int spec_add_security_opt(const char *s, json_t *opts, bool *ret_unconfined, Err
 		return 0;
 	}
 	if (!strchr(s, '=') && !strchr(s, ':') && !streq(s, "no-new-privileges"))
-		return err_new(e, ERR_INVALID, "invalid --security-opt: \"%s\"", s);
+		return err_new(e, ERR_INVALID, "Invalid --security-opt: \"%s\"", s);
 	return json_array_append_new(opts, json_string(s)) < 0 ? err_oom(e) : 0;
 }

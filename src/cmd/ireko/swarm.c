@@ -269,10 +269,9 @@ static int run_checkpoint(Call *call, Err *e)
 
 	return r < 0
 		   ? r
-		   : err_new(
-			 e, ERR_UNSUPPORTED,
-			 "\"%s %s\" is only supported on a Docker daemon with experimental features enabled",
-			 call->cli->program, call->path);
+		   : err_new(e, ERR_UNSUPPORTED,
+			     "%s %s is only supported on a Docker daemon with experimental features enabled",
+			     call->cli->program, call->path);
 }
 
 #define CHECKPOINT_VERB(name, args, text)                                                                    \

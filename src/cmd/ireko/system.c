@@ -35,6 +35,16 @@ static void string_line(const Cli *cli, int indent, int width, const char *title
 	line(cli, indent, width, title, json_get_str(j, key));
 }
 
+/* A template that fails leaves an empty line, as docker's do. */
+static int format_or_line(const Cli *cli, const char *format, const json_t *doc, Err *e)
+{
+	int r = format_document(cli, format, doc, e);
+
+	if (r < 0)
+		(void)fputc('\n', stdout);
+	return r;
+}
+
 /* ---- version */
 
 static const char *architecture(void)
@@ -126,7 +136,7 @@ static int run_version(Call *call, Err *e)
 		both = json_pack("{s:O, s:o}", "Client", client, "Server",
 				 server ? json_incref(server) : json_null());
 		Err bad = {0};
-		int f = both ? format_document(call->cli, o->format, both, r < 0 ? &bad : e) : err_oom(e);
+		int f = both ? format_or_line(call->cli, o->format, both, r < 0 ? &bad : e) : err_oom(e);
 		/* An engine that is not there explains why the template failed. */
 		return r < 0 ? r : f;
 	}
@@ -285,7 +295,7 @@ static int run_info(Call *call, Err *e)
 
 		if (json_object_set_new(info, "ClientInfo", client) < 0)
 			return err_oom(e);
-		return format_document(call->cli, o->format, info, e);
+		return format_or_line(call->cli, o->format, info, e);
 	}
 	print_info(call->cli, info);
 	return 0;

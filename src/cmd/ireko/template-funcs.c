@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The functions of --format templates: docker's (json, split, join, title, lower, upper, pad, truncate) and
- * Go's (and, or, not, len, index, slice, print, println, printf, eq, ne, lt, le, gt, ge).
+ * Go's (and, or, not, len, index, slice, print, println, printf, html, js, urlquery, eq, ne, lt, le, gt, ge).
  */
 #include "template-internal.h"
 
@@ -69,6 +69,7 @@ static int by_name(const void *a, const void *b)
 static void print_object(StrBuf *b, const json_t *j)
 {
 	_cleanup_free_ const char **keys = calloc(json_object_size(j) + 1, sizeof(char *));
+	bool lists = false;
 	size_t n = 0;
 	const char *key;
 	json_t *v;
@@ -82,12 +83,34 @@ static void print_object(StrBuf *b, const json_t *j)
 			keys[n++] = key;
 	}
 	qsort(keys, n, sizeof(*keys), by_name);
+	/* In a map of lists, nothing is a list too: the ports that are not published. */
+	for (size_t i = 0; i < n; i++)
+		lists = lists || json_is_array(json_object_get(j, keys[i]));
 	strbuf_add(b, "map[");
 	for (size_t i = 0; i < n; i++) {
+		const json_t *value = json_object_get(j, keys[i]);
+
 		strbuf_addf(b, "%s%s:", i ? " " : "", keys[i]);
-		template_print(b, json_object_get(j, keys[i]));
+		/* The members of ExposedPorts and Volumes are structs without members. */
+		if (json_is_object(value) && json_object_size(value) == 0)
+			strbuf_add(b, "{}");
+		else if (lists && json_is_null(value))
+			strbuf_add(b, "[]");
+		else
+			template_print(b, value);
 	}
 	strbuf_add_c(b, ']');
+}
+
+/* A binding of a port, which is the one struct that people print whole. */
+static bool print_binding(StrBuf *b, const json_t *j)
+{
+	const char *ip = json_get_str(j, "HostIp"), *port = json_get_str(j, "HostPort");
+
+	if (!ip || !port || json_object_size(j) != 2)
+		return false;
+	strbuf_addf(b, "{%s %s}", ip, port);
+	return true;
 }
 
 static void print_array(StrBuf *b, const json_t *j)
@@ -96,7 +119,8 @@ static void print_array(StrBuf *b, const json_t *j)
 	for (size_t i = 0; i < json_array_size(j); i++) {
 		if (i)
 			strbuf_add_c(b, ' ');
-		template_print(b, json_array_get(j, i));
+		if (!print_binding(b, json_array_get(j, i)))
+			template_print(b, json_array_get(j, i));
 	}
 	strbuf_add_c(b, ']');
 }
@@ -147,9 +171,24 @@ void template_print(StrBuf *b, const json_t *j)
 	}
 }
 
+/* As Go writes JSON that may end up in HTML. */
+static char *escape_html(const char *s)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	for (; *s; s++) {
+		if (strchr("<>&", *s))
+			strbuf_addf(&b, "\\u%04x", *s);
+		else
+			strbuf_add_c(&b, *s);
+	}
+	return strbuf_steal(&b);
+}
+
 static int f_json(const Call *c, json_t **ret)
 {
 	const json_t *j = c->a->v[0];
+	bool is_row = c->flags & TEMPLATE_SORT_KEYS && json_is_object(j);
 	size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | (c->flags & TEMPLATE_SORT_KEYS ? JSON_SORT_KEYS : 0);
 	_cleanup_json_ json_t *shown = NULL;
 
@@ -160,7 +199,8 @@ static int f_json(const Call *c, json_t **ret)
 		j = shown;
 	}
 	_cleanup_free_ char *s = j ? json_dumps(j, flags) : strdup("null");
-	return give(c, s ? json_string(s) : NULL, ret);
+	_cleanup_free_ char *escaped = s && is_row ? escape_html(s) : NULL;
+	return give(c, escaped ? json_string(escaped) : s && !is_row ? json_string(s) : NULL, ret);
 }
 
 static const char *string_at(const Call *c, size_t i)
@@ -168,15 +208,29 @@ static const char *string_at(const Call *c, size_t i)
 	return json_string_value(c->a->v[i]);
 }
 
+/* The byte offset of the n-th character. */
+static size_t char_offset(const char *s, size_t n)
+{
+	size_t i = 0;
+
+	for (; s[i]; i++)
+		if (((unsigned char)s[i] & 0xC0) != 0x80 && n-- == 0)
+			break;
+	return i;
+}
+
 static int f_split(const Call *c, json_t **ret)
 {
 	const char *s = string_at(c, 0), *sep = string_at(c, 1);
 	_cleanup_json_ json_t *array = json_array();
 
-	if (!s || !sep || !*sep)
+	if (!s || !sep)
 		return fail(c, "expected two strings");
 	for (;;) {
-		const char *end = strstr(s, sep);
+		/* Without a separator every character is a part. */
+		const char *end = *sep                         ? strstr(s, sep)
+				  : *s && s[char_offset(s, 1)] ? s + char_offset(s, 1)
+							       : NULL;
 
 		if (json_array_append_new(array, json_stringn(s, end ? (size_t)(end - s) : strlen(s))) < 0)
 			return fail(c, "a part is no UTF-8");
@@ -230,21 +284,13 @@ static int f_pad(const Call *c, json_t **ret)
 
 	if (before < 0 || before > PAD_MAX || after < 0 || after > PAD_MAX)
 		return fail(c, "expected a string and two lengths");
-	strbuf_addf(&b, "%*s", (int)before, "");
-	template_print(&b, c->a->v[0]);
-	strbuf_addf(&b, "%*s", (int)after, "");
+	_cleanup_strbuf_ StrBuf text = {0};
+	template_print(&text, c->a->v[0]);
+	/* Nothing stays nothing. */
+	if (text.len > 0)
+		strbuf_addf(&b, "%*s%s%*s", (int)before, "", text.s, (int)after, "");
+	b.oom = b.oom || text.oom;
 	return give_buf(c, &b, ret);
-}
-
-/* The byte offset of the n-th character. */
-static size_t char_offset(const char *s, size_t n)
-{
-	size_t i = 0;
-
-	for (; s[i]; i++)
-		if (((unsigned char)s[i] & 0xC0) != 0x80 && n-- == 0)
-			break;
-	return i;
 }
 
 static int f_truncate(const Call *c, json_t **ret)
@@ -369,6 +415,38 @@ static int f_print(const Call *c, json_t **ret)
 	return give_buf(c, &b, ret);
 }
 
+static void print_hex(StrBuf *b, const char *s, char verb)
+{
+	for (; *s; s++)
+		strbuf_addf(b, verb == 'x' ? "%02x" : "%02X", (unsigned char)*s);
+}
+
+static void print_binary(StrBuf *b, uint64_t n)
+{
+	int bit = 63;
+
+	while (bit > 0 && !(n >> bit & 1))
+		bit--;
+	for (; bit >= 0; bit--)
+		strbuf_add_c(b, n >> bit & 1 ? '1' : '0');
+}
+
+static const char *go_type(const json_t *j)
+{
+	static const char *const names[] = {
+	    [JSON_OBJECT] = "map[string]interface {}",
+	    [JSON_ARRAY] = "[]interface {}",
+	    [JSON_STRING] = "string",
+	    [JSON_INTEGER] = "int",
+	    [JSON_REAL] = "float64",
+	    [JSON_TRUE] = "bool",
+	    [JSON_FALSE] = "bool",
+	    [JSON_NULL] = "<nil>",
+	};
+
+	return j ? names[json_typeof(j)] : "<nil>";
+}
+
 static int print_verb(const Call *c, StrBuf *b, char verb, const char *flags, int width, int precision,
 		      const json_t *j)
 {
@@ -383,21 +461,49 @@ static int print_verb(const Call *c, StrBuf *b, char verb, const char *flags, in
 			return fail(c, "%q needs a string");
 		break;
 	case 'x':
-		strbuf_addf(&v, "%llx", (long long)json_integer_value(j));
+	case 'X':
+		if (json_is_string(j))
+			print_hex(&v, json_string_value(j), verb);
+		else
+			strbuf_addf(&v, verb == 'x' ? "%llx" : "%llX", (long long)json_integer_value(j));
+		break;
+	case 'o':
+		strbuf_addf(&v, "%llo", (long long)json_integer_value(j));
+		break;
+	case 'b':
+		print_binary(&v, (uint64_t)json_integer_value(j));
+		break;
+	case 'c':
+		template_add_rune(&v, (unsigned long)json_integer_value(j));
+		break;
+	case 'U':
+		strbuf_addf(&v, "U+%04llX", (long long)json_integer_value(j));
+		break;
+	case 'e':
+		strbuf_addf(&v, "%.*e", precision < 0 ? 6 : precision, json_number_value(j));
 		break;
 	case 'f':
+	case 'F':
 		strbuf_addf(&v, "%.*f", precision < 0 ? 6 : precision, json_number_value(j));
+		break;
+	case 'T':
+		strbuf_add(&v, go_type(j));
+		break;
+	case 'd':
+		if (strchr(flags, '+') && json_integer_value(j) >= 0)
+			strbuf_add_c(&v, '+');
+		template_print(&v, j);
 		break;
 	case 's':
 	case 'v':
-	case 'd':
+	case 'g':
 	case 't':
 		template_print(&v, j);
 		if (verb == 's' && precision >= 0 && v.s)
 			v.len = char_offset(v.s, (size_t)precision);
 		break;
 	default:
-		return fail(c, "a verb other than %s %d %v %q %x %t %f");
+		return fail(c, "a verb that is none of %v %s %q %d %x %X %o %b %c %U %e %f %g %t %T");
 	}
 	int pad = width > (int)v.len ? width - (int)v.len : 0;
 	for (int i = 0; !left && i < pad; i++)
@@ -458,6 +564,33 @@ static int f_printf(const Call *c, json_t **ret)
 			return r;
 		p++;
 	}
+	return give_buf(c, &b, ret);
+}
+
+/* html, js and urlquery, of all arguments printed together. */
+static int f_escape(const Call *c, json_t **ret)
+{
+	static const char html_from[] = "<>&\"'", js_from[] = "'\"\\<>&=";
+	static const char *const html_to[] = {"&lt;", "&gt;", "&amp;", "&#34;", "&#39;"},
+				 *const js_to[] = {"\\'",     "\\\"",    "\\\\",   "\\u003C",
+						   "\\u003E", "\\u0026", "\\u003D"};
+	_cleanup_strbuf_ StrBuf in = {0}, b = {0};
+
+	for (size_t i = 0; i < c->a->n; i++)
+		template_print(&in, c->a->v[i]);
+	for (const char *p = in.s; p && *p; p++) {
+		const char *from = c->name[0] == 'h' ? html_from : js_from, *at = strchr(from, *p);
+
+		if (c->name[0] == 'u' && *p == ' ')
+			strbuf_add_c(&b, '+');
+		else if (c->name[0] == 'u' && !isalnum((unsigned char)*p) && !strchr("-_.~", *p))
+			strbuf_addf(&b, "%%%02X", (unsigned char)*p);
+		else if (c->name[0] != 'u' && at)
+			strbuf_add(&b, (c->name[0] == 'h' ? html_to : js_to)[at - from]);
+		else
+			strbuf_add_c(&b, *p);
+	}
+	b.oom = b.oom || in.oom;
 	return give_buf(c, &b, ret);
 }
 
@@ -529,7 +662,8 @@ static const struct {
     {"println", 0, 64, f_print}, {"printf", 1, 64, f_printf},    {"not", 1, 1, f_not},
     {"and", 1, 64, f_and_or},    {"or", 1, 64, f_and_or},        {"eq", 2, 64, f_eq},
     {"ne", 2, 2, f_eq},          {"lt", 2, 2, f_order},          {"le", 2, 2, f_order},
-    {"gt", 2, 2, f_order},       {"ge", 2, 2, f_order},
+    {"gt", 2, 2, f_order},       {"ge", 2, 2, f_order},          {"html", 1, 64, f_escape},
+    {"js", 1, 64, f_escape},     {"urlquery", 1, 64, f_escape},
 };
 
 bool template_has_function(const char *name)

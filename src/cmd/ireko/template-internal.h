@@ -72,6 +72,9 @@ typedef struct Arguments {
 /* Calls a function by name. *ret is a new reference, or NULL for "no value". */
 int template_call(const char *name, const Arguments *a, TemplateFlags flags, json_t **ret, Err *e);
 bool template_has_function(const char *name);
+/* How Go prints a member of docker's documents that is not there, "[]" for a list; NULL for a name that they do not have. */
+const char *template_member_kind(const char *name);
+void template_add_rune(StrBuf *b, unsigned long c);
 bool template_truth(const json_t *j);
 /* Appends the value as Go's %v would print it. */
 void template_print(StrBuf *b, const json_t *j);

@@ -81,7 +81,7 @@ static bool take_keyword(Parser *ps, const char *word)
 	return true;
 }
 
-static void add_rune(StrBuf *b, unsigned long c)
+void template_add_rune(StrBuf *b, unsigned long c)
 {
 	if (c < 0x80) {
 		strbuf_add_c(b, (char)c);
@@ -123,7 +123,7 @@ static int take_escape(Parser *ps, StrBuf *b)
 	if (digits == 0 || v == 0 || v > 0x10FFFF)
 		return fail(ps, "an unknown \\ escape");
 	ps->p += digits + 1;
-	add_rune(b, v);
+	template_add_rune(b, v);
 	return 0;
 }
 

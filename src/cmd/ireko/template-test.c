@@ -49,6 +49,47 @@ static void text_and_fields(void **state)
 	expect("{{.Id}}\n", "abc\n");
 }
 
+static void verbs_of_printf(void **state)
+{
+	expect("{{printf \"%d %x %X %05d %+d %o %b %c %U %t %v %5.2f %e %g %T\" 42 255 255 42 42 8 5 65 65 "
+	       "true \"v\" 1.5 1.5 1.5 "
+	       "\"s\"}}",
+	       "42 ff FF 00042 +42 10 101 A U+0041 true v  1.50 1.500000e+00 1.5 string");
+	expect("{{printf \"%x|%-5s|%5s|%q\" \"az\" \"b\" \"c\" \"d\"}}", "617a|b    |    c|\"d\"");
+	expect("{{html \"<a b='c'>&\"}} {{js \"a'b<\"}} {{urlquery \"a b&c/\"}}",
+	       "&lt;a b=&#39;c&#39;&gt;&amp; a\\'b\\u003C a+b%26c%2F");
+	expect("{{split \"abc\" \"\"}}{{pad \"\" 2 2}}|{{pad \"x\" 1 2}}|", "[a b c]| x  |");
+}
+
+/* As docker's client, which knows the members of the documents. */
+static void inspected(const char *text, const char *want)
+{
+	_cleanup_free_ char *got = run(text, TEMPLATE_STRICT | TEMPLATE_INSPECT);
+
+	assert_string_equal(got, want);
+}
+
+static void inspected_documents(void **state)
+{
+	inspected("{{.Nope}}", "template parsing error: map has no entry for key \"Nope\"");
+	inspected("{{.State.Nope}}", "template parsing error: map has no entry for key \"Nope\"");
+	inspected(
+	    "{{.Config.Cmd}}{{.Config.Entrypoint}}{{.Config.ExposedPorts}}{{.State.Health}}|{{.SizeRw}}",
+	    "[][]map[]<nil>|<nil>");
+	inspected("{{json .Config.Cmd}}{{json .SizeRw}}", "nullnull");
+	inspected("{{.Config.Labels.Nope}}{{.Config.Labels.nope}}", "<no value><no value>");
+	inspected("{{if .State.Health}}h{{else}}none{{end}}", "none");
+}
+
+static void rows_in_json(void **state)
+{
+	_cleanup_free_ char *row = run("{{json .Config.Labels}}", TEMPLATE_SORT_KEYS),
+			    *plain = run("{{json .Config.Labels}}", 0);
+
+	assert_string_equal(row, "{\"a\":\"\\u003cb\\u003e\",\"x.y\":\"z\"}");
+	assert_string_equal(plain, "{\"x.y\":\"z\",\"a\":\"<b>\"}");
+}
+
 static void case_of_go_names(void **state)
 {
 	expect("{{.ID}}{{.Dns}}{{.State.PID}}", "abcx42");
@@ -189,11 +230,19 @@ static void labels_stay_hidden(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(text_and_fields), cmocka_unit_test(case_of_go_names),
-	    cmocka_unit_test(missing_values),  cmocka_unit_test(functions),
-	    cmocka_unit_test(logic),           cmocka_unit_test(loops),
-	    cmocka_unit_test(mistakes),        cmocka_unit_test(nesting_is_bounded),
-	    cmocka_unit_test(control_bytes),   cmocka_unit_test(labels_stay_hidden),
+	    cmocka_unit_test(text_and_fields),
+	    cmocka_unit_test(case_of_go_names),
+	    cmocka_unit_test(verbs_of_printf),
+	    cmocka_unit_test(inspected_documents),
+	    cmocka_unit_test(rows_in_json),
+	    cmocka_unit_test(missing_values),
+	    cmocka_unit_test(functions),
+	    cmocka_unit_test(logic),
+	    cmocka_unit_test(loops),
+	    cmocka_unit_test(mistakes),
+	    cmocka_unit_test(nesting_is_bounded),
+	    cmocka_unit_test(control_bytes),
+	    cmocka_unit_test(labels_stay_hidden),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * The interpreter. Values are json_t references, NULL being "no value". Variables are a stack in the Run; a
  * block puts the stack back to where it found it.
  */
+#include "base/clock.h"
 #include "template-internal.h"
 #include "text.h"
 
@@ -50,15 +51,28 @@ static json_t *find_member(const json_t *obj, const char *name)
 	return NULL;
 }
 
-/* One step of .A.B; a borrowed reference. */
-static int lookup(Run *r, const json_t *on, const char *name, const json_t **ret)
+/* True if docker's client would say that there is no such member. The keys of a map are the user's. */
+static bool is_unknown(const char *name, const char *parent)
+{
+	const char *kind = parent ? template_member_kind(parent) : NULL;
+
+	return isupper((unsigned char)*name) && !template_member_kind(name) && !streq0(kind, "map[]");
+}
+
+/* One step of .A.B, the member `name` of what was got as `parent` (NULL: the first); a borrowed reference. */
+static int lookup(Run *r, const json_t *on, const char *name, const char *parent, const json_t **ret)
 {
 	if (!on || json_is_null(on))
 		return fail(r, "there is no value to look up", name);
 	if (!json_is_object(on))
 		return fail(r, "the value is no object and has no field", name);
 	*ret = find_member(on, name);
-	if (!*ret && on == r->root && r->flags & TEMPLATE_STRICT)
+	if (*ret)
+		return 0;
+	if (r->flags & TEMPLATE_INSPECT && is_unknown(name, parent))
+		return err_new(r->e, ERR_INVALID, "template parsing error: map has no entry for key \"%s\"",
+			       name);
+	if (!(r->flags & TEMPLATE_INSPECT) && on == r->root && r->flags & TEMPLATE_STRICT)
 		return fail(r, "there is no field", name);
 	return 0;
 }
@@ -66,7 +80,7 @@ static int lookup(Run *r, const json_t *on, const char *name, const json_t **ret
 static int lookup_all(Run *r, const json_t *on, char *const *fields, json_t **ret)
 {
 	for (size_t i = 0; fields && fields[i]; i++) {
-		int bad = lookup(r, on, fields[i], &on);
+		int bad = lookup(r, on, fields[i], i > 0 ? fields[i - 1] : NULL, &on);
 
 		if (bad < 0)
 			return bad;
@@ -241,23 +255,45 @@ static int emit(Run *r, const char *s, size_t n)
 
 /* Go says <nil> for a member that a document of its own leaves out, <no value> for a key that a map has
  * not: ours are all maps, but the members of Go's documents are capitalised. */
-static const char *name_of_nothing(const Pipe *p)
+static const char *name_of_nothing(const Pipe *p, TemplateFlags flags)
 {
 	const TemplateCommand *last = p->n > 0 ? &p->commands[p->n - 1] : NULL;
 	char *const *fields = last && last->n == 1 ? last->operands[0].fields : NULL;
 	size_t n = strv_len(fields);
+	const char *kind = n > 0 && flags & TEMPLATE_INSPECT ? template_member_kind(fields[n - 1]) : NULL;
 
+	if (kind || flags & TEMPLATE_INSPECT)
+		return kind ? kind : "<no value>";
 	return n > 0 && isupper((unsigned char)fields[n - 1][0]) ? "<nil>" : "<no value>";
+}
+
+/* The members that docker's client keeps as times, not as texts: a network's Created, an image's Metadata.LastTagTime. */
+static bool is_time(const Run *r, const Pipe *p)
+{
+	char *const *fields = p->n == 1 && p->commands[0].n == 1 ? p->commands[0].operands[0].fields : NULL;
+	size_t n = strv_len(fields);
+
+	if (n == 0 || !(r->flags & TEMPLATE_INSPECT))
+		return false;
+	return streq(fields[n - 1], "LastTagTime") ||
+	       (n == 1 && streq(fields[0], "Created") && json_object_get(r->root, "IPAM"));
 }
 
 static int emit_value(Run *r, const Pipe *p, const json_t *v)
 {
 	_cleanup_strbuf_ StrBuf b = {0}, shown = {0};
+	int64_t ns;
 
-	if (!v || json_is_null(v))
-		strbuf_add(&b, name_of_nothing(p));
-	else
+	if (!v || json_is_null(v)) {
+		strbuf_add(&b, name_of_nothing(p, r->flags));
+	} else if (json_is_string(v) && is_time(r, p) && clock_parse(json_string_value(v), &ns) == 0) {
+		_cleanup_free_ char *time = text_go_time(ns);
+
+		strbuf_add(&b, time ? time : "");
+		b.oom = b.oom || !time;
+	} else {
 		template_print(&b, v);
+	}
 	if (!(r->flags & TEMPLATE_ESCAPE) || !b.s)
 		return b.oom ? err_oom(r->e) : emit(r, b.s ? b.s : "", b.len);
 	text_escape(&shown, b.s, true);

@@ -22,7 +22,9 @@ typedef enum TemplateFlags {
 	TEMPLATE_STRICT = 1,    /* an unknown member of the outermost object is an error */
 	TEMPLATE_ESCAPE = 2,    /* what comes from the document gets its control bytes escaped */
 	TEMPLATE_SORT_KEYS = 4, /* in json */
-	TEMPLATE_HEADING = 8,   /* the row is the heading: `.Label "a.b-c"` is "b c" */
+	TEMPLATE_INSPECT =
+	    16,               /* a document of the engine's: a member that docker does not know is an error */
+	TEMPLATE_HEADING = 8, /* the row is the heading: `.Label "a.b-c"` is "b c" */
 } TemplateFlags;
 
 typedef struct Template Template;

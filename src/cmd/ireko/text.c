@@ -81,6 +81,37 @@ char *text_local_time(int64_t seconds)
 	return strdup(s);
 }
 
+char *text_go_time(int64_t ns)
+{
+	time_t t = (time_t)(ns / NS_PER_S);
+	long fraction = (long)(ns % NS_PER_S);
+	char date[40], zone[40], nanos[16] = "";
+	struct tm tm;
+	size_t n;
+
+	if (!gmtime_r(&t, &tm) || strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm) == 0)
+		return NULL;
+	snprintf(zone, sizeof(zone), "+0000 UTC");
+	if (fraction > 0) {
+		snprintf(nanos, sizeof(nanos), ".%09ld", fraction);
+		for (n = strlen(nanos); nanos[n - 1] == '0'; n--)
+			nanos[n - 1] = '\0';
+	}
+	return strf("%s%s %s", date, nanos, zone);
+}
+
+char *text_local_rfc3339(int64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+	char date[40], zone[8];
+
+	if (!localtime_r(&t, &tm) || strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) == 0 ||
+	    strftime(zone, sizeof(zone), "%z", &tm) == 0)
+		return NULL;
+	return tm.tm_gmtoff == 0 ? strf("%sZ", date) : strf("%s%.3s:%s", date, zone, zone + 3);
+}
+
 char *text_ago(int64_t then_ns, int64_t now_ns)
 {
 	_cleanup_free_ char *d = clock_human_duration(MAX2(now_ns - then_ns, (int64_t)0));

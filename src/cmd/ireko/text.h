@@ -19,6 +19,10 @@ Human text_binary_size(double bytes);
 char *text_timestamp(const char *s, int64_t now_ns);
 /* "2024-05-01 10:00:00 +0200 CEST" in the local zone. malloc'ed. */
 char *text_local_time(int64_t seconds);
+/* "2024-05-01 10:00:00.123 +0200 CEST": how Go prints a time. malloc'ed. */
+char *text_go_time(int64_t ns);
+/* "2024-05-01T10:00:00+02:00" in the local zone. malloc'ed. */
+char *text_local_rfc3339(int64_t seconds);
 /* "5 minutes ago"; malloc'ed. */
 char *text_ago(int64_t then_ns, int64_t now_ns);
 

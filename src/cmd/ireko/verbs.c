@@ -122,10 +122,15 @@ static const Verb network_verbs[] = {
 };
 
 static const Verb volume_verbs[] = {
-    {"create", &cmd_volume_create, false}, {"inspect", &cmd_volume_inspect, false},
-    {"ls", &cmd_volume_ls, false},         {"list", &cmd_volume_ls, true},
-    {"prune", &cmd_volume_prune, false},   {"rm", &cmd_volume_rm, false},
-    {"remove", &cmd_volume_rm, true},      {NULL, NULL, false},
+    {"create", &cmd_volume_create, false},
+    {"inspect", &cmd_volume_inspect, false},
+    {"ls", &cmd_volume_ls, false},
+    {"list", &cmd_volume_ls, true},
+    {"prune", &cmd_volume_prune, false},
+    {"rm", &cmd_volume_rm, false},
+    {"remove", &cmd_volume_rm, true},
+    {"update", &cmd_volume_update, false},
+    {NULL, NULL, false},
 };
 
 static const Verb context_verbs[] = {

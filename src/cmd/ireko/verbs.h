@@ -24,7 +24,7 @@ extern const VerbGroup verb_groups[];
 const Command *verbs_find(const Verb *table, const char *name);
 const VerbGroup *verbs_find_group(const char *name);
 
-extern const Flag global_flags[]; /* main.c */
+extern const Flag global_flags[]; /* cli.c */
 
 /* run.c, container*.c, exec.c, attach.c */
 extern const Command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_restart, cmd_kill, cmd_pause, cmd_unpause,
@@ -41,7 +41,7 @@ extern const Command cmd_manifest_inspect, cmd_search, cmd_image_tags, cmd_image
 /* network.c, volume.c */
 extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_network_inspect,
     cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls,
-    cmd_volume_rm, cmd_volume_inspect, cmd_volume_prune;
+    cmd_volume_rm, cmd_volume_update, cmd_volume_inspect, cmd_volume_prune;
 /* docker-context.c, docker-context-archive.c, dial-stdio.c */
 extern const Command cmd_context_create, cmd_context_update, cmd_context_ls, cmd_context_inspect,
     cmd_context_use, cmd_context_show, cmd_context_rm, cmd_context_export, cmd_context_import, cmd_dial_stdio;

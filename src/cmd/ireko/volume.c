@@ -119,7 +119,7 @@ static int run_ls(Call *call, Err *e)
 	for (size_t i = 0; i < json_array_size(sorted); i++)
 		if (add_row(rows, json_array_get(sorted, i)) < 0)
 			return err_oom(e);
-	ListFormat lf = {columns, "{{.Driver}}\t{{.Name}}"};
+	ListFormat lf = {columns, "{{.Driver}}\t{{.Name}}", "name: {{.Name}}\ndriver: {{.Driver}}\n"};
 	if (o->quiet && (!o->format || str_starts(o->format, "table")))
 		return format_list(call->cli, &lf, "{{.Name}}", rows, e);
 	return format_list(call->cli, &lf,
@@ -154,6 +154,35 @@ static int run_rm(Call *call, Err *e)
 	return cli_for_each(call, remove_one);
 }
 
+/* ---- update: of volumes of a cluster, which there are none of */
+
+static int run_update(Call *call, Err *e)
+{
+	const char *name = call->args[0];
+	_cleanup_free_ char *path = api_path("volumes", name, "", e);
+	_cleanup_json_ json_t *volume = NULL;
+	int r = path ? api_get(call->cli, path, &volume, e) : -EINVAL;
+
+	return r < 0 ? r : err_new(e, ERR_UNSUPPORTED, "can only update cluster volumes");
+}
+
+typedef struct UpdateOptions {
+	const char *availability;
+} UpdateOptions;
+
+static const Flag update_flags[] = {
+    {"availability", 0, FLAG_STRING, offsetof(UpdateOptions, availability),
+     "Availability of a cluster's volume: active, pause or drain", NULL},
+    {0},
+};
+
+const Command cmd_volume_update = {.usage = "[OPTIONS] VOLUME",
+				   .summary = "Change a volume of a cluster",
+				   .flags = update_flags,
+				   .opts_size = sizeof(UpdateOptions),
+				   .min = 1,
+				   .max = 1,
+				   .run = run_update};
 const Command cmd_volume_create = {.usage = "[OPTIONS] [VOLUME]",
 				   .summary = "Make a volume",
 				   .flags = create_flags,
