@@ -15,6 +15,7 @@
 
 #define INTERVAL_NS     (60 * 1000000000ll)
 #define LEFTOVER_AGE_NS (3600 * 1000000000ll)
+#define PARTIAL_AGE_NS  (600 * 1000000000ll) /* of downloads that were interrupted */
 
 /* ---- what may go ---- */
 
@@ -157,6 +158,8 @@ static int by_cache_limits(Run *x, Err *e)
 int gc_run(Engine *en, int64_t leftover_age_ns, Err *e)
 {
 	Run x = {.en = en, .g = &en->options.gc, .now = clock_now_ns()};
+
+	registry_forget_partials(en->registry, MIN2(leftover_age_ns, PARTIAL_AGE_NS));
 	int r = store_sweep(en->store, x.now - leftover_age_ns, &x.freed, e);
 
 	if (r >= 0)

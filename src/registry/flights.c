@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See flights.h. One lock for all: it is held for moments, and a pull takes it a few times a layer. */
 #include "registry/flights.h"
+#include "base/clock.h"
 #include "base/str.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
+
+#define KEPT_MAX 4 /* partial blobs that nobody waits for */
 
 struct Flight {
 	Flights *all;
@@ -14,6 +17,7 @@ struct Flight {
 	size_t users; /* all below under Flights.lock */
 	bool taken;
 	BlobWriter *partial;
+	int64_t left_ns; /* without users: since when (CLOCK_MONOTONIC) */
 	atomic_llong told;
 };
 
@@ -38,10 +42,55 @@ Flights *flights_new(void)
 	return f;
 }
 
+static void flight_free(Flight *x)
+{
+	blob_writer_free(x->partial);
+	free(x->key);
+	free(x);
+}
+
+/* Takes those out of the list that were left before `before`, and the oldest of more than `most`; a list of its own. `lock` is held. */
+static Flight *take_kept(Flights *f, int64_t before, size_t most)
+{
+	Flight *out = NULL;
+	size_t n = 0;
+
+	/* The list has the latest that was left first. */
+	for (Flight **p = &f->first; *p;) {
+		Flight *x = *p;
+
+		if (x->users > 0 || (++n <= most && x->left_ns >= before)) {
+			p = &x->next;
+			continue;
+		}
+		*p = x->next;
+		x->next = out;
+		out = x;
+	}
+	return out;
+}
+
+static void free_list(Flight *x)
+{
+	for (Flight *next; x; x = next) {
+		next = x->next;
+		flight_free(x);
+	}
+}
+
+void flights_forget(Flights *f, int64_t age_ns)
+{
+	pthread_mutex_lock(&f->lock);
+	Flight *out = take_kept(f, clock_mono_ns() - age_ns + 1, KEPT_MAX);
+	pthread_mutex_unlock(&f->lock);
+	free_list(out);
+}
+
 void flights_free(Flights *f)
 {
 	if (!f)
 		return;
+	flights_forget(f, 0);
 	pthread_cond_destroy(&f->changed);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
@@ -78,24 +127,35 @@ Flight *flight_join(Flights *f, const char *origin, const char *digest)
 	return x;
 }
 
-void flight_leave(Flight *x)
+static void unlink_flight(Flights *f, const Flight *x)
 {
-	Flights *f = x->all;
-	bool last;
-
-	pthread_mutex_lock(&f->lock);
-	last = --x->users == 0;
-	for (Flight **p = &f->first; last && *p; p = &(*p)->next)
+	for (Flight **p = &f->first; *p; p = &(*p)->next)
 		if (*p == x) {
 			*p = x->next;
-			break;
+			return;
 		}
-	pthread_mutex_unlock(&f->lock);
-	if (last) {
-		blob_writer_free(x->partial);
-		free(x->key);
-		free(x);
+}
+
+void flight_leave(Flight *x, bool keep)
+{
+	Flights *f = x->all;
+	Flight *out = NULL;
+
+	pthread_mutex_lock(&f->lock);
+	if (--x->users == 0) {
+		unlink_flight(f, x);
+		if (keep && x->partial) {
+			x->left_ns = clock_mono_ns();
+			x->next = f->first;
+			f->first = x;
+			out = take_kept(f, INT64_MIN, KEPT_MAX);
+		} else {
+			x->next = NULL;
+			out = x;
+		}
 	}
+	pthread_mutex_unlock(&f->lock);
+	free_list(out);
 }
 
 bool flight_turn(Flight *x, int timeout_ms)

@@ -404,11 +404,22 @@ static int open_pipe(Layer *l, Err *e)
 	return 0;
 }
 
-/* The others may have what has arrived. */
-static void end_turn(Layer *l)
+/* A pull that was stopped or cut off is begun again; one that failed otherwise would fail again. */
+static bool is_asked_for_again(Layer *l)
+{
+	LayersPull *a = l->all;
+
+	pthread_mutex_lock(&a->lock);
+	bool again = a->r == 0 || a->err.kind == ERR_CANCELLED || a->err.kind == ERR_UNAVAILABLE;
+	pthread_mutex_unlock(&a->lock);
+	return again;
+}
+
+/* The others, or who comes later, may have what has arrived. */
+static void end_turn(Layer *l, bool keep)
 {
 	flight_land(l->flight, take_ptr(l->writer));
-	flight_leave(take_ptr(l->flight));
+	flight_leave(take_ptr(l->flight), keep);
 }
 
 /* Returns when the download is over; the unpacker goes on by itself. */
@@ -525,12 +536,13 @@ static void run_layer(Layer *l, HttpClient *c)
 	r = wait_for_turn(l, &e);
 	if (r == 0) {
 		r = run_in_turn(l, c, &e);
-		end_turn(l);
+		if (r < 0)
+			fail(l->all, r, &e);
+		end_turn(l, is_asked_for_again(l));
 	} else {
-		flight_leave(take_ptr(l->flight));
-	}
-	if (r < 0)
+		flight_leave(take_ptr(l->flight), true);
 		fail(l->all, r, &e);
+	}
 }
 
 static Layer *take_next(LayersPull *a)

@@ -224,6 +224,11 @@ void registry_free(Registry *r)
 	free(r);
 }
 
+void registry_forget_partials(Registry *r, int64_t age_ns)
+{
+	flights_forget(r->flights, age_ns);
+}
+
 int registry_client_get(Registry *r, HttpClient **ret, Err *e)
 {
 	pthread_mutex_lock(&r->lock);

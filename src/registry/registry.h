@@ -62,6 +62,9 @@ typedef struct RegistryPull {
 	bool (*cancelled)(void *user); /* polled; may be NULL */
 } RegistryPull;
 
+/* Drops what interrupted downloads have left, for a pull that comes again, and nobody has asked for in age_ns. */
+void registry_forget_partials(Registry *r, int64_t age_ns);
+
 /* Pulls and tags. ERR_NOT_FOUND ("manifest for x:y not found: ..."), ERR_UNAUTHORIZED, ERR_UNAVAILABLE (network), ERR_INVALID (digest
  * mismatch, hostile documents). *ret_updated is false when the image was there already. */
 int registry_pull(Registry *r, Store *s, const RegistryPull *p, char ret_image_id[DIGEST_LEN + 1],

@@ -241,6 +241,24 @@ def test_who_leaves_hands_on_what_has_arrived(engine, double, name):
     engine.cli("rmi", f"{double.host}/{name}:x")
 
 
+def test_a_pull_that_was_stopped_goes_on_when_it_is_asked_for_again(engine, double, name):
+    double.add_image(name, "x", [layer(name, 900000)])
+    double.pace = (20000, 0.05)
+    of_layer = lambda: [q for q in double.of_blobs() if len(double.blobs[q.path.rsplit("/", 1)[1]]) > 10000]
+    p = engine.popen("pull", f"{double.host}/{name}:x")
+    wait_until("the layer is asked for", of_layer)
+    time.sleep(0.5)
+    p.send_signal(signal.SIGINT)
+    assert p.wait(timeout=10) != 0
+    p.stdout.close()
+    double.pace = None
+    engine.cli("pull", f"{double.host}/{name}:x")
+    ranges = [q.headers.get("Range") for q in of_layer()]
+    assert len(ranges) == 2 and ranges[0] is None and int(ranges[1][6:-1]) >= 20000, ranges
+    assert "consistent" in engine.cli("system", "check").stdout
+    engine.cli("rmi", f"{double.host}/{name}:x")
+
+
 @pytest.mark.parametrize("snapshotter", ["auto", "overlayfs"])
 def test_the_same_layer_again_and_again_for_many_clients(new_engine, double, name, snapshotter):
     """Layers are unpacked side by side, wait for those below, and share blobs with others of their image: nobody may wait for ever."""
