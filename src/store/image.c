@@ -10,8 +10,9 @@
 #include "base/str.h"
 #include "store/store-internal.h"
 
-#define NEW_TRIES     10
-#define USED_EVERY_NS (3600 * 1000000000ll) /* how exactly the last use is known */
+#define MEDIA_TYPE_MAX 255 /* two names of up to 127, and the slash */
+#define NEW_TRIES      10
+#define USED_EVERY_NS  (3600 * 1000000000ll) /* how exactly the last use is known */
 
 void store_image_done(StoreImage *i)
 {
@@ -183,6 +184,14 @@ int store_image_put(Store *s, const char *config_digest, const char *manifest_di
 	return r < 0 ? err_ctx(e, r, "record image %s", config_digest) : 0;
 }
 
+/* Users see it, scripts compare it (RFC 6838, section 4.2). */
+static bool is_media_type(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$&-^_.+/");
+
+	return n > 0 && n <= MEDIA_TYPE_MAX && s[n] == 0;
+}
+
 /* What is fetched from elsewhere, and never by us, is no part of it. */
 static bool is_elsewhere(const ImageDescriptor *d)
 {
@@ -194,6 +203,8 @@ static int check_artifact(Store *s, const ImageManifest *m, PutImage *p, Err *e)
 	p->artifact_type = image_manifest_artifact(m);
 	if (!p->artifact_type)
 		return err_new(e, ERR_INVALID, "it is a container image, not an artifact");
+	if (!is_media_type(p->artifact_type))
+		return err_new(e, ERR_INVALID, "its type is not a media type");
 	for (size_t i = 0; i <= m->n_layers; i++) {
 		const ImageDescriptor *d = i < m->n_layers ? &m->layers[i] : &m->config;
 		int64_t size = 0;

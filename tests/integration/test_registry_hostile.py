@@ -539,10 +539,17 @@ def layer_of_no_bytes(r):
     r.put_manifest(d)
 
 
-@lie("not a container image")
+@lie(good=True)
 def something_else_than_an_image(r):
     d = r.image()
     d["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
+    r.put_manifest(d)
+
+
+@lie("not a media type")
+def something_that_has_no_name(r):
+    d = r.image()
+    d["config"]["mediaType"] = "application/x\x1b[2J"
     r.put_manifest(d)
 
 
