@@ -45,7 +45,7 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 	}
 	r = watch_container(en, c, fd, e);
 	if (r >= 0 && container_status(c) == CONTAINER_RUNNING)
-		health_go_on(en, c);
+		health_adopt(en, c);
 	return r;
 }
 

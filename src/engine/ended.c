@@ -238,7 +238,7 @@ void container_ended(Engine *en, Container *c, const ShimExit *x, const char *wh
 	execs_drop(en, c->id);
 	record_end(en, c, x, why);
 	again = container_status(c) == CONTAINER_RESTARTING;
-	remove = c->config.host.auto_remove && !again;
+	remove = c->config.host.auto_remove && !again && __atomic_load_n(&c->keepers, __ATOMIC_SEQ_CST) == 0;
 	announce_end(en, c);
 	if (remove && !c->removed) {
 		r = container_remove_locked(en, c, true, &err);

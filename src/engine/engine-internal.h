@@ -89,6 +89,7 @@ typedef struct Container {
 	int restart_count;
 	int backoff_ms;        /* of the restart that is awaited, or the last one; 0: none yet */
 	unsigned restart_turn; /* which restart is awaited: timers of others are void */
+	unsigned keepers;      /* who will start it after its end, in spite of --rm; atomic */
 	unsigned exits;        /* how often it has ended: what wait compares */
 	ContainerHealthState health;
 	unsigned
@@ -312,8 +313,9 @@ void timers_open(Background *b);
 int health_merge(ContainerConfig *c, const ImageRunConfig *image, Err *e);
 /* Before the row of a started container is written: a container with a check is "starting". `state` is held. */
 void health_begin(Container *c);
-/* Checks go on from here: after a start, a resumption, an adoption. */
+/* Checks go on from here: after a start, a resumption; and after an adoption, where those of many containers must not all come at once. */
 void health_go_on(Engine *en, Container *c);
+void health_adopt(Engine *en, Container *c);
 /* No more checks: it is paused; or it has ended. `state` is held. */
 void health_stop(Container *c);
 void health_end(Container *c);

@@ -47,6 +47,7 @@ typedef struct EngineOptions {
 	int max_downloads;     /* layers of one pull at once; 0: 4 */
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
+	bool init;                   /* containers that do not say have an init (--init) */
 	const char *snapshotter;     /* see StoreOptions */
 	char *const
 	    *cdi_dirs; /* of CDI's files, in order of rising priority; NULL: /etc/cdi and /var/run/cdi */

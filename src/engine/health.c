@@ -249,17 +249,25 @@ static int64_t next_after(const Container *c)
 
 static void check_due(Engine *en, Container *c, unsigned turn);
 
-static void await(Engine *en, Container *c)
+#define WHOLE 65536
+
+/* share: of the interval, in 1/WHOLE. */
+static void await_share(Engine *en, Container *c, unsigned share)
 {
 	int64_t after;
 	unsigned turn;
 
 	pthread_mutex_lock(&c->state);
-	after = next_after(c);
+	after = next_after(c) / WHOLE * share;
 	turn = c->health_turn;
 	pthread_mutex_unlock(&c->state);
 	if (timer_set(en->background, c, after, check_due, turn) < 0)
 		log_error("container %.12s: no memory for its next health check", c->id);
+}
+
+static void await(Engine *en, Container *c)
+{
+	await_share(en, c, WHOLE);
 }
 
 /* `life` is held, so that the row that is written is the newest. */
@@ -316,4 +324,13 @@ void health_go_on(Engine *en, Container *c)
 {
 	if (has_check(&c->config))
 		await(en, c);
+}
+
+void health_adopt(Engine *en, Container *c)
+{
+	unsigned share = WHOLE;
+
+	/* An id is as good as a die, and the next one falls alike. */
+	if (has_check(&c->config) && sscanf(c->id, "%4x", &share) == 1)
+		await_share(en, c, share);
 }

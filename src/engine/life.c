@@ -189,18 +189,23 @@ static int kill_locked(Engine *en, Container *c, int signal, bool thaw, Err *e)
 	return 0;
 }
 
-/* Sends a signal under life; *ret_exits is what to wait from. `ending`: it is to end, and its restart policy is to leave it so. */
+/* Sends a signal under life; *ret_exits is what to wait from. `ending`: it is to end, and its restart policy is to leave it so, also if
+ * the engine is no more when it does. */
 static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigned *ret_exits, Err *e)
 {
-	int r;
+	bool news;
+	int r = 0;
 
 	pthread_mutex_lock(&c->life);
 	pthread_mutex_lock(&c->state);
 	*ret_exits = c->exits;
-	if (ending)
-		c->stop_requested = true;
+	news = ending && !c->stop_requested && !streq(c->config.host.restart.name ?: "no", "no");
+	c->stop_requested = c->stop_requested || ending;
 	pthread_mutex_unlock(&c->state);
-	r = kill_locked(en, c, signal, ending, e);
+	if (news)
+		r = container_save(en, c, e);
+	if (r >= 0)
+		r = kill_locked(en, c, signal, ending, e);
 	pthread_mutex_unlock(&c->life);
 	return r;
 }
@@ -286,8 +291,12 @@ int engine_container_restart(Engine *en, const char *ref, const char *signal, in
 		r = signal_parse(signal, &number, e);
 	if (r < 0)
 		return r;
-	if (is_running(container_status(c)))
+	if (is_running(container_status(c))) {
+		/* --rm is for an end that stays one. */
+		__atomic_add_fetch(&c->keepers, 1, __ATOMIC_SEQ_CST);
 		r = stop(en, c, signal, timeout_s, e);
+		__atomic_sub_fetch(&c->keepers, 1, __ATOMIC_SEQ_CST);
+	}
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&c->life);
@@ -465,6 +474,12 @@ int engine_container_prune(Engine *en, bool (*match)(void *user, const Container
 		*ret_bytes += size;
 		if (strv_add(ret_ids, all[i].id) < 0)
 			r = err_oom(e);
+	}
+	if (r >= 0) {
+		char bytes[40], *attributes[] = {bytes, NULL};
+
+		snprintf(bytes, sizeof(bytes), "reclaimed=%lld", (long long)*ret_bytes);
+		engine_event(en, "container", "prune", "", attributes);
 	}
 	if (r >= 0 || n > 0)
 		container_infos_free(all, n);

@@ -94,7 +94,7 @@ static int init_choose(Start *s, Err *e)
 {
 	const ContainerHost *h = &s->c->config.host;
 
-	if (!h->init || !str_empty(h->pid_mode))
+	if (!(h->has_init ? h->init : s->en->options.init) || !str_empty(h->pid_mode))
 		return 0;
 	s->init_program = strf("%s/ireko-init", s->en->options.helper_dir);
 	if (!s->init_program)

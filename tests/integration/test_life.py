@@ -291,6 +291,59 @@ def test_restart_by_hand(engine, name):
     assert reply.status == 400
 
 
+def test_restart_by_hand_keeps_what_rm_would_remove(engine, name):
+    cid = start(engine, name, "sleep", "1000", HostConfig={"AutoRemove": True})
+    for _ in range(3):
+        post(engine, f"/containers/{name}/restart?t=0")
+        assert engine.inspect(name)["Id"] == cid and state(engine, name)["Running"]
+    post(engine, f"/containers/{name}/stop?t=0")
+    wait_until("now it is gone", lambda: engine.api("GET", f"/containers/{cid}/json").status == 404)
+    wait_until("that is told", lambda: actions(engine, cid).count("destroy") == 1)
+
+
+def test_a_stop_holds_though_the_engine_dies(new_engine, name):
+    """Killed between the signal and the end: the container was stopped by hand all the same."""
+    engine = new_engine()
+    start(engine, name, "sh", "-c", "trap 'sleep 0.7; exit 4' TERM; echo up; while :; do sleep 0.01; done", HostConfig={"RestartPolicy": {"Name": "unless-stopped"}})
+    wait_until("it is up", lambda: b"up" in engine.api("GET", f"/containers/{name}/logs?stdout=1").body)
+    stopper = engine.popen("stop", name)
+    cid = engine.inspect(name)["Id"]
+    wait_until("it was signalled", lambda: "kill" in actions(engine, cid))
+    engine.kill()
+    stopper.communicate()
+    time.sleep(1)
+    engine.start()
+    wait_until("its end is seen", lambda: state(engine, name)["Status"] == "exited")
+    time.sleep(0.3)
+    assert state(engine, name)["ExitCode"] == 4 and state(engine, name)["Status"] == "exited" and engine.inspect(name)["RestartCount"] == 0
+
+
+def test_top_takes_what_ps_does(engine, name):
+    start(engine, name, "sh", "-c", "sleep 1001 & sleep 1002; true")
+    wait_until("both are there", lambda: len(engine.api("GET", f"/containers/{name}/top").json["Processes"]) == 3)
+    for args, titles in (("", ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]), ("-o pid,args", ["PID", "COMMAND"]), ("-eo pid,user,comm", ["PID", "USER", "COMMAND"]),
+                         ("aux", ["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "STAT", "START", "TIME", "COMMAND"]), ("-o pid -o comm", ["PID", "COMMAND"])):
+        reply = engine.api("GET", f"/containers/{name}/top?ps_args={urllib.parse.quote(args)}")
+        assert reply.status == 200 and reply.json["Titles"] == titles and len(reply.json["Processes"]) == 3, (args, reply.body)
+    assert any(p[1] == "sleep 1001" for p in engine.api("GET", f"/containers/{name}/top?ps_args=-o%20pid,args").json["Processes"])
+    reply = engine.api("GET", f"/containers/{name}/top?ps_args=-o%20comm")
+    assert reply.status == 400 and "Couldn't find PID field in ps output" in reply.message
+    for args in ("$(id)", "-o pid;id", "-o pid|id", "'"):
+        assert engine.api("GET", f"/containers/{name}/top?ps_args={urllib.parse.quote(args)}").status == 400
+    post(engine, f"/containers/{name}/stop?t=0")
+    reply = engine.api("GET", f"/containers/{name}/top")
+    assert reply.status == 409 and reply.message.endswith("is not running")
+
+
+def test_prune_is_told(engine, name):
+    create(engine, name, "true")
+    before = time.time()
+    reply = engine.api("POST", "/containers/prune")
+    assert reply.status == 200 and reply.json["ContainersDeleted"]
+    lines = engine.api("GET", f"/events?since={before:.9f}&until={time.time():.9f}&filters=" + urllib.parse.quote(json.dumps({"type": ["container"], "event": ["prune"]}))).lines
+    assert len(lines) == 1 and lines[0]["Actor"]["Attributes"]["reclaimed"].isdigit()
+
+
 def test_pause_and_rename_refuse_in_dockers_words(engine, name):
     cid = create(engine, name, "sleep", "1000")
     other = create(engine, name + "x", "true")
