@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 static bool exists(int dirfd, const char *name)
 {
@@ -165,6 +166,46 @@ static void test_flags(void **state _unused_)
 	close(p[0]);
 	close(p[1]);
 	assert_int_equal(fd_set_cloexec(-1, true), -EBADF);
+}
+
+/* Opens the lock file of `dir` as a new process would. */
+static int open_lock(const TestDir *dir)
+{
+	int fd = openat(dir->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void test_lock_of_a_living_owner(void **state)
+{
+	_cleanup_close_ int first = open_lock(*state), second = open_lock(*state);
+	_cleanup_free_ char *holder = NULL, *own = strf("%d", (int)getpid());
+
+	assert_int_equal(fd_lock_as_owner(first, &holder), 0);
+	assert_null(holder);
+	assert_int_equal(fd_lock_as_owner(second, &holder), -EWOULDBLOCK);
+	assert_string_equal(holder, own);
+}
+
+/* A child that is about to execute something still has the descriptor when its parent, whose pid is in the file, is no more. */
+static void test_lock_of_a_dead_owner(void **state)
+{
+	_cleanup_close_ int lock = open_lock(*state), after = open_lock(*state);
+	_cleanup_free_ char *holder = NULL;
+	pid_t owner = fork();
+
+	if (owner == 0) {
+		if (fd_lock_as_owner(lock, &holder) < 0)
+			_exit(1);
+		if (fork() == 0)
+			usleep(200000);
+		_exit(0);
+	}
+	assert_true(owner > 0);
+	close_fd(&lock);
+	assert_int_equal(waitpid(owner, NULL, 0), owner);
+	assert_int_equal(fd_lock_as_owner(after, &holder), 0);
 }
 
 static void test_mkdir_parents(void **state)
@@ -501,6 +542,8 @@ int main(void)
 	    test_in_dir(test_file_replace),
 	    test_in_dir(test_copy),
 	    cmocka_unit_test(test_flags),
+	    test_in_dir(test_lock_of_a_living_owner),
+	    test_in_dir(test_lock_of_a_dead_owner),
 	    test_in_dir(test_mkdir_parents),
 	    test_in_dir(test_remove_does_not_follow),
 	    test_in_dir(test_remove_names),

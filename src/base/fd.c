@@ -11,7 +11,10 @@
 #include "base/path.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/un.h>
 
 #define COPY_STEP (1 << 30)
@@ -201,6 +204,37 @@ int fd_fill_stdio(void)
 		if ((p[fd].revents & POLLNVAL) && open("/dev/null", O_RDWR) != fd)
 			return -EBADF;
 	}
+	return 0;
+}
+
+#define LOCK_PATIENCE_MS 5000
+#define LOCK_STEP_MS     5
+
+static bool is_alive(const char *pid)
+{
+	long n = pid ? strtol(pid, NULL, 10) : 0;
+
+	return n > 0 && n <= INT_MAX && (kill((pid_t)n, 0) == 0 || errno != ESRCH);
+}
+
+int fd_lock_as_owner(int fd, char **ret_holder)
+{
+	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOCK_STEP_MS) {
+		_cleanup_free_ char *holder = NULL;
+
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (lseek(fd, 0, SEEK_SET) < 0)
+			return -errno;
+		(void)fd_read_all(fd, 32, &holder, NULL);
+		if (waited >= LOCK_PATIENCE_MS || is_alive(holder)) {
+			*ret_holder = take_ptr(holder);
+			return -EWOULDBLOCK;
+		}
+		(void)usleep(LOCK_STEP_MS * 1000);
+	}
+	if (ftruncate(fd, 0) < 0 || lseek(fd, 0, SEEK_SET) < 0 || dprintf(fd, "%d", (int)getpid()) < 0)
+		return -errno;
 	return 0;
 }
 

@@ -24,6 +24,10 @@ int64_t fd_copy(int from, int to);
 /* Opens /dev/null in the place of those of 0 to 2 that are closed, before a file of ours gets such a number and is
  * taken for one of them. 0 or -errno. */
 int fd_fill_stdio(void);
+/* Takes the lock of a file whose text is the pid of who has it, and writes ours. -EWOULDBLOCK if somebody else has it, with
+ * what the file says in *ret_holder. A holder that was killed leaves its lock for a moment to the children that it had just forked and
+ * that have not executed a program yet; that is waited for. */
+int fd_lock_as_owner(int fd, char **ret_holder);
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 

@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdarg.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 
 #define LAYER_MAX_BYTES (64ll << 30)
@@ -135,26 +134,19 @@ static int open_root(Store *s, const char *data_root, Err *e)
 
 static int take_lock(Store *s, Err *e)
 {
-	char pid[32] = "";
-	ssize_t n;
+	_cleanup_free_ char *holder = NULL;
+	int r;
 
 	s->lock_fd = openat(s->root_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->lock_fd < 0)
 		return store_sys(e, errno, "open %s/lock", s->root);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
-			return err_sys(e, errno, "lock %s/lock", s->root);
-		n = pread(s->lock_fd, pid, sizeof(pid) - 1, 0);
-		return err_new(
-		    e, ERR_CONFLICT,
-		    "the data root %s is in use by another irekod%s%.*s: stop it, or give this one another "
-		    "--data-root",
-		    s->root, n > 0 ? ", process " : "", n > 0 ? (int)n : 0, pid);
-	}
-	n = snprintf(pid, sizeof(pid), "%d", getpid());
-	if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) != n)
-		return store_sys(e, errno, "write %s/lock", s->root);
-	return 0;
+	r = fd_lock_as_owner(s->lock_fd, &holder);
+	if (r == -EWOULDBLOCK)
+		return err_new(e, ERR_CONFLICT,
+			       "the data root %s is in use by another irekod%s%s: stop it, or give this one "
+			       "another --data-root",
+			       s->root, holder && *holder ? ", process " : "", holder ? holder : "");
+	return r < 0 ? store_sys(e, r, "lock %s/lock", s->root) : 0;
 }
 
 int store_open(const StoreOptions *o, Store **ret, Err *e)

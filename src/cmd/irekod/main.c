@@ -22,7 +22,6 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 
@@ -92,16 +91,13 @@ static int lock_root(const char *dir, const char *option, int *ret, Err *e)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
-			return err_sys(e, errno, "lock %s", path);
-		(void)fd_read_all(fd, 32, &holder, NULL);
+	r = fd_lock_as_owner(fd, &holder);
+	if (r == -EWOULDBLOCK)
 		return err_new(e, ERR_CONFLICT,
 			       "another irekod (pid %s) uses %s: stop it, or choose another %s",
 			       holder ? holder : "?", dir, option);
-	}
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d", (int)getpid()) < 0)
-		return err_sys(e, errno, "write %s", path);
+	if (r < 0)
+		return err_sys(e, r, "lock %s", path);
 	*ret = take_fd(&fd);
 	return 0;
 }
