@@ -43,6 +43,8 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 		n->users++;
 		pthread_mutex_unlock(&en->lock);
 	}
+	/* The engine before may have died between the row and the start itself (start.c). Whether that works now is told by events. */
+	(void)shim_start(shim, NULL);
 	r = watch_container(en, c, fd, e);
 	if (r >= 0 && container_status(c) == CONTAINER_RUNNING)
 		health_adopt(en, c);

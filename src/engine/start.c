@@ -4,6 +4,9 @@
  *
  * Container.life is held throughout, so the end of a container that exits at once is worked off only
  * after its start is complete (ended.c takes the same lock).
+ *
+ * The row says that it runs just before it does: when the engine dies in between, the next one finishes the start (adopt.c). The other way
+ * round it would run without anybody's knowledge, and once more when its client asks again.
  */
 #include "engine/engine-internal.h"
 
@@ -19,6 +22,9 @@ typedef struct Start {
 	Shim *shim;
 	pid_t shim_pid, init_pid;
 	int events_fd;
+	bool entered; /* what follows is what it was before */
+	ContainerStatus status;
+	int64_t started_ns, finished_ns;
 } Start;
 
 static void start_done(Start *s)
@@ -244,6 +250,10 @@ static void enter_running(Start *s)
 	Container *c = s->c;
 
 	pthread_mutex_lock(&c->state);
+	s->entered = true;
+	s->status = c->status;
+	s->started_ns = c->started_ns;
+	s->finished_ns = c->finished_ns;
 	c->status = CONTAINER_RUNNING;
 	health_begin(c);
 	c->pid = s->init_pid;
@@ -257,7 +267,24 @@ static void enter_running(Start *s)
 	c->error = NULL;
 	snprintf(c->boot, sizeof(c->boot), "%s", id_boot());
 	shim_unref(c->shim);
-	c->shim = take_ptr(s->shim);
+	c->shim = shim_ref(s->shim);
+	pthread_mutex_unlock(&c->state);
+}
+
+static void leave_running(Start *s)
+{
+	Container *c = s->c;
+
+	if (!s->entered)
+		return;
+	pthread_mutex_lock(&c->state);
+	c->status = s->status;
+	c->started_ns = s->started_ns;
+	c->finished_ns = s->finished_ns;
+	c->pid = c->shim_pid = 0;
+	health_stop(c);
+	shim_unref(c->shim);
+	c->shim = NULL;
 	pthread_mutex_unlock(&c->state);
 }
 
@@ -309,8 +336,16 @@ static int start_steps(Start *s, Err *e)
 		r = attach_pending(s, e);
 	if (r >= 0)
 		r = shim_events_open(s->run_dir, &s->events_fd, e);
+	if (r < 0)
+		return r;
+	enter_running(s);
+	r = container_save(s->en, c, e);
 	if (r >= 0)
 		r = shim_start(s->shim, e);
+	if (r >= 0)
+		r = watch_container(s->en, c, s->events_fd, e);
+	if (r >= 0)
+		s->events_fd = -1;
 	return r;
 }
 
@@ -338,13 +373,8 @@ int container_start_locked(Engine *en, Container *c, Err *e)
 	if (!e)
 		e = &own;
 	r = start_steps(&s, e);
-	if (r >= 0) {
-		enter_running(&s);
-		r = watch_container(en, c, s.events_fd, e);
-		if (r >= 0)
-			s.events_fd = -1;
-	}
 	if (r < 0) {
+		leave_running(&s);
 		undo_shim(&s);
 		endpoint_teardown(en, c);
 		pending_free(pending_take(c));
@@ -355,10 +385,9 @@ int container_start_locked(Engine *en, Container *c, Err *e)
 		return r;
 	}
 	start_done(&s);
-	r = container_save(en, c, e);
 	container_event(en, c, "start", NULL);
 	health_go_on(en, c);
-	return r;
+	return 0;
 }
 
 int container_start_anew_locked(Engine *en, Container *c, Err *e)

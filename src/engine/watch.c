@@ -51,19 +51,26 @@ static void ended_in_background(Engine *en, Container *c, const ShimExit *exit, 
 	}
 }
 
+static void set_events_fd(Container *c, int fd)
+{
+	pthread_mutex_lock(&c->state);
+	c->events_fd = fd;
+	pthread_mutex_unlock(&c->state);
+}
+
+/* Once it is in the set, the watcher may read it at once, and may be done with it before we are. */
 int watch_container(Engine *en, Container *c, int events_fd, Err *e)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = container_ref(c)};
 
+	set_events_fd(c, events_fd);
 	if (epoll_ctl(en->epoll_fd, EPOLL_CTL_ADD, events_fd, &ev) < 0) {
 		int r = err_sys(e, errno, "watch container %.12s", c->id);
 
+		set_events_fd(c, -1);
 		container_unref(c);
 		return r;
 	}
-	pthread_mutex_lock(&c->state);
-	c->events_fd = events_fd;
-	pthread_mutex_unlock(&c->state);
 	return 0;
 }
 

@@ -49,9 +49,15 @@ static int do_info(Server *s, ShimMsg *m _unused_, json_t *doc, Err *e)
 
 static int do_start(Server *s, ShimMsg *m _unused_, json_t *doc _unused_, Err *e)
 {
+	int r;
+
 	if (s->ended)
 		return not_running(s, e);
-	return s->runner.ops->start(&s->runner, e);
+	if (s->started)
+		return 0;
+	r = s->runner.ops->start(&s->runner, e);
+	s->started = r >= 0;
+	return r;
 }
 
 static int do_attach(Server *s, ShimMsg *m, json_t *doc _unused_, Err *e)

@@ -71,6 +71,7 @@ Shim *shim_ref(Shim *s);
 void shim_unref(Shim *s);
 DEFINE_CLEANUP(Shim *, shim_unref)
 
+/* Success if it was started before. */
 int shim_start(Shim *s, Err *e);
 /* Hands over a client's stream socket (not closed here; the shim has its own copy). Input from it goes to the container's
  * stdin if want_stdin; output is sent if wanted. The shim shuts down and closes it when the output ends. `prefix`
