@@ -124,6 +124,19 @@ static void add_apparmor(json_t *process, const SecurityOptions *o)
 		json_object_set_new(process, "apparmorProfile", json_string(o->apparmor));
 }
 
+/* What every process of a container has, one that is run in it later too. `limits` is taken over. */
+static json_t *with_limits(json_t *process, const ContainerHost *h, json_t *limits)
+{
+	if (!process || json_object_set(process, "rlimits", limits) < 0 ||
+	    (h->oom_score_adj &&
+	     json_object_set_new(process, "oomScoreAdj", json_integer(h->oom_score_adj)) < 0)) {
+		json_decref(process);
+		process = NULL;
+	}
+	json_decref(limits);
+	return process;
+}
+
 static int process_json(const SpecInput *in, const SecurityOptions *security, char **caps, json_t **ret,
 			Err *e)
 {
@@ -148,18 +161,17 @@ static int process_json(const SpecInput *in, const SecurityOptions *security, ch
 	for (size_t i = 0; c->args && c->args[i]; i++)
 		json_array_append_new(args, json_string(c->args[i]));
 
-	json_t *p = json_pack("{s:b, s:o, s:O, s:o, s:s, s:o, s:O, s:b}", "terminal", c->config.tty, "user",
-			      user_json(&u), "args", args, "env", json_from_strv(env), "cwd",
-			      str_empty(c->config.working_dir) ? "/" : c->config.working_dir, "capabilities",
-			      capability_sets(caps, u.uid == 0), "rlimits", limits, "noNewPrivileges",
-			      security->no_new_privileges);
+	json_t *p =
+	    json_pack("{s:b, s:o, s:O, s:o, s:s, s:o, s:b}", "terminal", c->config.tty, "user", user_json(&u),
+		      "args", args, "env", json_from_strv(env), "cwd",
+		      str_empty(c->config.working_dir) ? "/" : c->config.working_dir, "capabilities",
+		      capability_sets(caps, u.uid == 0), "noNewPrivileges", security->no_new_privileges);
+	p = with_limits(p, &c->config.host, take_ptr(limits));
 	if (!p)
 		return err_new(e, ERR_INVALID,
 			       "container %.12s: a string of its command or environment is not valid UTF-8",
 			       c->id);
 	add_apparmor(p, security);
-	if (c->config.host.oom_score_adj)
-		json_object_set_new(p, "oomScoreAdj", json_integer(c->config.host.oom_score_adj));
 	*ret = p;
 	return 0;
 }
@@ -168,6 +180,7 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 {
 	_cleanup_(user_ids_done) UserIds u = {0};
 	_cleanup_strv_ char **env = NULL, **caps = NULL;
+	_cleanup_json_ json_t *limits = NULL;
 	const char *user = str_empty(x->user) ? c->config.user : x->user;
 	bool privileged = x->privileged || c->config.host.privileged;
 	SecurityOptions security;
@@ -177,6 +190,8 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 		r = security_options_parse(c->config.host.security_opt, &security, e);
 	if (r >= 0)
 		r = capabilities_of(&c->config.host, privileged, &caps, e);
+	if (r >= 0)
+		r = rlimits_json(&c->config.host, &limits, e);
 	if (r < 0)
 		return r;
 	if (environment(c, c->config.hostname, u.home, x->env, &env) < 0)
@@ -191,6 +206,7 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 		      "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd, "capabilities",
 		      capability_sets(caps, u.uid == 0), "noNewPrivileges", security.no_new_privileges);
 	add_apparmor(*ret, &security);
+	*ret = with_limits(*ret, &c->config.host, take_ptr(limits));
 	return *ret ? 0
 		    : err_new(e, ERR_INVALID,
 			      "exec: a string of its command or environment is not valid UTF-8");

@@ -399,3 +399,8 @@ def test_host_files_are_not_reached_by_links(cli, folder, engine, name):
     assert marker.read_text() == "inside\n"
     assert not os.path.exists("/marker")
     cli("rmi", name)
+
+
+def test_an_exec_has_the_limits_of_its_container(cli, name):
+    cli("run", "-d", "--name", name, "--ulimit", "nofile=123:456", "--oom-score-adj", "321", "busybox", "sleep", "1000")
+    assert cli.out("exec", name, "sh", "-c", "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj") == "123\n456\n321"
