@@ -439,14 +439,24 @@ bool tar_padding_is_dirty(const TarReader *t)
 	return t->pad_dirty;
 }
 
+/* An archive may end right behind the contents of its last file: docker's command line sends such build contexts when the Dockerfile
+ * lies outside of an empty one. Nobody can tell then what will lie where the padding would. */
 static int skip_padding(TarReader *t, const char *where, Err *e)
 {
+	int64_t whole = t->pad;
+
 	t->pad_dirty = false;
 	while (t->pad > 0) {
 		int r = fill(t, e);
 
-		if (r <= 0)
-			return r < 0 ? r : tar_truncated(e, where);
+		if (r < 0)
+			return r;
+		if (r == 0 && t->pad < whole)
+			return tar_truncated(e, where);
+		if (r == 0) {
+			t->pad_dirty = true;
+			return 0;
+		}
 		t->pad_dirty |= *t->at++ != 0;
 		t->left--;
 		t->pad--;

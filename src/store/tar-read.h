@@ -67,7 +67,7 @@ int tar_data(TarReader *t, const void **ret, size_t *ret_len, int64_t *ret_offse
 int64_t tar_headers(const TarReader *t);
 /* Bytes of the stream read so far: after tar_next, where the contents of the entry begin, which is a multiple of TAR_BLOCK. */
 int64_t tar_position(const TarReader *t);
-/* True if what fills the last block of the entry before the current one (or the last one, at the end) is not zeros. */
+/* True if what fills the last block of the entry before the current one (or the last one, at the end) is not zeros, or not there. */
 bool tar_padding_is_dirty(const TarReader *t);
 /* What a layer may carry: user.* but overlayfs's own, file capabilities, access control lists. Everything else would let an archive
  * speak to overlayfs or to a security module. */

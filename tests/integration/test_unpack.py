@@ -419,8 +419,10 @@ def test_truncated_plain(box):
         if n % 512:
             box.bad(body[:n], "t")
     box.bad(raw(b"f", data=b"x" * 1000)[:-1], "truncated layer")
-    # As others do: an archive may end between two entries without its end marker.
+    # As others do: an archive may end between two entries without its end marker, and right behind the contents of the last one.
     box.good(raw(b"f", data=b"x"))
+    box.good(raw(b"f", data=b"x" * 1000)[:-24])
+    assert (box.root / "f").read_bytes() == b"x" * 1000
 
 
 @pytest.mark.parametrize("tail", [b"garbage", b"\0\0garbage", b"\x1f\x8c"])
