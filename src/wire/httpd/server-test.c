@@ -426,14 +426,17 @@ static void hijack(const char *request, const char *status)
 {
 	_cleanup_close_ int fd = dial();
 	_cleanup_free_ char *got = NULL;
-	char buf[8];
+	char buf[8], head[4096] = "";
 	bool eof;
 
 	say(fd, request);
 	wait_told();
+	/* However much room a read has, it gives the head alone, and no descriptor. */
+	assert_true(recv(fd, head, sizeof(head) - 1, 0) > 0);
+	assert_true(str_starts(head, status));
+	assert_true(str_ends(head, "\r\n\r\n"));
 	got = hear(fd, 200, &eof);
-	assert_true(str_starts(got, status));
-	assert_true(str_ends(got, "\r\n\r\nearly"));
+	assert_string_equal(got, "early");
 	assert_false(eof); /* the server's own copy is closed, but not shut down */
 	say(fd, "in");
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);

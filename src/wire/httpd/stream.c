@@ -101,6 +101,19 @@ int http_alive_fd(HttpRequest *rq)
 	return rq->alive_pipe[0];
 }
 
+/* A client that reads the head through a buffer and goes on with the bare descriptor (docker-py) would lose what the buffer has caught of
+ * the stream. A read of a unix socket ends behind a message that carries a descriptor, so the head carries one; a plain read drops it. */
+static int send_head_apart(HttpConnection *c, const StrBuf *head)
+{
+	_cleanup_close_ int mark = c->transport == HTTP_UNIX ? open("/dev/null", O_PATH | O_CLOEXEC) : -1;
+	ssize_t n;
+
+	if (mark < 0)
+		return http_send_all(c->fd, head->s, head->len, NULL, 0, NULL, 0);
+	n = fd_send_msg(c->fd, head->s, head->len, &mark, 1);
+	return n < 0 ? (int)n : 0;
+}
+
 int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e)
 {
 	HttpConnection *c = rq->conn;
@@ -124,7 +137,7 @@ int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err 
 		return err_oom(e);
 	rq->answered = rq->hijacked = rq->close_after = true;
 	http_conn_state(c, false, false, true);
-	r = http_send_all(c->fd, b.s, b.len, NULL, 0, NULL, 0);
+	r = send_head_apart(c, &b);
 	if (r < 0)
 		return err_new_no(e, ERR_CANCELLED, -r, "the client went away: %s", strerror(-r));
 	*ret = (HttpHijack){c->fd, c->in + c->pos, c->len - c->pos};
