@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-crash check-mutations check-power check-vm bench bench-runtime bench-images lint format fuzz install install-docker uninstall clean deps
+.PHONY: all demo demo-stop check check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images lint format fuzz install install-docker uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -33,6 +33,16 @@ check-mutations:
 	@tools/deps build run test
 	@tests/mutations/run $(if $(MUTATION),-k $(MUTATION))
 
+check-clients:
+	@tools/deps build run test clients
+	@$(MAKE) --no-print-directory all
+	@IREKO_CLIENTS=all $(PYTHON) tools/check $(or $(CHECK),tests/clients)
+
+check-fault:
+	@tools/deps build run test
+	@$(MAKE) --no-print-directory all
+	@IREKO_KILLS=$(or $(KILLS),500) IREKO_CYCLES=$(or $(CYCLES),10000) $(PYTHON) tools/check tests/fault/test_survival.py tests/fault/test_soak.py
+
 check-crash:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
@@ -51,7 +61,7 @@ check-vm:
 bench:
 	@tools/deps build run bench
 	@$(MAKE) --no-print-directory all
-	@$(PYTHON) bench/run $(BENCH)
+	@$(PYTHON) bench/engine $(BENCH)
 	@$(if $(BENCH),,$(PYTHON) bench/runtime)
 	@$(if $(BENCH),,$(PYTHON) bench/images)
 

@@ -250,14 +250,14 @@ class Engine:
         self.own_mounts = ()  # of the test
 
     # ---- life
-    def start(self):
+    def start(self, step=0.02):
         irekod = BUILD / "irekod"
         assert irekod.exists(), f"{irekod} is missing: run make"
         self.log_file = self.log.open("ab")
         self.p = subprocess.Popen([*self.prefix, str(irekod), "--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-H", f"unix://{self.socket}",
                                    "--bridge-subnet", self.subnet, *map(str, self.options)], stdin=subprocess.DEVNULL, stdout=self.log_file,
                                   stderr=self.log_file, start_new_session=True)
-        wait_until("irekod answers", self._answers, seconds=20)
+        wait_until("irekod answers", self._answers, seconds=20, step=step)
         return self
 
     def _answers(self):
@@ -379,7 +379,7 @@ class Engine:
 
     def cli(self, *args, client="ireko", check=True, **kw):
         path = BUILD / "ireko" if client == "ireko" else program(client)
-        kw.setdefault("env", self.env(**({"DOCKER_BUILDKIT": "0"} if client == "docker" else {})))
+        kw.setdefault("env", self.env(**({} if client == "ireko" else {"DOCKER_BUILDKIT": "0"})))
         return run(path, *args, check=check, **kw)
 
     def popen(self, *args, client="ireko", **kw):
