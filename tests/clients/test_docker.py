@@ -7,23 +7,14 @@ import time
 
 import pytest
 
+from compose import current_docker, distributions_docker
 from harness import Bound, free_port, program, run, tcp_ask
 
 
-def clients():
-    """Every docker CLI on the machine: the user's and the one borrowed from Debian's package."""
-    import shutil
-
-    from harness import BORROWED
-
-    found = {shutil.which("docker"), str(BORROWED / "docker") if (BORROWED / "docker").exists() else None} - {None}
-    return sorted(found) or ["docker"]
-
-
-@pytest.fixture(params=clients())
+@pytest.fixture(params=["distribution", "current"])
 def docker(request, engine):
-    program(request.param)
-    return Bound(engine, request.param)
+    """The distribution's docker CLI (Debian 12: 20.10), then the current one."""
+    return Bound(engine, str(distributions_docker() if request.param == "distribution" else current_docker()))
 
 
 def test_version_and_info(docker):
