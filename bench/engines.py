@@ -270,6 +270,20 @@ def measure(engines, n, args, before=None, blocks=4):
     return {name: statistics.median(v) for name, v in times.items() if v}
 
 
+def memory_available():
+    """KiB that programs could still get: what is less of it was taken by processes and by the kernel for them."""
+    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+
+
+def daemon_answers_after(ireko):
+    """Milliseconds from its execve to its first answer, after it was told to end."""
+    ireko.engine.stop()
+    start = time.monotonic()
+    ireko.engine.start(step=0.0005)
+    return (time.monotonic() - start) * 1000
+
+
 def layer():
     """A Debian base system as one gzipped tar, made once."""
     if not LAYER.exists():
