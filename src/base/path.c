@@ -16,17 +16,17 @@
 #define TRIES_MAX 64 /* openat2 says EAGAIN while something in the root is being renamed */
 #define LINKS_MAX 40 /* as the kernel: path_resolution(7) */
 
-int path_open_in_root(int rootfd, const char *path, int flags, mode_t mode)
+static int open_how(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
 	bool creates = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 	struct open_how how = {
 	    .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
 	    .mode = creates ? mode & 07777 : 0, /* else EINVAL */
-	    .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	    .resolve = resolve | RESOLVE_NO_MAGICLINKS,
 	};
 
 	for (int i = 0; i < TRIES_MAX; i++) {
-		long fd = syscall(SYS_openat2, rootfd, path, &how, sizeof(how));
+		long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 
 		if (fd >= 0)
 			return (int)fd;
@@ -34,6 +34,16 @@ int path_open_in_root(int rootfd, const char *path, int flags, mode_t mode)
 			return -errno;
 	}
 	return -EAGAIN;
+}
+
+int path_open_in_root(int rootfd, const char *path, int flags, mode_t mode)
+{
+	return open_how(rootfd, path, flags, mode, RESOLVE_IN_ROOT);
+}
+
+int path_open_beneath(int dirfd, const char *path, int flags)
+{
+	return open_how(dirfd, path, flags, 0, RESOLVE_BENEATH);
 }
 
 static int open_directory(int rootfd, const char *path)

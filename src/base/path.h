@@ -17,6 +17,8 @@
 
 /* openat2 in root; flags gain O_CLOEXEC. The fd or -errno. */
 int path_open_in_root(int rootfd, const char *path, int flags, mode_t mode);
+/* The same, but a path or symlink that would lead out of the directory is an error: -EXDEV. */
+int path_open_beneath(int dirfd, const char *path, int flags);
 /* Opens the directory `path` below rootfd, making missing components: the last with `mode` (0 means 0755),
  * those above it with 0755, all less the umask. Symlinks met on the way are followed inside the root, those to nothing too:
  * their target is made. The O_PATH|O_DIRECTORY fd or -errno. */

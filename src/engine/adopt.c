@@ -8,6 +8,7 @@
  * A few threads share the work; a connect to a living shim takes well under a millisecond, so the API comes up right after.
  */
 #include "engine/engine-internal.h"
+#include "engine/volume.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -37,6 +38,7 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 	c->pid = init_pid;
 	c->shim_pid = 0; /* not our child */
 	pthread_mutex_unlock(&c->state);
+	mounts_adopt(en, c);
 	if (c->n_endpoints > 0 && !str_empty(c->endpoints[0].address) &&
 	    network_find(en, c->endpoints[0].network_id, &n, NULL) >= 0) {
 		pthread_mutex_lock(&en->lock);
@@ -262,6 +264,7 @@ int adopt_all(Engine *en, Err *e)
 		container_unref(a.all[i]);
 	free(a.all);
 	reconcile_network(en);
+	volumes_reconcile(en);
 	timers_open(en->background);
 	return 0;
 }

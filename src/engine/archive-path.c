@@ -12,8 +12,10 @@
  */
 #include "engine/archive.h"
 
+#include "engine/idmap.h"
+#include "kernel/mount.h"
+
 #include <sched.h>
-#include <sys/mount.h>
 
 void container_tree_done(ContainerTree *t)
 {
@@ -21,6 +23,8 @@ void container_tree_done(ContainerTree *t)
 	close_fd(&t->ns_fd);
 	if (t->locked)
 		pthread_mutex_unlock(&t->c->life);
+	if (t->in_use)
+		mounts_unuse(t->in_use, t->c);
 	container_unref(t->c);
 	*t = (ContainerTree)CONTAINER_TREE_INIT;
 }
@@ -57,6 +61,7 @@ typedef struct Assembly {
 	Engine *en;
 	Container *c;
 	int root_fd, ns_fd;
+	bool read_only; /* the container runs */
 	int result;
 	Err err;
 } Assembly;
@@ -67,20 +72,36 @@ static int target_open(int root, const char *destination, bool is_dir)
 		      : path_touch_in_root(root, destination, 0644);
 }
 
-static int attach_mount(int root, const ContainerMountPoint *m, int *ret_fd, Err *e)
+/* So that files which are copied in belong to whom the container's would. */
+static int map_ids(int fd, const ContainerMountPoint *m, const struct stat *st, Err *e)
 {
-	_cleanup_close_ int tree =
-	    open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-	_cleanup_close_ int target = -1;
-	struct stat st;
+	IdMaps maps;
+	int r = m->idmap ? idmap_resolve(m->idmap, st->st_uid, st->st_gid, &maps, e) : 0;
 
-	if (tree < 0 || fstat(tree, &st) < 0)
-		return err_sys(e, errno, "mount %s at %s", m->source, m->destination);
-	target = target_open(root, m->destination, S_ISDIR(st.st_mode));
+	return m->idmap && r >= 0 ? idmap_apply(fd, &maps, e) : r;
+}
+
+static int attach_mount(const Assembly *a, const ContainerMountPoint *m, int *ret_fd, Err *e)
+{
+	_cleanup_close_ int tree = -1, target = -1;
+	struct stat st;
+	int r = mount_open(a->en, m, a->read_only, &tree, e);
+
+	if (r < 0)
+		return r;
+	/* What is mounted in it here is nobody else's to see. */
+	r = mount_change(tree, "", &(MountChange){.propagation = MS_PRIVATE, .recursive = true});
+	if (r < 0 || fstat(tree, &st) < 0)
+		return err_sys(e, r < 0 ? r : errno, "mount %s at %s", m->source, m->destination);
+	r = map_ids(tree, m, &st, e);
+	if (r < 0)
+		return r;
+	target = target_open(a->root_fd, m->destination, S_ISDIR(st.st_mode));
 	if (target < 0)
 		return err_sys(e, target, "make the mount point %s", m->destination);
-	if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return err_sys(e, errno, "mount %s at %s", m->source, m->destination);
+	r = mount_attach(tree, target);
+	if (r < 0)
+		return err_sys(e, r, "mount %s at %s", m->source, m->destination);
 	*ret_fd = take_fd(&tree);
 	return 0;
 }
@@ -94,11 +115,12 @@ static int by_length(const void *a, const void *b)
 }
 
 /* Parents first (they are shorter), and read-only last, when no mount point is to be made any more. */
-static int attach_all(Container *c, int root, Err *e)
+static int attach_all(const Assembly *a, Err *e)
 {
+	const Container *c = a->c;
 	_cleanup_free_ const ContainerMountPoint **v = calloc(c->n_mounts, sizeof(*v));
 	_cleanup_free_ int *fds = calloc(c->n_mounts, sizeof(*fds));
-	struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
+	const MountChange ro = {.set = MOUNT_ATTR_RDONLY, .recursive = true};
 	size_t n = 0, done = 0;
 	int r = 0;
 
@@ -109,11 +131,10 @@ static int attach_all(Container *c, int root, Err *e)
 			v[n++] = &c->mounts[i];
 	qsort(v, n, sizeof(*v), by_length);
 	for (; r >= 0 && done < n; done += r >= 0)
-		r = attach_mount(root, v[done], &fds[done], e);
+		r = attach_mount(a, v[done], &fds[done], e);
 	for (size_t i = 0; i < done; i++) {
-		if (r >= 0 && !v[i]->rw &&
-		    mount_setattr(fds[i], "", AT_EMPTY_PATH | AT_RECURSIVE, &ro, sizeof(ro)) < 0)
-			r = err_sys(e, errno, "make %s read-only", v[i]->destination);
+		if (r >= 0 && !v[i]->rw && mount_change(fds[i], "", &ro) < 0)
+			r = err_sys(e, EIO, "make %s read-only", v[i]->destination);
 		close_fd(&fds[i]);
 	}
 	return r;
@@ -121,11 +142,16 @@ static int attach_all(Container *c, int root, Err *e)
 
 static int assemble(Assembly *a, Err *e)
 {
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return err_sys(e, errno, "make a mount namespace");
-	if (move_mount(a->root_fd, "", AT_FDCWD, a->en->containers_run, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return err_sys(e, errno, "mount the snapshot");
-	int r = attach_all(a->c, a->root_fd, e);
+	int r = unshare(CLONE_NEWNS) < 0 ? -errno : 0;
+
+	if (r >= 0)
+		r = mount_change(AT_FDCWD, "/", &(MountChange){.propagation = MS_PRIVATE, .recursive = true});
+	if (r < 0)
+		return err_sys(e, r, "make a mount namespace");
+	r = mount_attach_path(a->root_fd, a->en->containers_run);
+	if (r < 0)
+		return err_sys(e, r, "mount the snapshot");
+	r = attach_all(a, e);
 	if (r < 0)
 		return r;
 	a->ns_fd = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -151,12 +177,16 @@ static bool has_real_mounts(const Container *c)
 /* Of a running container only to be read: two writable mounts of one upper directory would corrupt it. */
 static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, Err *e)
 {
-	Assembly a = {.en = en, .c = t->c, .ns_fd = -1};
+	Assembly a = {.en = en, .c = t->c, .ns_fd = -1, .read_only = read_only};
 	pthread_t thread;
 	int r = store_snapshot_mount(en->store, t->c->id, read_only, &t->root_fd, e);
 
 	if (r < 0 || !has_real_mounts(t->c))
 		return r;
+	r = mounts_use(en, t->c, e);
+	if (r < 0)
+		return r;
+	t->in_use = en;
 	a.root_fd = t->root_fd;
 	r = pthread_create(&thread, NULL, assembly_thread, &a);
 	if (r != 0)

@@ -14,8 +14,9 @@
 typedef struct ContainerTree {
 	Container *c;
 	int root_fd;
-	int ns_fd;   /* keeps the namespace of a stopped container's mounts; -1 */
-	bool locked; /* `life` is held: the container must not start while its snapshot is mounted here */
+	Engine *in_use; /* its volumes are to be given back there; or NULL */
+	int ns_fd;      /* keeps the namespace of a stopped container's mounts; -1 */
+	bool locked;    /* `life` is held: the container must not start while its snapshot is mounted here */
 } ContainerTree;
 
 /* files_only: to read all of it, so without /proc, /sys and what else a running one has mounted beside its binds and volumes. */

@@ -22,6 +22,10 @@
 	{                                                                                                    \
 		.name = n, .type = JSON_T_BOOL, .offset = offsetof(t, m), .keep_empty = true                 \
 	}
+#define OBOOL(m, n, t)                                                                                       \
+	{                                                                                                    \
+		.name = n, .type = JSON_T_BOOL, .offset = offsetof(t, m)                                     \
+	}
 #define INT(m, n, t)                                                                                         \
 	{                                                                                                    \
 		.name = n, .type = JSON_T_INT, .offset = offsetof(t, m), .keep_empty = true                  \
@@ -115,22 +119,32 @@ static const JsonField mount_table[] = {
     STR(type, "Type", ContainerMount),
     OSTR(source, "Source", ContainerMount),
     STR(target, "Target", ContainerMount),
-    {.name = "ReadOnly", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, read_only)},
+    OBOOL(read_only, "ReadOnly", ContainerMount),
+    OSTR(consistency, "Consistency", ContainerMount),
     {0},
 };
 static const JsonField mount_bind_table[] = {
     OSTR(propagation, "Propagation", ContainerMount),
-    {.name = "NonRecursive", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, non_recursive)},
-    {.name = "CreateMountpoint", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, create_mountpoint)},
+    OBOOL(non_recursive, "NonRecursive", ContainerMount),
+    OBOOL(create_mountpoint, "CreateMountpoint", ContainerMount),
+    OBOOL(ro_non_recursive, "ReadOnlyNonRecursive", ContainerMount),
+    OBOOL(ro_force_recursive, "ReadOnlyForceRecursive", ContainerMount),
+    OSTR(idmap, "IDMap", ContainerMount),
     {0},
 };
 static const JsonField mount_volume_table[] = {
-    {.name = "NoCopy", .type = JSON_T_BOOL, .offset = offsetof(ContainerMount, no_copy)},
+    OBOOL(no_copy, "NoCopy", ContainerMount),
     MAP(volume_labels, "Labels", ContainerMount),
+    OSTR(volume_subpath, "Subpath", ContainerMount),
     {0},
 };
 static const JsonField mount_driver_table[] = {
     OSTR(volume_driver, "Name", ContainerMount),
+    MAP(driver_options, "Options", ContainerMount),
+    {0},
+};
+static const JsonField mount_image_table[] = {
+    OSTR(image_subpath, "Subpath", ContainerMount),
     {0},
 };
 static const JsonField mount_tmpfs_table[] = {
@@ -268,27 +282,70 @@ static json_t *set_encode(char *const *v)
 	return set;
 }
 
+/* [["noexec"], ["size", "1m"]] <-> "noexec", "size=1m" */
+static int tmpfs_options_decode(const json_t *a, ContainerMount *m, Err *e)
+{
+	if (a && !json_is_null(a) && !json_is_array(a))
+		return err_new(e, ERR_INVALID, "TmpfsOptions.Options: expected an array");
+	for (size_t i = 0; i < json_array_size(a); i++) {
+		const json_t *pair = json_array_get(a, i);
+		const char *key = json_string_value(json_array_get(pair, 0)),
+			   *value = json_string_value(json_array_get(pair, 1));
+		size_t n = json_array_size(pair);
+
+		if (!key || n > 2 || (n == 2 && !value) || strchr(key, '='))
+			return err_new(
+			    e, ERR_INVALID,
+			    "TmpfsOptions.Options[%zu]: expected [\"flag\"] or [\"key\", \"value\"]", i);
+		if (strv_take(&m->tmpfs_options, value ? strf("%s=%s", key, value) : strdup(key)) < 0)
+			return err_oom(e);
+	}
+	return 0;
+}
+
+static json_t *tmpfs_options_encode(char *const *v)
+{
+	json_t *a = json_array();
+
+	for (; v && *v; v++) {
+		size_t n = strcspn(*v, "=");
+		json_t *pair = json_pack("[s%]", *v, n);
+
+		if (pair && (*v)[n])
+			json_array_append_new(pair, json_string(*v + n + 1));
+		json_array_append_new(a, pair);
+	}
+	return a;
+}
+
 static int mount_decode(const json_t *obj, ContainerMount *m, Err *e)
 {
-	static const struct {
+	const struct {
 		const char *name;
 		const JsonField *table;
+		bool *given;
 	} nested[] = {
-	    {"BindOptions", mount_bind_table},
-	    {"VolumeOptions", mount_volume_table},
-	    {"TmpfsOptions", mount_tmpfs_table},
+	    {"BindOptions", mount_bind_table, &m->has_bind},
+	    {"VolumeOptions", mount_volume_table, &m->has_volume},
+	    {"ImageOptions", mount_image_table, &m->has_image},
+	    {"TmpfsOptions", mount_tmpfs_table, &m->has_tmpfs},
+	    {"ClusterOptions", NULL, &m->has_cluster},
 	};
 	int r = json_decode(obj, mount_table, m, e);
 
 	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(nested); i++) {
 		const json_t *o = member_of(obj, nested[i].name);
 
-		if (json_is_object(o))
+		*nested[i].given = json_is_object(o);
+		if (*nested[i].given && nested[i].table)
 			r = json_decode(o, nested[i].table, m, e);
 	}
 	const json_t *driver = member_of(member_of(obj, "VolumeOptions"), "DriverConfig");
 	if (r >= 0 && json_is_object(driver))
 		r = json_decode(driver, mount_driver_table, m, e);
+	if (r >= 0)
+		r = tmpfs_options_decode(json_object_get(json_object_get(obj, "TmpfsOptions"), "Options"), m,
+					 e);
 	return r;
 }
 
@@ -298,17 +355,26 @@ static json_t *mount_encode(const ContainerMount *m)
 
 	if (!o)
 		return NULL;
-	if (streq0(m->type, "bind"))
+	if (m->has_bind)
 		json_object_set_new(o, "BindOptions", json_encode(mount_bind_table, m));
-	if (streq0(m->type, "volume")) {
+	if (m->has_volume) {
 		json_t *v = json_encode(mount_volume_table, m);
 
-		if (m->volume_driver)
+		if (m->volume_driver || m->driver_options)
 			json_object_set_new(v, "DriverConfig", json_encode(mount_driver_table, m));
 		json_object_set_new(o, "VolumeOptions", v);
 	}
-	if (streq0(m->type, "tmpfs"))
-		json_object_set_new(o, "TmpfsOptions", json_encode(mount_tmpfs_table, m));
+	if (m->has_image)
+		json_object_set_new(o, "ImageOptions", json_encode(mount_image_table, m));
+	if (m->has_tmpfs) {
+		json_t *t = json_encode(mount_tmpfs_table, m);
+
+		if (m->tmpfs_options)
+			json_object_set_new(t, "Options", tmpfs_options_encode(m->tmpfs_options));
+		json_object_set_new(o, "TmpfsOptions", t);
+	}
+	if (m->has_cluster)
+		json_object_set_new(o, "ClusterOptions", json_object());
 	return o;
 }
 
@@ -318,6 +384,8 @@ static void mount_done(ContainerMount *m)
 	json_fields_done(mount_bind_table, m);
 	json_fields_done(mount_volume_table, m);
 	json_fields_done(mount_driver_table, m);
+	json_fields_done(mount_image_table, m);
+	strv_free(m->tmpfs_options);
 }
 
 static int mounts_decode(const json_t *array, ContainerHost *h, Err *e)

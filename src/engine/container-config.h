@@ -52,15 +52,19 @@ typedef struct ContainerDeviceRequest {
 
 /* The API's `Mount` objects. */
 typedef struct ContainerMount {
-	char *type; /* bind volume tmpfs */
-	char *source, *target;
+	char *type; /* bind volume tmpfs image */
+	char *source, *target, *consistency;
 	bool read_only;
-	char *propagation; /* BindOptions */
-	bool non_recursive, create_mountpoint;
+	bool has_bind, has_volume, has_image, has_tmpfs, has_cluster; /* which options were given */
+	char *propagation;                                            /* BindOptions */
+	bool non_recursive, create_mountpoint, ro_non_recursive, ro_force_recursive;
+	char *idmap;  /* BindOptions.IDMap, our own: see idmap.h */
 	bool no_copy; /* VolumeOptions */
-	char **volume_labels;
-	char *volume_driver;
-	int64_t tmpfs_size, tmpfs_mode;
+	char **volume_labels, **driver_options;
+	char *volume_driver, *volume_subpath;
+	char *image_subpath;            /* ImageOptions */
+	int64_t tmpfs_size, tmpfs_mode; /* TmpfsOptions */
+	char **tmpfs_options;           /* flag or K=V */
 } ContainerMount;
 
 typedef struct ContainerPort {

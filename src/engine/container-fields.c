@@ -109,6 +109,7 @@ const ContainerField container_fields[] = {
 	{HOST "Mounts[].BindOptions.CreateMountpoint", FIELD_HONOURED, NULL},
 	{HOST "Mounts[].BindOptions.ReadOnlyNonRecursive", FIELD_HONOURED, NULL},
 	{HOST "Mounts[].BindOptions.ReadOnlyForceRecursive", FIELD_HONOURED, NULL},
+	{HOST "Mounts[].BindOptions.IDMap", FIELD_HONOURED, "ireko's own: see idmap"},
 	{HOST "Mounts[].VolumeOptions.NoCopy", FIELD_HONOURED, NULL},
 	{HOST "Mounts[].VolumeOptions.Labels", FIELD_HONOURED, NULL},
 	{HOST "Mounts[].VolumeOptions.DriverConfig.Name", FIELD_HONOURED, NULL},

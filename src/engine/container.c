@@ -75,6 +75,11 @@ void mount_points_free(ContainerMountPoint *v, size_t n)
 		free(v[i].driver);
 		free(v[i].mode);
 		free(v[i].propagation);
+		free(v[i].subpath);
+		free(v[i].snapshot);
+		free(v[i].image_id);
+		free(v[i].idmap);
+		free(v[i].options);
 	}
 	free(v);
 }
@@ -246,6 +251,10 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 
 /* ---- the row ---- */
 
+#define POINT(m, t)                                                                                          \
+	{                                                                                                    \
+		.name = #m, .type = t, .offset = offsetof(ContainerMountPoint, m)                            \
+	}
 static const JsonField mount_point_table[] = {
     {.name = "type", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, type)},
     {.name = "name", .type = JSON_T_STR, .offset = offsetof(ContainerMountPoint, name)},
@@ -261,6 +270,17 @@ static const JsonField mount_point_table[] = {
      .offset = offsetof(ContainerMountPoint, propagation),
      .keep_empty = true},
     {.name = "rw", .type = JSON_T_BOOL, .offset = offsetof(ContainerMountPoint, rw)},
+    POINT(subpath, JSON_T_STR),
+    POINT(snapshot, JSON_T_STR),
+    POINT(image_id, JSON_T_STR),
+    POINT(idmap, JSON_T_STR),
+    POINT(options, JSON_T_STR),
+    POINT(own_fs, JSON_T_BOOL),
+    POINT(by_flag, JSON_T_BOOL),
+    POINT(no_copy, JSON_T_BOOL),
+    POINT(non_recursive, JSON_T_BOOL),
+    POINT(ro_non_recursive, JSON_T_BOOL),
+    POINT(ro_force_recursive, JSON_T_BOOL),
     {0},
 };
 

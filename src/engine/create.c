@@ -234,16 +234,17 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 }
 
 /* What needs the name to be ours first. */
-static int make_resources(Engine *en, Container *c, const ImageConfig *ic, char ***warnings, Err *e)
+static int make_resources(Engine *en, Container *c, const ImageConfig *ic, Err *e)
 {
+	_cleanup_strv_ char **made = NULL;
 	int r = store_snapshot_prepare(en->store, c->id, c->chain_id, e);
 
 	if (r >= 0)
 		r = data_dir_make(en, c, e);
 	if (r >= 0)
-		r = mounts_resolve(en, c, ic, warnings, e);
+		r = mounts_resolve(en, c, ic, &made, e);
 	if (r >= 0)
-		r = mounts_populate(en, c, e);
+		r = mounts_populate(en, c, made, e);
 	if (r >= 0)
 		r = container_save(en, c, e);
 	return r;
@@ -266,7 +267,7 @@ static int create_over(Engine *en, const char *name, const ContainerConfig *conf
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&c->life);
-	r = make_resources(en, c, ic, warnings, e);
+	r = make_resources(en, c, ic, e);
 	if (r < 0)
 		(void)container_remove_locked(en, c, true, NULL);
 	pthread_mutex_unlock(&c->life);

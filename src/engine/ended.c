@@ -240,6 +240,7 @@ void container_ended(Engine *en, Container *c, const ShimExit *x, const char *wh
 	again = container_status(c) == CONTAINER_RESTARTING;
 	remove = c->config.host.auto_remove && !again && __atomic_load_n(&c->keepers, __ATOMIC_SEQ_CST) == 0;
 	announce_end(en, c);
+	mounts_release(en, c);
 	if (remove && !c->removed) {
 		r = container_remove_locked(en, c, true, &err);
 		if (r < 0)

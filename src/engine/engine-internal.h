@@ -6,6 +6,7 @@
  *   Engine.images_gate  read: from finding an image to entering the container that uses it into the table;
  *                    write: from looking who uses an image to deleting it
  *   Container.life   one life operation (start, stop, remove, rename, ...) at a time; held across I/O of that container
+ *   Engine.volumes_lock  which volumes there are: from finding or making one to its entry in Container.mounts
  *   Engine.lock      the tables: containers, names, networks, execs; never held across I/O
  *   Container.state  the fields that inspect shows; held for copies only
  * A Container is reference counted: the table holds one reference, each user of container_find() another.
@@ -105,6 +106,8 @@ typedef struct Container {
 	PendingAttach *pending;
 	char boot[40]; /* boot id of the last start */
 
+	bool volumes_held; /* under `life`: what mounts_hold() took is still to be released */
+
 	int events_fd; /* of the shim; watched by watch.c; -1 */
 	UT_hash_handle hh, hh_name;
 } Container;
@@ -120,6 +123,7 @@ typedef struct Network {
 struct EventHub;
 typedef struct Background Background;
 typedef struct SizeCache SizeCache;
+typedef struct VolumeFs VolumeFs;
 
 struct Engine {
 	EngineOptions options; /* strings are owned copies */
@@ -134,6 +138,8 @@ struct Engine {
 	Exec *execs;
 	Network *networks; /* by id */
 	pthread_mutex_t volumes_lock;
+	pthread_mutex_t mounted_lock; /* of what follows: see volume-fs.c */
+	VolumeFs *mounted;
 	SizeCache *sizes;
 
 	pthread_rwlock_t images_gate; /* see there */
@@ -187,7 +193,11 @@ typedef struct SpecInput {
 	const char *cgroup_path;
 	const char *shm_host_path; /* or NULL: fresh tmpfs */
 	const char *init_program;  /* that is to be the first process, or NULL */
+	const char *bundle;
 } SpecInput;
+#define SPEC_INIT_PATH "/sbin/docker-init" /* where Docker shows it */
+/* spec-mounts.c: its mounts, parents before children. */
+int spec_mounts(const SpecInput *in, json_t **ret, Err *e);
 int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e);
 /* The runtime-spec `process` object of an exec. */
 int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd, json_t **ret, Err *e);
@@ -218,9 +228,30 @@ void user_ids_done(UserIds *u);
 int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, UserIds *ret, Err *e);
 
 /* mounts.c: binds, volumes, tmpfs and anonymous volumes of a new container */
-int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***warnings, Err *e);
-/* Fills new volumes with what the image has at their paths. */
-int mounts_populate(Engine *en, Container *c, Err *e);
+/* *ret_made: names of the volumes that were not there before. */
+int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***ret_made, Err *e);
+/* The layers over images that are mounted. */
+void mounts_remove_snapshots(Engine *en, Container *c);
+/* As the image that it runs, or one that is mounted. */
+bool container_uses_image(Container *c, const char *image_id);
+/* mounts-populate.c: fills new volumes with what the image has at their paths. A failure leaves them empty, and those that were `made`
+ * for this container gone. */
+int mounts_populate(Engine *en, Container *c, char *const *made, Err *e);
+/* mounts-open.c */
+/* While the container runs: file systems of volumes are mounted, and events tell of it. `life` is held for these. */
+int mounts_hold(Engine *en, Container *c, Err *e);
+void mounts_release(Engine *en, Container *c);
+/* The same for a copy of files, which is no event. */
+int mounts_use(Engine *en, Container *c, Err *e);
+void mounts_unuse(Engine *en, Container *c);
+/* It runs already. */
+void mounts_adopt(Engine *en, Container *c);
+/* True if the mount cannot be found by its source, but has to be made for the container (ShimCreate.mount_fds). */
+bool mount_is_made(const ContainerMountPoint *m);
+/* What is mounted there, detached and with all below it. read_only: of an image whose layer another mount may be writing to. */
+int mount_open(Engine *en, const ContainerMountPoint *m, bool read_only, int *ret_fd, Err *e);
+/* The container's made mounts in their order; *ret is the caller's, with its descriptors, also on failure. */
+int mounts_open_made(Engine *en, Container *c, int **ret, size_t *ret_n, Err *e);
 void mount_points_free(ContainerMountPoint *v, size_t n);
 /* True if any container's mounts use volume `name`. */
 bool volume_in_use(Engine *en, const char *name, char ***ret_ids);

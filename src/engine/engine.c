@@ -175,6 +175,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	en->epoll_fd = en->stop_fd = en->shim_fd = -1;
 	pthread_mutex_init(&en->lock, NULL);
 	pthread_mutex_init(&en->volumes_lock, NULL);
+	pthread_mutex_init(&en->mounted_lock, NULL);
 	pthread_mutex_init(&en->gc_lock, NULL);
 	pthread_rwlock_init(&en->images_gate, NULL);
 	en->cgroup_version = cgroup_version();
@@ -287,6 +288,7 @@ void engine_free(Engine *en)
 	options_done(&en->options);
 	pthread_mutex_destroy(&en->lock);
 	pthread_mutex_destroy(&en->volumes_lock);
+	pthread_mutex_destroy(&en->mounted_lock);
 	pthread_mutex_destroy(&en->gc_lock);
 	pthread_rwlock_destroy(&en->images_gate);
 	free(en);

@@ -84,6 +84,15 @@ const char *container_status_name(ContainerStatus s); /* "created", "running", .
 typedef struct ContainerMountPoint {
 	char *type, *name, *source, *destination, *driver, *mode, *propagation;
 	bool rw;
+	/* What inspect does not show. */
+	char *subpath;  /* of a volume or an image, or NULL */
+	char *snapshot; /* of an image: the writable layer over it */
+	char *image_id;
+	char *idmap;   /* see idmap.h, or NULL */
+	char *options; /* of a tmpfs */
+	bool own_fs;   /* a volume that is a file system of its own: mounted while it is in use */
+	bool by_flag;  /* --tmpfs, which inspect shows elsewhere */
+	bool no_copy, non_recursive, ro_non_recursive, ro_force_recursive;
 } ContainerMountPoint;
 
 typedef struct ContainerEndpoint {

@@ -35,7 +35,7 @@ static UserId container_using(Engine *en, const char *image_id, bool running)
 		ContainerStatus s = container_status(c);
 		bool runs = s == CONTAINER_RUNNING || s == CONTAINER_PAUSED || s == CONTAINER_RESTARTING;
 
-		if (streq0(c->image_id, image_id) && (!running || runs)) {
+		if ((!running || runs) && container_uses_image(c, image_id)) {
 			snprintf(found.s, sizeof(found.s), "%s", c->id);
 			break;
 		}

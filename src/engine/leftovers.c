@@ -42,6 +42,14 @@ static int remove_one(Engine *en, const char *key, bool snapshot, Err *e)
 	return r;
 }
 
+/* Its own snapshot is named as the container, those over images that it mounts are ID.mN. */
+static bool belongs(char *const *ids, const char *key)
+{
+	_cleanup_free_ char *id = strndup(key, strcspn(key, "."));
+
+	return !id || strv_has(ids, id);
+}
+
 int leftovers_remove(Engine *en, Err *e)
 {
 	_cleanup_strv_ char **known = NULL, **snapshots = NULL, **dirs = NULL;
@@ -52,10 +60,10 @@ int leftovers_remove(Engine *en, Err *e)
 	if (r >= 0)
 		r = folders(en, &dirs, e);
 	for (char **k = snapshots; r >= 0 && k && *k; k++)
-		if (!strv_has(known, *k))
+		if (!belongs(known, *k))
 			r = remove_one(en, *k, true, e);
 	for (char **k = dirs; r >= 0 && k && *k; k++)
-		if (!strv_has(known, *k) && !strv_has(snapshots, *k))
+		if (!belongs(known, *k) && !strv_has(snapshots, *k))
 			r = remove_one(en, *k, false, e);
 	return r < 0 ? err_ctx(e, r, "remove what an earlier run has left of containers") : 0;
 }

@@ -393,6 +393,7 @@ int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e)
 	if (r < 0)
 		return r;
 	container_forget(en, c);
+	mounts_remove_snapshots(en, c);
 	r = store_snapshot_remove(en->store, c->id, e);
 	if (r >= 0) {
 		r = remove_tree_at(store_root_fd(en->store), dir);

@@ -62,6 +62,10 @@ static void bad_specs(void **state)
 	refused("/a:/b:ro,rw", ERR_INVALID, "invalid mode: ro,rw");
 	refused("/a:/b:", ERR_INVALID, "invalid mode");
 	refused("/a:/b:exec", ERR_INVALID, "invalid mode: exec");
+	refused("vol:/b:idmap", ERR_INVALID, "idmap is for bind mounts");
+	refused("/a:/b:idmap,idmap", ERR_INVALID, "invalid mode");
+	refused("/a:/b:idmap=", ERR_INVALID, "invalid idmap");
+	refused("/a:/b:idmap=uids=1", ERR_INVALID, "FROM-TO-LENGTH");
 	refused("/a:/b:nocopy", ERR_INVALID, "nocopy is for volumes");
 	refused("vol:/b:shared", ERR_INVALID, "propagation is for bind mounts");
 	refused("/a:/b:U", ERR_UNSUPPORTED, "option U");
@@ -69,6 +73,61 @@ static void bad_specs(void **state)
 	refused("v:/b", ERR_INVALID, "too short");
 	refused("../v:/b", ERR_INVALID, "use absolute path");
 	refused("vo\x01l:/b", ERR_INVALID, "invalid characters");
+}
+
+static void propagations(void **state)
+{
+	static const struct {
+		const char *text, *propagation, *idmap;
+	} good[] = {
+	    {"", "", NULL},
+	    {"rslave", "rslave", NULL},
+	    {"idmap", "", "auto"},
+	    {"shared,idmap", "shared", "auto"},
+	    {"idmap=gids=5-0-1,private", "private", "gids=5-0-1"},
+	};
+	static const char *const bad[] = {"x",      "shared,slave", "ro",     "idmap,idmap",
+					  "idmap=", "shared,",      "rwlave", "idmap=uids=1"};
+
+	for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+		_cleanup_free_ char *propagation = NULL, *idmap = NULL;
+
+		assert_int_equal(propagation_parse(good[i].text, &propagation, &idmap, NULL), 0);
+		assert_string_equal(propagation, good[i].propagation);
+		assert_string_equal(idmap ?: "", good[i].idmap ?: "");
+	}
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+		char *propagation, *idmap;
+		Err e = {0};
+
+		assert_true(propagation_parse(bad[i], &propagation, &idmap, &e) < 0);
+		assert_int_equal(e.kind, ERR_INVALID);
+	}
+}
+
+static void subpaths(void **state)
+{
+	static const char *const good[] = {"a", "a/b", "a/../b", "./a", "私の 名前/..", "a//b", ".", ""};
+	static const char *const bad[] = {"/a", "..", "../a", "a/../..", "./../a", "a/../../a"};
+
+	for (size_t i = 0; i < ELEMENTSOF(good); i++)
+		assert_true(subpath_is_local(good[i]));
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+		assert_false(subpath_is_local(bad[i]));
+}
+
+static void idmaps(void **state)
+{
+	BindSpec b = {0};
+
+	assert_int_equal(bind_spec_parse("/a:/b:ro,idmap", &b, NULL), 0);
+	assert_string_equal(b.idmap, "auto");
+	assert_true(b.read_only);
+	bind_spec_done(&b);
+	assert_int_equal(bind_spec_parse("/a:/b:idmap=uids=7-0-1;gids=8-0-1,rslave", &b, NULL), 0);
+	assert_string_equal(b.idmap, "uids=7-0-1;gids=8-0-1");
+	assert_string_equal(b.propagation, "rslave");
+	bind_spec_done(&b);
 }
 
 static void volumes_from(void **state)
@@ -85,6 +144,7 @@ static void volumes_from(void **state)
 	assert_true(ro);
 	free(take_ptr(name));
 	assert_true(volumes_from_parse("web:what", &name, &ro, NULL) < 0);
+	assert_true(volumes_from_parse("web:idmap", &name, &ro, NULL) < 0);
 	assert_true(volumes_from_parse(":ro", &name, &ro, NULL) < 0);
 	assert_true(volumes_from_parse("", &name, &ro, NULL) < 0);
 }
@@ -105,9 +165,8 @@ static void tmpfs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(good_specs),
-	    cmocka_unit_test(bad_specs),
-	    cmocka_unit_test(volumes_from),
+	    cmocka_unit_test(good_specs),   cmocka_unit_test(bad_specs), cmocka_unit_test(volumes_from),
+	    cmocka_unit_test(propagations), cmocka_unit_test(subpaths),  cmocka_unit_test(idmaps),
 	    cmocka_unit_test(tmpfs),
 	};
 

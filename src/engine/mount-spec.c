@@ -4,6 +4,7 @@
  * errors are Docker's, because clients show them and tests compare them.
  */
 #include "engine/mounts.h"
+#include "engine/idmap.h"
 #include "engine/volume.h"
 
 static const struct {
@@ -12,9 +13,11 @@ static const struct {
 } mode_options[] = {
     {"rw", 0},      {"ro", 0},         {"z", 1},      {"Z", 1},         {"nocopy", 2},
     {"private", 3}, {"rprivate", 3},   {"shared", 3}, {"rshared", 3},   {"slave", 3},
-    {"rslave", 3},  {"consistent", 4}, {"cached", 4}, {"delegated", 4},
+    {"rslave", 3},  {"consistent", 4}, {"cached", 4}, {"delegated", 4}, {"idmap", 5},
 };
 #define GROUP_PROPAGATION 3
+#define GROUP_IDMAP       5
+#define GROUPS            6
 
 static const char *const tmpfs_flags[] = {
     "rw",       "ro",         "exec",     "noexec",     "suid",        "nosuid",
@@ -29,22 +32,30 @@ void bind_spec_done(BindSpec *b)
 	free(b->destination);
 	free(b->mode);
 	free(b->propagation);
+	free(b->idmap);
 	*b = (BindSpec){0};
 }
 
 static int find_mode_option(const char *name)
 {
 	for (size_t i = 0; i < ELEMENTSOF(mode_options); i++)
-		if (streq(mode_options[i].name, name))
+		if (streq(mode_options[i].name, name) ||
+		    (mode_options[i].group == GROUP_IDMAP && str_starts(name, "idmap=")))
 			return (int)i;
 	return -1;
+}
+
+static void keep(char **field, const char *value)
+{
+	free(*field);
+	*field = strdup(value);
 }
 
 /* True if `mode` is a well-formed option list; fills what it says when b is given. */
 static bool mode_read(const char *mode, BindSpec *b)
 {
 	_cleanup_strv_ char **v = strv_split(mode, ',');
-	bool seen[5] = {false};
+	bool seen[GROUPS] = {false};
 
 	for (size_t i = 0; v && v[i]; i++) {
 		int k = find_mode_option(v[i]);
@@ -56,10 +67,10 @@ static bool mode_read(const char *mode, BindSpec *b)
 			continue;
 		b->read_only = b->read_only || streq(v[i], "ro");
 		b->no_copy = b->no_copy || streq(v[i], "nocopy");
-		if (mode_options[k].group == GROUP_PROPAGATION) {
-			free(b->propagation);
-			b->propagation = strdup(v[i]);
-		}
+		if (mode_options[k].group == GROUP_PROPAGATION)
+			keep(&b->propagation, v[i]);
+		if (mode_options[k].group == GROUP_IDMAP)
+			keep(&b->idmap, str_after(v[i], "idmap=") ?: IDMAP_AUTO);
 	}
 	return v != NULL;
 }
@@ -106,6 +117,14 @@ static int mode_check(const char *text, const char *mode, bool is_path, BindSpec
 		return err_new(e, ERR_INVALID,
 			       "invalid volume specification: '%s': invalid mode: %s: nocopy is for volumes",
 			       text, mode);
+	if (!is_path && b->idmap)
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid volume specification: '%s': invalid mode: %s: idmap is for bind mounts", text,
+		    mode);
+	if (b->idmap)
+		return err_ctx(e, idmap_resolve(b->idmap, 1, 1, &(IdMaps){0}, e),
+			       "invalid volume specification: '%s'", text);
 	if (!is_path && b->propagation)
 		return err_new(
 		    e, ERR_INVALID,
@@ -156,6 +175,46 @@ int bind_spec_parse(const char *text, BindSpec *ret, Err *e)
 	return 0;
 }
 
+int propagation_parse(const char *text, char **ret_propagation, char **ret_idmap, Err *e)
+{
+	_cleanup_strv_ char **v = strv_split(text, ',');
+	_cleanup_free_ char *propagation = NULL, *idmap = NULL;
+	int r = 0;
+
+	if (!v)
+		return err_oom(e);
+	for (size_t i = 0; *text && v[i]; i++) {
+		int k = find_mode_option(v[i]), group = k < 0 ? -1 : mode_options[k].group;
+		char **field = group == GROUP_PROPAGATION ? &propagation
+			       : group == GROUP_IDMAP     ? &idmap
+							  : NULL;
+
+		if (!field || *field)
+			return err_new(e, ERR_INVALID, "invalid propagation mode: %s", text);
+		keep(field, group == GROUP_IDMAP ? str_after(v[i], "idmap=") ?: IDMAP_AUTO : v[i]);
+	}
+	if (idmap)
+		r = idmap_resolve(idmap, 1, 1, &(IdMaps){0}, e);
+	if (r < 0)
+		return r;
+	*ret_propagation = propagation ? take_ptr(propagation) : strdup("");
+	*ret_idmap = take_ptr(idmap);
+	return *ret_propagation ? 0 : err_oom(e);
+}
+
+bool subpath_is_local(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	int depth = 0;
+	char *at = NULL;
+
+	if (*path == '/' || !copy)
+		return false;
+	for (char *p = strtok_r(copy, "/", &at); p && depth >= 0; p = strtok_r(NULL, "/", &at))
+		depth += streq(p, "..") ? -1 : !streq(p, ".");
+	return depth >= 0;
+}
+
 int volumes_from_parse(const char *text, char **ret_container, bool *ret_read_only, Err *e)
 {
 	const char *colon = strchr(text, ':');
@@ -164,7 +223,9 @@ int volumes_from_parse(const char *text, char **ret_container, bool *ret_read_on
 
 	if (colon == text || !*text)
 		ok = false;
+	ok = ok && !b.idmap;
 	free(b.propagation);
+	free(b.idmap);
 	if (!ok)
 		return err_new(e, ERR_INVALID,
 			       "invalid volumes-from specification: '%s': write container or container:ro",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which directories of the host a new container gets, and where: binds, volumes, tmpfs.
+ * Which directories of the host a new container gets, and where: binds, volumes, images, tmpfs.
  *
  * Precedence is Docker's: what --volumes-from brings gives way to the container's own -v, --mount
  * and --tmpfs; two of those at one place are an error; volumes declared by the image or the request
@@ -11,11 +11,12 @@
  * that no volume is removed between the two.
  */
 #include "engine/mounts.h"
+#include "engine/idmap.h"
 #include "engine/volume.h"
 
-#include <dirent.h>
-#include <sys/file.h>
-#include <sys/xattr.h>
+#include "kernel/mount.h"
+
+#include <fcntl.h>
 
 #define MOUNTS_MAX 1024
 
@@ -24,8 +25,8 @@ typedef struct Points {
 	Container *c;
 	ContainerMountPoint *v;
 	bool *inherited; /* from another container: gives way */
-	size_t n;
-	char **made; /* anonymous volumes, removed again on failure */
+	size_t n, n_images;
+	char **made; /* volumes that were not there, removed again on failure */
 } Points;
 
 static ContainerMountPoint *point_at(Points *p, const char *destination, size_t *ret_index)
@@ -94,21 +95,33 @@ static int points_add(Points *p, ContainerMountPoint m, bool inherited, Err *e)
 
 /* ---- volumes ---- */
 
+static char *dup0(const char *s)
+{
+	return s ? strdup(s) : NULL;
+}
+
 typedef struct VolumeMount {
 	const char *name; /* NULL: anonymous */
 	const char *destination, *mode, *driver;
-	bool read_only;
-	char *const *labels;
+	const char *subpath; /* or NULL */
+	bool read_only, no_copy;
+	char *const *labels, *const *options;
 } VolumeMount;
 
 static int add_volume(Points *p, const VolumeMount *vm, Err *e)
 {
 	VolumeInfo info = {0};
-	int r = volume_ensure(p->en, vm->name, vm->driver, vm->labels, NULL, &info, e);
+	bool made = false;
+	int r = volume_ensure(p->en,
+			      &(VolumeWanted){.name = vm->name,
+					      .driver = vm->driver,
+					      .labels = vm->labels,
+					      .options = vm->options},
+			      &info, &made, e);
 
 	if (r < 0)
 		return r;
-	if (!vm->name && strv_add(&p->made, info.name) < 0) {
+	if (made && strv_add(&p->made, info.name) < 0) {
 		(void)volume_remove_locked(p->en, info.name, NULL);
 		volume_info_done(&info);
 		return err_oom(e);
@@ -121,7 +134,10 @@ static int add_volume(Points *p, const VolumeMount *vm, Err *e)
 	    .driver = strdup("local"),
 	    .mode = strdup(vm->mode),
 	    .propagation = strdup(""),
+	    .subpath = dup0(vm->subpath),
 	    .rw = !vm->read_only,
+	    .no_copy = vm->no_copy || vm->subpath,
+	    .own_fs = volume_has_fs(info.options),
 	};
 	volume_info_done(&info);
 	return points_add(p, m, false, e);
@@ -129,16 +145,44 @@ static int add_volume(Points *p, const VolumeMount *vm, Err *e)
 
 /* ---- binds ---- */
 
-static int add_bind(Points *p, const char *source, const char *destination, const char *mode,
-		    const char *propagation, bool read_only, Err *e)
+typedef struct Bind {
+	const char *source, *destination, *mode, *propagation, *idmap;
+	bool read_only, non_recursive, ro_non_recursive, ro_force_recursive;
+} Bind;
+
+/* That its file system cannot map ids is told now, and not by the start. */
+static int idmap_try(const char *source, const char *idmap, Err *e)
 {
+	_cleanup_close_ int fd = mount_clone(AT_FDCWD, source, true);
+	struct stat st;
+	IdMaps maps;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, fd < 0 ? fd : errno, "bind source path %s", source);
+	r = idmap_resolve(idmap, st.st_uid, st.st_gid, &maps, e);
+	if (r >= 0)
+		r = idmap_apply(fd, &maps, e);
+	return r < 0 ? err_ctx(e, r, "invalid mount config for type \"bind\": %s", source) : 0;
+}
+
+static int add_bind(Points *p, const Bind *b, Err *e)
+{
+	int r = b->idmap ? idmap_try(b->source, b->idmap, e) : 0;
+
+	if (r < 0)
+		return err_kind(e, r, ERR_INVALID);
 	ContainerMountPoint m = {
 	    .type = strdup("bind"),
-	    .source = strdup(source),
-	    .destination = strdup(destination),
-	    .mode = strdup(mode),
-	    .propagation = strdup(str_empty(propagation) ? "rprivate" : propagation),
-	    .rw = !read_only,
+	    .source = strdup(b->source),
+	    .destination = strdup(b->destination),
+	    .mode = strdup(b->mode),
+	    .propagation = strdup(str_empty(b->propagation) ? "rprivate" : b->propagation),
+	    .idmap = dup0(b->idmap),
+	    .rw = !b->read_only,
+	    .non_recursive = b->non_recursive,
+	    .ro_non_recursive = b->ro_non_recursive,
+	    .ro_force_recursive = b->ro_force_recursive,
 	};
 
 	return points_add(p, m, false, e);
@@ -172,85 +216,63 @@ static int resolve_bind_text(Points *p, const char *text, Err *e)
 		    .mode = b.source && !*b.mode ? "z" : b.mode,
 		    .driver = p->c->config.host.volume_driver,
 		    .read_only = b.read_only,
+		    .no_copy = b.no_copy,
 		};
 		return add_volume(p, &vm, e);
 	}
 	r = bind_source_make(b.source, e);
-	return r < 0 ? r : add_bind(p, b.source, b.destination, b.mode, b.propagation, b.read_only, e);
+	if (r < 0)
+		return r;
+	const Bind bind = {
+	    .source = b.source,
+	    .destination = b.destination,
+	    .mode = b.mode,
+	    .propagation = b.propagation,
+	    .idmap = b.idmap,
+	    .read_only = b.read_only,
+	};
+	return add_bind(p, &bind, e);
 }
 
 /* ---- --mount ---- */
 
-static int mount_invalid(const ContainerMount *m, Err *e, const char *why)
+static int bind_source_check(const ContainerMount *m, const char *source, Err *e)
 {
-	return err_new(e, ERR_INVALID, "invalid mount config for type \"%s\": %s", m->type ?: "", why);
-}
+	struct stat st;
 
-static int mount_target(const ContainerMount *m, char **ret, Err *e)
-{
-	if (str_empty(m->target))
-		return mount_invalid(m, e, "field Target must not be empty");
-	if (m->target[0] != '/')
+	if (m->create_mountpoint)
+		return bind_source_make(source, e);
+	if (stat(source, &st) == 0)
+		return 0;
+	if (errno == ENOENT || errno == ENOTDIR)
 		return err_new(e, ERR_INVALID,
-			       "invalid mount config for type \"%s\": invalid mount path: '%s' mount path "
-			       "must be absolute",
-			       m->type, m->target);
-	*ret = path_clean(m->target);
-	if (!*ret)
-		return err_oom(e);
-	return streq(*ret, "/") ? mount_invalid(m, e, "invalid specification: destination can't be '/'") : 0;
-}
-
-static int propagation_check(const ContainerMount *m, Err *e)
-{
-	static const char *const known[] = {"",        "private", "rprivate", "shared",
-					    "rshared", "slave",   "rslave"};
-
-	for (size_t i = 0; i < ELEMENTSOF(known); i++)
-		if (streq(m->propagation ?: "", known[i]))
-			return 0;
-	return err_new(e, ERR_INVALID, "invalid mount config for type \"bind\": invalid propagation mode: %s",
-		       m->propagation);
+			       "invalid mount config for type \"bind\": bind source path does not exist: %s",
+			       source);
+	return err_kind(e, err_sys(e, errno, "invalid mount config for type \"bind\": %s", source),
+			ERR_INVALID);
 }
 
 static int resolve_mount_bind(Points *p, const ContainerMount *m, const char *target, Err *e)
 {
-	_cleanup_free_ char *source = NULL;
-	struct stat st;
-	int r;
+	_cleanup_free_ char *source = path_clean(m->source), *propagation = NULL, *idmap = NULL;
+	int r = source ? propagation_parse(m->propagation ?: "", &propagation, &idmap, e) : err_oom(e);
 
-	if (str_empty(m->source))
-		return mount_invalid(m, e, "field Source must not be empty");
-	if (m->source[0] != '/')
-		return err_new(e, ERR_INVALID,
-			       "invalid mount config for type \"bind\": invalid mount path: '%s' mount path "
-			       "must be absolute",
-			       m->source);
-	if (m->non_recursive)
-		return err_new(
-		    e, ERR_UNSUPPORTED,
-		    "invalid mount config for type \"bind\": a non-recursive bind of %s is not offered",
-		    m->source);
-	r = propagation_check(m, e);
+	if (r >= 0)
+		r = bind_source_check(m, source, e);
 	if (r < 0)
 		return r;
-	source = path_clean(m->source);
-	if (!source)
-		return err_oom(e);
-	if (m->create_mountpoint) {
-		r = bind_source_make(source, e);
-		if (r < 0)
-			return r;
-	} else if (stat(source, &st) < 0) {
-		if (errno == ENOENT || errno == ENOTDIR)
-			return err_new(
-			    e, ERR_INVALID,
-			    "invalid mount config for type \"bind\": bind source path does not exist: %s",
-			    source);
-		return err_kind(e, err_sys(e, errno, "invalid mount config for type \"bind\": %s", source),
-				ERR_INVALID);
-	}
-	return add_bind(p, source, target, "", m->propagation, m->read_only, e);
+	const Bind b = {
+	    .source = source,
+	    .destination = target,
+	    .mode = "",
+	    .propagation = propagation,
+	    .idmap = m->idmap ?: idmap,
+	    .read_only = m->read_only,
+	    .non_recursive = m->non_recursive,
+	    .ro_non_recursive = m->ro_non_recursive,
+	    .ro_force_recursive = m->ro_force_recursive,
+	};
+	return add_bind(p, &b, e);
 }
 
 static int resolve_mount_volume(Points *p, const ContainerMount *m, const char *target, Err *e)
@@ -258,10 +280,13 @@ static int resolve_mount_volume(Points *p, const ContainerMount *m, const char *
 	VolumeMount vm = {
 	    .name = str_empty(m->source) ? NULL : m->source,
 	    .destination = target,
-	    .mode = m->no_copy ? "z,nocopy" : "z",
+	    .mode = "z",
 	    .driver = m->volume_driver,
+	    .subpath = str_empty(m->volume_subpath) ? NULL : m->volume_subpath,
 	    .read_only = m->read_only,
+	    .no_copy = m->no_copy,
 	    .labels = m->volume_labels,
+	    .options = m->driver_options,
 	};
 	int r = vm.name ? volume_name_check(vm.name, e) : 0;
 
@@ -269,50 +294,93 @@ static int resolve_mount_volume(Points *p, const ContainerMount *m, const char *
 	return r < 0 ? r : add_volume(p, &vm, e);
 }
 
-static int add_tmpfs(Points *p, const char *target, char *options, bool read_only, Err *e)
+static int add_tmpfs(Points *p, const char *target, char *options, bool read_only, bool by_flag, Err *e)
 {
 	ContainerMountPoint m = {
 	    .type = strdup("tmpfs"),
 	    .source = strdup(""),
 	    .destination = strdup(target),
-	    .mode = options,
+	    .mode = strdup(""),
+	    .options = options,
 	    .propagation = strdup(""),
 	    .rw = !read_only,
+	    .by_flag = by_flag,
 	};
 
-	return points_add(p, m, false, e);
+	return options ? points_add(p, m, false, e) : (point_done(&m), err_oom(e));
 }
 
 static int resolve_mount_tmpfs(Points *p, const ContainerMount *m, const char *target, Err *e)
 {
 	StrBuf options = {0};
 
-	if (!str_empty(m->source))
-		return mount_invalid(m, e, "field Source must not be specified");
-	if (m->tmpfs_size < 0 || m->tmpfs_mode < 0 || m->tmpfs_mode > 07777)
-		return mount_invalid(m, e, "size and mode must not be negative, mode at most 07777");
 	strbuf_add(&options, m->read_only ? "ro" : "rw");
 	if (m->tmpfs_size > 0)
 		strbuf_addf(&options, ",size=%lld", (long long)m->tmpfs_size);
 	if (m->tmpfs_mode > 0)
 		strbuf_addf(&options, ",mode=%o", (unsigned)m->tmpfs_mode);
-	return add_tmpfs(p, target, strbuf_steal(&options), m->read_only, e);
+	for (size_t i = 0; m->tmpfs_options && m->tmpfs_options[i]; i++)
+		strbuf_addf(&options, ",%s", m->tmpfs_options[i]);
+	return add_tmpfs(p, target, strbuf_steal(&options), m->read_only, false, e);
+}
+
+/* The lease keeps the image until the snapshot's row refers to its layers. */
+static int image_snapshot(Points *p, const ContainerMount *m, const char *key, StoreImage *image, Err *e)
+{
+	Store *s = p->en->store;
+	Err ignored;
+	int r;
+
+	store_lease_begin(s);
+	r = store_image_find(s, m->source, image, e);
+	if (r >= 0)
+		r = store_snapshot_prepare(s, key, image->chain_id, e);
+	(void)store_lease_end(s, &ignored);
+	return r;
+}
+
+static int resolve_mount_image(Points *p, const ContainerMount *m, const char *target, Err *e)
+{
+	_cleanup_free_ char *key = strf("%s.m%zu", p->c->id, p->n_images++);
+	StoreImage image = {0};
+	int r = key ? image_snapshot(p, m, key, &image, e) : err_oom(e);
+
+	if (r < 0) {
+		store_image_done(&image);
+		return r;
+	}
+	ContainerMountPoint point = {
+	    .type = strdup("image"),
+	    .source = strdup(m->source),
+	    .destination = strdup(target),
+	    .mode = strdup(""),
+	    .propagation = strdup(""),
+	    .subpath = str_empty(m->image_subpath) ? NULL : strdup(m->image_subpath),
+	    .snapshot = strdup(key),
+	    .image_id = strdup(image.id),
+	    .rw = !m->read_only,
+	};
+	store_image_done(&image);
+	r = point.snapshot && point.image_id ? points_add(p, point, false, e)
+					     : (point_done(&point), err_oom(e));
+	if (r < 0)
+		(void)store_snapshot_remove(p->en->store, key, NULL);
+	return r;
 }
 
 static int resolve_mount(Points *p, const ContainerMount *m, Err *e)
 {
 	_cleanup_free_ char *target = NULL;
-	int r;
+	int r = mount_check(m, &target, e);
 
-	if (!streq0(m->type, "bind") && !streq0(m->type, "volume") && !streq0(m->type, "tmpfs"))
-		return mount_invalid(m, e, "mount type unknown: use bind, volume or tmpfs");
-	r = mount_target(m, &target, e);
 	if (r < 0)
 		return r;
 	if (streq(m->type, "bind"))
 		return resolve_mount_bind(p, m, target, e);
 	if (streq(m->type, "volume"))
 		return resolve_mount_volume(p, m, target, e);
+	if (streq(m->type, "image"))
+		return resolve_mount_image(p, m, target, e);
 	return resolve_mount_tmpfs(p, m, target, e);
 }
 
@@ -336,15 +404,10 @@ static int resolve_tmpfs_text(Points *p, const char *text, Err *e)
 	if (r < 0)
 		return err_ctx(e, r, "tmpfs mount %s", path);
 	_cleanup_strv_ char **v = strv_split(options, ',');
-	return add_tmpfs(p, path, strdup(options), strv_has(v, "ro"), e);
+	return add_tmpfs(p, path, strdup(options), strv_has(v, "ro"), true, e);
 }
 
 /* ---- --volumes-from ---- */
-
-static char *dup0(const char *s)
-{
-	return s ? strdup(s) : NULL;
-}
 
 static int inherit_points(Points *p, Container *from, bool read_only, Err *e)
 {
@@ -355,7 +418,7 @@ static int inherit_points(Points *p, Container *from, bool read_only, Err *e)
 		const ContainerMountPoint *o = &from->mounts[i];
 		size_t at;
 
-		if (streq(o->type, "tmpfs"))
+		if (streq(o->type, "tmpfs") || streq(o->type, "image"))
 			continue;
 		/* Of several containers the last one given wins. */
 		if (point_at(p, o->destination, &at))
@@ -368,7 +431,14 @@ static int inherit_points(Points *p, Container *from, bool read_only, Err *e)
 		    .driver = dup0(o->driver),
 		    .mode = strdup(o->mode ?: ""),
 		    .propagation = strdup(o->propagation ?: ""),
+		    .subpath = dup0(o->subpath),
+		    .idmap = dup0(o->idmap),
 		    .rw = o->rw && !read_only,
+		    .own_fs = o->own_fs,
+		    .no_copy = true, /* theirs to fill */
+		    .non_recursive = o->non_recursive,
+		    .ro_non_recursive = o->ro_non_recursive,
+		    .ro_force_recursive = o->ro_force_recursive,
 		};
 		r = points_add(p, m, true, e);
 	}
@@ -439,7 +509,18 @@ static int resolve_all(Points *p, Err *e)
 	return r;
 }
 
-int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***warnings, Err *e)
+/* Volumes and snapshots that were made for a container that does not come to be. Engine.volumes_lock is held. */
+static void undo(Points *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->v[i].snapshot)
+			(void)store_snapshot_remove(p->en->store, p->v[i].snapshot, NULL);
+	mount_points_free(p->v, p->n);
+	for (size_t i = 0; p->made && p->made[i]; i++)
+		(void)volume_remove_locked(p->en, p->made[i], NULL);
+}
+
+int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***ret_made, Err *e)
 {
 	Points p = {.en = en, .c = c};
 	int r = merge_declared(c, image, e);
@@ -453,10 +534,9 @@ int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***w
 		c->mounts = p.v;
 		c->n_mounts = p.n;
 		pthread_mutex_unlock(&c->state);
+		*ret_made = take_ptr(p.made);
 	} else {
-		mount_points_free(p.v, p.n);
-		for (size_t i = 0; p.made && p.made[i]; i++)
-			(void)volume_remove_locked(en, p.made[i], NULL);
+		undo(&p);
 	}
 	pthread_mutex_unlock(&en->volumes_lock);
 	strv_free(p.made);
@@ -464,140 +544,24 @@ int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***w
 	return r;
 }
 
-/* ---- copy-up ---- */
-
-static int is_empty_dir(int fd)
+bool container_uses_image(Container *c, const char *image_id)
 {
-	_cleanup_close_ int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = again < 0 ? NULL : fdopendir(again);
-	const struct dirent *de;
-	int empty = 1;
+	bool found = streq0(c->image_id, image_id);
 
-	if (!d)
-		return -errno;
-	(void)take_fd(&again);
-	errno = 0;
-	while (empty > 0 && (de = readdir(d)))
-		empty = streq(de->d_name, ".") || streq(de->d_name, "..");
-	if (empty && errno)
-		empty = -errno;
-	closedir(d);
-	return empty;
+	pthread_mutex_lock(&c->state);
+	for (size_t i = 0; !found && i < c->n_mounts; i++)
+		found = streq0(c->mounts[i].image_id, image_id);
+	pthread_mutex_unlock(&c->state);
+	return found;
 }
 
-typedef struct Packing {
-	int dir_fd, out_fd, result;
+void mounts_remove_snapshots(Engine *en, Container *c)
+{
 	Err err;
-} Packing;
 
-static void *pack_thread(void *arg)
-{
-	Packing *k = arg;
-
-	k->result = store_archive_pack(k->dir_fd, ".", ".", k->out_fd, &k->err);
-	close_fd(&k->out_fd);
-	return NULL;
-}
-
-static int copy_tree(Engine *en, int from, int to, Err *e)
-{
-	Packing k = {.dir_fd = from};
-	ArchiveExtract x = {.dir_fd = to, .keep_owner = true, .allow_devices = true};
-	pthread_t thread;
-	int p[2], r;
-
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "make a pipe");
-	x.fd = p[0];
-	k.out_fd = p[1];
-	r = pthread_create(&thread, NULL, pack_thread, &k);
-	if (r != 0) {
-		close_fd(&p[0]);
-		close_fd(&p[1]);
-		return err_sys(e, r, "start a thread");
-	}
-	r = store_archive_extract(en->store, &x, e);
-	/* A reader that gave up lets the writer end with EPIPE. */
-	close_fd(&p[0]);
-	pthread_join(thread, NULL);
-	if (r >= 0 && k.result < 0) {
-		r = k.result;
-		if (e)
-			*e = k.err;
-	}
-	return r;
-}
-
-/* The top directory itself looks as in the image. */
-static int copy_top(int from, const char *volume_dir, Err *e)
-{
-	struct stat st;
-
-	if (fstat(from, &st) < 0 || chown(volume_dir, st.st_uid, st.st_gid) < 0 ||
-	    chmod(volume_dir, st.st_mode & 07777) < 0)
-		return err_sys(e, errno, "set owner and mode of %s", volume_dir);
-	return 0;
-}
-
-static int populate_one(Engine *en, int image_fd, const ContainerMountPoint *m, Err *e)
-{
-	_cleanup_close_ int from = path_open_in_root(image_fd, m->destination, O_RDONLY | O_DIRECTORY, 0);
-	_cleanup_close_ int to = -1;
-	int r;
-
-	if (from == -ENOENT || from == -ENOTDIR)
-		return 0; /* nothing there that could be copied */
-	if (from < 0)
-		return err_sys(e, from, "open %s of the image", m->destination);
-	to = open(m->source, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (to < 0)
-		return err_sys(e, errno, "open %s", m->source);
-	/* Two containers that are created at once with one new volume: the second finds it filled. */
-	if (flock(to, LOCK_EX) < 0)
-		return err_sys(e, errno, "lock %s", m->source);
-	r = is_empty_dir(to);
-	if (r <= 0)
-		return r < 0 ? err_sys(e, r, "read %s", m->source) : 0;
-	r = is_empty_dir(from);
-	if (r == 0)
-		r = copy_tree(en, from, to, e);
-	if (r >= 0)
-		r = copy_top(from, m->source, e);
-	return err_ctx(e, r, "fill volume %s with the image's %s", m->name, m->destination);
-}
-
-static bool has_option(const char *mode, const char *name)
-{
-	_cleanup_strv_ char **v = strv_split(mode ?: "", ',');
-
-	return strv_has(v, name);
-}
-
-/* Not what other containers brought along: it is theirs to fill. */
-static bool wants_copy(Engine *en, const Container *c, const ContainerMountPoint *m)
-{
-	_cleanup_strv_ char **users = NULL;
-	bool anonymous_shared = false;
-
-	if (!streq(m->type, "volume") || has_option(m->mode, "nocopy"))
-		return false;
-	if (c->config.host.volumes_from && !*m->mode && volume_in_use(en, m->name, &users))
-		anonymous_shared = strv_len(users) > 1;
-	return !anonymous_shared;
-}
-
-int mounts_populate(Engine *en, Container *c, Err *e)
-{
-	_cleanup_close_ int image_fd = -1;
-	int r = 0;
-
-	for (size_t i = 0; r >= 0 && c->chain_id && i < c->n_mounts; i++) {
-		if (!wants_copy(en, c, &c->mounts[i]))
-			continue;
-		if (image_fd < 0)
-			r = store_layers_mount(en->store, c->chain_id, &image_fd, e);
-		if (r >= 0)
-			r = populate_one(en, image_fd, &c->mounts[i], e);
-	}
-	return r;
+	for (size_t i = 0; i < c->n_mounts; i++)
+		if (c->mounts[i].snapshot &&
+		    store_snapshot_remove(en->store, c->mounts[i].snapshot, &err) < 0)
+			log_error("container %.12s: the layer over image %s goes at the next start: %s",
+				  c->id, c->mounts[i].source, err.msg);
 }

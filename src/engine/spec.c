@@ -34,7 +34,6 @@ char *const *container_default_paths(bool masked)
 	return (char *const *)(uintptr_t)(masked ? default_masked : default_readonly);
 }
 
-#define INIT_PATH "/sbin/docker-init" /* where Docker shows it */
 
 static json_t *strings_or_empty(char *const *v)
 {
@@ -154,7 +153,7 @@ static int process_json(const SpecInput *in, const SecurityOptions *security, ch
 	if (r < 0)
 		return r;
 	if (in->init_program) {
-		json_array_append_new(args, json_string(INIT_PATH));
+		json_array_append_new(args, json_string(SPEC_INIT_PATH));
 		json_array_append_new(args, json_string("--"));
 	}
 	json_array_append_new(args, json_string(c->path));
@@ -210,130 +209,6 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 	return *ret ? 0
 		    : err_new(e, ERR_INVALID,
 			      "exec: a string of its command or environment is not valid UTF-8");
-}
-
-/* ---- mounts ---- */
-
-static json_t *mount_json(const char *destination, const char *type, const char *source, const char *options)
-{
-	_cleanup_strv_ char **o = strv_split(options, ',');
-
-	return json_pack("{s:s, s:s, s:s, s:o}", "destination", destination, "type", type, "source", source,
-			 "options", strings_or_empty(o));
-}
-
-static void add_default_mounts(const SpecInput *in, json_t *mounts)
-{
-	const ContainerHost *h = &in->c->config.host;
-	const char *ro = h->privileged ? "rw" : "ro";
-	char sys[64], cgroup[64], shm[96];
-
-	snprintf(sys, sizeof(sys), "nosuid,noexec,nodev,%s", ro);
-	snprintf(cgroup, sizeof(cgroup), "%s,nosuid,noexec,nodev,relatime", ro);
-	json_array_append_new(mounts, mount_json("/proc", "proc", "proc", "nosuid,noexec,nodev"));
-	json_array_append_new(mounts, mount_json("/dev", "tmpfs", "tmpfs",
-						 "nosuid,strictatime,mode=755,size=65536k"));
-	json_array_append_new(mounts, mount_json("/dev/pts", "devpts", "devpts",
-						 "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"));
-	json_array_append_new(mounts, mount_json("/sys", "sysfs", "sysfs", sys));
-	json_array_append_new(mounts, mount_json("/sys/fs/cgroup", "cgroup", "cgroup", cgroup));
-	json_array_append_new(mounts, mount_json("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));
-	if (in->shm_host_path) {
-		json_array_append_new(mounts,
-				      mount_json("/dev/shm", "bind", in->shm_host_path, "rbind,rprivate"));
-		return;
-	}
-	if (streq0(h->ipc_mode, "none"))
-		return;
-	snprintf(shm, sizeof(shm), "nosuid,noexec,nodev,mode=1777,size=%lld",
-		 (long long)(h->shm_size > 0 ? h->shm_size : 64 << 20));
-	json_array_append_new(mounts, mount_json("/dev/shm", "tmpfs", "shm", shm));
-}
-
-static void add_user_mounts(const SpecInput *in, json_t *mounts)
-{
-	const Container *c = in->c;
-
-	for (size_t i = 0; i < c->n_mounts; i++) {
-		const ContainerMountPoint *m = &c->mounts[i];
-		_cleanup_free_ char *options = NULL;
-
-		if (streq(m->type, "tmpfs")) {
-			options = strf("nosuid,nodev,noexec%s%s", str_empty(m->mode) ? "" : ",", m->mode);
-			json_array_append_new(mounts, mount_json(m->destination, "tmpfs", "tmpfs",
-								 options ?: "nosuid,nodev"));
-			continue;
-		}
-		options = strf("rbind,%s,%s", m->rw ? "rw" : "ro",
-			       str_empty(m->propagation) ? "rprivate" : m->propagation);
-		json_array_append_new(mounts,
-				      mount_json(m->destination, "bind", m->source, options ?: "rbind"));
-	}
-}
-
-static bool mounted_by_user(const Container *c, const char *path)
-{
-	for (size_t i = 0; i < c->n_mounts; i++)
-		if (streq(c->mounts[i].destination, path))
-			return true;
-	return false;
-}
-
-static void add_file_mounts(const SpecInput *in, json_t *mounts)
-{
-	const struct {
-		const char *path, *source;
-	} files[] = {
-	    {"/etc/resolv.conf", in->resolv_file},
-	    {"/etc/hostname", in->hostname_file},
-	    {"/etc/hosts", in->hosts_file},
-	};
-	const char *options = in->c->config.host.readonly_rootfs ? "rbind,ro,rprivate" : "rbind,rw,rprivate";
-
-	for (size_t i = 0; i < ELEMENTSOF(files); i++)
-		if (files[i].source && !mounted_by_user(in->c, files[i].path))
-			json_array_append_new(mounts,
-					      mount_json(files[i].path, "bind", files[i].source, options));
-}
-
-/* Parents before children, whatever order the user gave. */
-static size_t depth_of(const json_t *mount)
-{
-	size_t n = 0;
-
-	for (const char *p = json_get_str(mount, "destination"); p && *p; p++)
-		n += *p == '/';
-	return n;
-}
-
-static json_t *sorted_by_depth(json_t *mounts)
-{
-	json_t *out = json_array();
-
-	for (size_t depth = 0; json_array_size(out) < json_array_size(mounts) && depth < 4096; depth++)
-		for (size_t i = 0; i < json_array_size(mounts); i++)
-			if (depth_of(json_array_get(mounts, i)) == depth)
-				json_array_append(out, json_array_get(mounts, i));
-	return out;
-}
-
-/* A user's mount at /dev/shm, /sys or the like replaces the default one. */
-static json_t *mounts_json(const SpecInput *in)
-{
-	_cleanup_json_ json_t *defaults = json_array(), *all = json_array();
-
-	add_default_mounts(in, defaults);
-	for (size_t i = 0; i < json_array_size(defaults); i++) {
-		json_t *m = json_array_get(defaults, i);
-
-		if (!mounted_by_user(in->c, json_get_str(m, "destination")))
-			json_array_append(all, m);
-	}
-	add_file_mounts(in, all);
-	if (in->init_program)
-		json_array_append_new(all, mount_json(INIT_PATH, "bind", in->init_program, "bind,ro"));
-	add_user_mounts(in, all);
-	return sorted_by_depth(all);
 }
 
 /* ---- namespaces, devices, limits ---- */
@@ -430,7 +305,7 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 {
 	const ContainerConfig *config = &in->c->config;
 	_cleanup_strv_ char **caps = NULL;
-	json_t *process = NULL, *linux_part = NULL;
+	json_t *process = NULL, *linux_part = NULL, *mounts = NULL;
 	SecurityOptions security;
 	int r = security_options_parse(config->host.security_opt, &security, e);
 
@@ -440,13 +315,16 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 		r = process_json(in, &security, caps, &process, e);
 	if (r >= 0)
 		r = linux_json(in, &security, caps, &linux_part, e);
+	if (r >= 0)
+		r = spec_mounts(in, &mounts, e);
 	if (r < 0) {
 		json_decref(process);
+		json_decref(linux_part);
 		return r;
 	}
 	*ret = json_pack("{s:s, s:o, s:{s:s, s:b}, s:o, s:o}", "ociVersion", "1.1.0", "process", process,
-			 "root", "path", "rootfs", "readonly", config->host.readonly_rootfs, "mounts",
-			 mounts_json(in), "linux", linux_part);
+			 "root", "path", "rootfs", "readonly", config->host.readonly_rootfs, "mounts", mounts,
+			 "linux", linux_part);
 	if (!*ret)
 		return err_oom(e);
 	if (!streq0(config->host.uts_mode, "host")) {

@@ -17,6 +17,8 @@ typedef struct Start {
 	Container *c;
 	NetSetup net;
 	int rootfs_fd;
+	int *mount_fds; /* see mounts_open_made() */
+	size_t n_mount_fds;
 	const char *runtime; /* program, or NULL: ours */
 	char *runtime_root, *run_dir, *log_path, *cgroup_path, *ipc_path, *pid_path, *shm_path, *init_program;
 	Shim *shim;
@@ -31,6 +33,9 @@ static void start_done(Start *s)
 {
 	net_setup_done(&s->net);
 	close_fd(&s->rootfs_fd);
+	for (size_t i = 0; i < s->n_mount_fds; i++)
+		close_fd(&s->mount_fds[i]);
+	free(s->mount_fds);
 	close_fd(&s->events_fd);
 	free(s->runtime_root);
 	free(s->run_dir);
@@ -170,6 +175,7 @@ static int spec_write(Start *s, Err *e)
 	    .cgroup_path = s->cgroup_path,
 	    .shm_host_path = s->shm_path,
 	    .init_program = s->init_program,
+	    .bundle = s->run_dir,
 	};
 	_cleanup_close_ int dir = open(s->run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_json_ json_t *spec = NULL;
@@ -216,6 +222,8 @@ static int shim_make(Start *s, Err *e)
 	    .log = log_options(s),
 	    .rootfs_fd = s->rootfs_fd,
 	    .netns_fd = s->net.netns_fd,
+	    .mount_fds = s->mount_fds,
+	    .n_mount_fds = s->n_mount_fds,
 	    .hold_fds = s->net.port_fds,
 	    .n_hold_fds = s->net.n_port_fds,
 	    .rows = (uint16_t)k->host.console_height,
@@ -327,6 +335,10 @@ static int start_steps(Start *s, Err *e)
 	if (r >= 0)
 		r = paths_choose(s, e);
 	if (r >= 0)
+		r = mounts_hold(s->en, c, e);
+	if (r >= 0)
+		r = mounts_open_made(s->en, c, &s->mount_fds, &s->n_mount_fds, e);
+	if (r >= 0)
 		r = spec_write(s, e);
 	if (r >= 0)
 		r = shim_make(s, e);
@@ -376,6 +388,7 @@ int container_start_locked(Engine *en, Container *c, Err *e)
 	if (r < 0) {
 		leave_running(&s);
 		undo_shim(&s);
+		mounts_release(en, c);
 		endpoint_teardown(en, c);
 		pending_free(pending_take(c));
 		if (s.run_dir)

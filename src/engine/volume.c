@@ -131,19 +131,18 @@ static void volume_event(Engine *en, const char *action, const char *name)
 	engine_event(en, "volume", action, name, attributes);
 }
 
-static int volume_make(Engine *en, const char *name, char *const *labels, char *const *options,
-		       VolumeInfo *ret, Err *e)
+static int volume_make(Engine *en, const char *name, const VolumeWanted *w, VolumeInfo *ret, Err *e)
 {
 	VolumeInfo i = {.created_ns = clock_now_ns(),
-			.labels = strv_dup(labels),
-			.options = strv_dup(options)};
+			.labels = strv_dup(w->labels),
+			.options = strv_dup(w->options)};
 	_cleanup_json_ json_t *doc = NULL;
 	int r = i.labels && i.options && info_fill(en, name, &i) >= 0 ? 0 : err_oom(e);
 
 	if (r >= 0) {
 		doc = json_encode(volume_table, &i);
 		if (!doc)
-			r = err_new(e, ERR_INVALID, "volume %s: a label is not valid UTF-8", name);
+			r = err_new(e, ERR_INVALID, "volume %s: a label or option is not valid UTF-8", name);
 	}
 	if (r >= 0)
 		r = directory_make(en, name, e);
@@ -161,69 +160,80 @@ static int volume_make(Engine *en, const char *name, char *const *labels, char *
 	return 0;
 }
 
-static int driver_check(const char *driver, char *const *options, Err *e)
+static int driver_check(const char *driver, Err *e)
 {
-	if (!str_empty(driver) && !streq(driver, "local"))
-		return err_new(
-		    e, ERR_NOT_FOUND,
-		    "error looking up volume plugin %s: plugin \"%s\" not found: the driver offered is local",
-		    driver, driver);
-	for (size_t i = 0; options && options[i]; i++) {
-		size_t n = strcspn(options[i], "=");
-
-		if (strncmp(options[i], "type", MAX2(n, 4u)) == 0 ||
-		    strncmp(options[i], "o", MAX2(n, 1u)) == 0 ||
-		    strncmp(options[i], "device", MAX2(n, 6u)) == 0)
-			return err_new(e, ERR_UNSUPPORTED,
-				       "option %.*s of the local driver is not offered: mount the file "
-				       "system on the host and "
-				       "bind it with -v /path:/path",
-				       (int)n, options[i]);
-		return err_new(e, ERR_INVALID, "invalid option: \"%.*s\"", (int)n, options[i]);
-	}
-	return 0;
+	if (str_empty(driver) || streq(driver, "local"))
+		return 0;
+	return err_new(
+	    e, ERR_NOT_FOUND,
+	    "error looking up volume plugin %s: plugin \"%s\" not found: the driver offered is local", driver,
+	    driver);
 }
 
-static int anonymous_make(Engine *en, char *const *labels, VolumeInfo *ret, Err *e)
+static int anonymous_make(Engine *en, const VolumeWanted *w, VolumeInfo *ret, Err *e)
 {
-	_cleanup_strv_ char **all = strv_dup(labels);
+	_cleanup_strv_ char **all = strv_dup(w->labels);
+	VolumeWanted labelled = *w;
 	char name[ID_LEN + 1];
 
 	if (!all || strv_env_set(&all, VOLUME_ANONYMOUS_LABEL "=") < 0)
 		return err_oom(e);
 	id_random_hex(name, ID_LEN);
-	return volume_make(en, name, all, NULL, ret, e);
+	labelled.labels = all;
+	return volume_make(en, name, &labelled, ret, e);
 }
 
-int volume_ensure(Engine *en, const char *name, const char *driver, char *const *labels, char *const *options,
-		  VolumeInfo *ret, Err *e)
+/* As in Docker, one that is there is taken as it is, whatever labels and options would have been wanted for a new one. */
+static int take_existing(const VolumeWanted *w, VolumeInfo *i, VolumeInfo *ret, Err *e)
 {
-	Err err = {0};
-	int r = driver_check(driver, options, e);
+	if (str_empty(w->driver) || streq(w->driver, i->driver)) {
+		*ret = *i;
+		return 0;
+	}
+	int r = err_new(e, ERR_CONFLICT, "driver '%s' already has volume '%s': volume name must be unique",
+			i->driver, w->name);
+	volume_info_done(i);
+	return r;
+}
 
-	if (r < 0)
+int volume_ensure(Engine *en, const VolumeWanted *w, VolumeInfo *ret, bool *ret_made, Err *e)
+{
+	VolumeInfo i = {0};
+	Err err = {0};
+	int r = w->name ? volume_load(en, w->name, &i, &err) : -ENOENT;
+
+	if (r >= 0)
+		return take_existing(w, &i, ret, e);
+	if (w->name && err.kind != ERR_NOT_FOUND) {
+		if (e)
+			*e = err;
 		return r;
-	if (!name)
-		return anonymous_make(en, labels, ret, e);
-	r = volume_load(en, name, ret, &err);
-	if (r < 0 && err.kind == ERR_NOT_FOUND)
-		return volume_make(en, name, labels, options, ret, e);
-	if (r < 0 && e)
-		*e = err;
+	}
+	r = driver_check(w->driver, e);
+	if (r >= 0)
+		r = volume_options_check(w->options, e);
+	if (r >= 0)
+		r = w->name ? volume_make(en, w->name, w, ret, e) : anonymous_make(en, w, ret, e);
+	if (r >= 0 && ret_made)
+		*ret_made = true;
 	return r;
 }
 
 int engine_volume_create(Engine *en, const char *name, const char *driver, char *const *labels,
 			 char *const *options, VolumeInfo *ret, Err *e)
 {
-	int r = str_empty(name) ? 0 : volume_name_check(name, e);
+	const VolumeWanted w = {.name = str_empty(name) ? NULL : name,
+				.driver = driver,
+				.labels = labels,
+				.options = options};
+	int r = w.name ? volume_name_check(name, e) : 0;
 
 	if (r < 0)
 		return err_ctx(e, r, "create %s", name);
 	pthread_mutex_lock(&en->volumes_lock);
-	r = volume_ensure(en, str_empty(name) ? NULL : name, driver, labels, options, ret, e);
+	r = volume_ensure(en, &w, ret, NULL, e);
 	pthread_mutex_unlock(&en->volumes_lock);
-	return r;
+	return w.name ? err_ctx(e, r, "create %s", name) : r;
 }
 
 /* ---- looking ---- */
@@ -305,8 +315,10 @@ int volume_remove_locked(Engine *en, const char *name, Err *e)
 {
 	int r = store_doc_delete(en->store, COLLECTION_VOLUME, name, e);
 
-	if (r >= 0)
-		r = directory_remove(en, name, e);
+	if (r < 0)
+		return r;
+	r = directory_remove(en, name, e);
+	volume_event(en, "destroy", name);
 	return r;
 }
 
@@ -319,11 +331,15 @@ static int remove_unused(Engine *en, const char *name, Err *e)
 
 	if (r < 0)
 		return r;
+	bool own_fs = volume_has_fs(i.options);
 	volume_info_done(&i);
 	if (volume_in_use(en, name, &ids)) {
 		list = strv_join(ids, ", ");
 		return err_new(e, ERR_CONFLICT, "remove %s: volume is in use - [%s]", name, list ?: "?");
 	}
+	if (own_fs && !volume_is_idle(en, name))
+		return err_new(e, ERR_CONFLICT,
+			       "remove %s: volume is in use - [files are copied from or to it]", name);
 	return err_ctx(e, volume_remove_locked(en, name, e), "remove %s", name);
 }
 
@@ -342,7 +358,6 @@ int engine_volume_remove(Engine *en, const char *name, bool force, Err *e)
 			*e = err;
 		return r;
 	}
-	volume_event(en, "destroy", name);
 	return 0;
 }
 
@@ -360,6 +375,5 @@ int engine_volume_prune_one(Engine *en, const char *name, int64_t *bytes, Err *e
 	if (r < 0)
 		return r;
 	*bytes += size;
-	volume_event(en, "destroy", name);
 	return 0;
 }

@@ -483,6 +483,8 @@ static int create(Creation *k, Err *e)
 
 	if (r == 0)
 		r = bundle_load(k->c->bundle, &k->bundle, e);
+	k->bundle.mounts = k->c->mounts;
+	k->bundle.n_mounts = k->c->n_mounts;
 	if (r < 0)
 		return r;
 	r = console_check(k->c->console, k->c->console_socket, k->bundle.spec.process.terminal, e);

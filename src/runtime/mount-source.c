@@ -161,7 +161,22 @@ static int set_attributes(int fd, const MountOptions *o, bool locked)
 	return r;
 }
 
-/* From what lies at dirfd/path to a mount of its own with the options. userns: -1 unless ids are mapped. */
+/* Gives a detached mount its options. userns: -1 unless ids are mapped. */
+static int set_up_mount(int fd, const MountOptions *o, bool locked, int userns, Err *e)
+{
+	int r = set_propagation(fd, o);
+
+	if (r == 0)
+		r = set_attributes(fd, o, locked);
+	if (r == -EPERM)
+		return err_new_no(e, ERR_DENIED, EPERM, "set the options: operation not permitted%s",
+				  rootless_locked_hint(r));
+	if (r < 0)
+		return err_sys(e, r, "set the options");
+	return userns >= 0 ? idmap(fd, userns, o, e) : 0;
+}
+
+/* From what lies at dirfd/path to a mount of its own with the options. */
 static int clone_source(int dirfd, const char *path, const MountOptions *o, bool locked, int userns, int *ret,
 			Err *e)
 {
@@ -173,21 +188,10 @@ static int clone_source(int dirfd, const char *path, const MountOptions *o, bool
 		fd = mount_clone_foreign(path, o->recursive_bind);
 	if (fd < 0)
 		return err_sys(e, fd, "open");
-	r = set_propagation(fd, o);
+	r = set_up_mount(fd, o, locked, userns, e);
 	if (r == 0)
-		r = set_attributes(fd, o, locked);
-	if (r == -EPERM)
-		return err_new_no(e, ERR_DENIED, EPERM, "set the options: operation not permitted%s",
-				  rootless_locked_hint(r));
-	if (r < 0)
-		return err_sys(e, r, "set the options");
-	if (userns >= 0) {
-		r = idmap(fd, userns, o, e);
-		if (r < 0)
-			return r;
-	}
-	*ret = take_fd(&fd);
-	return 0;
+		*ret = take_fd(&fd);
+	return r;
 }
 
 static int open_map_if_asked(const OciMount *m, const MountOptions *o, const OciSpec *spec, int *ret, Err *e)
@@ -196,13 +200,40 @@ static int open_map_if_asked(const OciMount *m, const MountOptions *o, const Oci
 	return o->idmap && *ret < 0 ? *ret : 0;
 }
 
+/* The mount that the creator was given for the path, or -1. */
+static int given_mount(const Bundle *b, const char *path)
+{
+	const char *rest = str_after(path, b->dir),
+		   *number = rest ? str_after(rest, "/" RUNTIME_MOUNTS "/") : NULL;
+	int i;
+
+	if (!number || str_to_int(number, 0, INT32_MAX, &i) < 0 || (size_t)i >= b->n_mounts)
+		return -1;
+	return b->mounts[i];
+}
+
+static int take_given(int given, const MountOptions *o, bool locked, int userns, int *ret, Err *e)
+{
+	_cleanup_close_ int fd = fcntl(given, F_DUPFD_CLOEXEC, 0);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, errno, "duplicate a mount");
+	r = set_up_mount(fd, o, locked, userns, e);
+	if (r == 0)
+		*ret = take_fd(&fd);
+	return r;
+}
+
 static int open_bind(const Bundle *b, const OciMount *m, const MountOptions *o, bool locked, const char *path,
 		     int *ret, Err *e)
 {
 	_cleanup_close_ int userns = -1;
-	int r = open_map_if_asked(m, o, &b->spec, &userns, e);
+	int r = open_map_if_asked(m, o, &b->spec, &userns, e), given = given_mount(b, path);
 
-	if (r == 0)
+	if (r == 0 && given >= 0)
+		r = take_given(given, o, locked, userns, ret, e);
+	else if (r == 0)
 		r = clone_source(AT_FDCWD, path, o, locked, userns, ret, e);
 	return r < 0 ? err_ctx(e, r, "bind source %s", path) : 0;
 }

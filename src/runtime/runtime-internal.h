@@ -24,6 +24,7 @@
 #include "kernel/mount.h"
 #include "kernel/scheduling.h"
 #include "kernel/seccomp.h"
+#include "runtime/mount-options.h"
 #include "runtime/runtime.h"
 
 #define CONFIG_MAX (16u << 20) /* bytes of config.json */
@@ -33,9 +34,11 @@
 /* ---- bundle.c ---- */
 typedef struct Bundle {
 	OciSpec spec;
-	char *dir;     /* absolute */
-	char *rootfs;  /* absolute */
-	json_t *hooks; /* poststart and poststop, kept for later; may be NULL */
+	char *dir;         /* absolute */
+	char *rootfs;      /* absolute */
+	json_t *hooks;     /* poststart and poststop, kept for later; may be NULL */
+	const int *mounts; /* see RuntimeCreate; borrowed */
+	size_t n_mounts;
 } Bundle;
 int bundle_load(const char *dir, Bundle *ret, Err *e);
 void bundle_done(Bundle *b);
@@ -208,24 +211,6 @@ int filter_send_listener(const char *path, const char *metadata, const State *s,
 #define EXEC_CONTEXT     "unable to start container process"
 #define MOUNTING         "error mounting \"%s\" to rootfs at \"%s\""
 #define MOUNTING_ARGS(m) ((m)->source ? (m)->source : (m)->type ? (m)->type : ""), (m)->destination
-
-/* ---- mount-options.c ---- */
-typedef struct MountOptions {
-	uint64_t set, clear;         /* MOUNT_ATTR_* of the mount itself */
-	bool atime_given;            /* by a word that sets a mode, not one that only takes a mode away */
-	uint64_t rec_set, rec_clear; /* of it and everything below */
-	uint64_t propagation;        /* MS_* or 0 */
-	bool propagation_recursive;
-	bool bind, recursive_bind;
-	bool copy_up;
-	bool remount;
-	bool idmap, recursive_idmap;
-	char **params; /* for the filesystem */
-} MountOptions;
-/* The i-th word that is known, NULL behind the last. Valid until the next call in this thread. */
-const char *mount_option_name(size_t i);
-int mount_options_parse(char *const *options, MountOptions *ret, Err *e);
-void mount_options_done(MountOptions *o);
 
 /* ---- mount-source.c: opened on the host, before the child exists (or see Init.opens_late) ---- */
 typedef struct MountSources {

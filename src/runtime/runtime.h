@@ -43,10 +43,15 @@ typedef enum RuntimeConsole {
 /* What its creator knows of a container, and need not read again to delete it. */
 typedef struct RuntimeKept RuntimeKept;
 
+#define RUNTIME_MOUNTS "mounts"
+
 typedef struct RuntimeCreate {
 	const char *id;
 	const char *bundle; /* directory of config.json */
 	int rootfs_fd; /* a detached mount (fsmount, open_tree) to be the root instead of root.path, or -1; not closed */
+	/* Detached mounts, not closed. A bind whose source is the path RUNTIME_MOUNTS "/N" of the bundle is the N-th of them. */
+	const int *mounts;
+	size_t n_mounts;
 	RuntimeStdio stdio;
 	RuntimeConsole console;
 	const char *console_socket; /* or NULL */

@@ -236,13 +236,13 @@ static int spawn_shim(const ShimCreate *c, int sock, pid_t *ret, Err *e)
 	return r ? err_sys(e, r, "start %s", c->program) : 0;
 }
 
-static int send_holds(int sock, const ShimCreate *c, Err *e)
+static int send_fds(int sock, ShimMsgType type, const int *fds, size_t n, Err *e)
 {
-	for (size_t i = 0; i < c->n_hold_fds; i += FDS_MAX) {
-		ShimMsg m = {.type = SHIM_MSG_HOLD, .n_fds = MIN2(c->n_hold_fds - i, (size_t)FDS_MAX)};
+	for (size_t i = 0; i < n; i += FDS_MAX) {
+		ShimMsg m = {.type = type, .n_fds = MIN2(n - i, (size_t)FDS_MAX)};
 		int r;
 
-		memcpy(m.fds, c->hold_fds + i, m.n_fds * sizeof(int));
+		memcpy(m.fds, fds + i, m.n_fds * sizeof(int));
 		r = shim_msg_send(sock, &m, e);
 		if (r < 0)
 			return r;
@@ -276,7 +276,9 @@ static int call_create(Shim *s, const ShimCreate *c, pid_t shim_pid, pid_t *ret_
 		m.fds[m.n_fds++] = c->rootfs_fd;
 	if (c->netns_fd >= 0)
 		m.fds[m.n_fds++] = c->netns_fd;
-	r = send_holds(s->sock, c, e);
+	r = send_fds(s->sock, SHIM_MSG_HOLD, c->hold_fds, c->n_hold_fds, e);
+	if (r >= 0)
+		r = send_fds(s->sock, SHIM_MSG_MOUNTS, c->mount_fds, c->n_mount_fds, e);
 	if (r < 0) {
 		json_decref(m.doc);
 		return means_gone(r) ? shim_gone(e) : r;

@@ -83,7 +83,7 @@ static void test_call(void **state)
 			 "kill -9 $$\n");
 	char *ok[] = {(char *)"ok", (char *)"word", NULL}, *bad[] = {(char *)"bad", NULL},
 	     *cry[] = {(char *)"cry", NULL}, *die[] = {(char *)"die", NULL};
-	Invocation v = {.program = program, .root = "/some/root", .words = ok, .mount = -1};
+	Invocation v = {.program = program, .root = "/some/root", .words = ok};
 	_cleanup_close_ int out = memfd_create("out", MFD_CLOEXEC);
 	_cleanup_free_ char *text = NULL;
 	Err e = {0};
@@ -109,7 +109,7 @@ static void test_call(void **state)
 static void test_no_such_program(void **state _unused_)
 {
 	char *words[] = {(char *)"x", NULL};
-	Invocation v = {.program = "/no/such/program", .root = "/", .words = words, .mount = -1};
+	Invocation v = {.program = "/no/such/program", .root = "/", .words = words};
 	Err e = {0};
 
 	assert_int_equal(invoke(&v, &e), -ENOENT);

@@ -95,7 +95,7 @@ int invoke_error(const char *log, const char *program, const char *command, int 
 
 /* ---- the child ---- */
 
-static int attach_mount(const Invocation *v, Err *e)
+static int attach_mounts(const Invocation *v, Err *e)
 {
 	int r;
 
@@ -105,8 +105,12 @@ static int attach_mount(const Invocation *v, Err *e)
 	r = mount_change(AT_FDCWD, "/", &(MountChange){.propagation = MS_SLAVE, .recursive = true});
 	if (r < 0)
 		return err_sys(e, r, "make the mounts slaves of the host's");
-	r = mount_attach_path(v->mount, v->mount_point);
-	return r < 0 ? err_sys(e, r, "attach the root filesystem at %s", v->mount_point) : 0;
+	for (size_t i = 0; r >= 0 && i < v->n_mounts; i++) {
+		r = mount_attach_path(v->mounts[i].fd, v->mounts[i].path);
+		if (r < 0)
+			r = err_sys(e, r, "attach the mount for %s", v->mounts[i].path);
+	}
+	return r;
 }
 
 static int take_stdio(const RuntimeStdio *io, int null, Err *e)
@@ -130,7 +134,7 @@ static int be_program(const Invocation *v, const RuntimeStdio *io, int null, cha
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Nobody would wait for it, nor undo what it does. */
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	r = v->mount >= 0 ? attach_mount(v, e) : 0;
+	r = v->n_mounts > 0 ? attach_mounts(v, e) : 0;
 	if (r == 0)
 		r = take_stdio(io, null, e);
 	if (r < 0)

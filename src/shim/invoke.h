@@ -9,14 +9,20 @@
 
 #include "runtime/runtime.h"
 
+/* A detached mount and its place. */
+typedef struct InvocationMount {
+	int fd;
+	const char *path;
+} InvocationMount;
+
 typedef struct Invocation {
 	const char *program, *root;
 	char *const *words;     /* the command, its options and arguments */
 	const RuntimeStdio *io; /* what a new process gets, or NULL: nothing */
-	/* A detached mount (else -1) that is attached at mount_point in a mount namespace which lives no longer than the
-	 * program and what it copies from it: no table of the host ever has it. */
-	int mount;
-	const char *mount_point;
+	/* Attached in a mount namespace which lives no longer than the program and what it copies from it: no table of the host
+	 * ever has them. */
+	const InvocationMount *mounts;
+	size_t n_mounts;
 } Invocation;
 
 /* ERR_NOT_FOUND or ERR_CONFLICT (-ESRCH) if the container, or its process, is gone. */

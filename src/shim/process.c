@@ -356,6 +356,8 @@ static int create_process(Server *s, const json_t *doc, int rootfs, Err *e)
 
 	if (r < 0)
 		return r;
+	s->runner.mounts = s->mounts;
+	s->runner.n_mounts = s->n_mounts;
 	r = s->runner.ops->create(&s->runner, rootfs, tty,
 				  &(RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]}, &born,
 				  e);

@@ -39,6 +39,7 @@ typedef enum ShimMsgType {
 	SHIM_MSG_EVENT,
 	SHIM_MSG_UPDATE, /* behind those that shims of older versions know by number */
 	SHIM_MSG_PIDS,
+	SHIM_MSG_MOUNTS, /* as HOLD: detached mounts of the container's (ShimCreate) */
 	SHIM_MSG_TYPE_MAX,
 } ShimMsgType;
 

@@ -8,7 +8,12 @@
 static int library_create(const Runner *r, int rootfs, bool terminal _unused_, const RuntimeStdio *io,
 			  RunnerProcess *ret, Err *e)
 {
-	RuntimeCreate c = {.id = r->id, .bundle = r->bundle, .rootfs_fd = rootfs, .stdio = *io};
+	RuntimeCreate c = {.id = r->id,
+			   .bundle = r->bundle,
+			   .rootfs_fd = rootfs,
+			   .mounts = r->mounts,
+			   .n_mounts = r->n_mounts,
+			   .stdio = *io};
 
 	return runtime_create(&r->options, &c, &ret->pid, &ret->pidfd, &ret->console, e);
 }

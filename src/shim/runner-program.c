@@ -46,7 +46,7 @@ __attribute__((sentinel)) static int words_add(char ***v, ...)
 
 static int run(const Runner *r, char *const *words, Err *e)
 {
-	Invocation v = {.program = r->program, .root = r->root, .words = words, .mount = -1};
+	Invocation v = {.program = r->program, .root = r->root, .words = words};
 
 	return invoke(&v, e);
 }
@@ -179,8 +179,8 @@ typedef struct Birth {
 	const Runner *r;
 	const RuntimeStdio *io;
 	bool terminal;
-	int rootfs;
-	const char *rootfs_path;
+	const InvocationMount *mounts;
+	size_t n_mounts;
 } Birth;
 
 static int bear(const Birth *b, char ***words, RunnerProcess *ret, Err *e)
@@ -191,8 +191,8 @@ static int bear(const Birth *b, char ***words, RunnerProcess *ret, Err *e)
 	Invocation v = {.program = r->program,
 			.root = r->root,
 			.io = b->io,
-			.mount = b->rootfs,
-			.mount_point = b->rootfs_path};
+			.mounts = b->mounts,
+			.n_mounts = b->n_mounts};
 	RunnerProcess p = {.pidfd = -1, .console = -1};
 	int rc = b->terminal ? console_listen(r, &c, e) : 0;
 
@@ -227,23 +227,81 @@ static int bear(const Birth *b, char ***words, RunnerProcess *ret, Err *e)
 
 static int program_remove(const Runner *r, Err *e);
 
+/* The places in the bundle where the program finds its mounts. */
+typedef struct Places {
+	InvocationMount *v;
+	char **paths;
+	size_t n;
+} Places;
+
+static void places_done(Places *p)
+{
+	free(p->v);
+	strv_free(p->paths);
+}
+
+static int place_make(Places *p, int fd, char *path, Err *e)
+{
+	_cleanup_close_ int file = -1;
+	struct stat st;
+
+	if (strv_take(&p->paths, path) < 0)
+		return err_oom(e);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, errno, "look at the mount for %s", path);
+	if (S_ISDIR(st.st_mode) && mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "make %s", path);
+	if (!S_ISDIR(st.st_mode)) {
+		file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (file < 0)
+			return err_sys(e, errno, "make %s", path);
+	}
+	p->v[p->n++] = (InvocationMount){fd, path};
+	return 0;
+}
+
+static int places_make(const Runner *r, int rootfs, Places *p, Err *e)
+{
+	_cleanup_free_ char *dir = strf("%s/" RUNTIME_MOUNTS, r->bundle);
+	int rc = 0;
+
+	p->v = calloc(r->n_mounts + 1, sizeof(*p->v));
+	if (!p->v || !dir)
+		return err_oom(e);
+	if (rootfs >= 0)
+		rc = place_make(p, rootfs, strf("%s/rootfs", r->bundle), e);
+	if (rc >= 0 && r->n_mounts > 0 && mkdir(dir, 0700) < 0 && errno != EEXIST)
+		rc = err_sys(e, errno, "make %s", dir);
+	for (size_t i = 0; rc >= 0 && i < r->n_mounts; i++)
+		rc = place_make(p, r->mounts[i], strf("%s/%zu", dir, i), e);
+	return rc;
+}
+
+/* Nothing is mounted there where we are. */
+static void places_remove(const Places *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (rmdir(p->v[i].path) < 0 && errno == ENOTDIR)
+			(void)unlink(p->v[i].path);
+}
+
 static int program_create(const Runner *r, int rootfs, bool terminal, const RuntimeStdio *io,
 			  RunnerProcess *ret, Err *e)
 {
-	_cleanup_free_ char *path = strf("%s/rootfs", r->bundle);
+	_cleanup_(places_done) Places places = {0};
 	_cleanup_strv_ char **words = NULL;
-	Birth b = {.r = r, .io = io, .terminal = terminal, .rootfs = rootfs, .rootfs_path = path};
-	int rc;
+	Birth b = {.r = r, .io = io, .terminal = terminal};
+	int rc = places_make(r, rootfs, &places, e);
 
-	if (!path || words_add(&words, "create", "--bundle", r->bundle, NULL) < 0)
-		return err_oom(e);
-	if (rootfs >= 0 && mkdir(path, 0700) < 0 && errno != EEXIST)
-		return err_sys(e, errno, "make %s", path);
-	rc = bear(&b, &words, ret, e);
+	b.mounts = places.v;
+	b.n_mounts = places.n;
+	if (rc >= 0 && words_add(&words, "create", "--bundle", r->bundle, NULL) < 0)
+		rc = err_oom(e);
+	if (rc >= 0)
+		rc = bear(&b, &words, ret, e);
 	if (rc < 0) {
 		(void)program_remove(r, NULL);
-		if (rootfs >= 0)
-			(void)rmdir(path);
+		places_remove(&places);
 	}
 	return rc;
 }
@@ -254,7 +312,7 @@ static int program_exec(const Runner *r, const json_t *process, const RuntimeStd
 	_cleanup_close_ int doc = document_open(process, e);
 	_cleanup_free_ char *path = NULL;
 	_cleanup_strv_ char **words = NULL;
-	Birth b = {.r = r, .io = io, .terminal = json_get_bool(process, "terminal", false), .rootfs = -1};
+	Birth b = {.r = r, .io = io, .terminal = json_get_bool(process, "terminal", false)};
 
 	if (doc < 0)
 		return doc;

@@ -23,6 +23,8 @@ typedef struct Runner {
 	char *id, *bundle, *root, *seccomp_cache;
 	char *program; /* NULL: the library */
 	RuntimeOptions options;
+	const int *mounts; /* for create: see RuntimeCreate; borrowed */
+	size_t n_mounts;
 } Runner;
 
 /* A new process. With a terminal `console` is its master, and the caller's; else -1. */

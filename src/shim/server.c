@@ -191,16 +191,25 @@ static int server_loop(Server *s)
 
 /* ---- the beginning ---- */
 
-static int add_holds(Server *s, ShimMsg *m, Err *e)
+static int add_fds(int **fds, size_t *n, ShimMsg *m, Err *e)
 {
-	int *p = reallocarray(s->hold, s->n_hold + m->n_fds + 1, sizeof(*p));
+	int *p = reallocarray(*fds, *n + m->n_fds + 1, sizeof(*p));
 
 	if (!p)
 		return err_oom(e);
-	s->hold = p;
+	*fds = p;
 	for (size_t i = 0; i < m->n_fds; i++)
-		s->hold[s->n_hold++] = shim_msg_take_fd(m, i);
+		p[(*n)++] = shim_msg_take_fd(m, i);
 	return 0;
+}
+
+static void close_fds(int **fds, size_t *n)
+{
+	for (size_t i = 0; i < *n; i++)
+		close_fd(&(*fds)[i]);
+	free(*fds);
+	*fds = NULL;
+	*n = 0;
 }
 
 static int receive_create(Server *s, int control, ShimMsg *ret, Err *e)
@@ -218,9 +227,12 @@ static int receive_create(Server *s, int control, ShimMsg *ret, Err *e)
 			m = (ShimMsg){0};
 			return 0;
 		}
-		if (m.type != SHIM_MSG_HOLD)
+		if (m.type == SHIM_MSG_HOLD)
+			r = add_fds(&s->hold, &s->n_hold, &m, e);
+		else if (m.type == SHIM_MSG_MOUNTS)
+			r = add_fds(&s->mounts, &s->n_mounts, &m, e);
+		else
 			return err_new(e, ERR_INVALID, "the first request must be to create");
-		r = add_holds(s, &m, e);
 		if (r < 0)
 			return r;
 	}
@@ -268,6 +280,7 @@ static int create(Server *s, int control, Err *e)
 	if (r < 0)
 		return r;
 	r = server_create(s, &m, e);
+	close_fds(&s->mounts, &s->n_mounts);
 	if (r < 0)
 		undo_create(s);
 	/* irekod may have died meanwhile: the container is there all the same, and it will find us. */
@@ -311,9 +324,8 @@ static void server_done(Server *s)
 	loop_close(&s->loop, &s->oom);
 	loop_done(&s->loop);
 	close_fd(&s->exit_fd);
-	for (size_t i = 0; i < s->n_hold; i++)
-		close_fd(&s->hold[i]);
-	free(s->hold);
+	close_fds(&s->hold, &s->n_hold);
+	close_fds(&s->mounts, &s->n_mounts);
 	free(s->events);
 	runner_done(&s->runner);
 }

@@ -2,7 +2,7 @@
 /*
  * The shim process.
  *
- *    SHIM_CONTROL_FD --HOLD*, CREATE--> the runtime creates --> loop
+ *    SHIM_CONTROL_FD --HOLD*, MOUNTS*, CREATE--> the runtime creates --> loop
  *
  * The loop serves connections (control and events, conn.c), processes (the container's first and execs, process.c) and
  * their streams (stdio.c, attach.c), in one thread and without blocking, except inside calls of the runtime (runner.h). When the
@@ -47,6 +47,8 @@ struct Server {
 	int exit_fd; /* exit.json's bytes, reserved when there was room (exits.c) */
 	int *hold;
 	size_t n_hold;
+	int *mounts; /* until the container is created */
+	size_t n_mounts;
 	Process init;
 	Process *execs;
 	size_t n_execs;

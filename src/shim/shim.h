@@ -55,6 +55,8 @@ typedef struct ShimCreate {
 	ShimLog log;
 	int rootfs_fd; /* detached mount; -1 to use root.path of config.json */
 	int netns_fd; /* namespace to run in, or -1: as config.json says. Spec's network namespace path is then ignored */
+	const int *mount_fds; /* detached mounts; a bind whose source is <dir>/mounts/N is the N-th of them */
+	size_t n_mount_fds;
 	const int *hold_fds; /* kept open for the container's life (bound port sockets) */
 	size_t n_hold_fds;
 	uint16_t rows, cols; /* initial terminal size, 0: unknown */

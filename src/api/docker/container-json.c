@@ -86,6 +86,9 @@ static json_t *mounts_doc(const ContainerInfo *i)
 
 	for (size_t k = 0; k < i->n_mounts; k++) {
 		const ContainerMountPoint *m = &i->mounts[k];
+
+		if (m->by_flag)
+			continue;
 		json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:b, s:o}", "Type", doc_str(m->type), "Source",
 				      doc_str(m->source), "Destination", doc_str(m->destination), "Mode",
 				      doc_str(m->mode), "RW", m->rw, "Propagation", doc_str(m->propagation));

@@ -56,6 +56,56 @@ int h_containers_list(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : reply_doc(rq, 200, json_incref(a), e);
 }
 
+static int too_new(Err *e, const char *what, const char *version)
+{
+	return err_new(e, ERR_INVALID, "%s needs API v%s or newer", what, version);
+}
+
+/* Options of another kind of mount were ignored before 1.42. */
+static void drop_others(json_t *mount, const char *type)
+{
+	static const char *const options[][2] = {{"bind", "BindOptions"},
+						 {"volume", "VolumeOptions"},
+						 {"tmpfs", "TmpfsOptions"}};
+
+	for (size_t i = 0; i < ELEMENTSOF(options); i++)
+		if (!streq(type, options[i][0]))
+			json_object_del(mount, options[i][1]);
+}
+
+static int gate_mount(int version, json_t *m, Err *e)
+{
+	const char *type = json_get_str(m, "Type") ?: "";
+	json_t *bind = json_object_get(m, "BindOptions");
+
+	if (version < 142)
+		drop_others(m, type);
+	if (version < 148 && streq(type, "image"))
+		return too_new(e, "Mount type image", "1.48");
+	if (version < 146 && json_object_get(json_object_get(m, "TmpfsOptions"), "Options"))
+		return too_new(e, "TmpfsOptions.Options", "1.46");
+	if (version < 145 && !str_empty(json_get_str(json_object_get(m, "VolumeOptions"), "Subpath")))
+		return too_new(e, "VolumeOptions.Subpath", "1.45");
+	if (version < 144 && json_get_bool(bind, "ReadOnlyForceRecursive", false))
+		return too_new(e, "BindOptions.ReadOnlyForceRecursive", "1.44");
+	if (version >= 144 || !streq(type, "bind") || !json_get_bool(m, "ReadOnly", false))
+		return 0;
+	/* So was every read-only bind. */
+	if (!json_is_object(bind) && json_object_set_new(m, "BindOptions", bind = json_object()) < 0)
+		return err_oom(e);
+	return json_object_set_new(bind, "ReadOnlyNonRecursive", json_true()) < 0 ? err_oom(e) : 0;
+}
+
+static int gate_mounts(int version, json_t *host, Err *e)
+{
+	json_t *mounts = json_object_get(host, "Mounts");
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && version < 148 && i < json_array_size(mounts); i++)
+		r = gate_mount(version, json_array_get(mounts, i), e);
+	return r;
+}
+
 static void set_default(json_t *host, const char *key, const char *value)
 {
 	if (str_empty(json_get_str(host, key)))
@@ -84,7 +134,7 @@ static int gate_create(Door *d, int version, json_t *body, Err *e)
 		set_default(host, "CgroupnsMode", "host");
 	if (version < 140)
 		set_default(host, "IpcMode", "shareable");
-	return 0;
+	return gate_mounts(version, host, e);
 }
 
 int h_container_create(HttpRequest *rq, void *user, Err *e)

@@ -166,6 +166,9 @@ static int volumes(const Df *x, json_t *doc, Err *e)
 
 	json_object_set_new(doc, "Volumes", list);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
+		/* Room that a file system of its own takes is not ours. */
+		if (strv_len(v[i].options) > 0)
+			continue;
 		int links = links_of(x, v[i].name);
 		int64_t size = -1; /* not known, as the API has it: one that is being removed, say */
 
@@ -176,7 +179,7 @@ static int volumes(const Df *x, json_t *doc, Err *e)
 		if (json_array_append_new(list, volume_doc(&v[i], size, links)) < 0)
 			r = err_oom(e);
 	}
-	s.total = (int64_t)n;
+	s.total = (int64_t)json_array_size(list);
 	if (r >= 0 || n > 0)
 		volume_infos_free(v, n);
 	json_object_set_new(doc, "VolumeUsage", summary_doc(&s));

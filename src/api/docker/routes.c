@@ -77,6 +77,7 @@ static const HttpRoute routes[] = {
     {"POST", "/volumes/create", h_volume_create, 0},
     {"POST", "/volumes/prune", h_volumes_prune, 0},
     {"GET", "/volumes/{name}", h_volume_inspect, 0},
+    {"PUT", "/volumes/{name}", h_swarm, 0}, /* only for volumes of a swarm */
     {"DELETE", "/volumes/{name}", h_volume_remove, 0},
 
     {"GET", "/containers/{id}/checkpoints", h_checkpoint, 0},

@@ -90,13 +90,14 @@ int h_volume_create(HttpRequest *rq, void *user, Err *e)
 		r = err_new(e, ERR_INVALID, "volume: Labels and DriverOpts must be objects of strings");
 	if (r < 0)
 		return r;
+	if (json_is_object(json_object_get(body, "ClusterVolumeSpec")))
+		return h_swarm(rq, user, e);
 	name = json_get_str(body, "Name");
 	driver = json_get_str(body, "Driver");
 	/* Nobody named it: prune may take it without being asked twice. */
 	if (str_empty(name) && strv_env_set(&labels, LABEL_ANONYMOUS "=") < 0)
 		return err_oom(e);
-	r = engine_volume_create(d->engine, str_empty(name) ? NULL : name,
-				 str_empty(driver) ? "local" : driver, labels, options, &i, e);
+	r = engine_volume_create(d->engine, str_empty(name) ? NULL : name, driver, labels, options, &i, e);
 	return r < 0 ? r : reply_doc(rq, 201, volume_doc(&i), e);
 }
 
@@ -122,7 +123,8 @@ static int prune_volumes(Door *d, const Filters *f, bool all, json_t *deleted, i
 		Err one;
 		int k;
 
-		if ((!all && !strv_env_get(v[i].labels, LABEL_ANONYMOUS)) ||
+		/* What lies in a file system of its own is not ours to throw away unasked: as in Docker it is removed by name. */
+		if ((!all && !strv_env_get(v[i].labels, LABEL_ANONYMOUS)) || strv_len(v[i].options) > 0 ||
 		    !filters_labels(f, v[i].labels) || volume_used(cs, n_cs, v[i].name))
 			continue;
 		k = engine_volume_prune_one(d->engine, v[i].name, bytes, &one);

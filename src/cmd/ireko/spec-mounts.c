@@ -220,6 +220,8 @@ static int set_field(Mount *m, const char *key, const char *value, Err *e)
 		return set_source(m, value, e);
 	if (is_any(key, "target", "dst", "destination"))
 		return set_text(m, m->j, "Target", value, e);
+	if (streq(key, "idmap"))
+		return set_text(m, section(m, &m->bind, "BindOptions"), "IDMap", value ? value : "auto", e);
 	if (is_any(key, "readonly", "ro", NULL))
 		return set_flag(m, m->j, "ReadOnly", value, e);
 	if (streq(key, "consistency"))
