@@ -2,6 +2,7 @@
 """What the tests of mounts, volumes and copies share: containers made by the API, and its events."""
 import json
 import time
+import urllib.parse
 
 
 def create(engine, name, script="true", version="", image="busybox", **host):
@@ -41,6 +42,6 @@ def bind(source, target="/m", **options):
 
 def events(engine, since, **filters):
     """(action, id, attributes) since then, in their order."""
-    chosen = json.dumps({k: [v] for k, v in filters.items()})
+    chosen = urllib.parse.quote(json.dumps({k: [v] for k, v in filters.items()}))
     lines = engine.api("GET", f"/events?since={since}&until={time.time():.9f}&filters={chosen}").lines
     return [(e["Action"], e["Actor"]["ID"], e["Actor"]["Attributes"]) for e in lines]

@@ -16,7 +16,7 @@
 #define TRIES_MAX 64 /* openat2 says EAGAIN while something in the root is being renamed */
 #define LINKS_MAX 40 /* as the kernel: path_resolution(7) */
 
-static int open_how(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
+static int open_how(int rootfd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
 	bool creates = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 	struct open_how how = {
@@ -26,7 +26,7 @@ static int open_how(int dirfd, const char *path, int flags, mode_t mode, uint64_
 	};
 
 	for (int i = 0; i < TRIES_MAX; i++) {
-		long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+		long fd = syscall(SYS_openat2, rootfd, path, &how, sizeof(how));
 
 		if (fd >= 0)
 			return (int)fd;

@@ -98,82 +98,102 @@ static int link_target(const ContainerTree *t, const char *path, char **ret)
 	return here ? -ELOOP : -ENOMEM;
 }
 
-int engine_container_path_stat(Engine *en, const char *ref, const char *path, EnginePathStat *ret, Err *e)
+/* Opens what the path names and tells what it is; the caller frees ret_stat. */
+static int open_and_stat(const ContainerTree *t, const CopyPath *p, const char *given, int *ret_fd,
+			 EnginePathStat *ret_stat, Err *e)
 {
-	_cleanup_(container_tree_done) ContainerTree t = CONTAINER_TREE_INIT;
-	_cleanup_(copy_path_done) CopyPath p = {0};
-	_cleanup_close_ int fd = -1;
-	EnginePathStat out = {0};
+	_cleanup_close_ int fd = open_named(t, p);
+	_cleanup_(engine_path_stat_done) EnginePathStat out = {0};
 	struct stat st;
-	int r = copy_path_parse(path, &p, e);
+	int r = 0;
 
-	if (r >= 0)
-		r = container_tree_open(en, ref, false, &t, e);
-	if (r < 0)
-		return r;
-	fd = open_named(&t, &p);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return path_error(&t, path, fd < 0 ? fd : -errno, e);
-	if (p.follow && !S_ISDIR(st.st_mode))
-		return path_error(&t, path, -ENOTDIR, e);
+		return path_error(t, given, fd < 0 ? fd : -errno, e);
+	if (p->follow && !S_ISDIR(st.st_mode))
+		return path_error(t, given, -ENOTDIR, e);
 	out = (EnginePathStat){
-	    .name = strdup(p.as),
+	    .name = strdup(p->as),
 	    .size = st.st_size,
 	    .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
 	    .mode = st.st_mode,
 	};
 	if (S_ISLNK(st.st_mode))
-		r = link_target(&t, p.path, &out.link_target);
+		r = link_target(t, p->path, &out.link_target);
 	else
 		out.link_target = strdup("");
 	if (r >= 0 && (!out.name || !out.link_target))
 		r = -ENOMEM;
-	if (r < 0) {
-		engine_path_stat_done(&out);
-		return path_error(&t, path, r, e);
-	}
-	*ret = out;
+	if (r < 0)
+		return path_error(t, given, r, e);
+	*ret_fd = take_fd(&fd);
+	*ret_stat = out;
+	out = (EnginePathStat){0};
 	return 0;
+}
+
+int engine_container_path_stat(Engine *en, const char *ref, const char *path, EnginePathStat *ret, Err *e)
+{
+	_cleanup_(container_tree_done) ContainerTree t = CONTAINER_TREE_INIT;
+	_cleanup_(copy_path_done) CopyPath p = {0};
+	_cleanup_close_ int fd = -1;
+	int r = copy_path_parse(path, &p, e);
+
+	if (r >= 0)
+		r = container_tree_open(en, ref, false, &t, e);
+	return r < 0 ? r : open_and_stat(&t, &p, path, &fd, ret, e);
 }
 
 /* ---- out ---- */
 
-static int pack(const ContainerTree *t, const CopyPath *p, int out_fd, Err *e)
-{
-	_cleanup_close_ int fd =
-	    path_open_in_root(t->root_fd, p->path, O_RDONLY | O_DIRECTORY | (p->follow ? 0 : O_NOFOLLOW), 0);
-	const char *name;
+/* What is to be packed: an entry of a directory. A directory is its own ".", as it was opened; anything else is named at its parent. */
+typedef struct Source {
+	int dir;
+	const char *name, *as;
+} Source;
 
-	if (fd >= 0) /* the root's entries are "/", "/bin", which clients count on when they rename */
-		return store_archive_pack(fd, ".", streq(p->as, "/") ? "" : p->as, out_fd, e);
-	if (fd != -ENOTDIR && fd != -ELOOP)
-		return path_error(t, p->path, fd, e);
-	/* A file, a link: named at its directory. */
-	fd = path_open_parent_in_root(t->root_fd, p->path, false, &name);
-	if (fd < 0)
-		return path_error(t, p->path, fd, e);
-	return store_archive_pack(fd, name, p->as, out_fd, e);
+static int source_open(const ContainerTree *t, const CopyPath *p, int there, mode_t mode, Source *ret, Err *e)
+{
+	struct stat st;
+
+	if (S_ISDIR(mode)) {
+		ret->dir = openat(there, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ret->name = ".";
+		/* The root's entries are "/", "/bin", which clients count on when they rename. */
+		ret->as = streq(p->as, "/") ? "" : p->as;
+		return ret->dir < 0 ? err_sys(e, errno, "open %s in container %.12s", p->path, t->c->id) : 0;
+	}
+	ret->as = p->as;
+	ret->dir = path_open_parent_in_root(t->root_fd, p->path, false, &ret->name);
+	if (ret->dir < 0 || fstatat(ret->dir, ret->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return path_error(t, p->path, ret->dir < 0 ? ret->dir : -errno, e);
+	return 0;
 }
 
-int engine_container_archive_get(Engine *en, const char *ref, const char *path, int out_fd, Err *e)
+int engine_container_archive_get(Engine *en, const char *ref, const char *path, const EngineArchiveOut *o,
+				 Err *e)
 {
 	_cleanup_(container_tree_done) ContainerTree t = CONTAINER_TREE_INIT;
 	_cleanup_(copy_path_done) CopyPath p = {0};
+	_cleanup_(engine_path_stat_done) EnginePathStat st = {0};
 	_cleanup_close_ int there = -1;
-	struct stat st;
-	int r = copy_path_parse(path, &p, e);
+	Source source = {.dir = -1};
+	int out, r = copy_path_parse(path, &p, e);
 
 	if (r >= 0)
 		r = container_tree_open(en, ref, streq(p.path, "/"), &t, e);
-	if (r < 0)
-		return r;
-	there = open_named(&t, &p);
-	if (there < 0 || fstat(there, &st) < 0)
-		return path_error(&t, path, there < 0 ? there : -errno, e);
-	if (p.follow && !S_ISDIR(st.st_mode))
-		return path_error(&t, path, -ENOTDIR, e);
-	container_event(en, t.c, "archive-path", "path", path, NULL);
-	return err_ctx(e, pack(&t, &p, out_fd, e), "copy %s from container %s", path, ref);
+	if (r >= 0)
+		r = open_and_stat(&t, &p, path, &there, &st, e);
+	if (r >= 0)
+		r = source_open(&t, &p, there, st.mode, &source, e);
+	if (r >= 0) {
+		container_event(en, t.c, "archive-path", "path", path, NULL);
+		r = out = o->begin(o->user, &st, e);
+	}
+	if (r >= 0)
+		r = err_ctx(e, store_archive_pack(source.dir, source.name, source.as, out, e),
+			    "copy %s from container %s", path, ref);
+	close_fd(&source.dir);
+	return r;
 }
 
 /* ---- in ---- */

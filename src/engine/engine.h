@@ -229,7 +229,13 @@ typedef struct EnginePathStat {
 } EnginePathStat;
 void engine_path_stat_done(EnginePathStat *s);
 int engine_container_path_stat(Engine *en, const char *ref, const char *path, EnginePathStat *ret, Err *e);
-int engine_container_archive_get(Engine *en, const char *ref, const char *path, int out_fd, Err *e);
+/* `begin` is called once the path is open, with what it is, and gives the descriptor that the archive is written to, or an error. */
+typedef struct EngineArchiveOut {
+	int (*begin)(void *user, const EnginePathStat *st, Err *e);
+	void *user;
+} EngineArchiveOut;
+int engine_container_archive_get(Engine *en, const char *ref, const char *path, const EngineArchiveOut *o,
+				 Err *e);
 int engine_container_archive_put(Engine *en, const char *ref, const char *path, int tar_fd,
 				 bool no_overwrite_dir_non_dir, bool copy_uid_gid, Err *e);
 int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e);

@@ -15,7 +15,8 @@ static void check_path(const char *path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	_cleanup_free_ char *text = strndup((const char *)data, size), *name = NULL, *propagation = NULL, *idmap = NULL;
+	_cleanup_free_ char *text = strndup((const char *)data, size), *name = NULL, *propagation = NULL,
+			    *idmap = NULL;
 	BindSpec b = {0};
 	bool read_only;
 

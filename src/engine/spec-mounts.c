@@ -129,10 +129,11 @@ static int add_idmap(const ContainerMountPoint *m, json_t *mount, Err *e)
 	return 0;
 }
 
-/* A read-only bind is so with all that is mounted in it, where the kernel can (5.12). */
+/* A read-only bind is so with all that is mounted in it. Without a word a mount keeps what its source has: a volume that is mounted
+ * read-only or nosuid stays so. */
 static const char *access_of(const ContainerMountPoint *m)
 {
-	return m->rw ? "rw" : m->ro_non_recursive || m->non_recursive ? "ro" : "ro,rro";
+	return m->rw ? "" : m->ro_non_recursive || m->non_recursive ? "ro," : "rro,";
 }
 
 static int add_bind(const SpecInput *in, const ContainerMountPoint *m, size_t *n_made, json_t *mounts, Err *e)
@@ -145,7 +146,7 @@ static int add_bind(const SpecInput *in, const ContainerMountPoint *m, size_t *n
 		return r;
 	if (mount_is_made(m))
 		made = strf("%s/" RUNTIME_MOUNTS "/%zu", in->bundle, (*n_made)++);
-	options = strf("%s,%s,%s", m->non_recursive ? "bind" : "rbind", access_of(m),
+	options = strf("%s,%s%s", m->non_recursive ? "bind" : "rbind", access_of(m),
 		       str_empty(m->propagation) ? "rprivate" : m->propagation);
 	if (!options || (mount_is_made(m) && !made))
 		return err_oom(e);

@@ -34,7 +34,6 @@ char *const *container_default_paths(bool masked)
 	return (char *const *)(uintptr_t)(masked ? default_masked : default_readonly);
 }
 
-
 static json_t *strings_or_empty(char *const *v)
 {
 	return v ? json_from_strv(v) : json_array();

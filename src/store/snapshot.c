@@ -37,6 +37,12 @@ static char *piece(const char *key, const char *what)
 }
 
 /* The root of a container looks like that of its image, until something in it is changed. */
+/* See store.h: the mount points that every container needs are not in an image that is mounted. */
+static bool has_init(const char *key)
+{
+	return !strchr(key, '.');
+}
+
 static int dress_root(Store *s, int diff, const char *chain_id, Err *e)
 {
 	_cleanup_layers_ LayerDirs lower = {0};
@@ -88,11 +94,11 @@ static int lower_dirs(Store *s, bool with_init, const char *chain_id, LayerDirs 
 }
 
 /* Of a snapshot without an overlay: the image, and the root that it says or none of its own. */
-static int fill_copy(Store *s, int diff, const char *chain_id, Err *e)
+static int fill_copy(Store *s, const char *key, int diff, const char *chain_id, Err *e)
 {
 	_cleanup_layers_ LayerDirs layers = {0};
 	_cleanup_strv_ char **lower = NULL;
-	int r = lower_dirs(s, true, chain_id, &layers, &lower, e);
+	int r = lower_dirs(s, has_init(key), chain_id, &layers, &lower, e);
 
 	if (r >= 0)
 		r = layers_merge(s, lower, strv_len(lower), false, diff, e);
@@ -116,7 +122,7 @@ static int make_dirs(Store *s, const char *key, const char *chain_id, Err *e)
 	if (fd < 0 || fchmod(fd, 0755) < 0)
 		return err_sys(e, errno, "open %s/%s", s->root, diff);
 	if (s->snapshotter == SNAPSHOTTER_VFS)
-		return fill_copy(s, fd, chain_id, e);
+		return fill_copy(s, key, fd, chain_id, e);
 	return chain_id ? dress_root(s, fd, chain_id, e) : 0;
 }
 
@@ -252,7 +258,7 @@ int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd,
 	if (r >= 0 && is_copy(s, key))
 		return mount_copy(s, key, read_only, ret_fd, e);
 	if (r >= 0)
-		r = lower_dirs(s, true, chain_id, &layers, &lower, e);
+		r = lower_dirs(s, has_init(key), chain_id, &layers, &lower, e);
 	if (r < 0)
 		return r;
 	upper = strf("%s/containers/%s/diff", s->root, key);
@@ -310,7 +316,7 @@ static int compare_copy(Store *s, const char *key, Err *e)
 	int r = load_chain(s, key, &chain_id, e);
 
 	if (r >= 0)
-		r = diff && changes ? lower_dirs(s, true, chain_id, &layers, &lower, e) : err_oom(e);
+		r = diff && changes ? lower_dirs(s, has_init(key), chain_id, &layers, &lower, e) : err_oom(e);
 	if (r >= 0)
 		r = trash_put(s, changes, e);
 	if (r < 0)

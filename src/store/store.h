@@ -176,7 +176,8 @@ int store_blobs_seen(Store *s, const char *domain, const char *path, char *const
 int store_blob_places(Store *s, const char *digest, const char *domain, char ***ret_paths, Err *e);
 
 /* ---- snapshots: writable layers of containers ----
- * containers/<key>/{diff,work}: made by prepare, kept until removed. Without `work` (vfs), diff is a copy of all. */
+ * containers/<key>/{diff,work}: made by prepare, kept until removed. Without `work` (vfs), diff is a copy of all.
+ * A key with a dot in it is that of an image which is mounted as it is; others get the mount points that every container needs. */
 int store_snapshot_prepare(Store *s, const char *key, const char *chain_id /* NULL: empty */, Err *e);
 /* A detached overlay mount (the caller's fd): visible nowhere until moved into a mount namespace, gone when the fd is closed. */
 int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e);

@@ -4,11 +4,13 @@ import base64
 import bz2
 import contextlib
 import gzip
+import http.client
 import io
 import json
 import lzma
 import os
 import pathlib
+import socket
 import subprocess
 import tarfile
 import threading
@@ -35,6 +37,12 @@ def get(engine, name, path):
 def stat(engine, name, path):
     reply = engine.api("HEAD", f"/containers/{name}/archive?path={path}")
     return json.loads(base64.b64decode(reply.headers["X-Docker-Container-Path-Stat"])) if reply.status == 200 else reply.status
+
+
+def raced(engine, method, path, **kw):
+    """The answer while somebody changes what is asked for; None if it breaks off, because the file has gone after its header was sent."""
+    with contextlib.suppress(http.client.IncompleteRead):
+        return engine.api(method, path, **kw)
 
 
 def one_file(name="new", data=b"new", **fields):
@@ -200,8 +208,8 @@ def test_cve_2018_15664_links_are_exchanged_while_files_are_copied(engine, name,
         with attacker(engine, name, EXCHANGE.format(at="/a", target=plain).replace("mkdir", "mkdir /a; mkdir", 1)):
             wait_until("it is at work", lambda: stat(engine, name, "/a/ready") != 404)
             for i in range(150):
-                reply = engine.api("GET", f"/containers/{name}/archive?path=/a/d{plain}/f")
-                assert b"of the host" not in reply.body
+                reply = raced(engine, "GET", f"/containers/{name}/archive?path=/a/d{plain}/f")
+                assert not reply or b"of the host" not in reply.body
                 put(engine, name, f"/a/d{plain}", one_file(f"out{i}"))
             assert {p.name for p in plain.iterdir()} == {"f"}
     finally:
@@ -238,7 +246,8 @@ def test_special_files_keep_nobody_waiting(engine, name):
         wait_until("it is at work", lambda: stat(engine, name, "/a/ready") != 404)
         for _ in range(60):
             for n in ("x", "fifo", "."):
-                assert engine.api("GET", f"/containers/{name}/archive?path=/a/{n}", timeout=10).status in (200, 404, 500)
+                reply = raced(engine, "GET", f"/containers/{name}/archive?path=/a/{n}", timeout=10)
+                assert not reply or reply.status in (200, 404)
         assert get(engine, name, "/dev/zero")["zero"][0].ischr()
         assert {n for n in get(engine, name, "/proc/1/status")} == {"status"}
 
@@ -251,8 +260,8 @@ def test_processes_end_while_files_are_copied(engine, name):
 
     def copy():
         while not stop.is_set():
-            reply = engine.api("GET", f"/containers/{name}/archive?path=/etc/hostname")
-            if reply.status == 200 and b"root:" in reply.body:
+            reply = raced(engine, "GET", f"/containers/{name}/archive?path=/etc/passwd")
+            if reply and reply.status == 200 and b"A User" not in reply.body:
                 bad.append(reply.body)
             reply = engine.api("HEAD", f"/containers/{name}/archive?path={os.environ.get('IREKO_BUILD', '/no')}/irekod")
             if reply.status == 200:
@@ -271,12 +280,12 @@ def test_processes_end_while_files_are_copied(engine, name):
 def test_a_large_sparse_file_and_many_small_ones(engine, name, folder):
     create(engine, name, Binds=[f"{folder}:/m"])
     with (folder / "sparse").open("wb") as f:
-        f.truncate(1 << 30)
-    for i in range(2000):
+        f.truncate(1 << 26)
+    for i in range(500):
         (folder / f"n{i}").touch()
-    assert stat(engine, name, "/m/sparse")["size"] == 1 << 30
+    assert stat(engine, name, "/m/sparse")["size"] == 1 << 26
     members = get(engine, name, "/m")
-    assert len(members) == 2002 and members["m/sparse"][0].size == 1 << 30
+    assert len(members) == 502 and members["m/sparse"][0].size == 1 << 26
 
 
 def test_a_client_that_goes_away(engine, name, folder):
@@ -284,8 +293,6 @@ def test_a_client_that_goes_away(engine, name, folder):
     (folder / "big").write_bytes(os.urandom(8 << 20))
     create(engine, name, Binds=[f"{folder}:/m"])
     for _ in range(3):
-        import socket
-
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(str(engine.socket))
             s.sendall(f"GET /containers/{name}/archive?path=/m/big HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -164,10 +164,10 @@ def test_killed_between_mount_and_start(new_engine, name):
     """The start hangs in the runtime, behind the mount: what an irekod that is killed there has mounted goes with the next start."""
     engine = new_engine()
     where = volume(engine, "vv", type="tmpfs", device="tmpfs")
-    fifo = engine.root / "runtime"
-    fifo.write_text("#!/bin/sh\nsleep 1000\n")
-    fifo.chmod(0o755)
-    engine.options = (*engine.options, "--runtime", f"slow={fifo}")
+    slow = engine.root / "runtime"
+    slow.write_text("#!/bin/sh\ncase \"$*\" in *\" create \"*) sleep 1000;; esac\n")
+    slow.chmod(0o755)
+    engine.options = (*engine.options, "--runtime", f"slow={slow}")
     engine.restart()
     create(engine, name, Binds=["vv:/v"], Runtime="slow")
 
@@ -178,7 +178,7 @@ def test_killed_between_mount_and_start(new_engine, name):
     thread = threading.Thread(target=start)
     thread.start()
     wait_until("it is mounted", lambda: is_mounted(where))
-    sleepers = wait_until("the runtime is called", lambda: [int(p) for p in os.listdir("/proc") if p.isdigit() and _cmdline(p) == ["/bin/sh", str(fifo), "--root"]])
+    sleepers = wait_until("the runtime is called", lambda: [int(p) for p in os.listdir("/proc") if p.isdigit() and _cmdline(p) == ["/bin/sh", str(slow), "--root"]])
     engine.kill()
     thread.join()
     for pid in sleepers:

@@ -39,21 +39,14 @@ uint32_t go_file_mode(mode_t m)
 	return go;
 }
 
-static int stat_header(HttpRequest *rq, Door *d, const char *path, Err *e)
+static int stat_header(HttpRequest *rq, const EnginePathStat *st, Err *e)
 {
-	_cleanup_(engine_path_stat_done) EnginePathStat st = {0};
 	_cleanup_free_ char *text = NULL, *encoded = NULL;
 	_cleanup_json_ json_t *doc = NULL;
-	int r;
 
-	if (str_empty(path))
-		return err_new(e, ERR_INVALID, "bad parameter: path is required");
-	r = engine_container_path_stat(d->engine, http_param(rq, "id"), path, &st, e);
-	if (r < 0)
-		return r;
-	doc = json_pack("{s:o, s:I, s:I, s:o, s:o}", "name", doc_str(st.name), "size", (json_int_t)st.size,
-			"mode", (json_int_t)go_file_mode(st.mode), "mtime", doc_time(st.mtime_ns),
-			"linkTarget", doc_str(st.link_target));
+	doc = json_pack("{s:o, s:I, s:I, s:o, s:o}", "name", doc_str(st->name), "size", (json_int_t)st->size,
+			"mode", (json_int_t)go_file_mode(st->mode), "mtime", doc_time(st->mtime_ns),
+			"linkTarget", doc_str(st->link_target));
 	text = doc ? json_text(doc) : NULL;
 	encoded = text ? base64_encode(text, strlen(text), false) : NULL;
 	if (!encoded)
@@ -62,24 +55,44 @@ static int stat_header(HttpRequest *rq, Door *d, const char *path, Err *e)
 	return 0;
 }
 
+static int path_check(const char *path, Err *e)
+{
+	return str_empty(path) ? err_new(e, ERR_INVALID, "bad parameter: path is required") : 0;
+}
+
 int h_archive_head(HttpRequest *rq, void *user, Err *e)
 {
-	int r = stat_header(rq, user, http_query(rq, "path"), e);
+	Door *d = user;
+	_cleanup_(engine_path_stat_done) EnginePathStat st = {0};
+	const char *path = http_query(rq, "path");
+	int r = path_check(path, e);
 
+	if (r >= 0)
+		r = engine_container_path_stat(d->engine, http_param(rq, "id"), path, &st, e);
+	if (r >= 0)
+		r = stat_header(rq, &st, e);
 	return r < 0 ? r : http_reply_empty(rq, 200);
+}
+
+static int begin_get(void *user, const EnginePathStat *st, Err *e)
+{
+	HttpRequest *rq = user;
+	int r = stat_header(rq, st, e);
+
+	if (r < 0)
+		return r;
+	(void)http_stream_begin(rq, 200, "application/x-tar");
+	return http_stream_fd(rq, e);
 }
 
 int h_archive_get(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
+	const EngineArchiveOut out = {.begin = begin_get, .user = rq};
 	const char *path = http_query(rq, "path");
-	int fd, r = stat_header(rq, d, path, e);
+	int r = path_check(path, e);
 
-	if (r < 0)
-		return r;
-	(void)http_stream_begin(rq, 200, "application/x-tar");
-	fd = http_stream_fd(rq, e);
-	return fd < 0 ? fd : engine_container_archive_get(d->engine, http_param(rq, "id"), path, fd, e);
+	return r < 0 ? r : engine_container_archive_get(d->engine, http_param(rq, "id"), path, &out, e);
 }
 
 int h_archive_put(HttpRequest *rq, void *user, Err *e)
@@ -88,8 +101,9 @@ int h_archive_put(HttpRequest *rq, void *user, Err *e)
 	const char *path = http_query(rq, "path");
 	int fd, r;
 
-	if (str_empty(path))
-		return err_new(e, ERR_INVALID, "bad parameter: path is required");
+	r = path_check(path, e);
+	if (r < 0)
+		return r;
 	fd = http_body_fd(rq, e);
 	if (fd < 0)
 		return fd;

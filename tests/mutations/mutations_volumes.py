@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes, and copies of files out of containers and into them."""
+from mutation import Mutation
+
+VOLUMES, CP = "test_volumes.py::", "test_cp_hostile.py::"
+BY_NAME = ("src/base/path.c", "		long fd = syscall(SYS_openat2, rootfd, path, &how, sizeof(how));\n",
+           '		_cleanup_free_ char *by_name = strf("%s/%s", path_of_fd(rootfd).s, path);\n		long fd = open(by_name, (int)how.flags, mode);\n')
+
+ALL = [
+    Mutation(
+        "subpath-leads-out", "a subpath whose links lead out of its volume, exchanged meanwhile or not",
+        [VOLUMES + "test_subpath_leads_nowhere_else", VOLUMES + "test_subpath_while_links_are_exchanged"],
+        "src/base/path.c:path_open_beneath", "whatever the path leads to is mounted",
+        [("src/base/path.c", "	return open_how(dirfd, path, flags, 0, RESOLVE_BENEATH);\n", "	return openat(dirfd, path, flags | O_CLOEXEC);\n")],
+        programs=("irekod",)),
+    Mutation(
+        "cp-by-name", "CVE-2018-15664 (docker cp): links are exchanged while files are copied",
+        [CP + "test_cve_2018_15664_links_are_exchanged_while_files_are_copied"],
+        "src/base/path.c:path_open_in_root", "paths below the root are resolved as paths of the host", [BY_NAME], programs=("irekod",)),
+    Mutation(
+        "cp-mounts-by-name", "CVE-2026-42306, CVE-2026-41568 (docker cp): the mount point of a bind is exchanged while a container's mounts are put up",
+        [CP + "test_cve_2026_42306_and_41568_mount_points_are_exchanged"],
+        "src/base/path.c:path_open_in_root; src/engine/archive-path.c:attach_mount", "paths below the root are resolved as paths of the host", [BY_NAME], programs=("irekod",)),
+    Mutation(
+        "half-filled", "irekod is killed while a volume is filled from its image",
+        [VOLUMES + "test_a_half_filled_volume_is_filled_again"],
+        "src/engine/mounts-populate.c:populate_locked", "the mark is not looked at",
+        [("src/engine/mounts-populate.c", "	if (r >= 0 && is_marked(en, mark)) {\n", "	if (false) {\n")], programs=("irekod",)),
+]
