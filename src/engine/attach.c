@@ -95,15 +95,16 @@ typedef struct Replay {
 	bool mux;
 } Replay;
 
-static int replay_line(void *user, int stream, int64_t time_ns _unused_, const char *text, size_t len)
+static int replay_line(void *user, const EngineLogRecord *r)
 {
-	Replay *p = user;
-	uint8_t head[8] = {(uint8_t)stream,     0,           0, 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16),
+	const Replay *p = user;
+	size_t len = r->len;
+	uint8_t head[8] = {(uint8_t)r->stream,  0,           0, 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16),
 			   (uint8_t)(len >> 8), (uint8_t)len};
 
 	if (p->mux && fd_write_all(p->fd, head, sizeof(head)) < 0)
 		return 1;
-	return fd_write_all(p->fd, text, len) < 0;
+	return fd_write_all(p->fd, r->text, len) < 0;
 }
 
 static int replay_log(Engine *en, Container *c, const EngineAttach *a, Err *e)

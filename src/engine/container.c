@@ -497,7 +497,10 @@ static int info_paths(Engine *en, Container *c, ContainerInfo *i)
 {
 	const char *root = store_root(en->store);
 
-	i->log_path = strf("%s/containers/%s/%s-json.log", root, c->id, c->id);
+	/* Docker shows the path of what other programs can read. */
+	i->log_path = streq0(c->config.host.log.type, "json-file")
+			  ? strf("%s/containers/%s/%s-json.log", root, c->id, c->id)
+			  : strdup("");
 	i->resolv_path = strf("%s/containers/%s/resolv.conf", root, c->id);
 	i->hostname_path = strf("%s/containers/%s/hostname", root, c->id);
 	i->hosts_path = strf("%s/containers/%s/hosts", root, c->id);

@@ -4,6 +4,7 @@
  * layer, its volumes and its row. Nothing runs yet. A failure undoes what was made, in reverse.
  */
 #include "engine/engine-internal.h"
+#include "engine/log-options.h"
 
 #include <ctype.h>
 
@@ -114,7 +115,6 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 		       !(k->host.network_mode && str_starts(k->host.network_mode, "container:"));
 	if ((own_uts && set_default(&k->hostname, short_id) < 0) ||
 	    set_default(&k->host.network_mode, "bridge") < 0 ||
-	    set_default(&k->host.log.type, "json-file") < 0 ||
 	    set_default(&k->host.ipc_mode, "private") < 0 || set_default(&k->host.restart.name, "no") < 0 ||
 	    set_default(&k->host.runtime, en->options.default_runtime) < 0 ||
 	    set_default(&k->host.cgroupns_mode, "private") < 0)
@@ -133,7 +133,7 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 	if ((k->host.privileged || streq0(k->host.pid_mode, "host") || streq0(k->host.ipc_mode, "host")) &&
 	    !has_label(&k->host) && strv_add(&k->host.security_opt, "label=disable") < 0)
 		return err_oom(e);
-	return 0;
+	return log_config_settle(en, &k->host.log, e);
 }
 
 static int check_policies(const ContainerConfig *k, Err *e)
@@ -145,9 +145,6 @@ static int check_policies(const ContainerConfig *k, Err *e)
 		return r;
 	if (h->auto_remove && !streq(h->restart.name ?: "no", "no") && *h->restart.name)
 		return err_new(e, ERR_INVALID, "can't create 'AutoRemove' container with restart policy");
-	if (!streq(h->log.type, "json-file") && !streq(h->log.type, "none"))
-		return err_new(e, ERR_UNSUPPORTED, "logging driver %s is not offered: use json-file or none",
-			       h->log.type);
 	return 0;
 }
 
@@ -230,7 +227,7 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 	c->created_ns = clock_now_ns();
 	if (!c->image_id || (image->chain_id && !c->chain_id))
 		return err_oom(e);
-	return 0;
+	return log_container_check(c, e);
 }
 
 /* What needs the name to be ours first. */

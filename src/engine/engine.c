@@ -3,6 +3,7 @@
  * The engine as a whole: opening, closing, and what it knows about itself.
  */
 #include "engine/engine-internal.h"
+#include "engine/log-options.h"
 #include "kernel/cgroup.h"
 #include "kernel/mount.h"
 #include "registry/proxy.h"
@@ -31,11 +32,13 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
 	    .cdi_dirs = o->cdi_dirs ? strv_dup(o->cdi_dirs) : NULL,
+	    .log_driver = strdup(o->log_driver ? o->log_driver : "json-file"),
+	    .log_opts = strv_dup(o->log_opts),
 	    .gc = o->gc,
 	};
 	en->options.gc.keep = strv_dup(o->gc.keep);
 	return en->options.data_root && en->options.exec_root && en->options.helper_dir &&
-		       en->options.default_runtime && en->options.snapshotter
+		       en->options.default_runtime && en->options.snapshotter && en->options.log_driver
 		   ? 0
 		   : -ENOMEM;
 }
@@ -58,6 +61,8 @@ static void options_done(EngineOptions *o)
 	free((char *)o->default_runtime);
 	free((char *)o->snapshotter);
 	strv_free((char **)o->cdi_dirs);
+	free((char *)o->log_driver);
+	strv_free((char **)o->log_opts);
 	strv_free((char **)o->gc.keep);
 }
 
@@ -182,6 +187,9 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	r = options_copy(en, o) < 0 ? err_oom(e) : subnet_check(o, e);
 	if (r >= 0)
 		r = runtimes_check(en, e);
+	if (r >= 0)
+		r = err_ctx(e, log_options_check(en->options.log_driver, en->options.log_opts, e),
+			    "failed to set log opts");
 	if (r >= 0)
 		r = names_choose(en, table, e);
 	if (r >= 0)

@@ -51,6 +51,8 @@ typedef struct EngineOptions {
 	const char *snapshotter;     /* see StoreOptions */
 	char *const
 	    *cdi_dirs; /* of CDI's files, in order of rising priority; NULL: /etc/cdi and /var/run/cdi */
+	const char *log_driver;      /* of containers that name none; NULL: json-file */
+	char *const *log_opts;       /* K=V, of containers with that driver */
 	EngineGc gc;
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"
@@ -65,6 +67,7 @@ char *const *engine_cdi_dirs(Engine *en);
 /* Names of the devices that they describe now. */
 int engine_cdi_devices(Engine *en, char ***ret, Err *e);
 const char *engine_default_runtime(Engine *en);
+const char *engine_log_driver(Engine *en); /* of containers that name none */
 typedef enum EngineProxy { ENGINE_HTTP_PROXY, ENGINE_HTTPS_PROXY, ENGINE_NO_PROXY } EngineProxy;
 /* As it may be shown: without a password. malloc'ed; "" if there is none. */
 char *engine_proxy_shown(Engine *en, EngineProxy which);
@@ -200,9 +203,22 @@ typedef struct EngineLogs {
 	bool out, err, follow;
 	int64_t since_ns, until_ns; /* 0: none */
 	int64_t tail;               /* lines, -1: all */
+	bool details;               /* attributes are wanted */
+	int (*caught_up)(
+	    void *user); /* may be NULL; a follower has got all there is and waits; -errno stops */
 } EngineLogs;
-/* stream 1 or 2. Returning non-zero stops. */
-typedef int (*EngineLogSink)(void *user, int stream, int64_t time_ns, const char *text, size_t len);
+typedef struct EngineLogRecord {
+	int stream; /* 1 stdout, 2 stderr */
+	int64_t time_ns;
+	const char *text; /* not terminated; without its newline for a piece of a long line */
+	size_t len;
+	const char *attrs; /* a JSON object of strings as text, or NULL */
+	size_t n_attrs;
+} EngineLogRecord;
+/* Returning non-zero stops. */
+typedef int (*EngineLogSink)(void *user, const EngineLogRecord *r);
+/* Says as an error what engine_container_logs would say before it reads. */
+int engine_container_logs_check(Engine *en, const char *ref, Err *e);
 /* With follow, returns when the container has ended and all was delivered. */
 int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, EngineLogSink sink, void *user,
 			  int alive_fd, Err *e);

@@ -2,8 +2,8 @@
 /*
  * One line of a json-file log.
  *
- * Our own shim writes {"log":"...","stream":"...","time":"..."} in this order with few kinds of escapes; such lines are
- * decoded by hand in one pass. Whatever looks different (another writer, "attrs", other order) goes to jansson.
+ * Our own shim writes {"log":"...","stream":"...","attrs":{...},"time":"..."} in this order with few kinds of escapes; such lines are
+ * decoded by hand in one pass. Whatever looks different (another writer, other order) goes to jansson.
  */
 #include "engine/logs.h"
 
@@ -99,6 +99,24 @@ static bool take_time(const char *p, const char *end, int64_t *ret)
 	return clock_parse(text, ret) >= 0;
 }
 
+/* An object of strings, as "attrs" is: where it ends, or NULL. */
+static const char *skip_attrs(const char *p, const char *end)
+{
+	bool quoted = false;
+
+	for (; p < end; p++) {
+		if (quoted && *p == '\\')
+			p++;
+		else if (*p == '"')
+			quoted = !quoted;
+		else if (*p == '}' && !quoted)
+			return p + 1;
+		else if (*p == '{' && !quoted)
+			return NULL;
+	}
+	return NULL;
+}
+
 static bool decode_fast(const char *line, size_t n, StrBuf *b, LogRecord *ret)
 {
 	const char *end = line + n, *p = take_text(line, end, "{\"log\":\""), *next;
@@ -107,10 +125,18 @@ static bool decode_fast(const char *line, size_t n, StrBuf *b, LogRecord *ret)
 	p = take_text(p, end, ",\"stream\":\"std");
 	if (!p)
 		return false;
-	next = take_text(p, end, "out\",\"time\":\"");
+	next = take_text(p, end, "out\",");
 	ret->stream = next ? 1 : 2;
 	if (!next)
-		next = take_text(p, end, "err\",\"time\":\"");
+		next = take_text(p, end, "err\",");
+	p = take_text(next, end, "\"attrs\":{");
+	if (p) {
+		ret->attrs = p - 1;
+		next = skip_attrs(p, end);
+		ret->n_attrs = next ? (size_t)(next - ret->attrs) : 0;
+		next = take_text(next, end, ",");
+	}
+	next = take_text(next, end, "\"time\":\"");
 	return take_time(next, end, &ret->time_ns) && str_is_utf8(b->s ? b->s : "", b->len);
 }
 
@@ -135,6 +161,7 @@ int log_record_decode(const char *line, size_t n, StrBuf *scratch, LogRecord *re
 	scratch->len = 0;
 	if (!decode_fast(line, n, scratch, &rec)) {
 		scratch->len = 0;
+		rec = (LogRecord){0};
 		int r = scratch->oom ? -ENOMEM : decode_any(line, n, scratch, &rec);
 
 		if (r < 0)
@@ -149,3 +176,37 @@ int log_record_decode(const char *line, size_t n, StrBuf *scratch, LogRecord *re
 	*ret = rec;
 	return 0;
 }
+
+/* ---- the file ---- */
+
+static ssize_t frame_line(const char *buf, size_t len, const char **ret_body, size_t *ret_n)
+{
+	const char *nl = memchr(buf, '\n', len);
+
+	if (!nl)
+		return 0;
+	*ret_body = buf;
+	*ret_n = (size_t)(nl - buf);
+	return (ssize_t)*ret_n + 1;
+}
+
+static int64_t tail_lines(int fd, int64_t size, int64_t *left, char *block)
+{
+	for (int64_t end = size; end > 0;) {
+		size_t want = (size_t)MIN2((int64_t)LOG_BLOCK, end);
+		ssize_t n = pread(fd, block, want, end - (int64_t)want);
+
+		if (n != (ssize_t)want)
+			return n < 0 ? -errno : -EIO;
+		for (const char *p; (p = memrchr(block, '\n', want)); want = (size_t)(p - block)) {
+			if ((*left)-- == 0) {
+				*left = 0;
+				return end - n + (p - block) + 1;
+			}
+		}
+		end -= n;
+	}
+	return 0;
+}
+
+const LogCodec log_codec_json = {frame_line, log_record_decode, tail_lines, true};

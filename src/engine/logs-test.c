@@ -87,12 +87,12 @@ typedef struct Seen {
 	int stop_after, count;
 } Seen;
 
-static int sink(void *user, int stream, int64_t time_ns, const char *text, size_t len)
+static int sink(void *user, const EngineLogRecord *r)
 {
 	Seen *s = user;
 
 	pthread_mutex_lock(&s->lock);
-	strbuf_add_n(&s->text, text, len);
+	strbuf_add_n(&s->text, r->text, r->len);
 	strbuf_add_c(&s->text, ' ');
 	int count = ++s->count;
 	pthread_mutex_unlock(&s->lock);
@@ -121,7 +121,7 @@ static void reads(const TestDir *d, EngineLogs l, int stop_after, const char *wa
 	uint64_t malformed = 0;
 	Err e = {0};
 
-	if (log_files_read(path, &l, NULL, sink, &s, &malformed, &e) < 0)
+	if (log_files_read(path, &log_codec_json, &l, NULL, sink, &s, &malformed, &e) < 0)
 		fail_msg("%s", e.msg);
 	_cleanup_free_ char *got = strbuf_steal(&s.text);
 	assert_string_equal(got, want);
@@ -190,7 +190,114 @@ static void damaged_file(void **state)
 	EngineLogs l = {.out = true, .tail = -1};
 	uint64_t malformed = 0;
 	Seen s = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	assert_int_equal(log_files_read(path, &l, NULL, sink, &s, &malformed, NULL), -ELOOP);
+	assert_int_equal(log_files_read(path, &log_codec_json, &l, NULL, sink, &s, &malformed, NULL), -ELOOP);
+}
+
+static void attributes_are_found(void **state)
+{
+	static const char with[] =
+	    "{\"log\":\"x\",\"stream\":\"stderr\",\"attrs\":{\"a\":\"}\\\"\"},\"time\":"
+	    "\"2026-11-25T02:03:04.1Z\"}";
+	_cleanup_strbuf_ StrBuf scratch = {0};
+	LogRecord r;
+
+	assert_int_equal(log_record_decode(with, strlen(with), &scratch, &r), 0);
+	assert_int_equal(r.stream, 2);
+	assert_int_equal(r.n_attrs, 11);
+	assert_memory_equal(r.attrs, "{\"a\":\"}\\\"\"}", 11);
+}
+
+/* ---- the local format ---- */
+
+static void write_messages(const TestDir *d, const char *name, int from, int to)
+{
+	_cleanup_close_ int fd = openat(d->fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+
+	assert_true(fd >= 0);
+	for (int i = from; i <= to; i++) {
+		char text[16], m[64] = {0, 0, 0, 0, 0x10};
+		int n = snprintf(text, sizeof(text), "%d", i);
+		size_t len = 5;
+
+		/* time_nano of one byte, line, partial: no newline behind the number */
+		m[len++] = (char)(i % 100);
+		m[len++] = 0x1a;
+		m[len++] = (char)n;
+		memcpy(m + len, text, (size_t)n);
+		len += (size_t)n;
+		memcpy(m + len, "\x20\x01\0\0\0", 5);
+		len += 6;
+		m[3] = m[len - 1] = (char)(len - 8);
+		assert_int_equal(fd_write_all(fd, m, len), 0);
+	}
+}
+
+static char *read_local(const TestDir *d, int64_t tail, uint64_t *malformed)
+{
+	_cleanup_free_ char *path = strf("%s/log", d->path);
+	Seen s = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	EngineLogs l = {.out = true, .err = true, .tail = tail};
+	Err e = {0};
+
+	if (log_files_read(path, &log_codec_local, &l, NULL, sink, &s, malformed, &e) < 0)
+		fail_msg("%s", e.msg);
+	return strbuf_steal(&s.text);
+}
+
+static void local_files(void **state)
+{
+	const TestDir *d = *state;
+	const int n = 30000; /* several blocks */
+	uint64_t malformed = 0;
+	int fd;
+
+	write_messages(d, "log.1", 1, 10);
+	write_messages(d, "log", 11, n);
+	for (int tail = 1; tail <= n; tail = tail * 7 + 3) {
+		_cleanup_free_ char *got = read_local(d, tail, &malformed);
+		_cleanup_strbuf_ StrBuf want = {0};
+
+		for (int i = n - tail + 1; i <= n; i++)
+			strbuf_addf(&want, "%d ", i);
+		assert_string_equal(got, want.s);
+	}
+	/* A frame that is just being written is not there yet. */
+	fd = openat(d->fd, "log", O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_int_equal(fd_write_all(fd, "\0\0\0\x30\x10\x01\x1a", 7), 0);
+	close_fd(&fd);
+	_cleanup_free_ char *got = read_local(d, 2, &malformed);
+	assert_string_equal(got, "29999 30000 ");
+	assert_int_equal(malformed, 0);
+}
+
+static void damaged_local_file(void **state)
+{
+	const TestDir *d = *state;
+	uint64_t malformed = 0;
+
+	write_messages(d, "log.1", 1, 3);
+	int fd = openat(d->fd, "log.1", O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_int_equal(fd_write_all(fd, "\xff\xff\xff\xff nonsense", 13), 0);
+	close_fd(&fd);
+	write_messages(d, "log", 4, 5);
+	_cleanup_free_ char *got = read_local(d, -1, &malformed);
+	assert_string_equal(got, "1 2 3 4 5 ");
+	assert_int_equal(malformed, 1);
+}
+
+/* A crash between two renames leaves a gap, before or behind the current file. */
+static void gap_in_the_numbers(void **state)
+{
+	const TestDir *d = *state;
+
+	write_records(d, "log.3", 1, 2, false);
+	write_records(d, "log.1", 3, 4, false);
+	write_records(d, "log", 5, 6, false);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = -1}, 0, "1 2 3 4 5 6 ", 0);
+	assert_int_equal(renameat(d->fd, "log.3", d->fd, "log.2"), 0);
+	assert_int_equal(unlinkat(d->fd, "log", 0), 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = -1}, 0, "1 2 3 4 ", 0);
+	reads(d, (EngineLogs){.out = true, .err = true, .tail = 3}, 0, "2 3 4 ", 0);
 }
 
 /* ---- following ---- */
@@ -215,7 +322,8 @@ static void *follow_thread(void *arg)
 {
 	Following *f = arg;
 
-	f->result = log_files_read(f->path, &f->l, &f->f, sink, &f->seen, &f->malformed, &f->err);
+	f->result =
+	    log_files_read(f->path, &log_codec_json, &f->l, &f->f, sink, &f->seen, &f->malformed, &f->err);
 	return NULL;
 }
 
@@ -314,6 +422,10 @@ int main(void)
 	    test_in_dir(rotated_files),
 	    test_in_dir(large_tail),
 	    test_in_dir(damaged_file),
+	    cmocka_unit_test(attributes_are_found),
+	    test_in_dir(local_files),
+	    test_in_dir(damaged_local_file),
+	    test_in_dir(gap_in_the_numbers),
 	    test_in_dir(follow_through_rotation),
 	    test_in_dir(follow_until_client_leaves),
 	};

@@ -9,6 +9,7 @@
  * round it would run without anybody's knowledge, and once more when its client asks again.
  */
 #include "engine/engine-internal.h"
+#include "engine/log-options.h"
 
 #include <signal.h>
 
@@ -16,11 +17,12 @@ typedef struct Start {
 	Engine *en;
 	Container *c;
 	NetSetup net;
+	LogPlan log;
 	int rootfs_fd;
 	int *mount_fds; /* see mounts_open_made() */
 	size_t n_mount_fds;
 	const char *runtime; /* program, or NULL: ours */
-	char *runtime_root, *run_dir, *log_path, *cgroup_path, *ipc_path, *pid_path, *shm_path, *init_program;
+	char *runtime_root, *run_dir, *cgroup_path, *ipc_path, *pid_path, *shm_path, *init_program;
 	Shim *shim;
 	pid_t shim_pid, init_pid;
 	int events_fd;
@@ -39,7 +41,7 @@ static void start_done(Start *s)
 	close_fd(&s->events_fd);
 	free(s->runtime_root);
 	free(s->run_dir);
-	free(s->log_path);
+	log_plan_done(&s->log);
 	free(s->cgroup_path);
 	free(s->ipc_path);
 	free(s->pid_path);
@@ -134,9 +136,8 @@ static int paths_choose(Start *s, Err *e)
 		s->shm_path = strdup("/dev/shm");
 	}
 	s->run_dir = container_run_dir(s->en, s->c);
-	s->log_path = strf("%s/containers/%s/%s-json.log", store_root(s->en->store), s->c->id, s->c->id);
 	s->cgroup_path = container_cgroup_path(s->en, s->c);
-	if (!s->run_dir || !s->log_path || !s->cgroup_path)
+	if (!s->run_dir || !s->cgroup_path)
 		return err_oom(e);
 	r = mkdir_parents_at(AT_FDCWD, s->run_dir, 0700);
 	return r < 0 ? err_sys(e, r, "make %s", s->run_dir) : 0;
@@ -191,21 +192,6 @@ static int spec_write(Start *s, Err *e)
 	return r;
 }
 
-static ShimLog log_options(const Start *s)
-{
-	const ContainerLogConfig *l = &s->c->config.host.log;
-	const char *size = strv_env_get(l->config, "max-size"), *files = strv_env_get(l->config, "max-file");
-	ShimLog log = {.driver = l->type, .path = s->log_path, .max_files = 1};
-
-	/* Values that do not parse leave the defaults: unlimited, one file. */
-	if (size)
-		(void)str_to_bytes(size, &log.max_size);
-	if (files)
-		(void)str_to_int(files, 1, 1000, &log.max_files);
-	log.max_files--; /* Docker counts the current one, the shim does not */
-	return log;
-}
-
 static int shim_make(Start *s, Err *e)
 {
 	const ContainerConfig *k = &s->c->config;
@@ -219,7 +205,7 @@ static int shim_make(Start *s, Err *e)
 	    .terminal = k->tty,
 	    .open_stdin = k->open_stdin,
 	    .stdin_once = k->stdin_once,
-	    .log = log_options(s),
+	    .log = s->log.shim,
 	    .rootfs_fd = s->rootfs_fd,
 	    .netns_fd = s->net.netns_fd,
 	    .mount_fds = s->mount_fds,
@@ -340,6 +326,8 @@ static int start_steps(Start *s, Err *e)
 		r = mounts_open_made(s->en, c, &s->mount_fds, &s->n_mount_fds, e);
 	if (r >= 0)
 		r = spec_write(s, e);
+	if (r >= 0)
+		r = log_plan_make(s->en, c, &s->log, e);
 	if (r >= 0)
 		r = shim_make(s, e);
 	if (r >= 0)

@@ -250,17 +250,22 @@ static int send_fds(int sock, ShimMsgType type, const int *fds, size_t n, Err *e
 	return 0;
 }
 
+static json_t *log_document(const ShimLog *l)
+{
+	return json_pack("{s:s?, s:s?, s:I, s:i, s:b, s:s?, s:O?}", "driver", l->driver, "path", l->path,
+			 "max_size", (json_int_t)l->max_size, "max_files", l->max_files, "compress",
+			 (int)l->compress, "attrs", l->attrs, "remote", l->remote);
+}
+
 static json_t *create_document(const ShimCreate *c)
 {
-	return json_pack("{s:s, s:s, s:s?, s:s, s:s?, s:b, s:b, s:b, s:b, s:{s:s?, s:s?, s:I, s:i}, s:b, "
-			 "s:b, s:i, s:i, s:b}",
+	return json_pack("{s:s, s:s, s:s?, s:s, s:s?, s:b, s:b, s:b, s:b, s:o, s:b, s:b, s:i, s:i, s:b}",
 			 "dir", c->dir, "id", c->id, "runtime", c->runtime, "runtime_root", c->runtime_root,
 			 "seccomp_cache", c->seccomp_cache, "systemd_cgroup", (int)c->systemd_cgroup,
 			 "terminal", (int)c->terminal, "open_stdin", (int)c->open_stdin, "stdin_once",
-			 (int)c->stdin_once, "log", "driver", c->log.driver, "path", c->log.path, "max_size",
-			 (json_int_t)c->log.max_size, "max_files", c->log.max_files, "rootfs",
-			 (int)(c->rootfs_fd >= 0), "netns", (int)(c->netns_fd >= 0), "rows", (int)c->rows,
-			 "cols", (int)c->cols, "watch_oom", (int)c->watch_oom);
+			 (int)c->stdin_once, "log", log_document(&c->log), "rootfs", (int)(c->rootfs_fd >= 0),
+			 "netns", (int)(c->netns_fd >= 0), "rows", (int)c->rows, "cols", (int)c->cols,
+			 "watch_oom", (int)c->watch_oom);
 }
 
 static int call_create(Shim *s, const ShimCreate *c, pid_t shim_pid, pid_t *ret_init_pid, Err *e)

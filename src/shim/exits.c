@@ -157,8 +157,9 @@ void server_end(Server *s)
 	int r;
 
 	stdio_drain(&s->init.io);
-	json_log_close(take_ptr(s->log));
-	s->init.io.log = NULL;
+	if (s->log)
+		logger_finish(s->log);
+	stdio_set_log(&s->init.io, NULL);
 	r = exits_save(s, &s->init.exit);
 	if (r < 0)
 		log_error("container %s: %s/%s: %s", s->id, s->dir, SHIM_EXIT_NAME, strerror(-r));

@@ -11,7 +11,7 @@
 
 #include <sys/epoll.h>
 
-#define LOOP_IO_SIZE 16384
+#define LOOP_IO_SIZE 65536 /* what a pipe holds */
 
 typedef struct Loop {
 	int epfd;

@@ -315,22 +315,6 @@ static int read_create(Server *s, const json_t *doc, Err *e)
 	return runner_record(run, e);
 }
 
-static int open_log(Server *s, const json_t *log, Err *e)
-{
-	const char *driver = json_get_str(log, "driver"), *path = json_get_str(log, "path");
-	int64_t files = json_get_int(log, "max_files", 0);
-
-	if (!driver || streq(driver, "none"))
-		return 0;
-	if (!streq(driver, "json-file"))
-		return err_new(e, ERR_UNSUPPORTED, "log driver %s: the shim writes json-file or none",
-			       driver);
-	if (!path || path[0] != '/')
-		return err_new(e, ERR_INVALID, "log driver json-file needs an absolute path");
-	return json_log_open(path, json_get_int(log, "max_size", 0), (int)MIN2(files, (int64_t)1000), &s->log,
-			     e);
-}
-
 static void set_size(int console, const json_t *doc)
 {
 	struct winsize ws = {
@@ -378,7 +362,7 @@ static int create_process(Server *s, const json_t *doc, int rootfs, Err *e)
 		return r;
 	}
 	(void)take_fd(&born.pidfd);
-	p->io.log = s->log;
+	stdio_set_log(&p->io, s->log);
 	p->io.in_once = json_get_bool(doc, "stdin_once", false);
 	if (json_get_bool(doc, "watch_oom", false))
 		watch_oom(s);
@@ -399,7 +383,7 @@ int server_create(Server *s, ShimMsg *m, Err *e)
 	if (r >= 0)
 		r = exits_reserve(s, e);
 	if (r >= 0)
-		r = open_log(s, json_object_get(m->doc, "log"), e);
+		r = logger_open(json_object_get(m->doc, "log"), &s->loop, &s->log, e);
 	if (r >= 0 && (netns >= 0 || s->oom_protected))
 		r = adapt_config(s, netns, e);
 	if (r >= 0)

@@ -96,7 +96,7 @@ static void rest(Server *s)
 	(void)malloc_trim(0);
 	(void)madvise(s->loop.io, LOOP_IO_SIZE, MADV_DONTNEED);
 	if (s->log)
-		json_log_idle(s->log);
+		logger_idle(s->log);
 	s->rested = true;
 	loop_rest(&s->loop, s->text, s->n_text);
 }
@@ -106,6 +106,12 @@ static void rest(Server *s)
 static int sooner(int a, int b)
 {
 	return a < 0 ? b : b < 0 ? a : MIN2(a, b);
+}
+
+/* Somebody is still to be told: of the exit, or a log's server of the last lines. */
+static bool goodbyes_wait(const Server *s)
+{
+	return conns_have_events(s) || (s->log && logger_busy(s->log));
 }
 
 static int server_timeout(const Server *s, int64_t now)
@@ -118,7 +124,7 @@ static int server_timeout(const Server *s, int64_t now)
 		t = sooner(t, LISTENER_REST_MS);
 	if (s->oom_look_until)
 		t = sooner(t, OOM_LOOK_MS);
-	if (s->ended && now < s->end_by && conns_have_events(s))
+	if (s->ended && now < s->end_by && goodbyes_wait(s))
 		t = sooner(t, (int)((s->end_by - now) / 1000000 + 1));
 	return t;
 }
@@ -159,7 +165,7 @@ static bool server_is_over(const Server *s, int64_t now)
 {
 	if (!s->ended || s->init.io.clients || s->execs)
 		return false;
-	return now >= s->end_by || !conns_have_events(s);
+	return now >= s->end_by || !goodbyes_wait(s);
 }
 
 static int server_loop(Server *s)
@@ -319,7 +325,7 @@ static void server_done(Server *s)
 		free(p);
 	}
 	process_done(&s->init);
-	json_log_close(s->log);
+	logger_close(s->log);
 	loop_close(&s->loop, &s->listener);
 	loop_close(&s->loop, &s->oom);
 	loop_done(&s->loop);

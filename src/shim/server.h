@@ -43,7 +43,7 @@ struct Server {
 	bool listener_rests; /* no descriptor was left to accept with; tried again by the tick */
 	Conn *conns;
 	size_t n_conns;
-	JsonLog *log;
+	Logger *log;
 	int exit_fd; /* exit.json's bytes, reserved when there was room (exits.c) */
 	int *hold;
 	size_t n_hold;

@@ -34,10 +34,13 @@ typedef enum ShimFraming {
 } ShimFraming;
 
 typedef struct ShimLog {
-	const char *driver; /* "json-file" or "none" */
-	const char *path;   /* the json-file; created 0640 */
+	const char *driver; /* of the file: "json-file", "local" or "none" */
+	const char *path;   /* the file; created 0640 */
 	int64_t max_size;   /* bytes; 0: never rotate */
 	int max_files;      /* rotated files kept beside it: path.1 ... */
+	bool compress;      /* them: path.1.gz ... */
+	const char *attrs;  /* of every record of a json-file: an object as text; or NULL */
+	json_t *remote;     /* a server that gets the records too, as remote.h says; or NULL */
 } ShimLog;
 
 typedef struct ShimCreate {

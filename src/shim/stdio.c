@@ -28,16 +28,19 @@ static void output_end(Stdio *io, int stream)
 {
 	loop_close(io->loop, &io->out[stream]);
 	if (io->log)
-		json_log_end(io->log, stream);
+		logger_end(io->log, stream);
 }
 
-/* Reads once. >0: there may be more, 0: nothing now, -1: the stream is over. */
-static int output_read(Stdio *io, int stream)
+/* Reads once. Bytes, after which there may be more; 0: nothing now, -1: the stream is over. */
+static ssize_t output_read(Stdio *io, int stream)
 {
-	ssize_t n = read(io->out[stream].fd, io->loop->io, LOOP_IO_SIZE);
+	size_t most = io->log ? logger_read_most(io->log) : LOOP_IO_SIZE;
+	ssize_t n;
 
-	if (n < 0 && errno == EINTR)
-		return 1;
+	do
+		n = read(io->out[stream].fd, io->loop->io, most);
+	while (n < 0 && errno == EINTR);
+
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n < 0 && errno == EIO && io->tty && !io->exited) {
@@ -49,9 +52,9 @@ static int output_read(Stdio *io, int stream)
 	if (n <= 0)
 		return -1;
 	if (io->log)
-		json_log_write(io->log, stream, io->loop->io, (size_t)n);
+		logger_write(io->log, stream, io->loop->io, (size_t)n);
 	clients_output(io, stream, io->loop->io, (size_t)n);
-	return 1;
+	return n;
 }
 
 static void output_ready(Source *s, uint32_t events _unused_)
@@ -80,7 +83,8 @@ static void watch_output(Stdio *io)
 
 void stdio_check_room(Stdio *io)
 {
-	bool paused = !clients_have_room(io, io->paused ? STDIO_CLIENT_LOW : STDIO_CLIENT_HIGH);
+	bool paused = !clients_have_room(io, io->paused ? STDIO_CLIENT_LOW : STDIO_CLIENT_HIGH) ||
+		      (io->log && logger_is_full(io->log));
 
 	if (paused == io->paused)
 		return;
@@ -99,10 +103,10 @@ static int64_t drain_budget(int fd, bool tty)
 static void drain(Stdio *io, int stream)
 {
 	int64_t left = drain_budget(io->out[stream].fd, io->tty);
+	ssize_t n = 1;
 
-	for (; left > 0; left -= LOOP_IO_SIZE)
-		if (output_read(io, stream) <= 0)
-			break;
+	for (; left > 0 && n > 0; left -= n)
+		n = output_read(io, stream);
 	output_end(io, stream);
 }
 
@@ -227,6 +231,18 @@ int stdio_open(Stdio *io, int in, int out, int err, bool tty, Err *e)
 			return err_sys(e, r, "watch a standard stream");
 	}
 	return 0;
+}
+
+static void log_has_room(void *user)
+{
+	stdio_check_room(user);
+}
+
+void stdio_set_log(Stdio *io, Logger *log)
+{
+	io->log = log;
+	if (log)
+		logger_on_room(log, log_has_room, io);
 }
 
 void stdio_done(Stdio *io)

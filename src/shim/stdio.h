@@ -6,14 +6,14 @@
  *                                    --> every client that wants the stream
  *    clients' input ---------> Stdio --> process
  *
- * Invariants: output is read only while every client has room (STDIO_CLIENT_HIGH bytes may wait for one), so nothing is lost
- * and memory is bounded; a client's input is read only while the process takes it. Descriptors of clients are
+ * Invariants: output is read only while the log and every client have room (STDIO_CLIENT_HIGH bytes may wait for one), so nothing
+ * is lost and memory is bounded; a client's input is read only while the process takes it. Descriptors of clients are
  * shared with other processes, so their flags are left alone and every call on them is MSG_DONTWAIT.
  */
 #pragma once
 
 #include "shim/detach.h"
-#include "shim/jsonlog.h"
+#include "shim/logger.h"
 #include "shim/loop.h"
 #include "shim/queue.h"
 #include "shim/shim.h"
@@ -26,13 +26,13 @@ typedef struct Client Client;
 
 typedef struct Stdio {
 	Loop *loop;
-	JsonLog *log;  /* or NULL */
+	Logger *log;   /* or NULL */
 	Source in;     /* to the process; fd -1 when it has no input (any more) */
 	Source out[2]; /* from the process: stdout, stderr; with a terminal only [0] */
 	bool tty;
 	bool in_once;  /* the end of a client's input is the end of the process's input */
 	bool in_ended; /* close `in` once in_q is written */
-	bool paused;   /* a client is too far behind */
+	bool paused;   /* a client, or the log's server, is too far behind */
 	bool hung;     /* the terminal has no user right now; looked at again by stdio_tick */
 	bool exited;   /* the process is gone: the end of its output is final */
 	bool finished; /* no more output will come; clients are being sent off */
@@ -42,6 +42,8 @@ typedef struct Stdio {
 } Stdio;
 
 void stdio_init(Stdio *io, Loop *loop);
+/* Keeps the output; set before it is read. */
+void stdio_set_log(Stdio *io, Logger *log);
 /* Takes over our ends (each may be -1). For a terminal, `master` is in out[0] and a duplicate of it in `in`. */
 int stdio_open(Stdio *io, int in, int out, int err, bool tty, Err *e);
 void stdio_done(Stdio *io);

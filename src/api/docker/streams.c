@@ -7,6 +7,8 @@
  */
 #include "api/docker/door-internal.h"
 
+#include <ctype.h>
+
 void mux_header(unsigned char h[MUX_HEADER], int stream, uint32_t len)
 {
 	memset(h, 0, MUX_HEADER);
@@ -34,40 +36,113 @@ void stream_text(int fd, bool tty, const char *text)
 	(void)fd_write_all(fd, text, strlen(text));
 }
 
+#define LOG_BATCH 32768
+
 typedef struct LogWriter {
 	HttpRequest *rq;
-	bool tty, timestamps, follow;
+	bool tty, timestamps, details;
 	StrBuf batch;
+	StrBuf attrs;  /* of the last record, ... */
+	StrBuf prefix; /* ... and what `details` shows of them */
 } LogWriter;
 
-/* A backlog that nobody follows is sent in large pieces; a follower gets each line as it comes, the last one of the backlog too. */
-static int log_flush(LogWriter *w)
+/* Records are sent in large pieces; a follower gets what there is before it waits. */
+static int log_flush(void *user)
 {
+	LogWriter *w = user;
 	int r = w->batch.len > 0 ? http_stream_write(w->rq, w->batch.s, w->batch.len) : 0;
 
 	w->batch.len = 0;
 	return r;
 }
 
-static int log_sink(void *user, int stream, int64_t time_ns, const char *text, size_t len)
+/* As Go's url.QueryEscape. */
+static void add_escaped(StrBuf *b, const char *s)
+{
+	for (; *s; s++) {
+		if (isalnum((unsigned char)*s) || strchr("-_.~", *s))
+			strbuf_add_c(b, *s);
+		else if (*s == ' ')
+			strbuf_add_c(b, '+');
+		else
+			strbuf_addf(b, "%%%02X", (unsigned char)*s);
+	}
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* "k=v,k=v ", sorted. */
+static void render_attrs(StrBuf *b, const json_t *attrs)
+{
+	size_t n = json_object_size(attrs), i = 0;
+	_cleanup_free_ const char **keys = calloc(n + 1, sizeof(*keys));
+	const char *key;
+	json_t *value;
+
+	b->oom = b->oom || !keys;
+	if (b->oom)
+		return;
+	json_object_foreach ((json_t *)(uintptr_t)attrs, key, value)
+		keys[i++] = key;
+	qsort(keys, n, sizeof(*keys), compare_keys);
+	for (i = 0; i < n; i++) {
+		const char *text = json_get_str(attrs, keys[i]);
+
+		if (i > 0)
+			strbuf_add_c(b, ',');
+		add_escaped(b, keys[i]);
+		strbuf_add_c(b, '=');
+		add_escaped(b, text ? text : "");
+	}
+	strbuf_add_c(b, ' ');
+}
+
+/* All records of a run have the same ones, so the last are kept. */
+static void choose_prefix(LogWriter *w, const EngineLogRecord *r)
+{
+	_cleanup_json_ json_t *attrs = NULL;
+
+	if (!w->details || (w->prefix.len > 0 && w->attrs.len == r->n_attrs &&
+			    (r->n_attrs == 0 || memcmp(w->attrs.s, r->attrs, r->n_attrs) == 0)))
+		return;
+	w->attrs.len = w->prefix.len = 0;
+	strbuf_add_n(&w->attrs, r->attrs ? r->attrs : "", r->n_attrs);
+	attrs = r->n_attrs ? json_loadb(r->attrs, r->n_attrs, 0, NULL) : NULL;
+	render_attrs(&w->prefix, attrs);
+}
+
+static int log_sink(void *user, const EngineLogRecord *r)
 {
 	LogWriter *w = user;
-	TimeText t = clock_rfc3339_fixed(time_ns);
+	TimeText t = clock_rfc3339_fixed(r->time_ns);
 	size_t extra = w->timestamps ? strlen(t.s) + 1 : 0;
 	unsigned char h[MUX_HEADER];
 
+	choose_prefix(w, r);
 	if (!w->tty) {
-		mux_header(h, stream, (uint32_t)(len + extra));
+		mux_header(h, r->stream, (uint32_t)(r->len + w->prefix.len + extra));
 		strbuf_add_n(&w->batch, h, sizeof(h));
 	}
 	if (w->timestamps) {
 		strbuf_add(&w->batch, t.s);
 		strbuf_add_c(&w->batch, ' ');
 	}
-	strbuf_add_n(&w->batch, text, len);
-	if (w->batch.oom)
+	if (w->prefix.len > 0)
+		strbuf_add_n(&w->batch, w->prefix.s, w->prefix.len);
+	strbuf_add_n(&w->batch, r->text, r->len);
+	if (w->batch.oom || w->prefix.oom || w->attrs.oom)
 		return -ENOMEM;
-	return w->follow || w->batch.len >= 32768 ? log_flush(w) : 0;
+	return w->batch.len >= LOG_BATCH ? log_flush(w) : 0;
+}
+
+static void log_writer_done(LogWriter *w)
+{
+	strbuf_done(&w->batch);
+	strbuf_done(&w->attrs);
+	strbuf_done(&w->prefix);
 }
 
 static int log_time(HttpRequest *rq, const char *name, int64_t *ret, Err *e)
@@ -91,6 +166,8 @@ static int log_options(HttpRequest *rq, EngineLogs *l, Err *e)
 	    .err = http_query_bool(rq, "stderr", false),
 	    .follow = http_query_bool(rq, "follow", false),
 	    .tail = -1,
+	    .details = http_query_bool(rq, "details", false),
+	    .caught_up = log_flush,
 	};
 	if (!l->out && !l->err)
 		return err_new(e, ERR_INVALID, "must specify at least one of 'stdout' or 'stderr'");
@@ -105,23 +182,23 @@ int h_container_logs(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
 	_cleanup_(container_info_done) ContainerInfo i = {0};
-	LogWriter w = {.rq = rq, .timestamps = http_query_bool(rq, "timestamps", false)};
+	_cleanup_(log_writer_done)
+	    LogWriter w = {.rq = rq, .timestamps = http_query_bool(rq, "timestamps", false)};
 	EngineLogs l;
 	int r = log_options(rq, &l, e);
 
 	if (r >= 0)
 		r = engine_container_inspect(d->engine, http_param(rq, "id"), &i, e);
+	if (r >= 0)
+		r = engine_container_logs_check(d->engine, i.id, e);
 	if (r < 0)
 		return r;
-	if (streq0(i.config.host.log.type, "none"))
-		return err_new(e, ERR_UNSUPPORTED, "configured logging driver does not support reading");
 	w.tty = i.config.tty;
-	w.follow = l.follow;
+	w.details = l.details;
 	(void)http_stream_begin(rq, 200, stream_content_type(rq, w.tty));
 	r = engine_container_logs(d->engine, i.id, &l, log_sink, &w, http_alive_fd(rq), e);
 	if (log_flush(&w) < 0 || r > 0)
 		r = 0; /* the client left, that is all */
-	strbuf_done(&w.batch);
 	return r;
 }
 

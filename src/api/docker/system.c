@@ -200,8 +200,9 @@ static void info_constants(json_t *doc)
 	json_object_set_new(doc, "LiveRestoreEnabled",
 			    json_true()); /* containers always outlive the daemon */
 	json_object_set_new(doc, "Plugins",
-			    json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s]}", "Volume", "local", "Network",
-				      "bridge", "host", "null", "Authorization", "Log", "json-file", "none"));
+			    json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s,s,s,s]}", "Volume", "local", "Network",
+				      "bridge", "host", "null", "Authorization", "Log", "json-file", "local",
+				      "journald", "syslog", "none"));
 	json_object_set_new(doc, "SecurityOptions",
 			    json_pack("[s,s]", "name=seccomp,profile=builtin", "name=cgroupns"));
 	json_object_set_new(doc, "Swarm",
@@ -244,8 +245,8 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 			"ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
 			s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
 			s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
-			"json-file", "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion",
-			cgroup_version, "OSType", "linux", "IndexServerAddress",
+			engine_log_driver(d->engine), "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "",
+			"CgroupVersion", cgroup_version, "OSType", "linux", "IndexServerAddress",
 			"https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root),
 			"ServerVersion", IREKO_VERSION, "DefaultRuntime", engine_default_runtime(d->engine),
 			"Runtimes", runtimes_doc(d->engine), "InitBinary", "", "RegistryConfig",

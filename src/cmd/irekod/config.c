@@ -35,6 +35,9 @@ const char config_usage[] =
     "                             (default /etc/ireko/certs.d, then /etc/docker/certs.d)\n"
     "  --runtime NAME=PATH        an OCI runtime, runc say, that containers may ask for; repeatable\n"
     "  --default-runtime NAME     of containers that ask for none (default ireko, our own)\n"
+    "  --log-driver NAME          of containers that name none: json-file (default), local,\n"
+    "                             journald, syslog or none\n"
+    "  --log-opt KEY=VALUE        of containers with that driver; repeatable\n"
     "  --snapshotter NAME         how layers are kept: auto, erofs (images), overlayfs\n"
     "                             (directories) or vfs (copies)\n"
     "  --gc-max-size SIZE         of layers and blobs: above it unused ones go (default: no limit)\n"
@@ -66,6 +69,8 @@ enum {
 	OPT_CERTS,
 	OPT_RUNTIME,
 	OPT_DEFAULT_RUNTIME,
+	OPT_LOG_DRIVER,
+	OPT_LOG_OPT,
 	OPT_SNAPSHOTTER,
 	OPT_HELPER,
 	OPT_GC,
@@ -92,6 +97,8 @@ static const struct option options[] = {
     {"certs-dir", required_argument, NULL, OPT_CERTS},
     {"runtime", required_argument, NULL, OPT_RUNTIME},
     {"default-runtime", required_argument, NULL, OPT_DEFAULT_RUNTIME},
+    {"log-driver", required_argument, NULL, OPT_LOG_DRIVER},
+    {"log-opt", required_argument, NULL, OPT_LOG_OPT},
     {"snapshotter", required_argument, NULL, OPT_SNAPSHOTTER},
     {"helper-dir", required_argument, NULL, OPT_HELPER},
     {"gc-max-size", required_argument, NULL, OPT_GC},
@@ -168,6 +175,13 @@ static int add_runtime_option(DaemonConfig *c, const char *value, Err *e)
 	return add_runtime(c, name, eq + 1, e);
 }
 
+static int add_log_opt(DaemonConfig *c, const char *value, Err *e)
+{
+	if (!strchr(value, '=') || *value == '=')
+		return err_new(e, ERR_INVALID, "--log-opt %s: expected KEY=VALUE", value);
+	return strv_env_set(&c->log_opts, value) < 0 ? err_oom(e) : 0;
+}
+
 static int apply_option(DaemonConfig *c, int opt, const char *name, const char *value, char **config_file,
 			ConfigAction *action, Err *e)
 {
@@ -204,6 +218,10 @@ static int apply_option(DaemonConfig *c, int opt, const char *name, const char *
 		return add_runtime_option(c, value, e);
 	case OPT_DEFAULT_RUNTIME:
 		return set(&c->default_runtime, value, e);
+	case OPT_LOG_DRIVER:
+		return set(&c->log_driver, value, e);
+	case OPT_LOG_OPT:
+		return add_log_opt(c, value, e);
 	case OPT_SNAPSHOTTER:
 		return set(&c->snapshotter, value, e);
 	case OPT_HELPER:
@@ -281,6 +299,24 @@ static int file_runtimes(DaemonConfig *c, json_t *v, Err *e)
 	return 0;
 }
 
+/* As in docker's file: {"KEY": "VALUE"}. */
+static int file_log_opts(DaemonConfig *c, json_t *v, Err *e)
+{
+	const char *key;
+	json_t *one;
+
+	if (!json_is_object(v))
+		return err_new(e, ERR_INVALID, "log-opts: expected an object");
+	json_object_foreach (v, key, one) {
+		if (!json_is_string(one) || !*key || strchr(key, '='))
+			return err_new(e, ERR_INVALID, "log-opts: %.100s: expected a string", key);
+		if (!strv_env_get(c->log_opts, key) &&
+		    strv_take(&c->log_opts, strf("%s=%s", key, json_string_value(one))) < 0)
+			return err_oom(e);
+	}
+	return 0;
+}
+
 /* As in docker's file: {"http-proxy", "https-proxy", "no-proxy"}. */
 static int file_proxies(DaemonConfig *c, json_t *v, Err *e)
 {
@@ -325,7 +361,7 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 		     {"log-level", &c->log_level},         {"pidfile", &c->pidfile},
 		     {"helper-dir", &c->helper_dir},       {"default-runtime", &c->default_runtime},
 		     {"snapshotter", &c->snapshotter},     {"storage-driver", &c->snapshotter},
-		     {"certs-dir", &c->certs_dir}};
+		     {"certs-dir", &c->certs_dir},         {"log-driver", &c->log_driver}};
 
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++)
 		if (streq(key, texts[i].key))
@@ -346,6 +382,8 @@ static int file_member(DaemonConfig *c, const char *key, json_t *v, bool have_ho
 	}
 	if (streq(key, "runtimes"))
 		return file_runtimes(c, v, e);
+	if (streq(key, "log-opts"))
+		return file_log_opts(c, v, e);
 	if (streq(key, "proxies"))
 		return file_proxies(c, v, e);
 	if (streq(key, "max-concurrent-downloads"))
@@ -459,6 +497,8 @@ void config_done(DaemonConfig *c)
 	free(c->log_level);
 	free(c->default_runtime);
 	free(c->snapshotter);
+	free(c->log_driver);
+	strv_free(c->log_opts);
 	free(c->http_proxy);
 	free(c->https_proxy);
 	free(c->no_proxy);

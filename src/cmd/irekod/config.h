@@ -3,7 +3,8 @@
  * What irekod is told: command line first, then the configuration file for what the command line left open.
  *
  * The file is JSON and takes docker's daemon.json keys where they exist (data-root, exec-root, hosts, insecure-registries,
- * registry-mirrors, max-concurrent-downloads, proxies, log-level, pidfile, bip, runtimes, default-runtime, storage-driver, builder.gc) and ours
+ * registry-mirrors, max-concurrent-downloads, proxies, log-level, pidfile, bip, runtimes, default-runtime, log-driver,
+ * log-opts, storage-driver, builder.gc) and ours
  * (bridge-subnet, helper-dir, certs-dir, registry-token-servers, snapshotter, gc-*). Of proxies, what neither says is taken from HTTP_PROXY,
  * HTTPS_PROXY and NO_PROXY. An unknown key is an error: a
  * setting that is silently ignored is worse than a daemon that does not start.
@@ -26,6 +27,7 @@ typedef struct GcConfig {
 typedef struct DaemonConfig {
 	char *data_root, *exec_root, *bridge_subnet, *pidfile, *helper_dir, *log_level, *default_runtime,
 	    *snapshotter;
+	char *log_driver, **log_opts; /* of containers; K=V */
 	char *http_proxy, *https_proxy, *no_proxy, *certs_dir, *max_downloads_text;
 	int max_downloads;    /* 0: not said */
 	char **hosts;         /* unix://PATH, tcp://HOST:PORT, fd:// */

@@ -280,6 +280,8 @@ static int make_engine(Daemon *d, Err *e)
 	    .runtimes = d->config.runtimes,
 	    .default_runtime = d->config.default_runtime,
 	    .snapshotter = d->config.snapshotter,
+	    .log_driver = d->config.log_driver,
+	    .log_opts = d->config.log_opts,
 	    .gc =
 		{
 		    .max_size = d->config.gc.max_size,

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files of one log, opened together.
+ *
+ * The shim rotates by renaming, so the set is opened again if a rotation came in between: the current file is another one then. A
+ * crash between two renames leaves one gap in the numbers, which is stepped over. A plain file counts before its compressed form,
+ * which may lie beside it until the shim removes the plain one.
+ */
+#include "engine/logs.h"
+
+#include "base/fd.h"
+
+#include <endian.h>
+#include <fcntl.h>
+
+#define ROTATED_MAX   1000
+#define OPEN_ATTEMPTS 200
+#define GZIP_HEAD     32 /* what our gzip files begin with (shim/gzip.h) */
+
+void log_set_done(LogSet *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		close_fd(&s->v[i].fd);
+	free(s->v);
+	*s = (LogSet){0};
+}
+
+int log_file_open(const char *path, LogFile *ret)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	*ret = (LogFile){
+	    .fd = take_fd(&fd),
+	    .dev = st.st_dev,
+	    .ino = st.st_ino,
+	    .size = st.st_size,
+	    .mtime_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec,
+	};
+	return 1;
+}
+
+/* Which file this was before it was compressed; somebody else's gzip file is just itself. */
+static void read_origin(LogFile *f)
+{
+	static const char magic[] = {0x1f, (char)0x8b, 8, 4}, id[] = {20, 0, 'I', 'K', 16, 0};
+	char head[GZIP_HEAD];
+	uint64_t who[2];
+
+	f->gz = true;
+	if (fd_pread_full(f->fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
+	    memcmp(head, magic, sizeof(magic)) != 0 || memcmp(head + 10, id, sizeof(id)) != 0)
+		return;
+	memcpy(who, head + 16, sizeof(who));
+	f->dev = le64toh(who[0]);
+	f->ino = le64toh(who[1]);
+}
+
+/* Adds path or path.<number>[.gz]; 1, or 0 if it is missing. */
+static int log_set_add(LogSet *s, const char *path, int number)
+{
+	_cleanup_free_ char *name = number ? strf("%s.%d", path, number) : strdup(path);
+	_cleanup_free_ char *compressed = number ? strf("%s.%d.gz", path, number) : NULL;
+	LogFile *v = realloc(s->v, (s->n + 1) * sizeof(*v));
+	int r;
+
+	if (v)
+		s->v = v;
+	if (!v || !name || (number && !compressed))
+		return -ENOMEM;
+	r = log_file_open(name, &s->v[s->n]);
+	if (r == 0 && number) {
+		r = log_file_open(compressed, &s->v[s->n]);
+		if (r > 0)
+			read_origin(&s->v[s->n]);
+	}
+	if (r > 0)
+		s->n++;
+	return r;
+}
+
+/* Newest first. */
+static int log_set_collect(LogSet *s, const char *path, bool *ret_current)
+{
+	int r = log_set_add(s, path, 0), missing = r == 0;
+
+	*ret_current = r > 0;
+	for (int i = 1; r >= 0 && missing <= 1 && i <= ROTATED_MAX; i++) {
+		r = log_set_add(s, path, i);
+		if (r == 0)
+			missing++;
+		/* A rotation has just moved what we have. */
+		if (r > 0 && s->n > 1 && log_file_same(&s->v[s->n - 1], &s->v[s->n - 2]))
+			return -EAGAIN;
+	}
+	return MIN2(r, 0);
+}
+
+static bool still_current(const LogSet *s, const char *path, bool had_current)
+{
+	LogFile now = {.fd = -1};
+	int r = log_file_open(path, &now);
+
+	close_fd(&now.fd);
+	return had_current ? r > 0 && log_file_same(&now, &s->v[0]) : r == 0;
+}
+
+static void turn_around(LogSet *s)
+{
+	for (size_t k = 0; k < s->n / 2; k++) {
+		LogFile t = s->v[k];
+
+		s->v[k] = s->v[s->n - 1 - k];
+		s->v[s->n - 1 - k] = t;
+	}
+}
+
+int log_set_open(const char *path, LogSet *ret, Err *e)
+{
+	for (int i = 0; i < OPEN_ATTEMPTS; i++) {
+		LogSet s = {0};
+		bool current = false;
+		int r = log_set_collect(&s, path, &current);
+
+		if (r >= 0 && !still_current(&s, path, current))
+			r = -EAGAIN;
+		if (r >= 0) {
+			turn_around(&s);
+			*ret = s;
+			return 0;
+		}
+		log_set_done(&s);
+		if (r != -EAGAIN)
+			return err_sys(e, r, "open log %s", path);
+		if (i >= 8)
+			(void)usleep(500);
+	}
+	return err_new(e, ERR_UNAVAILABLE,
+		       "log %s rotates faster than it can be opened: use a larger max-size", path);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of the syslog driver (syslog-address, syslog-facility, syslog-format), in Docker's words where they are refused. */
+#pragma once
+
+#include "base/json.h"
+
+int log_syslog_check(char *const *options, Err *e);
+/* What the shim's remote.h takes, the address looked up. */
+int log_syslog_plan(char *const *options, const char *tag, json_t **ret, Err *e);
