@@ -75,7 +75,7 @@ int attach_to_shim(Container *c, Shim *shim, const PendingAttach *p, Err *e)
 {
 	ShimAttach a = {
 	    .fd = p->fd,
-	    .framing = c->config.tty ? SHIM_RAW : SHIM_MUX,
+	    .framing = c->config.tty || p->raw ? SHIM_RAW : SHIM_MUX,
 	    .want_stdin = p->in && c->config.open_stdin,
 	    .want_stdout = p->out,
 	    .want_stderr = p->err,
@@ -109,7 +109,7 @@ static int replay_line(void *user, const EngineLogRecord *r)
 
 static int replay_log(Engine *en, Container *c, const EngineAttach *a, Err *e)
 {
-	Replay p = {a->fd, !c->config.tty};
+	Replay p = {a->fd, !c->config.tty && !a->raw};
 	EngineLogs l = {.out = a->out, .err = a->err, .tail = -1};
 
 	return MIN2(engine_container_logs(en, c->id, &l, replay_line, &p, a->fd, e), 0);
@@ -126,6 +126,7 @@ static int pending_make(const EngineAttach *a, PendingAttach **ret, Err *e)
 	p->in = a->in;
 	p->out = a->out;
 	p->err = a->err;
+	p->raw = a->raw;
 	r = detach_keys_parse(a->detach_keys, p->detach_keys, sizeof(p->detach_keys), &p->n_detach_keys, e);
 	if (r >= 0 && a->prefix_len > 0) {
 		p->prefix = malloc(a->prefix_len);

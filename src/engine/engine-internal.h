@@ -54,7 +54,7 @@ typedef struct Waiter {
 /* A client that attached before the start: handed to the shim once there is one. */
 typedef struct PendingAttach {
 	int fd;
-	bool in, out, err;
+	bool in, out, err, raw;
 	char *prefix;
 	size_t prefix_len;
 	char detach_keys[16];
@@ -136,7 +136,8 @@ struct Engine {
 	pthread_mutex_t lock;
 	Container *by_id, *by_name;
 	Exec *execs;
-	Network *networks; /* by id */
+	pthread_cond_t execs_changed; /* one has started or ended */
+	Network *networks;            /* by id */
 	pthread_mutex_t volumes_lock;
 	pthread_mutex_t mounted_lock; /* of what follows: see volume-fs.c */
 	VolumeFs *mounted;

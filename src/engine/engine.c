@@ -179,6 +179,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		return err_oom(e);
 	en->epoll_fd = en->stop_fd = en->shim_fd = -1;
 	pthread_mutex_init(&en->lock, NULL);
+	pthread_cond_init(&en->execs_changed, NULL);
 	pthread_mutex_init(&en->volumes_lock, NULL);
 	pthread_mutex_init(&en->mounted_lock, NULL);
 	pthread_mutex_init(&en->gc_lock, NULL);
@@ -294,6 +295,7 @@ void engine_free(Engine *en)
 	cgroup_parent_remove(en->cgroup_parent);
 	free(en->cgroup_parent);
 	options_done(&en->options);
+	pthread_cond_destroy(&en->execs_changed);
 	pthread_mutex_destroy(&en->lock);
 	pthread_mutex_destroy(&en->volumes_lock);
 	pthread_mutex_destroy(&en->mounted_lock);

@@ -190,6 +190,7 @@ typedef struct EngineAttach {
 	int fd; /* stream socket; not closed here, a copy is taken */
 	bool in, out, err;
 	bool logs, stream; /* replay the log first; follow live */
+	bool raw;          /* without frames, whether it has a terminal or not */
 	const void *prefix;
 	size_t prefix_len;
 	const char *detach_keys; /* "ctrl-p,ctrl-q" syntax, NULL: that default */

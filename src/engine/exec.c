@@ -9,7 +9,8 @@
 
 #include <sys/eventfd.h>
 
-#define EXEC_KEPT_NS (10 * 60 * 1000000000ll)
+#define RESIZE_WAIT_S 10
+#define EXEC_KEPT_NS  (10 * 60 * 1000000000ll)
 
 void exec_config_done(ExecConfig *c)
 {
@@ -177,6 +178,7 @@ static void exec_set(Engine *en, const char *id, pid_t pid, bool ended, int exit
 		x->exit_code = exit_code;
 		exec_over(x);
 	}
+	pthread_cond_broadcast(&en->execs_changed);
 	pthread_mutex_unlock(&en->lock);
 }
 
@@ -284,53 +286,48 @@ void execs_drop(Engine *en, const char *container_id)
 	pthread_mutex_unlock(&en->lock);
 }
 
+/* Clients ask for the size before, or while, they start it: Docker lets them wait. Engine.lock is held. */
+static int wait_started(Engine *en, const char *id, char container_id[65], Err *e)
+{
+	struct timespec until;
+	Exec *x;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += RESIZE_WAIT_S;
+	for (;;) {
+		HASH_FIND_STR(en->execs, id, x);
+		if (!x)
+			return err_new(e, ERR_NOT_FOUND, "No such exec instance: %s", id);
+		if (x->started && !x->running)
+			return err_new(e, ERR_CONFLICT, "exec %s is not running", id);
+		if (x->pid > 0)
+			break;
+		if (r == ETIMEDOUT)
+			return err_new(e, ERR_INTERNAL, "timeout waiting for exec session ready");
+		r = pthread_cond_clockwait(&en->execs_changed, &en->lock, CLOCK_MONOTONIC, &until);
+	}
+	memcpy(container_id, x->container_id, sizeof(x->container_id));
+	return 0;
+}
+
 int engine_exec_resize(Engine *en, const char *id, uint16_t rows, uint16_t cols, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_(shim_unrefp) Shim *shim = NULL;
 	char container_id[65] = "";
-	bool running = false;
-	Exec *x;
 	int r;
 
 	pthread_mutex_lock(&en->lock);
-	HASH_FIND_STR(en->execs, id, x);
-	if (x) {
-		memcpy(container_id, x->container_id, sizeof(container_id));
-		running = x->running;
-	}
+	r = wait_started(en, id, container_id, e);
 	pthread_mutex_unlock(&en->lock);
-	if (!x)
-		return err_new(e, ERR_NOT_FOUND, "No such exec instance: %s", id);
-	if (!running)
-		return err_new(e, ERR_CONFLICT, "exec %s is not running", id);
-	r = container_find(en, container_id, &c, e);
+	if (r >= 0)
+		r = container_find(en, container_id, &c, e);
 	if (r >= 0)
 		r = container_shim(c, &shim, e);
 	if (r >= 0)
 		r = shim_resize(shim, id, rows, cols, e);
 	return r;
-}
-
-/* A client that sees its stream end asks for the exit code at once, which may be before the event has got here: the shim
- * ends the stream after it knows the code, so it is asked. */
-static void refresh(Engine *en, const char *id)
-{
-	_cleanup_container_ Container *c = NULL;
-	_cleanup_(shim_unrefp) Shim *shim = NULL;
-	char container_id[65] = "";
-	ShimExit ended;
-	Exec *x;
-
-	pthread_mutex_lock(&en->lock);
-	HASH_FIND_STR(en->execs, id, x);
-	if (x && x->running && x->pid > 0)
-		memcpy(container_id, x->container_id, sizeof(container_id));
-	pthread_mutex_unlock(&en->lock);
-	/* Whatever fails here, the event or the end of the container tells it later. */
-	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 &&
-	    container_shim(c, &shim, NULL) >= 0 && shim_exec_exit(shim, id, &ended, NULL) == 1)
-		exec_set(en, id, 0, true, ended.status);
 }
 
 /* A client sees the end of an exec's output at the same time as the watcher sees its exit event: whoever asks then must
@@ -345,9 +342,10 @@ static void exec_refresh(Engine *en, const char *id)
 
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND_STR(en->execs, id, x);
-	if (x && x->running)
+	if (x && x->running && x->pid > 0)
 		memcpy(container_id, x->container_id, sizeof(container_id));
 	pthread_mutex_unlock(&en->lock);
+	/* Whatever fails here, the event or the end of the container tells it later. */
 	if (*container_id && container_find(en, container_id, &c, NULL) >= 0 &&
 	    container_shim(c, &shim, NULL) >= 0 && shim_exec_exit(shim, id, &exit, NULL) > 0)
 		exec_set(en, id, 0, true, exit.status);
@@ -360,8 +358,6 @@ int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e)
 	int r;
 
 	exec_refresh(en, id);
-
-	refresh(en, id);
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND_STR(en->execs, id, x);
 	if (!x)

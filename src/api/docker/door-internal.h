@@ -152,6 +152,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(containers_prune) \
 	X(container_logs) \
 	X(container_attach) \
+	X(container_attach_ws) \
 	X(archive_head) \
 	X(archive_get) \
 	X(archive_put) \

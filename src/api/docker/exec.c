@@ -2,9 +2,26 @@
 /* docker exec: create, start on the client's socket, inspect. */
 #include "api/docker/door-internal.h"
 
+/* [height, width] or null, which leaves them as they are. */
+static int console_size(const json_t *b, uint16_t *rows, uint16_t *cols, Err *e)
+{
+	const json_t *size = json_object_get(b, "ConsoleSize");
+	json_int_t h = json_integer_value(json_array_get(size, 0)),
+		   w = json_integer_value(json_array_get(size, 1));
+
+	if (!size || json_is_null(size))
+		return 0;
+	if (json_array_size(size) != 2 || h < 0 || h > UINT16_MAX || w < 0 || w > UINT16_MAX)
+		return err_new(e, ERR_INVALID, "ConsoleSize: expected [height, width], from 0 to %d",
+			       UINT16_MAX);
+	*rows = (uint16_t)h;
+	*cols = (uint16_t)w;
+	return 0;
+}
+
 static int exec_decode(const json_t *b, ExecConfig *c, Err *e)
 {
-	const json_t *cmd = json_object_get(b, "Cmd"), *size = json_object_get(b, "ConsoleSize");
+	const json_t *cmd = json_object_get(b, "Cmd");
 	const char *user = json_get_str(b, "User"), *dir = json_get_str(b, "WorkingDir"),
 		   *keys = json_get_str(b, "DetachKeys");
 	int r = json_is_string(cmd) ? strv_add(&c->cmd, json_string_value(cmd)) : json_to_strv(cmd, &c->cmd);
@@ -27,9 +44,7 @@ static int exec_decode(const json_t *b, ExecConfig *c, Err *e)
 	c->attach_stdin = json_get_bool(b, "AttachStdin", false);
 	c->attach_stdout = json_get_bool(b, "AttachStdout", false);
 	c->attach_stderr = json_get_bool(b, "AttachStderr", false);
-	c->rows = (uint16_t)json_integer_value(json_array_get(size, 0));
-	c->cols = (uint16_t)json_integer_value(json_array_get(size, 1));
-	return 0;
+	return console_size(b, &c->rows, &c->cols, e);
 }
 
 int h_exec_create(HttpRequest *rq, void *user, Err *e)
@@ -81,7 +96,6 @@ int h_exec_start(HttpRequest *rq, void *user, Err *e)
 	_cleanup_json_ json_t *body = NULL;
 	_cleanup_(exec_info_done) ExecInfo i = {0};
 	_cleanup_(container_info_done) ContainerInfo c = {0};
-	const json_t *size;
 	uint16_t rows, cols;
 	int r = http_body_json(rq, false, &body, e);
 
@@ -92,15 +106,19 @@ int h_exec_start(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	if (i.started)
-		return err_new(e, ERR_CONFLICT, "exec %s has already been started", i.id);
+		return err_new(e, ERR_CONFLICT, "Error: Exec command %s %s", i.id,
+			       i.running ? "is already running" : "has already run");
 	if (c.status == CONTAINER_PAUSED)
 		return err_new(e, ERR_CONFLICT, "Container %s is paused, unpause the container before exec",
 			       i.container_id);
 	if (c.status != CONTAINER_RUNNING)
 		return err_new(e, ERR_CONFLICT, "container %s is not running", i.container_id);
-	size = json_object_get(body, "ConsoleSize");
-	rows = json_is_array(size) ? (uint16_t)json_integer_value(json_array_get(size, 0)) : i.config.rows;
-	cols = json_is_array(size) ? (uint16_t)json_integer_value(json_array_get(size, 1)) : i.config.cols;
+	rows = i.config.rows;
+	cols = i.config.cols;
+	/* Without a terminal there is nothing to size. */
+	r = i.config.tty ? console_size(body, &rows, &cols, e) : 0;
+	if (r < 0)
+		return r;
 	if (!json_get_bool(body, "Detach", false))
 		return start_attached(rq, d, &i, rows, cols, e);
 	r = engine_exec_start(d->engine, i.id, NULL, rows, cols, e);

@@ -36,6 +36,7 @@ static const HttpRoute routes[] = {
     {"POST", "/containers/{id}/update", h_container_update, 0},
     {"POST", "/containers/{id}/wait", h_container_wait, 0},
     {"POST", "/containers/{id}/attach", h_container_attach, 0},
+    {"GET", "/containers/{id}/attach/ws", h_container_attach_ws, 0},
     {"POST", "/containers/{id}/exec", h_exec_create, 0},
     {"DELETE", "/containers/{id}", h_container_remove, 0},
     {"POST", "/exec/{id}/start", h_exec_start, 0},

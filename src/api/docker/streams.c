@@ -6,8 +6,10 @@
  * socket to the shim, which frames in the same way; the door is out of the path from then on.
  */
 #include "api/docker/door-internal.h"
+#include "wire/httpd/websocket.h"
 
 #include <ctype.h>
+#include <sys/socket.h>
 
 void mux_header(unsigned char h[MUX_HEADER], int stream, uint32_t len)
 {
@@ -202,44 +204,114 @@ int h_container_logs(HttpRequest *rq, void *user, Err *e)
 	return r;
 }
 
-int h_container_attach(HttpRequest *rq, void *user, Err *e)
+/* Said while a status can still say it. */
+static int check_attachable(const ContainerInfo *i, const char *ref, Err *e)
 {
-	Door *d = user;
-	_cleanup_(container_info_done) ContainerInfo i = {0};
-	const char *keys = http_query(rq, "detachKeys");
-	HttpHijack h;
-	EngineAttach a;
-	int r = engine_container_inspect(d->engine, http_param(rq, "id"), &i, e);
-
-	if (r < 0)
-		return r;
-	/* Said while a status can still say it. */
-	if (i.status == CONTAINER_PAUSED)
+	if (i->status == CONTAINER_PAUSED)
 		return err_new(e, ERR_CONFLICT, "container %s is paused, unpause the container before attach",
-			       http_param(rq, "id"));
-	if (i.status == CONTAINER_RESTARTING)
+			       ref);
+	if (i->status == CONTAINER_RESTARTING)
 		return err_new(e, ERR_CONFLICT,
-			       "container %s is restarting, wait until the container is running",
-			       http_param(rq, "id"));
-	r = http_hijack(rq, stream_content_type(rq, i.config.tty), &h, e);
-	if (r < 0)
-		return r;
-	a = (EngineAttach){
-	    .fd = h.fd,
-	    .in = http_query_bool(rq, "stdin", false) && i.config.open_stdin,
+			       "container %s is restarting, wait until the container is running", ref);
+	return 0;
+}
+
+static EngineAttach attach_options(const HttpRequest *rq, const ContainerInfo *i)
+{
+	const char *keys = http_query(rq, "detachKeys");
+
+	return (EngineAttach){
+	    .fd = -1,
+	    .in = http_query_bool(rq, "stdin", false) && i->config.open_stdin,
 	    .out = http_query_bool(rq, "stdout", false),
 	    .err = http_query_bool(rq, "stderr", false),
 	    .logs = http_query_bool(rq, "logs", false),
 	    .stream = http_query_bool(rq, "stream", false),
-	    .prefix = h.prefix,
-	    .prefix_len = h.prefix_len,
 	    .detach_keys = str_empty(keys) ? NULL : keys,
 	};
+}
+
+int h_container_attach(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_(container_info_done) ContainerInfo i = {0};
+	HttpHijack h;
+	EngineAttach a;
+	int r = engine_container_inspect(d->engine, http_param(rq, "id"), &i, e);
+
+	if (r >= 0)
+		r = check_attachable(&i, http_param(rq, "id"), e);
+	if (r >= 0)
+		r = http_hijack(rq, stream_content_type(rq, i.config.tty), &h, e);
+	if (r < 0)
+		return r;
+	a = attach_options(rq, &i);
+	a.fd = h.fd;
+	a.prefix = h.prefix;
+	a.prefix_len = h.prefix_len;
 	r = engine_container_attach(d->engine, i.id, &a, e);
 	if (r < 0) {
 		_cleanup_free_ char *text = strf("Error attaching: %s\r\n", err_msg(e, r));
 
 		stream_text(h.fd, i.config.tty, text ? text : "Error attaching\r\n");
 	}
+	return 0;
+}
+
+/* Attaching is done by a thread: with logs=1 it writes before anybody reads the other end. */
+typedef struct WsAttach {
+	Engine *engine;
+	const char *id;
+	EngineAttach a;
+} WsAttach;
+
+static void *ws_attach(void *arg)
+{
+	WsAttach *w = arg;
+	Err e = {0};
+	int r = engine_container_attach(w->engine, w->id, &w->a, &e);
+
+	if (r < 0) {
+		_cleanup_free_ char *text = strf("Error attaching: %s\r\n", err_msg(&e, r));
+
+		stream_text(w->a.fd, true, text ? text : "Error attaching\r\n");
+	}
+	close_fd(&w->a.fd);
+	return NULL;
+}
+
+/* The bytes pass through us, because the shim does not speak WebSocket: it has one end of a socket pair. */
+int h_container_attach_ws(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_(container_info_done) ContainerInfo i = {0};
+	_cleanup_close_ int inner = -1;
+	WsAttach w = {.engine = d->engine};
+	pthread_t thread;
+	HttpHijack h;
+	int pair[2], r = engine_container_inspect(d->engine, http_param(rq, "id"), &i, e);
+
+	if (r >= 0)
+		r = check_attachable(&i, http_param(rq, "id"), e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, errno, "attach");
+	inner = pair[0];
+	w.id = i.id;
+	w.a = attach_options(rq, &i);
+	w.a.fd = pair[1];
+	w.a.raw = true;
+	r = ws_begin(rq, &h, e);
+	if (r >= 0 && pthread_create(&thread, NULL, ws_attach, &w) != 0)
+		r = err_new(e, ERR_EXHAUSTED, "attach: no more threads");
+	if (r < 0) {
+		close_fd(&w.a.fd);
+		return r;
+	}
+	/* Docker has sent binary frames since 1.28. */
+	ws_serve(&h, inner, http_tag(rq) < 128 ? WS_TEXT : WS_BINARY);
+	(void)shutdown(inner, SHUT_RDWR); /* a replay that nobody reads any more ends too */
+	pthread_join(thread, NULL);
 	return 0;
 }

@@ -116,6 +116,9 @@ bool http_body_discard(HttpRequest *rq);
 /* respond.c */
 int http_send_all(int fd, const void *a, size_t an, const void *b, size_t bn, const void *c, size_t cn);
 void http_stream_finish(HttpRequest *rq, bool ok);
+/* Answers with `head`, whose last line is not empty, and hands the socket over. streaming: the handler stays with the connection, which may
+ * be cut off when the server stops. */
+int http_take_over(HttpRequest *rq, const char *head, bool streaming, HttpHijack *ret, Err *e);
 void http_request_done(HttpRequest *rq);
 
 /* server.c */

@@ -270,12 +270,24 @@ static bool host_is_local(const char *host)
 	return str_starts(name, "127.") && strspn(name, "0123456789.") == strlen(name);
 }
 
+/* Programs that speak WebSocket name the engine itself as their origin; a page has that one only if we had served it. */
+static bool same_origin_websocket(const HttpRequest *rq)
+{
+	const char *upgrade = http_header(rq, "Upgrade"), *origin = http_header(rq, "Origin"),
+		   *host = http_header(rq, "Host"), *rest = str_after(origin, "http://");
+
+	if (!rest)
+		rest = str_after(origin, "https://");
+	return upgrade && strcasecmp(upgrade, "websocket") == 0 && rest && host && streq(rest, host);
+}
+
 /* Nothing that runs in a browser has business here: no page may drive the engine of the machine it is looked at on. */
 int http_check_browser(const HttpRequest *rq, HttpTransport transport, Err *e)
 {
 	const char *site = http_header(rq, "Sec-Fetch-Site"), *host = http_header(rq, "Host");
 
-	if (http_header(rq, "Origin") || (site && strcasecmp(site, "none") != 0))
+	if ((http_header(rq, "Origin") && !same_origin_websocket(rq)) ||
+	    (site && strcasecmp(site, "none") != 0))
 		return err_new(e, ERR_DENIED,
 			       "requests from web pages are refused (the request has an Origin or "
 			       "Sec-Fetch-Site header)");

@@ -114,11 +114,10 @@ static int send_head_apart(HttpConnection *c, const StrBuf *head)
 	return n < 0 ? (int)n : 0;
 }
 
-int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e)
+int http_take_over(HttpRequest *rq, const char *head, bool streaming, HttpHijack *ret, Err *e)
 {
 	HttpConnection *c = rq->conn;
 	_cleanup_strbuf_ StrBuf b = {0};
-	bool upgrade = http_wants_upgrade(rq);
 	int r;
 
 	if (rq->answered)
@@ -126,20 +125,27 @@ int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err 
 	if (!rq->body_done)
 		return err_new(e, ERR_INVALID,
 			       "the request body was not read before the connection was taken over");
-	strbuf_addf(&b, "HTTP/1.1 %s\r\nContent-Type: %s\r\n", upgrade ? "101 UPGRADED" : "200 OK",
-		    content_type);
-	if (upgrade)
-		strbuf_add(&b, "Connection: Upgrade\r\nUpgrade: tcp\r\n");
+	strbuf_add(&b, head);
 	for (size_t i = 0; i < rq->n_out; i++)
 		strbuf_addf(&b, "%s: %s\r\n", rq->out[i].name, rq->out[i].value);
 	strbuf_add(&b, "\r\n");
 	if (b.oom)
 		return err_oom(e);
 	rq->answered = rq->hijacked = rq->close_after = true;
-	http_conn_state(c, false, false, true);
+	http_conn_state(c, false, streaming, !streaming);
 	r = send_head_apart(c, &b);
 	if (r < 0)
 		return err_new_no(e, ERR_CANCELLED, -r, "the client went away: %s", strerror(-r));
 	*ret = (HttpHijack){c->fd, c->in + c->pos, c->len - c->pos};
 	return 0;
+}
+
+int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e)
+{
+	bool upgrade = http_wants_upgrade(rq);
+	_cleanup_free_ char *head =
+	    strf("HTTP/1.1 %s\r\nContent-Type: %s\r\n%s", upgrade ? "101 UPGRADED" : "200 OK", content_type,
+		 upgrade ? "Connection: Upgrade\r\nUpgrade: tcp\r\n" : "");
+
+	return head ? http_take_over(rq, head, false, ret, e) : err_oom(e);
 }
