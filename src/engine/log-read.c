@@ -32,6 +32,7 @@ typedef struct Reader {
 	int64_t drop; /* records that are not wanted, before the first that is */
 	LogFile file; /* being read */
 	int64_t pos;
+	bool follows; /* else what is written from now on is not read: it might never end */
 	Inflate *inflate; /* of a compressed file */
 	uint8_t *packed;  /* LOG_BLOCK bytes of it */
 	size_t packed_at, packed_len;
@@ -184,15 +185,19 @@ static ssize_t read_packed(Reader *rd, Err *e)
 /* The next bytes into the buffer: how many, 0 at the end for now. */
 static ssize_t read_block(Reader *rd, Err *e)
 {
+	int64_t left = rd->file.size - rd->pos;
+	size_t want = LOG_BLOCK;
 	struct stat st;
 	ssize_t n;
 
+	if (!rd->follows && left < (int64_t)want)
+		want = left > 0 ? (size_t)left : 0;
 	if (reader_reserve(rd) < 0)
 		return err_oom(e);
 	if (rd->file.gz)
 		return read_packed(rd, e);
 	do
-		n = pread(rd->file.fd, rd->buf + rd->len, LOG_BLOCK, rd->pos);
+		n = pread(rd->file.fd, rd->buf + rd->len, want, rd->pos);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return err_sys(e, errno, "read log");
@@ -444,6 +449,7 @@ int log_files_read(const char *path, const LogCodec *codec, const EngineLogs *l,
 	    .user = user,
 	    .malformed = malformed,
 	    .file.fd = -1,
+	    .follows = follow,
 	};
 	_cleanup_close_ int watch = -1;
 	int r = 0;
