@@ -51,8 +51,8 @@ typedef struct EngineOptions {
 	const char *snapshotter;     /* see StoreOptions */
 	char *const
 	    *cdi_dirs; /* of CDI's files, in order of rising priority; NULL: /etc/cdi and /var/run/cdi */
-	const char *log_driver;      /* of containers that name none; NULL: json-file */
-	char *const *log_opts;       /* K=V, of containers with that driver */
+	const char *log_driver; /* of containers that name none; NULL: json-file */
+	char *const *log_opts;  /* K=V, of containers with that driver */
 	EngineGc gc;
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"
