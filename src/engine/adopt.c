@@ -10,7 +10,6 @@
 #include "engine/engine-internal.h"
 #include "engine/volume.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <poll.h>
 #include <signal.h>
@@ -24,7 +23,6 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 	Shim *shim = NULL;
 	pid_t shim_pid, init_pid;
 	int fd = -1, r = shim_connect(dir, &shim, &shim_pid, &init_pid, e);
-	Network *n;
 
 	if (r < 0)
 		return r;
@@ -39,12 +37,7 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 	c->shim_pid = 0; /* not our child */
 	pthread_mutex_unlock(&c->state);
 	mounts_adopt(en, c);
-	if (c->n_endpoints > 0 && !str_empty(c->endpoints[0].address) &&
-	    network_find(en, c->endpoints[0].network_id, &n, NULL) >= 0) {
-		pthread_mutex_lock(&en->lock);
-		n->users++;
-		pthread_mutex_unlock(&en->lock);
-	}
+	names_adopt(en, c, shim_pid);
 	/* The engine before may have died between the row and the start itself (start.c). Whether that works now is told by events. */
 	(void)shim_start(shim, NULL);
 	r = watch_container(en, c, fd, e);
@@ -65,6 +58,8 @@ static void adopt_one(Engine *en, Container *c)
 	if (!dir)
 		return;
 	pthread_mutex_lock(&c->life);
+	/* Of one that is dead too: its end gives back what it had. */
+	endpoint_adopt(en, c);
 	r = same_boot ? adopt_living(en, c, dir, &err) : -ENOENT;
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0)
@@ -202,45 +197,6 @@ static void *adopt_thread(void *arg)
 	}
 }
 
-/* Bridges, veths and port rules that no container of ours accounts for. */
-static void reconcile_network(Engine *en)
-{
-	NetworkBridge bridges[256];
-	_cleanup_strv_ char **ifs = NULL;
-	_cleanup_free_ uint32_t *addresses = NULL;
-	NetworkKnown known = {.bridges = bridges};
-	Container *c, *tmp;
-	Network *n, *ntmp;
-	Err err = {0};
-	struct in_addr a;
-	int r = 0;
-
-	pthread_mutex_lock(&en->lock);
-	HASH_ITER (hh, en->networks, n, ntmp)
-		if (n->subnet.prefix && known.n_bridges < ELEMENTSOF(bridges)) {
-			NetworkBridge *b = &bridges[known.n_bridges++];
-
-			*b = (NetworkBridge){.subnet = n->subnet, .internal = n->info.internal, .icc = true};
-			snprintf(b->name, sizeof(b->name), "%s", n->info.bridge);
-		}
-	addresses = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*addresses));
-	HASH_ITER (hh, en->by_id, c, tmp)
-		if (addresses && was_running(c) && c->n_endpoints > 0 &&
-		    inet_pton(AF_INET, c->endpoints[0].address ?: "", &a) == 1) {
-			addresses[known.n_addresses++] = ntohl(a.s_addr);
-			r = r < 0 ? r : strv_take(&ifs, strf("veth%.8s", c->endpoints[0].endpoint_id));
-		}
-	pthread_mutex_unlock(&en->lock);
-	if (r < 0 || !addresses)
-		return;
-	known.addresses = addresses;
-	known.host_ifs = (const char *const *)ifs;
-	known.n_host_ifs = strv_len(ifs);
-	r = network_reconcile(en->nethost, &known, &err);
-	if (r < 0)
-		log_warn("clean up what an earlier irekod left of networks: %s", err_msg(&err, r));
-}
-
 int adopt_all(Engine *en, Err *e)
 {
 	Adoption a = {.en = en};
@@ -248,6 +204,7 @@ int adopt_all(Engine *en, Err *e)
 	size_t started = 0;
 	Container *c, *tmp;
 
+	en->adopting = true;
 	end_strays(en);
 	a.all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*a.all));
 	if (!a.all)
@@ -263,7 +220,8 @@ int adopt_all(Engine *en, Err *e)
 	for (size_t i = 0; i < a.n; i++)
 		container_unref(a.all[i]);
 	free(a.all);
-	reconcile_network(en);
+	names_adopted(en);
+	networks_reconcile(en);
 	volumes_reconcile(en);
 	timers_open(en->background);
 	return 0;

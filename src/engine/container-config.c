@@ -244,7 +244,7 @@ static const JsonField host_table[] = {
 };
 
 /* Go programs take a member by any spelling of its name that differs in case only, and so does json_decode. */
-static json_t *member_of(const json_t *obj, const char *key)
+json_t *container_member(const json_t *obj, const char *key)
 {
 	json_t *found = json_object_get(obj, key), *value;
 	const char *name;
@@ -259,7 +259,7 @@ static json_t *member_of(const json_t *obj, const char *key)
 /* {"a": {}, "b": {}} <-> a vector of the keys. */
 static int set_decode(const json_t *obj, const char *key, char ***ret, Err *e)
 {
-	const json_t *set = member_of(obj, key);
+	const json_t *set = container_member(obj, key);
 	const char *name;
 	json_t *value;
 
@@ -334,13 +334,13 @@ static int mount_decode(const json_t *obj, ContainerMount *m, Err *e)
 	int r = json_decode(obj, mount_table, m, e);
 
 	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(nested); i++) {
-		const json_t *o = member_of(obj, nested[i].name);
+		const json_t *o = container_member(obj, nested[i].name);
 
 		*nested[i].given = json_is_object(o);
 		if (*nested[i].given && nested[i].table)
 			r = json_decode(o, nested[i].table, m, e);
 	}
-	const json_t *driver = member_of(member_of(obj, "VolumeOptions"), "DriverConfig");
+	const json_t *driver = container_member(container_member(obj, "VolumeOptions"), "DriverConfig");
 	if (r >= 0 && json_is_object(driver))
 		r = json_decode(driver, mount_driver_table, m, e);
 	if (r >= 0)
@@ -459,53 +459,12 @@ static json_t *ports_encode(const ContainerHost *h)
 	return obj;
 }
 
-static int endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e)
-{
-	const char *name;
-	json_t *value;
-
-	if (!json_is_object(obj))
-		return 0;
-	c->endpoints = calloc(json_object_size(obj) + 1, sizeof(*c->endpoints));
-	if (!c->endpoints)
-		return err_oom(e);
-	json_object_foreach ((json_t *)obj, name, value) {
-		ContainerEndpointConfig *ep = &c->endpoints[c->n_endpoints++];
-		const char *ip = json_get_str(member_of(value, "IPAMConfig"), "IPv4Address");
-		const char *mac = json_get_str(value, "MacAddress");
-
-		*ep = (ContainerEndpointConfig){
-		    .network = strdup(name),
-		    .ipv4_address = str_empty(ip) ? NULL : strdup(ip),
-		    .mac_address = str_empty(mac) ? NULL : strdup(mac),
-		};
-		if (json_to_strv(member_of(value, "Aliases"), &ep->aliases) < 0)
-			return err_new(e, ERR_INVALID, "EndpointsConfig.%s.Aliases: expected strings", name);
-	}
-	return 0;
-}
-
-static json_t *endpoints_encode(const ContainerConfig *c)
-{
-	json_t *obj = json_object();
-
-	for (size_t i = 0; i < c->n_endpoints; i++) {
-		const ContainerEndpointConfig *ep = &c->endpoints[i];
-		json_t *o = json_pack("{s:s*, s:o}", "MacAddress", ep->mac_address, "Aliases",
-				      json_from_strv(ep->aliases));
-
-		if (ep->ipv4_address)
-			json_object_set_new(o, "IPAMConfig",
-					    json_pack("{s:s}", "IPv4Address", ep->ipv4_address));
-		json_object_set_new(obj, ep->network, o);
-	}
-	return obj;
-}
-
 static int host_decode(const json_t *obj, ContainerHost *h, Err *e)
 {
-	const json_t *init = member_of(obj, "Init"), *swappiness = member_of(obj, "MemorySwappiness");
-	const json_t *pids = member_of(obj, "PidsLimit"), *console = member_of(obj, "ConsoleSize");
+	const json_t *init = container_member(obj, "Init"),
+		     *swappiness = container_member(obj, "MemorySwappiness");
+	const json_t *pids = container_member(obj, "PidsLimit"),
+		     *console = container_member(obj, "ConsoleSize");
 	int r = json_decode(obj, host_table, h, e);
 
 	if (r < 0)
@@ -516,21 +475,23 @@ static int host_decode(const json_t *obj, ContainerHost *h, Err *e)
 	h->pids_limit = json_is_integer(pids) ? json_integer_value(pids) : 0;
 	h->console_height = (uint32_t)json_integer_value(json_array_get(console, 0));
 	h->console_width = (uint32_t)json_integer_value(json_array_get(console, 1));
-	h->has_masked_paths = json_is_array(member_of(obj, "MaskedPaths"));
-	h->has_readonly_paths = json_is_array(member_of(obj, "ReadonlyPaths"));
-	if (json_to_strv(member_of(obj, "MaskedPaths"), &h->masked_paths) < 0 ||
-	    json_to_strv(member_of(obj, "ReadonlyPaths"), &h->readonly_paths) < 0)
+	h->has_masked_paths = json_is_array(container_member(obj, "MaskedPaths"));
+	h->has_readonly_paths = json_is_array(container_member(obj, "ReadonlyPaths"));
+	if (json_to_strv(container_member(obj, "MaskedPaths"), &h->masked_paths) < 0 ||
+	    json_to_strv(container_member(obj, "ReadonlyPaths"), &h->readonly_paths) < 0)
 		return err_new(e, ERR_INVALID, "MaskedPaths, ReadonlyPaths: expected arrays of strings");
-	r = mounts_decode(member_of(obj, "Mounts"), h, e);
+	r = mounts_decode(container_member(obj, "Mounts"), h, e);
 	if (r >= 0)
-		r = ports_decode(member_of(obj, "PortBindings"), h, e);
+		r = ports_decode(container_member(obj, "PortBindings"), h, e);
 	return r;
 }
 
 int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 {
-	const json_t *timeout = member_of(body, "StopTimeout"), *entry = member_of(body, "Entrypoint");
-	const json_t *health = member_of(body, "Healthcheck"), *host = member_of(body, "HostConfig");
+	const json_t *timeout = container_member(body, "StopTimeout"),
+		     *entry = container_member(body, "Entrypoint");
+	const json_t *health = container_member(body, "Healthcheck"),
+		     *host = container_member(body, "HostConfig");
 	int r = json_decode(body, config_table, c, e);
 
 	c->stop_timeout = !json_is_integer(timeout)         ? STOP_TIMEOUT_UNSET
@@ -552,7 +513,9 @@ int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 			return err_ctx(e, r, "HostConfig");
 	}
 	if (r >= 0)
-		r = endpoints_decode(member_of(member_of(body, "NetworkingConfig"), "EndpointsConfig"), c, e);
+		r = container_endpoints_decode(container_member(container_member(body, "NetworkingConfig"),
+								"EndpointsConfig"),
+					       c, e);
 	return r < 0 ? err_kind(e, r, ERR_INVALID) : 0;
 }
 
@@ -616,7 +579,7 @@ json_t *container_config_encode(const ContainerConfig *c)
 		return NULL;
 	json_object_set_new(o, "HostConfig", container_host_inspect(c));
 	json_object_set_new(o, "NetworkingConfig",
-			    json_pack("{s:o}", "EndpointsConfig", endpoints_encode(c)));
+			    json_pack("{s:o}", "EndpointsConfig", container_endpoints_encode(c)));
 	return o;
 }
 
@@ -649,12 +612,8 @@ void container_config_done(ContainerConfig *c)
 		free(h->ports[i].host_port);
 	}
 	free(h->ports);
-	for (size_t i = 0; i < c->n_endpoints; i++) {
-		free(c->endpoints[i].network);
-		free(c->endpoints[i].ipv4_address);
-		free(c->endpoints[i].mac_address);
-		strv_free(c->endpoints[i].aliases);
-	}
+	for (size_t i = 0; i < c->n_endpoints; i++)
+		container_endpoint_done(&c->endpoints[i]);
 	free(c->endpoints);
 	*c = (ContainerConfig){0};
 }

@@ -117,9 +117,11 @@ typedef struct ContainerHost {
 
 /* The API's EndpointSettings of one network, as asked. */
 typedef struct ContainerEndpointConfig {
-	char *network; /* key in EndpointsConfig */
-	char *ipv4_address, *mac_address;
-	char **aliases;
+	char *
+	    network; /* key in EndpointsConfig; of a container: the network's name, if there is one of that name or id */
+	char *ipv4_address, *ipv6_address, *mac_address;
+	char **aliases, **links, **driver_opts; /* K=V */
+	int64_t gw_priority;
 } ContainerEndpointConfig;
 
 typedef struct ContainerConfig {
@@ -151,3 +153,15 @@ json_t *container_config_inspect(const ContainerConfig *c);
 json_t *container_host_inspect(const ContainerConfig *c);
 int container_config_copy(const ContainerConfig *from, ContainerConfig *ret, Err *e);
 void container_config_done(ContainerConfig *c);
+
+/* A member by its name in any case; NULL if there is none, or obj is no object. */
+json_t *container_member(const json_t *obj, const char *key);
+
+/* endpoint-config.c. `o` is an EndpointSettings object, null or NULL. */
+int container_endpoint_decode(const char *network, const json_t *o, ContainerEndpointConfig *ret, Err *e);
+json_t *container_endpoint_encode(const ContainerEndpointConfig *ep);
+void container_endpoint_done(ContainerEndpointConfig *ep);
+/* Takes what ep points to over, unless it fails. */
+int container_endpoint_add(ContainerConfig *c, const ContainerEndpointConfig *ep, Err *e);
+int container_endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e);
+json_t *container_endpoints_encode(const ContainerConfig *c);

@@ -50,7 +50,7 @@ static void endpoints_free(ContainerEndpoint *v, size_t n)
 		free(v[i].address);
 		free(v[i].gateway);
 		free(v[i].mac);
-		strv_free(v[i].aliases);
+		free(v[i].interface);
 	}
 	free(v);
 }
@@ -241,6 +241,8 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 	pthread_mutex_unlock(&en->lock);
 	if (r >= 0)
 		r = container_save(en, c, e);
+	if (r >= 0)
+		names_rename(en, c);
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0) {
 		_cleanup_free_ char *was = strf("/%s", old);
@@ -301,7 +303,10 @@ static const JsonField endpoint_table[] = {
      .keep_empty = true},
     {.name = "mac", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, mac), .keep_empty = true},
     {.name = "prefix", .type = JSON_T_INT, .offset = offsetof(ContainerEndpoint, prefix)},
-    {.name = "aliases", .type = JSON_T_STRV, .offset = offsetof(ContainerEndpoint, aliases)},
+    {.name = "interface",
+     .type = JSON_T_STR,
+     .offset = offsetof(ContainerEndpoint, interface),
+     .keep_empty = true},
     {0},
 };
 

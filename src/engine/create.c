@@ -220,6 +220,8 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 		r = runtime_find(en, c->config.host.runtime, &(const char *){NULL}, e);
 	if (r >= 0)
 		r = fix_command(c, e);
+	if (r >= 0)
+		r = endpoints_plan(en, c, e);
 	if (r < 0)
 		return r;
 	c->image_id = strdup(image->id);

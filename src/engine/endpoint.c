@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A container's side of networking: from its network mode to a namespace with an address, published
- * ports and the three files in /etc.
+ * A container's side of networking: from what was asked for to interfaces in a namespace.
  *
- * The namespace is made here and handed to the shim by descriptor; the veth lives as long as it does.
+ * config.endpoints says what was asked for, one entry a network; `endpoints` has an entry for each of them, in the order in which interfaces
+ * are made, whose address is empty unless the container runs. An address in there is one taken from the network's pool, and the network
+ * counts it as a user: that is what endpoint_leave gives back.
+ *
+ * The namespace is made here and handed to the shim by descriptor; the veths live as long as it does.
  * Host ports are held by bound sockets that the shim keeps, so they stay taken if irekod dies.
  */
 #include "engine/engine-internal.h"
 
 #include <arpa/inet.h>
 
+#define IFNAME_OPTION "com.docker.network.endpoint.ifname"
+
 void net_setup_done(NetSetup *n)
 {
 	close_fd(&n->netns_fd);
-	for (size_t i = 0; i < n->n_port_fds; i++)
-		close_fd(&n->port_fds[i]);
-	free(n->port_fds);
+	for (size_t i = 0; i < n->n_hold_fds; i++)
+		close_fd(&n->hold_fds[i]);
+	free(n->hold_fds);
 	free(n->hostname_file);
 	free(n->hosts_file);
 	free(n->resolv_file);
@@ -23,10 +28,7 @@ void net_setup_done(NetSetup *n)
 	*n = (NetSetup){.netns_fd = -1};
 }
 
-typedef enum NetMode { NET_BRIDGE, NET_HOST, NET_NONE, NET_CONTAINER } NetMode;
-
-/* Splits a network mode; *ret_arg is the network's or container's name inside `mode`. */
-static NetMode net_mode(const Container *c, const char **ret_arg)
+NetMode net_mode(const Container *c, const char **ret_arg)
 {
 	const char *mode = c->config.host.network_mode, *of;
 
@@ -44,312 +46,500 @@ static NetMode net_mode(const Container *c, const char **ret_arg)
 	return of ? NET_CONTAINER : NET_BRIDGE;
 }
 
-/* ---- ports ---- */
+/* ---- what is asked for ---- */
 
-static int port_number(const char *s, uint16_t *ret)
+ContainerEndpointConfig *endpoint_config_find(ContainerConfig *k, const char *network)
 {
-	int v, r = str_to_int(s, 0, 65535, &v);
+	for (size_t i = 0; i < k->n_endpoints; i++)
+		if (streq0(network, k->endpoints[i].network))
+			return &k->endpoints[i];
+	return NULL;
+}
 
-	*ret = r < 0 ? 0 : (uint16_t)v;
+int mac_parse(const char *s, uint8_t mac[6], Err *e)
+{
+	int used = 0;
+
+	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
+		   &mac[5], &used) != 6 ||
+	    s[used] || mac[0] & 1)
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid MAC address \"%s\": expected one of a single host, as 02:42:ac:11:00:02", s);
+	return 0;
+}
+
+static int check_driver_opts(const ContainerEndpointConfig *ep, Err *e)
+{
+	for (char **o = ep->driver_opts; o && *o; o++) {
+		const char *value = str_after(*o, IFNAME_OPTION "=");
+		size_t n = value ? strlen(value) : 0;
+
+		if (!value && str_starts(*o, "com.docker.network."))
+			return err_new(e, ERR_UNSUPPORTED, "endpoint option %s is not offered: leave it out",
+				       *o);
+		if (value && (n == 0 || n >= NETWORK_IFNAME || strpbrk(value, "/: \t\n\"%") ||
+			      streq(value, "lo") || streq(value, ".") || streq(value, "..")))
+			return err_new(e, ERR_INVALID,
+				       "invalid interface name \"%s\": expected 1 to %d characters", value,
+				       NETWORK_IFNAME - 1);
+	}
+	return 0;
+}
+
+/* What only networks of the user's have. */
+static int check_user_defined(const Network *n, const ContainerEndpointConfig *ep, Err *e)
+{
+	if (!str_empty(ep->ipv4_address) && n->info.builtin)
+		return err_new(e, ERR_INVALID,
+			       "user specified IP address is supported on user defined networks only");
+	if (!str_empty(ep->ipv4_address) && n->info.chosen)
+		return err_new(
+		    e, ERR_INVALID,
+		    "user specified IP address is supported only when connecting to networks with user "
+		    "configured subnets: make network %s with a subnet",
+		    n->info.name);
+	if (strv_len(ep->aliases) > 0 && n->info.builtin)
+		return err_new(
+		    e, ERR_INVALID,
+		    "network-scoped alias is supported only for containers in user defined networks");
+	return 0;
+}
+
+int endpoint_config_check(const Network *n, const ContainerEndpointConfig *ep, Err *e)
+{
+	struct in_addr a;
+	uint8_t mac[6];
+	int r;
+
+	if (n->info.config_only)
+		return err_new(e, ERR_DENIED,
+			       "network %s is a configuration-only network: containers cannot join it",
+			       n->info.name);
+	if (!streq(n->info.driver, "bridge"))
+		return err_new(
+		    e, ERR_INVALID,
+		    "container cannot be connected to network %s beside another one: it has it alone, by its "
+		    "network mode",
+		    n->info.name);
+	if (!str_empty(ep->ipv6_address))
+		return err_new(e, ERR_UNSUPPORTED, "IPv6 address %s: network %s has no IPv6",
+			       ep->ipv6_address, n->info.name);
+	r = check_user_defined(n, ep, e);
+	if (r < 0)
+		return r;
+	if (!str_empty(ep->ipv4_address) && inet_pton(AF_INET, ep->ipv4_address, &a) != 1)
+		return err_new(e, ERR_INVALID, "invalid IPv4 address: %s", ep->ipv4_address);
+	if (!str_empty(ep->ipv4_address) && n->subnet.prefix &&
+	    (ntohl(a.s_addr) ^ n->subnet.address) >> (32 - n->subnet.prefix) != 0)
+		return err_new(e, ERR_INVALID,
+			       "no configured subnet contains IP address %s: network %s has %s",
+			       ep->ipv4_address, n->info.name, n->info.subnet);
+	if (!str_empty(ep->mac_address))
+		r = mac_parse(ep->mac_address, mac, e);
+	return r < 0 ? r : check_driver_opts(ep, e);
+}
+
+/* "default" and ids become names. A network that is not there yet may be by the time of the start. */
+static int name_properly(Engine *en, ContainerEndpointConfig *ep, Err *e)
+{
+	_cleanup_network_ Network *n = NULL;
+	char *name;
+	int r;
+
+	if (network_find(en, streq(ep->network, "default") ? "bridge" : ep->network, &n, NULL) < 0)
+		return 0;
+	r = endpoint_config_check(n, ep, e);
+	if (r < 0)
+		return r;
+	name = strdup(n->info.name);
+	if (!name)
+		return err_oom(e);
+	free(ep->network);
+	ep->network = name;
+	return 0;
+}
+
+/* The mode's network is the first, the others follow by priority, then by name. */
+static int compare_order(const void *a, const void *b)
+{
+	const ContainerEndpointConfig *x = a, *y = b;
+
+	if (x->gw_priority != y->gw_priority)
+		return x->gw_priority > y->gw_priority ? -1 : 1;
+	return strcmp(x->network, y->network);
+}
+
+static int put_in_order(ContainerConfig *k, const char *first, Err *e)
+{
+	ContainerEndpointConfig *main = endpoint_config_find(k, first), saved;
+
+	if (!main) {
+		ContainerEndpointConfig ep = {.network = strdup(first)};
+		int r = ep.network ? container_endpoint_add(k, &ep, e) : err_oom(e);
+
+		if (r < 0) {
+			free(ep.network);
+			return r;
+		}
+		main = &k->endpoints[k->n_endpoints - 1];
+	}
+	saved = *main;
+	*main = k->endpoints[0];
+	k->endpoints[0] = saved;
+	qsort(k->endpoints + 1, k->n_endpoints - 1, sizeof(*k->endpoints), compare_order);
+	for (size_t i = 0; i < k->n_endpoints; i++)
+		if (endpoint_config_find(k, k->endpoints[i].network) != &k->endpoints[i])
+			return err_new(e, ERR_INVALID, "network %s is given twice", k->endpoints[i].network);
+	return 0;
+}
+
+/* The container's own MAC address, as old clients give it, is its first endpoint's. */
+static int take_main_mac(ContainerConfig *k, Err *e)
+{
+	ContainerEndpointConfig *main = &k->endpoints[0];
+	uint8_t mac[6];
+	int r;
+
+	if (str_empty(k->mac_address))
+		return 0;
+	if (!str_empty(main->mac_address) && strcasecmp(main->mac_address, k->mac_address) != 0)
+		return err_new(e, ERR_INVALID,
+			       "the container-wide MAC address must match the endpoint-specific MAC address "
+			       "for the main "
+			       "network, or be left empty");
+	r = mac_parse(k->mac_address, mac, e);
+	if (r >= 0 && str_empty(main->mac_address)) {
+		free(main->mac_address);
+		main->mac_address = strdup(k->mac_address);
+		r = main->mac_address ? 0 : err_oom(e);
+	}
 	return r;
 }
 
-static int port_parse(const ContainerPort *p, NetworkPort *ret, Err *e)
+static bool is_main(const ContainerConfig *k, const char *network, const char *mode)
 {
-	_cleanup_free_ char *number = strndup(p->port, strcspn(p->port, "/"));
-	const char *proto = strchr(p->port, '/');
-	struct in_addr a = {0};
+	return streq(network, mode) || streq0(k->host.network_mode, network) ||
+	       (streq(network, "default") && streq(mode, "bridge"));
+}
 
-	*ret = (NetworkPort){.udp = proto && streq(proto, "/udp")};
-	if (!number || port_number(number, &ret->container_port) < 0 || ret->container_port == 0)
-		return err_new(e, ERR_INVALID, "invalid container port \"%s\": expected 1-65535[/tcp|udp]",
-			       p->port);
-	if (proto && !streq(proto, "/tcp") && !ret->udp)
-		return err_new(e, ERR_UNSUPPORTED, "port %s: protocol not offered: use tcp or udp", p->port);
-	if (*p->host_port && port_number(p->host_port, &ret->host_port) < 0)
-		return err_new(e, ERR_INVALID, "invalid host port \"%s\" for %s", p->host_port, p->port);
-	if (*p->host_ip && !streq(p->host_ip, "::") && inet_pton(AF_INET, p->host_ip, &a) != 1)
-		return err_new(e, ERR_INVALID, "invalid host address \"%s\" for port %s: expected IPv4",
-			       p->host_ip, p->port);
-	ret->host_address = ntohl(a.s_addr);
+/* A container without a namespace of its own, or with an empty one, has no other networks; what clients say of the mode itself is
+ * nothing but its name again. */
+static int no_others(ContainerConfig *k, NetMode mode, const char *name, Err *e)
+{
+	for (size_t i = 0; i < k->n_endpoints; i++) {
+		const char *network = k->endpoints[i].network;
+
+		if (is_main(k, network, name))
+			continue;
+		if (mode == NET_NONE)
+			return err_new(e, ERR_INVALID,
+				       "conflicting options: container cannot be connected to multiple "
+				       "networks with one "
+				       "of the networks in private (none) mode: %s",
+				       network);
+		return err_new(
+		    e, ERR_INVALID,
+		    "conflicting options: container sharing network namespace with another container or host "
+		    "cannot be connected to any other network: %s",
+		    network);
+	}
+	for (size_t i = 0; i < k->n_endpoints; i++)
+		container_endpoint_done(&k->endpoints[i]);
+	k->n_endpoints = 0;
 	return 0;
 }
 
-static int ports_wanted(const Container *c, NetworkPort **ret, size_t *ret_n, Err *e)
+static int fill_endpoint(Engine *en, const char *network, ContainerEndpoint *ret, Err *e)
 {
-	const ContainerHost *h = &c->config.host;
-	size_t extra = h->publish_all_ports ? strv_len(c->config.exposed_ports) : 0, n = 0;
-	NetworkPort *v = calloc(h->n_ports + extra + 1, sizeof(*v));
-	int r = v ? 0 : err_oom(e);
+	_cleanup_network_ Network *n = NULL;
+	const char *id = network_find(en, network, &n, NULL) >= 0 ? n->info.id : "";
 
-	for (size_t i = 0; r >= 0 && i < h->n_ports; i++)
-		r = port_parse(&h->ports[i], &v[n++], e);
-	for (size_t i = 0; r >= 0 && i < extra; i++) {
-		ContainerPort p = {c->config.exposed_ports[i], (char *)"", (char *)""};
-		bool given = false;
-
-		for (size_t k = 0; k < h->n_ports; k++)
-			given = given || streq(h->ports[k].port, p.port);
-		if (!given)
-			r = port_parse(&p, &v[n++], e);
-	}
-	if (r < 0) {
-		free(v);
-		return r;
-	}
-	*ret = v;
-	*ret_n = n;
-	return 0;
+	*ret = (ContainerEndpoint){
+	    .network = strdup(network),
+	    .network_id = strdup(id),
+	    .endpoint_id = strdup(""),
+	    .address = strdup(""),
+	    .gateway = strdup(""),
+	    .mac = strdup(""),
+	    .interface = strdup(""),
+	};
+	return ret->network && ret->network_id && ret->endpoint_id && ret->address && ret->gateway && ret->mac && ret->interface ? 0
+																 : err_oom(
+																       e);
 }
 
-static int ports_reserve(Container *c, NetSetup *s, Err *e)
+/* One for each of the names. */
+static int fill_endpoints(Engine *en, Container *c, const char *alone, Err *e)
 {
-	NetworkPort *ports;
-	size_t n;
-	int r = ports_wanted(c, &ports, &n, e);
+	size_t n = alone ? 1 : c->config.n_endpoints;
+	ContainerInfo garbage = {.endpoints = calloc(n + 1, sizeof(ContainerEndpoint)), .n_endpoints = n};
+	int r = garbage.endpoints ? 0 : err_oom(e);
 
-	if (r < 0)
-		return r;
-	s->port_fds = calloc(n + 1, sizeof(int));
-	r = s->port_fds ? network_ports_reserve(ports, n, s->port_fds, e) : err_oom(e);
-	if (r < 0) {
-		free(ports);
-		return r;
-	}
-	s->n_port_fds = n;
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = fill_endpoint(en, alone ?: c->config.endpoints[i].network, &garbage.endpoints[i], e);
+	if (r >= 0) {
+		ContainerEndpoint *old = c->endpoints;
+		size_t n_old = c->n_endpoints;
 
-	ContainerPublished *published = calloc(n + 1, sizeof(*published));
-	bool oom = !published;
-	for (size_t i = 0; !oom && i < n; i++) {
-		published[i] = (ContainerPublished){
-		    strf("%u/%s", ports[i].container_port, ports[i].udp ? "udp" : "tcp"),
-		    strdup(network_address_text(ports[i].host_address).s),
-		    strf("%u", ports[i].host_port),
-		};
-		oom = !published[i].port || !published[i].host_ip || !published[i].host_port;
+		pthread_mutex_lock(&c->state);
+		c->endpoints = garbage.endpoints;
+		c->n_endpoints = n;
+		pthread_mutex_unlock(&c->state);
+		garbage.endpoints = old;
+		garbage.n_endpoints = n_old;
 	}
+	if (!garbage.endpoints)
+		garbage.n_endpoints = 0;
+	container_info_done(&garbage);
+	return r;
+}
+
+int endpoint_append(Engine *en, Container *c, const char *network, Err *e)
+{
+	ContainerEndpoint fresh, *v;
+	int r = fill_endpoint(en, network, &fresh, e);
+
 	pthread_mutex_lock(&c->state);
-	free(c->ports);
-	c->ports = ports;
-	c->n_ports = n;
-	c->published = published;
-	c->n_published = published ? n : 0;
+	v = r < 0 ? NULL : reallocarray(c->endpoints, c->n_endpoints + 1, sizeof(*v));
+	if (v) {
+		c->endpoints = v;
+		v[c->n_endpoints++] = fresh;
+	}
+	pthread_mutex_unlock(&c->state);
+	return r < 0 ? r : v ? 0 : err_oom(e);
+}
+
+int endpoints_plan(Engine *en, Container *c, Err *e)
+{
+	_cleanup_network_ Network *n = NULL;
+	ContainerConfig *k = &c->config;
+	const char *arg;
+	NetMode mode = net_mode(c, &arg);
+	int r = 0;
+
+	if (mode == NET_HOST || mode == NET_NONE)
+		arg = mode == NET_HOST ? "host" : "none";
+	if (mode != NET_BRIDGE) {
+		r = no_others(k, mode, arg, e);
+		return r < 0 || mode == NET_CONTAINER ? r : fill_endpoints(en, c, arg, e);
+	}
+	for (size_t i = 0; r >= 0 && i < k->n_endpoints; i++)
+		r = name_properly(en, &k->endpoints[i], e);
+	if (r >= 0 && network_find(en, arg, &n, NULL) >= 0)
+		arg = n->info.name;
+	if (r >= 0)
+		r = put_in_order(k, arg, e);
+	if (r >= 0)
+		r = take_main_mac(k, e);
+	if (r >= 0)
+		r = ports_check(k, e);
+	return r < 0 ? r : fill_endpoints(en, c, NULL, e);
+}
+
+/* ---- one network ---- */
+
+void endpoint_event(Engine *en, const Container *c, const ContainerEndpoint *ep, const char *action)
+{
+	_cleanup_free_ char *container = strf("container=%s", c->id), *name = strf("name=%s", ep->network);
+	const char *type = streq(ep->network, "host")   ? "host"
+			   : streq(ep->network, "none") ? "null"
+							: "bridge";
+	_cleanup_free_ char *of = strf("type=%s", type);
+	char *attributes[] = {container, name, of, NULL};
+
+	if (container && name && of)
+		engine_event(en, "network", action, ep->network_id, attributes);
+}
+
+void endpoint_host_if(const ContainerEndpoint *ep, char ret[NETWORK_IFNAME])
+{
+	snprintf(ret, NETWORK_IFNAME, "veth%.8s", ep->endpoint_id);
+}
+
+static int set_text(char **field, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+static void clear_text(char *s)
+{
+	if (s)
+		*s = '\0';
+}
+
+static bool interface_used(const Container *c, size_t but, const char *name)
+{
+	for (size_t i = 0; i < c->n_endpoints; i++)
+		if (i != but && !str_empty(c->endpoints[i].address) &&
+		    streq0(c->endpoints[i].interface, name))
+			return true;
+	return false;
+}
+
+static void choose_interface(const Container *c, size_t i, const Network *n,
+			     const ContainerEndpointConfig *asked, char ret[NETWORK_IFNAME])
+{
+	const char *own = asked ? strv_env_get(asked->driver_opts, IFNAME_OPTION) : NULL;
+
+	if (own) {
+		snprintf(ret, NETWORK_IFNAME, "%s", own);
+		return;
+	}
+	for (unsigned k = 0; k < 1000; k++) {
+		snprintf(ret, NETWORK_IFNAME, "%.10s%u", n->options.interface, k);
+		if (!interface_used(c, i, ret))
+			return;
+	}
+}
+
+/* Enters what has become of it. */
+static int enter(Container *c, size_t i, const Network *n, const NetworkEndpoint *made, const char *id,
+		 Err *e)
+{
+	ContainerEndpoint *ep = &c->endpoints[i];
+	char mac[18];
+	bool oom;
+
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", made->mac[0], made->mac[1], made->mac[2],
+		 made->mac[3], made->mac[4], made->mac[5]);
+	pthread_mutex_lock(&c->state);
+	oom = set_text(&ep->network_id, n->info.id) < 0 || set_text(&ep->endpoint_id, id) < 0 ||
+	      set_text(&ep->mac, mac) < 0 || set_text(&ep->interface, made->container_if) < 0 ||
+	      set_text(&ep->gateway, n->info.internal ? "" : n->info.gateway) < 0 ||
+	      set_text(&ep->address, network_address_text(made->address).s) < 0;
+	if (oom)
+		clear_text(ep->address);
+	ep->prefix = n->subnet.prefix;
 	pthread_mutex_unlock(&c->state);
 	return oom ? err_oom(e) : 0;
 }
 
-/* ---- address and veth ---- */
-
-/* Addresses that other containers hold on this network. */
-static size_t addresses_used(Engine *en, const char *network_id, const Container *but, uint32_t **ret)
+static int join_network(Engine *en, Container *c, size_t i, Network *n, int netns_fd, bool gateway, Err *e)
 {
-	uint32_t *v = NULL;
-	size_t n = 0;
-	Container *c, *tmp;
-	struct in_addr a;
-
-	pthread_mutex_lock(&en->lock);
-	v = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*v));
-	HASH_ITER (hh, en->by_id, c, tmp) {
-		if (!v || c == but)
-			continue;
-		pthread_mutex_lock(&c->state);
-		if (c->n_endpoints > 0 && streq0(c->endpoints[0].network_id, network_id) &&
-		    !str_empty(c->endpoints[0].address) &&
-		    inet_pton(AF_INET, c->endpoints[0].address, &a) == 1)
-			v[n++] = ntohl(a.s_addr);
-		pthread_mutex_unlock(&c->state);
-	}
-	pthread_mutex_unlock(&en->lock);
-	*ret = v;
-	return n;
-}
-
-static const ContainerEndpointConfig *endpoint_config(const Container *c, const Network *n)
-{
-	for (size_t i = 0; i < c->config.n_endpoints; i++) {
-		const char *name = c->config.endpoints[i].network;
-
-		if (streq(name, n->info.name) || streq(name, n->info.id) ||
-		    (n->info.builtin && streq(name, "default")))
-			return &c->config.endpoints[i];
-	}
-	return NULL;
-}
-
-static int mac_parse(const char *s, uint8_t mac[6], Err *e)
-{
-	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
-		   &mac[5]) != 6)
-		return err_new(e, ERR_INVALID, "invalid MAC address \"%s\": expected 02:42:ac:11:00:02", s);
-	return 0;
-}
-
-static void set_text(char **field, const char *value)
-{
-	char *copy = strdup(value);
-
-	if (copy) {
-		free(*field);
-		*field = copy;
-	}
-}
-
-/* Chooses the address and enters it into the container under the network's lock, so that no other start takes it too. */
-static int address_take(Engine *en, Container *c, Network *n, NetworkEndpoint *ep, Err *e)
-{
-	const ContainerEndpointConfig *asked = endpoint_config(c, n);
-	_cleanup_free_ uint32_t *used = NULL;
+	const ContainerEndpointConfig *asked = endpoint_config_find(&c->config, c->endpoints[i].network);
+	char interface[NETWORK_IFNAME], id[ID_LEN + 1];
+	ContainerEndpoint fresh = {.endpoint_id = id};
+	NetworkEndpoint ep = {.container_if = interface, .bridge = n->info.bridge};
 	struct in_addr want = {0};
-	size_t n_used;
-	int r;
-
-	if (asked && asked->ipv4_address && inet_pton(AF_INET, asked->ipv4_address, &want) != 1)
-		return err_new(e, ERR_INVALID, "invalid IPv4 address: %s", asked->ipv4_address);
-	pthread_mutex_lock(&n->life);
-	n_used = addresses_used(en, n->info.id, c, &used);
-	r = used ? network_address_choose(en->nethost, &n->subnet, used, n_used, ntohl(want.s_addr),
-					  &ep->address, e)
-		 : err_oom(e);
-	if (r >= 0) {
-		pthread_mutex_lock(&c->state);
-		set_text(&c->endpoints[0].address, network_address_text(ep->address).s);
-		pthread_mutex_unlock(&c->state);
-		pthread_mutex_lock(&en->lock);
-		n->users++;
-		pthread_mutex_unlock(&en->lock);
-	}
-	pthread_mutex_unlock(&n->life);
-	return r;
-}
-
-static int endpoint_entry(Container *c, const Network *n, Err *e)
-{
-	const ContainerEndpointConfig *asked = endpoint_config(c, n);
-	ContainerEndpoint *ep = calloc(1, sizeof(*ep)), *old;
-	char id[ID_LEN + 1];
-	size_t n_old;
-
-	if (!ep)
-		return err_oom(e);
-	id_random_hex(id, ID_LEN);
-	*ep = (ContainerEndpoint){
-	    .network = strdup(n->info.name),
-	    .network_id = strdup(n->info.id),
-	    .endpoint_id = strdup(id),
-	    .address = strdup(""),
-	    .gateway = strdup(""),
-	    .mac = strdup(""),
-	    .prefix = n->subnet.prefix,
-	    .aliases = asked ? strv_dup(asked->aliases) : NULL,
-	};
-	pthread_mutex_lock(&c->state);
-	old = c->endpoints;
-	n_old = c->n_endpoints;
-	c->endpoints = ep;
-	c->n_endpoints = 1;
-	pthread_mutex_unlock(&c->state);
-	ContainerInfo garbage = {.endpoints = old, .n_endpoints = n_old};
-	container_info_done(&garbage);
-	return ep->network && ep->network_id && ep->endpoint_id && ep->address && ep->gateway && ep->mac
-		   ? 0
-		   : err_oom(e);
-}
-
-static int bridge_join(Engine *en, Container *c, const char *network, NetSetup *s, Err *e)
-{
-	const ContainerEndpointConfig *asked;
-	NetworkEndpoint ep = {.container_if = "eth0"};
-	Network *n;
-	int r = network_find(en, network, &n, e);
-
-	if (r >= 0)
-		r = network_realize(en, n, e);
-	if (r >= 0)
-		r = endpoint_entry(c, n, e);
-	if (r >= 0)
-		r = address_take(en, c, n, &ep, e);
-	if (r < 0)
-		return r;
-	asked = endpoint_config(c, n);
-	const char *mac = asked && asked->mac_address ? asked->mac_address : c->config.mac_address;
-	if (!str_empty(mac) && (r = mac_parse(mac, ep.mac, e)) < 0)
-		return r;
-	snprintf(ep.host_if, sizeof(ep.host_if), "veth%.8s", c->endpoints[0].endpoint_id);
-	ep.bridge = n->info.bridge;
-	ep.prefix = n->subnet.prefix;
-	ep.gateway = n->info.internal ? 0 : n->subnet.gateway;
-	r = network_endpoint_add(en->nethost, s->netns_fd, &ep, e);
-	if (r < 0)
-		return r;
-
-	char mac_text[18];
-	snprintf(mac_text, sizeof(mac_text), "%02x:%02x:%02x:%02x:%02x:%02x", ep.mac[0], ep.mac[1], ep.mac[2],
-		 ep.mac[3], ep.mac[4], ep.mac[5]);
-	pthread_mutex_lock(&c->state);
-	set_text(&c->endpoints[0].mac, mac_text);
-	set_text(&c->endpoints[0].gateway, n->info.internal ? "" : n->info.gateway);
-	c->endpoints[0].prefix = n->subnet.prefix;
-	pthread_mutex_unlock(&c->state);
-	return ports_reserve(c, s, e);
-}
-
-/* ---- the three files ---- */
-
-static int replace_file(const char *dir, const char *name, const char *text, char **ret_path, Err *e)
-{
-	_cleanup_close_ int dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r = dirfd < 0 ? -errno : file_replace_at(dirfd, name, text, strlen(text), 0644, false);
-
-	if (r < 0)
-		return err_sys(e, r, "write %s/%s", dir, name);
-	*ret_path = strf("%s/%s", dir, name);
-	return *ret_path ? 0 : err_oom(e);
-}
-
-/* "name:host-gateway" gets the gateway's address. */
-static int extra_hosts(const Container *c, const char *gateway, char ***ret)
-{
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && c->config.host.extra_hosts && c->config.host.extra_hosts[i]; i++) {
-		const char *h = c->config.host.extra_hosts[i], *colon = strpbrk(h, ":=");
-
-		if (colon && streq(colon + 1, "host-gateway"))
-			r = strv_take(ret, strf("%.*s:%s", (int)(colon - h), h,
-						str_empty(gateway) ? "127.0.0.1" : gateway));
-		else
-			r = strv_add(ret, h);
+	if (asked && !str_empty(asked->mac_address))
+		r = mac_parse(asked->mac_address, ep.mac, e);
+	if (r >= 0 && asked && !str_empty(asked->ipv4_address) &&
+	    inet_pton(AF_INET, asked->ipv4_address, &want) != 1)
+		r = err_new(e, ERR_INVALID, "invalid IPv4 address: %s", asked->ipv4_address);
+	if (r >= 0)
+		r = network_attach(en, n, ntohl(want.s_addr), &ep.address, e);
+	if (r < 0)
+		return r;
+	id_random_hex(id, ID_LEN);
+	endpoint_host_if(&fresh, ep.host_if);
+	choose_interface(c, i, n, asked, interface);
+	ep.prefix = n->subnet.prefix;
+	ep.gateway = gateway && !n->info.internal ? n->subnet.gateway : 0;
+	ep.mtu = n->options.mtu;
+	r = network_endpoint_add(en->nethost, netns_fd, &ep, e);
+	if (r >= 0) {
+		r = enter(c, i, n, &ep, id, e);
+		if (r < 0)
+			(void)network_endpoint_remove(en->nethost, ep.host_if, NULL);
 	}
+	if (r < 0)
+		network_detach(en, n, ep.address);
 	return r;
 }
 
-static int files_write(Engine *en, Container *c, bool host_mode, NetSetup *s, Err *e)
+int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, bool gateway, Err *e)
 {
-	const ContainerHost *h = &c->config.host;
-	const char *address = c->n_endpoints ? c->endpoints[0].address : NULL;
-	const char *gateway = c->n_endpoints ? c->endpoints[0].gateway : NULL;
-	_cleanup_free_ char *dir = container_data_dir(en, c), *resolv = NULL, *hosts = NULL, *line = NULL;
-	_cleanup_strv_ char **extra = NULL;
-	int r;
+	static const ContainerEndpointConfig nothing;
+	const ContainerEndpointConfig *asked = endpoint_config_find(&c->config, c->endpoints[i].network);
+	_cleanup_network_ Network *n = NULL;
+	int r = network_find(en, c->endpoints[i].network, &n, e);
 
-	line = strf("%s\n", s->hostname);
-	if (!dir || !line || extra_hosts(c, gateway, &extra) < 0)
-		return err_oom(e);
-	r = network_resolv_conf(h->dns, h->dns_search, h->dns_options, host_mode, &resolv, e);
 	if (r >= 0)
-		r = network_hosts_file(str_empty(address) ? NULL : address, s->hostname, c->config.domainname,
-				       extra, &hosts, e);
+		r = endpoint_config_check(n, asked ?: &nothing, e);
 	if (r >= 0)
-		r = replace_file(dir, "resolv.conf", resolv, &s->resolv_file, e);
+		r = join_network(en, c, i, n, netns_fd, gateway, e);
 	if (r >= 0)
-		r = replace_file(dir, "hosts", hosts, &s->hosts_file, e);
-	if (r >= 0)
-		r = replace_file(dir, "hostname", line, &s->hostname_file, e);
+		endpoint_event(en, c, &c->endpoints[i], "connect");
 	return r;
 }
 
-static int container_join(Engine *en, Container *c, const char *ref, NetSetup *s, Err *e)
+static uint32_t address_of(const ContainerEndpoint *ep)
+{
+	struct in_addr a;
+
+	return !str_empty(ep->address) && inet_pton(AF_INET, ep->address, &a) == 1 ? ntohl(a.s_addr) : 0;
+}
+
+void endpoint_leave(Engine *en, Container *c, size_t i, bool running)
+{
+	ContainerEndpoint *ep = &c->endpoints[i];
+	_cleanup_network_ Network *n = NULL;
+	uint32_t address = address_of(ep);
+	Err err = {0};
+
+	if (!address)
+		return;
+	/* Else the veth goes in the background with its namespace, which nobody holds any more; asking the kernel to remove
+	 * it now would wait 15 ms for RCU. */
+	if (running) {
+		char host_if[NETWORK_IFNAME];
+
+		endpoint_host_if(ep, host_if);
+		int r = network_endpoint_remove(en->nethost, host_if, &err);
+
+		if (r < 0)
+			log_warn("container %.12s: disconnect from network %s: %s", c->id, ep->network,
+				 err_msg(&err, r));
+	}
+	if (network_find(en, ep->network_id, &n, NULL) >= 0)
+		network_detach(en, n, address);
+	endpoint_event(en, c, ep, "disconnect");
+	pthread_mutex_lock(&c->state);
+	clear_text(ep->address);
+	clear_text(ep->gateway);
+	clear_text(ep->mac);
+	clear_text(ep->endpoint_id);
+	clear_text(ep->interface);
+	ep->prefix = 0;
+	pthread_mutex_unlock(&c->state);
+}
+
+/* The highest priority, then the first name; a network without a way out is no candidate. */
+int endpoint_gateway(Engine *en, Container *c)
+{
+	int64_t best_priority = 0;
+	int best = -1;
+
+	for (size_t i = 0; i < c->n_endpoints; i++) {
+		_cleanup_network_ Network *n = NULL;
+		const ContainerEndpoint *ep = &c->endpoints[i];
+		const ContainerEndpointConfig *asked = endpoint_config_find(&c->config, ep->network);
+		int64_t priority = asked ? asked->gw_priority : 0;
+
+		if (network_find(en, ep->network, &n, NULL) < 0 || n->info.internal || n->info.config_only ||
+		    !streq(n->info.driver, "bridge"))
+			continue;
+		if (best < 0 || priority > best_priority ||
+		    (priority == best_priority && strcmp(ep->network, c->endpoints[best].network) < 0)) {
+			best = (int)i;
+			best_priority = priority;
+		}
+	}
+	return best;
+}
+
+/* ---- a container's start ---- */
+
+static int container_join(Engine *en, Container *c _unused_, const char *ref, NetSetup *s, Err *e)
 {
 	_cleanup_container_ Container *other = NULL;
 	_cleanup_free_ char *path = NULL, *dir = NULL;
@@ -385,6 +575,35 @@ static int container_join(Engine *en, Container *c, const char *ref, NetSetup *s
 	return s->hostname_file && s->hosts_file && s->resolv_file && s->hostname ? 0 : err_oom(e);
 }
 
+static int join_all(Engine *en, Container *c, NetSetup *s, Err *e)
+{
+	int r = 0, gateway;
+
+	/* Made by an older version, or connected to nothing any more. */
+	if (c->n_endpoints != c->config.n_endpoints || c->config.n_endpoints == 0)
+		r = endpoints_plan(en, c, e);
+	gateway = endpoint_gateway(en, c);
+	for (size_t i = 0; r >= 0 && i < c->n_endpoints; i++)
+		r = endpoint_join(en, c, i, s->netns_fd, (int)i == gateway, e);
+	if (r >= 0)
+		r = ports_reserve(en, c, s, e);
+	if (r >= 0)
+		r = names_open(en, c, s, e);
+	return r;
+}
+
+static int own_hostname(Container *c, NetMode mode, NetSetup *s, Err *e)
+{
+	char host[256] = "localhost";
+
+	if ((mode != NET_HOST && !streq0(c->config.host.uts_mode, "host")) ||
+	    !str_empty(c->config.hostname) || gethostname(host, sizeof(host) - 1) != 0)
+		return 0;
+	free(s->hostname);
+	s->hostname = strdup(host);
+	return s->hostname ? 0 : err_oom(e);
+}
+
 int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 {
 	const char *arg;
@@ -392,105 +611,54 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 	int r = 0;
 
 	s->netns_fd = -1;
+	s->host = mode == NET_HOST;
 	s->hostname = strdup(str_empty(c->config.hostname) ? "" : c->config.hostname);
 	if (!s->hostname)
 		return err_oom(e);
 	if (mode == NET_CONTAINER)
 		return container_join(en, c, arg, s, e);
-	if (mode == NET_HOST || streq0(c->config.host.uts_mode, "host")) {
-		char host[256] = "localhost";
-
-		if (mode == NET_HOST)
-			s->host = true;
-		if (str_empty(c->config.hostname) && gethostname(host, sizeof(host) - 1) == 0) {
-			free(s->hostname);
-			s->hostname = strdup(host);
-		}
-	}
-	if (mode != NET_HOST)
+	r = own_hostname(c, mode, s, e);
+	if (r >= 0 && mode != NET_HOST)
 		r = network_namespace_new(&s->netns_fd, e);
 	if (r >= 0 && mode == NET_BRIDGE)
-		r = bridge_join(en, c, arg, s, e);
+		r = join_all(en, c, s, e);
 	if (r >= 0)
-		r = files_write(en, c, mode == NET_HOST, s, e);
+		r = net_files_write(en, c, mode == NET_HOST, s, e);
 	return r;
-}
-
-static bool endpoint_bridge(Engine *en, Container *c, char bridge[NETWORK_IFNAME], uint32_t *ret_address)
-{
-	struct in_addr a;
-	Network *n;
-
-	if (c->n_endpoints == 0 || str_empty(c->endpoints[0].address) ||
-	    inet_pton(AF_INET, c->endpoints[0].address, &a) != 1 ||
-	    network_find(en, c->endpoints[0].network_id, &n, NULL) < 0)
-		return false;
-	snprintf(bridge, NETWORK_IFNAME, "%s", n->info.bridge);
-	*ret_address = ntohl(a.s_addr);
-	return true;
 }
 
 int endpoint_publish(Engine *en, Container *c, Err *e)
 {
-	char bridge[NETWORK_IFNAME];
-	uint32_t address;
+	int gateway = c->n_ports ? endpoint_gateway(en, c) : -1;
 
-	if (c->n_ports == 0 || !endpoint_bridge(en, c, bridge, &address))
-		return 0;
-	return network_ports_publish(en->nethost, bridge, address, c->ports, c->n_ports, e);
-}
-
-/* After an adoption the ports are known only as text. */
-static void ports_from_published(Container *c)
-{
-	if (c->ports || c->n_published == 0)
-		return;
-	c->ports = calloc(c->n_published, sizeof(*c->ports));
-	for (size_t i = 0; c->ports && i < c->n_published; i++) {
-		ContainerPort p = {c->published[i].port, c->published[i].host_ip, c->published[i].host_port};
-
-		if (port_parse(&p, &c->ports[c->n_ports], NULL) >= 0)
-			c->n_ports++;
-	}
+	return gateway < 0 ? 0 : ports_publish(en, c, &c->endpoints[gateway], e);
 }
 
 void endpoint_teardown(Engine *en, Container *c)
 {
-	char bridge[NETWORK_IFNAME];
-	ContainerInfo garbage = {0};
-	Err err = {0};
-	uint32_t address;
-	Network *n;
-	int r = 0;
+	int gateway = c->n_ports ? endpoint_gateway(en, c) : -1;
 
-	ports_from_published(c);
-	if (endpoint_bridge(en, c, bridge, &address)) {
-		if (c->n_ports > 0)
-			r = network_ports_unpublish(en->nethost, bridge, address, c->ports, c->n_ports, &err);
+	if (gateway >= 0)
+		ports_withdraw(en, c, &c->endpoints[gateway]);
+	ports_release(c);
+	names_close(en, c);
+	for (size_t i = 0; i < c->n_endpoints; i++)
+		endpoint_leave(en, c, i, false);
+}
+
+void endpoint_adopt(Engine *en, Container *c)
+{
+	ports_load(c);
+	for (size_t i = 0; i < c->n_endpoints; i++) {
+		_cleanup_network_ Network *n = NULL;
+		uint32_t address = address_of(&c->endpoints[i]);
+		Err err = {0};
+		int r = address ? network_find(en, c->endpoints[i].network_id, &n, &err) : 0;
+
+		if (r >= 0 && address)
+			r = network_adopt(en, n, address, &err);
 		if (r < 0)
-			log_warn("container %.12s: unpublish ports: %s", c->id, err_msg(&err, r));
-		/* The veth goes in the background with its namespace, which nobody holds any more; asking the kernel to
-		 * remove it now would wait 15 ms for RCU. */
-		if (network_find(en, c->endpoints[0].network_id, &n, NULL) >= 0) {
-			pthread_mutex_lock(&en->lock);
-			if (n->users > 0)
-				n->users--;
-			pthread_mutex_unlock(&en->lock);
-		}
+			log_warn("container %.12s: network %s: %s", c->id, c->endpoints[i].network,
+				 err_msg(&err, r));
 	}
-	pthread_mutex_lock(&c->state);
-	free(c->ports);
-	c->ports = NULL;
-	c->n_ports = 0;
-	garbage.published = c->published;
-	garbage.n_published = c->n_published;
-	c->published = NULL;
-	c->n_published = 0;
-	if (c->n_endpoints > 0) {
-		set_text(&c->endpoints[0].address, "");
-		set_text(&c->endpoints[0].gateway, "");
-		set_text(&c->endpoints[0].mac, "");
-	}
-	pthread_mutex_unlock(&c->state);
-	container_info_done(&garbage);
 }

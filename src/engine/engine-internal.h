@@ -22,6 +22,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "network/network.h"
+#include "network/resolver.h"
 #include "registry/registry.h"
 #include "runtime/runtime.h"
 #include "shim/shim.h"
@@ -112,10 +113,24 @@ typedef struct Container {
 	UT_hash_handle hh, hh_name;
 } Container;
 
+/* What a network's options say (network-options.c). */
+typedef struct NetworkOptions {
+	bool icc, masquerade;
+	uint32_t mtu;          /* 0: the default route's */
+	uint32_t host_binding; /* where ports are published if nothing else is said; 0: everywhere */
+	char bridge[NETWORK_IFNAME];
+	char interface[NETWORK_IFNAME]; /* what the names of interfaces in containers begin with */
+} NetworkOptions;
+
+/* Reference counted: the table holds one, each user of network_find() another. */
 typedef struct Network {
 	NetworkInfo info;
-	NetworkSubnet subnet; /* of driver bridge */
-	unsigned users;       /* running endpoints; under Engine.lock */
+	unsigned refs; /* atomic */
+	NetworkOptions options;
+	NetworkSubnet subnet; /* of driver bridge; prefix 0: not settled yet */
+	NetworkPool *pool;    /* once the subnet is settled */
+	unsigned users;       /* endpoints of running containers; under Engine.lock */
+	bool removed;         /* under Engine.lock */
 	pthread_mutex_t life; /* making and removing the bridge */
 	UT_hash_handle hh;
 } Network;
@@ -138,6 +153,10 @@ struct Engine {
 	Exec *execs;
 	pthread_cond_t execs_changed; /* one has started or ended */
 	Network *networks;            /* by id */
+	/* One subnet is chosen at a time; inside Network.life. And of what follows. */
+	pthread_mutex_t subnets_lock;
+	Resolver *resolver; /* NULL until a container needs it */
+	bool resolver_serves, adopting;
 	pthread_mutex_t volumes_lock;
 	pthread_mutex_t mounted_lock; /* of what follows: see volume-fs.c */
 	VolumeFs *mounted;
@@ -258,26 +277,107 @@ void mount_points_free(ContainerMountPoint *v, size_t n);
 bool volume_in_use(Engine *en, const char *name, char ***ret_ids);
 
 /* endpoint.c: a container's side of networking */
+typedef enum NetMode { NET_BRIDGE, NET_HOST, NET_NONE, NET_CONTAINER } NetMode;
+/* *ret_arg: the network's or container's name inside the mode. */
+NetMode net_mode(const Container *c, const char **ret_arg);
 typedef struct NetSetup {
 	int netns_fd; /* -1: host or joined by path */
 	bool host;
-	int *port_fds;
-	size_t n_port_fds;
+	bool resolver; /* its names are answered by ours */
+	int *hold_fds; /* sockets that the shim keeps */
+	size_t n_hold_fds;
 	char *hostname_file, *hosts_file, *resolv_file;
 	char *hostname;
 } NetSetup;
+#define NET_HOLD_MORE 3 /* descriptors beside those of ports */
 void net_setup_done(NetSetup *n);
-/* Namespace, address, veth, port reservation and the three files. Undone by endpoint_teardown on failure. */
+/* At create: what was asked for is checked, put in order, and entered as endpoints without addresses. */
+int endpoints_plan(Engine *en, Container *c, Err *e);
+/* Namespace, addresses, veths, port reservations and the three files. Undone by endpoint_teardown on failure. */
 int endpoint_setup(Engine *en, Container *c, NetSetup *ret, Err *e);
 /* Publishes the ports once the container exists; then unpublishes and frees everything. */
 int endpoint_publish(Engine *en, Container *c, Err *e);
 void endpoint_teardown(Engine *en, Container *c);
+/* After an adoption: enters what a running container has into the networks, makes again what is missing, and answers its questions. */
+void endpoint_adopt(Engine *en, Container *c);
+/* "veth" and the beginning of the endpoint's id. */
+void endpoint_host_if(const ContainerEndpoint *ep, char ret[NETWORK_IFNAME]);
+/* One network more, or less, for a container whose `life` is held; the namespace is that of a running one. */
+int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, bool gateway, Err *e);
+void endpoint_leave(Engine *en, Container *c, size_t i, bool running);
+/* Index of the endpoint that is the way out and that ports are published on, or -1. */
+int endpoint_gateway(Engine *en, Container *c);
+/* An entry more, without an address. */
+int endpoint_append(Engine *en, Container *c, const char *network, Err *e);
+ContainerEndpointConfig *endpoint_config_find(ContainerConfig *k, const char *network);
+void endpoint_event(Engine *en, const Container *c, const ContainerEndpoint *ep, const char *action);
+int endpoint_config_check(const Network *n, const ContainerEndpointConfig *ep, Err *e);
+int mac_parse(const char *s, uint8_t mac[6], Err *e);
+
+/* endpoint-ports.c */
+int ports_reserve(Engine *en, Container *c, NetSetup *s, Err *e);
+int ports_check(const ContainerConfig *k, Err *e);
+/* Forwards them to the endpoint, and no longer. */
+int ports_publish(Engine *en, Container *c, const ContainerEndpoint *ep, Err *e);
+void ports_withdraw(Engine *en, Container *c, const ContainerEndpoint *ep);
+/* After an adoption they are known only as text. */
+void ports_load(Container *c);
+/* Forgets them. */
+void ports_release(Container *c);
+
+/* endpoint-names.c: containers of user-defined networks ask our resolver */
+/* At a start: its sockets, which the shim holds too, and the names of all its endpoints. */
+int names_open(Engine *en, Container *c, NetSetup *s, Err *e);
+/* Of one that runs: one endpoint more, or less. */
+int names_join(Engine *en, Container *c, const ContainerEndpoint *ep, int netns_fd, Err *e);
+void names_leave(Engine *en, Container *c, const ContainerEndpoint *ep);
+void names_close(Engine *en, Container *c);
+/* Takes over the sockets that its shim holds. */
+void names_adopt(Engine *en, Container *c, pid_t shim_pid);
+/* What a container is called in a network: its name, aliases, short id and hostname, in this order. 0 or -ENOMEM. */
+int endpoint_names(const ContainerConfig *k, const char *name, const char *id, const char *network,
+		   char ***ret);
+/* All are: questions that have waited are answered now. */
+void names_adopted(Engine *en);
+/* The container has another name. */
+void names_rename(Engine *en, Container *c);
+
+/* endpoint-files.c: hosts, resolv.conf, hostname */
+int net_files_write(Engine *en, Container *c, bool host_mode, NetSetup *s, Err *e);
+/* In place, because the container has the file mounted: with an address more or less (NULL: none). */
+int net_files_update(Engine *en, Container *c, const char *remove, const char *add, Err *e);
+/* The same of resolv.conf: with our resolver, or without. */
+int net_files_resolver(Engine *en, Container *c, bool resolver, Err *e);
+
 /* network.c */
+Network *network_ref(Network *n);
+void network_unref(Network *n);
+DEFINE_CLEANUP(Network *, network_unref)
+#define _cleanup_network_ _cleanup_(network_unrefp)
+Network *network_new(const char *name, const char *driver);
+int network_save(Engine *en, const Network *n, Err *e);
+/* Exact id, then name, then unique prefix of an id. The reference is the caller's. */
+int network_find(Engine *en, const char *ref, Network **ret, Err *e);
+/* ERR_CONFLICT in Docker's words for a name that is taken. */
+int network_enter(Engine *en, Network *n, Err *e);
+void network_forget(Engine *en, Network *n);
 /* Settles the subnet and makes the bridge, if they are not there yet. */
 int network_realize(Engine *en, Network *n, Err *e);
+/* A running endpoint more, with that address or (0) any; the network cannot be removed until network_detach. */
+int network_attach(Engine *en, Network *n, uint32_t want, uint32_t *ret, Err *e);
+void network_detach(Engine *en, Network *n, uint32_t address);
+/* As network_attach, of one that runs already. */
+int network_adopt(Engine *en, Network *n, uint32_t address, Err *e);
 int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
-int network_find(Engine *en, const char *ref, Network **ret, Err *e);
+/* Bridges and port entries of everything that runs, made again if they are gone; what nobody accounts for is removed. */
+void networks_reconcile(Engine *en);
+/* network-create.c */
+int subnet_settle(Engine *en, Network *n, Err *e);
+/* Subnet and pool from the record. */
+int subnet_load(Network *n, Err *e);
+/* network-options.c */
+int network_options_parse(char *const *options, NetworkOptions *ret, Err *e);
 
 /* create.c: what a name may be, in Docker's words. */
 int container_name_check(const char *name, Err *e);

@@ -182,6 +182,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_cond_init(&en->execs_changed, NULL);
 	pthread_mutex_init(&en->volumes_lock, NULL);
 	pthread_mutex_init(&en->mounted_lock, NULL);
+	pthread_mutex_init(&en->subnets_lock, NULL);
 	pthread_mutex_init(&en->gc_lock, NULL);
 	pthread_rwlock_init(&en->images_gate, NULL);
 	en->cgroup_version = cgroup_version();
@@ -279,6 +280,7 @@ void engine_free(Engine *en)
 		HASH_DEL(en->by_id, c);
 		container_unref(c);
 	}
+	resolver_free(en->resolver);
 	if (en->nethost)
 		networks_free(en);
 	network_host_free(en->nethost);
@@ -299,6 +301,7 @@ void engine_free(Engine *en)
 	pthread_mutex_destroy(&en->lock);
 	pthread_mutex_destroy(&en->volumes_lock);
 	pthread_mutex_destroy(&en->mounted_lock);
+	pthread_mutex_destroy(&en->subnets_lock);
 	pthread_mutex_destroy(&en->gc_lock);
 	pthread_rwlock_destroy(&en->images_gate);
 	free(en);

@@ -98,11 +98,12 @@ typedef struct ContainerMountPoint {
 	bool no_copy, non_recursive, ro_non_recursive, ro_force_recursive;
 } ContainerMountPoint;
 
+/* One for each network, in the order in which interfaces are made. */
 typedef struct ContainerEndpoint {
 	char *network, *network_id, *endpoint_id;
 	char *address, *gateway, *mac; /* "" when not running */
+	char *interface;               /* in the container, as eth0 */
 	int64_t prefix;
-	char **aliases;
 } ContainerEndpoint;
 
 typedef struct ContainerPublished {
@@ -174,6 +175,8 @@ int engine_container_resize(Engine *en, const char *ref, uint16_t rows, uint16_t
 /* Applies resource limits and restart policy of `changes` that are set there. */
 int engine_container_update(Engine *en, const char *ref, const ContainerHost *changes, Err *e);
 int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Err *e);
+/* What it is called in a network of the user's; 0 or -ENOMEM. */
+int engine_endpoint_names(const ContainerInfo *i, const char *network, char ***ret);
 /* Every container, newest first. */
 int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e);
 
@@ -418,19 +421,31 @@ typedef struct NetworkInfo {
 	char id[65];
 	char *name, *driver; /* bridge host null */
 	int64_t created_ns;
-	char *subnet, *gateway; /* "" for host, none */
+	char *subnet, *gateway, *ip_range; /* "" for host, none, and what is not given */
+	char **aux;                        /* NAME=ADDRESS: set aside */
+	bool chosen;                       /* the subnet, by us */
 	bool internal, attachable, builtin;
-	char **labels, **options;
+	bool config_only; /* only lends its settings to others */
+	char *config_from;
+	char **labels, **options, **ipam_options;
 	char *bridge; /* interface */
 } NetworkInfo;
 void network_info_done(NetworkInfo *i);
 void network_infos_free(NetworkInfo *v, size_t n);
 typedef struct EngineNetworkCreate {
-	const char *name, *driver, *subnet, *gateway;
-	bool internal, attachable;
-	char *const *labels, *const *options;
+	const char *name, *driver, *subnet, *gateway, *ip_range;
+	const char *config_from; /* a network made with config_only, or NULL */
+	bool internal, attachable, config_only;
+	char *const *labels, *const *options, *const *aux, *const *ipam_options;
 } EngineNetworkCreate;
+/* Docker's words and kinds for whatever is wrong. */
 int engine_network_create(Engine *en, const EngineNetworkCreate *c, char **ret_id, Err *e);
+/* A container that runs has the network at once, another one when it starts. `config` may be NULL: nothing is asked for; its `network`
+ * is ignored. */
+int engine_network_connect(Engine *en, const char *network, const char *container,
+			   const ContainerEndpointConfig *config, Err *e);
+/* force: also from a network that is no more. */
+int engine_network_disconnect(Engine *en, const char *network, const char *container, bool force, Err *e);
 int engine_network_remove(Engine *en, const char *ref, Err *e);
 int engine_network_inspect(Engine *en, const char *ref, NetworkInfo *ret, Err *e);
 int engine_network_list(Engine *en, NetworkInfo **ret, size_t *ret_n, Err *e);

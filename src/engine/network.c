@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Networks as objects: the built-in bridge, host and none, and those that users make.
+ * Networks as objects: the built-in bridge, host and none, and those that users make (network-create.c).
  *
  * A network is a row; its bridge interface is made when the first container joins and removed
- * when the network is, or, for the default one, when the engine ends with no container on it. A subnet is
+ * when the network is, or, for the default one, when the engine ends with no container on it. The default one's subnet is
  * chosen at first use, because only then is it known what the host routes.
  */
 #include "engine/engine-internal.h"
+
+#include <arpa/inet.h>
 
 static const JsonField network_table[] = {
     {.name = "name", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, name)},
@@ -14,7 +16,13 @@ static const JsonField network_table[] = {
     {.name = "created_ns", .type = JSON_T_INT, .offset = offsetof(NetworkInfo, created_ns)},
     {.name = "subnet", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, subnet), .keep_empty = true},
     {.name = "gateway", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, gateway), .keep_empty = true},
+    {.name = "ip_range", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, ip_range)},
+    {.name = "aux", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, aux)},
+    {.name = "chosen", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, chosen)},
     {.name = "internal", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, internal)},
+    {.name = "config_only", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, config_only)},
+    {.name = "config_from", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, config_from)},
+    {.name = "ipam_options", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, ipam_options)},
     {.name = "attachable", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, attachable)},
     {.name = "builtin", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, builtin)},
     {.name = "labels", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, labels)},
@@ -46,16 +54,23 @@ static int info_copy(const NetworkInfo *from, NetworkInfo *ret, Err *e)
 	return json_decode(doc, network_table, ret, e);
 }
 
-static void network_free(Network *n)
+Network *network_ref(Network *n)
 {
-	if (!n)
+	__atomic_add_fetch(&n->refs, 1, __ATOMIC_RELAXED);
+	return n;
+}
+
+void network_unref(Network *n)
+{
+	if (!n || __atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	network_info_done(&n->info);
+	network_pool_free(n->pool);
 	pthread_mutex_destroy(&n->life);
 	free(n);
 }
 
-static int network_save(Engine *en, const Network *n, Err *e)
+int network_save(Engine *en, const Network *n, Err *e)
 {
 	_cleanup_json_ json_t *doc = json_encode(network_table, &n->info);
 
@@ -64,12 +79,13 @@ static int network_save(Engine *en, const Network *n, Err *e)
 	return store_doc_put(en->store, COLLECTION_NETWORK, n->info.id, doc, e);
 }
 
-static Network *network_new(const char *name, const char *driver)
+Network *network_new(const char *name, const char *driver)
 {
 	Network *n = calloc(1, sizeof(*n));
 
 	if (!n)
 		return NULL;
+	n->refs = 1;
 	pthread_mutex_init(&n->life, NULL);
 	n->info = (NetworkInfo){
 	    .name = strdup(name),
@@ -77,10 +93,15 @@ static Network *network_new(const char *name, const char *driver)
 	    .created_ns = clock_now_ns(),
 	    .subnet = strdup(""),
 	    .gateway = strdup(""),
+	    .ip_range = strdup(""),
 	    .bridge = strdup(""),
 	};
 	id_random_hex(n->info.id, ID_LEN);
-	return n;
+	if (n->info.name && n->info.driver && n->info.subnet && n->info.gateway && n->info.ip_range &&
+	    n->info.bridge)
+		return n;
+	network_unref(n);
+	return NULL;
 }
 
 static Network *by_name(Engine *en, const char *name)
@@ -105,14 +126,17 @@ static int load_one(void *user, const char *key, json_t *doc)
 	network_info_done(&n->info);
 	snprintf(n->info.id, sizeof(n->info.id), "%s", key);
 	r = json_decode(doc, network_table, &n->info, &err);
-	if (r >= 0 && (!n->info.name || !n->info.driver || !n->info.subnet))
+	if (r >= 0 && (!n->info.name || !n->info.driver || !n->info.subnet || !n->info.bridge))
 		r = err_new(&err, ERR_INVALID, "incomplete");
-	if (r >= 0 && *n->info.subnet)
-		r = network_subnet_parse(n->info.subnet, n->info.gateway, &n->subnet, &err);
+	/* One that an older version let pass means nothing still. */
+	if (r >= 0 && network_options_parse(n->info.options, &n->options, &err) < 0)
+		n->options = (NetworkOptions){.icc = true, .masquerade = true, .interface = "eth"};
+	if (r >= 0 && !n->info.config_only)
+		r = subnet_load(n, &err);
 	if (r < 0) {
 		log_error("network %.12s: its record cannot be read and is left alone: %s", key,
 			  err_msg(&err, r));
-		network_free(n);
+		network_unref(n);
 		return 0;
 	}
 	HASH_ADD_STR(en->networks, info.id, n);
@@ -126,12 +150,17 @@ static int builtin_ensure(Engine *en, const char *name, const char *driver, Err 
 	if (n)
 		return 0;
 	n = network_new(name, driver);
-	if (!n || !n->info.name)
+	if (!n)
 		return err_oom(e);
 	n->info.builtin = true;
+	n->options = (NetworkOptions){.icc = true, .masquerade = true, .interface = "eth"};
 	if (streq(driver, "bridge")) {
 		free(n->info.bridge);
 		n->info.bridge = strdup(en->bridge_name);
+	}
+	if (!n->info.bridge) {
+		network_unref(n);
+		return err_oom(e);
 	}
 	HASH_ADD_STR(en->networks, info.id, n);
 	return network_save(en, n, e);
@@ -163,7 +192,7 @@ void networks_free(Engine *en)
 				log_warn("remove bridge %s: %s", n->info.bridge, err_msg(&err, r));
 		}
 		HASH_DEL(en->networks, n);
-		network_free(n);
+		network_unref(n);
 	}
 }
 
@@ -182,76 +211,58 @@ int network_find(Engine *en, const char *ref, Network **ret, Err *e)
 				found = n;
 				matches++;
 			}
+	if (found)
+		network_ref(found);
 	pthread_mutex_unlock(&en->lock);
-	if (matches > 1)
+	if (matches > 1) {
+		network_unref(found);
 		return err_new(e, ERR_INVALID, "network %s is ambiguous (%d matches found on ID prefix)", ref,
 			       matches);
+	}
 	if (!found)
 		return err_new(e, ERR_NOT_FOUND, "network %s not found", ref);
 	*ret = found;
 	return 0;
 }
 
-/* Fixes the subnet of a bridge network: the one asked for, or the first that nobody uses. en->lock is not held. */
-static int subnet_settle(Engine *en, Network *n, const char *wanted, const char *gateway, Err *e)
+int network_enter(Engine *en, Network *n, Err *e)
 {
-	NetworkSubnet used[256];
-	size_t n_used = 0;
-	Network *other, *tmp;
-	int r;
+	int r = 0;
 
 	pthread_mutex_lock(&en->lock);
-	HASH_ITER (hh, en->networks, other, tmp)
-		if (other != n && other->subnet.prefix && n_used < ELEMENTSOF(used))
-			used[n_used++] = other->subnet;
+	if (by_name(en, n->info.name))
+		r = err_new(e, ERR_CONFLICT, "network with name %s already exists", n->info.name);
+	else
+		HASH_ADD_STR(en->networks, info.id, network_ref(n));
 	pthread_mutex_unlock(&en->lock);
-	if (str_empty(wanted)) {
-		r = network_subnet_choose(en->nethost, used, n_used, &n->subnet, e);
-	} else {
-		r = network_subnet_parse(wanted, str_empty(gateway) ? NULL : gateway, &n->subnet, e);
-		for (size_t i = 0; r >= 0 && i < n_used; i++) {
-			uint8_t p = MIN2(used[i].prefix, n->subnet.prefix);
-			uint32_t mask = p ? ~0u << (32 - p) : 0;
-
-			if ((used[i].address & mask) == (n->subnet.address & mask))
-				r = err_new(
-				    e, ERR_DENIED,
-				    "Pool overlaps with other one on this address space: %s overlaps %s",
-				    wanted, network_subnet_text(&used[i]).s);
-		}
-		if (r >= 0)
-			r = network_subnet_check(en->nethost, &n->subnet, e);
-	}
-	if (r < 0)
-		return r;
-	char *subnet = strdup(network_subnet_text(&n->subnet).s),
-	     *gw = strdup(network_address_text(n->subnet.gateway).s);
-	if (!subnet || !gw) {
-		free(subnet);
-		free(gw);
-		return err_oom(e);
-	}
-	pthread_mutex_lock(&en->lock);
-	free(n->info.subnet);
-	free(n->info.gateway);
-	n->info.subnet = subnet;
-	n->info.gateway = gw;
-	pthread_mutex_unlock(&en->lock);
-	return 0;
+	return r;
 }
+
+void network_forget(Engine *en, Network *n)
+{
+	Network *there;
+
+	pthread_mutex_lock(&en->lock);
+	n->removed = true;
+	HASH_FIND_STR(en->networks, n->info.id, there);
+	if (there == n)
+		HASH_DEL(en->networks, n);
+	pthread_mutex_unlock(&en->lock);
+	if (there == n)
+		network_unref(n);
+}
+
+/* ---- bridges ---- */
 
 static NetworkBridge bridge_of(const Network *n)
 {
-	NetworkBridge b = {.subnet = n->subnet, .internal = n->info.internal, .icc = true};
-	const char *icc = strv_env_get(n->info.options, "com.docker.network.bridge.enable_icc");
-	const char *mtu = strv_env_get(n->info.options, "com.docker.network.driver.mtu");
-	int v;
+	NetworkBridge b = {.subnet = n->subnet,
+			   .internal = n->info.internal,
+			   .icc = n->options.icc,
+			   .masquerade = n->options.masquerade,
+			   .mtu = n->options.mtu};
 
 	snprintf(b.name, sizeof(b.name), "%s", n->info.bridge);
-	if (icc && streq(icc, "false"))
-		b.icc = false;
-	if (mtu && str_to_int(mtu, 68, 65535, &v) >= 0)
-		b.mtu = (uint32_t)v;
 	return b;
 }
 
@@ -261,7 +272,7 @@ int network_realize(Engine *en, Network *n, Err *e)
 
 	pthread_mutex_lock(&n->life);
 	if (!n->subnet.prefix) {
-		r = subnet_settle(en, n, n->info.builtin ? en->options.bridge_subnet : NULL, NULL, e);
+		r = subnet_settle(en, n, e);
 		if (r >= 0)
 			r = network_save(en, n, e);
 	}
@@ -274,95 +285,53 @@ int network_realize(Engine *en, Network *n, Err *e)
 	return err_ctx(e, r, "network %s", n->info.name);
 }
 
-int engine_network_create(Engine *en, const EngineNetworkCreate *c, char **ret_id, Err *e)
+static int users_change(Engine *en, Network *n, int by, Err *e)
 {
-	const char *driver = str_empty(c->driver) ? "bridge" : c->driver;
-	Network *n;
 	int r = 0;
 
-	if (str_empty(c->name))
-		return err_new(e, ERR_INVALID, "network name is required");
-	if (streq(c->name, "default") || streq(c->name, "host") || streq(c->name, "none") ||
-	    streq(c->name, "bridge"))
-		return err_new(e, ERR_DENIED, "operation is not permitted on predefined %s network", c->name);
-	if (!streq(driver, "bridge"))
-		return err_new(e, ERR_NOT_FOUND, "plugin \"%s\" not found: the driver offered is bridge",
-			       driver);
-	n = network_new(c->name, driver);
-	if (!n)
-		return err_oom(e);
-	n->info.internal = c->internal;
-	n->info.attachable = c->attachable;
-	n->info.labels = strv_dup(c->labels);
-	n->info.options = strv_dup(c->options);
-	free(n->info.bridge);
-	n->info.bridge = strf("br-%.12s", n->info.id);
-	if (!n->info.labels || !n->info.options || !n->info.bridge)
-		r = err_oom(e);
-	if (r >= 0)
-		r = subnet_settle(en, n, c->subnet, c->gateway, e);
-	if (r >= 0) {
-		pthread_mutex_lock(&en->lock);
-		if (by_name(en, c->name))
-			r = err_new(e, ERR_CONFLICT, "network with name %s already exists", c->name);
-		else
-			HASH_ADD_STR(en->networks, info.id, n);
-		pthread_mutex_unlock(&en->lock);
-	}
-	if (r < 0) {
-		network_free(n);
-		return r;
-	}
-	*ret_id = strdup(n->info.id);
-	r = network_save(en, n, e);
-	if (r < 0)
-		return r;
-	char *attributes[] = {(char *)"type=bridge", NULL, NULL};
-	_cleanup_free_ char *name = strf("name=%s", c->name);
-	attributes[1] = name;
-	engine_event(en, "network", "create", n->info.id, attributes);
-	return *ret_id ? 0 : err_oom(e);
+	pthread_mutex_lock(&en->lock);
+	if (by > 0 && n->removed)
+		r = err_new(e, ERR_NOT_FOUND, "network %s not found", n->info.name);
+	else
+		n->users += (unsigned)by;
+	pthread_mutex_unlock(&en->lock);
+	return r;
 }
 
-int engine_network_remove(Engine *en, const char *ref, Err *e)
+int network_attach(Engine *en, Network *n, uint32_t want, uint32_t *ret, Err *e)
 {
-	_cleanup_free_ char *name = NULL;
-	Network *n;
-	int r = network_find(en, ref, &n, e);
+	int r = users_change(en, n, 1, e);
 
 	if (r < 0)
 		return r;
-	if (n->info.builtin)
-		return err_new(e, ERR_DENIED, "%s is a pre-defined network and cannot be removed",
-			       n->info.name);
-	pthread_mutex_lock(&n->life);
-	pthread_mutex_lock(&en->lock);
-	if (n->users > 0)
-		r = err_new(
-		    e, ERR_DENIED,
-		    "error while removing network: network %s has active endpoints: stop or remove the %u "
-		    "container(s) that use it",
-		    n->info.name, n->users);
-	else
-		HASH_DEL(en->networks, n);
-	pthread_mutex_unlock(&en->lock);
+	r = network_realize(en, n, e);
 	if (r >= 0)
-		r = network_bridge_remove(en->nethost, n->info.bridge, e);
-	pthread_mutex_unlock(&n->life);
+		r = network_pool_take(n->pool, want, ret, e);
 	if (r < 0)
-		return r;
-	r = store_doc_delete(en->store, COLLECTION_NETWORK, n->info.id, e);
-	name = strf("name=%s", n->info.name);
-	char *attributes[] = {name, (char *)"type=bridge", NULL};
-	engine_event(en, "network", "destroy", n->info.id, attributes);
-	network_free(n);
+		(void)users_change(en, n, -1, NULL);
 	return r;
+}
+
+int network_adopt(Engine *en, Network *n, uint32_t address, Err *e)
+{
+	int r = users_change(en, n, 1, e);
+
+	if (r >= 0 && n->pool)
+		r = network_pool_take(n->pool, address, &address, e);
+	return r;
+}
+
+void network_detach(Engine *en, Network *n, uint32_t address)
+{
+	if (n->pool && address)
+		network_pool_give(n->pool, address);
+	(void)users_change(en, n, -1, NULL);
 }
 
 int engine_network_inspect(Engine *en, const char *ref, NetworkInfo *ret, Err *e)
 {
 	NetworkInfo i = {0};
-	Network *n;
+	_cleanup_network_ Network *n = NULL;
 	int r = network_find(en, ref, &n, e);
 
 	if (r < 0)
@@ -400,4 +369,110 @@ int engine_network_list(Engine *en, NetworkInfo **ret, size_t *ret_n, Err *e)
 	*ret = v;
 	*ret_n = done;
 	return 0;
+}
+
+/* ---- after a start ---- */
+
+static void note(int r, const Err *e, const char *what)
+{
+	if (r < 0)
+		log_warn("%s: %s", what, err_msg(e, r));
+}
+
+static Network **networks_all(Engine *en, size_t *ret_n)
+{
+	Network *n, *tmp, **v;
+	size_t count = 0;
+
+	pthread_mutex_lock(&en->lock);
+	v = calloc(HASH_COUNT(en->networks) + 1, sizeof(Network *));
+	HASH_ITER (hh, en->networks, n, tmp)
+		if (v)
+			v[count++] = network_ref(n);
+	pthread_mutex_unlock(&en->lock);
+	*ret_n = count;
+	return v;
+}
+
+/* What the kernel may have of one container. */
+static int known_of(Container *c, NetworkKnown *known, uint32_t **addresses, char ***ifs)
+{
+	struct in_addr a;
+	int r = 0;
+
+	pthread_mutex_lock(&c->state);
+	for (size_t i = 0; r >= 0 && i < c->n_endpoints; i++) {
+		char host_if[NETWORK_IFNAME];
+		uint32_t *v;
+
+		if (str_empty(c->endpoints[i].address) ||
+		    inet_pton(AF_INET, c->endpoints[i].address, &a) != 1)
+			continue;
+		v = reallocarray(*addresses, known->n_addresses + 1, sizeof(*v));
+		if (!v) {
+			r = -ENOMEM;
+			break;
+		}
+		*addresses = v;
+		v[known->n_addresses++] = ntohl(a.s_addr);
+		endpoint_host_if(&c->endpoints[i], host_if);
+		r = strv_add(ifs, host_if);
+	}
+	pthread_mutex_unlock(&c->state);
+	return r;
+}
+
+static int reconcile(Engine *en, Network *const *all, size_t n, Err *e)
+{
+	_cleanup_free_ NetworkBridge *bridges = calloc(n + 1, sizeof(*bridges));
+	_cleanup_free_ uint32_t *addresses = NULL;
+	_cleanup_strv_ char **ifs = NULL;
+	NetworkKnown known = {.bridges = bridges};
+	Container *c, *tmp;
+	int r = 0;
+
+	if (!bridges)
+		return err_oom(e);
+	for (size_t i = 0; i < n; i++)
+		if (all[i]->subnet.prefix)
+			bridges[known.n_bridges++] = bridge_of(all[i]);
+	pthread_mutex_lock(&en->lock);
+	HASH_ITER (hh, en->by_id, c, tmp)
+		r = r < 0 ? r : known_of(c, &known, &addresses, &ifs);
+	pthread_mutex_unlock(&en->lock);
+	if (r < 0)
+		return err_oom(e);
+	known.addresses = addresses;
+	known.host_ifs = (const char *const *)ifs;
+	known.n_host_ifs = strv_len(ifs);
+	return network_reconcile(en->nethost, &known, e);
+}
+
+/* Of networks in use, and ports. Nobody else is at work yet: containers stay. */
+static void restore(Engine *en, Network *const *all, size_t n)
+{
+	Container *c, *tmp;
+	Err err = {0};
+
+	for (size_t i = 0; i < n; i++)
+		if (all[i]->users > 0)
+			note(network_realize(en, all[i], &err), &err, "make rules again");
+	HASH_ITER (hh, en->by_id, c, tmp)
+		if (c->n_ports > 0)
+			note(endpoint_publish(en, c, &err), &err, "publish ports again");
+}
+
+void networks_reconcile(Engine *en)
+{
+	size_t n;
+	Network **all = networks_all(en, &n);
+	Err err = {0};
+	int r = all ? reconcile(en, all, n, &err) : err_oom(&err);
+
+	note(r, &err, "clean up what an earlier irekod left of networks");
+	if (all && network_rules_present(en->nethost, &err) == 0)
+		restore(en, all, n);
+	for (size_t i = 0; i < n; i++)
+		network_unref(all[i]);
+	free(all);
 }

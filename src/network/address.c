@@ -1,87 +1,156 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses for containers. The used ones are the caller's to know; what is kept here is where each subnet's
- * round has come to, so that an address just freed, which others may still remember, is the last to be given again.
+ * Addresses for containers: a pool hands out those of one subnet and takes them back.
+ *
+ * Taken ones are a sorted vector, so that looking one up costs the logarithm of a few thousand and no more memory
+ * than the addresses themselves. New ones go round: one just freed, which others may still remember, is the last to be given again.
  */
 #include "network/network-internal.h"
 
-static int compare(const void *a, const void *b)
+struct NetworkPool {
+	pthread_mutex_t lock;
+	NetworkSubnet subnet;
+	uint32_t first, last; /* what is given unasked */
+	uint32_t cursor;      /* the last one given so */
+	uint32_t *taken;
+	size_t n;
+};
+
+int network_pool_new(const NetworkSubnet *s, const NetworkSubnet *range, NetworkPool **ret, Err *e)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	NetworkPool *p = calloc(1, sizeof(*p));
+	const NetworkSubnet *part = range ? range : s;
 
-	return x < y ? -1 : x > y;
-}
-
-static AddressCursor *cursor_of(NetworkHost *h, const NetworkSubnet *s)
-{
-	AddressCursor *grown;
-
-	for (size_t i = 0; i < h->n_cursors; i++)
-		if (h->cursors[i].subnet == s->address && h->cursors[i].prefix == s->prefix)
-			return &h->cursors[i];
-	grown = realloc(h->cursors, (h->n_cursors + 1) * sizeof(*grown));
-	if (!grown)
-		return NULL;
-	h->cursors = grown;
-	grown[h->n_cursors] = (AddressCursor){s->address, s->prefix, s->address};
-	return &grown[h->n_cursors++];
-}
-
-static bool is_free(const NetworkSubnet *s, const uint32_t *sorted, size_t n, uint32_t a)
-{
-	return a != s->gateway && (n == 0 || !bsearch(&a, sorted, n, sizeof(a), compare));
-}
-
-static int check_wanted(const NetworkSubnet *s, const uint32_t *sorted, size_t n, uint32_t want, Err *e)
-{
-	AddressText text = network_address_text(want), subnet = network_subnet_text(s);
-
-	if (want <= s->address || want >= subnet_broadcast(s))
-		return err_new(e, ERR_INVALID, "address %s is not a host address of subnet %s", text.s,
-			       subnet.s);
-	if (want == s->gateway)
-		return err_new(e, ERR_CONFLICT, "address %s is the gateway of subnet %s: choose another",
-			       text.s, subnet.s);
-	if (!is_free(s, sorted, n, want))
-		return err_new(e, ERR_CONFLICT, "address %s is in use by another container: choose another",
-			       text.s);
+	if (!p)
+		return err_oom(e);
+	pthread_mutex_init(&p->lock, NULL);
+	p->subnet = *s;
+	p->first = MAX2(part->address, s->address + 1);
+	p->last = MIN2(subnet_broadcast(part), subnet_broadcast(s) - 1);
+	p->cursor = p->last;
+	*ret = p;
 	return 0;
 }
 
-int network_address_choose(NetworkHost *h, const NetworkSubnet *s, const uint32_t *used, size_t n_used,
-			   uint32_t want, uint32_t *ret, Err *e)
+void network_pool_free(NetworkPool *p)
 {
-	uint32_t hosts = subnet_broadcast(s) - s->address - 1; /* they start behind s->address */
-	_cleanup_free_ uint32_t *sorted = malloc((n_used + 1) * sizeof(*sorted));
-	AddressCursor *cursor;
+	if (!p)
+		return;
+	pthread_mutex_destroy(&p->lock);
+	free(p->taken);
+	free(p);
+}
 
-	if (!sorted)
-		return err_oom(e);
-	if (n_used > 0)
-		memcpy(sorted, used, n_used * sizeof(*sorted));
-	qsort(sorted, n_used, sizeof(*sorted), compare);
-	if (want) {
-		int r = check_wanted(s, sorted, n_used, want, e);
+/* Where a is, or would be. */
+static size_t place_of(const NetworkPool *p, uint32_t a)
+{
+	size_t from = 0, to = p->n;
 
-		if (r == 0)
-			*ret = want;
-		return r;
+	while (from < to) {
+		size_t middle = (from + to) / 2;
+
+		if (p->taken[middle] < a)
+			from = middle + 1;
+		else
+			to = middle;
 	}
+	return from;
+}
 
-	SCOPE_LOCK(&h->lock);
-	cursor = cursor_of(h, s);
-	if (!cursor)
-		return err_oom(e);
-	for (uint32_t i = 0; i < hosts; i++) {
-		uint32_t a = s->address + 1 + (uint32_t)(((uint64_t)(cursor->last - s->address) + i) % hosts);
+static bool is_taken(const NetworkPool *p, uint32_t a)
+{
+	size_t i = place_of(p, a);
 
-		if (!is_free(s, sorted, n_used, a))
+	return i < p->n && p->taken[i] == a;
+}
+
+static int enter(NetworkPool *p, uint32_t a, Err *e)
+{
+	size_t i = place_of(p, a);
+
+	/* A power of two is full: double it. */
+	if ((p->n & (p->n - 1)) == 0) {
+		uint32_t *v = reallocarray(p->taken, MAX2(p->n * 2, (size_t)1), sizeof(*v));
+
+		if (!v)
+			return err_oom(e);
+		p->taken = v;
+	}
+	memmove(p->taken + i + 1, p->taken + i, (p->n - i) * sizeof(*p->taken));
+	p->taken[i] = a;
+	p->n++;
+	return 0;
+}
+
+static int check_wanted(const NetworkPool *p, uint32_t want, Err *e)
+{
+	const NetworkSubnet *s = &p->subnet;
+	AddressText text = network_address_text(want), subnet = network_subnet_text(s);
+
+	if (want <= s->address || want >= subnet_broadcast(s))
+		return err_new(
+		    e, ERR_INVALID,
+		    "no configured subnet contains the IP address %s: address %s is not a host address of "
+		    "subnet %s",
+		    text.s, text.s, subnet.s);
+	if (want == s->gateway)
+		return err_new(
+		    e, ERR_DENIED,
+		    "Address already in use: address %s is the gateway of subnet %s: choose another", text.s,
+		    subnet.s);
+	if (is_taken(p, want))
+		return err_new(
+		    e, ERR_DENIED,
+		    "Address already in use: address %s is in use by another container, or set aside: choose "
+		    "another",
+		    text.s);
+	return 0;
+}
+
+static int choose(const NetworkPool *p, uint32_t *ret, Err *e)
+{
+	uint64_t size = (uint64_t)p->last - p->first + 1;
+
+	for (uint64_t i = 1; i <= size; i++) {
+		uint32_t a = p->first + (uint32_t)((p->cursor - p->first + i) % size);
+
+		if (a == p->subnet.gateway || is_taken(p, a))
 			continue;
-		*ret = cursor->last = a;
+		*ret = a;
 		return 0;
 	}
 	return err_new(
 	    e, ERR_EXHAUSTED,
 	    "subnet %s has no free address left: remove containers, or use a network with a larger subnet",
-	    network_subnet_text(s).s);
+	    network_subnet_text(&p->subnet).s);
+}
+
+int network_pool_take(NetworkPool *p, uint32_t want, uint32_t *ret, Err *e)
+{
+	uint32_t a = want;
+	int r;
+
+	SCOPE_LOCK(&p->lock);
+	r = want ? check_wanted(p, want, e) : choose(p, &a, e);
+	if (r >= 0)
+		r = enter(p, a, e);
+	if (r < 0)
+		return r;
+	if (!want)
+		p->cursor = a;
+	*ret = a;
+	return 0;
+}
+
+void network_pool_give(NetworkPool *p, uint32_t address)
+{
+	size_t i;
+
+	SCOPE_LOCK(&p->lock);
+	i = place_of(p, address);
+	if (i >= p->n || p->taken[i] != address)
+		return;
+	memmove(p->taken + i, p->taken + i + 1, (p->n - i - 1) * sizeof(*p->taken));
+	/* The vector stays as long as its length's power of two, which enter() relies on. */
+	p->n--;
 }

@@ -12,7 +12,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
-static struct nlmsghdr *filter_msg(NetlinkBatch *b, int type, uint16_t flags)
+struct nlmsghdr *nft_msg(NetlinkBatch *b, int type, uint16_t flags)
 {
 	struct nfgenmsg header = {.nfgen_family = NFPROTO_IPV4, .version = NFNETLINK_V0};
 
@@ -26,7 +26,7 @@ static void batch_mark(NetlinkBatch *b, uint16_t type)
 	netlink_msg_end(b, netlink_msg(b, type, 0, &header, sizeof(header)));
 }
 
-static void put_value(struct nlmsghdr *m, uint16_t type, const void *value, size_t len)
+void nft_put_value(struct nlmsghdr *m, uint16_t type, const void *value, size_t len)
 {
 	struct nlattr *nest = mnl_attr_nest_start(m, type);
 
@@ -47,9 +47,9 @@ static void put_element(struct nlmsghdr *m, const char *table, const Element *el
 	struct nlattr *list = mnl_attr_nest_start(m, NFTA_SET_ELEM_LIST_ELEMENTS);
 	struct nlattr *one = mnl_attr_nest_start(m, NFTA_LIST_ELEM);
 
-	put_value(m, NFTA_SET_ELEM_KEY, el->key, el->key_len);
+	nft_put_value(m, NFTA_SET_ELEM_KEY, el->key, el->key_len);
 	if (with_data && el->data_len > 0)
-		put_value(m, NFTA_SET_ELEM_DATA, el->data, el->data_len);
+		nft_put_value(m, NFTA_SET_ELEM_DATA, el->data, el->data_len);
 	mnl_attr_nest_end(m, one);
 	mnl_attr_nest_end(m, list);
 }
@@ -63,7 +63,7 @@ void element_begin(NetlinkBatch *b)
 /* Without NLM_F_EXCL the same element again is success, and the same key with other data is EEXIST or EBUSY. */
 void element_add(NetlinkBatch *b, const char *table, const Element *el)
 {
-	struct nlmsghdr *m = filter_msg(b, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
+	struct nlmsghdr *m = nft_msg(b, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
 
 	put_element(m, table, el, true);
 	netlink_msg_end(b, m);
@@ -71,7 +71,7 @@ void element_add(NetlinkBatch *b, const char *table, const Element *el)
 
 void element_remove(NetlinkBatch *b, const char *table, const Element *el)
 {
-	struct nlmsghdr *m = filter_msg(b, NFT_MSG_DELSETELEM, 0);
+	struct nlmsghdr *m = nft_msg(b, NFT_MSG_DELSETELEM, 0);
 
 	put_element(m, table, el, false);
 	netlink_msg_end(b, m);
@@ -79,7 +79,7 @@ void element_remove(NetlinkBatch *b, const char *table, const Element *el)
 
 void element_table_remove(NetlinkBatch *b, const char *table)
 {
-	struct nlmsghdr *m = filter_msg(b, NFT_MSG_DELTABLE, 0);
+	struct nlmsghdr *m = nft_msg(b, NFT_MSG_DELTABLE, 0);
 
 	mnl_attr_put_strz(m, NFTA_TABLE_NAME, table);
 	netlink_msg_end(b, m);
@@ -166,7 +166,7 @@ static int keep_data(const Element *el, void *arg)
 int element_get(Netlink *nl, const char *table, Element *el, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct nlmsghdr *m = filter_msg(&b, NFT_MSG_GETSETELEM, 0);
+	struct nlmsghdr *m = nft_msg(&b, NFT_MSG_GETSETELEM, 0);
 	ListJob job = {el->set, keep_data, el};
 
 	put_element(m, table, el, false);
@@ -188,7 +188,7 @@ static int ignore(const struct nlmsghdr *m, void *arg)
 int element_set_exists(Netlink *nl, const char *table, const char *set, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct nlmsghdr *m = filter_msg(&b, NFT_MSG_GETSET, 0);
+	struct nlmsghdr *m = nft_msg(&b, NFT_MSG_GETSET, 0);
 
 	mnl_attr_put_strz(m, NFTA_SET_TABLE, table);
 	mnl_attr_put_strz(m, NFTA_SET_NAME, set);
@@ -201,7 +201,7 @@ int element_set_exists(Netlink *nl, const char *table, const char *set, Err *e)
 int element_list(Netlink *nl, const char *table, const char *set, ElementFn fn, void *arg, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct nlmsghdr *m = filter_msg(&b, NFT_MSG_GETSETELEM, NLM_F_DUMP);
+	struct nlmsghdr *m = nft_msg(&b, NFT_MSG_GETSETELEM, NLM_F_DUMP);
 	ListJob job = {set, fn, arg};
 
 	put_set(m, table, set);

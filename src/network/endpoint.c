@@ -143,6 +143,46 @@ static void put_default_route(NetlinkBatch *b, const NetworkEndpoint *ep, int in
 	netlink_msg_end(b, m);
 }
 
+/* Without a gateway: the deletion of whatever default route there is. */
+static int default_route_change(Netlink *inside, int index, uint32_t gateway, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	struct rtmsg header = {.rtm_family = AF_INET,
+			       .rtm_table = RT_TABLE_MAIN,
+			       .rtm_protocol = gateway ? RTPROT_BOOT : RTPROT_UNSPEC,
+			       .rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_NOWHERE,
+			       .rtm_type = gateway ? RTN_UNICAST : RTN_UNSPEC};
+	struct nlmsghdr *m = netlink_msg(&b, gateway ? RTM_NEWROUTE : RTM_DELROUTE,
+					 gateway ? NLM_F_CREATE | NLM_F_REPLACE : 0, &header, sizeof(header));
+
+	if (gateway) {
+		mnl_attr_put_u32(m, RTA_GATEWAY, htonl(gateway));
+		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+	}
+	netlink_msg_end(&b, m);
+	int r = netlink_run(inside, &b, NULL, e);
+
+	return !gateway && r == -ESRCH ? 0 : r;
+}
+
+int network_default_route_set(int netns_fd, const char *container_if, uint32_t gateway, Err *e)
+{
+	LinkInfo link = {0};
+	Netlink inside;
+	int r = netlink_open_in(&inside, netns_fd, NETLINK_ROUTE, e);
+
+	if (r < 0)
+		return r;
+	if (gateway)
+		r = link_find(&inside, container_if, &link, e);
+	if (gateway && r == 0)
+		r = err_new(e, ERR_NOT_FOUND, "interface %s vanished", container_if);
+	if (r >= 0)
+		r = default_route_change(&inside, link.index, gateway, e);
+	netlink_close(&inside);
+	return r < 0 ? err_ctx(e, r, "default route of the container") : 0;
+}
+
 static int inside_configure(Netlink *inside, const NetworkEndpoint *ep, Err *e)
 {
 	static const char *const steps[] = {"set the address", "bring it up", "set the default route"};
@@ -217,6 +257,13 @@ int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err 
 	if (r == 0)
 		r = endpoint_connect(h, netns_fd, ep, e);
 	return err_ctx(e, r, "connect %s to bridge %s", ep->container_if, ep->bridge);
+}
+
+int network_endpoint_exists(NetworkHost *h, const char *host_if, Err *e)
+{
+	LinkInfo link;
+
+	return link_find(&h->route, host_if, &link, e);
 }
 
 int network_endpoint_remove(NetworkHost *h, const char *host_if, Err *e)

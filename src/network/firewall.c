@@ -6,6 +6,7 @@
  *   bridges    our bridges                      same      bridge . the same bridge (nftables cannot compare
  *   icc        like `same`, where containers              two interfaces of a packet, but can look the pair up)
  *              may talk to each other           internal  bridges without a way out
+ *   nat        bridges whose containers leave with the host's address
  *   ports_any  protocol . host port -> container          ports_at  the same with the host's address
  *
  * What the chains see to, in their order:
@@ -27,7 +28,7 @@
 #include <nftables/libnftables.h>
 
 /* Names the layout. A table of another layout, left by another version, is made anew. */
-#define LAYOUT "layout1"
+#define LAYOUT "layout2"
 
 static const char rules[] =
     "table ip %1$s {\n"
@@ -36,6 +37,7 @@ static const char rules[] =
     "	set same { type ifname . ifname; }\n"
     "	set icc { type ifname . ifname; }\n"
     "	set internal { type ifname; }\n"
+    "	set nat { type ifname; }\n"
     "	map ports_any { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
     "	map ports_at { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }\n"
     "	chain guard {\n"
@@ -60,7 +62,7 @@ static const char rules[] =
     "		iifname . oifname @same ct status dnat masquerade\n"
     "		meta iif 0 oifname @bridges ct status dnat fib saddr type != local masquerade\n"
     "		iifname . oifname @same return\n"
-    "		iifname @bridges masquerade\n"
+    "		iifname @nat masquerade\n"
     "		ip saddr 127.0.0.0/8 oifname @bridges masquerade\n"
     "	}\n"
     "	chain forward {\n"
@@ -150,6 +152,11 @@ static int table_make(NetworkHost *h, Err *e)
 	return err_ctx(e, run_text(text, e), "nftables table ip %s", h->table);
 }
 
+int network_rules_present(NetworkHost *h, Err *e)
+{
+	return element_set_exists(&h->filter, h->table, LAYOUT, e);
+}
+
 typedef struct Wanted {
 	Element el;
 	bool there;
@@ -164,6 +171,7 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 	    {two_names("same", b->name), true},
 	    {two_names("icc", b->name), b->icc},
 	    {one_name("internal", b->name), b->internal},
+	    {one_name("nat", b->name), b->masquerade && !b->internal},
 	};
 	/* Every bridge is in the layout set, so mostly one lookup tells that the table is there and of this layout. */
 	int r = element_get(&h->filter, h->table, &want[0].el, e);
@@ -197,8 +205,8 @@ static int count(const Element *el, void *arg)
 int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch batch = {0};
-	Element all[] = {one_name(LAYOUT, bridge), one_name("bridges", bridge), two_names("same", bridge),
-			 two_names("icc", bridge), one_name("internal", bridge)};
+	Element all[] = {one_name(LAYOUT, bridge), one_name("bridges", bridge),  two_names("same", bridge),
+			 two_names("icc", bridge), one_name("internal", bridge), one_name("nat", bridge)};
 	size_t left = 0;
 	int r;
 

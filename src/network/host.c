@@ -53,7 +53,7 @@ void network_host_free(NetworkHost *h)
 	netlink_close(&h->route);
 	netlink_close(&h->filter);
 	pthread_mutex_destroy(&h->lock);
-	free(h->cursors);
+	free(h->pools);
 	free(h);
 }
 

@@ -5,20 +5,13 @@
 #include "network/netlink.h"
 #include "network/network.h"
 
-/* Where addresses go round in one subnet (address.c). */
-typedef struct AddressCursor {
-	uint32_t subnet;
-	uint8_t prefix;
-	uint32_t last;
-} AddressCursor;
-
 struct NetworkHost {
 	char table[64];
-	pthread_mutex_t lock; /* the rule table, and the cursors */
+	pthread_mutex_t lock; /* the rule table */
 	Netlink route;
 	Netlink filter;
-	AddressCursor *cursors;
-	size_t n_cursors;
+	NetworkAddressPool *pools; /* NULL: the default ones */
+	size_t n_pools;
 };
 
 static inline void mutex_unlockp(pthread_mutex_t **m)
@@ -40,6 +33,8 @@ bool bridge_is_ours(const NetworkHost *h, const LinkInfo *link);
 int link_delete(Netlink *nl, const char *name, Err *e);
 /* malloc'ed copies of the nameserver addresses that the host's containers would use; "" lines never. */
 int resolv_host_nameservers(char ***ret, Err *e);
+/* Those that the host itself asks, its loopback ones and IPv6 included. */
+int resolv_host_own(char ***ret, Err *e);
 
 /* element.c: single elements of sets and maps of our table, without libnftables. */
 #define ELEMENT_KEY_MAX 32
@@ -51,6 +46,9 @@ typedef struct Element {
 	size_t data_len;
 } Element;
 
+/* A message to nftables about what is of family ip, and a value in one (NFTA_DATA_VALUE in a nest of that type). */
+struct nlmsghdr *nft_msg(NetlinkBatch *b, int type, uint16_t flags);
+void nft_put_value(struct nlmsghdr *m, uint16_t type, const void *value, size_t len);
 void element_begin(NetlinkBatch *b);
 void element_add(NetlinkBatch *b, const char *table, const Element *el);
 void element_remove(NetlinkBatch *b, const char *table, const Element *el);

@@ -16,6 +16,8 @@
 #include <netinet/in.h>
 
 #define NETWORK_IFNAME 16 /* IFNAMSIZ */
+/* Where the containers of user-defined networks ask for names. */
+#define NETWORK_RESOLVER_ADDRESS "127.0.0.11"
 
 typedef struct NetworkHost NetworkHost;
 
@@ -41,19 +43,32 @@ typedef struct AddressText {
 AddressText network_subnet_text(const NetworkSubnet *s);
 AddressText network_address_text(uint32_t address);
 
-/* The first free subnet out of Docker's default pools (172.17.0.0/16 ... 172.31.0.0/16, 192.168.0.0/20 ...), that neither
- * the host's routes and addresses (all tables) nor its resolvers nor `used` overlap. ERR_EXHAUSTED if none is left. */
-int network_subnet_choose(NetworkHost *h, const NetworkSubnet *used, size_t n_used, NetworkSubnet *ret,
-			  Err *e);
+/* A part of a subnet, for its addresses only ("172.30.5.0/24"); ERR_INVALID if it is not within. */
+int network_range_parse(const char *cidr, const NetworkSubnet *within, NetworkSubnet *ret, Err *e);
+bool network_subnet_overlap(const NetworkSubnet *a, const NetworkSubnet *b);
+
+/* Where subnets are chosen from, in place of Docker's default pools: each is cut into networks of prefix `size`. */
+typedef struct NetworkAddressPool {
+	NetworkSubnet base;
+	uint8_t size;
+} NetworkAddressPool;
+int network_host_set_pools(NetworkHost *h, const NetworkAddressPool *pools, size_t n, Err *e);
+
+/* is_default: for the network that containers get unasked, which alone may have the first of Docker's pools.
+ * The first free subnet out of the pools that neither the host's routes and addresses (all tables) nor its resolvers nor
+ * `used` overlap. ERR_EXHAUSTED if none is left. */
+int network_subnet_choose(NetworkHost *h, bool is_default, const NetworkSubnet *used, size_t n_used,
+			  NetworkSubnet *ret, Err *e);
 /* ERR_CONFLICT naming the route or network that overlaps. */
 int network_subnet_check(NetworkHost *h, const NetworkSubnet *s, Err *e);
 
 typedef struct NetworkBridge {
 	char name[NETWORK_IFNAME];
 	NetworkSubnet subnet;
-	bool internal; /* no NAT, no way out */
-	bool icc;      /* containers may talk to each other */
-	uint32_t mtu;  /* 0: the default route's MTU */
+	bool internal;   /* no NAT, no way out */
+	bool icc;        /* containers may talk to each other */
+	bool masquerade; /* what leaves takes the host's address */
+	uint32_t mtu;    /* 0: the default route's MTU */
 } NetworkBridge;
 
 /* Makes the bridge, its address, ip_forward, and the NAT and isolation rules, or finds them made. Idempotent and
@@ -62,10 +77,17 @@ int network_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e);
 /* Removes the bridge and its rules; missing is success. When the last bridge goes the table goes too. */
 int network_bridge_remove(NetworkHost *h, const char *name, Err *e);
 
-/* A free address of the subnet: not in `used` (n sorted or unsorted), not network, gateway or broadcast. `want` 0: any, going round from the
- * last one given out, so that addresses are not reused at once. ERR_EXHAUSTED "subnet 10.0.0.0/29 has no free address left: ...", ERR_CONFLICT if `want` is taken. */
-int network_address_choose(NetworkHost *h, const NetworkSubnet *s, const uint32_t *used, size_t n_used,
-			   uint32_t want, uint32_t *ret, Err *e);
+/* Addresses of one subnet. Thread-safe. `range` (or NULL: all of it) is where unasked ones come from. */
+typedef struct NetworkPool NetworkPool;
+int network_pool_new(const NetworkSubnet *s, const NetworkSubnet *range, NetworkPool **ret, Err *e);
+void network_pool_free(NetworkPool *p);
+DEFINE_CLEANUP(NetworkPool *, network_pool_free)
+/* `want` 0: any that is not taken, nor network, gateway or broadcast, going round from the last one given, so that addresses are not reused
+ * at once; ERR_EXHAUSTED "subnet 10.0.0.0/29 has no free address left: ...". A wanted one: ERR_DENIED "Address already in use: ..." if
+ * taken, ERR_INVALID outside of the subnet. */
+int network_pool_take(NetworkPool *p, uint32_t want, uint32_t *ret, Err *e);
+/* One that is not taken is left alone. */
+void network_pool_give(NetworkPool *p, uint32_t address);
 
 /* A new network namespace with lo up; the fd is all that keeps it. */
 int network_namespace_new(int *ret_netns_fd, Err *e);
@@ -84,13 +106,18 @@ typedef struct NetworkEndpoint {
 
 /* Connects a namespace to a bridge: veth pair made with its peer inside, address, routes, up. Undone whole on failure. */
 int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e);
+/* Makes `gateway`, behind container_if, the default route of a namespace, in place of the one it has; 0: none. */
+int network_default_route_set(int netns_fd, const char *container_if, uint32_t gateway, Err *e);
+/* 1 if the veth of that host name is there. */
+int network_endpoint_exists(NetworkHost *h, const char *host_if, Err *e);
 /* Deletes the veth by its host name; missing is success (the namespace's death removes it too). */
 int network_endpoint_remove(NetworkHost *h, const char *host_if, Err *e);
 
 typedef struct NetworkPort {
-	bool udp;              /* else tcp */
-	uint32_t host_address; /* 0: every local address */
-	uint16_t host_port;    /* 0: chosen and filled in */
+	bool udp;                /* else tcp */
+	uint32_t host_address;   /* 0: every local address */
+	uint16_t host_port;      /* 0: chosen and filled in */
+	uint16_t host_port_last; /* beyond host_port: the first free one up to here is chosen and filled in */
 	uint16_t container_port;
 } NetworkPort;
 
@@ -116,11 +143,21 @@ typedef struct NetworkKnown {
 	size_t n_addresses;
 } NetworkKnown;
 int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e);
+/* 1 if our rules are there, 0 if somebody has removed them, or an older version made them: bridges are then to be ensured and
+ * ports published anew. */
+int network_rules_present(NetworkHost *h, Err *e);
 
 /* Texts of the three files every container gets; malloc'ed. nameservers etc. NULL: taken from the host's resolv.conf, where
  * loopback resolvers (127.0.0.53) are replaced by the real ones (/run/systemd/resolve/resolv.conf) unless `host_mode`. */
 int network_resolv_conf(char *const *nameservers, char *const *search, char *const *options, bool host_mode,
 			char **ret, Err *e);
-/* extra: "name:ip" as --add-host gives them ("host-gateway" already replaced). */
-int network_hosts_file(const char *address /* or NULL */, const char *hostname, const char *domainname,
+/* The same where names are answered by us (resolver.h): our address as the only nameserver, "ndots:0" unless options say otherwise, and in
+ * comments whom we ask in turn. */
+int network_resolv_conf_internal(char *const *nameservers, char *const *search, char *const *options,
+				 char **ret, Err *e);
+/* addresses: the container's own (NULL: none). extra: "name:ip" as --add-host gives them ("host-gateway" already replaced). */
+int network_hosts_file(char *const *addresses, const char *hostname, const char *domainname,
 		       char *const *extra, char **ret, Err *e);
+/* A hosts file with the lines of one address taken out (NULL: none) and those of another put in (NULL: none); all else stays as it is. */
+int network_hosts_change(const char *text, const char *remove, const char *add, const char *hostname,
+			 const char *domainname, char **ret, Err *e);

@@ -161,11 +161,15 @@ static int bind_socket(NetworkPort *p)
 
 static int reserve_one(NetworkPort *p, int *ret, Err *e)
 {
-	bool any = p->host_port == 0;
-	int r = -EADDRINUSE;
+	int tries = p->host_port == 0 ? EPHEMERAL_TRIES : 1, r = -EADDRINUSE;
+	uint16_t first = p->host_port;
 
-	for (int i = 0; r == -EADDRINUSE && i < (any ? EPHEMERAL_TRIES : 1); i++)
+	if (first && p->host_port_last > first)
+		tries = p->host_port_last - first + 1;
+	for (int i = 0; r == -EADDRINUSE && i < tries; i++) {
+		p->host_port = first ? (uint16_t)(first + i) : 0;
 		r = bind_socket(p);
+	}
 	if (r < 0)
 		return bind_error(p, -r, e);
 	*ret = r;

@@ -63,7 +63,7 @@ static void assert_chosen(NetworkHost *h, const NetworkSubnet *used, size_t n, c
 	NetworkSubnet s;
 	Err e = {0};
 
-	ok(network_subnet_choose(h, used, n, &s, &e));
+	ok(network_subnet_choose(h, true, used, n, &s, &e));
 	assert_string_equal(network_subnet_text(&s).s, want);
 	assert_int_equal(s.gateway, s.address + 1);
 }
@@ -76,26 +76,28 @@ static void test_choose_avoids_the_hosts_routes(void **state _unused_)
 	Err e = {0};
 
 	assert_chosen(h, NULL, 0, "172.17.0.0/16");
+	ok(network_subnet_choose(h, false, NULL, 0, &s, &e));
+	assert_string_equal(network_subnet_text(&s).s, "172.18.0.0/20");
 	ok(network_subnet_parse("172.17.0.0/24", NULL, &used[0], &e));
 	ok(network_subnet_parse("172.18.0.0/15", NULL, &used[1], &e));
-	assert_chosen(h, used, 2, "172.20.0.0/16");
+	assert_chosen(h, used, 2, "172.20.0.0/20");
 
 	test_route(&h->route, "0.0.0.0", 0, OUTSIDE, "up0", RT_TABLE_MAIN);
 	test_route(&h->route, "128.0.0.0", 1, OUTSIDE, "up0", RT_TABLE_MAIN); /* half a default route */
 	assert_chosen(h, NULL, 0, "172.17.0.0/16");
 	test_route(&h->route, "172.17.8.0", 24, OUTSIDE, "up0", RT_TABLE_MAIN); /* a VPN */
-	assert_chosen(h, NULL, 0, "172.18.0.0/16");
+	assert_chosen(h, NULL, 0, "172.18.0.0/20");
 	test_route(&h->route, "172.18.0.0", 15, OUTSIDE, "up0", 51); /* one with a table of its own */
-	assert_chosen(h, NULL, 0, "172.20.0.0/16");
+	assert_chosen(h, NULL, 0, "172.20.0.0/20");
 	test_address(&h->route, "lo", "172.20.3.4", 32); /* an address of the host */
-	assert_chosen(h, NULL, 0, "172.21.0.0/16");
-	resolv_conf("nameserver 172.21.1.1\n"); /* a resolver behind the default route */
-	assert_chosen(h, NULL, 0, "172.22.0.0/16");
+	assert_chosen(h, NULL, 0, "172.20.16.0/20");
+	resolv_conf("nameserver 172.20.17.1\n"); /* a resolver behind the default route */
+	assert_chosen(h, NULL, 0, "172.20.32.0/20");
 
 	test_route(&h->route, "172.16.0.0", 12, OUTSIDE, "up0", 51);
-	assert_chosen(h, NULL, 0, "192.168.0.0/20");
+	assert_chosen(h, NULL, 0, "192.168.0.0/24");
 	test_route(&h->route, "192.168.0.0", 16, OUTSIDE, "up0", 51);
-	assert_int_equal(network_subnet_choose(h, NULL, 0, &s, &e), -ENOSPC);
+	assert_int_equal(network_subnet_choose(h, true, NULL, 0, &s, &e), -ENOSPC);
 	assert_int_equal(e.kind, ERR_EXHAUSTED);
 	close(outside);
 	network_host_free(h);
@@ -118,52 +120,117 @@ static void test_check_names_the_route(void **state _unused_)
 	network_host_free(h);
 }
 
-static void test_addresses_go_round(void **state _unused_)
+static NetworkPool *pool_new(const char *cidr, const char *range)
 {
-	NetworkHost *h = host_new();
-	NetworkSubnet s;
-	uint32_t used[8], a;
+	NetworkSubnet s, part = {0};
+	NetworkPool *p;
 	Err e = {0};
 
-	ok(network_subnet_parse("10.0.0.0/29", NULL, &s, &e)); /* .2 to .6 */
+	ok(network_subnet_parse(cidr, NULL, &s, &e));
+	if (range)
+		ok(network_range_parse(range, &s, &part, &e));
+	ok(network_pool_new(&s, range ? &part : NULL, &p, &e));
+	return p;
+}
+
+static void assert_taken(NetworkPool *p, const char *want)
+{
+	uint32_t a;
+	Err e = {0};
+
+	ok(network_pool_take(p, 0, &a, &e));
+	assert_string_equal(network_address_text(a).s, want);
+}
+
+static void test_addresses_go_round(void **state _unused_)
+{
+	_cleanup_(network_pool_freep) NetworkPool *p = pool_new("10.0.0.0/29", NULL); /* .2 to .6 */
+	uint32_t a;
+	Err e = {0};
+
 	for (uint32_t i = 0; i < 5; i++) {
-		ok(network_address_choose(h, &s, used, i, 0, &a, &e));
-		assert_int_equal(a, s.address + 2 + i);
-		used[i] = a;
+		ok(network_pool_take(p, 0, &a, &e));
+		assert_int_equal(a, ip4("10.0.0.2") + i);
 	}
-	assert_int_equal(network_address_choose(h, &s, used, 5, 0, &a, &e), -ENOSPC);
+	assert_int_equal(network_pool_take(p, 0, &a, &e), -ENOSPC);
 	assert_int_equal(e.kind, ERR_EXHAUSTED);
 	assert_non_null(strstr(e.msg, "subnet 10.0.0.0/29 has no free address left"));
 
 	/* .3 and .6 are freed: the round goes on behind the last one given out, .6, and so at .3 again, then .6. */
-	used[1] = used[0];
-	used[4] = used[0];
-	ok(network_address_choose(h, &s, used, 5, 0, &a, &e));
-	assert_int_equal(a, s.address + 3);
-	ok(network_address_choose(h, &s, used, 5, 0, &a, &e));
-	assert_int_equal(a, s.address + 6); /* not .3 at once, though it is free again */
-	network_host_free(h);
+	network_pool_give(p, ip4("10.0.0.3"));
+	network_pool_give(p, ip4("10.0.0.6"));
+	network_pool_give(p, ip4("10.0.0.6")); /* twice is as good as once */
+	assert_taken(p, "10.0.0.3");
+	network_pool_give(p, ip4("10.0.0.3"));
+	assert_taken(p, "10.0.0.6"); /* not .3 at once, though it is free again */
+	assert_taken(p, "10.0.0.3");
 }
 
 static void test_wanted_address(void **state _unused_)
 {
-	NetworkHost *h = host_new();
-	NetworkSubnet s;
-	uint32_t used = ip4("10.0.0.5"), a = 0;
+	_cleanup_(network_pool_freep) NetworkPool *p = pool_new("10.0.0.0/29", NULL);
+	uint32_t a = 0;
 	Err e = {0};
 
-	ok(network_subnet_parse("10.0.0.0/29", NULL, &s, &e));
-	ok(network_address_choose(h, &s, &used, 1, ip4("10.0.0.4"), &a, &e));
+	ok(network_pool_take(p, ip4("10.0.0.4"), &a, &e));
 	assert_int_equal(a, ip4("10.0.0.4"));
-	assert_true(network_address_choose(h, &s, &used, 1, ip4("10.0.0.5"), &a, &e) < 0);
-	assert_int_equal(e.kind, ERR_CONFLICT);
-	assert_true(network_address_choose(h, &s, &used, 1, ip4("10.0.0.1"), &a, &e) < 0);
-	assert_int_equal(e.kind, ERR_CONFLICT);
-	for (uint32_t outside = 0; outside < 2; outside++) {
-		assert_true(
-		    network_address_choose(h, &s, &used, 1, outside ? s.address + 7 : s.address, &a, &e) < 0);
+	for (int gateway = 0; gateway < 2; gateway++) {
+		assert_true(network_pool_take(p, ip4(gateway ? "10.0.0.1" : "10.0.0.4"), &a, &e) < 0);
+		assert_int_equal(e.kind, ERR_DENIED);
+		assert_true(str_starts(e.msg, "Address already in use"));
+	}
+	for (int last = 0; last < 2; last++) {
+		assert_true(network_pool_take(p, ip4(last ? "10.0.0.7" : "10.0.0.0"), &a, &e) < 0);
 		assert_int_equal(e.kind, ERR_INVALID);
 	}
+	assert_true(network_pool_take(p, ip4("10.0.1.4"), &a, &e) < 0);
+}
+
+static void test_range_and_many(void **state _unused_)
+{
+	static const char *const bad[] = {"10.0.5.0", "10.1.0.0/24", "10.0.0.0/15",
+					  "x/24",     "10.0.0.0/33", "/24",
+					  ""};
+	_cleanup_(network_pool_freep) NetworkPool *p = pool_new("10.0.0.0/16", "10.0.5.0/30");
+	_cleanup_(network_pool_freep) NetworkPool *whole = pool_new("10.0.0.0/20", NULL);
+	NetworkSubnet s, range;
+	uint32_t a;
+	Err e = {0};
+
+	/* All four of the part: its first and last address are ordinary ones of the subnet. */
+	assert_taken(p, "10.0.5.0");
+	assert_taken(p, "10.0.5.1");
+	assert_taken(p, "10.0.5.2");
+	assert_taken(p, "10.0.5.3");
+	assert_int_equal(network_pool_take(p, 0, &a, &e), -ENOSPC);
+	ok(network_pool_take(p, ip4("10.0.9.9"), &a, &e)); /* asked for, it may be anywhere in the subnet */
+
+	ok(network_subnet_parse("10.0.0.0/16", NULL, &s, &e));
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+		assert_int_equal(network_range_parse(bad[i], &s, &range, &e), -EINVAL);
+
+	for (uint32_t i = 0; i < 4093; i++)
+		ok(network_pool_take(whole, 0, &a, &e));
+	assert_int_equal(network_pool_take(whole, 0, &a, &e), -ENOSPC);
+	for (uint32_t i = 2; i < 4095; i += 2)
+		network_pool_give(whole, ip4("10.0.0.0") + i);
+	for (uint32_t i = 2; i < 4095; i += 2)
+		ok(network_pool_take(whole, ip4("10.0.0.0") + i, &a, &e));
+	assert_int_equal(network_pool_take(whole, 0, &a, &e), -ENOSPC);
+}
+
+static void test_configured_pools(void **state _unused_)
+{
+	NetworkAddressPool pools[2] = {{{ip4("10.99.0.0"), 29, 0}, 30}, {{ip4("10.98.0.0"), 16, 0}, 8}};
+	NetworkHost *h = host_new();
+	NetworkSubnet used;
+	Err e = {0};
+
+	assert_int_equal(network_host_set_pools(h, pools, 2, &e), -EINVAL); /* a /8 does not fit into a /16 */
+	ok(network_host_set_pools(h, pools, 1, &e));
+	assert_chosen(h, NULL, 0, "10.99.0.0/30");
+	ok(network_subnet_parse("10.99.0.0/30", NULL, &used, &e));
+	assert_chosen(h, &used, 1, "10.99.0.4/30");
 	network_host_free(h);
 }
 
@@ -175,6 +242,8 @@ int main(void)
 	    cmocka_unit_test(test_check_names_the_route),
 	    cmocka_unit_test(test_addresses_go_round),
 	    cmocka_unit_test(test_wanted_address),
+	    cmocka_unit_test(test_range_and_many),
+	    cmocka_unit_test(test_configured_pools),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,26 @@ int network_subnet_parse(const char *cidr, const char *gateway, NetworkSubnet *r
 	return 0;
 }
 
-static bool overlap(const NetworkSubnet *a, const NetworkSubnet *b)
+int network_range_parse(const char *cidr, const NetworkSubnet *within, NetworkSubnet *ret, Err *e)
+{
+	NetworkSubnet s = {0};
+	char text[64];
+	const char *slash = strchr(cidr, '/');
+	int prefix;
+
+	snprintf(text, sizeof(text), "%.*s", slash ? (int)MIN2(slash - cidr, (ptrdiff_t)40) : 0, cidr);
+	if (!slash || parse_address(text, &s.address) < 0 || str_to_int(slash + 1, 1, 32, &prefix) < 0)
+		return err_new(e, ERR_INVALID, "invalid ip-range \"%.64s\": write it as 172.30.5.0/24", cidr);
+	s.prefix = (uint8_t)prefix;
+	s.address &= subnet_mask(s.prefix);
+	if (s.prefix < within->prefix || !network_subnet_overlap(&s, within))
+		return err_new(e, ERR_INVALID, "invalid ip-range %s: it is not within subnet %s", cidr,
+			       network_subnet_text(within).s);
+	*ret = s;
+	return 0;
+}
+
+bool network_subnet_overlap(const NetworkSubnet *a, const NetworkSubnet *b)
 {
 	uint32_t mask = subnet_mask(MIN2(a->prefix, b->prefix));
 
@@ -154,7 +173,7 @@ static int add_resolvers(Ranges *ret, Err *e)
 static const Range *find_overlap(const Ranges *ranges, const NetworkSubnet *s)
 {
 	for (size_t i = 0; i < ranges->n; i++)
-		if (overlap(&ranges->v[i].range, s))
+		if (network_subnet_overlap(&ranges->v[i].range, s))
 			return &ranges->v[i];
 	return NULL;
 }
@@ -162,50 +181,79 @@ static const Range *find_overlap(const Ranges *ranges, const NetworkSubnet *s)
 static bool overlaps_any(const NetworkSubnet *used, size_t n, const NetworkSubnet *s)
 {
 	for (size_t i = 0; i < n; i++)
-		if (overlap(&used[i], s))
+		if (network_subnet_overlap(&used[i], s))
 			return true;
 	return false;
 }
 
-/* Docker's default address pools. */
-static const struct {
-	uint32_t from, to; /* first and last subnet */
-	uint8_t prefix;
-} pools[] = {
-    {0xAC110000, 0xAC1F0000, 16}, /* 172.17.0.0 to 172.31.0.0 */
-    {0xC0A80000, 0xC0A8F000, 20}, /* 192.168.0.0 to 192.168.240.0 */
+static bool choose_in(const NetworkAddressPool *pool, const Ranges *ranges, const NetworkSubnet *used,
+		      size_t n_used, NetworkSubnet *ret)
+{
+	uint64_t step = 1ull << (32 - pool->size), end = (uint64_t)subnet_broadcast(&pool->base) + 1;
+
+	for (uint64_t a = pool->base.address; a < end; a += step) {
+		NetworkSubnet s = {(uint32_t)a, pool->size, (uint32_t)a + 1};
+
+		if (overlaps_any(used, n_used, &s) || find_overlap(ranges, &s))
+			continue;
+		*ret = s;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Docker's default pools, cut finer: the first is the default bridge's, as everybody knows it; the others hold 480 networks
+ * of 4,094 and 254 addresses, where 30 of Docker's would fit.
+ */
+static const NetworkAddressPool default_pools[] = {
+    {{0xAC110000, 16, 0}, 16}, /* 172.17.0.0/16 */
+    {{0xAC120000, 15, 0}, 20}, /* 172.18.0.0 to 172.31.255.255 */
+    {{0xAC140000, 14, 0}, 20}, {{0xAC180000, 13, 0}, 20}, {{0xC0A80000, 16, 0}, 24}, /* 192.168.0.0/16 */
 };
 
-static bool choose_free(const Ranges *ranges, const NetworkSubnet *used, size_t n_used, NetworkSubnet *ret)
+int network_host_set_pools(NetworkHost *h, const NetworkAddressPool *pools, size_t n, Err *e)
 {
-	for (size_t i = 0; i < ELEMENTSOF(pools); i++)
-		for (uint32_t a = pools[i].from; a <= pools[i].to; a += 1u << (32 - pools[i].prefix)) {
-			NetworkSubnet s = {a, pools[i].prefix, a + 1};
+	NetworkAddressPool *v = calloc(n + 1, sizeof(*v));
 
-			if (overlaps_any(used, n_used, &s) || find_overlap(ranges, &s))
-				continue;
-			*ret = s;
-			return true;
+	if (!v)
+		return err_oom(e);
+	for (size_t i = 0; i < n; i++) {
+		if (pools[i].size < pools[i].base.prefix || pools[i].size > 30) {
+			free(v);
+			return err_new(
+			    e, ERR_INVALID,
+			    "address pool %s: networks of size %u do not fit into it: use a size of %u to 30",
+			    network_subnet_text(&pools[i].base).s, pools[i].size, pools[i].base.prefix);
 		}
-	return false;
+		v[i] = pools[i];
+	}
+	free(h->pools);
+	h->pools = v;
+	h->n_pools = n;
+	return 0;
 }
 
-int network_subnet_choose(NetworkHost *h, const NetworkSubnet *used, size_t n_used, NetworkSubnet *ret,
-			  Err *e)
+int network_subnet_choose(NetworkHost *h, bool is_default, const NetworkSubnet *used, size_t n_used,
+			  NetworkSubnet *ret, Err *e)
 {
 	_cleanup_(ranges_done) Ranges ranges = {0};
+	const NetworkAddressPool *pools = h->pools ? h->pools : default_pools;
+	size_t n = h->pools ? h->n_pools : ELEMENTSOF(default_pools);
 	int r = host_routes(h, &ranges, e);
 
 	if (r >= 0)
 		r = add_resolvers(&ranges, e);
 	if (r < 0)
 		return err_ctx(e, r, "choose a subnet");
-	if (!choose_free(&ranges, used, n_used, ret))
-		return err_new(
-		    e, ERR_EXHAUSTED,
-		    "no free subnet is left in the default pools 172.17-31.0.0/16 and 192.168.0.0/20: remove "
-		    "networks that are not used, or name a subnet");
-	return 0;
+	for (size_t i = h->pools || is_default ? 0 : 1; i < n; i++)
+		if (choose_in(&pools[i], &ranges, used, n_used, ret))
+			return 0;
+	return err_new(
+	    e, ERR_EXHAUSTED,
+	    "all predefined address pools have been fully subnetted: no free subnet is left in %s: remove "
+	    "networks that are not used, or name a subnet",
+	    h->pools ? "the configured address pools" : "172.17-31.0.0/16 and 192.168.0.0/16");
 }
 
 int network_subnet_check(NetworkHost *h, const NetworkSubnet *s, Err *e)

@@ -152,7 +152,7 @@ static inline int test_uplink(NetworkHost *h)
 
 static inline NetworkBridge test_bridge(const char *name, const char *cidr)
 {
-	NetworkBridge b = {.icc = true};
+	NetworkBridge b = {.icc = true, .masquerade = true};
 	Err e = {0};
 
 	snprintf(b.name, sizeof(b.name), "%s", name);

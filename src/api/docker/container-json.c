@@ -110,39 +110,61 @@ static const ContainerEndpointConfig *asked(const ContainerInfo *i, const Contai
 	return NULL;
 }
 
-/* DNS names are the container's name, its short id and the aliases; before 1.45 Aliases held the id too. */
+/* Before 1.45 Aliases held the short id too. */
+static json_t *aliases_doc(const ContainerInfo *i, const ContainerEndpointConfig *want, bool scoped,
+			   int version)
+{
+	json_t *aliases = want && want->aliases ? doc_strv(want->aliases) : json_null();
+	char short_id[13];
+
+	if (version >= 145 || !scoped)
+		return aliases;
+	if (json_is_null(aliases))
+		aliases = json_array();
+	snprintf(short_id, sizeof(short_id), "%.12s", i->id);
+	json_array_append_new(aliases, json_string(short_id));
+	return aliases;
+}
+
+static json_t *names_doc(const ContainerInfo *i, const ContainerEndpoint *ep)
+{
+	_cleanup_strv_ char **names = NULL;
+
+	return engine_endpoint_names(i, text(ep->network), &names) < 0 ? NULL : doc_strv(names);
+}
+
+static json_t *ipam_doc(const ContainerEndpointConfig *want)
+{
+	json_t *ipam;
+
+	if (!want || (str_empty(want->ipv4_address) && str_empty(want->ipv6_address)))
+		return json_null();
+	ipam = json_object();
+	if (!str_empty(want->ipv4_address))
+		json_object_set_new(ipam, "IPv4Address", doc_str(want->ipv4_address));
+	if (!str_empty(want->ipv6_address))
+		json_object_set_new(ipam, "IPv6Address", doc_str(want->ipv6_address));
+	return ipam;
+}
+
 json_t *endpoint_doc(const ContainerInfo *i, const ContainerEndpoint *ep, int version)
 {
 	const ContainerEndpointConfig *want = asked(i, ep);
-	char short_id[13];
-	json_t *aliases, *names, *ipam;
+	bool scoped =
+	    !streq0(ep->network, "bridge") && !streq0(ep->network, "host") && !streq0(ep->network, "none");
 
-	snprintf(short_id, sizeof(short_id), "%.12s", i->id);
-	aliases = ep->aliases ? doc_strv(ep->aliases) : json_null();
-	if (version < 145 && !streq0(ep->network, "bridge")) {
-		if (json_is_null(aliases))
-			aliases = json_array();
-		json_array_append_new(aliases, json_string(short_id));
-	}
-	if (streq0(ep->network, "bridge") || streq0(ep->network, "host") || streq0(ep->network, "none")) {
-		names = json_null();
-	} else {
-		names = json_pack("[o]", doc_str(i->name));
-		for (char **a = ep->aliases; a && *a; a++)
-			if (!streq0(i->name, *a))
-				json_array_append_new(names, doc_str(*a));
-		json_array_append_new(names, json_string(short_id));
-	}
-	ipam = want && !str_empty(want->ipv4_address)
-		   ? json_pack("{s:o}", "IPv4Address", doc_str(want->ipv4_address))
-		   : json_null();
-	return json_pack("{s:o, s:n, s:o, s:n, s:i, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:i, s:o}",
-			 "IPAMConfig", ipam, "Links", "Aliases", aliases, "DriverOpts", "GwPriority", 0,
-			 "NetworkID", doc_str(ep->network_id), "EndpointID", doc_str(ep->endpoint_id),
-			 "Gateway", doc_str(ep->gateway), "IPAddress", doc_str(ep->address), "MacAddress",
-			 doc_str(ep->mac), "IPPrefixLen", str_empty(ep->address) ? 0 : ep->prefix,
-			 "IPv6Gateway", "", "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DNSNames",
-			 names);
+	/* What is asked for while there is no address yet is shown as it was asked. */
+	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:i, s:o}",
+			 "IPAMConfig", ipam_doc(want), "Links",
+			 want && want->links ? doc_strv(want->links) : json_null(), "Aliases",
+			 aliases_doc(i, want, scoped, version), "DriverOpts",
+			 want && want->driver_opts ? doc_map(want->driver_opts) : json_null(), "GwPriority",
+			 (json_int_t)(want ? want->gw_priority : 0), "NetworkID", doc_str(ep->network_id),
+			 "EndpointID", doc_str(ep->endpoint_id), "Gateway", doc_str(ep->gateway), "IPAddress",
+			 doc_str(ep->address), "MacAddress",
+			 doc_str(str_empty(ep->mac) && want ? want->mac_address : ep->mac), "IPPrefixLen",
+			 str_empty(ep->address) ? 0 : (int)ep->prefix, "IPv6Gateway", "", "GlobalIPv6Address",
+			 "", "GlobalIPv6PrefixLen", 0, "DNSNames", scoped ? names_doc(i, ep) : json_null());
 }
 
 static json_t *endpoints_doc(const ContainerInfo *i, int version)

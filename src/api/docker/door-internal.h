@@ -183,6 +183,8 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(networks_list) \
 	X(network_inspect) \
 	X(network_create) \
+	X(network_connect) \
+	X(network_disconnect) \
 	X(network_remove) \
 	X(networks_prune) \
 	X(volumes_list) \

@@ -2,24 +2,50 @@
 /* Endpoints of networks. */
 #include "api/docker/door-internal.h"
 
+static json_t *ipam_config(const NetworkInfo *i)
+{
+	json_t *config = json_array(), *one;
+
+	if (str_empty(i->subnet))
+		return config;
+	one = json_pack("{s:o}", "Subnet", doc_str(i->subnet));
+	if (!str_empty(i->ip_range))
+		json_object_set_new(one, "IPRange", doc_str(i->ip_range));
+	if (!str_empty(i->gateway))
+		json_object_set_new(one, "Gateway", doc_str(i->gateway));
+	if (strv_len(i->aux) > 0)
+		json_object_set_new(one, "AuxiliaryAddresses", doc_map(i->aux));
+	json_array_append_new(config, one);
+	return config;
+}
+
+/* The default network shows what it is, as if somebody had asked for it. */
+static json_t *options_doc(const NetworkInfo *i)
+{
+	json_t *o = doc_map(i->options);
+
+	if (!i->builtin || !streq(i->driver, "bridge"))
+		return o;
+	json_object_set_new(o, "com.docker.network.bridge.default_bridge", json_string("true"));
+	json_object_set_new(o, "com.docker.network.bridge.enable_icc", json_string("true"));
+	json_object_set_new(o, "com.docker.network.bridge.enable_ip_masquerade", json_string("true"));
+	json_object_set_new(o, "com.docker.network.bridge.host_binding_ipv4", json_string("0.0.0.0"));
+	json_object_set_new(o, "com.docker.network.bridge.name", doc_str(i->bridge));
+	return o;
+}
+
 static json_t *network_doc(const NetworkInfo *i)
 {
-	json_t *config = json_array();
+	json_t *ipam_options = strv_len(i->ipam_options) > 0 ? doc_map(i->ipam_options) : json_null();
 
-	if (!str_empty(i->subnet)) {
-		json_t *one = json_pack("{s:o}", "Subnet", doc_str(i->subnet));
-
-		if (!str_empty(i->gateway))
-			json_object_set_new(one, "Gateway", doc_str(i->gateway));
-		json_array_append_new(config, one);
-	}
-	return json_pack("{s:o, s:s, s:o, s:s, s:o, s:b, s:b, s:{s:s, s:n, s:o}, s:b, s:b, s:b, s:{s:s}, "
+	return json_pack("{s:o, s:s, s:o, s:s, s:o, s:b, s:b, s:{s:s, s:o, s:o}, s:b, s:b, s:b, s:{s:o}, "
 			 "s:b, s:{}, s:o, s:o}",
 			 "Name", doc_str(i->name), "Id", i->id, "Created", doc_time(i->created_ns), "Scope",
 			 "local", "Driver", doc_str(i->driver), "EnableIPv4", 1, "EnableIPv6", 0, "IPAM",
-			 "Driver", "default", "Options", "Config", config, "Internal", i->internal,
-			 "Attachable", i->attachable, "Ingress", 0, "ConfigFrom", "Network", "", "ConfigOnly",
-			 0, "Containers", "Options", doc_map(i->options), "Labels", doc_map(i->labels));
+			 "Driver", "default", "Options", ipam_options, "Config", ipam_config(i), "Internal",
+			 i->internal, "Attachable", i->attachable, "Ingress", 0, "ConfigFrom", "Network",
+			 doc_str(i->config_from), "ConfigOnly", i->config_only, "Containers", "Options",
+			 options_doc(i), "Labels", doc_map(i->labels));
 }
 
 /* Who is on it right now. */
@@ -109,11 +135,14 @@ int h_network_inspect(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
 	_cleanup_(network_info_done) NetworkInfo i = {0};
+	const char *scope = http_query(rq, "scope");
 	json_t *doc;
 	int r = engine_network_inspect(d->engine, http_param(rq, "id"), &i, e);
 
 	if (r < 0)
 		return r;
+	if (!str_empty(scope) && !streq(scope, "local"))
+		return err_new(e, ERR_NOT_FOUND, "network %s not found", http_param(rq, "id"));
 	doc = network_doc(&i);
 	r = doc ? add_containers(d, doc, &i, e) : err_oom(e);
 	if (r < 0) {
@@ -123,42 +152,139 @@ int h_network_inspect(HttpRequest *rq, void *user, Err *e)
 	return reply_doc(rq, 200, doc, e);
 }
 
+/* What a network can be elsewhere, and not here. */
+static int check_create(const json_t *body, Err *e)
+{
+	const json_t *ipam = json_object_get(body, "IPAM"), *config = json_object_get(ipam, "Config");
+	const char *ipam_driver = json_get_str(ipam, "Driver"), *scope = json_get_str(body, "Scope");
+	size_t i;
+	const json_t *one;
+
+	if (json_get_bool(body, "Ingress", false) || (!str_empty(scope) && !streq(scope, "local")))
+		return err_new(
+		    e, ERR_UNAVAILABLE,
+		    "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to "
+		    "connect this node to swarm and try again.");
+	if (json_get_bool(body, "EnableIPv6", false))
+		return err_new(e, ERR_UNSUPPORTED, "EnableIPv6: IPv6 networks are not offered: leave it out");
+	if (!json_get_bool(body, "EnableIPv4", true))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "EnableIPv4: a network without IPv4 is not offered: leave it out");
+	if (!str_empty(ipam_driver) && !streq(ipam_driver, "default"))
+		return err_new(e, ERR_NOT_FOUND,
+			       "plugin \"%s\" not found: the IPAM driver offered is default", ipam_driver);
+	json_array_foreach (config, i, one)
+		if (strchr(json_get_str(one, "Subnet") ?: "", ':'))
+			return err_new(e, ERR_UNSUPPORTED, "subnet %s: IPv6 networks are not offered",
+				       json_get_str(one, "Subnet"));
+	if (json_array_size(config) > 1)
+		return err_new(e, ERR_DENIED,
+			       "bridge driver doesn't support multiple subnets: %zu were given",
+			       json_array_size(config));
+	return 0;
+}
+
+typedef struct CreateMaps {
+	char **labels, **options, **aux, **ipam_options;
+} CreateMaps;
+
+static void create_maps_done(CreateMaps *m)
+{
+	strv_free(m->labels);
+	strv_free(m->options);
+	strv_free(m->aux);
+	strv_free(m->ipam_options);
+}
+
+static int create_maps(const json_t *body, CreateMaps *ret, Err *e)
+{
+	const json_t *ipam = json_object_get(body, "IPAM"),
+		     *config = json_array_get(json_object_get(ipam, "Config"), 0);
+
+	if (json_map_to_strv(json_object_get(body, "Labels"), &ret->labels) < 0 ||
+	    json_map_to_strv(json_object_get(body, "Options"), &ret->options) < 0 ||
+	    json_map_to_strv(json_object_get(ipam, "Options"), &ret->ipam_options) < 0 ||
+	    json_map_to_strv(json_object_get(config, "AuxiliaryAddresses"), &ret->aux) < 0)
+		return err_new(e, ERR_INVALID,
+			       "network: Labels, Options, IPAM.Options and AuxiliaryAddresses must be "
+			       "objects of strings");
+	return 0;
+}
+
 int h_network_create(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
 	_cleanup_json_ json_t *body = NULL;
-	_cleanup_strv_ char **labels = NULL, **options = NULL;
+	_cleanup_(create_maps_done) CreateMaps maps = {0};
 	_cleanup_free_ char *id = NULL;
 	const json_t *ipam;
 	EngineNetworkCreate c;
 	int r = http_body_json(rq, true, &body, e);
 
-	if (r >= 0 && (json_map_to_strv(json_object_get(body, "Labels"), &labels) < 0 ||
-		       json_map_to_strv(json_object_get(body, "Options"), &options) < 0))
-		r = err_new(e, ERR_INVALID, "network: Labels and Options must be objects of strings");
-	if (r >= 0 && json_get_bool(body, "EnableIPv6", false))
-		r = err_new(e, ERR_UNSUPPORTED, "IPv6 networks are not offered yet");
+	if (r >= 0)
+		r = check_create(body, e);
+	if (r >= 0)
+		r = create_maps(body, &maps, e);
 	if (r < 0)
 		return r;
-	ipam = json_object_get(json_object_get(body, "IPAM"), "Config");
-	if (json_array_size(ipam) > 1)
-		return err_new(e, ERR_UNSUPPORTED, "a network has one subnet here, %zu were given",
-			       json_array_size(ipam));
-	ipam = json_array_get(ipam, 0);
+	ipam = json_array_get(json_object_get(json_object_get(body, "IPAM"), "Config"), 0);
 	c = (EngineNetworkCreate){
 	    .name = json_get_str(body, "Name"),
 	    .driver = json_get_str(body, "Driver"),
 	    .subnet = json_get_str(ipam, "Subnet"),
 	    .gateway = json_get_str(ipam, "Gateway"),
+	    .ip_range = json_get_str(ipam, "IPRange"),
+	    .config_from = json_get_str(json_object_get(body, "ConfigFrom"), "Network"),
 	    .internal = json_get_bool(body, "Internal", false),
 	    .attachable = json_get_bool(body, "Attachable", false),
-	    .labels = labels,
-	    .options = options,
+	    .config_only = json_get_bool(body, "ConfigOnly", false),
+	    .labels = maps.labels,
+	    .options = maps.options,
+	    .aux = maps.aux,
+	    .ipam_options = maps.ipam_options,
 	};
-	if (str_empty(c.name))
-		return err_new(e, ERR_INVALID, "network: Name must be given");
 	r = engine_network_create(d->engine, &c, &id, e);
 	return r < 0 ? r : reply_doc(rq, 201, json_pack("{s:s, s:s}", "Id", id, "Warning", ""), e);
+}
+
+static int body_container(const json_t *body, const char **ret, Err *e)
+{
+	*ret = json_get_str(body, "Container");
+	return str_empty(*ret)
+		   ? err_new(e, ERR_INVALID, "Container: the name or id of a container is missing")
+		   : 0;
+}
+
+int h_network_connect(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_json_ json_t *body = NULL;
+	_cleanup_(container_endpoint_done) ContainerEndpointConfig config = {0};
+	const char *network = http_param(rq, "id"), *container;
+	int r = http_body_json(rq, true, &body, e);
+
+	if (r >= 0)
+		r = body_container(body, &container, e);
+	if (r >= 0)
+		r = container_endpoint_decode(network, json_object_get(body, "EndpointConfig"), &config, e);
+	if (r >= 0)
+		r = engine_network_connect(d->engine, network, container, &config, e);
+	return r < 0 ? r : http_reply_empty(rq, 200);
+}
+
+int h_network_disconnect(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_json_ json_t *body = NULL;
+	const char *container;
+	int r = http_body_json(rq, true, &body, e);
+
+	if (r >= 0)
+		r = body_container(body, &container, e);
+	if (r >= 0)
+		r = engine_network_disconnect(d->engine, http_param(rq, "id"), container,
+					      json_get_bool(body, "Force", false), e);
+	return r < 0 ? r : http_reply_empty(rq, 200);
 }
 
 int h_network_remove(HttpRequest *rq, void *user, Err *e)

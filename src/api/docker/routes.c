@@ -73,6 +73,8 @@ static const HttpRoute routes[] = {
     {"POST", "/networks/prune", h_networks_prune, 0},
     {"GET", "/networks/{id}", h_network_inspect, 0},
     {"DELETE", "/networks/{id}", h_network_remove, 0},
+    {"POST", "/networks/{id}/connect", h_network_connect, 0},
+    {"POST", "/networks/{id}/disconnect", h_network_disconnect, 0},
 
     {"GET", "/volumes", h_volumes_list, 0},
     {"POST", "/volumes/create", h_volume_create, 0},

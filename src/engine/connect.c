@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container that exists joins a network or leaves it.
+ *
+ * In one that runs, the interface comes first and the record after it when it joins, and the other way round when it leaves: an
+ * interface that a crash leaves without a record is removed at the next start (networks_reconcile), while one that is missing would
+ * not be noticed. Whatever endpoint is the way out by then has the default route and the published ports.
+ */
+#include "engine/engine-internal.h"
+
+#include <arpa/inet.h>
+
+/* -1 in *ret_netns if it does not run. */
+static int open_namespace(Container *c, int *ret_netns, Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	_cleanup_free_ char *path = NULL;
+	ContainerStatus s = container_status(c);
+	pid_t pid;
+	int r;
+
+	*ret_netns = -1;
+	if (s != CONTAINER_RUNNING && s != CONTAINER_PAUSED)
+		return 0;
+	r = container_shim(c, &shim, e);
+	if (r >= 0)
+		r = shim_first_pid(shim, &pid, e);
+	if (r < 0)
+		return r;
+	path = strf("/proc/%d/ns/net", (int)pid);
+	if (!path)
+		return err_oom(e);
+	*ret_netns = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_netns < 0 ? err_sys(e, errno, "open the network namespace of container %.12s", c->id) : 0;
+}
+
+static int endpoint_index(const Container *c, const char *network)
+{
+	for (size_t i = 0; i < c->n_endpoints; i++)
+		if (streq0(c->endpoints[i].network, network))
+			return (int)i;
+	return -1;
+}
+
+static int check_mode(const Container *c, const Network *n, Err *e)
+{
+	const char *arg;
+	NetMode mode = net_mode(c, &arg);
+
+	if (mode == NET_HOST || streq(n->info.driver, "host"))
+		return err_new(
+		    e, ERR_INVALID,
+		    "container cannot be disconnected from host network or connected to host network");
+	if (mode == NET_CONTAINER)
+		return err_new(e, ERR_INVALID,
+			       "container sharing network namespace with another container or host cannot be "
+			       "connected to "
+			       "any other network");
+	if (mode == NET_NONE || streq(n->info.driver, "null"))
+		return err_new(
+		    e, ERR_INVALID,
+		    "container cannot be connected to multiple networks with one of the networks in private "
+		    "(none) mode");
+	return 0;
+}
+
+/* ---- the lists ---- */
+
+static int append(Engine *en, Container *c, const char *network, const ContainerEndpointConfig *asked, Err *e)
+{
+	_cleanup_json_ json_t *doc = asked ? container_endpoint_encode(asked) : NULL;
+	ContainerEndpointConfig ep = {0};
+	int r = asked && !doc ? err_oom(e) : container_endpoint_decode(network, doc, &ep, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->state);
+	r = container_endpoint_add(&c->config, &ep, e);
+	pthread_mutex_unlock(&c->state);
+	if (r < 0) {
+		container_endpoint_done(&ep);
+		return r;
+	}
+	return endpoint_append(en, c, network, e);
+}
+
+static void drop_config(ContainerConfig *k, const char *network)
+{
+	ContainerEndpointConfig *ep = endpoint_config_find(k, network);
+
+	if (!ep)
+		return;
+	container_endpoint_done(ep);
+	memmove(ep, ep + 1, (size_t)(k->endpoints + k->n_endpoints - ep - 1) * sizeof(*ep));
+	k->n_endpoints--;
+}
+
+/* Both entries; an endpoint that is still in use goes to *ret, for its interface to be removed. */
+static void take_out(Container *c, size_t i, ContainerEndpoint *ret)
+{
+	pthread_mutex_lock(&c->state);
+	*ret = c->endpoints[i];
+	memmove(&c->endpoints[i], &c->endpoints[i + 1], (c->n_endpoints - i - 1) * sizeof(*c->endpoints));
+	c->n_endpoints--;
+	drop_config(&c->config, ret->network);
+	pthread_mutex_unlock(&c->state);
+}
+
+static void forget(ContainerEndpoint *ep)
+{
+	ContainerInfo garbage = {.endpoints = calloc(1, sizeof(*ep)), .n_endpoints = 1};
+
+	if (!garbage.endpoints)
+		return;
+	*garbage.endpoints = *ep;
+	container_info_done(&garbage);
+}
+
+/* ---- the way out ---- */
+
+static uint32_t gateway_of(const ContainerEndpoint *ep)
+{
+	struct in_addr a;
+
+	return inet_pton(AF_INET, ep->gateway, &a) == 1 ? ntohl(a.s_addr) : 0;
+}
+
+/* After a change: the default route and the ports go where they belong now. `before` is the network that had them, or NULL. */
+static int settle_gateway(Engine *en, Container *c, int netns_fd, const char *before, Err *e)
+{
+	int i = endpoint_gateway(en, c), r;
+	const ContainerEndpoint *ep = i < 0 ? NULL : &c->endpoints[i];
+
+	if (ep && streq0(before, ep->network))
+		return 0;
+	if (!ep)
+		return network_default_route_set(netns_fd, NULL, 0, e);
+	r = network_default_route_set(netns_fd, ep->interface, gateway_of(ep), e);
+	return r >= 0 && c->n_ports > 0 ? ports_publish(en, c, ep, e) : r;
+}
+
+/* Its ports go first, as one port cannot lead to two places. */
+static void leave_gateway(Engine *en, Container *c, int gateway)
+{
+	if (gateway >= 0 && c->n_ports > 0)
+		ports_withdraw(en, c, &c->endpoints[gateway]);
+}
+
+/* ---- connect ---- */
+
+static int undo_connect(Engine *en, Container *c, const char *network, int netns_fd, const char *before,
+			int r, Err *e)
+{
+	ContainerEndpoint out = {0};
+	int i = endpoint_index(c, network);
+	Err more = {0};
+	int again;
+
+	if (i < 0)
+		return r;
+	if (netns_fd >= 0) {
+		names_leave(en, c, &c->endpoints[i]);
+		endpoint_leave(en, c, (size_t)i, true);
+	}
+	take_out(c, (size_t)i, &out);
+	forget(&out);
+	again = netns_fd >= 0 && before ? settle_gateway(en, c, netns_fd, NULL, &more) : 0;
+	return again < 0 ? err_ctx(e, r, "the default route is not as it was (%s)", err_msg(&more, again))
+			 : r;
+}
+
+static int connect_running(Engine *en, Container *c, size_t i, int netns_fd, const char *before, Err *e)
+{
+	int gateway, r = endpoint_join(en, c, i, netns_fd, false, e);
+
+	if (r < 0)
+		return r;
+	gateway = endpoint_gateway(en, c);
+	if (gateway == (int)i && before)
+		leave_gateway(en, c, endpoint_index(c, before));
+	r = settle_gateway(en, c, netns_fd, before, e);
+	if (r >= 0)
+		r = net_files_update(en, c, NULL, c->endpoints[i].address, e);
+	return r < 0 ? r : names_join(en, c, &c->endpoints[i], netns_fd, e);
+}
+
+static int connect_locked(Engine *en, Container *c, const Network *n, const ContainerEndpointConfig *asked,
+			  Err *e)
+{
+	_cleanup_close_ int netns_fd = -1;
+	_cleanup_free_ char *before = NULL;
+	ContainerEndpoint out = {0};
+	int i, gateway, r = open_namespace(c, &netns_fd, e);
+
+	if (r < 0)
+		return r;
+	i = endpoint_index(c, n->info.name);
+	if (i >= 0 && netns_fd >= 0)
+		return err_new(e, ERR_DENIED, "endpoint with name %s already exists in network %s", c->name,
+			       n->info.name);
+	if (i >= 0) {
+		take_out(c, (size_t)i, &out);
+		forget(&out);
+	}
+	gateway = netns_fd >= 0 ? endpoint_gateway(en, c) : -1;
+	if (gateway >= 0 && !(before = strdup(c->endpoints[gateway].network)))
+		return err_oom(e);
+	r = append(en, c, n->info.name, asked, e);
+	if (r >= 0 && netns_fd >= 0)
+		r = connect_running(en, c, c->n_endpoints - 1, netns_fd, before, e);
+	if (r >= 0)
+		r = container_save(en, c, e);
+	if (r < 0)
+		return undo_connect(en, c, n->info.name, netns_fd, before, r, e);
+	if (netns_fd < 0)
+		endpoint_event(en, c, &c->endpoints[c->n_endpoints - 1], "connect");
+	return 0;
+}
+
+int engine_network_connect(Engine *en, const char *network, const char *container,
+			   const ContainerEndpointConfig *config, Err *e)
+{
+	static const ContainerEndpointConfig nothing;
+	_cleanup_network_ Network *n = NULL;
+	_cleanup_container_ Container *c = NULL;
+	int r = network_find(en, network, &n, e);
+
+	if (r >= 0)
+		r = container_find(en, container, &c, e);
+	if (r >= 0)
+		r = check_mode(c, n, e);
+	if (r >= 0)
+		r = endpoint_config_check(n, config ?: &nothing, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->life);
+	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", container)
+		       : connect_locked(en, c, n, config, e);
+	pthread_mutex_unlock(&c->life);
+	return r;
+}
+
+/* ---- disconnect ---- */
+
+/* Its entries are gone by now; `out` is what it had. */
+static int disconnect_running(Engine *en, Container *c, ContainerEndpoint *out, int netns_fd,
+			      bool was_gateway, Err *e)
+{
+	Container ghost = {.endpoints = out, .n_endpoints = 1};
+	int r = 0;
+
+	names_leave(en, c, out);
+	if (!str_empty(out->address))
+		r = net_files_update(en, c, out->address, NULL, e);
+	memcpy(ghost.id, c->id, sizeof(ghost.id));
+	pthread_mutex_init(&ghost.state, NULL);
+	endpoint_leave(en, &ghost, 0, true);
+	pthread_mutex_destroy(&ghost.state);
+	if (r >= 0 && was_gateway)
+		r = settle_gateway(en, c, netns_fd, NULL, e);
+	return r;
+}
+
+static int disconnect_locked(Engine *en, Container *c, const char *network, Err *e)
+{
+	_cleanup_close_ int netns_fd = -1;
+	ContainerEndpoint out = {0};
+	int i = endpoint_index(c, network), gateway, r;
+
+	if (i < 0)
+		return err_new(e, ERR_DENIED, "container %s is not connected to network %s", c->id, network);
+	r = open_namespace(c, &netns_fd, e);
+	if (r < 0)
+		return r;
+	gateway = netns_fd >= 0 ? endpoint_gateway(en, c) : -1;
+	if (gateway == i)
+		leave_gateway(en, c, i);
+	take_out(c, (size_t)i, &out);
+	r = container_save(en, c, e);
+	if (netns_fd >= 0) {
+		int gone = disconnect_running(en, c, &out, netns_fd, gateway == i, r < 0 ? NULL : e);
+
+		r = r < 0 ? r : gone;
+	} else {
+		endpoint_event(en, c, &out, "disconnect");
+	}
+	forget(&out);
+	return r;
+}
+
+int engine_network_disconnect(Engine *en, const char *network, const char *container, bool force, Err *e)
+{
+	_cleanup_network_ Network *n = NULL;
+	_cleanup_container_ Container *c = NULL;
+	const char *arg;
+	int r = network_find(en, network, &n, e);
+
+	if (r == -ENOENT && force)
+		r = 0;
+	if (r >= 0)
+		r = container_find(en, container, &c, e);
+	if (r < 0)
+		return r;
+	if (net_mode(c, &arg) == NET_HOST)
+		return err_new(
+		    e, ERR_INVALID,
+		    "container cannot be disconnected from host network or connected to host network");
+	pthread_mutex_lock(&c->life);
+	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", container)
+		       : disconnect_locked(en, c, n ? n->info.name : network, e);
+	pthread_mutex_unlock(&c->life);
+	return r;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* DNS messages: what is a question, what is an answer to it, and answers that fit. */
+#include "network/dns-message.h"
+
+#include "base/test.h"
+
+#define HEAD(flags, questions, additional) "\x12\x34" flags "\0" questions "\0\0\0\0\0" additional
+#define WEB                                "\3WEB\4Test\0\0\1\0\1"
+
+static int parse(const char *m, size_t len, DnsQuestion *q)
+{
+	return dns_question_parse((const uint8_t *)m, len, q);
+}
+#define PARSE(m, q) parse(m, sizeof(m) - 1, q)
+
+static void test_question(void **state _unused_)
+{
+	DnsQuestion q;
+
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") WEB, &q), 0);
+	assert_string_equal(q.name, "web.test");
+	assert_true(q.plain && !q.edns);
+	assert_int_equal(q.id, 0x1234);
+	assert_int_equal(q.type, DNS_A);
+	assert_int_equal(q.end, DNS_HEADER + sizeof(WEB) - 1);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") "\0\0\2\0\1", &q), 0);
+	assert_string_equal(q.name, "");
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") "\3a.b\0\0\1\0\1", &q), 0);
+	assert_false(q.plain); /* one label, though it reads like two */
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") "\3a\0b\0\0\1\0\1", &q), 0);
+	assert_false(q.plain);
+}
+
+static void test_edns(void **state _unused_)
+{
+	DnsQuestion q;
+
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\1") WEB "\0\0\x29\x10\0\0\0\x80\0\0\0", &q), 0);
+	assert_true(q.edns && q.dnssec);
+	assert_int_equal(q.udp_size, 4096);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\1") WEB "\0\0\x29\x10\0\0\1\0\0\0\0", &q), DNS_BADVERS);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\1") WEB "\1a\0\0\x29\x10\0\0\0\0\0\0\0", &q),
+			 DNS_FORMERR);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\2") WEB "\0\0\x29\x10\0\0\0\0\0\0\0"
+							    "\0\0\x29\x10\0\0\0\0\0\0\0",
+			       &q),
+			 DNS_FORMERR);
+	/* Another record first, with a name that is a pointer. */
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\2") WEB "\xc0\x0c\0\1\0\1\0\0\0\0\0\2xx"
+							    "\0\0\x29\2\0\0\0\0\0\0\0",
+			       &q),
+			 0);
+	assert_true(q.edns);
+}
+
+static void test_what_is_no_question(void **state _unused_)
+{
+	char many[DNS_HEADER + 5] = HEAD("\1\0", "\1", "\0") "\0\0\1\0", deep[DNS_HEADER + 260 + 4];
+	DnsQuestion q;
+
+	assert_int_equal(PARSE("", &q), -EBADMSG);
+	assert_int_equal(PARSE("\0\0\1\0\0\1\0\0\0\0\0", &q), -EBADMSG);       /* a byte short */
+	assert_int_equal(PARSE(HEAD("\x81\0", "\1", "\0") WEB, &q), -EBADMSG); /* an answer */
+	assert_int_equal(PARSE(HEAD("\x29\0", "\1", "\0") WEB, &q), DNS_NOTIMP);
+	assert_int_equal(PARSE(HEAD("\1\0", "\0", "\0"), &q), DNS_FORMERR);
+	assert_int_equal(PARSE(HEAD("\1\0", "\2", "\0") WEB WEB, &q), DNS_FORMERR);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") "\xc0\x0c\0\1\0\1", &q),
+			 DNS_FORMERR); /* a pointer to itself */
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") "\x3f"
+							"abc",
+			       &q),
+			 DNS_FORMERR);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") "\3abc", &q), DNS_FORMERR);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") "\3abc\0\0\1\0", &q), DNS_FORMERR);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\1") WEB "\0\0\x29\x10\0\0\0\0\0\0\5", &q),
+			 DNS_FORMERR);    /* data missing */
+	many[10] = many[11] = (char)0xFF; /* 65535 records */
+	assert_int_equal(parse(many, sizeof(many), &q), DNS_FORMERR);
+
+	/* 127 labels of one letter are the longest name; one more is none. */
+	memcpy(deep, HEAD("\1\0", "\1", "\0"), DNS_HEADER);
+	for (size_t i = 0; i < 128; i++)
+		memcpy(deep + DNS_HEADER + 2 * i, "\1a", 2);
+	memset(deep + DNS_HEADER + 254, 0, 6);
+	assert_int_equal(parse(deep, DNS_HEADER + 259, &q), 0);
+	assert_int_equal(strlen(q.name), 253);
+	memcpy(deep + DNS_HEADER + 254, "\1a", 2);
+	memset(deep + DNS_HEADER + 256, 0, 6);
+	assert_int_equal(parse(deep, DNS_HEADER + 261, &q), DNS_FORMERR);
+}
+
+static void test_answers_to(void **state _unused_)
+{
+	static const char query[] = HEAD("\1\0", "\1", "\0") WEB;
+	DnsQuestion q;
+	const uint8_t *asked = (const uint8_t *)query;
+
+	assert_int_equal(PARSE(query, &q), 0);
+#define IS(m, id) dns_answers((const uint8_t *)(m), sizeof(m) - 1, asked, &q, id)
+	assert_true(IS(HEAD("\x81\x80", "\1", "\0") WEB, 0x1234));
+	assert_true(IS(HEAD("\x81\x80", "\1", "\0") "\3web\4tESt\0\0\1\0\1", 0x1234));
+	assert_false(IS(HEAD("\x81\x80", "\1", "\0") WEB, 0x1235));
+	assert_false(IS(HEAD("\1\0", "\1", "\0") WEB, 0x1234));
+	assert_false(IS(HEAD("\x81\x80", "\1", "\0") "\3wex\4test\0\0\1\0\1", 0x1234));
+	assert_false(IS(HEAD("\x81\x80", "\1", "\0") "\3web\4test\0\0\x1c\0\1", 0x1234));
+	assert_false(IS(HEAD("\x81\x80", "\1", "\0") "\3web", 0x1234));
+	assert_false(IS(HEAD("\x81\x80", "\0", "\0"), 0x1234));
+	assert_true(IS(HEAD("\x81\x81", "\0", "\0"), 0x1234)); /* "what did you say?" */
+	assert_false(IS("\x12\x34", 0x1234));
+}
+
+static void test_writing(void **state _unused_)
+{
+	static const char query[] = HEAD("\1\0", "\1", "\1") WEB "\0\0\x29\x10\0\0\0\0\0\0\0";
+	static const char want[] =
+	    "\x12\x34\x85\x80\0\1\0\1\0\0\0\1" WEB "\xc0\x0c\0\1\0\1\0\0\0\x0a\0\4\xac\x11\0\2"
+	    "\0\0\x29\4\xd0\0\0\0\0\0\0";
+	uint8_t out[DNS_UDP_PLAIN];
+	DnsQuestion q;
+	DnsAnswer a;
+
+	assert_int_equal(PARSE(query, &q), 0);
+	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_NOERROR, true);
+	dns_answer_address(&a, 0xAC110002, 10);
+	assert_int_equal(dns_answer_end(&a), sizeof(want) - 1);
+	assert_memory_equal(out, want, sizeof(want) - 1);
+
+	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_NOERROR, true);
+	for (uint32_t i = 0; i < 100; i++)
+		dns_answer_address(&a, i, 10);
+	assert_in_range(dns_answer_end(&a), 480, sizeof(out));
+	assert_true(dns_truncated(out));
+
+	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_BADVERS, false);
+	assert_int_equal(dns_answer_end(&a), sizeof(query) - 1);
+	assert_int_equal(out[DNS_HEADER + sizeof(WEB) - 1 + 5], 1); /* the upper part of 16 */
+}
+
+static void test_names(void **state _unused_)
+{
+	static const char *const bad[] = {"4.3.2.1",
+					  "4.3.2.in-addr.arpa",
+					  "4.3.2.256.in-addr.arpa",
+					  "04.3.2.1.in-addr.arpa",
+					  " 4.3.2.1.in-addr.arpa",
+					  "+4.3.2.1.in-addr.arpa",
+					  "4.3.2.1.in-addr.arpa.x",
+					  "x",
+					  ""};
+	static const char query[] = HEAD("\1\0", "\1", "\0") "\0\0\x0c\0\1";
+	uint8_t out[DNS_UDP_PLAIN];
+	uint32_t address = 0;
+	char label[66];
+	DnsQuestion q;
+	DnsAnswer a;
+
+	assert_true(dns_reverse_name("2.0.17.172.in-addr.arpa", &address));
+	assert_int_equal(address, 0xAC110002);
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+		if (dns_reverse_name(bad[i], &address))
+			fail_msg("\"%s\" was taken for an address", bad[i]);
+
+	assert_int_equal(PARSE(query, &q), 0);
+	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_NOERROR, true);
+	dns_answer_name(&a, "web.net", 10);
+	assert_int_equal(dns_answer_end(&a), sizeof(query) - 1 + 12 + 9);
+	assert_memory_equal(out + sizeof(query) - 1 + 12, "\3web\3net", 9);
+	memset(label, 'a', 64);
+	label[64] = '\0';
+	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_NOERROR, true);
+	dns_answer_name(&a, label, 10);
+	dns_answer_name(&a, "a..b", 10);
+	assert_int_equal(dns_answer_end(&a), sizeof(query) - 1); /* no names, so not there */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_question),
+	    cmocka_unit_test(test_edns),
+	    cmocka_unit_test(test_what_is_no_question),
+	    cmocka_unit_test(test_answers_to),
+	    cmocka_unit_test(test_writing),
+	    cmocka_unit_test(test_names),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

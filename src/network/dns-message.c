@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading and writing of DNS messages: see dns-message.h. */
+#include "network/dns-message.h"
+
+#include <ctype.h>
+
+#define FLAG_RESPONSE  0x8000
+#define OPCODE_MASK    0x7800
+#define FLAG_AUTHORITY 0x0400
+#define FLAG_TRUNCATED 0x0200
+#define FLAG_RECURSE   0x0100
+#define FLAG_AVAILABLE 0x0080
+#define FLAG_CHECKING  0x0010 /* checking disabled: copied */
+#define OPT_BYTES      11
+#define RECORDS_MAX    64 /* behind the question, before one is taken for a nuisance */
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static void put16(uint8_t *p, uint16_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	put16(p, (uint16_t)(v >> 16));
+	put16(p + 2, (uint16_t)v);
+}
+
+void dns_set_id(uint8_t *m, uint16_t id)
+{
+	put16(m, id);
+}
+
+static void add_label(DnsQuestion *q, size_t *at, const uint8_t *label, size_t n)
+{
+	if (*at > 0)
+		q->name[(*at)++] = '.';
+	for (size_t i = 0; i < n; i++) {
+		if (label[i] <= ' ' || label[i] >= 0x7F || label[i] == '.')
+			q->plain = false;
+		q->name[(*at)++] = (char)tolower(label[i]);
+	}
+}
+
+/* The place behind the name at `at`, or 0. */
+static size_t parse_name(const uint8_t *m, size_t len, size_t at, DnsQuestion *q)
+{
+	size_t begin = at, text = 0;
+
+	for (;;) {
+		size_t n;
+
+		if (at >= len)
+			return 0;
+		n = m[at++];
+		if (n == 0)
+			break;
+		/* 63 also leaves out compression and what was once meant for other kinds of labels. */
+		if (n > 63 || n > len - at || at + n - begin > 254)
+			return 0;
+		add_label(q, &text, m + at, n);
+		at += n;
+	}
+	q->name[text] = '\0';
+	return at;
+}
+
+/* The same for a name that nobody reads. */
+static size_t skip_name(const uint8_t *m, size_t len, size_t at)
+{
+	while (at < len) {
+		size_t n = m[at++];
+
+		if (n == 0)
+			return at;
+		if ((n & 0xC0) == 0xC0)
+			return at < len ? at + 1 : 0;
+		if (n > 63 || n > len - at)
+			return 0;
+		at += n;
+	}
+	return 0;
+}
+
+/* Looks for OPT behind the question. */
+static int parse_rest(const uint8_t *m, size_t len, size_t at, size_t records, size_t additional,
+		      DnsQuestion *q)
+{
+	if (records > RECORDS_MAX)
+		return DNS_FORMERR;
+	for (size_t i = 0; i < records; i++) {
+		bool root = at < len && m[at] == 0;
+		const uint8_t *r;
+
+		at = skip_name(m, len, at);
+		if (at == 0 || len - at < 10 || (size_t)get16(m + at + 8) > len - at - 10)
+			return DNS_FORMERR;
+		r = m + at;
+		at += 10 + (size_t)get16(r + 8);
+		if (get16(r) != DNS_OPT || i < records - additional)
+			continue;
+		if (!root || q->edns)
+			return DNS_FORMERR;
+		q->edns = true;
+		q->udp_size = get16(r + 2);
+		q->dnssec = r[6] & 0x80;
+		if (r[5] != 0)
+			return DNS_BADVERS;
+	}
+	return 0;
+}
+
+int dns_question_parse(const uint8_t *m, size_t len, DnsQuestion *ret)
+{
+	size_t at, records;
+
+	*ret = (DnsQuestion){.plain = true, .end = DNS_HEADER, .udp_size = DNS_UDP_PLAIN};
+	if (len < DNS_HEADER)
+		return -EBADMSG;
+	ret->id = get16(m);
+	ret->flags = get16(m + 2);
+	if (ret->flags & FLAG_RESPONSE)
+		return -EBADMSG;
+	if (ret->flags & OPCODE_MASK)
+		return DNS_NOTIMP;
+	if (get16(m + 4) != 1)
+		return DNS_FORMERR;
+	at = parse_name(m, len, DNS_HEADER, ret);
+	if (at == 0 || len - at < 4)
+		return DNS_FORMERR;
+	ret->type = get16(m + at);
+	ret->class = get16(m + at + 2);
+	ret->end = at + 4;
+	records = (size_t)get16(m + 6) + get16(m + 8) + get16(m + 10);
+	return parse_rest(m, len, ret->end, records, get16(m + 10), ret);
+}
+
+bool dns_answers(const uint8_t *m, size_t len, const uint8_t *query, const DnsQuestion *q, uint16_t id)
+{
+	if (len < DNS_HEADER || get16(m) != id || !(get16(m + 2) & FLAG_RESPONSE) ||
+	    (get16(m + 2) & OPCODE_MASK))
+		return false;
+	/* Who cannot read the question does not repeat it either. */
+	if (get16(m + 4) == 0)
+		return dns_rcode(m) != DNS_NOERROR && dns_rcode(m) != DNS_NXDOMAIN;
+	if (get16(m + 4) != 1 || len < q->end)
+		return false;
+	/* Lengths of labels are below 'A', so this compares them exactly. */
+	for (size_t i = DNS_HEADER; i < q->end - 4; i++)
+		if (tolower(m[i]) != tolower(query[i]))
+			return false;
+	return memcmp(m + q->end - 4, query + q->end - 4, 4) == 0;
+}
+
+bool dns_reverse_name(const char *name, uint32_t *ret)
+{
+	static const char suffix[] = ".in-addr.arpa";
+	unsigned b[4];
+	int used = 0;
+	char text[32];
+
+	if (sscanf(name, "%3u.%3u.%3u.%3u%n", &b[0], &b[1], &b[2], &b[3], &used) != 4 ||
+	    !streq(name + used, suffix))
+		return false;
+	/* The same number written again is the same text, or it was not one: no blanks, no signs, no zeros before it. */
+	snprintf(text, sizeof(text), "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
+	if (strncmp(text, name, (size_t)used) != 0 || text[used] || (b[0] | b[1] | b[2] | b[3]) > 255)
+		return false;
+	*ret = b[3] << 24 | b[2] << 16 | b[1] << 8 | b[0];
+	return true;
+}
+
+void dns_answer_begin(DnsAnswer *a, uint8_t *m, size_t room, const uint8_t *query, const DnsQuestion *q,
+		      int rcode, bool authoritative)
+{
+	uint16_t flags = (uint16_t)(FLAG_RESPONSE | FLAG_AVAILABLE |
+				    (q->flags & (OPCODE_MASK | FLAG_RECURSE | FLAG_CHECKING)));
+
+	*a = (DnsAnswer){
+	    .m = m, .room = room - (q->edns ? OPT_BYTES : 0), .len = q->end, .edns = q->edns, .rcode = rcode};
+	if (authoritative)
+		flags |= FLAG_AUTHORITY;
+	memset(m, 0, DNS_HEADER);
+	put16(m, q->id);
+	put16(m + 2, (uint16_t)(flags | (rcode & 15)));
+	put16(m + 4, q->end > DNS_HEADER);
+	memcpy(m + DNS_HEADER, query + DNS_HEADER, q->end - DNS_HEADER);
+}
+
+/* Room for a record of n bytes about the question's name, its head filled in; NULL if it does not fit. */
+static uint8_t *add_record(DnsAnswer *a, uint16_t type, uint32_t ttl, size_t n)
+{
+	uint8_t *r = a->m + a->len;
+
+	if (a->truncated || a->len + 12 + n > a->room || a->count == UINT16_MAX) {
+		a->truncated = true;
+		return NULL;
+	}
+	put16(r, 0xC000 | DNS_HEADER);
+	put16(r + 2, type);
+	put16(r + 4, DNS_IN);
+	put32(r + 6, ttl);
+	put16(r + 10, (uint16_t)n);
+	a->len += 12 + n;
+	a->count++;
+	return r + 12;
+}
+
+void dns_answer_address(DnsAnswer *a, uint32_t address, uint32_t ttl)
+{
+	uint8_t *r = add_record(a, DNS_A, ttl, 4);
+
+	if (r)
+		put32(r, address);
+}
+
+/* The bytes of a name, or 0 if it is none. */
+static size_t encode_name(const char *name, uint8_t out[256])
+{
+	size_t at = 0;
+
+	while (*name) {
+		size_t n = strcspn(name, ".");
+
+		if (n == 0 || n > 63 || at + n + 2 > 255)
+			return 0;
+		out[at++] = (uint8_t)n;
+		memcpy(out + at, name, n);
+		at += n;
+		name += n + (name[n] == '.');
+	}
+	out[at++] = 0;
+	return at;
+}
+
+void dns_answer_name(DnsAnswer *a, const char *name, uint32_t ttl)
+{
+	uint8_t bytes[256], *r;
+	size_t n = encode_name(name, bytes);
+
+	r = n > 0 ? add_record(a, DNS_PTR, ttl, n) : NULL;
+	if (r)
+		memcpy(r, bytes, n);
+}
+
+size_t dns_answer_end(DnsAnswer *a)
+{
+	if (a->truncated)
+		a->m[2] |= FLAG_TRUNCATED >> 8;
+	put16(a->m + 6, a->count);
+	if (a->edns) {
+		uint8_t *r = a->m + a->len;
+
+		memset(r, 0, OPT_BYTES);
+		put16(r + 1, DNS_OPT);
+		put16(r + 3, DNS_UDP_MOST);
+		r[5] = (uint8_t)(a->rcode >> 4);
+		put16(a->m + 10, 1);
+		a->len += OPT_BYTES;
+	}
+	return a->len;
+}

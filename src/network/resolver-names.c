@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The resolver's names: what each network calls its containers, and answers from that.
+ *
+ * Several containers may have one name (the service of a compose file, scaled): an answer has all their addresses, beginning with another
+ * one each time. A name that is known has no records of types that we do not know of, so no such question leaves the machine.
+ */
+#include "network/resolver-internal.h"
+
+#include <ctype.h>
+
+#define NAMES_CLIENT 128 /* names and links of one endpoint */
+
+static void lower(char *s)
+{
+	for (; *s; s++)
+		*s = (char)tolower((unsigned char)*s);
+}
+
+static char *name_key(const char *network_id, const char *name)
+{
+	char *key = strf("%s/%s", network_id, name);
+
+	if (key)
+		lower(key);
+	return key;
+}
+
+static char *address_key(const char *network_id, uint32_t address)
+{
+	return strf("%s#%s", network_id, network_address_text(address).s);
+}
+
+static void name_free(Name *n)
+{
+	free(n->key);
+	free(n->holders);
+	free(n->called);
+	free(n);
+}
+
+/* Takes key over. */
+static Name *name_get(Resolver *r, char *key)
+{
+	Name *n = NULL;
+
+	if (!key)
+		return NULL;
+	HASH_FIND_STR(r->names, key, n);
+	if (n) {
+		free(key);
+		return n;
+	}
+	n = calloc(1, sizeof(*n));
+	if (!n) {
+		free(key);
+		return NULL;
+	}
+	n->key = key;
+	HASH_ADD_KEYPTR(hh, r->names, n->key, strlen(n->key), n);
+	r->stats.names++;
+	return n;
+}
+
+static int hold(Name *n, const Client *c, uint32_t address)
+{
+	Holder *v;
+
+	for (size_t i = 0; i < n->n; i++)
+		if (n->holders[i].client == c)
+			return 0;
+	v = reallocarray(n->holders, n->n + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	n->holders = v;
+	v[n->n++] = (Holder){c, address};
+	return 0;
+}
+
+/* Takes key over; a name that nobody has any more goes. */
+static void let_go(Resolver *r, const Client *c, char *key)
+{
+	Name *n = NULL;
+	size_t kept = 0;
+
+	if (!key)
+		return;
+	HASH_FIND_STR(r->names, key, n);
+	free(key);
+	if (!n)
+		return;
+	for (size_t i = 0; i < n->n; i++)
+		if (n->holders[i].client != c)
+			n->holders[kept++] = n->holders[i];
+	n->n = kept;
+	if (kept > 0)
+		return;
+	HASH_DEL(r->names, n);
+	r->stats.names--;
+	name_free(n);
+}
+
+/* ---- endpoints ---- */
+
+static void endpoint_done(ClientEndpoint *ep)
+{
+	free(ep->network_id);
+	free(ep->network_name);
+	strv_free(ep->names);
+	strv_free(ep->links);
+	*ep = (ClientEndpoint){0};
+}
+
+static void endpoint_withdraw(Resolver *r, const Client *c, const ClientEndpoint *ep)
+{
+	for (size_t i = 0; ep->names && ep->names[i]; i++)
+		let_go(r, c, name_key(ep->network_id, ep->names[i]));
+	if (ep->names)
+		let_go(r, c, address_key(ep->network_id, ep->address));
+}
+
+static int endpoint_enter(Resolver *r, const Client *c, const ClientEndpoint *ep)
+{
+	Name *n;
+
+	if (!ep->names || !ep->names[0])
+		return 0;
+	for (size_t i = 0; ep->names[i]; i++) {
+		n = name_get(r, name_key(ep->network_id, ep->names[i]));
+		if (!n || hold(n, c, ep->address) < 0)
+			return -ENOMEM;
+	}
+	n = name_get(r, address_key(ep->network_id, ep->address));
+	if (!n || hold(n, c, ep->address) < 0)
+		return -ENOMEM;
+	free(n->called);
+	n->called = strf("%s.%s", ep->names[0], ep->network_name);
+	return n->called ? 0 : -ENOMEM;
+}
+
+static ClientEndpoint *endpoint_of(Client *c, const char *network_id)
+{
+	for (size_t i = 0; i < c->n_endpoints; i++)
+		if (streq(c->endpoints[i].network_id, network_id))
+			return &c->endpoints[i];
+	return NULL;
+}
+
+static void endpoint_drop(Resolver *r, Client *c, ClientEndpoint *ep)
+{
+	endpoint_withdraw(r, c, ep);
+	endpoint_done(ep);
+	memmove(ep, ep + 1, (size_t)(c->endpoints + c->n_endpoints - ep - 1) * sizeof(*ep));
+	c->n_endpoints--;
+}
+
+void client_endpoints_drop(Resolver *r, Client *c)
+{
+	while (c->n_endpoints > 0)
+		endpoint_drop(r, c, &c->endpoints[c->n_endpoints - 1]);
+	free(c->endpoints);
+	c->endpoints = NULL;
+}
+
+static int endpoint_put(Resolver *r, Client *c, const ResolverEndpoint *ep)
+{
+	ClientEndpoint *old = endpoint_of(c, ep->network_id), *v, *fresh;
+
+	if (old)
+		endpoint_drop(r, c, old);
+	v = reallocarray(c->endpoints, c->n_endpoints + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	c->endpoints = v;
+	fresh = &v[c->n_endpoints++];
+	*fresh = (ClientEndpoint){
+	    .network_id = strdup(ep->network_id),
+	    .network_name = strdup(ep->network_name),
+	    .internal = ep->internal,
+	    .address = ep->address,
+	    .network = ep->network,
+	    .prefix = ep->prefix,
+	    .names = ep->names ? strv_dup(ep->names) : NULL,
+	    .links = ep->links ? strv_dup(ep->links) : NULL,
+	};
+	if (!fresh->network_id || !fresh->network_name || (ep->names && !fresh->names) ||
+	    (ep->links && !fresh->links)) {
+		endpoint_done(fresh);
+		c->n_endpoints--;
+		return -ENOMEM;
+	}
+	for (size_t i = 0; fresh->links && fresh->links[i]; i++)
+		lower(fresh->links[i]);
+	if (endpoint_enter(r, c, fresh) == 0)
+		return 0;
+	endpoint_drop(r, c, fresh);
+	return -ENOMEM;
+}
+
+int resolver_endpoint_add(Resolver *r, const ResolverEndpoint *ep, Err *e)
+{
+	Client *c;
+	int k;
+
+	if (strv_len(ep->names) > NAMES_CLIENT || strv_len(ep->links) > NAMES_CLIENT)
+		return err_new(e, ERR_INVALID, "network %s: a container has at most %d names and links there",
+			       ep->network_name, NAMES_CLIENT);
+	SCOPE_LOCK(&r->lock);
+	HASH_FIND_STR(r->clients, ep->client, c);
+	if (!c)
+		return err_new(e, ERR_NOT_FOUND, "the resolver does not know container %.12s", ep->client);
+	k = endpoint_put(r, c, ep);
+	return k < 0 ? err_oom(e) : 0;
+}
+
+void resolver_endpoint_remove(Resolver *r, const char *client, const char *network_id)
+{
+	ClientEndpoint *ep;
+	Client *c;
+
+	SCOPE_LOCK(&r->lock);
+	HASH_FIND_STR(r->clients, client, c);
+	ep = c ? endpoint_of(c, network_id) : NULL;
+	if (ep)
+		endpoint_drop(r, c, ep);
+}
+
+/* ---- answers ---- */
+
+static Name *find(Resolver *r, const char *network_id, const char *name)
+{
+	char key[65 + 256 + 2];
+	Name *n = NULL;
+
+	if ((size_t)snprintf(key, sizeof(key), "%s/%s", network_id, name) < sizeof(key))
+		HASH_FIND_STR(r->names, key, n);
+	return n;
+}
+
+/* What a link of this client's means, or the name itself. */
+static const char *through_link(const ClientEndpoint *ep, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; ep->links && ep->links[i]; i++)
+		if (strncasecmp(ep->links[i], name, n) == 0 && ep->links[i][n] == '=')
+			return ep->links[i] + n + 1;
+	return name;
+}
+
+/* The name as it is in each network of the client; then, with its last part, in the network of that name. */
+static Name *lookup(Resolver *r, const Client *c, const char *name)
+{
+	const char *dot = strrchr(name, '.');
+	Name *n = NULL;
+
+	for (size_t i = 0; !n && i < c->n_endpoints; i++)
+		n = find(r, c->endpoints[i].network_id, through_link(&c->endpoints[i], name));
+	for (size_t i = 0; !n && dot && i < c->n_endpoints; i++) {
+		char first[256];
+
+		if (strcasecmp(dot + 1, c->endpoints[i].network_name) != 0)
+			continue;
+		snprintf(first, sizeof(first), "%.*s", (int)(dot - name), name);
+		n = find(r, c->endpoints[i].network_id, first);
+	}
+	return n;
+}
+
+static size_t answer_addresses(Name *n, const uint8_t *query, const DnsQuestion *q, uint8_t *out, size_t room)
+{
+	bool wanted = q->type == DNS_A || q->type == DNS_ANY;
+	DnsAnswer a;
+
+	dns_answer_begin(&a, out, room, query, q, DNS_NOERROR, true);
+	for (size_t i = 0; wanted && i < n->n; i++)
+		dns_answer_address(&a, n->holders[(n->turn + i) % n->n].address, ANSWER_TTL);
+	if (wanted)
+		n->turn = (n->turn + 1) % n->n;
+	return dns_answer_end(&a);
+}
+
+/* Addresses of the client's own networks are nobody else's business, known or not. */
+static bool answer_reverse(Resolver *r, const Client *c, uint32_t address, const uint8_t *query,
+			   const DnsQuestion *q, uint8_t *out, size_t room, size_t *ret_len)
+{
+	bool ours = false;
+	Name *n = NULL;
+	DnsAnswer a;
+
+	for (size_t i = 0; !n && i < c->n_endpoints; i++) {
+		const ClientEndpoint *ep = &c->endpoints[i];
+		char key[65 + INET6_ADDRSTRLEN + 8];
+
+		if (!ep->names || (address & subnet_mask(ep->prefix)) != ep->network)
+			continue;
+		ours = true;
+		snprintf(key, sizeof(key), "%s#%s", ep->network_id, network_address_text(address).s);
+		HASH_FIND_STR(r->names, key, n);
+	}
+	if (!ours)
+		return false;
+	dns_answer_begin(&a, out, room, query, q, n ? DNS_NOERROR : DNS_NXDOMAIN, true);
+	if (n && n->called && (q->type == DNS_PTR || q->type == DNS_ANY))
+		dns_answer_name(&a, n->called, ANSWER_TTL);
+	*ret_len = dns_answer_end(&a);
+	return true;
+}
+
+bool names_answer(Resolver *r, const Client *c, const uint8_t *query, const DnsQuestion *q, uint8_t *out,
+		  size_t room, size_t *ret_len)
+{
+	uint32_t address;
+	Name *n;
+
+	if (!q->plain || q->class != DNS_IN || !*q->name)
+		return false;
+	if (dns_reverse_name(q->name, &address))
+		return answer_reverse(r, c, address, query, q, out, room, ret_len);
+	n = lookup(r, c, q->name);
+	if (!n)
+		return false;
+	*ret_len = answer_addresses(n, query, q, out, room);
+	return true;
+}
