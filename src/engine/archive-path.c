@@ -61,10 +61,21 @@ typedef struct Assembly {
 	Engine *en;
 	Container *c;
 	int root_fd, ns_fd;
-	bool read_only; /* the container runs */
+	bool read_only;                /* the container runs */
+	const ContainerMountPoint **v; /* parents first */
+	int *fds;                      /* their mounts, detached */
+	size_t n;
 	int result;
 	Err err;
 } Assembly;
+
+static void assembly_done(Assembly *a)
+{
+	for (size_t i = 0; i < a->n; i++)
+		close_fd(&a->fds[i]);
+	free(a->fds);
+	free(a->v);
+}
 
 static int target_open(int root, const char *destination, bool is_dir)
 {
@@ -81,9 +92,9 @@ static int map_ids(int fd, const ContainerMountPoint *m, const struct stat *st, 
 	return m->idmap && r >= 0 ? idmap_apply(fd, &maps, e) : r;
 }
 
-static int attach_mount(const Assembly *a, const ContainerMountPoint *m, int *ret_fd, Err *e)
+static int open_one(const Assembly *a, const ContainerMountPoint *m, int *ret_fd, Err *e)
 {
-	_cleanup_close_ int tree = -1, target = -1;
+	_cleanup_close_ int tree = -1;
 	struct stat st;
 	int r = mount_open(a->en, m, a->read_only, &tree, e);
 
@@ -94,16 +105,9 @@ static int attach_mount(const Assembly *a, const ContainerMountPoint *m, int *re
 	if (r < 0 || fstat(tree, &st) < 0)
 		return err_sys(e, r < 0 ? r : errno, "mount %s at %s", m->source, m->destination);
 	r = map_ids(tree, m, &st, e);
-	if (r < 0)
-		return r;
-	target = target_open(a->root_fd, m->destination, S_ISDIR(st.st_mode));
-	if (target < 0)
-		return err_sys(e, target, "make the mount point %s", m->destination);
-	r = mount_attach(tree, target);
-	if (r < 0)
-		return err_sys(e, r, "mount %s at %s", m->source, m->destination);
-	*ret_fd = take_fd(&tree);
-	return 0;
+	if (r >= 0)
+		*ret_fd = take_fd(&tree);
+	return r;
 }
 
 static int by_length(const void *a, const void *b)
@@ -114,28 +118,56 @@ static int by_length(const void *a, const void *b)
 	return n < m ? -1 : n > m;
 }
 
-/* Parents first (they are shorter), and read-only last, when no mount point is to be made any more. */
-static int attach_all(const Assembly *a, Err *e)
+/* In our own namespace: what it has mounted cannot be copied from another one. */
+static int open_all(Assembly *a, Err *e)
 {
 	const Container *c = a->c;
-	_cleanup_free_ const ContainerMountPoint **v = calloc(c->n_mounts, sizeof(*v));
-	_cleanup_free_ int *fds = calloc(c->n_mounts, sizeof(*fds));
-	const MountChange ro = {.set = MOUNT_ATTR_RDONLY, .recursive = true};
-	size_t n = 0, done = 0;
+	size_t n = 0;
 	int r = 0;
 
-	if (!v || !fds)
+	a->v = calloc(c->n_mounts, sizeof(*a->v));
+	a->fds = calloc(c->n_mounts, sizeof(*a->fds));
+	if (!a->v || !a->fds)
 		return err_oom(e);
 	for (size_t i = 0; i < c->n_mounts; i++)
 		if (!streq(c->mounts[i].type, "tmpfs"))
-			v[n++] = &c->mounts[i];
-	qsort(v, n, sizeof(*v), by_length);
-	for (; r >= 0 && done < n; done += r >= 0)
-		r = attach_mount(a, v[done], &fds[done], e);
-	for (size_t i = 0; i < done; i++) {
-		if (r >= 0 && !v[i]->rw && mount_change(fds[i], "", &ro) < 0)
-			r = err_sys(e, EIO, "make %s read-only", v[i]->destination);
-		close_fd(&fds[i]);
+			a->v[n++] = &c->mounts[i];
+	/* Parents are shorter. */
+	qsort(a->v, n, sizeof(*a->v), by_length);
+	for (; r >= 0 && a->n < n; a->n += r >= 0)
+		r = open_one(a, a->v[a->n], &a->fds[a->n], e);
+	return r;
+}
+
+static int attach_one(const Assembly *a, size_t i, Err *e)
+{
+	const ContainerMountPoint *m = a->v[i];
+	_cleanup_close_ int target = -1;
+	struct stat st;
+	int r;
+
+	if (fstat(a->fds[i], &st) < 0)
+		return err_sys(e, errno, "look at the mount for %s", m->destination);
+	target = target_open(a->root_fd, m->destination, S_ISDIR(st.st_mode));
+	if (target < 0)
+		return err_sys(e, target, "make the mount point %s", m->destination);
+	r = mount_attach(a->fds[i], target);
+	return r < 0 ? err_sys(e, r, "mount %s at %s", m->source, m->destination) : 0;
+}
+
+/* Read-only last, when no mount point is to be made any more. */
+static int attach_all(const Assembly *a, Err *e)
+{
+	const MountChange ro = {.set = MOUNT_ATTR_RDONLY, .recursive = true};
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < a->n; i++)
+		r = attach_one(a, i, e);
+	for (size_t i = 0; r >= 0 && i < a->n; i++) {
+		int no = a->v[i]->rw ? 0 : mount_change(a->fds[i], "", &ro);
+
+		if (no < 0)
+			r = err_sys(e, no, "make %s read-only", a->v[i]->destination);
 	}
 	return r;
 }
@@ -188,10 +220,18 @@ static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, Err *e)
 		return r;
 	t->in_use = en;
 	a.root_fd = t->root_fd;
-	r = pthread_create(&thread, NULL, assembly_thread, &a);
-	if (r != 0)
-		return err_sys(e, r, "start a thread");
+	r = open_all(&a, e);
+	if (r >= 0) {
+		r = pthread_create(&thread, NULL, assembly_thread, &a);
+		if (r != 0)
+			r = err_sys(e, r, "start a thread");
+	}
+	if (r < 0) {
+		assembly_done(&a);
+		return r;
+	}
 	pthread_join(thread, NULL);
+	assembly_done(&a);
 	if (a.result < 0 && e)
 		*e = a.err;
 	t->ns_fd = a.ns_fd;
