@@ -225,7 +225,7 @@ def test_cve_2026_42306_and_41568_mount_points_are_exchanged(engine, name, folde
     outside.mkdir()
     (folder / "secret").write_text("bound")
     create(engine, name, Binds=[f"{name}:/v", f"{folder}:/v/at{outside}/dir", f"{folder}/secret:/v/at{outside}/file"])
-    work = f"mkdir -p /v/real{outside}; ln -s / /v/link; touch /v/ready; while true; do mv -T /v/real /v/at; mv -T /v/at /v/real; mv -T /v/link /v/at; mv -T /v/at /v/link; done"
+    work = f"mkdir -p /v/real{outside}; ln -s / /v/at; touch /v/ready; while true; do ln -s /v/real /v/n; mv -T /v/n /v/at; ln -s / /v/n; mv -T /v/n /v/at; done"
     try:
         with attacker(engine, name + "2", work, Binds=[f"{name}:/v"]):
             wait_until("it is at work", lambda: stat(engine, name + "2", "/v/ready") != 404)

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -424,3 +425,30 @@ def test_events(engine, name, volumes):
                    ("unmount", v, {"container": cid, "driver": "local"}), ("destroy", v, {"driver": "local"})]
     order = [a for a, i, _ in events(engine, since) if i in (v, cid) or a in ("start", "die")]
     assert order.index("mount") < order.index("start") < order.index("die") < order.index("unmount")
+
+
+def test_list_filters(new_engine):
+    engine = new_engine()
+    for n, labels in (("one", {"a": "b"}), ("two", {"a": "c"}), ("three", {})):
+        assert engine.api("POST", "/volumes/create", {"Name": n, "Labels": labels}).status == 201
+    create(engine, "user", Binds=["one:/v"])
+    for filters, expected in (({}, {"one", "two", "three"}), ({"dangling": ["true"]}, {"two", "three"}), ({"dangling": ["0"]}, {"one"}), ({"driver": ["local"]}, {"one", "two", "three"}), ({"driver": ["x"]}, set()),
+                              ({"label": ["a"]}, {"one", "two"}), ({"label": ["a=c"]}, {"two"}), ({"name": ["^t"]}, {"two", "three"}), ({"name": ["e$"], "label": ["a"]}, {"one"}), ({"name": ["one", "two"]}, {"one", "two"})):
+        reply = engine.api("GET", f"/volumes?filters={urllib.parse.quote(json.dumps(filters))}")
+        assert {v["Name"] for v in reply.json["Volumes"]} == expected, filters
+    for filters, words in (({"color": ["red"]}, "invalid filter 'color'"), ({"dangling": ["maybe"]}, "invalid filter 'dangling=[maybe]'"), ({"dangling": ["true", "false"]}, "invalid filter 'dangling=[true false]'")):
+        reply = engine.api("GET", f"/volumes?filters={urllib.parse.quote(json.dumps(filters))}")
+        assert reply.status == 400 and words in reply.message, reply.body
+
+
+def test_made_again_it_is_the_same(engine, volumes):
+    v = volumes()
+    first = engine.api("POST", "/volumes/create", {"Name": v, "Labels": {"a": "b"}}).json
+    again = engine.api("POST", "/volumes/create", {"Name": v, "Labels": {"c": "d"}, "Driver": "local"})
+    assert again.status == 201 and again.json == first == engine.api("GET", f"/volumes/{v}").json
+    assert set(first) == {"CreatedAt", "Driver", "Labels", "Mountpoint", "Name", "Options", "Scope"} and first["Scope"] == "local"
+    reply = engine.api("POST", "/volumes/create", {"Name": v, "Driver": "other"})
+    assert reply.status == 409 and f"driver 'local' already has volume '{v}': volume name must be unique" in reply.message
+    for bad, words in (("a", "volume name is too short"), ("a/b", "includes invalid characters for a local volume name"), ("私", "includes invalid characters"), ("x" * 256, "includes invalid characters")):
+        reply = engine.api("POST", "/volumes/create", {"Name": bad})
+        assert reply.status == 400 and words in reply.message, reply.body

@@ -25,5 +25,5 @@ ALL = [
         "half-filled", "irekod is killed while a volume is filled from its image",
         [VOLUMES + "test_a_half_filled_volume_is_filled_again"],
         "src/engine/mounts-populate.c:populate_locked", "the mark is not looked at",
-        [("src/engine/mounts-populate.c", "	if (r >= 0 && is_marked(en, mark)) {\n", "	if (false) {\n")], programs=("irekod",)),
+        [("src/engine/mounts-populate.c", "	if (r >= 0 && is_marked(en, mark)) {\n", "	if (r >= 0 && is_marked(en, mark) && false) {\n")], programs=("irekod",)),
 ]

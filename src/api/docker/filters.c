@@ -222,18 +222,27 @@ int filters_regex(const Filters *f, const char *key, const char *text, Err *e)
 	return !filters_has(f, key);
 }
 
+/* 1, 0, or -1 for neither. */
+static int bool_value(const char *v)
+{
+	if (streq(v, "1") || strcasecmp(v, "true") == 0 || strcasecmp(v, "t") == 0)
+		return 1;
+	return streq(v, "0") || strcasecmp(v, "false") == 0 || strcasecmp(v, "f") == 0 ? 0 : -1;
+}
+
 int filters_bool(const Filters *f, const char *key, bool *ret, Err *e)
 {
-	const char *v = filters_get(f, key, 0);
+	const char *first = filters_get(f, key, 0), *v;
+	int value = first ? bool_value(first) : 0;
 
-	if (!v)
+	if (!first)
 		return 0;
-	if (streq(v, "1") || strcasecmp(v, "true") == 0 || strcasecmp(v, "t") == 0)
-		*ret = true;
-	else if (streq(v, "0") || strcasecmp(v, "false") == 0 || strcasecmp(v, "f") == 0)
-		*ret = false;
-	else
-		return err_new(e, ERR_INVALID, "invalid filter '%s=[%.60s]'", key, v);
+	if (value < 0)
+		return err_new(e, ERR_INVALID, "invalid filter '%s=[%.60s]'", key, first);
+	for (size_t i = 1; (v = filters_get(f, key, i)); i++)
+		if (bool_value(v) != value)
+			return err_new(e, ERR_INVALID, "invalid filter '%s=[%.60s %.60s]'", key, first, v);
+	*ret = value;
 	return 0;
 }
 

@@ -8,9 +8,9 @@ static json_t *volume_doc(const VolumeInfo *i)
 {
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "CreatedAt", doc_time(i->created_ns),
 			 "Driver", doc_str(str_empty(i->driver) ? "local" : i->driver), "Labels",
-			 i->labels ? doc_map(i->labels) : json_null(), "Mountpoint", doc_str(i->mountpoint),
-			 "Name", doc_str(i->name), "Options", i->options ? doc_map(i->options) : json_null(),
-			 "Scope", "local");
+			 strv_len(i->labels) ? doc_map(i->labels) : json_null(), "Mountpoint",
+			 doc_str(i->mountpoint), "Name", doc_str(i->name), "Options",
+			 strv_len(i->options) ? doc_map(i->options) : json_null(), "Scope", "local");
 }
 
 static bool volume_used(const ContainerInfo *v, size_t n, const char *name)
