@@ -304,8 +304,12 @@ def close_all(engines):
 
 
 def end_when_told():
-    """SIGTERM leaves by the same door as an error: what was started is ended."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """SIGTERM leaves by the same door as an error: what was started is ended. It may come twice (timeout(1) sends it to the group too): once is enough."""
+    def told(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, told)
 
 
 def enter_own_namespaces(script):
