@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 static LogLevel threshold = LOG_INFO;
-static bool to_journal;
+static bool to_journal, as_json;
 
 static const struct {
 	const char *name;
@@ -41,6 +41,16 @@ void log_init(LogLevel least)
 	to_journal = stderr_is_journal();
 }
 
+void log_set_level(LogLevel least)
+{
+	__atomic_store_n(&threshold, least, __ATOMIC_RELAXED);
+}
+
+void log_set_json(bool json)
+{
+	as_json = json;
+}
+
 int log_level_parse(const char *name, LogLevel *ret)
 {
 	for (size_t i = 0; name && i < ELEMENTSOF(levels); i++)
@@ -50,6 +60,11 @@ int log_level_parse(const char *name, LogLevel *ret)
 		}
 	if (streq0(name, "warning")) {
 		*ret = LOG_WARN;
+		return 0;
+	}
+	/* Docker's levels above error: what is fatal is told as an error. */
+	if (streq0(name, "fatal") || streq0(name, "panic")) {
+		*ret = LOG_ERROR;
 		return 0;
 	}
 	return -EINVAL;
@@ -72,6 +87,21 @@ static void add_visible(StrBuf *b, const char *s)
 	}
 }
 
+/* What add_visible leaves needs only quotes and backslashes to be escaped. */
+static void add_json(StrBuf *b, LogLevel level, const char *message)
+{
+	_cleanup_strbuf_ StrBuf plain = {0};
+
+	add_visible(&plain, message);
+	strbuf_addf(b, "{\"level\":\"%s\",\"msg\":\"", level == LOG_WARN ? "warning" : levels[level].name);
+	for (const char *p = plain.s ? plain.s : ""; *p; p++) {
+		if (*p == '"' || *p == '\\')
+			strbuf_add_c(b, '\\');
+		strbuf_add_c(b, *p);
+	}
+	strbuf_addf(b, "\",\"time\":\"%s\"}", clock_rfc3339_fixed(clock_now_ns()).s);
+}
+
 void log_at(LogLevel level, const char *fmt, ...)
 {
 	_cleanup_strbuf_ StrBuf line = {0};
@@ -79,7 +109,7 @@ void log_at(LogLevel level, const char *fmt, ...)
 	int saved = errno;
 	va_list ap;
 
-	if (level < threshold)
+	if (level < __atomic_load_n(&threshold, __ATOMIC_RELAXED))
 		return;
 	va_start(ap, fmt);
 	if (vasprintf(&message, fmt, ap) < 0)
@@ -88,9 +118,12 @@ void log_at(LogLevel level, const char *fmt, ...)
 
 	if (to_journal)
 		strbuf_addf(&line, "<%d>", levels[level].priority);
-	else
+	else if (!as_json)
 		strbuf_addf(&line, "%s %-5s ", clock_rfc3339_fixed(clock_now_ns()).s, levels[level].name);
-	add_visible(&line, message ? message : fmt);
+	if (as_json)
+		add_json(&line, level, message ? message : fmt);
+	else
+		add_visible(&line, message ? message : fmt);
 	strbuf_add_c(&line, '\n');
 	/* A log that cannot be written has nobody to be reported to. */
 	ssize_t n _unused_ = line.oom ? 0 : write(STDERR_FILENO, line.s, line.len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log of a program: lines on stderr, "time level message" for people or, under systemd, with the
- * <N> priority prefix of sd-daemon(3). Only mains, request handlers and background loops log; libraries return an Err.
+ * The log of a program: lines on stderr, "time level message" for people, an object {"level", "msg", "time"} for programs, or, under
+ * systemd, with the <N> priority prefix of sd-daemon(3). Only mains, request handlers and background loops log; libraries return an Err.
  * Control bytes in a message are shown as \xNN, so that what a container named itself cannot drive a terminal.
  */
 #pragma once
@@ -11,6 +11,9 @@
 typedef enum LogLevel { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } LogLevel;
 
 void log_init(LogLevel least);
+/* May be changed at any time. */
+void log_set_level(LogLevel least);
+void log_set_json(bool json);
 int log_level_parse(const char *name, LogLevel *ret);
 void log_at(LogLevel level, const char *fmt, ...) _printf_(2, 3);
 

@@ -211,6 +211,8 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 	if (r >= 0)
 		r = health_merge(&c->config, &ic->run, e);
 	if (r >= 0)
+		r = defaults_apply(en, &c->config, e);
+	if (r >= 0)
 		r = fill_defaults(en, c, e);
 	if (r >= 0)
 		r = container_config_check(en, &c->config, warnings, e);

@@ -141,7 +141,10 @@ typedef struct SizeCache SizeCache;
 typedef struct VolumeFs VolumeFs;
 
 struct Engine {
-	EngineOptions options; /* strings are owned copies */
+	EngineOptions
+	    options; /* strings are owned copies; those of EngineReload are replaced, see defaults.c */
+	char ***retired;
+	size_t n_retired;
 	Store *store;
 	Registry *registry;
 	NetworkHost *nethost;
@@ -379,6 +382,14 @@ int subnet_load(Network *n, Err *e);
 /* network-options.c */
 int network_options_parse(char *const *options, NetworkOptions *ret, Err *e);
 
+/* pools.c: of EngineOptions.address_pools. */
+int pools_choose(Engine *en, const NetworkSubnet *used, size_t n_used, NetworkSubnet *ret, Err *e);
+
+/* defaults.c */
+int defaults_apply(Engine *en, ContainerConfig *c, Err *e);
+int defaults_copy(const EngineDefaults *from, EngineDefaults *ret);
+void defaults_done(EngineDefaults *d);
+
 /* create.c: what a name may be, in Docker's words. */
 int container_name_check(const char *name, Err *e);
 /* config-check.c: Docker's bounds on limits, of a new container or of an update. */
@@ -510,3 +521,4 @@ int space_end(Engine *en, const SpaceWatch *w, int r, Err *e);
 /* events.c */
 int events_new(struct EventHub **ret, Err *e);
 void events_free(struct EventHub *h);
+void events_count(struct EventHub *h, uint64_t *ret_events, unsigned *ret_followers);

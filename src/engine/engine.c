@@ -37,6 +37,10 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .gc = o->gc,
 	};
 	en->options.gc.keep = strv_dup(o->gc.keep);
+	en->options.bridge_options = o->bridge_options ? strv_dup(o->bridge_options) : NULL;
+	en->options.address_pools = o->address_pools ? strv_dup(o->address_pools) : NULL;
+	if (defaults_copy(&o->defaults, &en->options.defaults) < 0)
+		return -ENOMEM;
 	return en->options.data_root && en->options.exec_root && en->options.helper_dir &&
 		       en->options.default_runtime && en->options.snapshotter && en->options.log_driver
 		   ? 0
@@ -64,6 +68,9 @@ static void options_done(EngineOptions *o)
 	free((char *)o->log_driver);
 	strv_free((char **)o->log_opts);
 	strv_free((char **)o->gc.keep);
+	strv_free((char **)o->bridge_options);
+	strv_free((char **)o->address_pools);
+	defaults_done(&o->defaults);
 }
 
 /* Interfaces, tables and cgroups of several engines on one machine must not meet: all but the one with the default root
@@ -297,6 +304,9 @@ void engine_free(Engine *en)
 	cgroup_parent_remove(en->cgroup_parent);
 	free(en->cgroup_parent);
 	options_done(&en->options);
+	for (size_t i = 0; i < en->n_retired; i++)
+		strv_free(en->retired[i]);
+	free(en->retired);
 	pthread_cond_destroy(&en->execs_changed);
 	pthread_mutex_destroy(&en->lock);
 	pthread_mutex_destroy(&en->volumes_lock);

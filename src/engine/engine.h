@@ -16,6 +16,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/str.h"
 #include "engine/container-config.h"
 #include "store/check.h"
 #include "store/store.h"
@@ -33,6 +34,16 @@ typedef struct EngineGc {
 	int64_t leftover_age_ns;                           /* of what nothing needs; 0: an hour */
 	int64_t interval_ns;                               /* 0: a minute */
 } EngineGc;
+
+/* What containers get that do not ask for it (defaults.c). 0 and NULL: the usual. */
+typedef struct EngineDefaults {
+	int64_t shm_size;
+	char *const *ulimits; /* NAME=SOFT[:HARD] */
+	char *const *dns, *const *dns_options, *const *dns_search;
+	const char *cgroup_parent, *cgroupns_mode, *ipc_mode;
+	const char *seccomp; /* "unconfined", or a profile's JSON */
+	bool init, no_new_privileges;
+} EngineDefaults;
 
 typedef struct EngineOptions {
 	const char *data_root, *exec_root;
@@ -54,6 +65,10 @@ typedef struct EngineOptions {
 	const char *log_driver; /* of containers that name none; NULL: json-file */
 	char *const *log_opts;  /* K=V, of containers with that driver */
 	EngineGc gc;
+	EngineDefaults defaults;
+	char *const *bridge_options; /* K=V: of the default network, as network_create takes them */
+	char *const
+	    *address_pools; /* base=CIDR,size=N: where networks take their subnets from; NULL: the usual */
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"
 
@@ -71,6 +86,28 @@ const char *engine_log_driver(Engine *en); /* of containers that name none */
 typedef enum EngineProxy { ENGINE_HTTP_PROXY, ENGINE_HTTPS_PROXY, ENGINE_NO_PROXY } EngineProxy;
 /* As it may be shown: without a password. malloc'ed; "" if there is none. */
 char *engine_proxy_shown(Engine *en, EngineProxy which);
+
+/* What can be changed while it runs; the rest of EngineOptions cannot. All of it is taken, or on failure nothing. */
+typedef struct EngineReload {
+	char *const *insecure_registries, *const *registry_mirrors, *const *runtimes;
+	const char *default_runtime;
+	int64_t shm_size;
+	char *const *ulimits;
+} EngineReload;
+int engine_reload(Engine *en, const EngineReload *l, Err *e);
+/* Stops all that runs, at once and as `stop` does, and forgets what has not ended after timeout_s. Those whose restart policy says so run again with the
+ * next engine. */
+void engine_stop_all(Engine *en, int timeout_s);
+
+/* For metrics and dumps. */
+typedef struct EngineCounts {
+	uint64_t events;
+	unsigned followers; /* of events */
+	unsigned containers, networks, execs;
+} EngineCounts;
+void engine_counts(Engine *en, EngineCounts *ret);
+/* Tables, and which locks are held; appends. Takes no lock that it would have to wait for. */
+void engine_describe(Engine *en, StrBuf *b);
 
 /* ---- containers ---- */
 typedef enum ContainerStatus {

@@ -148,6 +148,16 @@ static int deliver(EventHub *h, uint64_t *next, int64_t since_ns, int64_t until_
 	}
 }
 
+void events_count(EventHub *h, uint64_t *ret_events, unsigned *ret_followers)
+{
+	pthread_mutex_lock(&h->lock);
+	*ret_events = h->next;
+	*ret_followers = 0;
+	for (const Waiter *w = h->followers; w; w = w->next)
+		++*ret_followers;
+	pthread_mutex_unlock(&h->lock);
+}
+
 int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user,
 			 int alive_fd, Err *e)
 {

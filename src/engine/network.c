@@ -143,12 +143,25 @@ static int load_one(void *user, const char *key, json_t *doc)
 	return 0;
 }
 
+/* Of the default network, from how the engine was started this time. */
+static int set_bridge_options(Engine *en, Network *n, Err *e)
+{
+	char **fresh = strv_dup(en->options.bridge_options);
+
+	if (!fresh)
+		return err_oom(e);
+	strv_free(n->info.options);
+	n->info.options = fresh;
+	return network_options_parse(fresh, &n->options, e);
+}
+
 static int builtin_ensure(Engine *en, const char *name, const char *driver, Err *e)
 {
 	Network *n = by_name(en, name);
+	int r = 0;
 
 	if (n)
-		return 0;
+		return streq(driver, "bridge") ? set_bridge_options(en, n, e) : 0;
 	n = network_new(name, driver);
 	if (!n)
 		return err_oom(e);
@@ -157,10 +170,11 @@ static int builtin_ensure(Engine *en, const char *name, const char *driver, Err 
 	if (streq(driver, "bridge")) {
 		free(n->info.bridge);
 		n->info.bridge = strdup(en->bridge_name);
+		r = n->info.bridge ? set_bridge_options(en, n, e) : err_oom(e);
 	}
-	if (!n->info.bridge) {
+	if (r < 0) {
 		network_unref(n);
-		return err_oom(e);
+		return r;
 	}
 	HASH_ADD_STR(en->networks, info.id, n);
 	return network_save(en, n, e);

@@ -29,8 +29,11 @@ typedef struct Endpoint {
 #define REGISTRY_LAYERS_MAX 32 /* at once */
 
 struct Registry {
+	/* Replaced by registry_set_rules: a reader takes the pointer once, and those from before stay until the end. */
 	char **insecure;
 	char **mirrors;
+	char ***retired;
+	size_t n_retired;
 	char **token_servers;
 	int max_layers;
 	char *user_agent;

@@ -74,9 +74,9 @@ static const char *mirror_of(const char *rule, const char *domain)
 	return strncmp(rule, domain, n) == 0 && rule[n] == '=' ? rule + n + 1 : NULL;
 }
 
-static bool has_mirrors(const Registry *r, const char *domain)
+static bool has_mirrors(char *const *mirrors, const char *domain)
 {
-	for (char *const *m = r->mirrors; m && *m; m++)
+	for (char *const *m = mirrors; m && *m; m++)
 		if (mirror_of(*m, domain))
 			return true;
 	return false;
@@ -84,13 +84,14 @@ static bool has_mirrors(const Registry *r, const char *domain)
 
 int registry_endpoints(const Registry *r, const char *domain, Endpoint **ret, size_t *ret_n, Err *e)
 {
-	Endpoint *v = calloc(strv_len(r->mirrors) + 1, sizeof(*v));
-	bool own = has_mirrors(r, domain);
+	char *const *mirrors = __atomic_load_n(&r->mirrors, __ATOMIC_ACQUIRE);
+	Endpoint *v = calloc(strv_len(mirrors) + 1, sizeof(*v));
+	bool own = has_mirrors(mirrors, domain);
 	size_t n = 0;
 	int rc = v ? 0 : err_oom(e);
 
-	for (size_t i = 0; rc == 0 && r->mirrors && r->mirrors[i]; i++) {
-		const char *url = mirror_of(r->mirrors[i], own ? domain : "*");
+	for (size_t i = 0; rc == 0 && mirrors && mirrors[i]; i++) {
+		const char *url = mirror_of(mirrors[i], own ? domain : "*");
 
 		if (url)
 			rc = endpoint_init_mirror(&v[n++], r, url, own ? NULL : domain, e);
@@ -207,6 +208,34 @@ int registry_new(const RegistryOptions *o, Registry **ret, Err *e)
 	return 0;
 }
 
+static int replace_list(Registry *r, char ***list, char *const *with, Err *e)
+{
+	char ***grown = realloc(r->retired, (r->n_retired + 1) * sizeof(*grown)), **copy = strv_dup(with);
+
+	if (grown)
+		r->retired = grown;
+	if (!grown || !copy) {
+		strv_free(copy);
+		return err_oom(e);
+	}
+	r->retired[r->n_retired++] = *list;
+	__atomic_store_n(list, copy, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int registry_set_rules(Registry *r, char *const *insecure, char *const *mirrors, Err *e)
+{
+	int rc = check_rules(&(RegistryOptions){.insecure = insecure, .mirrors = mirrors}, e);
+
+	pthread_mutex_lock(&r->lock);
+	if (rc >= 0)
+		rc = replace_list(r, &r->insecure, insecure, e);
+	if (rc >= 0)
+		rc = replace_list(r, &r->mirrors, mirrors, e);
+	pthread_mutex_unlock(&r->lock);
+	return rc;
+}
+
 void registry_free(Registry *r)
 {
 	if (!r)
@@ -215,6 +244,9 @@ void registry_free(Registry *r)
 	pthread_mutex_destroy(&r->lock);
 	strv_free(r->insecure);
 	strv_free(r->mirrors);
+	for (size_t i = 0; i < r->n_retired; i++)
+		strv_free(r->retired[i]);
+	free(r->retired);
 	strv_free(r->token_servers);
 	strv_free(r->certs_dirs);
 	free(r->user_agent);

@@ -30,6 +30,8 @@ typedef struct RegistryOptions {
 
 int registry_new(const RegistryOptions *o, Registry **ret, Err *e);
 void registry_free(Registry *r);
+/* From now on these, checked as registry_new does; what is under way goes on with those from before. Both may be NULL. */
+int registry_set_rules(Registry *r, char *const *insecure, char *const *mirrors, Err *e);
 DEFINE_CLEANUP(Registry *, registry_free)
 
 /* All NULL: anonymous. */

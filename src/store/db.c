@@ -167,6 +167,8 @@ void db_close(Db *db)
 		return;
 	for (size_t i = 0; i < db->n_cached; i++)
 		sqlite3_finalize(db->cached[i].stmt);
+	/* What the last connection would do when it closes waits for the disk, which may be busy for long; the log is read by the next start. */
+	sqlite3_db_config(db->conn, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	sqlite3_close(db->conn);
 	pthread_mutex_destroy(&db->lock);
 	*db = (Db){0};

@@ -5,6 +5,9 @@
  * Layers and blobs are committed as "unsynced, boot X" (store.h, crash rule). A moment after the last commit, so that a pull
  * of ten layers costs one sync, the janitor takes the list of unsynced rows, calls syncfs(2), and marks exactly those
  * rows synced: their files were complete before the row was. Then it checkpoints the database. Nobody waits for it.
+ *
+ * A process cannot end while one of its threads is in syncfs, and on a busy disk that takes tens of seconds: a child makes the call, and
+ * an engine that is told to stop meanwhile leaves the child to itself. The rows stay unsynced then, and the next start syncs them.
  */
 #include "base/fd.h"
 #include "base/log.h"
@@ -13,10 +16,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #define QUIET_SECONDS 2
 #define QUIET_ROUNDS  10
+#define STOP_CHECK_MS 100
 
 static int list(Store *s, const char *sql, char ***ret, Err *e)
 {
@@ -41,6 +48,48 @@ static int mark(Store *s, char *const *layers, char *const *blobs, Err *e)
 	return r < 0 ? r : db_commit(&tx, e);
 }
 
+/* The child has nothing of the engine's but the root: no lock outlives us with it. */
+static void child_syncs(int root_fd)
+{
+	if (root_fd > 0)
+		(void)close_range(0, (unsigned)root_fd - 1, 0);
+	(void)close_range((unsigned)root_fd + 1, ~0u, 0);
+	_exit(syncfs(root_fd) < 0 ? MIN2(errno, 255) : 0);
+}
+
+static bool stopping(Store *s)
+{
+	bool stop;
+
+	pthread_mutex_lock(&s->lock);
+	stop = s->stop;
+	pthread_mutex_unlock(&s->lock);
+	return stop;
+}
+
+/* 0, -errno, or -ECANCELED when the store is to be closed before the disk is done. */
+static int sync_in_child(Store *s)
+{
+	pid_t pid = fork();
+	_cleanup_close_ int fd = -1;
+	struct pollfd p;
+	int status = 0;
+
+	if (pid == 0)
+		child_syncs(s->root_fd);
+	if (pid < 0)
+		return -errno;
+	fd = pidfd_open(pid, 0);
+	p = (struct pollfd){.fd = fd, .events = POLLIN};
+	while (fd >= 0 && poll(&p, 1, STOP_CHECK_MS) <= 0)
+		if (stopping(s))
+			return -ECANCELED;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
 static int sync_now(Store *s, Err *e)
 {
 	_cleanup_strv_ char **layers = NULL, **blobs = NULL;
@@ -51,8 +100,11 @@ static int sync_now(Store *s, Err *e)
 	if (r < 0)
 		return r;
 	if (layers || blobs) {
-		if (syncfs(s->root_fd) < 0)
-			return err_sys(e, errno, "sync %s", s->root);
+		r = sync_in_child(s);
+		if (r == -ECANCELED)
+			return 0;
+		if (r < 0)
+			return err_sys(e, r, "sync %s", s->root);
 		r = mark(s, layers, blobs, e);
 		if (r < 0)
 			return r;
@@ -70,7 +122,7 @@ static int empty_trash(Store *s, Err *e)
 	if (!d)
 		return err_sys(e, errno, "open %s/" TRASH, s->root);
 	take_fd(&fd);
-	while ((de = readdir(d))) {
+	while ((de = readdir(d)) && !stopping(s)) {
 		int one = 0;
 
 		if (!streq(de->d_name, ".") && !streq(de->d_name, ".."))

@@ -31,11 +31,38 @@ typedef enum PruneKind {
 	PRUNE_KINDS
 } PruneKind;
 
+/* Actions whose durations are kept for metrics (metrics.c has their names): HttpRoute.measure. */
+typedef enum DoorMeasure {
+	MEASURE_NOTHING,
+	MEASURE_CONTAINER_CHANGES,
+	MEASURE_CONTAINER_COMMIT,
+	MEASURE_CONTAINER_CREATE,
+	MEASURE_CONTAINER_DELETE,
+	MEASURE_CONTAINER_START,
+	MEASURE_IMAGE_DELETE,
+	MEASURE_IMAGE_PULL,
+	MEASURE_IMAGE_PUSH,
+	MEASURE_IMAGE_LOAD,
+	MEASURE_NETWORK_CREATE,
+	MEASURE_NETWORK_DELETE,
+	MEASURE_BUILD,
+	MEASURES
+} DoorMeasure;
+
+#define MEASURE_BUCKETS 11 /* and one without bound */
+typedef struct Measured {
+	uint64_t buckets[MEASURE_BUCKETS + 1], failed, sum_ns; /* atomic */
+} Measured;
+
 struct DockerDoor {
 	Engine *engine;
 	char *data_root;
-	char **insecure_registries, **registry_mirrors;
+	pthread_mutex_t settings; /* of what a reload replaces */
+	char **insecure_registries, **registry_mirrors, **labels, **address_pools;
+	char *seccomp_profile;
+	bool no_new_privileges, debug, live_restore;
 	pthread_mutex_t pruning[PRUNE_KINDS];
+	Measured measured[MEASURES];
 };
 
 typedef struct DockerDoor Door;
@@ -109,7 +136,11 @@ const char *stream_content_type(const HttpRequest *rq, bool tty);
 /* Text to a hijacked client; with the frame of standard error unless it is a terminal. */
 void stream_text(int fd, bool tty, const char *text);
 
+/* metrics.c */
+void door_measured(void *user, int measure, bool failed, int64_t ns);
+
 /* system.c */
+json_t *info_os_value(const char *key); /* of os-release(5); never null */
 void door_decorate(HttpRequest *rq, void *user);
 int door_admit(HttpRequest *rq, void *user, Err *e);
 

@@ -16,11 +16,18 @@ typedef struct DockerDoorOptions {
 	const char *data_root;
 	char *const *insecure_registries;
 	char *const *registry_mirrors;
+	char *const *labels, *const *address_pools;
+	const char *seccomp_profile; /* as the setting has it; NULL: the built-in one */
+	bool no_new_privileges, debug, live_restore;
 } DockerDoorOptions;
 
 int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e);
 /* Before the first request. The engine outlives the door. */
 void docker_door_set_engine(DockerDoor *d, Engine *en);
 void docker_door_free(DockerDoor *d);
-/* Sets routes, user, admit and decorate. */
+/* What `info` shows from now on. */
+int docker_door_reload(DockerDoor *d, const DockerDoorOptions *o, Err *e);
+/* Appends Prometheus' text: durations of actions, states of containers, what the engine is. */
+int docker_door_metrics(DockerDoor *d, StrBuf *b, Err *e);
+/* Sets routes, user, admit, decorate and measured. */
 void docker_door_serve(DockerDoor *d, HttpOptions *o);

@@ -5,6 +5,7 @@
 #include "build/build.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <strings.h>
 #include <sys/sysinfo.h>
@@ -89,16 +90,16 @@ int h_version(HttpRequest *rq, void *user, Err *e)
 	return reply_doc(rq, 200, doc, e);
 }
 
-/* PRETTY_NAME of os-release(5). */
-static json_t *os_name(void)
+json_t *info_os_value(const char *key)
 {
 	_cleanup_free_ char *text = NULL;
 	char *line, *save;
+	size_t n = strlen(key);
 
 	if (file_read_at(AT_FDCWD, "/etc/os-release", 65536, &text, NULL) < 0)
-		return json_string("Linux");
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		const char *v = str_after(line, "PRETTY_NAME=");
+		text = NULL;
+	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
+		const char *v = strncmp(line, key, n) == 0 && line[n] == '=' ? line + n + 1 : NULL;
 
 		if (v) {
 			_cleanup_free_ char *name = strdup(*v == '"' ? v + 1 : v);
@@ -108,7 +109,7 @@ static json_t *os_name(void)
 			return doc_str(name);
 		}
 	}
-	return json_string("Linux");
+	return json_string(streq(key, "PRETTY_NAME") ? "Linux" : "");
 }
 
 /* rule: "quay.io=https://..." of a registry other than the Hub */
@@ -170,7 +171,8 @@ static void info_machine(json_t *doc)
 		json_object_set_new(doc, "MemTotal", json_integer((json_int_t)si.totalram * si.mem_unit));
 	json_object_set_new(doc, "NCPU", json_integer(cpus));
 	json_object_set_new(doc, "Name", doc_str(host));
-	json_object_set_new(doc, "OperatingSystem", os_name());
+	json_object_set_new(doc, "OperatingSystem", info_os_value("PRETTY_NAME"));
+	json_object_set_new(doc, "OSVersion", info_os_value("VERSION_ID"));
 }
 
 static json_t *runtimes_doc(Engine *en)
@@ -191,20 +193,16 @@ static void info_constants(json_t *doc)
 	static const char *const yes[] = {"MemoryLimit", "SwapLimit",      "CpuCfsPeriod",
 					  "CpuCfsQuota", "CPUShares",      "CPUSet",
 					  "PidsLimit",   "IPv4Forwarding", "OomKillDisable"};
-	static const char *const no[] = {"Debug", "ExperimentalBuild"};
+	static const char *const no[] = {"ExperimentalBuild"};
 
 	for (size_t i = 0; i < ELEMENTSOF(yes); i++)
 		json_object_set_new(doc, yes[i], json_true());
 	for (size_t i = 0; i < ELEMENTSOF(no); i++)
 		json_object_set_new(doc, no[i], json_false());
-	json_object_set_new(doc, "LiveRestoreEnabled",
-			    json_true()); /* containers always outlive the daemon */
 	json_object_set_new(doc, "Plugins",
 			    json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s,s,s,s]}", "Volume", "local", "Network",
 				      "bridge", "host", "null", "Authorization", "Log", "json-file", "local",
 				      "journald", "syslog", "none"));
-	json_object_set_new(doc, "SecurityOptions",
-			    json_pack("[s,s]", "name=seccomp,profile=builtin", "name=cgroupns"));
 	json_object_set_new(doc, "Swarm",
 			    json_pack("{s:s, s:s, s:s, s:b, s:s, s:n}", "NodeID", "", "NodeAddr", "",
 				      "LocalNodeState", "inactive", "ControlAvailable", 0, "Error", "",
@@ -213,7 +211,7 @@ static void info_constants(json_t *doc)
 		json_object_set_new(doc,
 				    ((const char *[]){"ContainerdCommit", "RuncCommit", "InitCommit"})[i],
 				    json_pack("{s:s}", "ID", IREKO_VERSION));
-	json_object_set_new(doc, "Labels", json_array());
+	json_object_set_new(doc, "Isolation", json_string(""));
 	json_object_set_new(doc, "Warnings", json_null());
 	json_object_set_new(doc, "GenericResources", json_null());
 }
@@ -229,6 +227,74 @@ static void info_proxies(json_t *doc, Engine *en)
 	json_object_set_new(doc, "NoProxy", doc_str(except));
 }
 
+static json_t *pools_doc(char *const *pools)
+{
+	json_t *list = json_array();
+
+	for (char *const *p = pools; p && *p; p++) {
+		char base[64];
+		int size;
+
+		if (sscanf(*p, "base=%63[^,],size=%d", base, &size) == 2)
+			json_array_append_new(list, json_pack("{s:s, s:i}", "Base", base, "Size", size));
+	}
+	return list;
+}
+
+static json_t *security_doc(const Door *d)
+{
+	json_t *list = json_array();
+	_cleanup_free_ char *seccomp = strf("name=seccomp,profile=%s", d->seccomp_profile);
+
+	json_array_append_new(list, doc_str(seccomp));
+	json_array_append_new(list, json_string("name=cgroupns"));
+	if (d->no_new_privileges)
+		json_array_append_new(list, json_string("name=no-new-privileges"));
+	return list;
+}
+
+/* What the settings say, which may change while it runs. */
+static void info_settings(json_t *doc, Door *d)
+{
+	pthread_mutex_lock(&d->settings);
+	json_object_set_new(doc, "RegistryConfig", registry_doc(d));
+	json_object_set_new(doc, "Labels", doc_strv(d->labels));
+	json_object_set_new(doc, "Debug", json_boolean(d->debug));
+	json_object_set_new(doc, "LiveRestoreEnabled", json_boolean(d->live_restore));
+	json_object_set_new(doc, "SecurityOptions", security_doc(d));
+	if (d->address_pools && *d->address_pools)
+		json_object_set_new(doc, "DefaultAddressPools", pools_doc(d->address_pools));
+	pthread_mutex_unlock(&d->settings);
+}
+
+static int count_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	int n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return MAX2(n - 2, 0);
+}
+
+static void info_process(json_t *doc, Engine *en, int version)
+{
+	EngineCounts n;
+
+	engine_counts(en, &n);
+	json_object_set_new(doc, "NFd", json_integer(MAX2(count_entries("/proc/self/fd") - 1, 0)));
+	json_object_set_new(doc, "NGoroutines", json_integer(count_entries("/proc/self/task"))); /* threads */
+	json_object_set_new(doc, "NEventsListener", json_integer(n.followers));
+	if (version >= 149)
+		json_object_set_new(doc, "FirewallBackend", json_pack("{s:s}", "Driver", "nftables"));
+	if (version < 150) {
+		json_object_set_new(doc, "BridgeNfIptables", json_false());
+		json_object_set_new(doc, "BridgeNfIp6tables", json_false());
+	}
+}
+
 int h_info(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
@@ -240,22 +306,24 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	snprintf(cgroup_version, sizeof(cgroup_version), "%d", s.cgroup_version);
-	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
-			"s:s, s:o, s:o}",
-			"ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
-			s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
-			s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
-			engine_log_driver(d->engine), "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "",
-			"CgroupVersion", cgroup_version, "OSType", "linux", "IndexServerAddress",
-			"https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root),
-			"ServerVersion", IREKO_VERSION, "DefaultRuntime", engine_default_runtime(d->engine),
-			"Runtimes", runtimes_doc(d->engine), "InitBinary", "", "RegistryConfig",
-			registry_doc(d), "SystemTime", doc_time(clock_now_ns()));
+	doc =
+	    json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
+		      "s:s, s:o}",
+		      "ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
+		      s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
+		      s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
+		      engine_log_driver(d->engine), "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion",
+		      cgroup_version, "OSType", "linux", "IndexServerAddress", "https://index.docker.io/v1/",
+		      "DockerRootDir", doc_str(d->data_root), "ServerVersion", IREKO_VERSION,
+		      "DefaultRuntime", engine_default_runtime(d->engine), "Runtimes",
+		      runtimes_doc(d->engine), "InitBinary", "", "SystemTime", doc_time(clock_now_ns()));
 	if (!doc)
 		return err_oom(e);
 	info_proxies(doc, d->engine);
 	info_machine(doc);
 	info_constants(doc);
+	info_settings(doc, d);
+	info_process(doc, d->engine, http_tag(rq));
 	json_object_set_new(doc, "DriverStatus",
 			    json_pack("[[s,s]]", "Chosen", store_snapshotter_why(engine_store(d->engine))));
 	return reply_doc(rq, 200, doc, e);

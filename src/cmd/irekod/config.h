@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What irekod is told: command line first, then the configuration file for what the command line left open.
+ * What irekod is told, on the command line and in the configuration file.
  *
- * The file is JSON and takes docker's daemon.json keys where they exist (data-root, exec-root, hosts, insecure-registries,
- * registry-mirrors, max-concurrent-downloads, proxies, log-level, pidfile, bip, runtimes, default-runtime, log-driver,
- * log-opts, storage-driver, builder.gc) and ours
- * (bridge-subnet, helper-dir, certs-dir, registry-token-servers, snapshotter, gc-*). Of proxies, what neither says is taken from HTTP_PROXY,
- * HTTPS_PROXY and NO_PROXY. An unknown key is an error: a
- * setting that is silently ignored is worse than a daemon that does not start.
+ * The file is JSON with dockerd's keys where they exist, and ours; settings.c has them all. As with dockerd, a key that nobody knows is an error,
+ * and so is one that is said in both places: a setting that is silently ignored is worse than a daemon that does not start. Of
+ * proxies, what neither says is taken from HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
  */
 #pragma once
 
@@ -15,40 +12,41 @@
 #include "base/json.h"
 #include "base/log.h"
 
-/* Garbage collection; the members that are not `set_` are EngineGc's. */
+/* Garbage collection; 0 is no limit, or the default. */
 typedef struct GcConfig {
 	int64_t max_size, min_free, max_age_ns, interval_ns, leftover_age_ns;
-	bool set_max_size, set_min_free, set_max_age, set_interval, set_leftover_age;
-	bool unused, set_images;
-	char **keep;
+	bool unused;
 	int64_t cache_max, cache_min_free, cache_reserved;
 } GcConfig;
 
+typedef struct SettingValues {
+	char **texts;
+	bool from_flag, from_file;
+} SettingValues;
+
 typedef struct DaemonConfig {
-	char *data_root, *exec_root, *bridge_subnet, *pidfile, *helper_dir, *log_level, *default_runtime,
-	    *snapshotter;
-	char *log_driver, **log_opts; /* of containers; K=V */
-	char *http_proxy, *https_proxy, *no_proxy, *certs_dir, *max_downloads_text;
-	int max_downloads;    /* 0: not said */
-	char **hosts;         /* unix://PATH, tcp://HOST:PORT, fd:// */
-	char **insecure;      /* registries */
-	char **mirrors;       /* HOST=URL */
-	char **token_servers; /* REGISTRY=HOST */
-	char **runtimes;      /* NAME=PATH, each name once */
+	SettingValues *set; /* one a row of `settings` */
+	char *file;         /* that was read, or NULL */
 	GcConfig gc;
 	LogLevel level;
 } DaemonConfig;
 
-typedef enum ConfigAction { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION } ConfigAction;
+typedef enum ConfigAction { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_VALIDATE } ConfigAction;
 
-/* Parses the arguments and the file that they name, and fills in defaults. ERR_INVALID for what the user got wrong. */
+/* Parses the arguments and the file that they name, and fills in defaults. ERR_INVALID for what the user got wrong. May be called again: the
+ * arguments are not changed. */
 int config_load(int argc, char **argv, DaemonConfig *ret, ConfigAction *ret_action, Err *e);
 void config_done(DaemonConfig *c);
-extern const char config_usage[];
+void config_print_usage(void);
 
-/* config-gc.c. A setting by its name in the file, which is its option's too: 1 if it is one of garbage collection. What was set first
- * stays. */
-int config_gc_text(GcConfig *g, const char *key, const char *value, Err *e);
-int config_gc_keep(GcConfig *g, const char *pattern, Err *e);
-/* The member "builder" of the file. */
-int config_gc_builder(GcConfig *g, json_t *v, Err *e);
+/* By key. NULL, otherwise or nothing where it was not said and has no default. */
+const char *config_text(const DaemonConfig *c, const char *key);
+bool config_bool(const DaemonConfig *c, const char *key, bool otherwise);
+int64_t config_int(const DaemonConfig *c, const char *key, int64_t otherwise);
+int64_t config_size(const DaemonConfig *c, const char *key, int64_t otherwise);
+char *const *config_list(const DaemonConfig *c, const char *key);
+bool config_given(const DaemonConfig *c, const char *key);
+
+/* config-gc.c: from the settings gc-* and from the file's "builder" ({"gc": {...}}), which setting_read_builder keeps as text. */
+int config_gc(const DaemonConfig *c, GcConfig *ret, Err *e);
+int setting_read_builder(json_t *v, char ***ret, Err *e);

@@ -3,47 +3,38 @@
  * irekod: takes its locks, opens its sockets, makes an engine and a door, and serves until SIGTERM or SIGINT.
  *
  * Start order: locks on both roots (two daemons on one root would corrupt it), listening sockets (clients queue from then on), engine,
- * readiness. It ends in the reverse order, and leaves containers running: they belong to their shims.
+ * readiness. It ends in the reverse order, within bounds whatever clients and the disk do, and leaves containers running: they belong to their
+ * shims. With live-restore false they are stopped first. A second signal ends it at once.
  *
  * Signals have handlers, not a mask or SIG_IGN: what we start (shims, unpackers, ps) must not inherit them.
  */
-#include "config.h"
+#include "daemon.h"
 
-#include "api/docker/door.h"
-#include "base/fd.h"
+#include "base/clock.h"
 #include "base/path.h"
 #include "base/secret.h"
-#include "base/str.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <malloc.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/un.h>
 
-#define SOCKET_GROUP "ireko"
-#define DRAIN_MS     5000
-
-typedef struct Daemon {
-	DaemonConfig config;
-	int data_lock, exec_lock;
-	char **sockets; /* paths we made, removed at the end */
-	HttpServer *server;
-	Engine *engine;
-	DockerDoor *door;
-	bool wrote_pidfile;
-} Daemon;
+#define DRAIN_MS        3000
+#define CLOSE_S         5
+#define SHUTDOWN_S      15
+#define CONNECTIONS_MAX 16384
 
 static int stop_fd = -1;
+static volatile sig_atomic_t stop_signals;
 
+/* The state on disk is sound at any moment: who insists is obeyed. */
 static void on_stop(int sig)
 {
 	int saved = errno;
 
+	if (++stop_signals > 1)
+		_exit(1);
 	(void)eventfd_write(stop_fd, 1);
 	errno = saved;
 }
@@ -102,114 +93,18 @@ static int lock_root(const char *dir, const char *option, int *ret, Err *e)
 	return 0;
 }
 
-/* Read from the file itself: name services would load libraries for one line. */
-static int give_to_group(const char *path, Err *e)
-{
-	_cleanup_fclose_ FILE *f = fopen("/etc/group", "re");
-	const struct group *g;
-
-	while (f && (g = fgetgrent(f)))
-		if (streq(g->gr_name, SOCKET_GROUP))
-			return chown(path, 0, g->gr_gid) < 0
-				   ? err_sys(e, errno, "give %s to group " SOCKET_GROUP, path)
-				   : 0;
-	return 0;
-}
-
-static int listen_unix(Daemon *d, const char *path, Err *e)
-{
-	_cleanup_free_ char *dir = strdup(path);
-	_cleanup_close_ int fd = -1;
-	char *slash = dir ? strrchr(dir, '/') : NULL;
-	int r;
-
-	if (!slash || *path != '/')
-		return err_new(e, ERR_INVALID, "-H unix://%s: expected an absolute path", path);
-	*slash = '\0';
-	r = *dir ? mkdir_parents_at(AT_FDCWD, dir, 0755) : 0;
-	if (r < 0)
-		return err_sys(e, r, "make %s", dir);
-	fd = unix_listen(path, SOCK_STREAM, 0660);
-	if (fd == -EADDRINUSE)
-		return err_new(e, ERR_CONFLICT,
-			       "%s: another program serves this socket; stop it or choose another -H", path);
-	if (fd < 0)
-		return err_sys(e, fd, "listen on %s", path);
-	if (strv_add(&d->sockets, path) < 0)
-		return err_oom(e);
-	r = give_to_group(path, e);
-	return r < 0 ? r : http_server_add(d->server, take_fd(&fd), HTTP_UNIX, e);
-}
-
-/* Sockets passed by systemd (sd_listen_fds(3)): descriptors from 3 on. Returns how many. */
-static int listen_inherited(Daemon *d, Err *e)
-{
-	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-	int n = 0;
-
-	if (!pid || !count || atoi(pid) != (int)getpid() || str_to_int(count, 0, 16, &n) < 0)
-		return 0;
-	for (int fd = 3; fd < 3 + n; fd++) {
-		struct sockaddr_storage a;
-		socklen_t len = sizeof(a);
-		int r;
-
-		if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
-			return err_sys(e, errno, "LISTEN_FDS: descriptor %d", fd);
-		if (a.ss_family != AF_UNIX)
-			return err_new(e, ERR_DENIED,
-				       "LISTEN_FDS: only unix sockets are served, as there is no TLS yet");
-		r = fd_set_cloexec(fd, true);
-		if (r >= 0)
-			r = http_server_add(d->server, fd, HTTP_UNIX, e);
-		if (r < 0)
-			return r;
-	}
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("LISTEN_FDNAMES");
-	return n;
-}
-
-static int listen_all(Daemon *d, Err *e)
-{
-	int inherited = listen_inherited(d, e);
-
-	if (inherited < 0)
-		return inherited;
-	for (char **h = d->config.hosts; *h; h++) {
-		const char *path = str_after(*h, "unix://"), *tcp = str_after(*h, "tcp://");
-		int r;
-
-		if (path) {
-			r = listen_unix(d, path, e);
-		} else if (tcp) {
-			r = http_tcp_listen(tcp, e);
-			if (r >= 0)
-				r = http_server_add(d->server, r, HTTP_TCP, e);
-		} else if (str_starts(*h, "fd://")) {
-			r = inherited
-				? 0
-				: err_new(e, ERR_INVALID, "-H %s: no sockets were passed (LISTEN_FDS)", *h);
-		} else {
-			r = err_new(e, ERR_INVALID, "-H %s: expected unix://PATH or tcp://HOST:PORT", *h);
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static int find_helpers(Daemon *d, Err *e)
 {
 	_cleanup_free_ char *own = NULL, *probe = NULL;
 
-	if (d->config.helper_dir)
-		return 0;
+	if (config_text(&d->config, "helper-dir")) {
+		d->helper_dir = strdup(config_text(&d->config, "helper-dir"));
+		return d->helper_dir ? 0 : err_oom(e);
+	}
 	if (path_of_own_dir(&own) >= 0) {
 		probe = strf("%s/ireko-shim", own);
 		if (probe && access(probe, X_OK) == 0) {
-			d->config.helper_dir = take_ptr(own);
+			d->helper_dir = take_ptr(own);
 			return 0;
 		}
 	}
@@ -218,108 +113,106 @@ static int find_helpers(Daemon *d, Err *e)
 			       "ireko-shim is neither beside irekod (%s) nor in " IREKO_HELPER_DIR
 			       "; say where with --helper-dir",
 			       own ? own : "?");
-	d->config.helper_dir = strdup(IREKO_HELPER_DIR);
-	return d->config.helper_dir ? 0 : err_oom(e);
+	d->helper_dir = strdup(IREKO_HELPER_DIR);
+	return d->helper_dir ? 0 : err_oom(e);
 }
 
-/* sd_notify(3) is one datagram; linking libsystemd for it would cost more memory than the rest of this file. */
-static void notify(const char *state)
+/* Settings of the default network, as network_create would take them. */
+static int bridge_options(const DaemonConfig *c, char ***ret)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	size_t n = path ? strlen(path) : 0;
-	_cleanup_close_ int fd = -1;
+	static const struct {
+		const char *key, *option;
+	} rows[] = {{"icc", "com.docker.network.bridge.enable_icc"},
+		    {"ip", "com.docker.network.bridge.host_binding_ipv4"},
+		    {"mtu", "com.docker.network.driver.mtu"}};
+	int r = 0;
 
-	if (n < 2 || n >= sizeof(a.sun_path))
-		return;
-	memcpy(a.sun_path, path, n);
-	if (*path == '@')
-		a.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&a,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
-		log_warn("tell the service manager: %s", strerror(errno));
-}
-
-static int write_pidfile(Daemon *d, Err *e)
-{
-	char text[16];
-	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid()), r;
-
-	if (!d->config.pidfile)
-		return 0;
-	r = file_replace_at(AT_FDCWD, d->config.pidfile, text, (size_t)n, 0644, false);
-	if (r < 0)
-		return err_sys(e, r, "write %s", d->config.pidfile);
-	d->wrote_pidfile = true;
-	return 0;
-}
-
-static const char *first_socket(const Daemon *d)
-{
-	return d->sockets ? d->sockets[0] : NULL;
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(rows); i++)
+		if (config_text(c, rows[i].key))
+			r = strv_take(ret, strf("%s=%s", rows[i].option, config_text(c, rows[i].key)));
+	return r;
 }
 
 static int make_engine(Daemon *d, Err *e)
 {
-	char *certs_dirs[] = {d->config.certs_dir, NULL};
+	const DaemonConfig *c = &d->config;
+	char *certs_dirs[] = {(char *)config_text(c, "certs-dir"), NULL};
+	_cleanup_strv_ char **bridge = NULL;
+	_cleanup_free_ char *profile = NULL;
 	EngineOptions o = {
-	    .data_root = d->config.data_root,
-	    .exec_root = d->config.exec_root,
-	    .helper_dir = d->config.helper_dir,
-	    .bridge_subnet = d->config.bridge_subnet,
-	    .api_socket = first_socket(d),
-	    .insecure_registries = d->config.insecure,
-	    .registry_mirrors = d->config.mirrors,
-	    .registry_token_servers = d->config.token_servers,
-	    .certs_dirs = d->config.certs_dir ? certs_dirs : NULL,
-	    .http_proxy = d->config.http_proxy,
-	    .https_proxy = d->config.https_proxy,
-	    .no_proxy = d->config.no_proxy,
-	    .max_downloads = d->config.max_downloads,
-	    .runtimes = d->config.runtimes,
-	    .default_runtime = d->config.default_runtime,
-	    .snapshotter = d->config.snapshotter,
-	    .log_driver = d->config.log_driver,
-	    .log_opts = d->config.log_opts,
+	    .data_root = config_text(c, "data-root"),
+	    .exec_root = config_text(c, "exec-root"),
+	    .helper_dir = d->helper_dir,
+	    .bridge_subnet = config_text(c, "bip"),
+	    .api_socket = d->sockets ? d->sockets[0] : NULL,
+	    .insecure_registries = config_list(c, "insecure-registries"),
+	    .registry_mirrors = config_list(c, "registry-mirrors"),
+	    .registry_token_servers = config_list(c, "registry-token-servers"),
+	    .certs_dirs = certs_dirs[0] ? certs_dirs : NULL,
+	    .http_proxy = config_text(c, "http-proxy"),
+	    .https_proxy = config_text(c, "https-proxy"),
+	    .no_proxy = config_text(c, "no-proxy"),
+	    .max_downloads = (int)config_int(c, "max-concurrent-downloads", 0),
+	    .runtimes = config_list(c, "runtimes"),
+	    .default_runtime = config_text(c, "default-runtime"),
+	    .snapshotter = config_text(c, "snapshotter"),
+	    .log_driver = config_text(c, "log-driver"),
+	    .log_opts = config_list(c, "log-opts"),
+	    .address_pools = config_list(c, "default-address-pools"),
 	    .gc =
 		{
-		    .max_size = d->config.gc.max_size,
-		    .min_free = d->config.gc.min_free,
-		    .max_age_ns = d->config.gc.max_age_ns,
-		    .unused = d->config.gc.unused,
-		    .keep = d->config.gc.keep,
-		    .cache_max = d->config.gc.cache_max,
-		    .cache_min_free = d->config.gc.cache_min_free,
-		    .cache_reserved = d->config.gc.cache_reserved,
-		    .leftover_age_ns = d->config.gc.leftover_age_ns,
-		    .interval_ns = d->config.gc.interval_ns,
+		    .max_size = c->gc.max_size,
+		    .min_free = c->gc.min_free,
+		    .max_age_ns = c->gc.max_age_ns,
+		    .unused = c->gc.unused,
+		    .keep = config_list(c, "gc-keep"),
+		    .cache_max = c->gc.cache_max,
+		    .cache_min_free = c->gc.cache_min_free,
+		    .cache_reserved = c->gc.cache_reserved,
+		    .leftover_age_ns = c->gc.leftover_age_ns,
+		    .interval_ns = c->gc.interval_ns,
 		},
 	};
-	int r = engine_new(&o, &d->engine, e);
+	int r = bridge_options(c, &bridge);
 
+	o.bridge_options = bridge;
+	r = r < 0 ? err_oom(e) : daemon_defaults(c, &o.defaults, &profile, e);
+	if (r >= 0)
+		r = engine_new(&o, &d->engine, e);
 	return r < 0 ? err_ctx(e, r, "start the engine") : 0;
+}
+
+/* A share of the descriptors there are; containers and pulls need theirs. */
+static unsigned connections_max(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return 0;
+	return (unsigned)MIN2(files.rlim_cur / 5 * 3, (rlim_t)CONNECTIONS_MAX);
 }
 
 /* The routes are in the server before it serves; the door that they are handed is made afterwards, with the engine. */
 static int start(Daemon *d, Err *e)
 {
-	DockerDoorOptions door = {.data_root = d->config.data_root,
-				  .insecure_registries = d->config.insecure,
-				  .registry_mirrors = d->config.mirrors};
-	HttpOptions http = {0};
-	int r = lock_root(d->config.data_root, "--data-root", &d->data_lock, e);
+	DockerDoorOptions door;
+	HttpOptions http = {.connections_max = connections_max()};
+	int r = lock_root(config_text(&d->config, "data-root"), "--data-root", &d->data_lock, e);
 
 	if (r >= 0)
-		r = lock_root(d->config.exec_root, "--exec-root", &d->exec_lock, e);
+		r = lock_root(config_text(&d->config, "exec-root"), "--exec-root", &d->exec_lock, e);
 	if (r >= 0)
 		r = find_helpers(d, e);
-	if (r >= 0)
-		r = docker_door_new(&door, &d->door, e);
+	if (r < 0)
+		return r;
+	daemon_door_options(&d->config, &door);
+	r = docker_door_new(&door, &d->door, e);
 	if (r < 0)
 		return r;
 	docker_door_serve(d->door, &http);
 	r = http_server_new(&http, &d->server, e);
+	if (r >= 0)
+		r = pidfile_write(d, e);
 	if (r >= 0)
 		r = listen_all(d, e);
 	if (r >= 0)
@@ -327,7 +220,8 @@ static int start(Daemon *d, Err *e)
 	if (r < 0)
 		return r;
 	docker_door_set_engine(d->door, d->engine);
-	return write_pidfile(d, e);
+	r = metrics_start(d, e);
+	return r < 0 ? r : control_start(d, e);
 }
 
 static void remove_traces(Daemon *d)
@@ -335,41 +229,83 @@ static void remove_traces(Daemon *d)
 	for (char **p = d->sockets; p && *p; p++)
 		(void)unlink(*p);
 	if (d->wrote_pidfile)
-		(void)unlink(d->config.pidfile);
+		(void)unlink(config_text(&d->config, "pidfile"));
+}
+
+/* A disk that is busy, a device that does not answer: what is left of the end is not worth waiting for. */
+static void *end_in_time(void *arg)
+{
+	(void)sleep(CLOSE_S);
+	log_warn("closing the engine takes more than %d s: it is left as it is", CLOSE_S);
+	_exit(0);
+}
+
+static void watch_the_end(void)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&thread, &attr, end_in_time, NULL) != 0)
+		log_warn("start a thread that watches over the end");
+	pthread_attr_destroy(&attr);
 }
 
 /* With a request still running (a client's, stuck in a device say), the engine is left as it is: the state on disk is sound at any
  * moment, freeing memory under a thread would not be. */
 static void finish(Daemon *d)
 {
-	bool drained = !d->server || http_server_drain(d->server, DRAIN_MS);
+	bool drained;
 
+	control_stop(d);
+	if (d->engine && !config_bool(&d->config, "live-restore", true))
+		engine_stop_all(d->engine, (int)config_int(&d->config, "shutdown-timeout", SHUTDOWN_S));
+	metrics_stop(d);
+	drained = !d->server || http_server_drain(d->server, DRAIN_MS);
 	remove_traces(d);
 	if (!drained) {
 		log_warn("some requests did not end in time");
 		_exit(0);
 	}
+	watch_the_end();
 	http_server_free(d->server);
+	http_tls_free(d->tls);
 	docker_door_free(d->door);
 	engine_free(d->engine);
 	close_fd(&d->exec_lock);
 	close_fd(&d->data_lock);
+	close_fd(&d->control_fd);
 	strv_free(d->sockets);
+	free(d->helper_dir);
 	config_done(&d->config);
 }
 
 static int serve(Daemon *d, Err *e)
 {
 	malloc_trim(0);
-	notify("READY=1");
-	for (char **h = d->config.hosts; *h; h++)
+	service_notify("READY=1");
+	for (char *const *h = config_list(&d->config, "hosts"); h && *h; h++)
 		log_info("irekod %s serves %s", IREKO_VERSION, *h);
 	return http_server_run(d->server, stop_fd, e);
 }
 
+/* What is done without becoming a daemon. */
+static int only(DaemonConfig *c, ConfigAction action)
+{
+	if (action == CONFIG_HELP)
+		config_print_usage();
+	else if (action == CONFIG_VALIDATE)
+		puts("configuration OK");
+	else
+		puts("irekod version " IREKO_VERSION);
+	config_done(c);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	Daemon d = {.data_lock = -1, .exec_lock = -1};
+	Daemon d = {.argc = argc, .argv = argv, .data_lock = -1, .exec_lock = -1, .control_fd = -1};
 	ConfigAction action;
 	Err e;
 	int r;
@@ -378,24 +314,20 @@ int main(int argc, char **argv)
 	mallopt(M_ARENA_MAX, 2);
 	mallopt(M_TRIM_THRESHOLD, 256 * 1024);
 	log_init(LOG_INFO);
+	d.started_ns = clock_mono_ns();
 	r = config_load(argc, argv, &d.config, &action, &e);
-	if (r >= 0 && action != CONFIG_RUN) {
-		if (action == CONFIG_HELP)
-			fputs(config_usage, stdout);
-		else
-			puts("irekod version " IREKO_VERSION);
-		config_done(&d.config);
-		return 0;
-	}
+	if (r >= 0 && action != CONFIG_RUN)
+		return only(&d.config, action);
 	if (r >= 0) {
 		log_init(d.config.level);
+		log_set_json(streq0(config_text(&d.config, "log-format"), "json"));
 		r = prepare_process(&e);
 	}
 	if (r >= 0)
 		r = start(&d, &e);
 	if (r >= 0)
 		r = serve(&d, &e);
-	notify("STOPPING=1");
+	service_notify("STOPPING=1");
 	if (r < 0)
 		log_error("%s", err_msg(&e, r));
 	finish(&d);

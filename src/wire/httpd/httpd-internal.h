@@ -4,6 +4,10 @@
  *
  * A connection has one buffer: bytes received and not yet used lie at in[pos, len). The head of a request is parsed in place in a copy
  * (`head`), so all strings of a request are slices of one allocation that lives as long as the request.
+ *
+ * A connection belongs to one thread at a time. Without a whole request it is parked: it is in an epoll set, only the thread in
+ * http_server_run touches it, and it has no thread and no more memory than what its client has sent. With one it is ready, and then a
+ * worker's until it is parked again or ends. HttpServer.lock guards the lists and the flags that drain and describe look at.
  */
 #pragma once
 
@@ -31,15 +35,36 @@ typedef struct HttpOutHeader {
 
 typedef enum BodyKind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED } BodyKind;
 
-typedef struct HttpConnection {
+typedef struct HttpConnection HttpConnection;
+
+/* First in, first out; a connection is in one list at most. */
+typedef struct HttpQueue {
+	HttpConnection *first, *last;
+	size_t n;
+} HttpQueue;
+
+struct HttpConnection {
 	HttpServer *server;
 	int fd;
 	HttpTransport transport;
 	char *in;
 	size_t pos, len, cap;
-	bool idle, streaming, hijacked; /* under the server's lock: what drain may do with it */
-	struct HttpConnection *prev, *next;
-} HttpConnection;
+	/* Of the request that is arriving. */
+	int64_t begun_ns; /* its first byte; 0: none yet */
+	size_t head_len;  /* with the empty line; 0: not seen yet */
+	size_t body_wait; /* of a short body: what has to be here too */
+	size_t scanned;
+	int refuse; /* status to answer with instead */
+	/* Under the server's lock. */
+	int64_t parked_ns;
+	bool idle, streaming, hijacked; /* what drain may do with it */
+	char *doing;                    /* method and path of the request under way, or NULL */
+	int64_t doing_since_ns;
+	pid_t tid;
+	HttpConnection *prev, *next; /* all of the server's */
+	HttpQueue *queue;
+	HttpConnection *q_prev, *q_next;
+};
 
 struct HttpRequest {
 	HttpConnection *conn;
@@ -81,18 +106,28 @@ struct HttpRequest {
 	bool watching;
 };
 
+typedef struct HttpListener {
+	int fd;
+	HttpTransport transport;
+	HttpTls *tls;
+} HttpListener;
+
 struct HttpServer {
 	HttpOptions o;
-	struct {
-		int fd;
-		HttpTransport transport;
-	} listeners[HTTP_LISTEN_MAX];
+	HttpListener listeners[HTTP_LISTEN_MAX];
 	size_t n_listeners;
+	int epoll_fd, wake_fd;
+	int64_t rearm_ns; /* when listeners that wait for descriptors try again; 0: they do not wait */
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	pthread_cond_t changed, work;
 	HttpConnection *connections;
 	unsigned n_connections;
+	HttpQueue idle, arriving, ready;
+	size_t arriving_bytes;
+	int64_t wake_at_ns; /* when http_server_run looks at time limits next */
+	unsigned workers, idle_workers, lingering;
 	bool stopping;
+	uint64_t accepted, turned_away, requests;
 };
 
 /* parse.c. head is writable, NUL-terminated, without the empty line at its end. ERR_INVALID, and *ret_status may say more. */
@@ -105,6 +140,33 @@ int http_check_browser(const HttpRequest *rq, HttpTransport transport, Err *e);
 int http_route_match(const char *pattern, const char *path, HttpPair *params, size_t *n_params);
 const HttpRoute *http_route_find(HttpRequest *rq, const HttpRoute *routes, int *ret_error);
 void http_params_free(HttpRequest *rq);
+
+/* connection.c */
+HttpConnection *http_conn_new(HttpServer *s, int fd, HttpTransport transport);
+void http_conn_free(HttpConnection *c);
+/* What has arrived. Bytes, 0 at the end, -EAGAIN, -EMSGSIZE, -errno. */
+ssize_t http_conn_receive(HttpConnection *c);
+/* 1: a whole head is here, and its body if that is short; or refuse is set. 0: there is more to come. */
+int http_conn_scan(HttpConnection *c);
+/* Makes room for the next request; what is left of the buffer is wiped. */
+void http_conn_next(HttpConnection *c);
+/* By the thread that has it; it is not its any more. */
+void http_conn_park(HttpConnection *c);
+void http_queue_add(HttpQueue *q, HttpConnection *c);
+void http_queue_remove(HttpConnection *c);
+/* Tells in one write to a socket whose buffer is empty, so that it cannot block. */
+void http_turn_away(int fd, const char *status, const char *message);
+
+/* worker.c */
+/* Hands a ready connection to a thread; without one to be had the client is turned away. */
+void http_work_start(HttpConnection *c);
+
+/* request.c: one request, whole in the buffer or to be refused. True if the connection can take another. */
+bool http_serve_one(HttpConnection *c);
+
+/* tls.c */
+/* Takes fd; returns the end of a socket pair on which the plain text goes in and out, or -errno. */
+int http_tls_accept(HttpTls *t, int fd);
 
 /* body.c */
 /* Receives more into the connection's buffer; bytes, 0 at end, -ETIMEDOUT, -errno. deadline in clock_mono_ns; 0: none. */
@@ -121,5 +183,5 @@ void http_stream_finish(HttpRequest *rq, bool ok);
 int http_take_over(HttpRequest *rq, const char *head, bool streaming, HttpHijack *ret, Err *e);
 void http_request_done(HttpRequest *rq);
 
-/* server.c */
+/* connection.c */
 void http_conn_state(HttpConnection *c, bool idle, bool streaming, bool hijacked);

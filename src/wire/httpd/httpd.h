@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small strict HTTP/1.1 server: a thread a connection, blocking handlers, linear code.
+ * A small strict HTTP/1.1 server: a thread for each request that is at work, blocking handlers, linear code. A connection without a whole
+ * request costs a descriptor and some hundred bytes, so that thousands of idle or slow clients are no burden.
  *
  * It is ours because libmicrohttpd 0.9.75 (Debian 12) takes requests with both Content-Length and Transfer-Encoding and
  * with two Content-Lengths, cannot hand over the socket behind a 200 answer (what Docker's clients expect when they send no
@@ -14,14 +15,16 @@
  * What is refused, because two parsers could disagree about it: CL with TE, repeated CL, any TE but "chunked", obs-fold,
  * bare LF, control bytes, blanks around a header name, bad escapes and %00 in a path, missing or repeated Host.
  * What a browser would send is refused too: an Origin or cross-site Sec-Fetch-Site header, and over TCP a Host that is
- * not the loopback's (DNS rebinding).
+ * a name other than localhost (DNS rebinding). Over TLS the certificate decides who is spoken to.
  */
 #pragma once
 
 #include "base/err.h"
 #include "base/json.h"
+#include "base/str.h"
 
 typedef struct HttpServer HttpServer;
+typedef struct HttpTls HttpTls;
 typedef struct HttpRequest HttpRequest;
 typedef int (*HttpHandler)(HttpRequest *rq, void *user, Err *e);
 
@@ -36,6 +39,7 @@ typedef struct HttpRoute {
 	const char *pattern;
 	HttpHandler handler;
 	unsigned flags;
+	int measure; /* what HttpOptions.measured is told; 0: nothing */
 } HttpRoute;
 
 typedef struct HttpOptions {
@@ -46,17 +50,22 @@ typedef struct HttpOptions {
 	HttpHandler admit;
 	/* Sets the headers that every answer has, those to malformed requests included. May be NULL. */
 	void (*decorate)(HttpRequest *rq, void *user);
+	/* After a handler of a route with `measure`. May be NULL. */
+	void (*measured)(void *user, int measure, bool failed, int64_t ns);
 	size_t body_max;     /* of a buffered body; 0: 4 MiB */
 	int head_timeout_ms; /* from a request's first byte to the end of its head or buffered body; 0: 30 s */
 	int idle_timeout_ms;      /* between requests; 0: 180 s */
-	unsigned connections_max; /* 0: 1024 */
+	unsigned connections_max; /* above it, idle ones are closed, the longest idle first; 0: 1024 */
+	unsigned requests_max;    /* that are at work; 0: 2048 */
 } HttpOptions;
 
-typedef enum HttpTransport { HTTP_UNIX, HTTP_TCP } HttpTransport;
+typedef enum HttpTransport { HTTP_UNIX, HTTP_TCP, HTTP_TLS } HttpTransport;
 
 int http_server_new(const HttpOptions *o, HttpServer **ret, Err *e);
 /* Serves a listening socket, which it takes over (closed on failure too). At most 16. Before http_server_run. */
 int http_server_add(HttpServer *s, int listen_fd, HttpTransport transport, Err *e);
+/* The same with TLS before everything else. */
+int http_server_add_tls(HttpServer *s, int listen_fd, HttpTls *tls, Err *e);
 /* Accepts until stop_fd becomes readable. */
 int http_server_run(HttpServer *s, int stop_fd, Err *e);
 /* Ends connections: idle and streaming ones at once, others once their handler is done or after grace_ms. True if no
@@ -65,8 +74,30 @@ bool http_server_drain(HttpServer *s, int grace_ms);
 /* After a successful drain. */
 void http_server_free(HttpServer *s);
 
-/* A TCP listener on "host:port"; anything but a loopback address is ERR_DENIED, as there is no TLS yet. */
-int http_tcp_listen(const char *address, Err *e);
+/* Text about connections and what each is doing, a line a request. Appends. */
+void http_server_describe(HttpServer *s, StrBuf *b);
+typedef struct HttpCounts {
+	unsigned connections, parked, workers, idle_workers;
+	uint64_t accepted, turned_away, requests;
+} HttpCounts;
+void http_server_counts(HttpServer *s, HttpCounts *ret);
+
+/* A TCP listener on "host:port". With loopback_only, anything but a loopback address is ERR_DENIED. */
+int http_tcp_listen(const char *address, bool loopback_only, Err *e);
+
+/* ---- TLS ----
+ * One thread speaks TLS for all connections, and plain text to the server over a socket pair each: hand-over, half-close and
+ * departure of a client are what they are on a unix socket. A connection that was handed over ends with the process, unlike others. */
+typedef struct HttpTlsOptions {
+	const char *cert, *key; /* PEM files */
+	const char *ca;         /* of clients; NULL: the system's. With verify only */
+	bool verify;            /* a client without a certificate from ca is refused */
+} HttpTlsOptions;
+int http_tls_new(const HttpTlsOptions *o, HttpTls **ret, Err *e);
+/* Reads the files again; those in force stay if that fails. */
+int http_tls_reload(HttpTls *t, Err *e);
+/* After the server is drained. */
+void http_tls_free(HttpTls *t);
 
 /* ---- the request ---- */
 const char *http_method(const HttpRequest *rq);

@@ -7,6 +7,7 @@
  */
 #include "wire/httpd/httpd-internal.h"
 
+#include <arpa/inet.h>
 #include <strings.h>
 
 static bool is_token_char(unsigned char c)
@@ -251,9 +252,12 @@ bool http_wants_upgrade(const HttpRequest *rq)
 	return http_header(rq, "Upgrade") && list_has(http_header(rq, "Connection"), "upgrade");
 }
 
-/* "localhost:2375" -> is it a name that only this machine can mean? */
+/* "localhost:2375", "192.0.2.1", "[fe80::1]:2375": a name that only this machine can mean, or an address, which no name server can have
+ * turned into another. */
 static bool host_is_local(const char *host)
 {
+	struct in6_addr six;
+	struct in_addr four;
 	char name[256];
 	size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
 
@@ -264,10 +268,13 @@ static bool host_is_local(const char *host)
 	host += n;
 	if (*host && (*host != ':' || strspn(host + 1, "0123456789") != strlen(host + 1)))
 		return false;
-	if (strcasecmp(name, "localhost") == 0 || str_ends(name, ".localhost") || streq(name, "[::1]") ||
-	    streq(name, "docker"))
+	if (strcasecmp(name, "localhost") == 0 || str_ends(name, ".localhost") || streq(name, "docker"))
 		return true;
-	return str_starts(name, "127.") && strspn(name, "0123456789.") == strlen(name);
+	if (*name == '[' && str_ends(name, "]")) {
+		name[n - 1] = '\0';
+		return inet_pton(AF_INET6, name + 1, &six) == 1;
+	}
+	return inet_pton(AF_INET, name, &four) == 1;
 }
 
 /* Programs that speak WebSocket name the engine itself as their origin; a page has that one only if we had served it. */
@@ -292,8 +299,7 @@ int http_check_browser(const HttpRequest *rq, HttpTransport transport, Err *e)
 			       "requests from web pages are refused (the request has an Origin or "
 			       "Sec-Fetch-Site header)");
 	if (transport == HTTP_TCP && (!host || !host_is_local(host)))
-		return err_new(e, ERR_DENIED,
-			       "Host \"%.100s\" is refused: use localhost or a loopback address",
+		return err_new(e, ERR_DENIED, "Host \"%.100s\" is refused: use localhost or an address",
 			       host ? host : "");
 	return 0;
 }

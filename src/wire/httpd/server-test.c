@@ -141,7 +141,7 @@ static int setup(void **state)
 	fd = unix_listen(sock_path, SOCK_STREAM, 0600);
 	if (fd < 0 || http_server_new(&o, &server, &e) < 0 || http_server_add(server, fd, HTTP_UNIX, &e) < 0)
 		return -1;
-	fd = http_tcp_listen("127.0.0.1:0", &e);
+	fd = http_tcp_listen("127.0.0.1:0", true, &e);
 	if (fd < 0 || getsockname(fd, (void *)&a, &alen) < 0)
 		return -1;
 	tcp_port = ntohs(((struct sockaddr_in *)&a)->sin_port);
@@ -459,31 +459,111 @@ static void hijacks(void **state)
 	       "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n");
 }
 
+/* Who has been idle longest makes room. */
 static void crowd(void **state)
 {
 	int fds[30];
-	_cleanup_free_ char *got = NULL;
+	_cleanup_free_ char *first = NULL, *last = NULL;
+	bool eof;
 
 	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
 		fds[i] = dial();
-	got = hear(fds[29], 500, NULL);
-	assert_true(str_starts(got, "HTTP/1.1 503"));
-	assert_true(str_ends(got, "\r\n\r\n{\"message\":\"too many connections\"}\n"));
+	say(fds[29], "GET /plain HTTP/1.1\r\n" H "\r\n");
+	last = hear(fds[29], 300, &eof);
+	assert_true(str_starts(last, "HTTP/1.1 200"));
+	first = hear(fds[0], 300, &eof);
+	assert_true(eof);
 	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
 		close(fds[i]);
-	usleep(200000);
-	expect("GET /plain HTTP/1.1\r\n" H "\r\n", "HTTP/1.1 200", "ok", false);
+}
+
+/* Connections whose requests are under way are not closed for new ones. */
+static void busy_crowd(void **state)
+{
+	int fds[20], extra;
+	_cleanup_free_ char *got = NULL, *refused = NULL;
+	bool eof;
+
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+		fds[i] = dial();
+		say(fds[i], "GET /gone HTTP/1.1\r\n" H "\r\n");
+		free(got);
+		got = hear(fds[i], 100, NULL);
+		assert_true(str_starts(got, "HTTP/1.1 200"));
+	}
+	extra = dial();
+	refused = hear(extra, 500, &eof);
+	assert_true(str_starts(refused, "HTTP/1.1 503"));
+	assert_true(str_ends(refused, "\r\n\r\n{\"message\":\"too many connections\"}\n"));
+	assert_true(eof);
+	close(extra);
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+		close(fds[i]);
+		wait_told();
+	}
+}
+
+static unsigned workers(void)
+{
+	HttpCounts n;
+
+	http_server_counts(server, &n);
+	return n.workers - n.idle_workers;
+}
+
+/* Neither a client that says nothing nor one that has said half of its request holds a thread. */
+static void parked_without_thread(void **state)
+{
+	int fds[12];
+	HttpCounts n;
+
+	usleep(400000); /* those of other tests have ended */
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+		fds[i] = dial();
+		if (i % 3 == 1)
+			say(fds[i], "GET /plain HTTP/1.1\r\nHo");
+		if (i % 3 == 2)
+			say(fds[i], "POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nab");
+	}
+	usleep(50000);
+	http_server_counts(server, &n);
+	assert_int_equal(n.parked, ELEMENTSOF(fds));
+	assert_int_equal(workers(), 0);
+	for (size_t i = 2; i < ELEMENTSOF(fds); i += 3)
+		say(fds[i], "cde");
+	for (size_t i = 2; i < ELEMENTSOF(fds); i += 3) {
+		_cleanup_free_ char *got = hear(fds[i], 100, NULL);
+
+		assert_non_null(strstr(got, "\r\n\r\nabcde"));
+	}
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+		close(fds[i]);
+}
+
+static void described(void **state)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	_cleanup_free_ char *got = NULL;
+	_cleanup_close_ int fd = dial();
+
+	say(fd, "GET /gone?secret=1 HTTP/1.1\r\n" H "\r\n");
+	got = hear(fd, 100, NULL);
+	http_server_describe(server, &b);
+	assert_non_null(strstr(b.s, "unix GET /gone (streams) for "));
+	assert_null(strstr(b.s, "secret"));
+	close_fd(&fd);
+	wait_told();
 }
 
 static void tcp_refused(void **state)
 {
 	Err e;
 
-	assert_true(http_tcp_listen("0.0.0.0:0", &e) < 0);
+	assert_true(http_tcp_listen("0.0.0.0:0", true, &e) < 0);
 	assert_int_equal(e.kind, ERR_DENIED);
-	assert_true(http_tcp_listen("nonsense", &e) < 0);
-	assert_true(http_tcp_listen(":1", &e) < 0);
-	assert_true(http_tcp_listen("[]:1", &e) < 0);
+	assert_true(http_tcp_listen("nonsense", true, &e) < 0);
+	assert_true(http_tcp_listen(":1", true, &e) < 0);
+	assert_true(http_tcp_listen("[]:1", true, &e) < 0);
 }
 
 int main(void)
@@ -503,6 +583,9 @@ int main(void)
 	    cmocka_unit_test(streams),
 	    cmocka_unit_test(hijacks),
 	    cmocka_unit_test(crowd),
+	    cmocka_unit_test(busy_crowd),
+	    cmocka_unit_test(parked_without_thread),
+	    cmocka_unit_test(described),
 	    cmocka_unit_test(tcp_refused),
 	};
 

@@ -1,343 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listeners, connections and their threads.
+ * Listeners, and the thread that waits for all connections that wait for their clients.
  *
- * Each accepted connection gets a detached thread that reads a head, routes it, runs the handler and starts again. The list of
- * connections exists for http_server_drain alone: a connection that waits for a request or streams is shut down at once, a handed-over
- * one never (its socket may be somebody else's by now).
+ * http_server_run has them in one epoll set. One that has a whole request leaves the set for a worker (worker.c) and comes back when
+ * its client has nothing more to ask. Within one round what clients sent comes before what is new and what is too old: nothing that the
+ * round still has an event of is freed under it.
+ *
+ * Neither the number of clients nor what they send may fill the engine: above connections_max, or without descriptors, the connection
+ * that has been idle longest makes room; above ARRIVING_MAX bytes of unfinished requests, the oldest of those.
+ *
+ * The list of connections is for http_server_drain and http_server_describe: one that streams is shut down at once, a handed-over one never (its
+ * socket may be somebody else's by now).
  */
 #include "wire/httpd/httpd-internal.h"
 #include "base/clock.h"
-#include "base/secret.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define THREAD_STACK (512 * 1024)
-
-void http_conn_state(HttpConnection *c, bool idle, bool streaming, bool hijacked)
-{
-	HttpServer *s = c->server;
-
-	pthread_mutex_lock(&s->lock);
-	c->idle = idle;
-	c->streaming = streaming;
-	c->hijacked = hijacked;
-	if (s->stopping && (idle || streaming))
-		(void)shutdown(c->fd, SHUT_RDWR);
-	pthread_mutex_unlock(&s->lock);
-}
-
-static HttpRequest *request_new(HttpConnection *c)
-{
-	HttpRequest *rq = calloc(1, sizeof(*rq));
-
-	if (!rq)
-		return NULL;
-	rq->conn = c;
-	rq->minor = 1;
-	rq->body_done = true;
-	rq->method = rq->path = "";
-	rq->body_pipe[0] = rq->body_pipe[1] = rq->stream_pipe[0] = rq->stream_pipe[1] = -1;
-	rq->alive_pipe[0] = rq->alive_pipe[1] = -1;
-	pthread_mutex_init(&rq->write_lock, NULL);
-	return rq;
-}
-
-static const char *find_head_end(const HttpConnection *c, size_t from)
-{
-	return memmem(c->in + c->pos + from, c->len - c->pos - from, "\r\n\r\n", 4);
-}
-
-/* Cuts one head off the connection. 1, 0 if the client is done (or idle for too long), or a status to answer with as a negative number. */
-static int read_head(HttpConnection *c, char **ret, size_t *ret_len, int64_t *ret_deadline)
-{
-	const HttpOptions *o = &c->server->o;
-	int64_t deadline = clock_mono_ns() + (int64_t)o->idle_timeout_ms * 1000000;
-	bool begun = false;
-	const char *end;
-	size_t n;
-
-	/* RFC 9112 2.2: empty lines before a request line are to be ignored; clients of old send them after a body. */
-	while (c->len - c->pos >= 2 && memcmp(c->in + c->pos, "\r\n", 2) == 0)
-		c->pos += 2;
-	for (size_t seen = 0;;) {
-		ssize_t got;
-
-		if (c->len > c->pos && !begun) {
-			begun = true;
-			deadline = clock_mono_ns() + (int64_t)o->head_timeout_ms * 1000000;
-			http_conn_state(c, false, false, false);
-		}
-		end = begun ? find_head_end(c, seen) : NULL;
-		if (end)
-			break;
-		seen = c->len - c->pos > 3 ? c->len - c->pos - 3 : 0;
-		if (c->len - c->pos >= HTTP_HEAD_MAX)
-			return -431;
-		got = http_conn_fill(c, deadline);
-		if (got == -ETIMEDOUT)
-			return begun ? -408 : 0;
-		if (got == -EMSGSIZE)
-			return -431;
-		if (got <= 0)
-			return 0;
-	}
-	n = (size_t)(end - (c->in + c->pos));
-	*ret = malloc(n + 1);
-	if (!*ret)
-		return -503;
-	memcpy(*ret, c->in + c->pos, n);
-	(*ret)[n] = '\0';
-	*ret_len = n;
-	*ret_deadline = deadline;
-	c->pos += n + 4;
-	return 1;
-}
-
-static void answer_error(HttpRequest *rq, int r, const Err *e)
-{
-	int status = e->no ? err_kind_http_status(e->kind) : 500;
-
-	/* The client can no longer be told. That it went away itself is no news. */
-	if (rq->answered || rq->hijacked) {
-		if (!rq->stream_failed && e->kind != ERR_CANCELLED)
-			log_warn("%s %s: the answer broke off: %s", rq->method, http_path(rq), err_msg(e, r));
-		return;
-	}
-	if (status >= 500 && e->kind != ERR_UNSUPPORTED && e->kind != ERR_UNAVAILABLE)
-		log_warn("%s %s: %s", rq->method, http_path(rq), err_msg(e, r));
-	if (e->kind == ERR_INVALID && r == -EFBIG) {
-		status = 413;
-		rq->close_after = true;
-	}
-	if (e->kind == ERR_INVALID && r == -ETIMEDOUT) {
-		status = 408;
-		rq->close_after = true;
-	}
-	if (rq->body_failed)
-		rq->close_after = true;
-	(void)http_reply_error(rq, status, err_msg(e, r));
-}
-
-static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
-{
-	const HttpOptions *o = &rq->conn->server->o;
-	const HttpRoute *route;
-	int r, route_error;
-
-	r = http_check_browser(rq, rq->conn->transport, e);
-	if (r >= 0 && o->admit)
-		r = o->admit(rq, o->user, e);
-	if (r < 0 || rq->answered)
-		return r;
-	route = http_route_find(rq, o->routes, &route_error);
-	if (!route)
-		return route_error == -ENOMEM ? err_oom(e)
-		       : route_error          ? err_new(e, ERR_INVALID, "malformed request path")
-					      : err_new(e, ERR_NOT_FOUND, "page not found");
-	if (!(route->flags & HTTP_STREAM_BODY)) {
-		r = http_body_buffer(rq, o->body_max, deadline, e);
-		if (r < 0)
-			return r;
-	}
-	r = route->handler(rq, o->user, e);
-	if (r >= 0 && !rq->answered)
-		r = err_new(e, ERR_INTERNAL, "%s %s was not answered", rq->method, http_path(rq));
-	return r;
-}
-
-/* The client may be about to send more than we want to read: closing now would destroy the answer under way to it (TCP), so it is
- * told the end and listened to for a moment. */
-static void linger(HttpConnection *c)
-{
-	int64_t deadline = clock_mono_ns() + 2000000000;
-
-	(void)shutdown(c->fd, SHUT_WR);
-	c->pos = c->len = 0;
-	for (size_t total = 0; total < (64u << 20);) {
-		ssize_t n = http_conn_fill(c, deadline);
-
-		if (n <= 0)
-			return;
-		total += (size_t)n;
-		c->pos = c->len = 0;
-	}
-}
-
-static bool run_request(HttpConnection *c, HttpRequest *rq, size_t head_len, int64_t deadline)
-{
-	Err e = {0};
-	int status, r;
-	bool again;
-
-	if (c->server->o.decorate)
-		c->server->o.decorate(rq, c->server->o.user);
-	r = http_parse_head(rq, rq->head, head_len, &status, &e);
-	if (r < 0) {
-		rq->close_after = true;
-		(void)http_reply_error(rq, status, e.msg);
-		linger(c);
-		return false;
-	}
-	rq->head_only = streq(rq->method, "HEAD");
-	r = dispatch(rq, deadline, &e);
-	if (r < 0)
-		answer_error(rq, r, &e);
-	http_stream_finish(rq, r >= 0);
-	(void)http_body_end(rq, NULL);
-	if (rq->hijacked)
-		return false;
-	again = rq->keep_alive && !rq->close_after && !rq->stream_failed && http_body_discard(rq);
-	if (!again && !rq->body_done)
-		linger(c);
-	return again;
-}
-
-/* A request may have carried credentials, and the next one may be long in coming. */
-static void forget_input(HttpConnection *c)
-{
-	if (c->in)
-		explicit_bzero(c->in, c->pos == c->len ? c->cap : c->pos);
-}
-
-static bool serve_one(HttpConnection *c)
-{
-	HttpRequest *rq;
-	char *head = NULL;
-	size_t head_len = 0;
-	int64_t deadline = 0;
-	bool again;
-	int r;
-
-	http_conn_state(c, true, false, false);
-	r = read_head(c, &head, &head_len, &deadline);
-	if (r == 0)
-		return false;
-	rq = request_new(c);
-	if (!rq) {
-		free(head);
-		return false;
-	}
-	rq->head = head;
-	if (r < 0) {
-		rq->close_after = true;
-		if (c->server->o.decorate)
-			c->server->o.decorate(rq, c->server->o.user);
-		(void)http_reply_error(rq, -r,
-				       r == -408   ? "the request took too long to arrive"
-				       : r == -431 ? "the request head is too large"
-						   : "out of memory");
-		linger(c);
-		again = false;
-	} else {
-		again = run_request(c, rq, head_len, deadline);
-	}
-	http_request_done(rq);
-	forget_input(c);
-	return again;
-}
-
-static void conn_free(HttpConnection *c)
-{
-	HttpServer *s = c->server;
-
-	pthread_mutex_lock(&s->lock);
-	if (c->prev)
-		c->prev->next = c->next;
-	else
-		s->connections = c->next;
-	if (c->next)
-		c->next->prev = c->prev;
-	/* Closed under the lock: drain must not shut down a number that is somebody else's by then. */
-	close_fd(&c->fd);
-	secret_free(c->in);
-	free(c);
-	s->n_connections--;
-	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
-}
-
-static void *conn_thread(void *arg)
-{
-	HttpConnection *c = arg;
-
-	while (serve_one(c))
-		;
-	conn_free(c);
-	return NULL;
-}
-
-static int conn_start(HttpServer *s, int fd, HttpTransport transport)
-{
-	HttpConnection *c = calloc(1, sizeof(*c));
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
-
-	if (!c) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
-	*c = (HttpConnection){.server = s, .fd = fd, .transport = transport};
-	pthread_mutex_lock(&s->lock);
-	c->next = s->connections;
-	if (c->next)
-		c->next->prev = c;
-	s->connections = c;
-	s->n_connections++;
-	pthread_mutex_unlock(&s->lock);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, THREAD_STACK);
-	r = pthread_create(&thread, &attr, conn_thread, c);
-	pthread_attr_destroy(&attr);
-	if (r)
-		conn_free(c);
-	return -r;
-}
-
-/* Over the limit: said in one write to a socket whose buffer is empty, so it cannot block. */
-static void turn_away(int fd)
-{
-	static const char text[] =
-	    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-	    "Content-Length: 35\r\nConnection: close\r\n\r\n{\"message\":\"too many connections\"}\n";
-
-	(void)send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-	(void)close(fd);
-}
-
-static void accept_one(HttpServer *s, int listen_fd, HttpTransport transport)
-{
-	int one = 1, fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC), r;
-	bool full;
-
-	if (fd < 0) {
-		/* Out of descriptors: the waiting client stays readable, so without a pause this would spin. */
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			log_warn("accept: %s; too many connections or open files", strerror(errno));
-			usleep(100000);
-		}
-		return;
-	}
-	if (transport == HTTP_TCP)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	pthread_mutex_lock(&s->lock);
-	full = s->n_connections >= s->o.connections_max;
-	pthread_mutex_unlock(&s->lock);
-	if (full) {
-		turn_away(fd);
-		return;
-	}
-	r = conn_start(s, fd, transport);
-	if (r < 0)
-		log_warn("start a thread for a connection: %s", strerror(-r));
-}
+#define EVENTS_MAX   64
+#define ACCEPT_MAX   64 /* of one listener in one round */
+#define ARRIVING_MAX (8u << 20)
+#define REARM_NS     100000000
 
 int http_server_new(const HttpOptions *o, HttpServer **ret, Err *e)
 {
@@ -350,47 +37,274 @@ int http_server_new(const HttpOptions *o, HttpServer **ret, Err *e)
 	s->o.head_timeout_ms = o->head_timeout_ms ? o->head_timeout_ms : 30000;
 	s->o.idle_timeout_ms = o->idle_timeout_ms ? o->idle_timeout_ms : 180000;
 	s->o.connections_max = o->connections_max ? o->connections_max : 1024;
+	s->o.requests_max = o->requests_max ? o->requests_max : 2048;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
+	pthread_cond_init(&s->work, NULL);
+	s->wake_at_ns = INT64_MAX;
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->epoll_fd < 0 || s->wake_fd < 0) {
+		int r = err_sys(e, errno, "prepare to wait for connections");
+
+		http_server_free(s);
+		return r;
+	}
 	*ret = s;
+	return 0;
+}
+
+static int add_listener(HttpServer *s, const HttpListener *l, Err *e)
+{
+	if (s->n_listeners == HTTP_LISTEN_MAX) {
+		(void)close(l->fd);
+		return err_new(e, ERR_INVALID, "more than %d listening sockets", HTTP_LISTEN_MAX);
+	}
+	/* A client that gives up between poll and accept must not block the loop. */
+	if (fd_set_nonblock(l->fd, true) < 0) {
+		(void)close(l->fd);
+		return err_sys(e, errno, "make the listening socket non-blocking");
+	}
+	s->listeners[s->n_listeners++] = *l;
 	return 0;
 }
 
 int http_server_add(HttpServer *s, int listen_fd, HttpTransport transport, Err *e)
 {
-	if (s->n_listeners == HTTP_LISTEN_MAX) {
-		(void)close(listen_fd);
-		return err_new(e, ERR_INVALID, "more than %d listening sockets", HTTP_LISTEN_MAX);
+	return add_listener(s, &(HttpListener){listen_fd, transport, NULL}, e);
+}
+
+int http_server_add_tls(HttpServer *s, int listen_fd, HttpTls *tls, Err *e)
+{
+	return add_listener(s, &(HttpListener){listen_fd, HTTP_TLS, tls}, e);
+}
+
+/* Takes a connection out of the set: it is the caller's. */
+static void unpark(HttpConnection *c)
+{
+	HttpServer *s = c->server;
+
+	(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+	pthread_mutex_lock(&s->lock);
+	if (c->queue == &s->arriving)
+		s->arriving_bytes -= c->cap;
+	http_queue_remove(c);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void too_slow(HttpConnection *c)
+{
+	http_turn_away(c->fd, "408 Request Timeout", "the request took too long to arrive");
+	unpark(c);
+	http_conn_free(c);
+}
+
+static bool close_longest_idle(HttpServer *s)
+{
+	HttpConnection *c = s->idle.first;
+
+	if (!c)
+		return false;
+	unpark(c);
+	http_conn_free(c);
+	return true;
+}
+
+/* Something has arrived on a parked connection, or its client has gone. */
+static void on_input(HttpConnection *c)
+{
+	HttpServer *s = c->server;
+	size_t before = c->queue == &s->arriving ? c->cap : 0;
+	ssize_t n = http_conn_receive(c);
+
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		/* Freed by what it was counted with. */
+		pthread_mutex_lock(&s->lock);
+		s->arriving_bytes += before ? c->cap - before : 0;
+		pthread_mutex_unlock(&s->lock);
+		unpark(c);
+		http_conn_free(c);
+		return;
 	}
-	/* A client that gives up between poll and accept must not block the loop. */
-	if (fd_set_nonblock(listen_fd, true) < 0) {
-		(void)close(listen_fd);
-		return err_sys(e, errno, "make the listening socket non-blocking");
+	int whole = http_conn_scan(c);
+
+	pthread_mutex_lock(&s->lock);
+	if (before) {
+		s->arriving_bytes += c->cap - before;
+	} else if (c->begun_ns) {
+		http_queue_remove(c);
+		http_queue_add(&s->arriving, c);
+		s->arriving_bytes += c->cap;
 	}
-	s->listeners[s->n_listeners].fd = listen_fd;
-	s->listeners[s->n_listeners++].transport = transport;
+	pthread_mutex_unlock(&s->lock);
+	if (whole) {
+		unpark(c);
+		http_work_start(c);
+	}
+}
+
+static int arm_listeners(HttpServer *s, bool on)
+{
+	for (size_t i = 0; i < s->n_listeners; i++) {
+		struct epoll_event ev = {.events = on ? EPOLLIN : 0, .data.ptr = &s->listeners[i]};
+
+		if (epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listeners[i].fd, &ev) < 0)
+			return -errno;
+	}
+	s->rearm_ns = on ? 0 : clock_mono_ns() + REARM_NS;
 	return 0;
+}
+
+/* Without a descriptor to be had the waiting client stays readable: without a pause this would spin. True: try again. */
+static bool out_of_descriptors(HttpServer *s, int no)
+{
+	if (no != EMFILE && no != ENFILE && no != ENOMEM && no != ENOBUFS)
+		return false;
+	if (close_longest_idle(s))
+		return true;
+	log_warn("accept: %s; too many connections or open files", strerror(no));
+	(void)arm_listeners(s, false);
+	return false;
+}
+
+static bool has_room(HttpServer *s)
+{
+	bool full;
+
+	pthread_mutex_lock(&s->lock);
+	full = s->n_connections >= s->o.connections_max;
+	pthread_mutex_unlock(&s->lock);
+	return !full || close_longest_idle(s);
+}
+
+/* True if there may be another. */
+static bool accept_one(HttpServer *s, const HttpListener *l)
+{
+	int one = 1, fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+	HttpConnection *c;
+
+	if (fd < 0)
+		return errno != EAGAIN &&
+		       (errno == ECONNABORTED || errno == EINTR || out_of_descriptors(s, errno));
+	if (!has_room(s)) {
+		__atomic_add_fetch(&s->turned_away, 1, __ATOMIC_RELAXED);
+		if (!l->tls)
+			http_turn_away(fd, "503 Service Unavailable", "too many connections");
+		(void)close(fd);
+		return true;
+	}
+	if (l->transport != HTTP_UNIX)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (l->tls)
+		fd = http_tls_accept(l->tls, fd);
+	if (fd < 0) {
+		log_warn("accept a client with TLS: %s", strerror(-fd));
+		return true;
+	}
+	c = http_conn_new(s, fd, l->transport);
+	if (c)
+		http_conn_park(c);
+	return true;
+}
+
+static void accept_some(HttpServer *s, const HttpListener *l)
+{
+	for (int i = 0; i < ACCEPT_MAX && accept_one(s, l); i++)
+		;
+}
+
+/* Ends what has had its time. */
+static void expire(HttpServer *s)
+{
+	int64_t now = clock_mono_ns(), idle = (int64_t)s->o.idle_timeout_ms * 1000000,
+		head = (int64_t)s->o.head_timeout_ms * 1000000, next = INT64_MAX;
+
+	while (s->idle.first && s->idle.first->parked_ns + idle <= now)
+		(void)close_longest_idle(s);
+	while (s->arriving.first &&
+	       (s->arriving.first->begun_ns + head <= now || s->arriving_bytes > ARRIVING_MAX))
+		too_slow(s->arriving.first);
+	if (s->rearm_ns && s->rearm_ns <= now)
+		(void)arm_listeners(s, true);
+	pthread_mutex_lock(&s->lock);
+	if (s->idle.first)
+		next = s->idle.first->parked_ns + idle;
+	if (s->arriving.first)
+		next = MIN2(next, s->arriving.first->begun_ns + head);
+	if (s->rearm_ns)
+		next = MIN2(next, s->rearm_ns);
+	s->wake_at_ns = next;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int wait_ms(const HttpServer *s)
+{
+	int64_t left;
+
+	if (s->wake_at_ns == INT64_MAX)
+		return -1;
+	left = s->wake_at_ns - clock_mono_ns();
+	return left <= 0 ? 0 : (int)MIN2((left + 999999) / 1000000, (int64_t)INT32_MAX);
+}
+
+static const HttpListener *as_listener(const HttpServer *s, const void *p)
+{
+	const HttpListener *l = p;
+
+	return l >= s->listeners && l < s->listeners + s->n_listeners ? l : NULL;
+}
+
+/* True when it is to end. */
+static bool one_round(HttpServer *s, struct epoll_event *evs, int n, int stop_fd)
+{
+	for (int i = 0; i < n; i++) {
+		void *p = evs[i].data.ptr;
+		eventfd_t v;
+
+		if (!p) /* stop_fd */
+			return true;
+		if (p == &s->wake_fd)
+			(void)eventfd_read(s->wake_fd, &v);
+		else if (!as_listener(s, p))
+			on_input(p);
+	}
+	for (int i = 0; i < n; i++)
+		if (as_listener(s, evs[i].data.ptr))
+			accept_some(s, as_listener(s, evs[i].data.ptr));
+	expire(s);
+	return false;
+}
+
+static int watch(HttpServer *s, int fd, void *p)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = p};
+
+	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
 int http_server_run(HttpServer *s, int stop_fd, Err *e)
 {
-	struct pollfd p[HTTP_LISTEN_MAX + 1];
+	struct epoll_event evs[EVENTS_MAX];
+	int r = watch(s, stop_fd, NULL);
 
-	for (size_t i = 0; i < s->n_listeners; i++)
-		p[i] = (struct pollfd){.fd = s->listeners[i].fd, .events = POLLIN};
-	p[s->n_listeners] = (struct pollfd){.fd = stop_fd, .events = POLLIN};
+	if (r >= 0)
+		r = watch(s, s->wake_fd, &s->wake_fd);
+	for (size_t i = 0; r >= 0 && i < s->n_listeners; i++)
+		r = watch(s, s->listeners[i].fd, &s->listeners[i]);
+	if (r < 0)
+		return err_sys(e, r, "prepare to wait for connections");
 	for (;;) {
-		if (poll(p, s->n_listeners + 1, -1) < 0) {
-			if (errno == EINTR)
-				continue;
+		int n = epoll_wait(s->epoll_fd, evs, EVENTS_MAX, wait_ms(s));
+
+		if (n < 0 && errno != EINTR)
 			return err_sys(e, errno, "wait for connections");
-		}
-		if (p[s->n_listeners].revents)
-			return 0;
-		for (size_t i = 0; i < s->n_listeners; i++)
-			if (p[i].revents)
-				accept_one(s, s->listeners[i].fd, s->listeners[i].transport);
+		if (one_round(s, evs, MAX2(n, 0), stop_fd))
+			break;
 	}
+	(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, stop_fd, NULL);
+	return 0;
 }
 
 static void cut_off(HttpServer *s, bool all)
@@ -398,6 +312,31 @@ static void cut_off(HttpServer *s, bool all)
 	for (HttpConnection *c = s->connections; c; c = c->next)
 		if (!c->hijacked && (all || c->idle || c->streaming))
 			(void)shutdown(c->fd, SHUT_RDWR);
+}
+
+static struct timespec after_ms(int ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000L;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	return t;
+}
+
+/* Those that no thread has. */
+static void free_parked(HttpServer *s)
+{
+	while (s->idle.first || s->arriving.first) {
+		HttpConnection *c = s->idle.first ? s->idle.first : s->arriving.first;
+
+		unpark(c);
+		http_conn_free(c);
+	}
 }
 
 bool http_server_drain(HttpServer *s, int grace_ms)
@@ -409,20 +348,19 @@ bool http_server_drain(HttpServer *s, int grace_ms)
 		close_fd(&s->listeners[i].fd);
 	pthread_mutex_lock(&s->lock);
 	s->stopping = true;
+	pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
+	free_parked(s);
+	pthread_mutex_lock(&s->lock);
 	cut_off(s, false);
-	for (int round = 0; round < 2 && s->connections; round++) {
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += grace_ms / 1000;
-		until.tv_nsec += grace_ms % 1000 * 1000000L;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_nsec -= 1000000000;
-			until.tv_sec++;
-		}
-		while (s->connections && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
+	for (int round = 0; round < 2 && (s->connections || s->workers); round++) {
+		until = after_ms(grace_ms);
+		while ((s->connections || s->workers) &&
+		       pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0)
 			;
 		cut_off(s, true);
 	}
-	empty = !s->connections;
+	empty = !s->connections && !s->workers;
 	pthread_mutex_unlock(&s->lock);
 	return empty;
 }
@@ -433,58 +371,44 @@ void http_server_free(HttpServer *s)
 		return;
 	for (size_t i = 0; i < s->n_listeners; i++)
 		close_fd(&s->listeners[i].fd);
+	close_fd(&s->epoll_fd);
+	close_fd(&s->wake_fd);
 	pthread_cond_destroy(&s->changed);
+	pthread_cond_destroy(&s->work);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 
-static bool is_loopback(const struct sockaddr *a)
+void http_server_counts(HttpServer *s, HttpCounts *ret)
 {
-	if (a->sa_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
-	return a->sa_family == AF_INET6 &&
-	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+	pthread_mutex_lock(&s->lock);
+	*ret = (HttpCounts){.connections = s->n_connections,
+			    .parked = (unsigned)(s->idle.n + s->arriving.n),
+			    .workers = s->workers,
+			    .idle_workers = s->idle_workers,
+			    .accepted = s->accepted,
+			    .turned_away = s->turned_away,
+			    .requests = s->requests};
+	pthread_mutex_unlock(&s->lock);
 }
 
-static int listen_on(const struct addrinfo *ai, const char *address, Err *e)
+void http_server_describe(HttpServer *s, StrBuf *b)
 {
-	_cleanup_close_ int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int one = 1;
+	static const char *const names[] = {[HTTP_UNIX] = "unix", [HTTP_TCP] = "tcp", [HTTP_TLS] = "tls"};
+	int64_t now = clock_mono_ns();
 
-	if (fd < 0)
-		return err_sys(e, errno, "make a socket for tcp://%s", address);
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0)
-		return err_sys(e, errno, "bind tcp://%s", address);
-	if (listen(fd, 128) < 0)
-		return err_sys(e, errno, "listen on tcp://%s", address);
-	return take_fd(&fd);
-}
-
-int http_tcp_listen(const char *address, Err *e)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *ai = NULL;
-	_cleanup_free_ char *host = NULL;
-	const char *colon = strrchr(address, ':');
-	int r;
-
-	host = colon ? *address == '['
-			   ? strndup(address + 1, (size_t)(colon - address) - 2 * (colon > address + 1))
-			   : strndup(address, (size_t)(colon - address))
-		     : NULL;
-	if (!colon || str_empty(host) || !colon[1])
-		return err_new(e, ERR_INVALID, "tcp://%s: expected tcp://HOST:PORT", address);
-	r = getaddrinfo(host, colon + 1, &hints, &ai);
-	if (r != 0)
-		return err_new(e, ERR_INVALID, "tcp://%s: %s", address, gai_strerror(r));
-	if (!is_loopback(ai->ai_addr))
-		r = err_new(e, ERR_DENIED,
-			    "tcp://%s: refused, as anybody who reaches this port would be root here and "
-			    "there is no TLS yet; "
-			    "use a loopback address or ssh -L",
-			    address);
-	else
-		r = listen_on(ai, address, e);
-	freeaddrinfo(ai);
-	return r;
+	pthread_mutex_lock(&s->lock);
+	strbuf_addf(b,
+		    "connections %u (%zu idle, %zu with part of a request, %zu waiting for a thread), "
+		    "threads %u (%u idle), accepted %llu, turned away %llu, requests %llu\n",
+		    s->n_connections, s->idle.n, s->arriving.n, s->ready.n, s->workers, s->idle_workers,
+		    (unsigned long long)s->accepted, (unsigned long long)s->turned_away,
+		    (unsigned long long)s->requests);
+	for (const HttpConnection *c = s->connections; c; c = c->next)
+		if (c->doing)
+			strbuf_addf(b, "thread %d fd %d %s %s%s%s for %.3f s\n", (int)c->tid, c->fd,
+				    names[c->transport], c->doing, c->streaming ? " (streams)" : "",
+				    c->hijacked ? " (handed over)" : "",
+				    (double)(now - c->doing_since_ns) / 1e9);
+	pthread_mutex_unlock(&s->lock);
 }

@@ -3,7 +3,7 @@
  * Where descriptors meet HTTP: an answer written through a pipe, the client's departure as something to poll, and the socket
  * itself handed over.
  *
- * On a unix socket the connection is its own alive fd: poll(2) says POLLHUP once the peer has closed it, and not when it merely
+ * On a unix socket, and behind TLS, the connection is its own alive fd: poll(2) says POLLHUP once the peer has closed it, and not when it merely
  * half-closed. TCP cannot tell these apart before something is sent, so there a thread takes end of input for departure, as
  * Go's server does, and closes the other end of a pipe.
  */
@@ -86,7 +86,7 @@ static void *watch_client(void *arg)
 /* The pair works both ways: the watcher closes its end when the client goes, http_request_done shuts the other down. */
 int http_alive_fd(HttpRequest *rq)
 {
-	if (rq->conn->transport == HTTP_UNIX)
+	if (rq->conn->transport != HTTP_TCP)
 		return rq->conn->fd;
 	if (rq->watching)
 		return rq->alive_pipe[0];

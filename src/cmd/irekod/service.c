@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a service manager wants to know: readiness, life signs, and the file that says who runs. */
+#include "daemon.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/un.h>
+
+/* sd_notify(3) is one datagram; linking libsystemd for it would cost more memory than the rest of this program. */
+void service_notify(const char *state)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	size_t n = path ? strlen(path) : 0;
+	_cleanup_close_ int fd = -1;
+
+	if (n < 2 || n >= sizeof(a.sun_path))
+		return;
+	memcpy(a.sun_path, path, n);
+	if (*path == '@')
+		a.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&a,
+			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+		log_warn("tell the service manager: %s", strerror(errno));
+}
+
+int64_t service_watchdog_ns(void)
+{
+	const char *us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+	int64_t n;
+
+	if (!us || !getenv("NOTIFY_SOCKET") || (pid && atoi(pid) != (int)getpid()) ||
+	    str_to_i64(us, &n) < 0 || n <= 0 || n > INT64_MAX / 1000)
+		return 0;
+	return n * 1000;
+}
+
+/* The number may have become another program's since: the name is looked at too. 0: none. */
+static int running_irekod(const char *pidfile)
+{
+	_cleanup_free_ char *text = NULL, *proc = NULL, *name = NULL;
+	int pid;
+
+	if (file_read_at(AT_FDCWD, pidfile, 32, &text, NULL) < 0)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	if (str_to_int(text, 1, INT32_MAX, &pid) < 0 || pid == (int)getpid())
+		return 0;
+	proc = strf("/proc/%d/comm", pid);
+	if (!proc || file_read_at(AT_FDCWD, proc, 64, &name, NULL) < 0)
+		return 0;
+	return streq(name, "irekod\n") ? pid : 0;
+}
+
+int pidfile_write(Daemon *d, Err *e)
+{
+	const char *path = config_text(&d->config, "pidfile");
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid()), other, r;
+
+	if (!path)
+		return 0;
+	other = running_irekod(path);
+	if (other > 0)
+		return err_new(
+		    e, ERR_CONFLICT,
+		    "%s: process with PID %d is still running: stop it, or choose another --pidfile", path,
+		    other);
+	r = file_replace_at(AT_FDCWD, path, text, (size_t)n, 0644, false);
+	if (r < 0)
+		return err_sys(e, r, "write %s", path);
+	d->wrote_pidfile = true;
+	return 0;
+}
