@@ -108,7 +108,7 @@ static int chunk_next(HttpRequest *rq, int64_t deadline)
 	if (r < 0)
 		return r;
 	digits = strspn(line, "0123456789abcdefABCDEF");
-	if (digits == 0 || digits > 15 || (line[digits] && !strchr("; \t", line[digits])))
+	if (digits == 0 || digits > 15 || (line[digits] && line[digits] != ';'))
 		return -EPROTO;
 	rq->body_left = strtoull(line, NULL, 16);
 	rq->chunk_open = rq->body_left > 0;

@@ -157,21 +157,22 @@ static size_t short_body(const char *head, size_t len, size_t body_max)
 {
 	const char *end = head + len, *line = head;
 	unsigned long n = 0;
+	bool said = false;
 
 	while (line < end) {
 		const char *lf = memchr(line, '\n', (size_t)(end - line));
 		size_t k = lf ? (size_t)(lf - line) : 0;
 
-		if (!lf)
-			return 0;
-		if (line_is(line, k, "Expect:") || line_is(line, k, "Transfer-Encoding:"))
+		if (k == 0 || lf[-1] != '\r' || line_is(line, k, "Expect:") ||
+		    line_is(line, k, "Transfer-Encoding:"))
 			return 0;
 		if (line_is(line, k, "Content-Length:")) {
 			const char *v = line + strlen("Content-Length:");
 
 			v += strspn(v, " \t");
-			if (strspn(v, "0123456789") > 5)
+			if (said || strspn(v, "0123456789") > 5)
 				return 0;
+			said = true;
 			n = strtoul(v, NULL, 10);
 		}
 		line = lf + 1;

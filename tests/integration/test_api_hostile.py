@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients of the API that mean ill or are broken: too many, too slow, too big, or ambiguous. The engine refuses what is wrong in the right words, answers
+others at once, and stays small. That a ping is answered at once is told by the fastest of several: a busy machine delays some, a stuck engine all."""
+import contextlib
+import json
+import os
+import re
+import resource
+import socket
+import time
+
+import pytest
+
+from harness import free_port, wait_until
+
+HOST = b"Host: docker\r\n"
+MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def target():
+    """An engine for the whole module: no test may leave it worse than it was."""
+    from harness import Engine
+
+    engine = Engine("-H", f"tcp://127.0.0.1:{free_port()}").start()
+    try:
+        engine.load_busybox()
+        yield engine
+        assert engine.p.poll() is None, "irekod has ended"
+    finally:
+        engine.destroy()
+
+
+@pytest.fixture(autouse=True)
+def well_afterwards(target):
+    yield
+    wait_until("connections and their threads end", lambda: threads(target) < 30)
+    assert best_ping(target) < 0.05
+
+
+def pss(engine):
+    return int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{engine.p.pid}/smaps_rollup").read(), re.M).group(1)) * 1024
+
+
+def threads(engine):
+    return len(os.listdir(f"/proc/{engine.p.pid}/task"))
+
+
+def best_ping(engine, tries=8):
+    best = 99
+    for _ in range(tries):
+        begun = time.monotonic()
+        assert engine.api("GET", "/_ping").status == 200
+        best = min(best, time.monotonic() - begun)
+    return best
+
+
+def dial(engine, timeout=10):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    s.settimeout(timeout)
+    s.connect(str(engine.socket))
+    return s
+
+
+def hear(s, limit=4 * MB):
+    """All until the end of the stream."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while len(got) < limit:
+            piece = s.recv(65536)
+            if not piece:
+                break
+            got += piece
+    return got
+
+
+def ask(engine, raw):
+    """What comes back for these bytes, until the server closes or is silent for a moment."""
+    with dial(engine, timeout=0.4) as s:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            s.sendall(raw)
+        got = b""
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while piece := s.recv(65536):
+                got += piece
+        return got
+
+
+def statuses(got):
+    return [int(n) for n in re.findall(rb"HTTP/1\.1 (\d+) ", got)]
+
+
+@contextlib.contextmanager
+def many(engine, count, greeting=b""):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    made = []
+    try:
+        for _ in range(count):
+            s = dial(engine)
+            made.append(s)
+            if greeting:
+                s.send(greeting)
+        yield made
+    finally:
+        for s in made:
+            s.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# ---- many and slow
+def test_ten_thousand_idle_connections(target):
+    before = pss(target)
+    with many(target, 10000):
+        assert best_ping(target) < 0.05
+        assert threads(target) < 30
+        grown = pss(target) - before
+        assert grown < 12 * MB, f"{grown} bytes"
+
+
+def test_slow_heads(target):
+    before = pss(target)
+    with many(target, 3000, b"GET /_ping HTTP/1.1\r\nHos"):
+        assert best_ping(target) < 0.05
+        assert threads(target) < 30
+        assert pss(target) - before < 12 * MB
+
+
+def test_slow_heads_of_the_greatest_size(target):
+    """Unfinished requests have a budget together; the oldest of them is told that it took too long."""
+    before = pss(target)
+    with many(target, 300, b"GET /_ping HTTP/1.1\r\nX: " + b"x" * 60000) as clients:
+        assert best_ping(target) < 0.05
+        assert pss(target) - before < 24 * MB
+        assert b"408" in clients[0].recv(100)
+
+
+def test_slow_short_bodies(target):
+    with many(target, 1000, b"POST /containers/create HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 2000\r\n\r\n{"):
+        assert best_ping(target) < 0.05
+        assert threads(target) < 30
+
+
+def test_slow_chunked_bodies(target):
+    with many(target, 200, b"POST /containers/create HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"):
+        assert best_ping(target) < 0.05
+    wait_until("their threads end with them", lambda: threads(target) < 30)
+
+
+def test_followers_that_never_read(target):
+    before = pss(target)
+    with many(target, 50, b"GET /events HTTP/1.1\r\n" + HOST + b"\r\n"):
+        for i in range(200):
+            assert target.api("POST", "/volumes/create", {"Name": f"v{i % 7}", "Labels": {"long": "x" * 20000}}).status == 201
+            assert target.api("DELETE", f"/volumes/v{i % 7}").status == 204
+        assert best_ping(target) < 0.05
+        assert pss(target) - before < 24 * MB
+
+
+def test_log_reader_that_never_reads(target, name):
+    target.cli("run", "-d", "--name", name, "busybox", "sh", "-c", "yes 0123456789012345678901234567890123456789 | head -n 400000; sleep 1000")
+    before = pss(target)
+    with many(target, 20, f"GET /containers/{name}/logs?follow=1&stdout=1 HTTP/1.1\r\n".encode() + HOST + b"\r\n"):
+        assert best_ping(target) < 0.05
+        assert pss(target) - before < 24 * MB
+        target.cli("rm", "-f", name)
+    wait_until("readers of what is gone end", lambda: threads(target) < 30)
+
+
+def test_half_closed(target):
+    """Who has said all is answered, and who has gone is not waited for."""
+    with dial(target) as s:
+        s.sendall(b"GET /_ping HTTP/1.1\r\n" + HOST + b"\r\n")
+        s.shutdown(socket.SHUT_WR)
+        assert statuses(hear(s)) == [200]
+    with dial(target) as s:
+        s.sendall(b"POST /containers/create HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
+        s.shutdown(socket.SHUT_WR)
+        assert statuses(hear(s)) in ([], [400])
+
+
+def test_gone_before_the_answer(target):
+    for _ in range(200):
+        with dial(target) as s:
+            s.sendall(b"GET /info HTTP/1.1\r\n" + HOST + b"\r\n")
+
+
+# ---- big
+def test_a_body_of_a_gigabyte(target):
+    before = pss(target)
+    head = b"POST /containers/create HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
+    assert statuses(ask(target, head + b"Content-Length: 1073741824\r\n\r\n{")) == [413]
+    with dial(target) as s:
+        s.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        block = b"100000\r\n" + b" " * MB + b"\r\n"
+        with contextlib.suppress(OSError):
+            for _ in range(1024):
+                s.sendall(block)
+            pytest.fail("a gigabyte was taken")
+        assert statuses(hear(s)) == [413]
+    assert pss(target) - before < 24 * MB
+
+
+@pytest.mark.parametrize("body, words", [
+    (b'{"Image":' + b"[" * 100000 + b"]" * 100000 + b"}", "depth"),
+    (b'{"a":' * 100000, "depth"),
+    (b'{"Image": "a", "Image": "b"}', "duplicate"),
+    (b'{"Image": "\xff\xfe"}', "decode byte"),
+    (b'{"Image": "\\ud800"}', "Unicode|surrogate"),
+    (b'{"Image": "a\\u0000b"}', "NUL|0000"),
+    (b'{"Image": 1e400}', "real number|overflow"),
+    (b'{"Image": 99999999999999999999999}', "big|integer"),
+    (b'{"Image": "busybox"} trailing', "end of file"),
+    (b'{"HostConfig": {"Memory": 1.5}, "Image": "busybox"}', "Memory"),
+])
+def test_documents(target, body, words):
+    reply = target.api("POST", "/containers/create", body, {"Content-Type": "application/json"})
+    assert reply.status == 400 and re.search(words, reply.message), (reply.status, reply.body[:300])
+
+
+def test_heads_that_are_too_big(target):
+    assert statuses(ask(target, b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n" + HOST + b"\r\n")) == [431]
+    assert statuses(ask(target, b"GET /_ping HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 200 + b"\r\n")) == [431]
+    assert statuses(ask(target, b"GET /_ping?" + b"a=b&" * 300 + b" HTTP/1.1\r\n" + HOST + b"\r\n")) == [400]
+    assert statuses(ask(target, b"GET /" + b"containers/" * 3000 + b"json HTTP/1.1\r\n" + HOST + b"\r\n")) == [404]
+
+
+def test_filters_of_absurd_size(target):
+    deep = json.dumps({"label": {f"k{i}": True for i in range(1500)}})
+    reply = target.api("GET", "/containers/json?filters=" + deep.replace('"', "%22").replace(" ", "").replace("{", "%7B").replace("}", "%7D"))
+    assert reply.status in (200, 400, 431)
+    begun = time.monotonic()
+    reply = target.api("GET", "/containers/json?filters=%7B%22name%22:%5B%22(a+)+%24%22%5D%7D")
+    assert reply.status in (200, 400) and time.monotonic() - begun < 2
+
+
+# ---- ambiguous
+def test_pipelining(target):
+    got = b""
+    with dial(target) as s:
+        s.sendall((b"GET /_ping HTTP/1.1\r\n" + HOST + b"\r\n") * 1000)
+        s.shutdown(socket.SHUT_WR)
+        got = hear(s)
+    assert statuses(got) == [200] * 1000
+
+
+INNER = b"GET /version HTTP/1.1\r\n" + HOST + b"\r\n"
+
+
+@pytest.mark.parametrize("raw", [
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nContent-Length: 40\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Content-Length: 0, 40\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Content-Length: +0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Content-Length: 0x0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Content-Length : 0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b" Content-Length: 0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\n" + HOST + b"\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"X: a\nContent-Length: 40\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"X: a\rContent-Length: 40\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"X: \x00\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n" + HOST + b"Host: other\r\n\r\n" + INNER,
+    b"POST /auth HTTP/1.1\r\n\r\n" + INNER,
+    b"POST  /auth HTTP/1.1\r\n" + HOST + b"\r\n" + INNER,
+    b"POST /auth HTTP/1.1 \r\n" + HOST + b"\r\n" + INNER,
+    b"POST /auth HTTP/2.0\r\n" + HOST + b"\r\n" + INNER,
+    b"POST http://x/auth HTTP/1.1\r\n" + HOST + b"\r\n" + INNER,
+    b"POST /auth\tHTTP/1.1\r\n" + HOST + b"\r\n" + INNER,
+    b"P\x00ST /auth HTTP/1.1\r\n" + HOST + b"\r\n" + INNER,
+])
+def test_two_parsers_could_disagree(target, raw):
+    """One answer that refuses, and the connection ends: what follows is not taken for a request."""
+    got = ask(target, raw)
+    assert len(statuses(got)) == 1 and 400 <= statuses(got)[0] < 600, got[:400]
+
+
+@pytest.mark.parametrize("body", [
+    b"5\r\nabcdeX\r\n0\r\n\r\n", b"5\nabcde\r\n0\r\n\r\n", b"05 \r\nabcde\r\n0\r\n\r\n", b"-5\r\nabcde\r\n0\r\n\r\n", b"0x5\r\nabcde\r\n0\r\n\r\n",
+    b"FFFFFFFFFFFFFFFFF\r\nabcde\r\n0\r\n\r\n", b"5;" + b"x" * 300 + b"\r\nabcde\r\n0\r\n\r\n", b"5\r\nabcde\r\n0\r\n" + b"T: x\r\n" * 50 + b"\r\n", b"\r\nabcde\r\n0\r\n\r\n",
+    b"5\r\nabcde0\r\n\r\n\r\n"])
+def test_malformed_chunks(target, body):
+    got = ask(target, b"POST /containers/create HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + body + INNER)
+    assert statuses(got)[0] == 400 and len(statuses(got)) == 1, got[:400]
+
+
+def test_upgrades_that_nobody_offers(target):
+    for protocol in (b"tcp", b"websocket", b"h2c", b"x" * 1000):
+        got = ask(target, b"GET /_ping HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n" + INNER)
+        assert statuses(got) == [200, 200], got[:400]
+    got = ask(target, b"POST /containers/nobody/attach?stream=1 HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + INNER)
+    assert statuses(got) == [404, 200]
+    assert statuses(ask(target, b"POST /session HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")) == [404]
+
+
+def test_expectations(target):
+    head = b"POST /containers/create HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 2\r\n"
+    assert statuses(ask(target, head + b"Expect: 200-ok\r\n\r\n{}")) == [417]
+    assert statuses(ask(target, head + b"Expect: 100-continue\r\n\r\n{}")) == [100, 400]
+
+
+# ---- browsers
+def on_tcp(engine, headers, method=b"GET", path=b"/_ping", body=b""):
+    port = int(next(str(o).rpartition(":")[2] for o in engine.options if str(o).startswith("tcp://")))
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        s.sendall(method + b" " + path + b" HTTP/1.1\r\n" + headers + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        return statuses(hear(s))[0]
+
+
+@pytest.mark.parametrize("headers, status", [
+    (b"Host: localhost:2375\r\n", 200), (b"Host: 127.0.0.1\r\n", 200), (b"Host: [::1]:80\r\n", 200), (b"Host: evil.example\r\n", 403), (b"Host: 127.0.0.1.evil.example\r\n", 403),
+    (b"Host: localhost.evil.example\r\n", 403), (b"Host: evil.example:2375\r\n", 403), (b"Host: \r\n", 403), (b"Host: localhost:80@evil\r\n", 403),
+    (b"Host: localhost\r\nOrigin: http://localhost\r\n", 403), (b"Host: localhost\r\nOrigin: null\r\n", 403), (b"Host: localhost\r\nSec-Fetch-Site: cross-site\r\n", 403),
+    (b"Host: localhost\r\nSec-Fetch-Site: same-origin\r\n", 403), (b"Host: localhost\r\nSec-Fetch-Site: none\r\n", 200)])
+def test_web_pages_and_rebinding(target, headers, status):
+    assert on_tcp(target, headers) == status
+
+
+@pytest.mark.parametrize("kind", [b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x", b"application/jsonx", b""])
+def test_forms_are_no_requests(target, kind):
+    body = b'{"Image": "busybox"}'
+    headers = b"Host: localhost\r\n" + (b"Content-Type: " + kind + b"\r\n" if kind else b"")
+    assert on_tcp(target, headers, b"POST", b"/containers/create", body) == 400
+    assert on_tcp(target, b"Host: localhost\r\nContent-Type: application/json; charset=utf-8\r\n", b"POST", b"/containers/create", b'{"Image": "no-such-image"}') == 404
+
+
+def test_asking_changes_nothing(target, name):
+    """No GET has an effect: an image tag in a page could send one."""
+    target.cli("create", "--name", name, "busybox", "true")
+    for path in (f"/containers/{name}/start", f"/containers/{name}/kill", f"/containers/{name}", "/containers/prune", "/images/prune", "/containers/create", "/build"):
+        assert target.api("GET", path).status == 404
+    assert target.inspect(name)["State"]["Status"] == "created"
+
+
+# ---- names
+@pytest.mark.parametrize("path", ["/containers/../info", "/containers/%2e%2e/json", "/containers/..%2f..%2finfo/json", "/containers/%00/json", "/containers/a%0ab/json", "/containers/%ff%fe/json",
+                                  "/containers/%/json", "/containers/%zz/json", "/volumes/../../etc", "/volumes/..%2f..%2fetc", "/networks/%2e%2e%2fx", "/images/../../x/json", "/exec/../json",
+                                  "//containers/json", "/containers//json", "/v1.51/../version", "/v1.51//version", "/./version"])
+def test_paths_with_dots(target, path):
+    got = ask(target, b"GET " + path.encode() + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    assert statuses(got)[0] in (400, 404), got[:300]
+
+
+def test_names_with_dots(target):
+    for name in ("..", "../x", "a/../../b", ".hidden", "a\nb", "a\x1b[31mb", "é", "a" * 300, " ", "a b"):
+        q = "".join(f"%{b:02x}" for b in name.encode())
+        reply = target.api("POST", f"/containers/create?name={q}", {"Image": "busybox"})
+        assert reply.status == 400, (name, reply.status, reply.body)
+        assert target.api("POST", "/volumes/create", {"Name": name}).status == 400, name
+        assert b"\x1b" not in reply.body
+    assert sorted(os.listdir(target.data_root / "volumes")) == []
+
+
+# ---- containers
+def test_containers_do_not_reach_the_api(target, name):
+    port = next(str(o).rpartition(":")[2] for o in target.options if str(o).startswith("tcp://"))
+    script = f"""g=$(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p'); test -n "$g" || exit 9
+for a in $g 127.0.0.1 169.254.169.254; do echo GET /_ping | nc -w 1 $a {port} && exit 8; done
+ls -d /run/ireko /run/docker.sock /var/run/docker.sock {target.socket} 2>/dev/null && exit 7; exit 0"""
+    p = target.cli("run", "--rm", "busybox", "sh", "-c", script, check=False)
+    assert p.returncode == 0, (p.returncode, p.stdout, p.stderr)
+    assert "ireko" not in "".join(line for line in open("/proc/net/unix") if "@" in line), "an abstract socket is reached from any network namespace of the host"
+    p = target.cli("run", "--rm", "-v", f"{target.socket}:/api", "busybox", "ls", "-l", "/api")
+    assert p.stdout.startswith("s"), "who mounts it has it"
