@@ -122,11 +122,25 @@ static void add_apparmor(json_t *process, const SecurityOptions *o)
 		json_object_set_new(process, "apparmorProfile", json_string(o->apparmor));
 }
 
+/* The engine's own, which its unit lowers, is not for containers. It does not change. */
+static bool oom_score_is_inherited(void)
+{
+	static int known = -1; /* atomic */
+	int v = __atomic_load_n(&known, __ATOMIC_RELAXED);
+	_cleanup_free_ char *text = NULL;
+
+	if (v < 0) {
+		v = file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 16, &text, NULL) >= 0 && atoi(text) != 0;
+		__atomic_store_n(&known, v, __ATOMIC_RELAXED);
+	}
+	return v;
+}
+
 /* What every process of a container has, one that is run in it later too. `limits` is taken over. */
 static json_t *with_limits(json_t *process, const ContainerHost *h, json_t *limits)
 {
 	if (!process || json_object_set(process, "rlimits", limits) < 0 ||
-	    (h->oom_score_adj &&
+	    ((h->oom_score_adj || oom_score_is_inherited()) &&
 	     json_object_set_new(process, "oomScoreAdj", json_integer(h->oom_score_adj)) < 0)) {
 		json_decref(process);
 		process = NULL;

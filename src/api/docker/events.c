@@ -121,6 +121,9 @@ int h_events(HttpRequest *rq, void *user, Err *e)
 		r = event_time(rq, "since", &since, e);
 	if (r >= 0)
 		r = event_time(rq, "until", &until, e);
+	if (r >= 0 && since && until && since > until)
+		r = err_new(e, ERR_INVALID, "`since` time (%.60s) cannot be after `until` time (%.60s)",
+			    http_query(rq, "since"), http_query(rq, "until"));
 	if (r < 0)
 		return r;
 	(void)http_stream_begin(rq, 200, "application/json");

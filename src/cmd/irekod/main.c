@@ -158,6 +158,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .snapshotter = config_text(c, "snapshotter"),
 	    .log_driver = config_text(c, "log-driver"),
 	    .log_opts = config_list(c, "log-opts"),
+	    .cdi_dirs = config_list(c, "cdi-spec-dirs"),
 	    .address_pools = config_list(c, "default-address-pools"),
 	    .gc =
 		{

@@ -42,7 +42,7 @@ static int check_kind(const Setting *s, const char *value, Err *e)
 
 	switch (s->kind) {
 	case SET_PATH:
-		return *value == '/' ? 0 : err_new(e, ERR_INVALID, "expected an absolute path");
+		return setting_check_path(value, e);
 	case SET_INT:
 		return str_to_int(value, (int)s->min, (int)s->max, &i) >= 0
 			   ? 0
@@ -140,6 +140,11 @@ int setting_read(const Setting *s, json_t *v, char ***list, Err *e)
 }
 
 /* ---- rows ---- */
+
+int setting_check_path(const char *value, Err *e)
+{
+	return *value == '/' ? 0 : err_new(e, ERR_INVALID, "expected an absolute path");
+}
 
 int setting_check_level(const char *value, Err *e)
 {
@@ -273,6 +278,10 @@ int setting_check_feature(const char *value, Err *e)
 
 	if (!eq || parse_bool(eq + 1, &on) < 0)
 		return err_new(e, ERR_INVALID, "expected NAME=true or NAME=false");
+	if (str_starts(value, "cdi="))
+		return on ? 0
+			  : err_new(e, ERR_UNSUPPORTED,
+				    "a container gets CDI devices only when it asks for them: remove it");
 	if (!on)
 		return 0;
 	if (str_starts(value, "buildkit="))

@@ -60,6 +60,7 @@ int setting_add(const Setting *s, const char *value, char ***list, Err *e);
 int setting_read(const Setting *s, json_t *v, char ***list, Err *e);
 
 /* setting-values.c: checks and readers of the rows. */
+int setting_check_path(const char *value, Err *e);
 int setting_check_level(const char *value, Err *e);
 int setting_check_format(const char *value, Err *e);
 int setting_check_runtime(const char *value, Err *e);

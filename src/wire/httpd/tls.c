@@ -38,7 +38,7 @@ typedef struct Rest {
 typedef struct Relay {
 	SSL *ssl;
 	int net, plain;
-	bool shaken, client_end, server_end, dead, want_write;
+	bool shaken, refused, client_end, server_end, dead, want_write;
 	Rest to_plain, to_net;
 	uint32_t net_events, plain_events;
 	int64_t begun_ns;
@@ -296,6 +296,18 @@ static void tell_client(const Relay *y)
 	X509_free(cert);
 }
 
+/* The alert that says why is under way to it: closing while there is something unread would destroy it. */
+static void listen_on_refused(HttpTls *t, Relay *y)
+{
+	ssize_t n;
+
+	do
+		n = recv(y->net, t->scratch, PIECE, MSG_DONTWAIT);
+	while (n > 0);
+	if (n == 0 || errno != EAGAIN)
+		y->dead = true;
+}
+
 static bool shake(HttpTls *t, Relay *y)
 {
 	int r = SSL_accept(y->ssl);
@@ -307,7 +319,9 @@ static bool shake(HttpTls *t, Relay *y)
 	}
 	if (!ssl_waits(y, r)) {
 		complain(t, y);
-		y->dead = true;
+		y->refused = true;
+		(void)shutdown(y->net, SHUT_WR);
+		listen_on_refused(t, y);
 	}
 	return false;
 }
@@ -399,6 +413,8 @@ static void on_event(HttpTls *t, void *p, uint32_t events)
 		y->dead = true;
 	} else if (!plain && (events & EPOLLRDHUP) && y->client_end) {
 		y->dead = true;
+	} else if (y->refused) {
+		listen_on_refused(t, y);
 	} else if (y->server_end && y->client_end) { /* the last of a slow client's */
 		if (rest_send(y, &y->to_net, net_send) != 0)
 			y->dead = true;
