@@ -67,6 +67,12 @@ static int hosts_text(Engine *en, Container *c, const NetSetup *s, char **ret, E
 	int r = extra_hosts(en, c, &extra, e);
 
 	if (r >= 0)
+		r = links_hosts(en, c, &extra, e);
+	/* The host's network has the host's names. */
+	if (r >= 0 && s->host && strv_len(extra) == 0 &&
+	    file_read_at(AT_FDCWD, "/etc/hosts", FILE_MAX_BYTES, ret, NULL) >= 0)
+		return 0;
+	if (r >= 0)
 		r = own_addresses(c, &own, e);
 	return r < 0 ? r : network_hosts_file(own, s->hostname, c->config.domainname, extra, ret, e);
 }

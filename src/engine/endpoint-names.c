@@ -103,10 +103,11 @@ static int add_links(char *const *links, char ***ret)
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && links && links[i]; i++) {
-		const char *other = links[i] + (*links[i] == '/'), *colon = strchr(other, ':');
+		_cleanup_free_ char *name = NULL, *alias = NULL;
 
-		if (colon)
-			r = strv_take(ret, strf("%s=%.*s", colon + 1, (int)(colon - other), other));
+		r = link_parse(links[i], &name, &alias);
+		if (r >= 0)
+			r = strv_take(ret, strf("%s=%s", alias, name));
 	}
 	return r;
 }

@@ -126,6 +126,8 @@ int endpoint_config_check(const Network *n, const ContainerEndpointConfig *ep, E
 		return err_new(e, ERR_UNSUPPORTED, "IPv6 address %s: network %s has no IPv6",
 			       ep->ipv6_address, n->info.name);
 	r = check_user_defined(n, ep, e);
+	if (r >= 0)
+		r = links_check(ep->links, e);
 	if (r < 0)
 		return r;
 	if (!str_empty(ep->ipv4_address) && inet_pton(AF_INET, ep->ipv4_address, &a) != 1)
@@ -334,6 +336,8 @@ int endpoints_plan(Engine *en, Container *c, Err *e)
 		r = take_main_mac(k, e);
 	if (r >= 0)
 		r = ports_check(k, e);
+	if (r >= 0)
+		r = links_check(k->host.links, e);
 	return r < 0 ? r : fill_endpoints(en, c, NULL, e);
 }
 

@@ -345,6 +345,13 @@ void names_adopted(Engine *en);
 /* The container has another name. */
 void names_rename(Engine *en, Container *c);
 
+/* endpoint-links.c: --link on the default network. 0, -EINVAL or -ENOMEM. */
+int link_parse(const char *text, char **ret_name, char **ret_alias);
+int links_check(char *const *links, Err *e);
+/* "name:address" of those that a running container is linked to; variables of its environment. Errors as dockerd tells them. */
+int links_hosts(Engine *en, Container *c, char ***ret, Err *e);
+int links_environment(Engine *en, Container *c, char ***ret, Err *e);
+
 /* endpoint-files.c: hosts, resolv.conf, hostname */
 int net_files_write(Engine *en, Container *c, bool host_mode, NetSetup *s, Err *e);
 /* In place, because the container has the file mounted: with an address more or less (NULL: none). */

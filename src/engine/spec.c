@@ -95,8 +95,9 @@ static int env_apply(char ***env, char *const *changes)
 	return r;
 }
 
-static int environment(const Container *c, const char *hostname, const char *home, char *const *extra,
-		       char ***ret)
+/* links: what the container is told of those it is linked to. */
+static int environment(const Container *c, const char *hostname, const char *home, char *const *links,
+		       char *const *extra, char ***ret)
 {
 	char **env = NULL;
 	int r = strv_add(&env, DEFAULT_PATH);
@@ -105,6 +106,8 @@ static int environment(const Container *c, const char *hostname, const char *hom
 		r = strv_take(&env, strf("HOSTNAME=%s", hostname));
 	if (r >= 0 && c->config.tty)
 		r = strv_add(&env, "TERM=xterm");
+	if (r >= 0)
+		r = env_apply(&env, links);
 	if (r >= 0)
 		r = env_apply(&env, c->config.env);
 	if (r >= 0)
@@ -149,18 +152,20 @@ static json_t *with_limits(json_t *process, const ContainerHost *h, json_t *limi
 	return process;
 }
 
-static int process_json(const SpecInput *in, const SecurityOptions *security, char **caps, json_t **ret,
-			Err *e)
+static int process_json(Engine *en, const SpecInput *in, const SecurityOptions *security, char **caps,
+			json_t **ret, Err *e)
 {
 	Container *c = in->c;
 	_cleanup_(user_ids_done) UserIds u = {0};
-	_cleanup_strv_ char **env = NULL;
+	_cleanup_strv_ char **env = NULL, **links = NULL;
 	_cleanup_json_ json_t *args = json_array(), *limits = NULL;
 	int r = user_resolve(in->rootfs_fd, c->config.user, c->config.host.group_add, &u, e);
 
+	if (r >= 0)
+		r = links_environment(en, c, &links, e);
 	if (r < 0)
 		return r;
-	if (environment(c, in->hostname, u.home, NULL, &env) < 0)
+	if (environment(c, in->hostname, u.home, links, NULL, &env) < 0)
 		return err_oom(e);
 	r = rlimits_json(&c->config.host, &limits, e);
 	if (r < 0)
@@ -191,7 +196,7 @@ static int process_json(const SpecInput *in, const SecurityOptions *security, ch
 int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd, json_t **ret, Err *e)
 {
 	_cleanup_(user_ids_done) UserIds u = {0};
-	_cleanup_strv_ char **env = NULL, **caps = NULL;
+	_cleanup_strv_ char **env = NULL, **caps = NULL, **links = NULL;
 	_cleanup_json_ json_t *limits = NULL;
 	const char *user = str_empty(x->user) ? c->config.user : x->user;
 	bool privileged = x->privileged || c->config.host.privileged;
@@ -206,7 +211,9 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 		r = rlimits_json(&c->config.host, &limits, e);
 	if (r < 0)
 		return r;
-	if (environment(c, c->config.hostname, u.home, x->env, &env) < 0)
+	/* One that it is linked to may have ended: nothing is told of it then. */
+	(void)links_environment(en, c, &links, NULL);
+	if (environment(c, c->config.hostname, u.home, links, x->env, &env) < 0)
 		return err_oom(e);
 	if (x->tty && !strv_env_get(env, "TERM") && strv_add(&env, "TERM=xterm") < 0)
 		return err_oom(e);
@@ -325,7 +332,7 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 	if (r >= 0)
 		r = capabilities_of(&config->host, config->host.privileged, &caps, e);
 	if (r >= 0)
-		r = process_json(in, &security, caps, &process, e);
+		r = process_json(en, in, &security, caps, &process, e);
 	if (r >= 0)
 		r = linux_json(in, &security, caps, &linux_part, e);
 	if (r >= 0)

@@ -350,6 +350,32 @@ def test_port_range_takes_a_free_one(engine, ireko, name):
     assert len(set(numbers)) == 2 and all(47100 <= n <= 47163 for n in numbers) and chosen[0]["90/tcp"] is None
 
 
+def test_links_on_the_default_network(cli, engine, name):
+    cli("run", "-d", "--name", f"{name}db", "--hostname", "db-host", "--expose", "5432", "--expose", "53/udp", "-e", "WHO=me", "busybox", "sleep", "1000")
+    here = networks_of(engine, f"{name}db")["bridge"]["IPAddress"]
+    cli("run", "-d", "--name", name, "--link", f"{name}db:my-db", "busybox", "sleep", "1000")
+    hosts = cli.out("exec", name, "cat", "/etc/hosts")
+    assert all(f"{here}\t{n}\n" in hosts + "\n" for n in ("my-db", "db-host", f"{name}db"))
+    env = cli.out("exec", name, "env").splitlines()
+    for line in (f"MY_DB_NAME=/{name}/my-db", f"MY_DB_PORT=udp://{here}:53", f"MY_DB_PORT_5432_TCP=tcp://{here}:5432", f"MY_DB_PORT_5432_TCP_ADDR={here}",
+                 "MY_DB_PORT_5432_TCP_PORT=5432", "MY_DB_PORT_5432_TCP_PROTO=tcp", "MY_DB_ENV_WHO=me"):
+        assert line in env, line
+    assert not any(line.startswith("MY_DB_ENV_PATH") for line in env)
+    assert engine.inspect(name)["HostConfig"]["Links"] == [f"/{name}db:/{name}/my-db"]
+    cli("stop", "-t", "0", f"{name}db")
+    p = cli("restart", "-t", "0", name, check=False)
+    assert p.returncode != 0 and f"Cannot link to a non running container: /{name}db AS /{name}/my-db" in p.stderr
+    p = cli("run", "--link", f"{name}nobody:x", "busybox", "true", check=False)
+    assert p.returncode == 125 and f"could not get container for {name}nobody" in p.stderr
+
+
+def test_hosts_of_the_host_network(ireko):
+    with open("/etc/hosts", encoding="utf-8") as f:
+        assert ireko("run", "--rm", "--network", "host", "busybox", "cat", "/etc/hosts").stdout == f.read()
+    out = ireko.out("run", "--rm", "--network", "host", "--add-host", "db:192.0.2.7", "busybox", "cat", "/etc/hosts")
+    assert "192.0.2.7\tdb" in out and "localhost" in out
+
+
 def test_networks_after_a_crash(new_engine):
     """What runs keeps its networks, its ports and its names when the engine is killed; nothing of it stays when it is removed."""
     engine = new_engine()

@@ -325,11 +325,29 @@ static json_t *completed(json_t *o, const Member *m)
 	return o;
 }
 
+/* "db:alias" of container web is "/db:/web/alias". */
+static void show_links(const ContainerInfo *i, json_t *host)
+{
+	json_t *links = json_array();
+
+	for (char *const *v = i->config.host.links; v && *v; v++) {
+		const char *name = *v + (**v == '/'), *colon = strchr(name, ':');
+		const char *alias = colon ? colon + 1 : name, *slash = strrchr(alias, '/');
+		_cleanup_free_ char *shown = strf("/%.*s:/%s/%s", (int)strcspn(name, ":"), name,
+						  text(i->name), slash ? slash + 1 : alias);
+
+		json_array_append_new(links, doc_str(shown));
+	}
+	json_object_set_new(host, "Links", links);
+}
+
 static json_t *host_doc(const ContainerInfo *i)
 {
 	json_t *o = container_host_inspect(&i->config);
 
 	add_default_paths(o, i->config.host.privileged);
+	if (o && strv_len(i->config.host.links) > 0)
+		show_links(i, o);
 	return completed(o, host_members);
 }
 
