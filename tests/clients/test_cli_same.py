@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our command line beside docker's own, on one engine: the same words, to the byte, and the same exit status. What differs on purpose is listed here with its reason."""
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -53,6 +54,8 @@ class Pair:
                 break
             time.sleep(0.1)
         assert (a.stdout, a.returncode) == (b.stdout, b.returncode), args
+        # What docker's client logs about a wait that was overtaken by the error of the start is not what it says to its user.
+        b.stderr = re.sub(r'^time="[^\n]* level=error msg="Error waiting for container[^\n]*\n', "", b.stderr, flags=re.M)
         if errors and self.version >= 28:
             assert a.stderr == b.stderr, args
         assert bool(a.stderr) == bool(b.stderr), (args, a.stderr, b.stderr)
@@ -157,7 +160,8 @@ plugin ls
 @pytest.mark.parametrize("args", lines(LISTS), ids=" ".join)
 def test_lists_and_documents(pair, args):
     # Our history shows a step without a time as docker 28 does, and our inspect what API 1.51 has.
-    if pair.version < 28 and args[:2] == ["image", "inspect"] or pair.version < 28 and args[0] in ("history", "container") or (pair.version < 28 and args[:2] == ["inspect", "tty"]):
+    # 20.10 shows ports in any order.
+    if pair.version < 28 and args[:2] in (["image", "inspect"], ["port", "web"]) or pair.version < 28 and args[0] in ("history", "container") or (pair.version < 28 and args[:2] == ["inspect", "tty"]):
         return
     pair.same(*args)
 
@@ -338,8 +342,6 @@ NOT_SHOWN = {"help", "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"
 
 
 def test_flags_are_dockers(pair):
-    import re
-
     def flags(text):
         return {m[1]: m[0] for m in re.findall(r"^  (?:-(\w), |    )--([\w-]+)", text, re.M)}
 

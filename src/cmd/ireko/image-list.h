@@ -2,9 +2,7 @@
 /*
  * The usual rows of `images`, straight from the text of the engine's answer.
  *
- * A thousand images are half a megabyte of JSON of which five short texts an image are shown; building a tree of it takes
- * several times as long as everything else. Only what engines really write is understood here, that is an array of objects whose names are plain
- * ASCII without escapes. Of anything else, and of anything malformed, it says so, and the JSON parser has the word.
+ * No tree of JSON is made in between (json-scan.h). Of what is not that simple, and of anything malformed, it says so, and the JSON parser has the word.
  */
 #pragma once
 

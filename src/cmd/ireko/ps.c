@@ -4,6 +4,7 @@
 #include "client.h"
 #include "config.h"
 #include "format.h"
+#include "json-scan.h"
 #include "options.h"
 #include "rows.h"
 #include "text.h"
@@ -58,7 +59,7 @@ static const Column columns[] = {
 	"labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
 #define RAW_SIZE "size: {{.Size}}\n"
 
-static char *command_cell(const json_t *c, bool full)
+static char *command_cell(const json_t *c, bool full, int64_t now)
 {
 	const char *command = json_get_str(c, "Command");
 	_cleanup_free_ char *cut =
@@ -68,7 +69,7 @@ static char *command_cell(const json_t *c, bool full)
 }
 
 /* Names of links ("/a/b") are not names of the container. */
-static char *names_cell(const json_t *c, bool full)
+static char *names_cell(const json_t *c, bool full, int64_t now)
 {
 	const json_t *names = json_object_get(c, "Names");
 	_cleanup_strv_ char **v = NULL;
@@ -87,7 +88,7 @@ static char *names_cell(const json_t *c, bool full)
 	return strv_join(v, ",");
 }
 
-static char *mounts_cell(const json_t *c, bool full)
+static char *mounts_cell(const json_t *c, bool full, int64_t now)
 {
 	const json_t *mounts = json_object_get(c, "Mounts");
 	_cleanup_strv_ char **v = NULL;
@@ -106,7 +107,7 @@ static char *mounts_cell(const json_t *c, bool full)
 	return strv_join(v, ",");
 }
 
-static char *local_volumes_cell(const json_t *c)
+static char *local_volumes_cell(const json_t *c, bool full, int64_t now)
 {
 	const json_t *mounts = json_object_get(c, "Mounts");
 	int n = 0;
@@ -116,7 +117,7 @@ static char *local_volumes_cell(const json_t *c)
 	return strf("%d", n);
 }
 
-static char *size_cell(const json_t *c)
+static char *size_cell(const json_t *c, bool full, int64_t now)
 {
 	Human rw = text_size((double)json_get_int(c, "SizeRw", 0), 3);
 	int64_t all = json_get_int(c, "SizeRootFs", 0);
@@ -124,43 +125,118 @@ static char *size_cell(const json_t *c)
 	return all > 0 ? strf("%s (virtual %s)", rw.s, text_size((double)all, 3).s) : strdup(rw.s);
 }
 
-static int fill_row(json_t *row, const json_t *c, bool full, int64_t now)
+/* A column, the members of a list item that it is made of, and how. */
+typedef struct Cell {
+	const char *name;
+	const char *members[2];
+	char *(*make)(const json_t *c, bool full, int64_t now);
+} Cell;
+
+static char *id_cell(const json_t *c, bool full, int64_t now)
 {
 	const char *id = json_get_str(c, "Id");
-	int64_t created = json_get_int(c, "Created", 0);
-	int r = row_take(row, "ID", strndup(id ? id : "", full ? 64 : 12));
 
-	if (r == 0)
-		r = row_take(row, "Names", names_cell(c, full));
-	if (r == 0)
-		r = row_take(row, "Image", row_image(c, full));
-	if (r == 0)
-		r = row_take(row, "Command", command_cell(c, full));
-	if (r == 0)
-		r = row_take(row, "CreatedAt", text_local_time(created));
-	if (r == 0)
-		r = row_take(row, "RunningFor", text_ago(created * 1000000000, now));
-	if (r == 0)
-		r = row_take(row, "Ports", row_ports(json_object_get(c, "Ports")));
-	if (r == 0)
-		r = row_add(row, "State", json_get_str(c, "State"));
-	if (r == 0)
-		r = row_add(row, "Status", json_get_str(c, "Status"));
-	if (r == 0)
-		r = row_take(row, "Size", size_cell(c));
-	if (r == 0)
-		r = row_add_labels(row, json_object_get(c, "Labels"));
-	if (r == 0)
-		r = row_take(row, "Mounts", mounts_cell(c, full));
-	if (r == 0)
-		r = row_take(row, "LocalVolumes", local_volumes_cell(c));
-	if (r == 0)
-		r = row_take(row, "Networks",
-			     row_join_keys(json_object_get(json_object_get(c, "NetworkSettings"), "Networks"),
-					   ","));
-	if (r == 0 && json_object_set_new(row, "Platform", json_null()) < 0)
-		r = -ENOMEM;
-	return r;
+	return strndup(id ? id : "", full ? 64 : 12);
+}
+
+static char *created_at_cell(const json_t *c, bool full, int64_t now)
+{
+	return text_local_time(json_get_int(c, "Created", 0));
+}
+
+static char *running_for_cell(const json_t *c, bool full, int64_t now)
+{
+	return text_ago(json_get_int(c, "Created", 0) * 1000000000, now);
+}
+
+static char *ports_cell(const json_t *c, bool full, int64_t now)
+{
+	return row_ports(json_object_get(c, "Ports"));
+}
+
+static char *text_member(const json_t *c, const char *name)
+{
+	const char *s = json_get_str(c, name);
+
+	return strdup(s ? s : "");
+}
+
+static char *state_cell(const json_t *c, bool full, int64_t now)
+{
+	return text_member(c, "State");
+}
+
+static char *status_cell(const json_t *c, bool full, int64_t now)
+{
+	return text_member(c, "Status");
+}
+
+static char *image_cell(const json_t *c, bool full, int64_t now)
+{
+	return row_image(c, full);
+}
+
+static char *networks_cell(const json_t *c, bool full, int64_t now)
+{
+	return row_join_keys(json_object_get(json_object_get(c, "NetworkSettings"), "Networks"), ",");
+}
+
+static const Cell cells[] = {
+    {"ID", {"Id"}, id_cell},
+    {"Names", {"Names"}, names_cell},
+    {"Image", {"Image", "ImageID"}, image_cell},
+    {"Command", {"Command"}, command_cell},
+    {"CreatedAt", {"Created"}, created_at_cell},
+    {"RunningFor", {"Created"}, running_for_cell},
+    {"Ports", {"Ports"}, ports_cell},
+    {"State", {"State"}, state_cell},
+    {"Status", {"Status"}, status_cell},
+    {"Size", {"SizeRw", "SizeRootFs"}, size_cell},
+    {"Mounts", {"Mounts"}, mounts_cell},
+    {"LocalVolumes", {"Mounts"}, local_volumes_cell},
+    {"Networks", {"NetworkSettings"}, networks_cell},
+};
+
+/* True if a template may use the row as a whole, or ways to it that its text does not tell. */
+static bool uses_whole_row(const char *format)
+{
+	if (streq(format, "json") || strchr(format, '$'))
+		return true;
+	for (const char *p = strchr(format, '.'); p; p = strchr(p + 1, '.'))
+		if (!isalpha((unsigned char)p[1]))
+			return true;
+	return false;
+}
+
+typedef struct Wanted {
+	bool cells[ELEMENTSOF(cells)], labels;
+	const char *members[2 * ELEMENTSOF(cells) + 2]; /* of a list item; a NULL ends them */
+} Wanted;
+
+/* What the template shows. A name that is part of another one costs a cell too many. */
+static void find_wanted(const char *format, Wanted *w)
+{
+	bool all = uses_whole_row(format);
+	size_t n = 0;
+
+	for (size_t i = 0; i < ELEMENTSOF(cells); i++) {
+		w->cells[i] = all || strstr(format, cells[i].name);
+		for (size_t k = 0; w->cells[i] && k < 2 && cells[i].members[k]; k++)
+			w->members[n++] = cells[i].members[k];
+	}
+	w->labels = all || strstr(format, "Label");
+	if (w->labels)
+		w->members[n++] = "Labels";
+}
+
+static int fill_row(json_t *row, const json_t *c, const Wanted *w, bool full, int64_t now)
+{
+	for (size_t i = 0; i < ELEMENTSOF(cells); i++)
+		if (w->cells[i] && row_take(row, cells[i].name, cells[i].make(c, full, now)) < 0)
+			return -ENOMEM;
+	if (json_object_set_new_nocheck(row, "Platform", json_null()) < 0)
+		return -ENOMEM;
+	return w->labels ? row_add_labels(row, json_object_get(c, "Labels")) : 0;
 }
 
 /* Sizes cost the engine something: they are asked for when the template has them, alone or in the whole row. */
@@ -191,32 +267,126 @@ static int make_target(const PsOptions *o, const char *format, StrBuf *b, Err *e
 	return r < 0 ? r : b->oom ? err_oom(e) : 0;
 }
 
-static int run_ps(Call *call, Err *e)
+static const Cell *find_cell(const char *name, size_t len)
+{
+	for (size_t i = 0; i < ELEMENTSOF(cells); i++)
+		if (strlen(cells[i].name) == len && strncmp(cells[i].name, name, len) == 0)
+			return &cells[i];
+	return NULL;
+}
+
+/* Lines by a template of nothing but cells, "{{.ID}}\t{{.Image}}", without going through rows. */
+typedef struct Lines {
+	const Cell *cells[ELEMENTSOF(cells) + 1]; /* NULL ends them */
+	StrBuf text;
+	bool full, escape;
+	int64_t now;
+} Lines;
+
+static void add_text(Lines *l, size_t i, const char *text)
+{
+	if (i > 0)
+		strbuf_add_c(&l->text, '\t');
+	if (l->escape)
+		text_escape(&l->text, text, true);
+	else
+		strbuf_add(&l->text, text);
+}
+
+static bool add_line(void *user, json_t *item)
+{
+	Lines *l = user;
+
+	for (size_t i = 0; l->cells[i]; i++) {
+		_cleanup_free_ char *text = l->cells[i]->make(item, l->full, l->now);
+
+		if (!text)
+			return false;
+		add_text(l, i, text);
+	}
+	strbuf_add_c(&l->text, '\n');
+	return !l->text.oom;
+}
+
+static void begin_lines(Lines *l, const char *template, bool heading)
+{
+	size_t n = 0;
+
+	for (const char *p = template; (p = strstr(p, "{{.")); p += 3)
+		l->cells[n++] = find_cell(p + 3, strcspn(p + 3, "}"));
+	for (size_t i = 0; heading && i < n; i++)
+		for (const Column *c = columns; c->field; c++)
+			if (streq(c->field, l->cells[i]->name))
+				add_text(l, i, c->title);
+	if (heading)
+		strbuf_add_c(&l->text, '\n');
+}
+
+/* What is asked for most. 0: the answer is not as usual, nothing was printed. */
+static int print_usual(const Call *call, const char *template, bool heading, const Wanted *w,
+		       const char *text, Err *e)
 {
 	const PsOptions *o = call->opts;
-	_cleanup_strbuf_ StrBuf target = {0};
-	_cleanup_json_ json_t *list = NULL, *rows = json_array();
-	const char *format = o->quiet ? o->format : config_format(call->cli, "psFormat", o->format);
-	int64_t now = clock_now_ns();
-	int r = make_target(o, format, &target, e);
+	Lines l = {.full = o->no_trunc, .escape = call->cli->out_tty, .now = clock_now_ns()};
+	int r = 0;
 
-	if (r == 0)
-		r = api_get(call->cli, target.s, &list, e);
+	begin_lines(&l, template, heading);
+	if (json_scan_each(text, w->members, add_line, &l)) {
+		r = l.text.s ? format_print_lines(l.text.s, e) : 0;
+		r = r < 0 ? r : 1;
+	}
+	strbuf_done(&l.text);
+	return r;
+}
+
+static int print_rows(const Call *call, const ListFormat *lf, const char *format, const Wanted *w,
+		      const char *text, size_t len, Err *e)
+{
+	const PsOptions *o = call->opts;
+	_cleanup_json_ json_t *list = json_scan_pick(text, w->members), *rows = json_array();
+	int64_t now = clock_now_ns();
+	int r = list ? 0 : api_parse(text, len, &list, e);
+
 	for (size_t i = 0; r >= 0 && i < json_array_size(list); i++) {
 		json_t *row = json_object();
 
 		if (json_array_append_new(rows, row) < 0 ||
-		    fill_row(row, json_array_get(list, i), o->no_trunc, now) < 0)
+		    fill_row(row, json_array_get(list, i), w, o->no_trunc, now) < 0)
 			r = err_oom(e);
 	}
+	return r < 0 ? r : format_list(call->cli, lf, format, rows, e);
+}
+
+/* The template of what is to be printed. */
+static const char *shown(const PsOptions *o, const char *format, const char *table)
+{
+	if (o->quiet && (!format || str_starts(format, "table")))
+		return "{{.ID}}";
+	if (!format || streq(format, "table"))
+		return table;
+	return streq(format, "raw") ? RAW RAW_SIZE : format;
+}
+
+static int run_ps(Call *call, Err *e)
+{
+	const PsOptions *o = call->opts;
+	const ListFormat lf = {columns, o->size ? TABLE "\t{{.Size}}" : TABLE, o->size ? RAW RAW_SIZE : RAW};
+	_cleanup_strbuf_ StrBuf target = {0};
+	_cleanup_free_ char *text = NULL;
+	const char *format = o->quiet ? o->format : config_format(call->cli, "psFormat", o->format);
+	const char *template = shown(o, format, lf.table);
+	bool ids = streq(template, "{{.ID}}");
+	size_t len = 0;
+	Wanted w = {0};
+	int r = make_target(o, format, &target, e);
+
+	find_wanted(template, &w);
+	if (r == 0)
+		r = api_get_text(call->cli, target.s, &text, &len, e);
 	if (r < 0)
 		return r;
-	if (o->quiet && (!format || str_starts(format, "table")))
-		return format_list(call->cli, &(ListFormat){columns, TABLE}, "{{.ID}}", rows, e);
-	return format_list(call->cli,
-			   &(ListFormat){columns, o->size ? TABLE "\t{{.Size}}" : TABLE,
-					 o->size ? RAW RAW_SIZE : RAW},
-			   format, rows, e);
+	r = ids || template == lf.table ? print_usual(call, template, !ids, &w, text, e) : 0;
+	return r == 0 ? print_rows(call, &lf, ids ? template : format, &w, text, len, e) : MIN2(r, 0);
 }
 
 const Command cmd_ps = {
