@@ -18,6 +18,10 @@ def dockers():
     return sorted(found) or ["docker"]
 
 
+def ageless(text):
+    return re.sub(r" +", " ", re.sub(r"(About an?|Less than a|\d+) (second|minute|hour)s?", "AGE", text))
+
+
 class Pair:
     def __init__(self, engine, docker, folder):
         self.engine, self.docker, self.folder = engine, program(docker), folder
@@ -53,6 +57,9 @@ class Pair:
             if a.stdout == b.stdout or not lists:
                 break
             time.sleep(0.1)
+        if lists and a.stdout != b.stdout:
+            # A machine so busy that it never is: all but the ages, and the widths that come with them.
+            a.stdout, b.stdout = ageless(a.stdout), ageless(b.stdout)
         assert (a.stdout, a.returncode) == (b.stdout, b.returncode), args
         # What docker's client logs about a wait that was overtaken by the error of the start is not what it says to its user.
         b.stderr = re.sub(r'^time="[^\n]* level=error msg="Error waiting for container[^\n]*\n', "", b.stderr, flags=re.M)
@@ -159,9 +166,10 @@ plugin ls
 
 @pytest.mark.parametrize("args", lines(LISTS), ids=" ".join)
 def test_lists_and_documents(pair, args):
-    # Our history shows a step without a time as docker 28 does, and our inspect what API 1.51 has.
-    # 20.10 shows ports in any order.
-    if pair.version < 28 and args[:2] in (["image", "inspect"], ["port", "web"]) or pair.version < 28 and args[0] in ("history", "container") or (pair.version < 28 and args[:2] == ["inspect", "tty"]):
+    # Our history shows a step without a time as docker 28 does, and our inspect what API 1.51 has; 20.10 shows ports in any order.
+    old = args[0] in ("history", "container") or args[:2] in (["image", "inspect"], ["port", "web"], ["inspect", "tty"])
+    if pair.version < 28 and old:
+        assert pair.run(pair.ours, args).returncode == pair.run(pair.docker, args).returncode == 0
         return
     pair.same(*args)
 
@@ -222,6 +230,8 @@ def test_json(pair, args):
     """"json" is a format since docker 23, and these members are 28's."""
     if pair.version >= 28:
         pair.same(*args)
+    else:
+        assert pair.run(pair.ours, args).returncode == 0
 
 
 FAILURES = """
@@ -321,7 +331,10 @@ def test_failures(pair, args):
     # Older ones have other words, and other statuses for a few.
     if pair.version >= 28:
         pair.same(*args, errors=args[0] != "version")
-    elif args[:2] != ["run", "--pull"]:
+    elif args[:2] == ["run", "--pull"]:
+        # 20.10 does not look at the word.
+        assert pair.run(pair.ours, args).returncode == 125
+    else:
         a, b = pair.run(pair.ours, args), pair.run(pair.docker, args)
         assert (a.returncode == 0, a.stdout == "") == (b.returncode == 0, b.stdout == ""), args
 

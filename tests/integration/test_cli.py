@@ -121,3 +121,31 @@ def test_stdin_that_ends_and_output_that_closes(engine):
     """`ireko run ... | head -1` ends, and leaves no container."""
     p = run("sh", "-c", f"{BUILD}/ireko run --rm busybox yes | head -n 1", env=engine.env(), timeout=30)
     assert p.stdout == "y\n"
+
+
+def test_tree_of_images(ireko, name):
+    ireko("tag", "busybox", f"{name}:1")
+    lines = ireko.out("images", "--tree").splitlines()
+    assert lines[0].split() == ["IMAGE", "ID", "DISK", "USAGE", "IN", "USE"]
+    # Names of one image stand together; the last has its id and size.
+    i = next(n for n, line in enumerate(lines) if line.startswith("busybox:latest"))
+    assert len({line.split()[1] for line in lines[1:] if len(line.split()) > 1}) == len([line for line in lines[1:] if len(line.split()) > 1]) and i > 0
+    for option in ("-q", "--digests", "--no-trunc", "--format=x"):
+        assert "not yet supported with --tree" in ireko.fails("images", "--tree", option)
+    ireko("rmi", f"{name}:1")
+
+
+def test_platform_of_an_image(cli, name):
+    """docker's own client has the flag since 28, and asks in the same words."""
+    own = cli.out("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", "busybox")
+    other = "linux/arm64" if own != "linux/arm64" else "linux/amd64"
+    if cli.client == "docker" and "--platform" not in cli.out("history", "--help"):
+        assert "unknown flag" in cli.fails("history", "--platform", own, "busybox")
+        return
+    for args in (["image", "inspect", "-f", "{{.Id}}"], ["history", "-q"]):
+        assert cli.out(*args, "--platform", own, "busybox")
+        assert f"was found but does not provide the specified platform ({other})" in cli.fails(*args, "--platform", other, "busybox")
+    cli("tag", "busybox", f"{name}:1")
+    assert "does not provide" in cli.fails("rmi", "--platform", other, f"{name}:1")
+    cli("rmi", "--platform", own, f"{name}:1")
+    assert "arm64x" in cli.fails("history", "--platform", "linux/arm64x/y/z", "busybox")

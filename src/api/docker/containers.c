@@ -156,7 +156,7 @@ int h_container_create(HttpRequest *rq, void *user, Err *e)
 	if (r >= 0)
 		r = container_config_decode(body, &config, e);
 	if (r >= 0 && http_tag(rq) >= 141)
-		r = query_platform(rq, &platform, e);
+		r = query_platform(rq, "platform", &platform, e);
 	if (r >= 0 && name && *name == '/')
 		name++;
 	if (r >= 0)

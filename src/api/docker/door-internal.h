@@ -101,7 +101,7 @@ int container_filters_match(Door *d, const Filters *f, const ContainerInfo *i, E
 json_t *image_inspect_doc(Door *d, const StoreImage *i, int version, Err *e);
 /* The query parameter `platform`: since API 1.46 a document; before, and from our own command line, "linux/arm64". malloc'ed, NULL:
  * any. */
-int query_platform(HttpRequest *rq, char **ret, Err *e);
+int query_platform(HttpRequest *rq, const char *key, char **ret, Err *e);
 /* Appends the same as text. */
 int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int containers, Err *e);
 json_t *image_list_doc(Door *d, const StoreImage *i, int version, int containers, Err *e);

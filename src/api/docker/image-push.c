@@ -26,7 +26,7 @@ int h_image_push(HttpRequest *rq, void *user, Err *e)
 	progress_init(&p, rq);
 	r = auth_header_parse(http_header(rq, "X-Registry-Auth"), &account, e);
 	if (r >= 0)
-		r = query_platform(rq, &platform, e);
+		r = query_platform(rq, "platform", &platform, e);
 	if (r < 0)
 		return r;
 	EnginePush q = {

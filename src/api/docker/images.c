@@ -9,9 +9,9 @@ static const char *query_or_null(HttpRequest *rq, const char *name)
 	return str_empty(v) ? NULL : v;
 }
 
-int query_platform(HttpRequest *rq, char **ret, Err *e)
+int query_platform(HttpRequest *rq, const char *key, char **ret, Err *e)
 {
-	const char *text = query_or_null(rq, "platform");
+	const char *text = query_or_null(rq, key);
 	_cleanup_json_ json_t *doc = NULL;
 
 	if (!text)
@@ -166,6 +166,35 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : http_reply(rq, 200, "application/json", text.s, text.len);
 }
 
+/* An image is of one platform here: whoever names another one is told so, in dockerd's words. */
+static int check_platform(HttpRequest *rq, Door *d, const StoreImage *i, const char *key, Err *e)
+{
+	_cleanup_free_ char *text = NULL, *own = NULL;
+	ImagePlatform want = {0}, have = {0};
+	int r = query_platform(rq, key, &text, e);
+
+	if (r < 0 || !text)
+		return r;
+	_cleanup_json_ json_t *doc = image_inspect_doc(d, i, http_tag(rq), e);
+	if (!doc)
+		return failed(e);
+	const char *variant = json_get_str(doc, "Variant");
+	own = strf("%s/%s%s%s", json_get_str(doc, "Os"), json_get_str(doc, "Architecture"),
+		   str_empty(variant) ? "" : "/", str_empty(variant) ? "" : variant);
+	r = own ? image_platform_parse(text, &want, e) : err_oom(e);
+	if (r == 0)
+		r = image_platform_parse(own, &have, e);
+	bool same = r == 0 && streq(want.os, have.os) && streq(want.architecture, have.architecture) &&
+		    (str_empty(want.variant) || streq0(have.variant, want.variant));
+	image_platform_done(&want);
+	image_platform_done(&have);
+	if (r < 0 || same)
+		return r;
+	return err_new(e, ERR_NOT_FOUND,
+		       "image with reference %s was found but does not provide the specified platform (%s)",
+		       http_param(rq, "name"), text);
+}
+
 int h_image_inspect(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
@@ -173,6 +202,8 @@ int h_image_inspect(HttpRequest *rq, void *user, Err *e)
 	json_t *doc;
 	int r = store_image_find(engine_store(d->engine), http_param(rq, "name"), &i, e);
 
+	if (r == 0)
+		r = check_platform(rq, d, &i, "platform", e);
 	if (r < 0)
 		return r;
 	doc = image_inspect_doc(d, &i, http_tag(rq), e);
@@ -186,6 +217,8 @@ int h_image_history(HttpRequest *rq, void *user, Err *e)
 	json_t *doc;
 	int r = store_image_find(engine_store(d->engine), http_param(rq, "name"), &i, e);
 
+	if (r == 0)
+		r = check_platform(rq, d, &i, "platform", e);
 	if (r < 0)
 		return r;
 	doc = image_history_doc(d, &i, e);
@@ -207,9 +240,18 @@ int h_image_tag(HttpRequest *rq, void *user, Err *e)
 int h_image_remove(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
+	_cleanup_(store_image_done) StoreImage i = {0};
 	json_t *doc = NULL;
-	int r = engine_image_remove(d->engine, http_param(rq, "name"), http_query_bool(rq, "force", false),
-				    http_query_bool(rq, "noprune", false), &doc, e);
+	int r = 0;
+
+	if (query_or_null(rq, "platforms"))
+		r = store_image_find(engine_store(d->engine), http_param(rq, "name"), &i, e);
+	if (r == 0 && i.id)
+		r = check_platform(rq, d, &i, "platforms", e);
+	if (r < 0)
+		return r;
+	r = engine_image_remove(d->engine, http_param(rq, "name"), http_query_bool(rq, "force", false),
+				http_query_bool(rq, "noprune", false), &doc, e);
 
 	return r < 0 ? r : reply_doc(rq, 200, doc, e);
 }
@@ -371,7 +413,7 @@ int h_images_load(HttpRequest *rq, void *user, Err *e)
 	Door *d = user;
 	_cleanup_free_ char *platform = NULL;
 	_cleanup_(progress_done) Progress p;
-	int fd, r = query_platform(rq, &platform, e);
+	int fd, r = query_platform(rq, "platform", &platform, e);
 
 	progress_init(&p, rq);
 	p.quiet = http_query_bool(rq, "quiet", false);
@@ -403,7 +445,7 @@ static int save_begin(void *user, Err *e)
 static int save(HttpRequest *rq, Door *d, char *const *names, Err *e)
 {
 	_cleanup_free_ char *platform = NULL;
-	int r = query_platform(rq, &platform, e);
+	int r = query_platform(rq, "platform", &platform, e);
 	const EngineSave s = {
 	    .names = names,
 	    .format = query_or_null(rq, "format"),

@@ -4,6 +4,7 @@
 #include "base/secret.h"
 #include "config.h"
 #include "endpoint.h"
+#include "oci/image.h"
 #include "text.h"
 
 #include <ctype.h>
@@ -413,6 +414,26 @@ int api_add_filters(StrBuf *target, char *const *assignments, Err *e)
 		return err_oom(e);
 	text_query(target, "filters", text);
 	return r;
+}
+
+int api_add_platform(StrBuf *target, const char *key, const char *platform, Err *e)
+{
+	ImagePlatform p = {0};
+
+	if (!platform)
+		return 0;
+	int r = image_platform_parse(platform, &p, e);
+	if (r < 0)
+		return r;
+	_cleanup_json_ json_t *j = json_pack("{s:s, s:s}", "os", p.os, "architecture", p.architecture);
+	if (j && !str_empty(p.variant) && json_object_set_new(j, "variant", json_string(p.variant)) < 0)
+		json_decref(take_ptr(j));
+	image_platform_done(&p);
+	_cleanup_free_ char *text = j ? json_text(j) : NULL;
+	if (!text)
+		return err_oom(e);
+	text_query(target, key, text);
+	return 0;
 }
 
 int api_add_created(StrBuf *target, Err *e)

@@ -52,5 +52,7 @@ char *api_path(const char *kind, const char *name, const char *rest, Err *e);
 json_t *api_filters(char *const *assignments, Err *e);
 /* Appends filters=... if there are any. */
 int api_add_filters(StrBuf *target, char *const *assignments, Err *e);
+/* Appends `key` with an OS/ARCH[/VARIANT] as the API has platforms, in JSON. Nothing if it is NULL. */
+int api_add_platform(StrBuf *target, const char *key, const char *platform, Err *e);
 /* Appends created=... if the environment has a SOURCE_DATE_EPOCH: the time that a new image says it was made. */
 int api_add_created(StrBuf *target, Err *e);

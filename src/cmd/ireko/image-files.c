@@ -98,10 +98,9 @@ static int run_load(Call *call, Err *e)
 		return r;
 	strbuf_add(&b, "/images/load");
 	text_query(&b, "quiet", quiet ? "1" : "0");
-	if (o->platform)
-		text_query(&b, "platform", o->platform);
-	if (b.oom)
-		return err_oom(e);
+	r = api_add_platform(&b, "platform", o->platform, e);
+	if (r < 0 || b.oom)
+		return r < 0 ? r : err_oom(e);
 	return upload(call->cli, b.s, file >= 0 ? file : STDIN_FILENO,
 		      &(Progress){.out = stdout, .tty = call->cli->out_tty}, e);
 }
@@ -282,12 +281,11 @@ static int run_save(Call *call, Err *e)
 	strbuf_add(&b, "/images/get");
 	for (int i = 0; i < call->n_args; i++)
 		text_query(&b, "names", call->args[i]);
-	if (o->platform)
-		text_query(&b, "platform", o->platform);
+	int r = api_add_platform(&b, "platform", o->platform, e);
 	if (o->format)
 		text_query(&b, "format", o->format);
-	if (b.oom)
-		return err_oom(e);
+	if (r < 0 || b.oom)
+		return r < 0 ? r : err_oom(e);
 	return download(call, b.s, o->output, o->output && names_directory(o->output), e);
 }
 

@@ -7,6 +7,7 @@
 #include "credential.h"
 #include "format.h"
 #include "image-list.h"
+#include "image-tree.h"
 #include "oci/reference.h"
 #include "options.h"
 #include "progress.h"
@@ -213,7 +214,7 @@ static int run_push(Call *call, Err *e)
 /* ---- ls */
 
 typedef struct ImagesOptions {
-	bool all, digests, no_trunc, quiet;
+	bool all, digests, no_trunc, quiet, tree;
 	List filters;
 	const char *format;
 } ImagesOptions;
@@ -226,6 +227,7 @@ static const Flag images_flags[] = {
     {"format", 0, FLAG_STRING, O(format), "table, table TEMPLATE, json, or a Go template", NULL},
     {"no-trunc", 0, FLAG_BOOL, O(no_trunc), "Show everything in full length", NULL},
     {"quiet", 'q', FLAG_BOOL, O(quiet), "Show ids only", NULL},
+    {"tree", 0, FLAG_BOOL, O(tree), "Show the names and platforms of each image below one another", NULL},
     {0},
 };
 #undef O
@@ -394,6 +396,24 @@ static int print_image_list(const Call *call, const char *format, const char *te
 	return format_list(call->cli, &lf, ids_only ? "{{.ID}}" : format, rows, e);
 }
 
+static int print_tree(Call *call, StrBuf *target, Err *e)
+{
+	const ImagesOptions *o = call->opts;
+	const char *with = o->quiet      ? "--quiet"
+			   : o->format   ? "--format"
+			   : o->digests  ? "--digests"
+			   : o->no_trunc ? "--no-trunc"
+					 : NULL;
+	_cleanup_json_ json_t *list = NULL;
+
+	if (with)
+		return err_new(e, ERR_INVALID, "%s is not yet supported with --tree", with);
+	text_query(target, "manifests", "1");
+	text_query(target, "shared-size", "1");
+	int r = target->oom ? err_oom(e) : api_get(call->cli, target->s, &list, e);
+	return r < 0 ? r : image_tree_print(call->cli, list, e);
+}
+
 /* What is asked for most, without a tree of JSON in between. 0: the answer is not as usual, nothing was printed. */
 static int print_usual_list(const ImagesOptions *o, const char *text, Err *e)
 {
@@ -425,6 +445,8 @@ static int run_images(Call *call, Err *e)
 	size_t len = 0;
 	int r = images_target(call, &target, e);
 
+	if (r == 0 && o->tree)
+		return print_tree(call, &target, e);
 	if (r == 0)
 		r = api_get_text(call->cli, target.s, &text, &len, e);
 	if (r >= 0)
@@ -460,11 +482,14 @@ static int run_tag(Call *call, Err *e)
 
 typedef struct RmiOptions {
 	bool force, no_prune;
+	List platforms;
 } RmiOptions;
 
 static const Flag rmi_flags[] = {
     {"force", 'f', FLAG_BOOL, offsetof(RmiOptions, force), "Remove the image even if it is in use", NULL},
     {"no-prune", 0, FLAG_BOOL, offsetof(RmiOptions, no_prune), "Keep untagged parents", NULL},
+    {"platform", 0, FLAG_CSV, offsetof(RmiOptions, platforms),
+     "Remove only this platform of the image: OS/ARCH[/VARIANT]", NULL},
     {0},
 };
 
@@ -495,7 +520,11 @@ static int remove_image(Call *call, const char *arg, Err *e)
 		text_query(&b, "force", "1");
 	if (o->no_prune)
 		text_query(&b, "noprune", "1");
-	int r = b.oom ? err_oom(e) : api_call(call->cli, "DELETE", b.s, NULL, &list, e);
+	int r = 0;
+	for (size_t i = 0; r == 0 && o->platforms.v && o->platforms.v[i]; i++)
+		r = api_add_platform(&b, "platforms", o->platforms.v[i], e);
+	if (r == 0)
+		r = b.oom ? err_oom(e) : api_call(call->cli, "DELETE", b.s, NULL, &list, e);
 	if (r < 0 && o->force && e->kind == ERR_NOT_FOUND) {
 		cli_complain(call->cli, "%s", e->msg);
 		return 0;
@@ -515,7 +544,7 @@ static int run_rmi(Call *call, Err *e)
 typedef struct HistoryOptions {
 	Tri human;
 	bool no_trunc, quiet;
-	const char *format;
+	const char *format, *platform;
 } HistoryOptions;
 
 #define O(field) offsetof(HistoryOptions, field)
@@ -523,6 +552,8 @@ static const Flag history_flags[] = {
     {"format", 0, FLAG_STRING, O(format), "table, table TEMPLATE, json, or a Go template", NULL},
     {"human", 'H', FLAG_TRI, O(human), "Show sizes and times as people say them (default true)", NULL},
     {"no-trunc", 0, FLAG_BOOL, O(no_trunc), "Show everything in full length", NULL},
+    {"platform", 0, FLAG_STRING, O(platform), "History of the image of this platform: OS/ARCH[/VARIANT]",
+     NULL},
     {"quiet", 'q', FLAG_BOOL, O(quiet), "Show ids only", NULL},
     {0},
 };
@@ -577,7 +608,14 @@ static int run_history(Call *call, Err *e)
 	const HistoryOptions *o = call->opts;
 	_cleanup_free_ char *path = api_path("images", call->args[0], "/history", e);
 	_cleanup_json_ json_t *list = NULL, *rows = json_array();
-	int r = path ? api_get(call->cli, path, &list, e) : -EINVAL;
+	_cleanup_strbuf_ StrBuf target = {0};
+	int r = path ? 0 : -EINVAL;
+
+	strbuf_add(&target, path ? path : "");
+	if (r == 0)
+		r = api_add_platform(&target, "platform", o->platform, e);
+	if (r == 0)
+		r = target.oom ? err_oom(e) : api_get(call->cli, target.s, &list, e);
 
 	for (size_t i = 0; r >= 0 && i < json_array_size(list); i++)
 		if (add_history_row(rows, json_array_get(list, i), o) < 0)

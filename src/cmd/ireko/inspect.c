@@ -7,7 +7,7 @@
 #include "verbs.h"
 
 typedef struct InspectOptions {
-	const char *format, *type;
+	const char *format, *type, *platform;
 	bool size, verbose;
 } InspectOptions;
 
@@ -27,6 +27,10 @@ static const Flag inspect_flags[] = {FORMAT_FLAG,
 				     {0}};
 static const Flag container_flags[] = {FORMAT_FLAG, SIZE_FLAG, {0}};
 static const Flag plain_flags[] = {FORMAT_FLAG, {0}};
+static const Flag image_flags[] = {FORMAT_FLAG,
+				   {"platform", 0, FLAG_STRING, O(platform),
+				    "The image of this platform: OS/ARCH[/VARIANT]", NULL},
+				   {0}};
 static const Flag network_flags[] = {FORMAT_FLAG,
 				     {"verbose", 'v', FLAG_BOOL, O(verbose), "Show more", NULL},
 				     {0}};
@@ -52,7 +56,12 @@ static int get_one(Call *call, const Kind *k, const char *name, json_t **ret, Er
 	if (!path)
 		return -EINVAL;
 	target = strf("%s%s", path, o->size && k == &kinds[0] ? "?size=1" : o->verbose ? "?verbose=1" : "");
-	return target ? api_get(call->cli, target, ret, e) : err_oom(e);
+	_cleanup_strbuf_ StrBuf b = {0};
+	strbuf_add(&b, target ? target : "");
+	int r = target ? api_add_platform(&b, "platform", o->platform, e) : err_oom(e);
+	if (r == 0 && b.oom)
+		r = err_oom(e);
+	return r < 0 ? r : api_get(call->cli, b.s, ret, e);
 }
 
 static int get_any(Call *call, const char *name, json_t **ret, Err *e)
@@ -160,7 +169,7 @@ const Command cmd_container_inspect = {.usage = "[OPTIONS] CONTAINER [CONTAINER.
 				       .run = run_container_inspect};
 const Command cmd_image_inspect = {.usage = "[OPTIONS] IMAGE [IMAGE...]",
 				   .summary = "Show everything about images",
-				   .flags = plain_flags,
+				   .flags = image_flags,
 				   .opts_size = sizeof(InspectOptions),
 				   .min = 1,
 				   .max = -1,

@@ -83,11 +83,6 @@ static int try_create(Cli *cli, const RunOptions *o, const char *image, const ch
 	if (r >= 0 || e->kind != ERR_NOT_FOUND || policy != PULL_MISSING ||
 	    !strcasestr(e->msg, "no such image"))
 		return r;
-	Reference ref = {0};
-	int bad = reference_parse(image, &ref, e);
-	reference_done(&ref);
-	if (bad < 0)
-		return bad;
 	if (!o->quiet)
 		tell_missing(cli, image);
 	r = pull_image(cli, image, o->platform, o->quiet, stderr, e);
@@ -105,13 +100,28 @@ static void print_warnings(const Cli *cli, const json_t *answer)
 	}
 }
 
+/* Before anything else, as docker does. A full id is no name of a repository, but an image. */
+static int check_image_name(const char *image, Err *e)
+{
+	Reference ref = {0};
+	bool is_id =
+	    str_starts(image, "sha256:") || (strlen(image) == 64 && strspn(image, "0123456789abcdef") == 64);
+	int r = is_id ? 0 : reference_parse(image, &ref, e);
+
+	reference_done(&ref);
+	return r;
+}
+
 static int create_container(Call *call, char **ret_id, Err *e)
 {
 	RunOptions *o = call->opts;
 	_cleanup_json_ json_t *body = NULL, *answer = NULL;
 	_cleanup_free_ char *target = create_target(o);
 	_cleanup_close_ int cid_fd = -1;
-	int r = target ? config_add_proxies(call->cli, &o->env.v, e) : err_oom(e);
+	int r = target ? check_image_name(call->args[0], e) : err_oom(e);
+
+	if (r == 0)
+		r = config_add_proxies(call->cli, &o->env.v, e);
 
 	if (r == 0)
 		r = run_make_body(o, call->args[0], call->args + 1, &body, e);
