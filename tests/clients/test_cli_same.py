@@ -43,8 +43,8 @@ class Pair:
         return self.end(self.start(path, args))
 
     def same(self, *args, errors=True):
-        # "1 second ago" may become "2 seconds ago" between the two: they are asked as nearly at once as can be, the slower one first.
-        lists = args[0] in ("ps", "images", "image", "container", "history")
+        # "1 second ago" may become "2 seconds ago" between the two, and docker joins labels in any order: they are asked as nearly at once as can be, the slower one first.
+        lists = args[0] in ("ps", "images", "image", "container", "history", "volume", "network")
         for _ in range(12):
             b = self.start(self.docker, args)
             if lists:
