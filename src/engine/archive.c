@@ -103,7 +103,7 @@ static int open_and_stat(const ContainerTree *t, const CopyPath *p, const char *
 			 EnginePathStat *ret_stat, Err *e)
 {
 	_cleanup_close_ int fd = open_named(t, p);
-	_cleanup_(engine_path_stat_done) EnginePathStat out = {0};
+	EnginePathStat out = {0};
 	struct stat st;
 	int r = 0;
 
@@ -123,11 +123,12 @@ static int open_and_stat(const ContainerTree *t, const CopyPath *p, const char *
 		out.link_target = strdup("");
 	if (r >= 0 && (!out.name || !out.link_target))
 		r = -ENOMEM;
-	if (r < 0)
+	if (r < 0) {
+		engine_path_stat_done(&out);
 		return path_error(t, given, r, e);
+	}
 	*ret_fd = take_fd(&fd);
 	*ret_stat = out;
-	out = (EnginePathStat){0};
 	return 0;
 }
 
