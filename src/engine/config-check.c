@@ -409,6 +409,8 @@ int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err
 	if (r >= 0)
 		r = check_modes(h, e);
 	if (r >= 0)
+		r = remap_check(en, h, e);
+	if (r >= 0)
 		r = check_paths(k, e);
 	if (r >= 0)
 		r = check_extra_hosts(h, e);

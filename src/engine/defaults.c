@@ -142,7 +142,7 @@ int defaults_apply(Engine *en, ContainerConfig *c, Err *e)
 		r = set_security(d, h);
 	if (!h->has_init && d->init)
 		h->has_init = h->init = true;
-	if (h->shm_size <= 0)
+	if (h->shm_size == 0)
 		h->shm_size = __atomic_load_n(&d->shm_size, __ATOMIC_RELAXED);
 	return r < 0 ? err_sys(e, r, "set the defaults of containers") : 0;
 }

@@ -18,6 +18,7 @@
 void net_setup_done(NetSetup *n)
 {
 	close_fd(&n->netns_fd);
+	close_fd(&n->made_fd);
 	for (size_t i = 0; i < n->n_hold_fds; i++)
 		close_fd(&n->hold_fds[i]);
 	free(n->hold_fds);
@@ -25,7 +26,7 @@ void net_setup_done(NetSetup *n)
 	free(n->hosts_file);
 	free(n->resolv_file);
 	free(n->hostname);
-	*n = (NetSetup){.netns_fd = -1};
+	*n = (NetSetup){.netns_fd = -1, .made_fd = -1};
 }
 
 NetMode net_mode(const Container *c, const char **ret_arg)
@@ -608,6 +609,14 @@ static int own_hostname(Container *c, NetMode mode, NetSetup *s, Err *e)
 	return s->hostname ? 0 : err_oom(e);
 }
 
+static int own_namespace(NetSetup *s, Err *e)
+{
+	if (s->made_fd < 0)
+		return network_namespace_new(&s->netns_fd, e);
+	s->netns_fd = take_fd(&s->made_fd);
+	return 0;
+}
+
 int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 {
 	const char *arg;
@@ -623,7 +632,7 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 		return container_join(en, c, arg, s, e);
 	r = own_hostname(c, mode, s, e);
 	if (r >= 0 && mode != NET_HOST)
-		r = network_namespace_new(&s->netns_fd, e);
+		r = own_namespace(s, e);
 	if (r >= 0 && mode == NET_BRIDGE)
 		r = join_all(en, c, s, e);
 	if (r >= 0)

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "kernel/namespace.h"
 #include "network/network.h"
 #include "network/resolver.h"
 #include "registry/registry.h"
@@ -140,6 +141,13 @@ typedef struct Background Background;
 typedef struct SizeCache SizeCache;
 typedef struct VolumeFs VolumeFs;
 
+/* Of --userns-remap: what containers' user namespaces map. */
+typedef struct UserRemap {
+	bool on;
+	NamespaceIdMap *uids, *gids;
+	size_t n_uids, n_gids;
+} UserRemap;
+
 struct Engine {
 	EngineOptions
 	    options; /* strings are owned copies; those of EngineReload are replaced, see defaults.c */
@@ -178,6 +186,7 @@ struct Engine {
 	pthread_t watcher;
 	bool watching;
 	int cgroup_version;
+	UserRemap remap;
 	int shim_fd;        /* read-only copy of the shim's mount, or -1 */
 	char *shim_program; /* what is executed */
 };
@@ -214,6 +223,7 @@ typedef struct SpecInput {
 	const char *ipc_path, *pid_path, *uts_path; /* joined namespaces, or NULL */
 	bool host_network, netns_given;
 	const char *cgroup_path;
+	const char *userns_path;   /* NULL: the host's */
 	const char *shm_host_path; /* or NULL: fresh tmpfs */
 	const char *init_program;  /* that is to be the first process, or NULL */
 	const char *bundle;
@@ -238,6 +248,16 @@ int device_requests_apply(char *const *dirs, const ContainerHost *h, json_t *con
 int spec_resources(const ContainerHost *h, json_t *device_rules, json_t **ret, Err *e);
 /* The default seccomp profile as a runtime-spec seccomp object for these capabilities. */
 int seccomp_default_profile(char *const *capabilities, json_t **ret, Err *e);
+
+/* remap.c */
+int remap_load(Engine *en, Err *e);
+void remap_done(Engine *en);
+/* The container is in a user namespace of its own, not the host's. */
+bool remap_applies(const Engine *en, const ContainerHost *h);
+/* What cannot be had in one, in dockerd's words. */
+int remap_check(const Engine *en, const ContainerHost *h, Err *e);
+/* Descriptors of its namespaces. Both stay as they are (-1) without one; the network's also if it joins another container's. */
+int remap_open(Engine *en, const ContainerHost *h, int *ret_user, int *ret_net, Err *e);
 
 /* user.c */
 typedef struct UserIds {
@@ -285,6 +305,7 @@ typedef enum NetMode { NET_BRIDGE, NET_HOST, NET_NONE, NET_CONTAINER } NetMode;
 NetMode net_mode(const Container *c, const char **ret_arg);
 typedef struct NetSetup {
 	int netns_fd; /* -1: host or joined by path */
+	int made_fd;  /* in: a namespace that is there already and shall be its own, or -1 */
 	bool host;
 	bool resolver; /* its names are answered by ours */
 	int *hold_fds; /* sockets that the shim keeps */

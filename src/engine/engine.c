@@ -31,6 +31,7 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
+	    .userns_remap = o->userns_remap ? strdup(o->userns_remap) : NULL,
 	    .cdi_dirs = o->cdi_dirs ? strv_dup(o->cdi_dirs) : NULL,
 	    .log_driver = strdup(o->log_driver ? o->log_driver : "json-file"),
 	    .log_opts = strv_dup(o->log_opts),
@@ -64,6 +65,7 @@ static void options_done(EngineOptions *o)
 	strv_free((char **)o->runtimes);
 	free((char *)o->default_runtime);
 	free((char *)o->snapshotter);
+	free((char *)o->userns_remap);
 	strv_free((char **)o->cdi_dirs);
 	free((char *)o->log_driver);
 	strv_free((char **)o->log_opts);
@@ -214,6 +216,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		r = err_ctx(e, network_subnet_parse(o->bridge_subnet, NULL, &subnet, e), "--bridge-subnet");
 	}
 	if (r >= 0)
+		r = remap_load(en, e);
+	if (r >= 0)
 		r = own_id(en, e);
 	if (r >= 0)
 		r = network_host_new(table, &en->nethost, e);
@@ -303,6 +307,7 @@ void engine_free(Engine *en)
 	close_fd(&en->shim_fd);
 	cgroup_parent_remove(en->cgroup_parent);
 	free(en->cgroup_parent);
+	remap_done(en);
 	options_done(&en->options);
 	for (size_t i = 0; i < en->n_retired; i++)
 		strv_free(en->retired[i]);

@@ -62,8 +62,9 @@ typedef struct EngineOptions {
 	const char *snapshotter;     /* see StoreOptions */
 	char *const
 	    *cdi_dirs; /* of CDI's files, in order of rising priority; NULL: /etc/cdi and /var/run/cdi */
-	const char *log_driver; /* of containers that name none; NULL: json-file */
-	char *const *log_opts;  /* K=V, of containers with that driver */
+	const char *log_driver;   /* of containers that name none; NULL: json-file */
+	char *const *log_opts;    /* K=V, of containers with that driver */
+	const char *userns_remap; /* "default", or USER[:GROUP] of subuid(5); NULL: off */
 	EngineGc gc;
 	EngineDefaults defaults;
 	char *const *bridge_options; /* K=V: of the default network, as network_create takes them */
@@ -542,3 +543,4 @@ typedef struct EngineSummary {
 } EngineSummary;
 int engine_summary(Engine *en, EngineSummary *ret, Err *e);
 int engine_cgroup_version(Engine *en);
+bool engine_remaps_users(Engine *en);

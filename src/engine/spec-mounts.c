@@ -151,6 +151,9 @@ static int add_bind(const SpecInput *in, const ContainerMountPoint *m, size_t *n
 	if (!options || (mount_is_made(m) && !made))
 		return err_oom(e);
 	mount = mount_json(m->destination, "bind", made ?: m->source, options);
+	/* What a volume has belongs to it whoever uses it; a bind shows the host's files as they are. */
+	if (mount && in->userns_path && streq(m->type, "volume") && !made)
+		json_array_append_new(json_object_get(mount, "options"), json_string("idmap"));
 	r = mount ? add_idmap(m, mount, e)
 		  : err_new(e, ERR_INVALID, "mount %s: a path is no UTF-8", m->destination);
 	if (r >= 0)
@@ -200,8 +203,11 @@ static void add_file_mounts(const SpecInput *in, json_t *mounts)
 	    {"/etc/hostname", in->hostname_file},
 	    {"/etc/hosts", in->hosts_file},
 	};
-	const char *options = in->c->config.host.readonly_rootfs ? "rbind,ro,rprivate" : "rbind,rw,rprivate";
+	char options[64];
 
+	/* Root's files are the container's root's. */
+	snprintf(options, sizeof(options), "%s,%s,rprivate", in->userns_path ? "bind,idmap" : "rbind",
+		 in->c->config.host.readonly_rootfs ? "ro" : "rw");
 	for (size_t i = 0; i < ELEMENTSOF(files); i++)
 		if (files[i].source && !mounted_by_user(in->c, files[i].path))
 			json_array_append_new(mounts,

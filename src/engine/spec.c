@@ -247,6 +247,8 @@ static json_t *namespaces_json(const SpecInput *in)
 	const ContainerHost *h = &in->c->config.host;
 	json_t *a = json_array();
 
+	if (in->userns_path)
+		add_namespace(a, "user", in->userns_path);
 	add_namespace(a, "mount", NULL);
 	if (!in->host_network)
 		add_namespace(a, "network", NULL); /* the shim replaces it by the one it was given */
@@ -288,7 +290,8 @@ static json_t *sysctls_json(const SpecInput *in)
 	if (!in->host_network && in->netns_given) {
 		if (!json_object_get(o, "net.ipv4.ip_unprivileged_port_start"))
 			json_object_set_new(o, "net.ipv4.ip_unprivileged_port_start", json_string("0"));
-		if (!json_object_get(o, "net.ipv4.ping_group_range"))
+		/* Not all groups of the range are there in a user namespace. */
+		if (!in->userns_path && !json_object_get(o, "net.ipv4.ping_group_range"))
 			json_object_set_new(o, "net.ipv4.ping_group_range", json_string("0 2147483647"));
 	}
 	return o;

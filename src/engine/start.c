@@ -18,11 +18,12 @@ typedef struct Start {
 	Container *c;
 	NetSetup net;
 	LogPlan log;
-	int rootfs_fd;
+	int rootfs_fd, userns_fd;
 	int *mount_fds; /* see mounts_open_made() */
 	size_t n_mount_fds;
 	const char *runtime; /* program, or NULL: ours */
-	char *runtime_root, *run_dir, *cgroup_path, *ipc_path, *pid_path, *shm_path, *init_program;
+	char *runtime_root, *run_dir, *cgroup_path, *ipc_path, *pid_path, *shm_path, *init_program,
+	    *userns_path;
 	Shim *shim;
 	pid_t shim_pid, init_pid;
 	int events_fd;
@@ -38,7 +39,9 @@ static void start_done(Start *s)
 	for (size_t i = 0; i < s->n_mount_fds; i++)
 		close_fd(&s->mount_fds[i]);
 	free(s->mount_fds);
+	close_fd(&s->userns_fd);
 	close_fd(&s->events_fd);
+	free(s->userns_path);
 	free(s->runtime_root);
 	free(s->run_dir);
 	log_plan_done(&s->log);
@@ -174,6 +177,7 @@ static int spec_write(Start *s, Err *e)
 	    .host_network = s->net.host,
 	    .netns_given = s->net.netns_fd >= 0,
 	    .cgroup_path = s->cgroup_path,
+	    .userns_path = s->userns_path,
 	    .shm_host_path = s->shm_path,
 	    .init_program = s->init_program,
 	    .bundle = s->run_dir,
@@ -309,15 +313,43 @@ static int runtime_choose(Start *s, Err *e)
 	return 0;
 }
 
+/* The runtime opens it by our descriptor, which stays open until the container has been made. */
+static int userns_make(Start *s, Err *e)
+{
+	const ContainerHost *h = &s->c->config.host;
+	int r = remap_open(s->en, h, &s->userns_fd, &s->net.made_fd, e);
+
+	if (r < 0 || s->userns_fd < 0)
+		return r;
+	if (s->runtime)
+		return err_new(e, ERR_UNSUPPORTED,
+			       "runtime %s is not offered with --userns-remap: use %s, or --userns host",
+			       h->runtime, ENGINE_OWN_RUNTIME);
+	s->userns_path = strf("/proc/%d/fd/%d", (int)getpid(), s->userns_fd);
+	return s->userns_path ? 0 : err_oom(e);
+}
+
+static int rootfs_mount(Start *s, Err *e)
+{
+	const UserRemap *m = &s->en->remap;
+
+	if (s->userns_fd < 0)
+		return store_snapshot_mount(s->en->store, s->c->id, false, &s->rootfs_fd, e);
+	const StoreShift shift = {s->userns_fd, m->uids[0].outside, m->gids[0].outside};
+	return store_snapshot_mount_shifted(s->en->store, s->c->id, &shift, &s->rootfs_fd, e);
+}
+
 static int start_steps(Start *s, Err *e)
 {
 	Container *c = s->c;
 	int r = runtime_choose(s, e);
 
 	if (r >= 0)
+		r = userns_make(s, e);
+	if (r >= 0)
 		r = endpoint_setup(s->en, c, &s->net, e);
 	if (r >= 0)
-		r = store_snapshot_mount(s->en->store, c->id, false, &s->rootfs_fd, e);
+		r = rootfs_mount(s, e);
 	if (r >= 0)
 		r = paths_choose(s, e);
 	if (r >= 0)
@@ -366,7 +398,13 @@ static void record_failure(Engine *en, Container *c, const char *why, ErrKind ki
 
 int container_start_locked(Engine *en, Container *c, Err *e)
 {
-	Start s = {.en = en, .c = c, .rootfs_fd = -1, .events_fd = -1, .net.netns_fd = -1};
+	Start s = {.en = en,
+		   .c = c,
+		   .rootfs_fd = -1,
+		   .userns_fd = -1,
+		   .events_fd = -1,
+		   .net.netns_fd = -1,
+		   .net.made_fd = -1};
 	Err own = {0};
 	int r;
 

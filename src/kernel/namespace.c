@@ -134,20 +134,31 @@ int namespace_write_maps(pid_t pid, const NamespaceIdMap *uids, size_t n_uids, c
 	return r < 0 ? r : namespace_write_gid_map(pid, gids, n_gids, geteuid() != 0, e);
 }
 
-int namespace_new_user(const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids, size_t n_gids,
-		       int *ret_fd, Err *e)
+static int open_of(pid_t pid, const char *file, int *ret_fd, Err *e)
 {
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, file);
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? err_sys(e, errno, "open %s", path) : 0;
+}
+
+int namespace_new_user_net(const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids,
+			   size_t n_gids, int *ret_user, int *ret_net, Err *e)
+{
+	uint64_t flags = CLONE_NEWUSER | (ret_net ? CLONE_NEWNET : 0);
+	_cleanup_close_ int user = -1;
 	int r, p[2];
 
 	if (pipe2(p, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "pipe");
 
-	pid_t pid = namespace_fork(&(NamespaceFork){.flags = CLONE_NEWUSER, .cgroup_fd = -1});
+	pid_t pid = namespace_fork(&(NamespaceFork){.flags = flags, .cgroup_fd = -1});
 
 	if (pid == 0) {
 		char c;
 
-		/* Lives until the parent has the namespace open or is gone. */
+		/* Lives until the parent has the namespaces open or is gone. */
 		close(p[1]);
 		_exit(read(p[0], &c, 1) == 0 ? 0 : 1);
 	}
@@ -157,18 +168,22 @@ int namespace_new_user(const NamespaceIdMap *uids, size_t n_uids, const Namespac
 		return err_sys(e, pid, "make a user namespace");
 	}
 	r = namespace_write_maps(pid, uids, n_uids, gids, n_gids, e);
-	if (r == 0) {
-		char path[64];
-
-		snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-		*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (*ret_fd < 0)
-			r = err_sys(e, errno, "open %s", path);
-	}
+	if (r == 0)
+		r = open_of(pid, "user", &user, e);
+	if (r == 0 && ret_net)
+		r = open_of(pid, "net", ret_net, e);
 	closep(&p[1]);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	if (r == 0)
+		*ret_user = take_fd(&user);
 	return r;
+}
+
+int namespace_new_user(const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids, size_t n_gids,
+		       int *ret_fd, Err *e)
+{
+	return namespace_new_user_net(uids, n_uids, gids, n_gids, ret_fd, NULL, e);
 }
 
 int namespace_loopback_up(void)

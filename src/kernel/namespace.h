@@ -44,5 +44,8 @@ int namespace_write_maps(pid_t pid, const NamespaceIdMap *uids, size_t n_uids, c
 /* A user namespace with these maps that no process lives in, as an fd (for idmapped mounts). */
 int namespace_new_user(const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids, size_t n_gids,
 		       int *ret_fd, Err *e);
+/* The same, with a network namespace that belongs to it (ret_net may be NULL: none). From any thread. */
+int namespace_new_user_net(const NamespaceIdMap *uids, size_t n_uids, const NamespaceIdMap *gids,
+			   size_t n_gids, int *ret_user, int *ret_net, Err *e);
 /* Brings up "lo" in the current network namespace. 0 or -errno. */
 int namespace_loopback_up(void);

@@ -60,3 +60,11 @@ int network_namespace_new(int *ret_netns_fd, Err *e)
 	*ret_netns_fd = fd;
 	return 0;
 }
+
+int network_namespace_adopt(int netns_fd, Err *e)
+{
+	int fd = -1, r = netns_call(netns_fd, namespace_job, &fd, e);
+
+	close_fd(&fd);
+	return err_ctx(e, r, "network namespace");
+}

@@ -91,6 +91,8 @@ void network_pool_give(NetworkPool *p, uint32_t address);
 
 /* A new network namespace with lo up; the fd is all that keeps it. */
 int network_namespace_new(int *ret_netns_fd, Err *e);
+/* One that somebody else made (with a user namespace of its own) is set up as if it came from there. */
+int network_namespace_adopt(int netns_fd, Err *e);
 
 typedef struct NetworkEndpoint {
 	char host_if

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "kernel/capability.h"
 #include "kernel/mount.h"
 #include "store/dir.h"
 #include "store/store-internal.h"
@@ -17,6 +18,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define PATH_PIECE_MAX 240 /* fsconfig(2) takes strings of up to 255 bytes */
 
@@ -246,17 +248,104 @@ static int mount_copy(Store *s, const char *key, bool read_only, int *ret_fd, Er
 	return 0;
 }
 
-int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e)
+/* Mounts of directories whose ids are shifted. */
+typedef struct Shifted {
+	int *fds;
+	size_t n;
+} Shifted;
+
+static void shifted_done(Shifted *m)
+{
+	for (size_t i = 0; i < m->n; i++)
+		close_fd(&m->fds[i]);
+	free(m->fds);
+}
+
+/* Replaces the path by one of a mount of it, in which what is on disk belongs to the ids that userns_fd maps it to. */
+static int shift(Shifted *m, int userns_fd, char **path, Err *e)
+{
+	const MountChange c = {.set = MOUNT_ATTR_IDMAP, .userns_fd = userns_fd, .propagation = MS_PRIVATE};
+	int *fds = realloc(m->fds, (m->n + 1) * sizeof(int));
+	int r, fd;
+
+	if (!fds)
+		return err_oom(e);
+	m->fds = fds;
+	fd = mount_clone(AT_FDCWD, *path, false);
+	if (fd < 0)
+		return err_sys(e, fd, "mount %s", *path);
+	m->fds[m->n++] = fd;
+	r = mount_change(fd, "", &c);
+	if (r < 0)
+		return err_sys(e, r, "map the ids of %s", *path);
+	free(*path);
+	*path = strdup(path_of_fd(fd).s);
+	return *path ? 0 : err_oom(e);
+}
+
+/* upper and work must be of one mount. */
+static int shift_all(Store *s, const char *key, int userns_fd, Shifted *m, char **lower, char **upper,
+		     char **work, Err *e)
+{
+	_cleanup_free_ char *folder = strf("%s/containers/%s", s->root, key);
+	int r = shorten(s, &folder) < 0 ? err_oom(e) : shift(m, userns_fd, &folder, e);
+
+	for (; r >= 0 && *lower; lower++)
+		r = shift(m, userns_fd, lower, e);
+	if (r < 0)
+		return r;
+	free(*upper);
+	free(*work);
+	*upper = strf("%s/diff", folder);
+	*work = strf("%s/work", folder);
+	return *upper && *work ? 0 : err_oom(e);
+}
+
+/* Overlayfs works on with the file system ids of who mounted it: they must be some that the mounts map, or it could make nothing in `work`
+ * and would mount read-only. They are this thread's alone, and so are its capabilities, which leaving 0 takes away. */
+static int mount_as(const StoreShift *shift, char *const *lower, const char *upper, const char *work,
+		    int *ret_fd, Err *e)
+{
+	int r;
+
+	syscall(SYS_setfsgid, shift->gid);
+	syscall(SYS_setfsuid, shift->uid);
+	r = capability_raise_permitted(e);
+	if (r >= 0)
+		r = mount_overlay(lower, upper, work, ret_fd, e);
+	syscall(SYS_setfsuid, geteuid());
+	syscall(SYS_setfsgid, getegid());
+	return r;
+}
+
+static int shift_copy(int userns_fd, int *fd, Err *e)
+{
+	_cleanup_(shifted_done) Shifted m = {0};
+	_cleanup_free_ char *path = strdup(path_of_fd(*fd).s);
+	int r = path ? shift(&m, userns_fd, &path, e) : err_oom(e);
+
+	if (r >= 0) {
+		close_fd(fd);
+		*fd = take_fd(&m.fds[0]);
+	}
+	return r;
+}
+
+static int snapshot_mount(Store *s, const char *key, bool read_only, const StoreShift *shift, int *ret_fd,
+			  Err *e)
 {
 	_cleanup_free_ char *chain_id = NULL, *upper = NULL, *work = NULL;
+	_cleanup_(shifted_done) Shifted shifted = {0};
 	_cleanup_layers_ LayerDirs layers = {0};
 	_cleanup_strv_ char **lower = NULL;
 	int r = check_key(key, e);
 
 	if (r >= 0)
 		r = load_chain(s, key, &chain_id, e);
-	if (r >= 0 && is_copy(s, key))
-		return mount_copy(s, key, read_only, ret_fd, e);
+	if (r >= 0 && is_copy(s, key)) {
+		r = mount_copy(s, key, read_only, ret_fd, e);
+		return r < 0 || !shift ? r : shift_copy(shift->userns_fd, ret_fd, e);
+	}
 	if (r >= 0)
 		r = lower_dirs(s, has_init(key), chain_id, &layers, &lower, e);
 	if (r < 0)
@@ -265,9 +354,23 @@ int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd,
 	work = strf("%s/containers/%s/work", s->root, key);
 	if (shorten(s, &upper) < 0 || shorten(s, &work) < 0)
 		return err_oom(e);
-	r = read_only ? mount_read_only(upper, lower, ret_fd, e)
-		      : mount_overlay(lower, upper, work, ret_fd, e);
+	if (shift)
+		r = shift_all(s, key, shift->userns_fd, &shifted, lower, &upper, &work, e);
+	if (r >= 0)
+		r = read_only ? mount_read_only(upper, lower, ret_fd, e)
+		    : shift   ? mount_as(shift, lower, upper, work, ret_fd, e)
+			      : mount_overlay(lower, upper, work, ret_fd, e);
 	return r < 0 ? err_ctx(e, r, "mount the snapshot %s", key) : 0;
+}
+
+int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e)
+{
+	return snapshot_mount(s, key, read_only, NULL, ret_fd, e);
+}
+
+int store_snapshot_mount_shifted(Store *s, const char *key, const StoreShift *shift, int *ret_fd, Err *e)
+{
+	return snapshot_mount(s, key, false, shift, ret_fd, e);
 }
 
 /* Without overlayfs the view of several layers is a copy, in memory: it must go with its descriptor. */

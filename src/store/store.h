@@ -181,6 +181,13 @@ int store_blob_places(Store *s, const char *digest, const char *domain, char ***
 int store_snapshot_prepare(Store *s, const char *key, const char *chain_id /* NULL: empty */, Err *e);
 /* A detached overlay mount (the caller's fd): visible nowhere until moved into a mount namespace, gone when the fd is closed. */
 int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e);
+/* Ids of a user namespace: where root in there (uid, gid out here) has what is root's on disk. */
+typedef struct StoreShift {
+	int userns_fd;
+	uint32_t uid, gid;
+} StoreShift;
+/* The writable mount, with ids as the user namespace maps them. Nothing on disk differs. */
+int store_snapshot_mount_shifted(Store *s, const char *key, const StoreShift *shift, int *ret_fd, Err *e);
 /* Detached read-only mount of image layers alone. */
 int store_layers_mount(Store *s, const char *chain_id, int *ret_fd, Err *e);
 /* Path of the directory that the container writes into; malloc'ed. */

@@ -47,6 +47,7 @@ NetworkingConfig.EndpointsConfig{}.NetworkID NetworkingConfig.EndpointsConfig{}.
 NetworkingConfig.EndpointsConfig{}.IPAddress NetworkingConfig.EndpointsConfig{}.IPPrefixLen NetworkingConfig.EndpointsConfig{}.IPv6Gateway
 NetworkingConfig.EndpointsConfig{}.GlobalIPv6Address NetworkingConfig.EndpointsConfig{}.GlobalIPv6PrefixLen NetworkingConfig.EndpointsConfig{}.DNSNames
 """.split()
+MEMBERS.append("HostConfig.Mounts[].BindOptions.IDMap")  # ours, beside the API's
 
 TABLE = dict(re.findall(r'^\t\{((?:HOST |ENDPOINT )?"[^"]+"), FIELD_(\w+)', (ROOT / "src/engine/container-fields.c").read_text(), re.M))
 STATES = {re.sub('^HOST ', "HostConfig.", re.sub("^ENDPOINT ", "NetworkingConfig.EndpointsConfig{}.", k)).replace('"', ""): v for k, v in TABLE.items()}
@@ -422,3 +423,95 @@ def test_a_limit_of_a_block_device_that_is_not_there(engine, name):
     made(engine, name, HostConfig={"BlkioDeviceReadBps": [{"Path": "/dev/nope", "Rate": 1000}]})
     reply = engine.api("POST", f"/containers/{name}/start")
     assert reply.status == 400 and reply.message == 'limit of block device "/dev/nope": no such block device'
+
+
+# ---- CDI
+CDI = {"cdiVersion": "0.6.0", "kind": "irk.test/thing", "containerEdits": {"env": ["THING=all"]}, "devices": [
+    {"name": "one", "containerEdits": {"env": ["ONE=1"], "deviceNodes": [{"path": "/dev/thing", "hostPath": "/dev/zero"}], "additionalGids": [4242],
+                                       "mounts": [{"hostPath": "@/lib", "containerPath": "/opt/lib 名前", "options": ["ro", "bind"]}]}}]}
+GPU = {"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu", "devices": [{"name": n, "containerEdits": {"env": [f"GPU_{n}=1"]}} for n in ("0", "1", "all")]}
+
+
+@pytest.fixture
+def cdi(new_engine, folder):
+    specs = folder / "specs"
+    specs.mkdir()
+    (folder / "lib").mkdir()
+    (folder / "lib/file").write_text("of the vendor")
+    engine = new_engine("--cdi-spec-dir", specs, "--cdi-spec-dir", folder / "not there")
+    (specs / "thing.json").write_text(json.dumps(CDI).replace("@", str(folder)))
+    (specs / "broken.json").write_text('{"cdiVersion": "0.6.0", "kind": "no kind", "devices": []}')
+    return engine, specs
+
+
+def request(*ids, **more):
+    return {"HostConfig": {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": list(ids), **more}]}}
+
+
+def test_a_cdi_device(cdi, name):
+    engine, specs = cdi
+    out = run(engine, name, "echo $THING $ONE; head -c2 /dev/thing | wc -c; cat '/opt/lib 名前/file'; echo; touch '/opt/lib 名前/x' 2>/dev/null || echo read-only; id -G", **request("irk.test/thing=one"))
+    assert out == ["all 1", "2", "of the vendor", "read-only", "0 10 4242"] or out[:4] == ["all 1", "2", "of the vendor", "read-only"] and "4242" in out[4].split()
+    made(engine, name + "2", **request("irk.test/thing=two", "other.com/x=y"))
+    reply = engine.api("POST", f"/containers/{name}2/start")
+    assert (reply.status, reply.message) == (400, "CDI device injection failed: unresolvable CDI devices irk.test/thing=two, other.com/x=y")
+    info = engine.api("GET", "/info").json
+    assert info["CDISpecDirs"][0] == str(specs) and info["DiscoveredDevices"] == [{"Source": "cdi", "ID": "irk.test/thing=one"}]
+    assert "DiscoveredDevices" not in engine.api("GET", "/v1.49/info").json
+    assert "broken.json: kind: " in engine.log_text()
+
+
+def test_gpus_are_those_of_cdi(cdi, name):
+    engine, specs = cdi
+
+    def gpus(suffix, **members):
+        made(engine, name + suffix, Cmd=["sh", "-c", "env | grep GPU_ | sort"], HostConfig={"DeviceRequests": [{"Driver": "", "Capabilities": [["gpu"]], **members}]})
+        reply = engine.api("POST", f"/containers/{name}{suffix}/start")
+        if reply.status != 204:
+            return reply.message
+        engine.api("POST", f"/containers/{name}{suffix}/wait")
+        return engine.cli("logs", name + suffix).stdout.split()
+    assert gpus("a", Count=-1) == 'could not select device driver "" with capabilities: [[gpu]]'
+    (specs / "nvidia.json").write_text(json.dumps(GPU))
+    assert gpus("b", Count=-1) == ["GPU_all=1"]
+    assert gpus("c", Count=2) == ["GPU_0=1", "GPU_1=1"]
+    assert gpus("d", Count=3) == "3 devices of nvidia.com/gpu were asked for, there are 2"
+    assert gpus("e", DeviceIDs=["1"]) == ["GPU_1=1"]
+    assert gpus("f", Count=1, Capabilities=[["tpu"]]) == 'could not select device driver "" with capabilities: [[tpu]]'
+    assert gpus("g", Count=1, DeviceIDs=["1"]) == "cannot set both Count and DeviceIDs on device request"
+
+
+# ---- versions and what is not offered
+def test_versions(engine, name):
+    too_new, too_old = engine.api("GET", "/v1.99/version"), engine.api("GET", "/v1.23/version")
+    assert (too_new.status, too_new.message) == (400, "client version 1.99 is too new. Maximum supported API version is 1.51")
+    assert (too_old.status, too_old.message) == (400, "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version")
+    for minor in range(24, 52):
+        assert engine.api("GET", f"/v1.{minor}/_ping").status == 200
+
+    def old(version, suffix, **members):
+        reply = engine.api("POST", f"/v{version}/containers/create?name={name}{suffix}", {"Image": "busybox", "Cmd": ["true"], **members})
+        return engine.inspect(name + suffix)["HostConfig"] if reply.status == 201 else reply.message
+    assert old("1.39", "a", HostConfig={})["IpcMode"] == "shareable" and old("1.40", "b", HostConfig={})["IpcMode"] == "private"
+    assert "Annotations" not in old("1.42", "c", HostConfig={"Annotations": {"a": "b"}}) and old("1.43", "d", HostConfig={"Annotations": {"a": "b"}})["Annotations"] == {"a": "b"}
+    assert old("1.41", "e", HostConfig={"ConsoleSize": [5, 6]})["ConsoleSize"] == [0, 0] and old("1.42", "f", HostConfig={"ConsoleSize": [5, 6]})["ConsoleSize"] == [5, 6]
+    two = {"NetworkingConfig": {"EndpointsConfig": {"bridge": {}, "other": {}}}}
+    assert old("1.43", "g", **two).startswith("Container cannot be created with multiple network endpoints")
+
+
+def test_a_daemon_without_swarm_and_plugins(engine):
+    assert (engine.api("GET", "/plugins").status, engine.api("GET", "/plugins").json) == (200, [])
+    for method, path in (("GET", "/plugins/x/json"), ("DELETE", "/plugins/x"), ("POST", "/plugins/a/b:c/enable?timeout=0"), ("POST", "/plugins/x/push"), ("POST", "/plugins/x/set")):
+        assert engine.api(method, path).message.startswith('plugin "')
+    for path in ("/swarm", "/services", "/services/x", "/tasks", "/nodes", "/nodes/x", "/secrets", "/configs", "/services/x/logs?stdout=1"):
+        reply = engine.api("GET", path)
+        assert reply.status == 503 and reply.message.startswith("This node is not a swarm manager. Use \"docker swarm init\"")
+    for path in ("/services/create", "/secrets/create", "/configs/x/update?version=1", "/swarm/update?version=1", "/swarm/unlock"):
+        assert engine.api("POST", path, {}).status == 503
+    assert engine.api("POST", "/swarm/leave").message == "This node is not part of a swarm"
+    assert engine.api("POST", "/swarm/init", {}).status == 501 and engine.api("POST", "/plugins/pull?remote=x", []).status == 501
+    assert engine.api("GET", "/containers/x/checkpoints").status == 501
+    assert engine.api("OPTIONS", "/version").status == 200
+    assert (engine.api("POST", "/version").status, engine.api("GET", "/nope").message) == (404, "page not found")
+    info = engine.api("GET", "/info").json
+    assert info["Swarm"]["LocalNodeState"] == "inactive" and info["Plugins"]["Volume"] == ["local"]

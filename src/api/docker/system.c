@@ -248,6 +248,8 @@ static json_t *security_doc(const Door *d)
 
 	json_array_append_new(list, doc_str(seccomp));
 	json_array_append_new(list, json_string("name=cgroupns"));
+	if (engine_remaps_users(d->engine))
+		json_array_append_new(list, json_string("name=userns"));
 	if (d->no_new_privileges)
 		json_array_append_new(list, json_string("name=no-new-privileges"));
 	return list;
@@ -295,6 +297,22 @@ static void info_process(json_t *doc, Engine *en, int version)
 	}
 }
 
+/* Of CDI, and what it describes at this moment; the list came with API 1.50. */
+static void info_devices(json_t *doc, Engine *en, int version)
+{
+	_cleanup_strv_ char **names = NULL;
+	json_t *list = json_array();
+
+	if (version >= 150 && engine_cdi_devices(en, &names, NULL) >= 0)
+		for (size_t i = 0; names && names[i]; i++)
+			json_array_append_new(list, json_pack("{s:s, s:o}", "Source", "cdi", "ID",
+							      doc_str(names[i])));
+	json_object_set_new(doc, "CDISpecDirs", doc_strv(engine_cdi_dirs(en)));
+	if (version >= 150)
+		json_object_set(doc, "DiscoveredDevices", list);
+	json_decref(list);
+}
+
 int h_info(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
@@ -312,10 +330,10 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 		      "ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
 		      s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
 		      s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
-		      engine_log_driver(d->engine), "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "", "CgroupVersion",
-		      cgroup_version, "OSType", "linux", "IndexServerAddress", "https://index.docker.io/v1/",
-		      "DockerRootDir", doc_str(d->data_root), "ServerVersion", IREKO_VERSION,
-		      "DefaultRuntime", engine_default_runtime(d->engine), "Runtimes",
+		      engine_log_driver(d->engine), "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "",
+		      "CgroupVersion", cgroup_version, "OSType", "linux", "IndexServerAddress",
+		      "https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root), "ServerVersion",
+		      IREKO_VERSION, "DefaultRuntime", engine_default_runtime(d->engine), "Runtimes",
 		      runtimes_doc(d->engine), "InitBinary", "", "SystemTime", doc_time(clock_now_ns()));
 	if (!doc)
 		return err_oom(e);
@@ -324,6 +342,7 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	info_constants(doc);
 	info_settings(doc, d);
 	info_process(doc, d->engine, http_tag(rq));
+	info_devices(doc, d->engine, http_tag(rq));
 	json_object_set_new(doc, "DriverStatus",
 			    json_pack("[[s,s]]", "Chosen", store_snapshotter_why(engine_store(d->engine))));
 	return reply_doc(rq, 200, doc, e);

@@ -81,7 +81,7 @@ static void mistakes(void **state)
 {
 	static const char *const rows_[][3] = {{"--mtu", "9", "68 to 65535"},
 					       {"--nonsense", "x", "unknown option"},
-					       {"--userns-remap", "x", "userns-remap is not offered"},
+					       {"--storage-opt", "x", "storage-opts is not offered"},
 					       {"--iptables=false", "", "iptables false is not offered"},
 					       {"--default-ulimit", "x", "NAME=SOFT"},
 					       {"--debug=maybe", "", "true or false"},
@@ -130,7 +130,7 @@ static void wrong_files(void **state)
 	    {"{\"labels\": \"x\"}", "labels: expected an array of strings"},
 	    {"{\"icc\": \"maybe\"}", "true or false"},
 	    {"{\"builder\": {\"gc\": {\"policy\": []}}}", "policy"},
-	    {"{\"userns-remap\": \"\"}", "userns-remap is not offered"},
+	    {"{\"storage-opts\": [\"x\"]}", "storage-opts is not offered"},
 	    {"{\"config-file\": \"x\"}", "don't match any configuration option: config-file"},
 	    {"{\"proxies\": {\"x\": 1}}", "don't match any configuration option: x"},
 	    {"[]", "expected a JSON object"},

@@ -159,6 +159,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .log_driver = config_text(c, "log-driver"),
 	    .log_opts = config_list(c, "log-opts"),
 	    .cdi_dirs = config_list(c, "cdi-spec-dirs"),
+	    .userns_remap = config_text(c, "userns-remap"),
 	    .address_pools = config_list(c, "default-address-pools"),
 	    .gc =
 		{
