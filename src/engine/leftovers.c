@@ -9,13 +9,6 @@
 #include "engine/engine-internal.h"
 #include "store/dir.h"
 
-static int note_key(void *user, const char *key, json_t *doc)
-{
-	char ***keys = user;
-
-	return strv_add(keys, key);
-}
-
 static int folders(Engine *en, char ***ret, Err *e)
 {
 	_cleanup_close_ int fd =
@@ -42,28 +35,60 @@ static int remove_one(Engine *en, const char *key, bool snapshot, Err *e)
 	return r;
 }
 
+typedef struct Names {
+	char **v; /* sorted */
+	size_t n;
+} Names;
+
+static int compare(const void *key, const void *item)
+{
+	return strcmp(key, *(char *const *)item);
+}
+
+static bool has(const Names *names, const char *name)
+{
+	return names->n > 0 && bsearch(name, names->v, names->n, sizeof(*names->v), compare);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static Names sorted(char **v)
+{
+	Names names = {v, strv_len(v)};
+
+	if (names.n > 0)
+		qsort(v, names.n, sizeof(*v), by_name);
+	return names;
+}
+
 /* Its own snapshot is named as the container, those over images that it mounts are ID.mN. */
-static bool belongs(char *const *ids, const char *key)
+static bool belongs(const Names *ids, const char *key)
 {
 	_cleanup_free_ char *id = strndup(key, strcspn(key, "."));
 
-	return !id || strv_has(ids, id);
+	return !id || has(ids, id);
 }
 
 int leftovers_remove(Engine *en, Err *e)
 {
 	_cleanup_strv_ char **known = NULL, **snapshots = NULL, **dirs = NULL;
-	int r = store_doc_each(en->store, COLLECTION_CONTAINER, note_key, &known, e);
+	Names ids, mounted;
+	int r = store_doc_keys(en->store, COLLECTION_CONTAINER, &known, e);
 
 	if (r >= 0)
 		r = store_snapshot_keys(en->store, &snapshots, e);
 	if (r >= 0)
 		r = folders(en, &dirs, e);
+	ids = sorted(known);
+	mounted = sorted(snapshots);
 	for (char **k = snapshots; r >= 0 && k && *k; k++)
-		if (!belongs(known, *k))
+		if (!belongs(&ids, *k))
 			r = remove_one(en, *k, true, e);
 	for (char **k = dirs; r >= 0 && k && *k; k++)
-		if (!belongs(known, *k) && !strv_has(snapshots, *k))
+		if (!belongs(&ids, *k) && !has(&mounted, *k))
 			r = remove_one(en, *k, false, e);
 	return r < 0 ? err_ctx(e, r, "remove what an earlier run has left of containers") : 0;
 }

@@ -79,6 +79,33 @@ static int read_all(Store *s, const char *collection, char ***ret, size_t *ret_n
 	return r;
 }
 
+int store_doc_keys(Store *s, const char *collection, char ***ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	_cleanup_strv_ char **v = calloc(1, sizeof(*v));
+	size_t n = 0;
+	int r = v ? db_query(&s->db, &q, e, "SELECT key FROM doc WHERE collection = ?1 ORDER BY key", "t",
+			     collection)
+		  : err_oom(e);
+
+	while (r >= 0 && (r = db_step(&q, e)) > 0) {
+		/* A power of two is full, with its end. */
+		char **grown = (n & (n + 1)) == 0 ? reallocarray(v, 2 * n + 2, sizeof(*v)) : v;
+
+		if (!grown)
+			return err_oom(e);
+		v = grown;
+		v[n] = strdup(db_text(&q, 0));
+		if (!v[n])
+			return err_oom(e);
+		v[++n] = NULL;
+	}
+	if (r < 0)
+		return err_ctx(e, r, "list the %s documents", collection);
+	*ret = take_ptr(v);
+	return 0;
+}
+
 int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc),
 		   void *user, Err *e)
 {

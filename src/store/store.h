@@ -50,6 +50,8 @@ int store_doc_put(Store *s, const char *collection, const char *key, const json_
 int store_doc_delete(Store *s, const char *collection, const char *key, Err *e);
 /* ERR_NOT_FOUND if missing. */
 int store_doc_get(Store *s, const char *collection, const char *key, json_t **ret, Err *e);
+/* In the order of strcmp. No document is read, so none can be in the way. */
+int store_doc_keys(Store *s, const char *collection, char ***ret, Err *e);
 /* Calls fn for each in key order until it returns non-zero, which is returned. doc is borrowed. */
 int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc),
 		   void *user, Err *e);
