@@ -31,6 +31,20 @@ class Program(Floor):
     def sources(self):
         return [p for p in super().sources() if p.name != "main.c"]
 
+    def sources_of(self, source):
+        """Those that a file needs. Of a small program all; else, for each header of ours that is included, foo.c and foo-*.c, and what these need in turn."""
+        all_of_them, need, todo, seen = self.sources(), set(), [source], set()
+        if len(all_of_them) < 30:
+            return all_of_them
+        while todo:
+            for name in re.findall(r'^#include "([\w-]+)\.h"', todo.pop().read_text(), re.M):
+                header, stem = self.path / f"{name}.h", name.removesuffix("-internal")
+                found = {p for p in all_of_them if p.stem == stem or p.stem.startswith(stem + "-")} - need
+                need |= found
+                todo += [*found, *({header} - seen if header.exists() else ())]
+                seen.add(header)
+        return sorted(need)
+
 
 def load():
     """Name -> Floor, in the order of the house."""

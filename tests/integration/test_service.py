@@ -329,24 +329,25 @@ def tls_engine(new_engine, certificates):
     return engine
 
 
-def over_tls(engine, home, *args, host="127.0.0.1", **kw):
+def over_tls(engine, home, *args, host="127.0.0.1", client="docker", **kw):
     env = engine.env(DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(home), DOCKER_BUILDKIT="0")
     env["DOCKER_HOST"] = f"tcp://{host}:{engine.port}"
-    return run(program("docker"), *args, env=env, check=kw.pop("check", True), **kw)
+    return run(BUILD / "ireko" if client == "ireko" else program(client), *args, env=env, check=kw.pop("check", True), **kw)
 
 
-def test_docker_over_tls(tls_engine, certificates, name):
-    """All that a CLI does, hand-over of the connection to a shim included."""
+@pytest.mark.parametrize("client", ["docker", "ireko"])
+def test_clients_over_tls(tls_engine, certificates, name, client):
+    """All that a CLI does, hand-over of the connection to a shim included; docker's and ours, which has ireko-dial-tls for it."""
     home = certificates / "client home"
-    assert over_tls(tls_engine, home, "version", "--format", "{{.Server.Version}}").stdout.strip()
-    assert over_tls(tls_engine, home, "ps", host="[::1]").returncode == 0
-    assert over_tls(tls_engine, home, "run", "--rm", "-i", "busybox", "cat", input="in and out\n").stdout == "in and out\n"
-    assert over_tls(tls_engine, home, "run", "--rm", "busybox", "sh", "-c", "exit 7", check=False).returncode == 7
-    over_tls(tls_engine, home, "run", "-d", "--name", name, "busybox", "sleep", "1000")
+    assert over_tls(tls_engine, home, "version", "--format", "{{.Server.Version}}", client=client).stdout.strip()
+    assert over_tls(tls_engine, home, "ps", host="[::1]", client=client).returncode == 0
+    assert over_tls(tls_engine, home, "run", "--rm", "-i", "busybox", "cat", input="in and out\n", client=client).stdout == "in and out\n"
+    assert over_tls(tls_engine, home, "run", "--rm", "busybox", "sh", "-c", "exit 7", check=False, client=client).returncode == 7
+    over_tls(tls_engine, home, "run", "-d", "--name", name, "busybox", "sleep", "1000", client=client)
     big = "x" * 3_000_000
-    assert over_tls(tls_engine, home, "exec", "-i", name, "sh", "-c", "cat; echo end >&2", input=big).stdout == big
-    assert over_tls(tls_engine, home, "exec", name, "sh", "-c", "yes | head -c 20000000 | wc -c").stdout.strip() == "20000000"
-    assert len(over_tls(tls_engine, home, "exec", name, "sh", "-c", "yes | head -c 20000000").stdout) == 20000000
+    assert over_tls(tls_engine, home, "exec", "-i", name, "sh", "-c", "cat; echo end >&2", input=big, client=client).stdout == big
+    assert over_tls(tls_engine, home, "exec", name, "sh", "-c", "yes | head -c 20000000 | wc -c", client=client).stdout.strip() == "20000000"
+    assert len(over_tls(tls_engine, home, "exec", name, "sh", "-c", "yes | head -c 20000000", client=client).stdout) == 20000000
     log_has(tls_engine, r"client client at 127\.0\.0\.1:\d+ has signed in by its certificate \(TLSv1\.3\)")
 
 

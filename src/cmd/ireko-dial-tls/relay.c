@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bytes both ways, without blocking: a step tries everything that it has room for, and waits when nothing moved. The end of
- * input becomes close_notify and a FIN, and output goes on, as on a socket that was shut down one way.
+ * input becomes close_notify, and output goes on, as on a socket that was shut down one way. (No FIN: to some it means that we
+ * are gone.)
  */
 #include "base/fd.h"
 #include "dial-tls.h"
@@ -66,7 +67,6 @@ static bool move_up(Relay *r)
 	}
 	if (is_empty(&r->up) && r->up_ended && !r->up_closed) {
 		(void)SSL_shutdown(r->ssl);
-		(void)shutdown(r->net, SHUT_WR);
 		r->up_closed = moved = true;
 	}
 	return moved;

@@ -11,7 +11,7 @@
 #include "text.h"
 #include "verbs.h"
 
-#define CONTAINERS_MAX 256
+#define AT_ONCE 256 /* connections */
 
 typedef struct StatsOptions {
 	bool all, no_stream, no_trunc;
@@ -164,11 +164,11 @@ static int read_sample(Call *call, Httpc *c, json_t **ret, Err *e)
 	return r < 0 ? r : json_parse(text, len, "the engine's statistics", ret, e);
 }
 
-/* A container that went away since it was listed is left out; one that was named is an error. */
-static int sample_all(Call *call, char *const *names, json_t *rows, Err *e)
+/* The first n of the names, all at once. A container that went away since it was listed is left out; one that was named is an
+ * error. */
+static int sample_some(Call *call, char *const *names, size_t n, json_t *rows, Err *e)
 {
 	const StatsOptions *o = call->opts;
-	size_t n = MIN2(strv_len(names), (size_t)CONTAINERS_MAX);
 	_cleanup_free_ Httpc **clients = calloc(n + 1, sizeof(*clients));
 	int r = clients ? 0 : err_oom(e);
 
@@ -190,6 +190,16 @@ static int sample_all(Call *call, char *const *names, json_t *rows, Err *e)
 	}
 	for (size_t i = 0; clients && i < n; i++)
 		httpc_free(clients[i]);
+	return r;
+}
+
+static int sample_all(Call *call, char *const *names, json_t *rows, Err *e)
+{
+	size_t n = strv_len(names);
+	int r = 0;
+
+	for (size_t done = 0; r == 0 && done < n; done += AT_ONCE)
+		r = sample_some(call, names + done, MIN2(n - done, (size_t)AT_ONCE), rows, e);
 	return r;
 }
 
