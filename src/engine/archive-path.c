@@ -17,6 +17,9 @@
 
 #include <sched.h>
 
+#define ENDING_TRIES   100
+#define ENDING_STEP_US 20000
+
 void container_tree_done(ContainerTree *t)
 {
 	close_fd(&t->root_fd);
@@ -47,10 +50,11 @@ static int open_process_root(Container *c, int *ret, Err *e)
 		return r;
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
 	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (shim_first_pid(shim, &pid, NULL) < 0)
-		return err_new(e, ERR_CONFLICT, "container %.12s has just ended: try again", c->id);
-	if (root < 0)
-		return err_sys(e, errno, "open the root of container %.12s", c->id);
+	r = root < 0 ? -errno : 0;
+	if (r == -ENOENT || r == -ESRCH || shim_first_pid(shim, &pid, NULL) < 0)
+		return err_new_no(e, ERR_CONFLICT, ESRCH, "container %.12s has just ended: try again", c->id);
+	if (r < 0)
+		return err_sys(e, r, "open the root of container %.12s", c->id);
 	*ret = take_fd(&root);
 	return 0;
 }
@@ -238,7 +242,7 @@ static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, Err *e)
 	return a.result;
 }
 
-int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e)
+static int tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e)
 {
 	ContainerTree t = CONTAINER_TREE_INIT;
 	int r = container_find(en, ref, &t.c, e);
@@ -267,4 +271,16 @@ int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerT
 	}
 	*ret = t;
 	return 0;
+}
+
+/* One that is ending is opened once that has been worked off, which takes the lock that we would hold. */
+int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e)
+{
+	int r = tree_open(en, ref, files_only, ret, e);
+
+	for (int i = 0; r == -ESRCH && i < ENDING_TRIES; i++) {
+		(void)usleep(ENDING_STEP_US);
+		r = tree_open(en, ref, files_only, ret, e);
+	}
+	return r;
 }

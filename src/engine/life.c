@@ -449,7 +449,8 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 			return err_new(e, ERR_INTERNAL, "container %s does not end although it was killed",
 				       ref);
 		r = signal_now(en, c, SIGKILL, true, &exits, e);
-		if (r >= 0)
+		/* One that has ended by itself just now is waited for as well. */
+		if (r >= 0 || r == -ESRCH)
 			r = MIN2(wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, 10000), 0);
 		if (r < 0 && is_running(container_status(c)))
 			return r;
