@@ -100,7 +100,7 @@ static int open_one(const Assembly *a, const ContainerMountPoint *m, int *ret_fd
 {
 	_cleanup_close_ int tree = -1;
 	struct stat st;
-	int r = mount_open(a->en, m, a->read_only, &tree, e);
+	int r = mount_open(a->en, m, a->read_only, NULL, &tree, e);
 
 	if (r < 0)
 		return r;

@@ -224,6 +224,7 @@ typedef struct SpecInput {
 	bool host_network, netns_given;
 	const char *cgroup_path;
 	const char *userns_path;   /* NULL: the host's */
+	const UserRemap *remap;    /* what that namespace maps */
 	const char *shm_host_path; /* or NULL: fresh tmpfs */
 	const char *init_program;  /* that is to be the first process, or NULL */
 	const char *bundle;
@@ -291,10 +292,12 @@ void mounts_unuse(Engine *en, Container *c);
 void mounts_adopt(Engine *en, Container *c);
 /* True if the mount cannot be found by its source, but has to be made for the container (ShimCreate.mount_fds). */
 bool mount_is_made(const ContainerMountPoint *m);
-/* What is mounted there, detached and with all below it. read_only: of an image whose layer another mount may be writing to. */
-int mount_open(Engine *en, const ContainerMountPoint *m, bool read_only, int *ret_fd, Err *e);
+/* What is mounted there, detached and with all below it. read_only: of an image whose layer another mount may be writing to. shift (may
+ * be NULL): as a container in a user namespace has an image. */
+int mount_open(Engine *en, const ContainerMountPoint *m, bool read_only, const StoreShift *shift, int *ret_fd,
+	       Err *e);
 /* The container's made mounts in their order; *ret is the caller's, with its descriptors, also on failure. */
-int mounts_open_made(Engine *en, Container *c, int **ret, size_t *ret_n, Err *e);
+int mounts_open_made(Engine *en, Container *c, const StoreShift *shift, int **ret, size_t *ret_n, Err *e);
 void mount_points_free(ContainerMountPoint *v, size_t n);
 /* True if any container's mounts use volume `name`. */
 bool volume_in_use(Engine *en, const char *name, char ***ret_ids);

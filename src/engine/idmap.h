@@ -17,6 +17,7 @@
 #include "kernel/namespace.h"
 
 #define IDMAP_AUTO       "auto" /* how "idmap" without a value is kept */
+#define IDMAP_SAME       "uids=0-0-4294967295;gids=0-0-4294967295"
 #define IDMAP_RANGES_MAX 32
 
 typedef struct IdMap {

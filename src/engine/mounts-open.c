@@ -173,10 +173,25 @@ bool mount_is_made(const ContainerMountPoint *m)
 	return m->snapshot || m->subpath;
 }
 
-static int open_image(Engine *en, const ContainerMountPoint *m, bool read_only, int *ret_fd, Err *e)
+static int mount_image(Engine *en, const ContainerMountPoint *m, bool read_only, const StoreShift *shift,
+		       int *ret_fd, Err *e)
+{
+	int r;
+
+	if (!shift)
+		return store_snapshot_mount(en->store, m->snapshot, read_only, ret_fd, e);
+	r = store_snapshot_mount_shifted(en->store, m->snapshot, shift, ret_fd, e);
+	if (r < 0 || !read_only)
+		return r;
+	r = mount_change(*ret_fd, "", &(MountChange){.set = MOUNT_ATTR_RDONLY});
+	return r < 0 ? err_sys(e, r, "make it read-only") : 0;
+}
+
+static int open_image(Engine *en, const ContainerMountPoint *m, bool read_only, const StoreShift *shift,
+		      int *ret_fd, Err *e)
 {
 	_cleanup_close_ int root = -1;
-	int r = store_snapshot_mount(en->store, m->snapshot, read_only || !m->rw, &root, e);
+	int r = mount_image(en, m, read_only || !m->rw, shift, &root, e);
 
 	if (r < 0)
 		return err_ctx(e, r, "image %s", m->source);
@@ -186,13 +201,14 @@ static int open_image(Engine *en, const ContainerMountPoint *m, bool read_only, 
 	return 0;
 }
 
-int mount_open(Engine *en, const ContainerMountPoint *m, bool read_only, int *ret_fd, Err *e)
+int mount_open(Engine *en, const ContainerMountPoint *m, bool read_only, const StoreShift *shift, int *ret_fd,
+	       Err *e)
 {
 	_cleanup_close_ int root = -1;
 	int fd;
 
 	if (m->snapshot)
-		return open_image(en, m, read_only, ret_fd, e);
+		return open_image(en, m, read_only, shift, ret_fd, e);
 	if (!m->subpath) {
 		fd = mount_clone(AT_FDCWD, m->source, !m->non_recursive);
 		if (fd < 0)
@@ -206,7 +222,7 @@ int mount_open(Engine *en, const ContainerMountPoint *m, bool read_only, int *re
 	return clone_beneath(m, root, ret_fd, e);
 }
 
-int mounts_open_made(Engine *en, Container *c, int **ret, size_t *ret_n, Err *e)
+int mounts_open_made(Engine *en, Container *c, const StoreShift *shift, int **ret, size_t *ret_n, Err *e)
 {
 	_cleanup_free_ int *fds = NULL;
 	size_t n = 0;
@@ -223,7 +239,7 @@ int mounts_open_made(Engine *en, Container *c, int **ret, size_t *ret_n, Err *e)
 	for (size_t i = 0; r >= 0 && i < c->n_mounts; i++) {
 		if (!mount_is_made(&c->mounts[i]))
 			continue;
-		r = mount_open(en, &c->mounts[i], false, &fds[n], e);
+		r = mount_open(en, &c->mounts[i], false, shift, &fds[n], e);
 		n += r >= 0;
 	}
 	*ret = take_ptr(fds);

@@ -110,7 +110,19 @@ static json_t *id_mappings(const IdMap *m)
 	return a;
 }
 
-static int add_idmap(const ContainerMountPoint *m, json_t *mount, Err *e)
+/* In a user namespace ids of the container are others of the host, root's too. */
+static int map_into_namespace(const UserRemap *u, IdMaps *maps, Err *e)
+{
+	int r = 0;
+
+	if (maps->uids.n + maps->gids.n == 0)
+		r = idmap_resolve(IDMAP_SAME, 0, 0, maps, e);
+	if (r >= 0)
+		r = idmap_into_namespace(&maps->uids, u->uids, u->n_uids, e);
+	return r < 0 ? r : idmap_into_namespace(&maps->gids, u->gids, u->n_gids, e);
+}
+
+static int add_idmap(const SpecInput *in, const ContainerMountPoint *m, json_t *mount, Err *e)
 {
 	struct stat st;
 	IdMaps maps;
@@ -121,6 +133,8 @@ static int add_idmap(const ContainerMountPoint *m, json_t *mount, Err *e)
 	if (stat(m->source, &st) < 0)
 		return err_sys(e, errno, "bind source path %s", m->source);
 	r = idmap_resolve(m->idmap, st.st_uid, st.st_gid, &maps, e);
+	if (r >= 0 && in->userns_path)
+		r = map_into_namespace(in->remap, &maps, e);
 	if (r < 0 || maps.uids.n + maps.gids.n == 0)
 		return r;
 	json_object_set_new(mount, "uidMappings", id_mappings(&maps.uids));
@@ -152,9 +166,9 @@ static int add_bind(const SpecInput *in, const ContainerMountPoint *m, size_t *n
 		return err_oom(e);
 	mount = mount_json(m->destination, "bind", made ?: m->source, options);
 	/* What a volume has belongs to it whoever uses it; a bind shows the host's files as they are. */
-	if (mount && in->userns_path && streq(m->type, "volume") && !made)
+	if (mount && in->userns_path && streq(m->type, "volume"))
 		json_array_append_new(json_object_get(mount, "options"), json_string("idmap"));
-	r = mount ? add_idmap(m, mount, e)
+	r = mount ? add_idmap(in, m, mount, e)
 		  : err_new(e, ERR_INVALID, "mount %s: a path is no UTF-8", m->destination);
 	if (r >= 0)
 		json_array_append(mounts, mount);

@@ -178,6 +178,7 @@ static int spec_write(Start *s, Err *e)
 	    .netns_given = s->net.netns_fd >= 0,
 	    .cgroup_path = s->cgroup_path,
 	    .userns_path = s->userns_path,
+	    .remap = &s->en->remap,
 	    .shm_host_path = s->shm_path,
 	    .init_program = s->init_program,
 	    .bundle = s->run_dir,
@@ -329,14 +330,31 @@ static int userns_make(Start *s, Err *e)
 	return s->userns_path ? 0 : err_oom(e);
 }
 
-static int rootfs_mount(Start *s, Err *e)
+/* NULL: ids are the host's. */
+static const StoreShift *shift_of(const Start *s, StoreShift *buf)
 {
 	const UserRemap *m = &s->en->remap;
 
 	if (s->userns_fd < 0)
-		return store_snapshot_mount(s->en->store, s->c->id, false, &s->rootfs_fd, e);
-	const StoreShift shift = {s->userns_fd, m->uids[0].outside, m->gids[0].outside};
-	return store_snapshot_mount_shifted(s->en->store, s->c->id, &shift, &s->rootfs_fd, e);
+		return NULL;
+	*buf = (StoreShift){s->userns_fd, m->uids[0].outside, m->gids[0].outside};
+	return buf;
+}
+
+static int rootfs_mount(Start *s, Err *e)
+{
+	StoreShift buf;
+	const StoreShift *shift = shift_of(s, &buf);
+
+	return shift ? store_snapshot_mount_shifted(s->en->store, s->c->id, shift, &s->rootfs_fd, e)
+		     : store_snapshot_mount(s->en->store, s->c->id, false, &s->rootfs_fd, e);
+}
+
+static int made_mounts_open(Start *s, Err *e)
+{
+	StoreShift buf;
+
+	return mounts_open_made(s->en, s->c, shift_of(s, &buf), &s->mount_fds, &s->n_mount_fds, e);
 }
 
 static int start_steps(Start *s, Err *e)
@@ -355,7 +373,7 @@ static int start_steps(Start *s, Err *e)
 	if (r >= 0)
 		r = mounts_hold(s->en, c, e);
 	if (r >= 0)
-		r = mounts_open_made(s->en, c, &s->mount_fds, &s->n_mount_fds, e);
+		r = made_mounts_open(s, e);
 	if (r >= 0)
 		r = spec_write(s, e);
 	if (r >= 0)

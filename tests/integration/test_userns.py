@@ -133,3 +133,20 @@ def test_a_user_without_ranges(tmp_path):
                                "--userns-remap", "nobody-like-this")], check=False)
     engine.destroy()
     assert p.returncode == 1 and '/etc/subuid has no ids for "nobody-like-this": add a line like "nobody-like-this:100000:65536"' in p.stderr
+
+
+def test_mounts_of_all_kinds(mapped, name, folder):
+    """Parts of volumes and images have the ids that they have on disk; an idmapped bind those that it is told, in the container's terms."""
+    owned, roots = folder / "owned", folder / "roots"
+    for where, uid, gid in ((owned, 4321, 8765), (roots, 0, 0)):
+        where.mkdir(mode=0o755)
+        os.chown(where, uid, gid)
+    mapped.cli("run", "--rm", "-v", f"{name}:/v", "busybox", "sh", "-c", "mkdir /v/sub && touch /v/sub/f && chown 5:6 /v/sub/f")
+    script = "stat -c %u:%g /part/f /image/passwd /ro/passwd /owned /roots; touch /part/new /image/new /owned/new /roots/new; touch /ro/new 2>&1; chown 7:8 /roots/new; stat -c %u:%g /owned/new /part/new /image/new"
+    said = out(mapped, "--mount", f"type=volume,source={name},target=/part,volume-subpath=sub", "--mount", "type=image,source=busybox,target=/image,image-subpath=etc",
+               "--mount", "type=image,source=busybox,target=/ro,readonly,image-subpath=etc", "-v", f"{owned}:/owned:idmap", "-v", f"{roots}:/roots:idmap", "busybox", "sh", "-c", script).splitlines()
+    assert said == ["5:6", "0:0", "0:0", "0:0", "0:0", "touch: /ro/new: Read-only file system", "0:0", "0:0", "0:0"]
+    assert (owned / "new").stat().st_uid == 4321 and (owned / "new").stat().st_gid == 8765
+    assert (roots / "new").stat().st_uid == 7 and (roots / "new").stat().st_gid == 8
+    assert (mapped.data_root / "volumes" / name / "_data/sub/new").stat().st_uid == 0
+    mapped.cli("volume", "rm", name)
