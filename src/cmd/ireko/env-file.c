@@ -29,9 +29,10 @@ static int add_line(const char *file, size_t number, const char *line, bool from
 				       number, (int)name_len, line);
 	if (!str_is_utf8(line, strlen(line)))
 		return err_new(e, ERR_INVALID, "%s:%zu: the line is no UTF-8", file, number);
-	if (line[name_len] || !from_env)
+	if (line[name_len])
 		return strv_add(v, line) < 0 ? err_oom(e) : 0;
-	const char *own = getenv(line);
+	/* A name alone takes our variable's value; in a file of labels it says nothing. */
+	const char *own = from_env ? getenv(line) : NULL;
 	return own && strv_take(v, strf("%s=%s", line, own)) < 0 ? err_oom(e) : 0;
 }
 

@@ -156,7 +156,8 @@ static void files_of_variables(void **state)
 	assert_int_equal(file_replace_at(d->fd, "bad", "ok=1\nA B=1\n", 11, 0600, false), 0);
 	has(line, "\"Env\":[\"A=1\",\"B=\\\"quoted # not a "
 		  "comment\\\"\",\"IREKO_TEST_SET=yes\",\"C=a=b\",\"A=2\",\"IREKO_TEST_UNSET\"]");
-	has(line, "\"Labels\":{\"x\":\"y\",\"z\":\"\"}");
+	/* As docker, a name alone is no label in a file. */
+	has(line, "\"Labels\":{\"x\":\"y\"}");
 	has(bad, "bad:2: variable 'A B' contains whitespaces");
 	has(missing, "No such file");
 }
