@@ -180,8 +180,8 @@ def test_what_create_refuses(engine, driver, options, words):
 
 def test_defaults_of_the_engine(new_engine, tmp_path, name):
     file = tmp_path / "daemon 設定.json"
-    file.write_text(json.dumps({"log-driver": "local", "log-opts": {"max-size": "1m", "max-file": "2"}}))
-    engine = new_engine("--config", file, "--log-opt", "max-file=7")
+    file.write_text(json.dumps({"log-driver": "local", "log-opts": {"max-size": "1m", "max-file": "7"}}))
+    engine = new_engine("--config", file)
     create(engine, name, "echo x", None, {"compress": "false"})
     finish(engine, name)
     assert engine.inspect(name)["HostConfig"]["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m", "max-file": "7", "compress": "false"}}
