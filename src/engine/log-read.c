@@ -32,7 +32,7 @@ typedef struct Reader {
 	int64_t drop; /* records that are not wanted, before the first that is */
 	LogFile file; /* being read */
 	int64_t pos;
-	bool follows; /* else what is written from now on is not read: it might never end */
+	bool follows;     /* else what is written from now on is not read: it might never end */
 	Inflate *inflate; /* of a compressed file */
 	uint8_t *packed;  /* LOG_BLOCK bytes of it */
 	size_t packed_at, packed_len;

@@ -133,7 +133,8 @@ static bool oom_score_is_inherited(void)
 	_cleanup_free_ char *text = NULL;
 
 	if (v < 0) {
-		v = file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 16, &text, NULL) >= 0 && atoi(text) != 0;
+		v = file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 16, &text, NULL) >= 0 &&
+		    atoi(text) != 0;
 		__atomic_store_n(&known, v, __ATOMIC_RELAXED);
 	}
 	return v;
