@@ -413,8 +413,8 @@ int subnet_load(Network *n, Err *e);
 /* network-options.c */
 int network_options_parse(char *const *options, NetworkOptions *ret, Err *e);
 
-/* pools.c: of EngineOptions.address_pools. */
-int pools_choose(Engine *en, const NetworkSubnet *used, size_t n_used, NetworkSubnet *ret, Err *e);
+/* pools.c: EngineOptions.address_pools become those of the networks. */
+int pools_set(Engine *en, Err *e);
 
 /* defaults.c */
 int defaults_apply(Engine *en, ContainerConfig *c, Err *e);

@@ -221,6 +221,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		r = own_id(en, e);
 	if (r >= 0)
 		r = network_host_new(table, &en->nethost, e);
+	if (r >= 0)
+		r = pools_set(en, e);
 	if (r >= 0) {
 		RegistryOptions ro = {.insecure = o->insecure_registries,
 				      .mirrors = o->registry_mirrors,

@@ -101,8 +101,6 @@ static int subnet_find(Engine *en, Network *n, const char *given, NetworkSubnet 
 
 	if (r < 0)
 		return r;
-	if (str_empty(given) && en->options.address_pools && *en->options.address_pools)
-		return pools_choose(en, used, n_used, ret, e);
 	if (str_empty(given))
 		return network_subnet_choose(en->nethost, n->info.builtin, used, n_used, ret, e);
 	r = network_subnet_parse(given, str_empty(n->info.gateway) ? NULL : n->info.gateway, ret, e);

@@ -19,6 +19,12 @@ static json_t *ipam_config(const NetworkInfo *i)
 	return config;
 }
 
+static void set_default(json_t *options, const char *key, const char *value)
+{
+	if (!json_object_get(options, key))
+		json_object_set_new(options, key, doc_str(value));
+}
+
 /* The default network shows what it is, as if somebody had asked for it. */
 static json_t *options_doc(const NetworkInfo *i)
 {
@@ -26,11 +32,11 @@ static json_t *options_doc(const NetworkInfo *i)
 
 	if (!i->builtin || !streq(i->driver, "bridge"))
 		return o;
-	json_object_set_new(o, "com.docker.network.bridge.default_bridge", json_string("true"));
-	json_object_set_new(o, "com.docker.network.bridge.enable_icc", json_string("true"));
-	json_object_set_new(o, "com.docker.network.bridge.enable_ip_masquerade", json_string("true"));
-	json_object_set_new(o, "com.docker.network.bridge.host_binding_ipv4", json_string("0.0.0.0"));
-	json_object_set_new(o, "com.docker.network.bridge.name", doc_str(i->bridge));
+	set_default(o, "com.docker.network.bridge.default_bridge", "true");
+	set_default(o, "com.docker.network.bridge.enable_icc", "true");
+	set_default(o, "com.docker.network.bridge.enable_ip_masquerade", "true");
+	set_default(o, "com.docker.network.bridge.host_binding_ipv4", "0.0.0.0");
+	set_default(o, "com.docker.network.bridge.name", i->bridge);
 	return o;
 }
 
