@@ -180,12 +180,14 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 		r = element_set_exists(&h->filter, h->table, LAYOUT, e);
 		if (r == 0)
 			r = table_make(h, e);
+		r = MIN2(r, 0);
 	}
 	if (r < 0)
 		return r;
 	element_begin(&batch);
 	for (size_t i = 0; i < ELEMENTSOF(want); i++) {
-		r = element_get(&h->filter, h->table, &want[i].el, e);
+		if (i > 0)
+			r = element_get(&h->filter, h->table, &want[i].el, e);
 		if (r < 0)
 			return r;
 		if (want[i].there && r == 0)
