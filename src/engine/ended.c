@@ -59,7 +59,7 @@ static bool restart_wanted(const Container *c)
 /* `state` is held. */
 static void restart_decide(Container *c)
 {
-	if (c->finished_ns - c->started_ns >= GOOD_RUN_NS)
+	if (c->status != CONTAINER_RESTARTING && c->finished_ns - c->started_ns >= GOOD_RUN_NS)
 		c->backoff_ms = 0;
 	c->backoff_ms = c->backoff_ms == 0 ? BACKOFF_FIRST_MS : MIN2(c->backoff_ms * 2, BACKOFF_MAX_MS);
 	c->restart_turn++;
@@ -101,8 +101,34 @@ static bool waits_for_another(Engine *en, const Container *c)
 	return waits;
 }
 
+/* What may be otherwise next time: a port that is taken, a process that somebody killed before it ran. Docker would give up. */
+static bool is_passing(ErrKind kind)
+{
+	return kind == ERR_CONFLICT || kind == ERR_UNAVAILABLE || kind == ERR_EXHAUSTED ||
+	       kind == ERR_INTERNAL;
+}
+
+/* The next restart is awaited, as after an end; false if the policy wants none. `life` is held. */
+static bool restart_again(Engine *en, Container *c, unsigned *ret_turn, int64_t *ret_after_ns)
+{
+	Err err = {0};
+	int r;
+
+	pthread_mutex_lock(&c->state);
+	restart_decide(c);
+	bool again = c->status == CONTAINER_RESTARTING;
+	*ret_turn = c->restart_turn;
+	*ret_after_ns = c->backoff_ms * 1000000ll;
+	pthread_mutex_unlock(&c->state);
+	r = again ? container_save(en, c, &err) : 0;
+	if (r < 0)
+		log_error("container %.12s: %s", c->id, err_msg(&err, r));
+	return again;
+}
+
 static void restart_due(Engine *en, Container *c, unsigned turn)
 {
+	int64_t after = BACKOFF_FIRST_MS * 1000000ll;
 	bool later = false;
 	Err err = {0};
 	int r = 0;
@@ -110,13 +136,15 @@ static void restart_due(Engine *en, Container *c, unsigned turn)
 	pthread_mutex_lock(&c->life);
 	if (container_status(c) == CONTAINER_RESTARTING && c->restart_turn == turn && !c->removed)
 		r = container_start_locked(en, c, &err);
-	later = r < 0 && waits_for_another(en, c);
-	if (r < 0 && !later) {
+	if (r < 0) {
 		log_warn("container %.12s: restart: %s", c->id, err_msg(&err, r));
-		restart_give_up(en, c);
+		later =
+		    waits_for_another(en, c) || (is_passing(err.kind) && restart_again(en, c, &turn, &after));
+		if (!later)
+			restart_give_up(en, c);
 	}
 	pthread_mutex_unlock(&c->life);
-	if (later && timer_set(en->background, c, BACKOFF_FIRST_MS * 1000000ll, restart_due, turn) < 0)
+	if (later && timer_set(en->background, c, after, restart_due, turn) < 0)
 		log_error("container %.12s: no memory for its restart", c->id);
 }
 

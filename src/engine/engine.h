@@ -212,6 +212,8 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 int engine_container_resize(Engine *en, const char *ref, uint16_t rows, uint16_t cols, Err *e);
 /* Applies resource limits and restart policy of `changes` that are set there. */
 int engine_container_update(Engine *en, const char *ref, const ContainerHost *changes, Err *e);
+/* Of the request for it, a HostConfig: ERR_UNSUPPORTED for a member that says something and cannot be changed. */
+int engine_container_update_check(const json_t *body, Err *e);
 int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Err *e);
 /* What it is called in a network of the user's; 0 or -ENOMEM. */
 int engine_endpoint_names(const ContainerInfo *i, const char *network, char ***ret);

@@ -6,6 +6,39 @@
  */
 #include "engine/engine-internal.h"
 
+#include <strings.h>
+
+/* Clients send every limit there is, empty where nothing is to change. */
+static bool says_something(const json_t *value)
+{
+	return json_is_true(value) || json_is_real(value) || json_integer_value(value) > 0 ||
+	       json_string_length(value) > 0 || json_array_size(value) > 0 || json_object_size(value) > 0;
+}
+
+int engine_container_update_check(const json_t *body, Err *e)
+{
+	static const char *const changeable[] = {"BlkioWeight",       "CpuShares",    "CpuPeriod",
+						 "CpuQuota",          "CpusetCpus",   "CpusetMems",
+						 "CpuRealtimePeriod", "Memory",       "CpuRealtimeRuntime",
+						 "MemoryReservation", "MemorySwap",   "NanoCpus",
+						 "PidsLimit",         "KernelMemory", "RestartPolicy"};
+	const char *name;
+	json_t *value;
+
+	json_object_foreach ((json_t *)body, name, value) {
+		bool known = false;
+
+		for (size_t i = 0; i < ELEMENTSOF(changeable); i++)
+			known = known || strcasecmp(changeable[i], name) == 0;
+		if (!known && says_something(value))
+			return err_new(
+			    e, ERR_UNSUPPORTED,
+			    "update: %.60s is settled when a container is created and cannot be changed",
+			    name);
+	}
+	return 0;
+}
+
 static void set_given(json_t *o, const char *key, int64_t value)
 {
 	if (value)
@@ -29,6 +62,8 @@ static json_t *cpu_of(const ContainerHost *h)
 	set_given(o, "shares", h->cpu_shares);
 	set_given(o, "quota", h->nano_cpus > 0 ? h->nano_cpus / 10000 : h->cpu_quota);
 	set_given(o, "period", h->nano_cpus > 0 ? 100000 : h->cpu_period);
+	set_given(o, "realtimePeriod", h->cpu_rt_period);
+	set_given(o, "realtimeRuntime", h->cpu_rt_runtime);
 	if (!str_empty(h->cpuset_cpus))
 		json_object_set_new(o, "cpus", json_string(h->cpuset_cpus));
 	if (!str_empty(h->cpuset_mems))
@@ -97,6 +132,8 @@ static int record(Container *c, const ContainerHost *h)
 	    {&own->cpu_quota, h->cpu_quota},
 	    {&own->cpu_period, h->cpu_period},
 	    {&own->nano_cpus, h->nano_cpus},
+	    {&own->cpu_rt_period, h->cpu_rt_period},
+	    {&own->cpu_rt_runtime, h->cpu_rt_runtime},
 	    {&own->pids_limit, h->pids_limit},
 	    {&own->blkio_weight, h->blkio_weight},
 	};

@@ -131,6 +131,14 @@ def test_update_of_a_running_container(engine, name):
         assert reply.status == 409 and says in reply.message, reply.body
     reply = engine.api("POST", f"/containers/{name}/update", {"Memory": 1 << 20})
     assert reply.status == 400 and "Minimum memory limit allowed is 6MB" in reply.message
+    for body in ({"CapAdd": ["SYS_ADMIN"]}, {"Devices": [{"PathOnHost": "/dev/null"}]}, {"Privileged": True}, {"OomKillDisable": True}):
+        reply = engine.api("POST", f"/containers/{name}/update", body)
+        assert reply.status == 501 and f"update: {next(iter(body))} is settled when a container is created" in reply.message, reply.body
+    # What the docker CLI sends.
+    empty = {"CpuShares": 0, "Devices": None, "BlkioWeightDevice": None, "CgroupParent": "", "OomKillDisable": None, "Ulimits": None, "PidsLimit": None, "MemorySwappiness": None}
+    assert engine.api("POST", f"/containers/{name}/update", empty).status == 200
+    engine.cli("update", "--cpu-shares", "300", name, client="docker")
+    assert engine.inspect(name)["HostConfig"]["CpuShares"] == 300
     assert engine.api("POST", f"/containers/{name}/update", {"PidsLimit": -1}).status == 200
     assert cgroup(engine, name, "pids", "pids.max") == "max"
     # The policy that was given later is the one that holds.

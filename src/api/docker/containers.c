@@ -331,6 +331,8 @@ int h_container_update(HttpRequest *rq, void *user, Err *e)
 	_cleanup_(container_config_done) ContainerConfig config = {0};
 	int r = http_body_json(rq, true, &body, e);
 
+	if (r >= 0)
+		r = engine_container_update_check(body, e);
 	if (r < 0)
 		return r;
 	/* The body is a HostConfig without its wrapping; the decoder wants a whole document. */
