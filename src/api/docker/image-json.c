@@ -89,10 +89,10 @@ static json_t *inspect_pack(Door *d, const StoreImage *i, const ImageConfig *c, 
 		json_object_set_new(doc, "OsVersion", doc_str(c->platform.os_version));
 	if (version < 144)
 		json_object_set_new(doc, "VirtualSize", json_integer(i->size));
-	if (version < 145) {
+	if (version < 145)
 		json_object_set_new(doc, "Container", doc_str(c->container));
-		json_object_set_new(doc, "ContainerConfig", run_config_doc(&c->run, version));
-	}
+	/* Docker leaves it out from 1.45 on; docker compose v1 takes the newest version there is and needs it to make a container anew. */
+	json_object_set_new(doc, "ContainerConfig", run_config_doc(&c->run, version));
 	return doc;
 }
 
