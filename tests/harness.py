@@ -484,8 +484,8 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def image_config(layers, **config):
-    return json.dumps({"architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine), "os": "linux", "config": config,
+def image_config(layers, created=None, **config):
+    return json.dumps({**({"created": created} if created else {}), "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine), "os": "linux", "config": config,
                        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(d)}" for d in layers]},
                        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "tests"} for _ in layers]}).encode()
 

@@ -71,8 +71,10 @@ wait
 # What Ryuk does: waits for the labels of a session, and removes what carries them once the session's connection has gone.
 RYUK = {
     "bin/ryuk": """#!/bin/sh
+trap "exit 0" TERM
+nc -ll -p 8080 -e /bin/ryuk-session &
 echo "Started address=:8080"
-nc -ll -p 8080 -e /bin/ryuk-session
+wait
 """,
     "bin/ryuk-session": """#!/bin/sh
 while read -r line; do
@@ -112,23 +114,24 @@ def users(*more):
     return make_tar(lambda tar: [add_file(tar, "etc/passwd", ("\n".join(lines) + "\n").encode()), add_file(tar, "etc/group", ("\n".join(groups) + "\n").encode())])
 
 
+CREATED = "2024-01-01T00:00:00Z"  # docker compose reads it
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def postgres(tag="postgres:16"):
     layers = [busybox_layer(), applets(), users("postgres:x:999:999::/var/lib/postgresql:/bin/sh"), scripts(POSTGRES, "var/lib", "var/lib/postgresql", "docker-entrypoint-initdb.d")]
-    return docker_archive(tag, layers, Env=[PATH, "PGDATA=/var/lib/postgresql/data", "PG_MAJOR=16"], Entrypoint=["docker-entrypoint.sh"], Cmd=["postgres"], ExposedPorts={"5432/tcp": {}},
+    return docker_archive(tag, layers, created=CREATED, Env=[PATH, "PGDATA=/var/lib/postgresql/data", "PG_MAJOR=16"], Entrypoint=["docker-entrypoint.sh"], Cmd=["postgres"], ExposedPorts={"5432/tcp": {}},
                           Volumes={"/var/lib/postgresql/data": {}}, StopSignal="SIGINT")
 
 
 def nginx(tag="nginx:alpine"):
-    return docker_archive(tag, [busybox_layer(), applets(), scripts(NGINX)], Env=[PATH, "NGINX_VERSION=1.27"], Entrypoint=["/docker-entrypoint.sh"], Cmd=["nginx", "-g", "daemon off;"],
+    return docker_archive(tag, [busybox_layer(), applets(), scripts(NGINX)], created=CREATED, Env=[PATH, "NGINX_VERSION=1.27"], Entrypoint=["/docker-entrypoint.sh"], Cmd=["nginx", "-g", "daemon off;"],
                           ExposedPorts={"80/tcp": {}}, StopSignal="SIGQUIT", Labels={"maintainer": "the tests"})
 
 
 def ryuk(tag):
     """Its docker is our command line, which is static."""
-    return docker_archive(tag, [busybox_layer(), applets(), scripts({**RYUK, "bin/docker": (BUILD / "ireko").read_bytes()})], Env=[PATH, "DOCKER_HOST=unix:///var/run/docker.sock"], Cmd=["/bin/ryuk"], ExposedPorts={"8080/tcp": {}},
+    return docker_archive(tag, [busybox_layer(), applets(), scripts({**RYUK, "bin/docker": (BUILD / "ireko").read_bytes()})], created=CREATED, Env=[PATH, "DOCKER_HOST=unix:///var/run/docker.sock"], Cmd=["/bin/ryuk"], ExposedPorts={"8080/tcp": {}},
                           Labels={"org.testcontainers.ryuk": "true"})
 
 

@@ -153,6 +153,80 @@ def up_shop(compose, *args):
     compose("up", "-d", "--build", "--scale", "web=3", *args)
 
 
+def test_shop(compose):
+    """Up from nothing, and everything is as the file says."""
+    up_shop(compose)
+    assert [s["Status"] for s in states(compose, "db")] == ["running"] and states(compose, "db")[0]["Health"]["Status"] == "healthy"
+    assert [(s["Status"], s["ExitCode"]) for s in states(compose, "migrate")] == [("exited", 0)]
+    ports = web_ports(compose)
+    assert len(set(ports)) == 3
+    for port in ports:
+        assert ask(port, "/cgi-bin/app?schema") == "hello $HOME|from the file|one|schema of the shop"
+        assert ask(port, "/cgi-bin/app?init").endswith("|initial")
+        assert ask(port, "/static/name.txt") == "static 日本"
+    web = compose.engine.inspect(compose.container("web", 2))
+    assert web["Config"]["Labels"]["role"] == 'web "quoted" = $5, 日本' and web["Config"]["Hostname"] == "webhost" and web["HostConfig"]["Init"] is True
+    assert sorted(web["NetworkSettings"]["Networks"]) == sorted(f"{compose.name}_{n}" for n in ("front", "back"))
+    assert {m["Destination"]: m["Type"] for m in web["Mounts"]}["/scratch"] == "volume"
+    wait_until("all of web are healthy", lambda: all(s["Health"]["Status"] == "healthy" for s in states(compose, "web")))
+    assert compose.containers("job") == []
+    # A service's name gives all of its addresses; an alias only where it was given.
+    found = set(re.findall(r"^Address.*?(\d+\.\d+\.\d+\.\d+)$", compose.out("exec", "-T", "db", "nslookup", "web", "127.0.0.11").partition("Name:")[2], re.M))
+    assert len(found) == 3
+    assert "pa ss" in compose.out("exec", "-T", "web", "cat", "/run/secrets/db_password")
+    assert compose.out("exec", "-T", "web", "sh", "-c", "ulimit -n; cat /proc/1/comm") .split()[0] == "1000"
+
+
+def test_shop_day(compose):
+    """What is done to a project that runs: look at it, work in it, change it, stop and start it."""
+    up_shop(compose)
+    engine = compose.engine
+    # looking
+    text = compose.out("ps", "-a")
+    assert all(c in text for c in compose.containers()) and "(healthy)" in text
+    assert sorted(compose.out("ps", "-q").split()) == sorted(engine.inspect(c)["Id"] for c in compose.containers(state="running" if compose.kind == "v2" else None))
+    assert compose.out("port", "--index", "2", "web", "80") == f"127.0.0.1:{engine.inspect(compose.container('web', 2))['NetworkSettings']['Ports']['80/tcp'][0]['HostPort']}"
+    logs = compose.out("logs", "--no-color", "db")
+    assert "PostgreSQL init process complete" in logs and "database system is ready" in logs
+    assert len(compose.out("logs", "--no-color", "--tail", "1", "-t", "db").splitlines()) <= 2
+    assert "httpd" in compose.out("top", "web")
+    assert "postgres" in compose.out("images")
+    # working in it
+    p = compose("exec", "-T", "-e", "A=b c", "-w", "/tmp", "-u", "1000", "web", "sh", "-c", "echo $A; pwd; id -u; cat; exit 7", input="in", check=False)
+    assert (p.returncode, p.stdout) == (7, "b c\n/tmp\n1000\nin")
+    p = compose("exec", "-T", "--index", "3", "web", "nosuch", check=False)
+    assert p.returncode in (126, 127) and "nosuch" in p.stdout + p.stderr
+    p = compose("run", "--rm", "-T", "--no-deps", "-e", "X=1", "web", "sh", "-c", "echo $X $FROM_FILE; exit 9", check=False)
+    assert p.returncode == 9 and p.stdout.splitlines()[-1] == "1 from the file"
+    out = compose.out("run", "--rm", "-T", "migrate", "sh", "-c", "printf '%s\\nPUT run yes\\nGET run\\n' \"$(cat /run/secrets/db_password)\" | nc database 5432")
+    assert out.splitlines()[-2:] == ["ok", "yes"]
+    p = compose("run", "--rm", "-T", "job", check=False)
+    assert p.returncode == 4 and "job of someone" in p.stdout
+    # pausing, killing, restarting
+    compose("pause", "web")
+    assert {s["Status"] for s in states(compose, "web")} == {"paused"}
+    compose("unpause", "web")
+    before = states(compose, "web")
+    compose("restart", "-t", "5", "web")
+    assert all(a["StartedAt"] > b["StartedAt"] for a, b in zip(states(compose, "web"), before))
+    assert all(ask(port, "/cgi-bin/app?run").endswith("|yes") for port in web_ports(compose))
+    compose("kill", "-s", "KILL", "web")
+    wait_until("web is killed", lambda: {s["Status"] for s in states(compose, "web")} == {"exited"})
+    assert {s["ExitCode"] for s in states(compose, "web")} == {137}
+    # stopping: the database hears its own signal
+    compose("stop")
+    assert compose.containers(state="running") == [] and "received fast shutdown request" in compose.out("logs", "db")
+    assert states(compose, "db")[0]["ExitCode"] == 0
+    compose("start")
+    wait_until("the data is there", lambda: all(ask(port, "/cgi-bin/app?run").endswith("|yes") for port in web_ports(compose)) and web_ports(compose))
+    # down leaves the volume, another up finds it, -v takes it
+    compose("down", "-t", "3")
+    assert compose.leftovers() == [f"{compose.name}_db-data"]
+    compose("up", "-d", "db")
+    wait_until("the database is healthy", lambda: states(compose, "db")[0]["Health"]["Status"] == "healthy")
+    assert "Skipping initialization" in compose.out("logs", "db")
+    compose("down", "-v", "-t", "3")
+    assert compose.leftovers() == []
 
 
 def test_changes_recreate_what_they_concern(compose):
@@ -200,6 +274,73 @@ services:
     assert re.search(r"didn't complete successfully: exit 3|exit.*3|unsuccessful", said), said
     assert all(s["Status"] == "created" for s in states(compose, "after-fails"))
 
+
+def test_everything_a_service_may_ask_for(compose):
+    subnet = free_subnet().rsplit(".", 1)[0]
+    compose.write({"docker-compose.yml": f"""
+services:
+  s:
+    image: busybox
+    container_name: {compose.name}-fixed
+    entrypoint: ["sh", "-c"]
+    command: ["trap 'echo usr2; exit 0' USR2; while :; do sleep 0.1; done"]
+    stop_signal: SIGUSR2
+    working_dir: /made/for it
+    user: "1000:1000"
+    group_add: ["2000"]
+    hostname: host-name
+    domainname: example.org
+    extra_hosts: ["one.example:192.0.2.1", "host.docker.internal:host-gateway"]
+    dns: [192.0.2.53]
+    dns_search: [example.org]
+    dns_opt: ["ndots:3"]
+    sysctls: {{net.core.somaxconn: "321"}}
+    cap_add: [NET_ADMIN]
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    read_only: true
+    tmpfs: ["/tmp:size=1m,mode=1777"]
+    shm_size: 8m
+    mem_limit: 64m
+    cpus: 0.5
+    pids_limit: 77
+    oom_score_adj: 300
+    devices: ["/dev/null:/dev/nothing:r"]
+    tty: true
+    stdin_open: true
+    labels: ["one=1", "empty"]
+    expose: ["7000"]
+    networks:
+      net: {{ipv4_address: {subnet}.77, aliases: [nick]}}
+  sidecar:
+    image: busybox
+    command: sleep 1000
+    network_mode: "service:s"
+    pid: "service:s"
+    stop_grace_period: 0s
+networks:
+  net:
+    driver: bridge
+    driver_opts: {{com.docker.network.driver.mtu: "1400"}}
+    ipam: {{config: [{{subnet: {subnet}.0/24, gateway: {subnet}.1, ip_range: {subnet}.64/26}}]}}
+"""})
+    compose("up", "-d")
+    name = f"{compose.name}-fixed"
+    script = """pwd; id -u; id -G; hostname; cat /etc/hosts /etc/resolv.conf; cat /proc/sys/net/core/somaxconn; grep -E 'CapBnd|NoNewPrivs' /proc/self/status
+        touch /x 2>&1; df -k /tmp /dev/shm | tail -2; cat /proc/self/oom_score_adj; ls -l /dev/nothing; cat /sys/class/net/eth0/mtu; ip -4 addr show eth0"""
+    said = compose.out("exec", "-T", "s", "sh", "-c", script)
+    for expected in ("/made/for it\n1000\n1000 2000\nhost-name\n", "192.0.2.1\tone.example", "host.docker.internal", "search example.org", "ndots:3", "\n321\n", "NoNewPrivs:\t1",
+                     "Read-only file system", "\n300\n", "1, ", "\n1400\n", f"{subnet}.77/24"):
+        assert expected in said, (expected, said)
+    found = compose.engine.inspect(name)
+    h = found["HostConfig"]
+    assert (h["Memory"], h["NanoCpus"], h["PidsLimit"], h["ShmSize"]) == (64 << 20, 500000000, 77, 8 << 20)
+    assert found["Config"]["Labels"]["one"] == "1" and found["Config"]["Labels"]["empty"] == ""
+    assert f"{subnet}.77" in compose.out("exec", "-T", "sidecar", "ip", "-4", "addr", "show", "eth0")
+    assert "trap" in compose.out("exec", "-T", "sidecar", "cat", "/proc/1/cmdline")
+    assert f"{subnet}.77" in compose.out("exec", "-T", "sidecar", "nslookup", "nick", "127.0.0.11")
+    compose("stop", "-t", "5", "s")
+    assert compose.engine.inspect(name)["State"]["ExitCode"] == 0 and "usr2" in compose.out("logs", "s")
 
 
 def test_up_in_the_foreground(compose):

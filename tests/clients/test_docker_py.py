@@ -218,6 +218,29 @@ def test_build(client, name, tmp_path):
     client.images.remove(loaded[0].id, force=True)
 
 
+def test_networks_and_volumes(client, name):
+    net = client.networks.create(name, driver="bridge", labels={"x": "y"}, check_duplicate=True)
+    try:
+        volume = client.volumes.create(name + "v", labels={"l": "1"})
+        a = client.containers.run("busybox", "httpd -f -p 80 -h /data", detach=True, volumes={volume.name: {"bind": "/data", "mode": "rw"}}, stop_signal="SIGKILL")
+        net.connect(a, aliases=["web"])
+        client.containers.run("busybox", "sh -c 'echo shared >/d/index.html'", volumes=[f"{volume.name}:/d"], remove=True)
+        assert client.containers.run("busybox", "wget -qO- http://web/", network=name, remove=True) == b"shared\n"
+        net.reload()
+        assert [c.id for c in net.containers] == [a.id]
+        with pytest.raises(docker.errors.APIError) as e:
+            net.remove()
+        assert e.value.response.status_code == 403 and "has active endpoints" in e.value.explanation
+        with pytest.raises(docker.errors.APIError) as e:
+            volume.remove()
+        assert e.value.response.status_code == 409 and "volume is in use" in e.value.explanation
+        net.disconnect(a)
+        a.remove(force=True)
+        volume.remove()
+        assert client.networks.list(names=[name], filters={"label": "x=y"})[0].id == net.id
+    finally:
+        net.remove()
+
 
 def test_ports(client, engine, name):
     project_images.load(engine, project_images.nginx())
