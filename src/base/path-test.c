@@ -72,6 +72,28 @@ static void test_open_stays_inside(void **state)
 	assert_true(is_file(path_open_in_root(f.root, "..", O_PATH, 0), f.root, "."));
 }
 
+static void test_open_beneath(void **state)
+{
+	static const char *const out[] = {"..",    "../secret", "absolute", "up",
+					  "chain", "root",      "/",        "plain/../../out"};
+	_cleanup_(fixture_done) Fixture f = fixture(state);
+	_cleanup_free_ char *absolute = strf("%s/secret", f.dir->path);
+
+	link_to(&f, absolute, "absolute");
+	link_to(&f, "../secret", "up");
+	link_to(&f, "up", "chain");
+	link_to(&f, "/", "root");
+	link_to(&f, "./plain", "inside");
+	assert_true(is_file(path_open_beneath(f.root, "inside", O_RDONLY), f.root, "plain"));
+	assert_int_equal(path_open_beneath(f.root, "none", O_PATH), -ENOENT);
+	for (size_t i = 0; i < ELEMENTSOF(out); i++) {
+		int fd = path_open_beneath(f.root, out[i], O_PATH);
+
+		if (fd != -EXDEV && fd != -ENOTDIR)
+			fail_msg("%s: %d", out[i], fd);
+	}
+}
+
 static void test_open_creates_inside(void **state)
 {
 	_cleanup_(fixture_done) Fixture f = fixture(state);
@@ -283,6 +305,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    test_in_dir(test_open_stays_inside),
+	    test_in_dir(test_open_beneath),
 	    test_in_dir(test_open_creates_inside),
 	    test_in_dir(test_open_is_cloexec),
 	    test_in_dir(test_magic_links_are_refused),
