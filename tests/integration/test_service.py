@@ -418,3 +418,32 @@ def test_tcp_for_all_only_in_so_many_words(folder, new_engine):
     assert "whoever reaches it is root on this machine" in engine.log_text()
     p = irekod("-H", "tcp://127.0.0.1:0", "--tlsverify", "--tlscert", folder / "none", "--tlskey", folder / "none", "--tlscacert", folder / "none", folder=folder)
     assert p.returncode == 1 and "read the certificate" in p.stderr
+
+
+def children(pid):
+    return [int(c) for t in os.listdir(f"/proc/{pid}/task") for c in pathlib.Path(f"/proc/{pid}/task/{t}/children").read_text().split()]
+
+
+def test_it_does_not_wait_for_the_disk(new_engine):
+    """syncfs of a busy disk takes as long as it takes, and a process in it cannot end: strace makes it take long."""
+    engine = new_engine(busybox=False)
+    engine.stop()
+    engine.prefix = [program("strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:delay_enter=20000000"]
+    engine.start()
+    engine.load_busybox()
+    irekod = children(engine.p.pid)[0]
+    assert "irekod" in pathlib.Path(f"/proc/{irekod}/comm").read_text()
+    syncing = wait_until("the disk is synced", lambda: children(irekod))[0]
+    begun = time.monotonic()
+    os.kill(irekod, signal.SIGTERM)
+    wait_until("it has ended", lambda: not os.path.exists(f"/proc/{irekod}/status") or "State:\tZ" in pathlib.Path(f"/proc/{irekod}/status").read_text(), seconds=15)
+    assert time.monotonic() - begun < 4.5
+    tracer, engine.prefix = engine.p, ()
+    engine.log_file.close()
+    try:
+        os.kill(syncing, 0)  # still at it, and in nobody's way
+        engine.start()
+        assert "busybox:latest" in engine.images()
+    finally:
+        tracer.kill()
+        tracer.wait()
