@@ -4,6 +4,7 @@ import mutations_attacks
 import mutations_credentials
 import mutations_cve
 import mutations_images
+import mutations_network
 import mutations_registry
 import mutations_rootless
 import mutations_volumes
@@ -20,9 +21,9 @@ The tests are in `tests/integration/test_runtime_cve.py` (what befell runc and c
 loose beside it. Those of user namespaces, of callers without privilege and of checkpoints are among the other tests of these.
 
 Hostile layers are in `tests/integration/test_unpack.py`, `test_unpack_hostile.py` and `test_images_hostile.py`; `test_unpack_cage.py` has an archive that has taken `ireko-unpack` over
-(`tests/taken_over.c`). Registries that lie are in `test_registry_hostile.py`, `test_registry_hostile_push.py` and `test_registry_hostile_lists.py`, one row a lie. What concerns credentials is in `test_login.py`, volumes in `test_volumes.py`, and what `docker cp` has known in `test_cp_hostile.py`.
+(`tests/taken_over.c`). Registries that lie are in `test_registry_hostile.py`, `test_registry_hostile_push.py` and `test_registry_hostile_lists.py`, one row a lie. What concerns credentials is in `test_login.py`, volumes in `test_volumes.py`, what `docker cp` has known in `test_cp_hostile.py`, and names in networks in `test_network_names.py`.
 """
 
-ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL, *mutations_images.ALL, *mutations_registry.ALL, *mutations_credentials.ALL, *mutations_volumes.ALL]
+ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL, *mutations_images.ALL, *mutations_registry.ALL, *mutations_credentials.ALL, *mutations_volumes.ALL, *mutations_network.ALL]
 
 CLOSING = mutations_attacks.CLOSING
