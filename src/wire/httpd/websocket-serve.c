@@ -266,7 +266,8 @@ void ws_serve(const HttpHijack *h, int inner, WsOpcode opcode)
 	p->inner = inner;
 	p->opcode = opcode;
 	p->in_len = MIN2(h->prefix_len, sizeof(p->in));
-	memcpy(p->in, h->prefix, p->in_len);
+	if (p->in_len > 0)
+		memcpy(p->in, h->prefix, p->in_len);
 	look_at_input(p);
 	while (!over(p))
 		turn(p);
