@@ -334,12 +334,14 @@ static int add_node(const json_t *node, json_t *linux_part, Err *e)
 static void add_mount(const json_t *m, json_t *mounts)
 {
 	const char *type = json_get_str(m, "type");
-	json_t *options = json_object_get(m, "options");
+	json_t *given = json_object_get(m, "options");
+	json_t *options =
+	    json_array_size(given) > 0 ? json_incref(given) : json_pack("[s, s]", "rbind", "rw");
 
 	set_by(mounts, "destination",
-	       json_pack("{s:s, s:s, s:s, s:O}", "destination", json_get_str(m, "containerPath"), "type",
+	       json_pack("{s:s, s:s, s:s, s:o}", "destination", json_get_str(m, "containerPath"), "type",
 			 str_empty(type) ? "bind" : type, "source", json_get_str(m, "hostPath"), "options",
-			 json_array_size(options) > 0 ? options : json_pack("[s, s]", "rbind", "rw")));
+			 options));
 }
 
 static void add_hook(const json_t *hook, json_t *hooks)
