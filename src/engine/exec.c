@@ -342,7 +342,8 @@ static void exec_refresh(Engine *en, const char *id)
 
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND_STR(en->execs, id, x);
-	if (x && x->running && x->pid > 0)
+	/* Its pid may not be known yet: the whole command can have run before the thread that started it goes on. */
+	if (x && x->running)
 		memcpy(container_id, x->container_id, sizeof(container_id));
 	pthread_mutex_unlock(&en->lock);
 	/* Whatever fails here, the event or the end of the container tells it later. */
