@@ -193,6 +193,7 @@ static int kill_locked(Engine *en, Container *c, int signal, bool thaw, Err *e)
  * the engine is no more when it does. */
 static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigned *ret_exits, Err *e)
 {
+	Err err = {0};
 	bool news;
 	int r = 0;
 
@@ -204,8 +205,14 @@ static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigne
 	pthread_mutex_unlock(&c->state);
 	if (news)
 		r = container_save(en, c, e);
-	if (r >= 0)
-		r = kill_locked(en, c, signal, ending, e);
+	if (r >= 0) {
+		r = kill_locked(en, c, signal, ending, &err);
+		/* It has just ended by itself, and that is to be worked off once `life` is free: what follows waits for it. */
+		if (r < 0 && ending && err.kind == ERR_CONFLICT && is_running(container_status(c)))
+			r = 0;
+		if (r < 0)
+			r = err_new_no(e, err.kind, -r, "%s", err_msg(&err, r));
+	}
 	pthread_mutex_unlock(&c->life);
 	return r;
 }
