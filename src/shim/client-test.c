@@ -390,8 +390,7 @@ static void test_kill_by_signal(void **state)
 	usleep(400000); /* long enough for the shim to give up its memory: it must come back from that */
 	ok(shim_start(b->shim, e));
 	usleep(400000);
-	assert_true(shim_start(b->shim, &bad) < 0);
-	assert_int_equal(bad.kind, ERR_CONFLICT);
+	ok(shim_start(b->shim, e)); /* an engine that finishes what an earlier one has begun */
 	assert_int_equal(shim_kill(b->shim, NULL, 999, false, &bad), -EINVAL);
 	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
 	expect_exit(b, 137, SIGKILL);
