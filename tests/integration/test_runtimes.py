@@ -240,7 +240,7 @@ def test_the_shim_is_killed(on, engine, engine_lives):
     if not engine_lives:
         engine.p = None
         engine.start()
-    wait_until("the container is told as ended", lambda: engine.inspect("t1")["State"]["ExitCode"] == 255)
+    wait_until("the container is told as ended", lambda: engine.inspect("t1")["State"]["ExitCode"] == 137)
     wait_until("its process ended", lambda: not os.path.exists(f"/proc/{pid}"))
     wait_until("nothing is left", lambda: not left_by_runtime(engine))
     on("start", "t1")
@@ -379,7 +379,7 @@ def test_an_orphan_of_a_runtime_that_is_configured_no_more(new_engine):
         os.kill(shim, signal.SIGKILL)
     engine.options = ()
     engine.start()
-    assert engine.inspect("t1")["State"]["ExitCode"] == 255
+    assert engine.inspect("t1")["State"]["ExitCode"] == 137
     wait_until("its process ended", lambda: not os.path.exists(f"/proc/{pid}"))
     assert not left_by_runtime(engine)
 
