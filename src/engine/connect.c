@@ -156,8 +156,12 @@ static int undo_connect(Engine *en, Container *c, const char *network, int netns
 	Err more = {0};
 	int again;
 
-	if (i < 0)
+	if (i < 0) {
+		pthread_mutex_lock(&c->state);
+		drop_config(&c->config, network);
+		pthread_mutex_unlock(&c->state);
 		return r;
+	}
 	if (netns_fd >= 0) {
 		names_leave(en, c, &c->endpoints[i]);
 		endpoint_leave(en, c, (size_t)i, true);

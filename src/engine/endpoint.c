@@ -300,17 +300,26 @@ static int fill_endpoints(Engine *en, Container *c, const char *alone, Err *e)
 
 int endpoint_append(Engine *en, Container *c, const char *network, Err *e)
 {
-	ContainerEndpoint fresh, *v;
-	int r = fill_endpoint(en, network, &fresh, e);
+	ContainerInfo garbage = {.endpoints = calloc(1, sizeof(ContainerEndpoint)), .n_endpoints = 1};
+	ContainerEndpoint *v;
+	int r;
 
-	pthread_mutex_lock(&c->state);
-	v = r < 0 ? NULL : reallocarray(c->endpoints, c->n_endpoints + 1, sizeof(*v));
-	if (v) {
-		c->endpoints = v;
-		v[c->n_endpoints++] = fresh;
+	if (!garbage.endpoints)
+		return err_oom(e);
+	r = fill_endpoint(en, network, garbage.endpoints, e);
+	if (r >= 0) {
+		pthread_mutex_lock(&c->state);
+		v = reallocarray(c->endpoints, c->n_endpoints + 1, sizeof(*v));
+		if (v) {
+			c->endpoints = v;
+			v[c->n_endpoints++] = *garbage.endpoints;
+			*garbage.endpoints = (ContainerEndpoint){0};
+		}
+		pthread_mutex_unlock(&c->state);
+		r = v ? 0 : err_oom(e);
 	}
-	pthread_mutex_unlock(&c->state);
-	return r < 0 ? r : v ? 0 : err_oom(e);
+	container_info_done(&garbage);
+	return r;
 }
 
 int endpoints_plan(Engine *en, Container *c, Err *e)
