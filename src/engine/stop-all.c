@@ -2,7 +2,8 @@
 /*
  * The end of all containers together with the engine, for those who do not want them to outlive it (live-restore false).
  *
- * A thread each, as `stop` from as many clients would be. Who has not ended in time belongs to its shim, as ever. A container that
+ * A thread each, as `stop` from as many clients would be; engine_free waits for those that are still at it. Who has not ended in time belongs to its
+ * shim, as ever. A container that
  * its policy would have kept running is marked as of no boot: the next start of an engine finds it as after a restart of the machine.
  */
 #include "engine/engine-internal.h"
@@ -55,7 +56,7 @@ static void mark_interrupted(Engine *en, Container *c)
 			 err_msg(&err, r));
 }
 
-static void *stop_thread(void *arg)
+static void stop_thread(void *arg)
 {
 	StopOne *o = arg;
 	StopAll *a = o->all;
@@ -73,14 +74,11 @@ static void *stop_thread(void *arg)
 	pthread_cond_signal(&a->changed);
 	pthread_mutex_unlock(&a->lock);
 	all_unref(a);
-	return NULL;
 }
 
 static int stop_one(StopAll *a, Container *c)
 {
 	StopOne *o = malloc(sizeof(*o));
-	pthread_attr_t attr;
-	pthread_t thread;
 	int r;
 
 	if (!o)
@@ -90,12 +88,8 @@ static int stop_one(StopAll *a, Container *c)
 	a->left++;
 	a->refs++;
 	pthread_mutex_unlock(&a->lock);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 256 * 1024);
-	r = pthread_create(&thread, &attr, stop_thread, o);
-	pthread_attr_destroy(&attr);
-	if (r == 0)
+	r = background_run(a->en->background, stop_thread, o);
+	if (r >= 0)
 		return 0;
 	pthread_mutex_lock(&a->lock);
 	a->left--;
@@ -103,7 +97,7 @@ static int stop_one(StopAll *a, Container *c)
 	pthread_mutex_unlock(&a->lock);
 	container_unref(c);
 	free(o);
-	return -r;
+	return r;
 }
 
 static void wait_all(StopAll *a, int timeout_s)

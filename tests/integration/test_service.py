@@ -158,16 +158,24 @@ def test_it_ends_while_clients_hang_on(new_engine, name):
 
 
 def test_containers_end_with_it_if_they_are_to(new_engine, name):
-    engine = new_engine("--live-restore=false", "--shutdown-timeout", "5")
+    engine = new_engine("--live-restore=false", "--shutdown-timeout", "30")
     engine.cli("run", "-d", "--name", name, "busybox", "sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done")
     engine.cli("run", "-d", "--name", f"{name}a", "--restart", "unless-stopped", "busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
     assert engine.api("GET", "/info").json["LiveRestoreEnabled"] is False
-    assert engine.stop() == 0
+    assert engine.stop(seconds=60) == 0
     wait_until("no shim is left", lambda: not engine.shims())
     engine.start()
     state = engine.inspect(name)["State"]
     assert (state["Status"], state["ExitCode"]) == ("exited", 3) and engine.cli("logs", name).stdout == "bye\n"
     wait_until("what is to run always runs again", lambda: engine.inspect(f"{name}a")["State"]["Running"])
+
+
+def test_who_does_not_stop_in_time_goes_on(new_engine, name):
+    engine = new_engine("--live-restore=false", "--shutdown-timeout", "1")
+    engine.cli("run", "-d", "--name", name, "--stop-timeout", "60", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+    assert engine.stop() == 0
+    engine.start()
+    assert engine.inspect(name)["State"]["Running"]
 
 
 def test_second_signal_ends_at_once(new_engine, name):
