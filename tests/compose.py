@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docker compose on an engine: version 2 (a plugin of the current docker CLI, of Debian unstable) and version 1 (Debian 12's, in Python)."""
+"""docker compose on an engine: version 2 (a plugin of the current docker CLI, of Debian unstable) and version 1 (Debian 12's, in Python). Version 2 is started
+by docker's command line, or by ours, whose plugin it is too."""
 import json
 import os
 import subprocess
 from urllib.parse import quote
 
-from harness import ROOT, program, run
+from harness import BUILD, ROOT, program, run
 
 CLIENTS = ROOT / ".cache/clients"
 CURRENT = CLIENTS / "sid"
@@ -35,7 +36,8 @@ class Compose:
         # BuildKit is another protocol; COMPOSE_HTTP_TIMEOUT is of v1.
         self.env = dict(engine.env(), DOCKER_CONFIG=str(config), DOCKER_BUILDKIT="0", COMPOSE_DOCKER_CLI_BUILD="0", COMPOSE_HTTP_TIMEOUT="60",
                         COMPOSE_PROJECT_NAME=name, PYTHONDONTWRITEBYTECODE="1")
-        self.command = [current_docker(), "compose"] if kind == "v2" else [program("docker-compose", "tools/deps clients")]
+        commands = {"v2": lambda: [current_docker(), "compose"], "v2 by ireko": lambda: [BUILD / "ireko", "compose"], "v1": lambda: [program("docker-compose", "tools/deps clients")]}
+        self.command = commands[kind]()
 
     def write(self, files):
         """Files of the project by name; a name that ends in .sh is executable."""
@@ -67,7 +69,7 @@ class Compose:
         return [c["Names"][0].lstrip("/") for c in sorted(found, key=lambda c: c["Names"])]
 
     def container(self, service, number=1):
-        separator = "-" if self.kind == "v2" else "_"
+        separator = "_" if self.kind == "v1" else "-"
         return f"{self.name}{separator}{service}{separator}{number}"
 
     def leftovers(self):

@@ -119,7 +119,7 @@ def project(engine, kind, folder, name):
             assert engine.api("DELETE", f"/images/{image}").status == 200
 
 
-@pytest.fixture(params=["v2", "v1"] if ALL else ["v2"])
+@pytest.fixture(params=["v2", "v2 by ireko", "v1"] if ALL else ["v2"])
 def compose(request, engine, folder, name):
     with project(engine, request.param, folder, name) as made:
         yield made
@@ -184,7 +184,7 @@ def test_shop_day(compose):
     # looking
     text = compose.out("ps", "-a")
     assert all(c in text for c in compose.containers()) and "(healthy)" in text
-    assert sorted(compose.out("ps", "-q").split()) == sorted(engine.inspect(c)["Id"] for c in compose.containers(state="running" if compose.kind == "v2" else None))
+    assert sorted(compose.out("ps", "-q").split()) == sorted(engine.inspect(c)["Id"] for c in compose.containers(state=None if compose.kind == "v1" else "running"))
     assert compose.out("port", "--index", "2", "web", "80") == f"127.0.0.1:{engine.inspect(compose.container('web', 2))['NetworkSettings']['Ports']['80/tcp'][0]['HostPort']}"
     logs = compose.out("logs", "--no-color", "db")
     assert "PostgreSQL init process complete" in logs and "database system is ready" in logs
