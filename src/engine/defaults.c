@@ -107,8 +107,10 @@ static int set_ulimits(ContainerHost *h, char *const *defaults)
 /* Nobody may take rights away from a privileged container but who makes it. */
 static int set_security(const EngineDefaults *d, ContainerHost *h)
 {
-	bool seccomp = h->privileged, privileges = h->privileged;
+	bool seccomp = false, privileges = false;
 
+	if (h->privileged)
+		return 0;
 	for (char *const *o = h->security_opt; o && *o; o++) {
 		seccomp = seccomp || str_starts(*o, "seccomp");
 		privileges = privileges || str_starts(*o, "no-new-privileges");

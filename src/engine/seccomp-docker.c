@@ -20,7 +20,7 @@
 #elif defined(__aarch64__)
 #define GO_ARCH "arm64"
 #define ARCH    "SCMP_ARCH_AARCH64"
-#else
+#elif !defined(__cppcheck__)
 #error "which architecture is this to seccomp?"
 #endif
 

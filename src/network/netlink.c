@@ -110,8 +110,9 @@ static int open_job(void *arg, Err *e)
 
 int netlink_open_in(Netlink *nl, int netns_fd, int bus, Err *e)
 {
-	OpenJob job = {nl, bus};
+	OpenJob job = {.nl = nl, .bus = bus};
 
+	*nl = (Netlink){0};
 	return netns_call(netns_fd, open_job, &job, e);
 }
 

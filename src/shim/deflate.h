@@ -2,8 +2,8 @@
 /*
  * DEFLATE (RFC 1951), the compressing half, for logs: what the shim may have, which is linked with no library.
  *
- * Repetitions are found through chains of hashes of four bytes, a few steps deep, and written with the fixed codes. On logs
- * that makes files about a third larger than gzip's, at several times its speed.
+ * Repetitions are found through chains of hashes of four bytes, a few steps deep, and written with the fixed codes: larger than with
+ * codes made for the data, which would take a second pass over it.
  */
 #pragma once
 
