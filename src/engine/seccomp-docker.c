@@ -20,7 +20,7 @@
 #elif defined(__aarch64__)
 #define GO_ARCH "arm64"
 #define ARCH    "SCMP_ARCH_AARCH64"
-#elif !defined(__cppcheck__)
+#else
 #error "which architecture is this to seccomp?"
 #endif
 
