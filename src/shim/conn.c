@@ -52,10 +52,12 @@ static void conn_pump(Conn *c)
 
 	if (c->next_event < s->first_event)
 		c->next_event = s->first_event;
-	while (r >= 0 && c->next_event < end) {
+	while (c->next_event < end) {
 		r = send_event(c, &s->events[c->next_event - s->first_event], &e);
-		if (r >= 0)
-			s->told = MAX2(s->told, ++c->next_event);
+		if (r < 0)
+			break;
+		c->next_event++;
+		s->told = MAX2(s->told, c->next_event);
 	}
 	if (r < 0 && r != -EAGAIN) {
 		conn_drop(c);

@@ -58,8 +58,7 @@ static const char *const steps[SCHEMA_VERSION - 1] = {
     " unixepoch() * 1000000000, 1 FROM doc WHERE collection = 'build-cache';"
     "DELETE FROM doc WHERE collection = 'build-cache';"
     "PRAGMA user_version = 3;",
-    "ALTER TABLE image ADD COLUMN artifact_type TEXT;"
-    "PRAGMA user_version = 4;",
+    "ALTER TABLE image ADD COLUMN artifact_type TEXT; PRAGMA user_version = 4;",
 };
 
 static int db_error(Db *db, int code, const char *what, Err *e)

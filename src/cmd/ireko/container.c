@@ -218,9 +218,13 @@ static int show_update(Call *call, const char *arg, int status, const json_t *an
 
 static int run_update(Call *call, Err *e)
 {
-	static const UpdateOptions none;
+	const UpdateOptions *o = call->opts;
+	_cleanup_json_ json_t *asked = json_object();
+	int r = asked ? resources_add(asked, &o->resources, e) : err_oom(e);
 
-	if (memcmp(call->opts, &none, sizeof(none)) == 0)
+	if (r < 0)
+		return r;
+	if (json_object_size(asked) == 0 && !o->restart)
 		return err_new(e, ERR_INVALID, "you must provide one or more flags when using this command");
 	return many_run(call, &(Many){.make = make_update, .show = show_update}, e);
 }
