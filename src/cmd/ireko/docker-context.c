@@ -424,7 +424,7 @@ static int run_use(Call *call, Err *e)
 	if (r < 0)
 		return r;
 	(void)printf("%s\n", name);
-	cli_complain(call->cli, "Current context is now \"%s\"", name);
+	cli_complain(call->cli, "Current context is now \"%s\"", call->args[0]);
 	if (!streq(name, CONTEXT_DEFAULT) && !str_empty(getenv("DOCKER_HOST")))
 		cli_complain(
 		    call->cli,
