@@ -57,8 +57,9 @@ def best_ping(engine, tries=8):
 
 def dial(engine, timeout=10):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    s.settimeout(timeout)
+    # With a time-out it would not wait for room in the queue (connect(2), EAGAIN).
     s.connect(str(engine.socket))
+    s.settimeout(timeout)
     return s
 
 
