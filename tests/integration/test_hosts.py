@@ -117,7 +117,7 @@ def test_this_machine_is_never_reached_through_a_proxy(new_engine, double, name)
     engine.cli("pull", f"localhost:{double.port}/{name}:x")
 
 
-@pytest.mark.parametrize("text,cause", [('{"proxies": {"ftp-proxy": "x"}}', "unknown setting"), ('{"proxies": {"http-proxy": "ftp://u:geheim@x"}}', "http-proxy"),
+@pytest.mark.parametrize("text,cause", [('{"proxies": {"ftp-proxy": "x"}}', "don't match any configuration option: ftp-proxy"), ('{"proxies": {"http-proxy": "ftp://u:geheim@x"}}', "http-proxy"),
                                         ('{"max-concurrent-downloads": 0}', "1 to 32"), ('{"certs-dir": "x"}', "absolute")])
 def test_settings_that_are_wrong_are_told(folder, text, cause):
     config = put(folder, "daemon.json", text=text)
