@@ -96,11 +96,15 @@ def wait_dead(engine):
 
 def run_points(engine, points, kind, prepare, operate, redo):
     """Kills at `points` points of operate(), and looks at what is left after each."""
-    prepare()
-    engine.control.arm(kind)
-    assert operate().wait(timeout=60) == 0
-    total = engine.control.counts()[kind]
-    engine.control.disarm()
+    totals = []
+    # The first time has steps that do not come again.
+    for _ in range(3):
+        prepare()
+        engine.control.arm(kind)
+        assert operate().wait(timeout=60) == 0
+        totals.append(engine.control.counts()[kind])
+        engine.control.disarm()
+    total = min(totals)
     # No two points alike.
     points, met = min(points, total - 1), 0
     for i in range(points):
