@@ -3,6 +3,7 @@
  * Which capabilities a container has: Docker's defaults, what --cap-add and --cap-drop make of them, never more than the engine's own.
  */
 #include "engine/engine-internal.h"
+#include "kernel/capability.h"
 
 #include <ctype.h>
 #include <strings.h>
@@ -11,51 +12,6 @@ static const char *const default_capabilities[] = {
     "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",      "CAP_MKNOD",
     "CAP_NET_RAW", "CAP_SETGID",       "CAP_SETUID",           "CAP_SETFCAP",     "CAP_SETPCAP",
     "CAP_KILL",    "CAP_SYS_CHROOT",   "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE",
-};
-
-/* In the kernel's order, capability.h. */
-static const char *const all_capabilities[] = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
 };
 
 /* Bits of our own bounding set: what we lack ourselves cannot be given (a machine without CAP_SYS_RESOURCE). */
@@ -74,21 +30,14 @@ static bool capability_held(const char *name)
 			mask = strtoull(line + 8, NULL, 16);
 		__atomic_store_n(&held, mask, __ATOMIC_RELAXED);
 	}
-	for (size_t i = 0; i < ELEMENTSOF(all_capabilities); i++)
-		if (streq(all_capabilities[i], name))
-			return mask >> i & 1;
-	return false;
+	int cap = capability_by_name(name);
+	return cap >= 0 && mask >> cap & 1;
 }
 
-/* "net_admin", "CAP_NET_ADMIN" -> a name out of the table, or NULL. */
-static const char *capability_name(const char *s)
+/* "net_admin", "CAP_NET_ADMIN" -> the kernel's name, or NULL. */
+static const char *full_name(const char *s)
 {
-	if (strncasecmp(s, "CAP_", 4) == 0)
-		s += 4;
-	for (size_t i = 0; i < ELEMENTSOF(all_capabilities); i++)
-		if (strcasecmp(all_capabilities[i] + 4, s) == 0)
-			return all_capabilities[i];
-	return NULL;
+	return capability_name(capability_by_name(s));
 }
 
 /* Dockerd says it as it would have been called. */
@@ -104,7 +53,7 @@ static int unknown_capability(const char *s, const char *what, Err *e)
 int capabilities_check(char *const *v, const char *what, Err *e)
 {
 	for (size_t i = 0; v && v[i]; i++)
-		if (strcasecmp(v[i], "ALL") != 0 && !capability_name(v[i]))
+		if (strcasecmp(v[i], "ALL") != 0 && !full_name(v[i]))
 			return unknown_capability(v[i], what, e);
 	return 0;
 }
@@ -112,7 +61,7 @@ int capabilities_check(char *const *v, const char *what, Err *e)
 static bool listed(char *const *v, const char *cap)
 {
 	for (size_t i = 0; v && v[i]; i++)
-		if (strcasecmp(v[i], "ALL") == 0 || streq0(capability_name(v[i]), cap))
+		if (strcasecmp(v[i], "ALL") == 0 || streq0(full_name(v[i]), cap))
 			return true;
 	return false;
 }
@@ -120,7 +69,7 @@ static bool listed(char *const *v, const char *cap)
 static bool listed_by_name(char *const *v, const char *cap)
 {
 	for (size_t i = 0; v && v[i]; i++)
-		if (streq0(capability_name(v[i]), cap))
+		if (streq0(full_name(v[i]), cap))
 			return true;
 	return false;
 }
@@ -140,8 +89,8 @@ int capabilities_of(const ContainerHost *h, bool privileged, char ***ret, Err *e
 
 	if (r >= 0)
 		r = capabilities_check(h->cap_drop, "CapDrop", e);
-	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(all_capabilities); i++) {
-		const char *cap = all_capabilities[i];
+	for (int i = 0; r >= 0 && capability_name(i); i++) {
+		const char *cap = capability_name(i);
 		bool drop_all = strv_has(h->cap_drop, "ALL") || strv_has(h->cap_drop, "all");
 		bool want = privileged || listed(h->cap_add, cap) || (!drop_all && is_default(cap));
 

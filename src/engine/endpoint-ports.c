@@ -29,8 +29,7 @@ static int host_address(const ContainerPort *p, uint32_t *ret, Err *e)
 	struct in_addr a = {0};
 	struct in6_addr a6;
 
-	/* Without IPv6 in the container, every address of the host is every IPv4 address. */
-	if (*p->host_ip && !streq(p->host_ip, "::") && inet_pton(AF_INET, p->host_ip, &a) != 1) {
+	if (*p->host_ip && inet_pton(AF_INET, p->host_ip, &a) != 1) {
 		if (inet_pton(AF_INET6, p->host_ip, &a6) == 1)
 			return err_new(
 			    e, ERR_UNSUPPORTED,
