@@ -80,12 +80,28 @@ class DockerLike:
         return sh([*self.cli, *words], check=check, **kw)
 
 
+def run_folder(folder):
+    """Where the engines keep what a boot ends: a tmpfs, as /run is. It goes with the mount namespace of the benchmark."""
+    run = folder / "run"
+    if not run.is_mount():
+        run.mkdir(exist_ok=True)
+        sh(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", run])
+    return run
+
+
+def remove_folder(folder):
+    run = folder / "run"
+    if run.is_mount():
+        sh(["umount", "--lazy", run], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 class Ireko(DockerLike):
     name = "ireko"
 
     def __init__(self, folder, *options, name="ireko"):
         self.name = name
-        self.engine = harness.Engine(*options).start()
+        self.engine = harness.Engine(*options, exec_root=run_folder(folder) / name).start()
         self.cli = [harness.BUILD / "ireko", "-H", f"unix://{self.engine.socket}"]
 
     def pids(self):
@@ -106,7 +122,7 @@ class Podman(DockerLike):
     pull_options = push_options = ("--tls-verify=false",)
 
     def __init__(self, folder):
-        self.cli = ["podman", "--root", folder / "podman", "--runroot", folder / "podman-run", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
+        self.cli = ["podman", "--root", folder / "podman", "--runroot", run_folder(folder) / "podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
                     "--runtime", shutil.which("runc") or "runc"]  # Debian's crun refuses hybrid cgroups
         # Its own limits are above the machine's where this runs without CAP_SYS_RESOURCE.
         self.run_options = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
@@ -164,7 +180,7 @@ class Docker(DockerLike):
         sh(["ip", "link", "add", self.bridge, "type", "bridge"])
         sh(["ip", "addr", "add", harness.free_subnet().replace(".0/24", ".1/24"), "dev", self.bridge])
         self.cli = ["docker", "-H", f"unix://{socket}"]
-        self.p = daemon(["dockerd", "--data-root", folder / "docker", "--exec-root", folder / "docker-run", "-H", f"unix://{socket}", "--pidfile", folder / "docker.pid", "--bridge", self.bridge],
+        self.p = daemon(["dockerd", "--data-root", folder / "docker", "--exec-root", run_folder(folder) / "docker", "-H", f"unix://{socket}", "--pidfile", folder / "docker.pid", "--bridge", self.bridge],
                         folder / "dockerd.log", lambda: not sh([*self.cli, "ps"], check=False).startswith(("Cannot", "error")), self.stop)
 
     def idle(self):
@@ -193,7 +209,7 @@ class Containerd:
         need("containerd", "ctr")
         socket = folder / "containerd.sock"
         config = folder / "containerd.toml"
-        config.write_text(f'version = 2\nroot = "{folder}/containerd"\nstate = "{folder}/containerd-run"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n')
+        config.write_text(f'version = 2\nroot = "{folder}/containerd"\nstate = "{run_folder(folder)}/containerd"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n')
         self.cli = ["ctr", "-a", socket]
         self.p = daemon(["containerd", "-c", config], folder / "containerd.log", socket.exists, end)
 

@@ -235,10 +235,10 @@ class Pty:
 
 
 class Engine:
-    def __init__(self, *options, subnet=None, root=None, data_root=None, prefix=()):
+    def __init__(self, *options, subnet=None, root=None, data_root=None, exec_root=None, prefix=()):
         self.root = root or temp_folder("engine")
         self.data_root = data_root or self.root / "data"
-        self.exec_root = self.root / "run"
+        self.exec_root = exec_root or self.root / "run"
         self.socket = self.root / "s"
         self.subnet = subnet or free_subnet()
         chosen = os.environ.get("IREKO_SNAPSHOTTER")

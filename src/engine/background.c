@@ -7,13 +7,17 @@
  * is due runs on a thread of its own. A timer is never taken back: it carries a number that its container had when it was set, and
  * its function does nothing if the container has moved on.
  *
+ * A thread that has nothing to do any more waits a few seconds for the next work: containers come and go in series.
+ *
  * The engine ends after every such thread has: whoever waits in one watches quit_fd too.
  */
 #include "engine/engine-internal.h"
 
 #include <sys/eventfd.h>
 
-#define STACK_SIZE (256 * 1024)
+#define STACK_SIZE   (256 * 1024)
+#define IDLE_MAX     2
+#define IDLE_SECONDS 5
 
 typedef struct Timer {
 	int64_t at_ns; /* CLOCK_MONOTONIC */
@@ -23,11 +27,20 @@ typedef struct Timer {
 	unsigned turn;
 } Timer;
 
+typedef struct Work {
+	void (*fn)(void *arg);
+	void *arg;
+} Work;
+
 struct Background {
 	Engine *en;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* an earlier timer, the last thread's end, the engine's end */
-	unsigned threads;
+	pthread_cond_t given;   /* work for a thread that waits for some */
+	unsigned threads, idle;
+	Work todo
+	    [IDLE_MAX]; /* for threads that wait and have not woken up yet, which `idle` does not count any more */
+	unsigned n_todo;
 	bool stop, waits, open; /* open: timers may fire */
 	pthread_t waiter;
 	Timer *heap; /* the earliest first */
@@ -52,6 +65,7 @@ int background_new(Engine *en, Background **ret, Err *e)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&b->changed, &attr);
+	pthread_cond_init(&b->given, &attr);
 	pthread_condattr_destroy(&attr);
 	*ret = b;
 	return 0;
@@ -64,23 +78,59 @@ int background_quit_fd(const Background *b)
 
 /* ---- threads ---- */
 
-typedef struct Work {
+typedef struct Worker {
 	Background *b;
-	void (*fn)(void *arg);
-	void *arg;
-} Work;
+	Work first;
+} Worker;
+
+/* False: nothing came in time. `lock` is held. */
+static bool work_await(Background *b, Work *ret)
+{
+	struct timespec until;
+
+	if (b->stop || b->idle + b->n_todo >= IDLE_MAX)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += IDLE_SECONDS;
+	b->idle++;
+	while (b->n_todo == 0 && !b->stop && pthread_cond_timedwait(&b->given, &b->lock, &until) != ETIMEDOUT)
+		;
+	if (b->n_todo == 0) {
+		b->idle--;
+		return false;
+	}
+	*ret = b->todo[--b->n_todo];
+	return true;
+}
 
 static void *work_thread(void *arg)
 {
-	Work w = *(Work *)arg;
+	Worker w = *(Worker *)arg;
+	Background *b = w.b;
+	Work work = w.first;
 
 	free(arg);
-	w.fn(w.arg);
-	pthread_mutex_lock(&w.b->lock);
-	if (--w.b->threads == 0)
-		pthread_cond_broadcast(&w.b->changed);
-	pthread_mutex_unlock(&w.b->lock);
-	return NULL;
+	do {
+		work.fn(work.arg);
+		pthread_mutex_lock(&b->lock);
+		bool more = work_await(b, &work);
+		if (!more && --b->threads == 0)
+			pthread_cond_broadcast(&b->changed);
+		pthread_mutex_unlock(&b->lock);
+		if (!more)
+			return NULL;
+	} while (true);
+}
+
+/* To a thread that waits; false if none does. The thread counts as busy from here on. `lock` is held. */
+static bool work_give(Background *b, void (*fn)(void *arg), void *arg)
+{
+	if (b->idle == 0)
+		return false;
+	b->idle--;
+	b->todo[b->n_todo++] = (Work){fn, arg};
+	pthread_cond_signal(&b->given);
+	return true;
 }
 
 static int thread_start(void *(*fn)(void *), void *arg, bool detached, pthread_t *ret)
@@ -99,21 +149,26 @@ static int thread_start(void *(*fn)(void *), void *arg, bool detached, pthread_t
 
 int background_run(Background *b, void (*fn)(void *arg), void *arg)
 {
-	Work *w = malloc(sizeof(*w));
+	Worker *w;
 	pthread_t thread;
 	int r;
 
-	if (!w)
-		return -ENOMEM;
-	*w = (Work){b, fn, arg};
 	pthread_mutex_lock(&b->lock);
-	b->threads++;
+	bool given = work_give(b, fn, arg);
+	if (!given)
+		b->threads++;
 	pthread_mutex_unlock(&b->lock);
-	r = thread_start(work_thread, w, true, &thread);
+	if (given)
+		return 0;
+	w = malloc(sizeof(*w));
+	if (w)
+		*w = (Worker){b, {fn, arg}};
+	r = w ? thread_start(work_thread, w, true, &thread) : -ENOMEM;
 	if (r < 0) {
 		free(w);
 		pthread_mutex_lock(&b->lock);
-		b->threads--;
+		if (--b->threads == 0)
+			pthread_cond_broadcast(&b->changed);
 		pthread_mutex_unlock(&b->lock);
 	}
 	return r;
@@ -258,6 +313,7 @@ void background_free(Background *b)
 	b->stop = true;
 	(void)eventfd_write(b->quit_fd, 1);
 	pthread_cond_broadcast(&b->changed);
+	pthread_cond_broadcast(&b->given);
 	pthread_mutex_unlock(&b->lock);
 	if (b->waits)
 		pthread_join(b->waiter, NULL);
@@ -270,6 +326,7 @@ void background_free(Background *b)
 	free(b->heap);
 	close_fd(&b->quit_fd);
 	pthread_cond_destroy(&b->changed);
+	pthread_cond_destroy(&b->given);
 	pthread_mutex_destroy(&b->lock);
 	free(b);
 }

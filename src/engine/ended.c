@@ -188,11 +188,9 @@ int restart_cancel(Engine *en, Container *c, Err *e)
 
 /* ---- the end ---- */
 
-static void record_end(Engine *en, Container *c, const ShimExit *x, const char *why)
+static void enter_end(Container *c, const ShimExit *x, const char *why)
 {
-	Err err = {0};
 	Shim *shim;
-	int r;
 
 	pthread_mutex_lock(&c->state);
 	c->exit_code = x->status;
@@ -206,14 +204,10 @@ static void record_end(Engine *en, Container *c, const ShimExit *x, const char *
 	restart_decide(c);
 	pthread_mutex_unlock(&c->state);
 	shim_unref(shim);
-	r = container_save(en, c, &err);
-	if (r < 0)
-		log_error("container %.12s has ended: %s", c->id, err_msg(&err, r));
 }
 
 static void announce_end(Engine *en, Container *c)
 {
-	_cleanup_free_ char *dir = container_run_dir(en, c);
 	char code[16], seconds[24];
 
 	snprintf(code, sizeof(code), "%d", c->exit_code);
@@ -224,12 +218,35 @@ static void announce_end(Engine *en, Container *c)
 	c->exits++;
 	container_wake(c);
 	pthread_mutex_unlock(&c->state);
-	/* After the row: an engine that dies in between finds the record of the exit, or the row that has it. */
+}
+
+/* The shim's record of the exit goes after the row has it: an engine that dies in between finds the one or the other. */
+static void record_end(Engine *en, Container *c)
+{
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+	Err err = {0};
+	int r = container_save(en, c, &err);
+
+	if (r < 0)
+		log_error("container %.12s has ended: %s", c->id, err_msg(&err, r));
+	announce_end(en, c);
 	if (dir)
 		(void)remove_tree_at(AT_FDCWD, dir);
 }
 
-static void reap_shim(pid_t pid)
+/* --rm: the row goes at once, so it need not say any more how the container ended. */
+static void remove_ended(Engine *en, Container *c)
+{
+	Err err = {0};
+
+	announce_end(en, c);
+	mounts_release(en, c);
+	int r = container_remove_locked(en, c, true, &err);
+	if (r < 0)
+		log_error("container %.12s: remove after its end: %s", c->id, err_msg(&err, r));
+}
+
+void shim_reap(pid_t pid)
 {
 	/* ECHILD: it was started by an earlier irekod and is init's child now. */
 	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -249,10 +266,8 @@ void container_orphan_remove(Engine *en, Container *c)
 
 void container_ended(Engine *en, Container *c, const ShimExit *x, const char *why)
 {
-	bool again, remove;
+	bool again;
 	pid_t shim_pid;
-	Err err = {0};
-	int r;
 
 	pthread_mutex_lock(&c->life);
 	ContainerStatus was = container_status(c);
@@ -264,18 +279,17 @@ void container_ended(Engine *en, Container *c, const ShimExit *x, const char *wh
 	c->shim_pid = 0;
 	endpoint_teardown(en, c);
 	execs_drop(en, c->id);
-	record_end(en, c, x, why);
+	enter_end(c, x, why);
 	again = container_status(c) == CONTAINER_RESTARTING;
-	remove = c->config.host.auto_remove && !again && __atomic_load_n(&c->keepers, __ATOMIC_SEQ_CST) == 0;
-	announce_end(en, c);
-	mounts_release(en, c);
-	if (remove && !c->removed) {
-		r = container_remove_locked(en, c, true, &err);
-		if (r < 0)
-			log_error("container %.12s: remove after its end: %s", c->id, err_msg(&err, r));
+	if (c->config.host.auto_remove && !again && !c->removed &&
+	    __atomic_load_n(&c->keepers, __ATOMIC_SEQ_CST) == 0) {
+		remove_ended(en, c);
+	} else {
+		record_end(en, c);
+		mounts_release(en, c);
 	}
 	pthread_mutex_unlock(&c->life);
-	reap_shim(shim_pid);
+	shim_reap(shim_pid);
 	if (again)
 		restart_await(en, c);
 }

@@ -10,15 +10,11 @@
 
 #define FILE_MAX_BYTES (1 << 20)
 
-static int replace_file(const char *dir, const char *name, const char *text, char **ret_path, Err *e)
+static int replace_file(const char *path, const char *text, Err *e)
 {
-	_cleanup_close_ int dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r = dirfd < 0 ? -errno : file_replace_at(dirfd, name, text, strlen(text), 0644, false);
+	int r = file_replace_at(AT_FDCWD, path, text, strlen(text), 0644, false);
 
-	if (r < 0)
-		return err_sys(e, r, "write %s/%s", dir, name);
-	*ret_path = strf("%s/%s", dir, name);
-	return *ret_path ? 0 : err_oom(e);
+	return r < 0 ? err_sys(e, r, "write %s", path) : 0;
 }
 
 /* The host, as seen from the container's networks: the first that is a way out, or the first. */
@@ -89,20 +85,31 @@ static int resolv_text(Container *c, bool host_mode, bool resolver, char **ret, 
 	return network_resolv_conf(dns, search, options, host_mode, ret, e);
 }
 
-int net_files_write(Engine *en, Container *c, bool host_mode, NetSetup *s, Err *e)
+int net_files_name(Engine *en, const Container *c, NetSetup *s, Err *e)
 {
-	_cleanup_free_ char *dir = container_data_dir(en, c), *resolv = NULL, *hosts = NULL;
-	_cleanup_free_ char *line = strf("%s\n", s->hostname);
-	int r = dir && line ? resolv_text(c, host_mode, s->resolver, &resolv, e) : err_oom(e);
+	_cleanup_free_ char *dir = container_data_dir(en, c);
+
+	if (!dir)
+		return err_oom(e);
+	s->hostname_file = strf("%s/hostname", dir);
+	s->hosts_file = strf("%s/hosts", dir);
+	s->resolv_file = strf("%s/resolv.conf", dir);
+	return s->hostname_file && s->hosts_file && s->resolv_file ? 0 : err_oom(e);
+}
+
+int net_files_write(Engine *en, Container *c, const NetSetup *s, Err *e)
+{
+	_cleanup_free_ char *line = strf("%s\n", s->hostname), *resolv = NULL, *hosts = NULL;
+	int r = line ? resolv_text(c, s->host, s->resolver, &resolv, e) : err_oom(e);
 
 	if (r >= 0)
 		r = hosts_text(en, c, s, &hosts, e);
 	if (r >= 0)
-		r = replace_file(dir, "resolv.conf", resolv, &s->resolv_file, e);
+		r = replace_file(s->resolv_file, resolv, e);
 	if (r >= 0)
-		r = replace_file(dir, "hosts", hosts, &s->hosts_file, e);
+		r = replace_file(s->hosts_file, hosts, e);
 	if (r >= 0)
-		r = replace_file(dir, "hostname", line, &s->hostname_file, e);
+		r = replace_file(s->hostname_file, line, e);
 	return r;
 }
 

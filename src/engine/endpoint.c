@@ -618,12 +618,20 @@ static int own_hostname(Container *c, NetMode mode, NetSetup *s, Err *e)
 	return s->hostname ? 0 : err_oom(e);
 }
 
-static int own_namespace(NetSetup *s, Err *e)
+int endpoint_prepare(Engine *en, Container *c, NetSetup *s, Err *e)
 {
-	if (s->made_fd < 0)
-		return network_namespace_new(&s->netns_fd, e);
-	s->netns_fd = take_fd(&s->made_fd);
-	return 0;
+	const char *arg;
+	NetMode mode = net_mode(c, &arg);
+	int r;
+
+	s->host = mode == NET_HOST;
+	s->hostname = strdup(str_empty(c->config.hostname) ? "" : c->config.hostname);
+	if (!s->hostname)
+		return err_oom(e);
+	if (mode == NET_CONTAINER)
+		return container_join(en, c, arg, s, e);
+	r = own_hostname(c, mode, s, e);
+	return r < 0 ? r : net_files_name(en, c, s, e);
 }
 
 int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
@@ -632,21 +640,13 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 	NetMode mode = net_mode(c, &arg);
 	int r = 0;
 
-	s->netns_fd = -1;
-	s->host = mode == NET_HOST;
-	s->hostname = strdup(str_empty(c->config.hostname) ? "" : c->config.hostname);
-	if (!s->hostname)
-		return err_oom(e);
 	if (mode == NET_CONTAINER)
-		return container_join(en, c, arg, s, e);
-	r = own_hostname(c, mode, s, e);
-	if (r >= 0 && mode != NET_HOST)
-		r = own_namespace(s, e);
-	if (r >= 0 && mode == NET_BRIDGE)
+		return 0;
+	if (mode != NET_HOST)
+		s->netns_fd = take_fd(&s->made_fd);
+	if (mode == NET_BRIDGE)
 		r = join_all(en, c, s, e);
-	if (r >= 0)
-		r = net_files_write(en, c, mode == NET_HOST, s, e);
-	return r;
+	return r < 0 ? r : net_files_write(en, c, s, e);
 }
 
 int endpoint_publish(Engine *en, Container *c, Err *e)

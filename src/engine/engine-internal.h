@@ -221,7 +221,8 @@ typedef struct SpecInput {
 	const char *hostname_file, *hosts_file, *resolv_file; /* NULL: not mounted */
 	const char *hostname;
 	const char *ipc_path, *pid_path, *uts_path; /* joined namespaces, or NULL */
-	bool host_network, netns_given;
+	const char *netns_path;                     /* or NULL */
+	bool host_network;
 	const char *cgroup_path;
 	const char *userns_path;   /* NULL: the host's */
 	const UserRemap *remap;    /* what that namespace maps */
@@ -308,7 +309,7 @@ typedef enum NetMode { NET_BRIDGE, NET_HOST, NET_NONE, NET_CONTAINER } NetMode;
 NetMode net_mode(const Container *c, const char **ret_arg);
 typedef struct NetSetup {
 	int netns_fd; /* -1: host or joined by path */
-	int made_fd;  /* in: a namespace that is there already and shall be its own, or -1 */
+	int made_fd;  /* in: the namespace that shall be its own; -1 if it has none */
 	bool host;
 	bool resolver; /* its names are answered by ours */
 	int *hold_fds; /* sockets that the shim keeps */
@@ -320,7 +321,9 @@ typedef struct NetSetup {
 void net_setup_done(NetSetup *n);
 /* At create: what was asked for is checked, put in order, and entered as endpoints without addresses. */
 int endpoints_plan(Engine *en, Container *c, Err *e);
-/* Namespace, addresses, veths, port reservations and the three files. Undone by endpoint_teardown on failure. */
+/* What is known before there is a network: the names of the files, and all of it if the container joins another one's. */
+int endpoint_prepare(Engine *en, Container *c, NetSetup *ret, Err *e);
+/* Addresses, veths in the namespace that was made, port reservations and the three files. Undone by endpoint_teardown on failure. */
 int endpoint_setup(Engine *en, Container *c, NetSetup *ret, Err *e);
 /* Publishes the ports once the container exists; then unpublishes and frees everything. */
 int endpoint_publish(Engine *en, Container *c, Err *e);
@@ -377,7 +380,8 @@ int links_hosts(Engine *en, Container *c, char ***ret, Err *e);
 int links_environment(Engine *en, Container *c, char ***ret, Err *e);
 
 /* endpoint-files.c: hosts, resolv.conf, hostname */
-int net_files_write(Engine *en, Container *c, bool host_mode, NetSetup *s, Err *e);
+int net_files_name(Engine *en, const Container *c, NetSetup *s, Err *e);
+int net_files_write(Engine *en, Container *c, const NetSetup *s, Err *e);
 /* In place, because the container has the file mounted: with an address more or less (NULL: none). */
 int net_files_update(Engine *en, Container *c, const char *remove, const char *add, Err *e);
 /* The same of resolv.conf: with our resolver, or without. */
@@ -461,6 +465,8 @@ void container_ended(Engine *en, Container *c, const ShimExit *x,
 	"the container's shim (ireko-shim) was killed, and the processes of the container were ended with "  \
 	"it"
 void container_orphan_remove(Engine *en, Container *c);
+/* Waits for a shim that is ours; one of an earlier engine is init's. 0: nothing. */
+void shim_reap(pid_t pid);
 /* Sees to the restart of a container in CONTAINER_RESTARTING when its back-off is over. */
 void restart_await(Engine *en, Container *c);
 /* 1 if it was to be started again by its policy, and will not be; 0 if it was not. `life` is not held. */

@@ -391,22 +391,17 @@ static void remove_volumes(Engine *en, Container *c)
 
 int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e)
 {
-	_cleanup_free_ char *dir = strf("containers/%s", c->id), *run = container_run_dir(en, c);
+	_cleanup_free_ char *run = container_run_dir(en, c);
 	int r;
 
-	if (!dir || !run)
+	if (!run)
 		return err_oom(e);
 	r = store_doc_delete(en->store, COLLECTION_CONTAINER, c->id, e);
 	if (r < 0)
 		return r;
 	container_forget(en, c);
 	mounts_remove_snapshots(en, c);
-	r = store_snapshot_remove(en->store, c->id, e);
-	if (r >= 0) {
-		r = remove_tree_at(store_root_fd(en->store), dir);
-		if (r < 0)
-			r = err_sys(e, r, "remove %s/%s", store_root(en->store), dir);
-	}
+	r = store_snapshot_remove_folder(en->store, c->id, e);
 	(void)remove_tree_at(AT_FDCWD, run);
 	if (volumes)
 		remove_volumes(en, c);

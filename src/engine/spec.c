@@ -8,6 +8,9 @@
 #include "engine/engine-internal.h"
 #include "engine/seccomp-docker.h"
 #include "engine/security-opt.h"
+#include "kernel/capability.h"
+
+#include <linux/capability.h>
 
 static const char *const default_masked[] = {
     "/proc/asound",
@@ -125,7 +128,7 @@ static void add_apparmor(json_t *process, const SecurityOptions *o)
 		json_object_set_new(process, "apparmorProfile", json_string(o->apparmor));
 }
 
-/* The engine's own, which its unit lowers, is not for containers. It does not change. */
+/* The engine's own, which its unit lowers, is not for containers, nor is the shim's, which it lowers itself if it may. Neither changes. */
 static bool oom_score_is_inherited(void)
 {
 	static int known = -1; /* atomic */
@@ -133,8 +136,9 @@ static bool oom_score_is_inherited(void)
 	_cleanup_free_ char *text = NULL;
 
 	if (v < 0) {
-		v = file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 16, &text, NULL) >= 0 &&
-		    atoi(text) != 0;
+		v = capability_available(1ULL << CAP_SYS_RESOURCE) != 0 ||
+		    (file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 16, &text, NULL) >= 0 &&
+		     atoi(text) != 0);
 		__atomic_store_n(&known, v, __ATOMIC_RELAXED);
 	}
 	return v;
@@ -252,7 +256,7 @@ static json_t *namespaces_json(const SpecInput *in)
 		add_namespace(a, "user", in->userns_path);
 	add_namespace(a, "mount", NULL);
 	if (!in->host_network)
-		add_namespace(a, "network", NULL); /* the shim replaces it by the one it was given */
+		add_namespace(a, "network", in->netns_path);
 	if (!streq0(h->uts_mode, "host"))
 		add_namespace(a, "uts", in->uts_path);
 	if (!streq0(h->pid_mode, "host"))
@@ -288,7 +292,7 @@ static json_t *sysctls_json(const SpecInput *in)
 	json_t *o = h->sysctls ? json_map_from_strv(h->sysctls) : json_object();
 
 	/* Docker's: a container may ping and bind low ports without capabilities. */
-	if (!in->host_network && in->netns_given) {
+	if (!in->host_network && in->netns_path) {
 		if (!json_object_get(o, "net.ipv4.ip_unprivileged_port_start"))
 			json_object_set_new(o, "net.ipv4.ip_unprivileged_port_start", json_string("0"));
 		/* Not all groups of the range are there in a user namespace. */

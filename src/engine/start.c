@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starting: network, root filesystem, spec and shim, in this order; a failure undoes them in reverse.
+ * Starting: root filesystem, spec, network and container, in this order; a failure undoes them in reverse. The shim's program and the
+ * network namespace, which take long and need nothing of the others, are begun first and come up meanwhile.
  *
  * Container.life is held throughout, so the end of a container that exits at once is worked off only
  * after its start is complete (ended.c takes the same lock).
@@ -17,15 +18,17 @@ typedef struct Start {
 	Engine *en;
 	Container *c;
 	NetSetup net;
+	NetworkNamespaceJob *netns; /* being made, or NULL */
 	LogPlan log;
 	int rootfs_fd, userns_fd;
 	int *mount_fds; /* see mounts_open_made() */
 	size_t n_mount_fds;
 	const char *runtime; /* program, or NULL: ours */
-	char *runtime_root, *run_dir, *cgroup_path, *ipc_path, *pid_path, *shm_path, *init_program,
-	    *userns_path;
+	char *runtime_root, *run_dir, *netns_path, *cgroup_path, *ipc_path, *pid_path, *shm_path,
+	    *init_program, *userns_path;
 	Shim *shim;
 	pid_t shim_pid, init_pid;
+	bool shim_waits; /* to be told what to create */
 	int events_fd;
 	bool entered; /* what follows is what it was before */
 	ContainerStatus status;
@@ -34,6 +37,8 @@ typedef struct Start {
 
 static void start_done(Start *s)
 {
+	if (s->netns)
+		(void)network_namespace_end(s->netns, &s->net.made_fd, NULL);
 	net_setup_done(&s->net);
 	close_fd(&s->rootfs_fd);
 	for (size_t i = 0; i < s->n_mount_fds; i++)
@@ -44,6 +49,7 @@ static void start_done(Start *s)
 	free(s->userns_path);
 	free(s->runtime_root);
 	free(s->run_dir);
+	free(s->netns_path);
 	log_plan_done(&s->log);
 	free(s->cgroup_path);
 	free(s->ipc_path);
@@ -138,12 +144,8 @@ static int paths_choose(Start *s, Err *e)
 	} else if (streq0(h->ipc_mode, "host")) {
 		s->shm_path = strdup("/dev/shm");
 	}
-	s->run_dir = container_run_dir(s->en, s->c);
 	s->cgroup_path = container_cgroup_path(s->en, s->c);
-	if (!s->run_dir || !s->cgroup_path)
-		return err_oom(e);
-	r = mkdir_parents_at(AT_FDCWD, s->run_dir, 0700);
-	return r < 0 ? err_sys(e, r, "make %s", s->run_dir) : 0;
+	return s->cgroup_path ? 0 : err_oom(e);
 }
 
 /* The default filter is compiled once by the engine, so that no shim spends time and memory on it. */
@@ -175,7 +177,7 @@ static int spec_write(Start *s, Err *e)
 	    .ipc_path = s->ipc_path,
 	    .pid_path = s->pid_path,
 	    .host_network = s->net.host,
-	    .netns_given = s->net.netns_fd >= 0,
+	    .netns_path = s->netns_path,
 	    .cgroup_path = s->cgroup_path,
 	    .userns_path = s->userns_path,
 	    .remap = &s->en->remap,
@@ -197,11 +199,25 @@ static int spec_write(Start *s, Err *e)
 	return r;
 }
 
+static int shim_begin(Start *s, Err *e)
+{
+	int r;
+
+	s->run_dir = container_run_dir(s->en, s->c);
+	if (!s->run_dir)
+		return err_oom(e);
+	r = mkdir_parents_at(AT_FDCWD, s->run_dir, 0700);
+	if (r < 0)
+		return err_sys(e, r, "make %s", s->run_dir);
+	r = shim_spawn(s->en->shim_program, s->run_dir, s->c->id, &s->shim, &s->shim_pid, e);
+	s->shim_waits = r >= 0;
+	return err_ctx(e, r, "failed to create task for container");
+}
+
 static int shim_make(Start *s, Err *e)
 {
 	const ContainerConfig *k = &s->c->config;
 	ShimCreate sc = {
-	    .program = s->en->shim_program,
 	    .dir = s->run_dir,
 	    .id = s->c->id,
 	    .runtime = s->runtime,
@@ -221,7 +237,13 @@ static int shim_make(Start *s, Err *e)
 	    .cols = (uint16_t)k->host.console_width,
 	    .watch_oom = k->host.memory > 0,
 	};
-	int r = shim_create(&sc, &s->shim, &s->shim_pid, &s->init_pid, e);
+	int r = shim_create(s->shim, s->shim_pid, &sc, &s->init_pid, e);
+
+	s->shim_waits = false;
+	if (r < 0) { /* it is gone */
+		shim_unref(s->shim);
+		s->shim = NULL;
+	}
 	return err_ctx(e, r, "failed to create task for container");
 }
 
@@ -292,7 +314,12 @@ static void undo_shim(Start *s)
 {
 	if (!s->shim)
 		return;
-	(void)shim_kill(s->shim, NULL, SIGKILL, true, NULL);
+	if (s->shim_waits) {
+		shim_abandon(s->shim, s->shim_pid);
+	} else {
+		(void)shim_kill(s->shim, NULL, SIGKILL, true, NULL);
+		shim_reap(s->shim_pid);
+	}
 	shim_unref(s->shim);
 	s->shim = NULL;
 }
@@ -357,15 +384,46 @@ static int made_mounts_open(Start *s, Err *e)
 	return mounts_open_made(s->en, s->c, shift_of(s, &buf), &s->mount_fds, &s->n_mount_fds, e);
 }
 
+/* A namespace that belongs to a user namespace was made with that. */
+static int netns_begin_own(Start *s, Err *e)
+{
+	const char *arg;
+	NetMode mode = net_mode(s->c, &arg);
+
+	if ((mode != NET_BRIDGE && mode != NET_NONE) || s->net.made_fd >= 0)
+		return 0;
+	return network_namespace_begin(&s->netns, e);
+}
+
+static int network_prepare(Start *s, Err *e)
+{
+	int r = endpoint_prepare(s->en, s->c, &s->net, e);
+
+	if (r < 0 || s->net.host)
+		return r;
+	s->netns_path = shim_netns_path(s->shim_pid);
+	return s->netns_path ? 0 : err_oom(e);
+}
+
+static int network_set_up(Start *s, Err *e)
+{
+	NetworkNamespaceJob *job = take_ptr(s->netns);
+	int r = job ? network_namespace_end(job, &s->net.made_fd, e) : 0;
+
+	return r < 0 ? r : endpoint_setup(s->en, s->c, &s->net, e);
+}
+
 static int start_steps(Start *s, Err *e)
 {
 	Container *c = s->c;
 	int r = runtime_choose(s, e);
 
 	if (r >= 0)
+		r = shim_begin(s, e);
+	if (r >= 0)
 		r = userns_make(s, e);
 	if (r >= 0)
-		r = endpoint_setup(s->en, c, &s->net, e);
+		r = netns_begin_own(s, e);
 	if (r >= 0)
 		r = rootfs_mount(s, e);
 	if (r >= 0)
@@ -375,7 +433,11 @@ static int start_steps(Start *s, Err *e)
 	if (r >= 0)
 		r = made_mounts_open(s, e);
 	if (r >= 0)
+		r = network_prepare(s, e);
+	if (r >= 0)
 		r = spec_write(s, e);
+	if (r >= 0)
+		r = network_set_up(s, e);
 	if (r >= 0)
 		r = log_plan_make(s->en, c, &s->log, e);
 	if (r >= 0)

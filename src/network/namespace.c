@@ -51,14 +51,39 @@ static int namespace_job(void *arg, Err *e)
 	return 0;
 }
 
-int network_namespace_new(int *ret_netns_fd, Err *e)
-{
-	int fd = -1, r = netns_call(-1, namespace_job, &fd, e);
+struct NetworkNamespaceJob {
+	NetnsJob call;
+	int fd;
+	Err err; /* the thread's own: the caller uses its meanwhile */
+};
 
-	if (r < 0)
+int network_namespace_begin(NetworkNamespaceJob **ret, Err *e)
+{
+	NetworkNamespaceJob *job = calloc(1, sizeof(*job));
+	int r;
+
+	if (!job)
+		return err_oom(e);
+	job->fd = -1;
+	job->call = (NetnsJob){.netns_fd = -1, .fn = namespace_job, .arg = &job->fd, .e = &job->err};
+	r = netns_begin(&job->call, e);
+	if (r < 0) {
+		free(job);
 		return err_ctx(e, r, "network namespace");
-	*ret_netns_fd = fd;
+	}
+	*ret = job;
 	return 0;
+}
+
+int network_namespace_end(NetworkNamespaceJob *job, int *ret_netns_fd, Err *e)
+{
+	int r = netns_end(&job->call);
+
+	*ret_netns_fd = job->fd;
+	if (r < 0 && e)
+		*e = job->err;
+	free(job);
+	return r < 0 ? err_ctx(e, r, "network namespace") : 0;
 }
 
 int network_namespace_adopt(int netns_fd, Err *e)

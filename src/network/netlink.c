@@ -56,14 +56,6 @@ void netlink_close(Netlink *nl)
 	pthread_mutex_destroy(&nl->lock);
 }
 
-typedef struct NetnsJob {
-	int netns_fd;
-	int (*fn)(void *arg, Err *e);
-	void *arg;
-	int r;
-	Err *e;
-} NetnsJob;
-
 static void *netns_thread(void *p)
 {
 	NetnsJob *job = p;
@@ -79,21 +71,30 @@ static void *netns_thread(void *p)
 	return NULL;
 }
 
-int netns_call(int netns_fd, int (*fn)(void *arg, Err *e), void *arg, Err *e)
+int netns_begin(NetnsJob *job, Err *e)
 {
-	NetnsJob job = {netns_fd, fn, arg, -EIO, e};
 	sigset_t all, before;
-	pthread_t thread;
 
 	/* Signals are for the program's own threads: one that lives for microseconds shall not handle them. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = pthread_create(&thread, NULL, netns_thread, &job);
+	int r = pthread_create(&job->thread, NULL, netns_thread, job);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r != 0)
-		return err_sys(e, r, "start a thread for the network namespace");
-	pthread_join(thread, NULL);
-	return job.r;
+	return r != 0 ? err_sys(e, r, "start a thread for the network namespace") : 0;
+}
+
+int netns_end(NetnsJob *job)
+{
+	pthread_join(job->thread, NULL);
+	return job->r;
+}
+
+int netns_call(int netns_fd, int (*fn)(void *arg, Err *e), void *arg, Err *e)
+{
+	NetnsJob job = {.netns_fd = netns_fd, .fn = fn, .arg = arg, .e = e};
+	int r = netns_begin(&job, e);
+
+	return r < 0 ? r : netns_end(&job);
 }
 
 typedef struct OpenJob {

@@ -29,6 +29,17 @@ void netlink_close(Netlink *nl);
 
 /* Runs fn in a thread of its own inside the network namespace netns_fd, or in a new one if that is -1. */
 int netns_call(int netns_fd, int (*fn)(void *arg, Err *e), void *arg, Err *e);
+/* The same in two steps: the thread works until netns_end, which returns what fn did. The job stays where it is meanwhile. */
+typedef struct NetnsJob {
+	int netns_fd;
+	int (*fn)(void *arg, Err *e);
+	void *arg;
+	Err *e;
+	int r;
+	pthread_t thread;
+} NetnsJob;
+int netns_begin(NetnsJob *job, Err *e);
+int netns_end(NetnsJob *job);
 
 typedef struct NetlinkBatch {
 	StrBuf text;

@@ -48,6 +48,14 @@ static inline uint32_t ip4(const char *s)
 	return ntohl(in.s_addr);
 }
 
+static inline int network_namespace_new(int *ret, Err *e)
+{
+	NetworkNamespaceJob *job;
+	int r = network_namespace_begin(&job, e);
+
+	return r < 0 ? r : network_namespace_end(job, ret, e);
+}
+
 static inline void test_lo_up(Netlink *nl)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};

@@ -158,11 +158,22 @@ typedef struct Opts {
 	size_t n_hold;
 } Opts;
 
+/* As config.json names the one that the shim is given. */
+static void use_netns_of(json_t *config, pid_t shim)
+{
+	_cleanup_free_ char *path = shim_netns_path(shim);
+	json_t *all = json_object_get(json_object_get(config, "linux"), "namespaces"), *ns;
+	size_t i;
+
+	json_array_foreach (all, i, ns)
+		if (streq0(json_get_str(ns, "type"), "network"))
+			(void)json_object_set_new(ns, "path", json_string(path));
+}
+
 static int box_try_create(Box *b, const char *script, Opts o, Err *e)
 {
 	_cleanup_json_ json_t *config = config_json(b, script, o.tty);
 	ShimCreate c = {
-	    .program = program,
 	    .dir = b->dir,
 	    .id = b->id,
 	    .runtime_root = b->root,
@@ -183,8 +194,20 @@ static int box_try_create(Box *b, const char *script, Opts o, Err *e)
 
 		(void)json_object_set_new(json_object_get(config, "process"), "args", json_from_strv(args));
 	}
+	int r = shim_spawn(program, b->dir, b->id, &b->shim, &b->shim_pid, e);
+
+	if (r < 0)
+		return r;
+	if (o.with_netns)
+		use_netns_of(config, b->shim_pid);
 	assert_int_equal(json_save_at(b->tmp->fd, "box/config.json", config, 0600, false, e), 0);
-	return shim_create(&c, &b->shim, &b->shim_pid, &b->init_pid, e);
+	r = shim_create(b->shim, b->shim_pid, &c, &b->init_pid, e);
+	if (r < 0) {
+		shim_unref(b->shim);
+		b->shim = NULL;
+		b->shim_pid = 0;
+	}
+	return r;
 }
 
 #define ok(call)                                                                                             \

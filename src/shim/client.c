@@ -215,10 +215,10 @@ static int spawn_init(Spawn *s, int sock, const char *log)
 	return r;
 }
 
-static int spawn_shim(const ShimCreate *c, int sock, pid_t *ret, Err *e)
+static int spawn_program(const char *program, const char *dir, const char *id, int sock, pid_t *ret, Err *e)
 {
-	_cleanup_free_ char *log = strf("%s/shim.log", c->dir);
-	char *const argv[] = {(char *)(uintptr_t) "ireko-shim", (char *)(uintptr_t)c->id, NULL};
+	_cleanup_free_ char *log = strf("%s/shim.log", dir);
+	char *const argv[] = {(char *)(uintptr_t) "ireko-shim", (char *)(uintptr_t)id, NULL};
 	_cleanup_close_ int high = -1;
 	Spawn s;
 	int r;
@@ -231,9 +231,50 @@ static int spawn_shim(const ShimCreate *c, int sock, pid_t *ret, Err *e)
 		return err_sys(e, errno, "duplicate the shim socket");
 	r = spawn_init(&s, high, log);
 	if (r == 0)
-		r = posix_spawn(ret, c->program, &s.actions, &s.attr, argv, environ);
+		r = posix_spawn(ret, program, &s.actions, &s.attr, argv, environ);
 	spawn_done(&s);
-	return r ? err_sys(e, r, "start %s", c->program) : 0;
+	return r ? err_sys(e, r, "start %s", program) : 0;
+}
+
+int shim_spawn(const char *program, const char *dir, const char *id, Shim **ret, pid_t *ret_pid, Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *s = NULL;
+	_cleanup_close_ int theirs = -1;
+	int fds[2], r;
+
+	if (dir[0] != '/')
+		return err_new(e, ERR_INVALID, "shim directory %s is not absolute", dir);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_sys(e, errno, "socketpair for the shim");
+	theirs = fds[1];
+	r = shim_new(fds[0], &s, e);
+	if (r < 0) {
+		close_fd(&fds[0]);
+		return r;
+	}
+	r = spawn_program(program, dir, id, theirs, ret_pid, e);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(s);
+	return 0;
+}
+
+static void reap(pid_t pid, int *ret_status)
+{
+	while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
+		;
+}
+
+char *shim_netns_path(pid_t shim_pid)
+{
+	return strf("/proc/%d/fd/%d", (int)shim_pid, SHIM_NETNS_FD);
+}
+
+void shim_abandon(Shim *s, pid_t pid)
+{
+	close_fd(&s->sock);
+	(void)kill(pid, SIGKILL);
+	reap(pid, NULL);
 }
 
 static int send_fds(int sock, ShimMsgType type, const int *fds, size_t n, Err *e)
@@ -296,12 +337,6 @@ static int call_create(Shim *s, const ShimCreate *c, pid_t shim_pid, pid_t *ret_
 	return r;
 }
 
-static void reap(pid_t pid, int *ret_status)
-{
-	while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
-		;
-}
-
 /* Without an answer, how the shim ended is the best that can be told. */
 static int explain_death(const ShimCreate *c, int status, Err *e)
 {
@@ -326,38 +361,14 @@ static int create_failed(const ShimCreate *c, pid_t pid, int r, Err *e)
 	return r == -ESRCH ? explain_death(c, status, e) : r;
 }
 
-int shim_create(const ShimCreate *c, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e)
+int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e)
 {
-	_cleanup_(shim_unrefp) Shim *s = NULL;
-	_cleanup_close_ int theirs = -1;
-	pid_t pid, init;
-	int fds[2], r;
+	int r = call_create(s, c, shim_pid, ret_init_pid, e);
 
-	if (c->dir[0] != '/')
-		return err_new(e, ERR_INVALID, "shim directory %s is not absolute", c->dir);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-		return err_sys(e, errno, "socketpair for the shim");
-	theirs = fds[1];
-	r = shim_new(fds[0], &s, e);
-	if (r < 0) {
-		close_fd(&fds[0]);
-		return r;
-	}
-	r = spawn_shim(c, theirs, &pid, e);
-	if (r < 0)
-		return r;
-	close_fd(&theirs);
-	r = call_create(s, c, pid, &init, e);
-	if (r < 0) {
-		close_fd(&s->sock); /* a shim that still waits for a request ends by this */
-		return create_failed(c, pid, r, e);
-	}
-	*ret = take_ptr(s);
-	if (ret_shim_pid)
-		*ret_shim_pid = pid;
-	if (ret_init_pid)
-		*ret_init_pid = init;
-	return 0;
+	if (r >= 0)
+		return 0;
+	close_fd(&s->sock); /* a shim that still waits for a request ends by this */
+	return create_failed(c, shim_pid, r, e);
 }
 
 /* ---- connect ---- */

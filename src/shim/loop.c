@@ -85,7 +85,7 @@ int loop_once(Loop *l, int timeout_ms)
  * what runs from here to the wait must lie close together: one function here and one in libc. Not inlined, so
  * that every frame that is in use lies above this one's; a page is left for the system call's wrapper.
  */
-__attribute__((noinline)) void loop_rest(Loop *l, const LoopRange *drop, size_t n)
+__attribute__((noinline)) void loop_rest(Loop *l, const PageRange *drop, size_t n)
 {
 	const uintptr_t page = 4096;
 	uintptr_t stack = ((uintptr_t)__builtin_frame_address(0) & ~(page - 1)) - page;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/pages.h"
 
 #include <sys/epoll.h>
 
@@ -17,12 +18,6 @@ typedef struct Loop {
 	int epfd;
 	char *io; /* LOOP_IO_SIZE bytes that every handler may use until it returns */
 } Loop;
-
-/* Memory whose contents can be had again. */
-typedef struct LoopRange {
-	void *from;
-	size_t len;
-} LoopRange;
 
 typedef struct Source Source;
 typedef void (*SourceFn)(Source *s, uint32_t events);
@@ -44,4 +39,4 @@ void loop_close(Loop *l, Source *s);
 /* Waits up to timeout_ms (-1: forever) and handles one event. 1 if there was one, 0 if not, or -errno. */
 int loop_once(Loop *l, int timeout_ms);
 /* Drops the ranges and the unused stack, and waits, without limit, until an event is there; it is left for loop_once. */
-void loop_rest(Loop *l, const LoopRange *drop, size_t n);
+void loop_rest(Loop *l, const PageRange *drop, size_t n);

@@ -244,48 +244,12 @@ static int process_watch(Process *p, int pidfd, Err *e)
 
 /* ---- create ---- */
 
-static int set_namespace_path(json_t *config, const char *type, const char *path, Err *e)
+/* A runtime takes a namespace by path only. */
+static int place_netns(int netns, Err *e)
 {
-	json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces"), *ns;
-	size_t i;
-
-	if (!json_is_array(list))
-		return err_new(e, ERR_INVALID, "config.json: linux.namespaces is missing");
-	json_array_foreach (list, i, ns)
-		if (streq0(json_get_str(ns, "type"), type))
-			return json_object_set_new(ns, "path", json_string(path)) < 0 ? err_oom(e) : 0;
-	ns = json_pack("{s:s, s:s}", "type", type, "path", path);
-	return json_array_append_new(list, ns) < 0 ? err_oom(e) : 0;
-}
-
-/* What runs in the container does not inherit the protection of the shim. */
-static int set_oom_score(const Server *s, json_t *process, Err *e)
-{
-	if (!s->oom_protected || !process || json_object_get(process, "oomScoreAdj"))
-		return 0;
-	return json_object_set_new(process, "oomScoreAdj", json_integer(0)) < 0 ? err_oom(e) : 0;
-}
-
-/* A runtime takes a namespace by path only; ours is a descriptor, so config.json is given the path of that. */
-static int adapt_config(const Server *s, int netns, Err *e)
-{
-	_cleanup_close_ int dir = open(s->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_free_ char *path = strf("/proc/%d/fd/%d", (int)getpid(), netns);
-	_cleanup_json_ json_t *config = NULL;
-	int r;
-
-	if (!path)
-		return err_oom(e);
-	if (dir < 0)
-		return err_sys(e, errno, "open bundle %s", s->dir);
-	r = json_load_at(dir, "config.json", SHIM_PAYLOAD_MAX, &config, e);
-	if (r >= 0 && netns >= 0)
-		r = set_namespace_path(config, "network", path, e);
-	if (r >= 0)
-		r = set_oom_score(s, json_object_get(config, "process"), e);
-	if (r < 0)
-		return r;
-	return json_save_at(dir, "config.json", config, 0600, false, e);
+	return netns >= 0 && dup3(netns, SHIM_NETNS_FD, O_CLOEXEC) < 0
+		   ? err_sys(e, errno, "place the network namespace")
+		   : 0;
 }
 
 static int read_create(Server *s, const json_t *doc, Err *e)
@@ -384,12 +348,13 @@ int server_create(Server *s, ShimMsg *m, Err *e)
 		r = exits_reserve(s, e);
 	if (r >= 0)
 		r = logger_open(json_object_get(m->doc, "log"), &s->loop, &s->log, e);
-	if (r >= 0 && (netns >= 0 || s->oom_protected))
-		r = adapt_config(s, netns, e);
+	if (r >= 0)
+		r = place_netns(netns, e);
 	if (r >= 0)
 		r = conn_listen(s, e);
 	if (r >= 0)
 		r = create_process(s, m->doc, rootfs, e);
+	(void)close(SHIM_NETNS_FD);
 	return r;
 }
 
@@ -492,11 +457,10 @@ static int exec_start(Process *p, const json_t *process, const json_t *doc, cons
 }
 
 /* The runtime-spec process of a request, with what the request says beside it. */
-static int exec_process(Server *s, const json_t *doc, json_t **ret, Err *e)
+static int exec_process(const json_t *doc, json_t **ret, Err *e)
 {
 	_cleanup_json_ json_t *process = json_copy(json_object_get(doc, "process"));
 	int64_t rows = json_get_int(doc, "rows", 0), cols = json_get_int(doc, "cols", 0);
-	int r;
 
 	if (!json_is_object(process))
 		return err_new(e, ERR_INVALID, "exec: the process is missing");
@@ -508,10 +472,8 @@ static int exec_process(Server *s, const json_t *doc, json_t **ret, Err *e)
 				json_pack("{s:I, s:I}", "height", (json_int_t)rows, "width",
 					  (json_int_t)cols)) < 0)
 		return err_oom(e);
-	r = set_oom_score(s, process, e);
-	if (r >= 0)
-		*ret = take_ptr(process);
-	return r;
+	*ret = take_ptr(process);
+	return 0;
 }
 
 static int exec_run(Process *p, ShimMsg *m, Err *e)
@@ -527,7 +489,7 @@ static int exec_run(Process *p, ShimMsg *m, Err *e)
 		if (r < 0)
 			return r;
 	}
-	r = exec_process(p->server, m->doc, &process, e);
+	r = exec_process(m->doc, &process, e);
 	if (r >= 0)
 		r = exec_start(p, process, m->doc, attach ? &a : NULL, e);
 	if (r < 0 || !attach)

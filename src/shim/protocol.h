@@ -19,6 +19,7 @@
 #define SHIM_INLINE_MAX  16384
 #define SHIM_PAYLOAD_MAX (4u << 20)
 #define SHIM_CONTROL_FD  3 /* the first connection, inherited by the shim */
+#define SHIM_NETNS_FD    4 /* kept for the network namespace: config.json names it before the shim has it */
 #define SHIM_SOCKET_NAME "shim.sock"
 #define SHIM_EXIT_NAME   "exit.json"
 

@@ -12,7 +12,6 @@
 #include "base/log.h"
 
 #include <fcntl.h>
-#include <link.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -60,35 +59,12 @@ static int set_signals(Err *e)
 
 /* When memory runs out, the shim is the wrong victim: its container would go with it. Lowering the score takes
  * CAP_SYS_RESOURCE, which we may not have; the shim then runs with the score it was given. */
-static void avoid_oom(Server *s)
+static void avoid_oom(void)
 {
-	_cleanup_free_ char *score = NULL;
-
 	(void)file_write_at(AT_FDCWD, "/proc/self/oom_score_adj", "-998");
-	s->oom_protected =
-	    file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 32, &score, NULL) >= 0 && *score == '-';
 }
 
 /* ---- memory ---- */
-
-/* Segments that were never written hold nothing but the file's pages, so dropping them loses nothing. They are looked
- * up once: reading the program headers would bring pages back. */
-static int find_program_pages(struct dl_phdr_info *info, size_t size _unused_, void *arg)
-{
-	const uintptr_t page = 4096;
-	Server *s = arg;
-
-	for (int i = 0; i < info->dlpi_phnum && s->n_text < ELEMENTSOF(s->text); i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t from = info->dlpi_addr + ph->p_vaddr;
-		uintptr_t to = (from + ph->p_memsz) & ~(page - 1);
-
-		from = (from + page - 1) & ~(page - 1);
-		if (ph->p_type == PT_LOAD && !(ph->p_flags & PF_W) && from < to)
-			s->text[s->n_text++] = (LoopRange){(void *)from, to - from};
-	}
-	return 0;
-}
 
 /* Returns when something happens. */
 static void rest(Server *s)
@@ -310,9 +286,13 @@ static int set_up(Server *s, int control, Err *e)
 	r = set_signals(e);
 	if (r < 0)
 		return r;
+	/* Held by /dev/null until there is a namespace. */
+	if (dup3(STDIN_FILENO, SHIM_NETNS_FD, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "reserve descriptor %d", SHIM_NETNS_FD);
 	(void)prctl(PR_SET_NAME, "ireko-shim");
-	avoid_oom(s);
-	(void)dl_iterate_phdr(find_program_pages, s);
+	avoid_oom();
+	/* Once: reading the program headers would bring pages back. */
+	s->n_text = pages_of_program(s->text, ELEMENTSOF(s->text));
 	return loop_init(&s->loop, e);
 }
 

@@ -60,11 +60,10 @@ struct Server {
 	int64_t
 	    oom_look_until; /* monotonic: the kernel counts its victims a moment after that; 0: nothing is awaited */
 	uint64_t oom_kills; /* that were told */
-	bool oom_protected; /* our own oom_score_adj is below that of ordinary processes */
 	bool started;       /* as an engine has asked, once */
 	bool ended;         /* the exit is on record; only goodbyes are left */
 	int64_t end_by;     /* monotonic: subscribers that do not read are left behind then */
-	LoopRange text[4];  /* the program's pages, given up while nothing happens (server.c) */
+	PageRange text[4];  /* the program's pages, given up while nothing happens (server.c) */
 	size_t n_text;
 	bool rested; /* nothing happened since memory was given back */
 };

@@ -44,7 +44,6 @@ typedef struct ShimLog {
 } ShimLog;
 
 typedef struct ShimCreate {
-	const char *program; /* the ireko-shim executable */
 	const char *
 	    dir; /* exec-root/containers/<id>: shim.sock, exit.json; also the bundle with config.json; exists */
 	const char *id;
@@ -56,8 +55,8 @@ typedef struct ShimCreate {
 	bool open_stdin; /* else stdin is /dev/null */
 	bool stdin_once; /* close stdin when the first attached client closes its side */
 	ShimLog log;
-	int rootfs_fd; /* detached mount; -1 to use root.path of config.json */
-	int netns_fd; /* namespace to run in, or -1: as config.json says. Spec's network namespace path is then ignored */
+	int rootfs_fd;        /* detached mount; -1 to use root.path of config.json */
+	int netns_fd;         /* what shim_netns_path() leads to, or -1 */
 	const int *mount_fds; /* detached mounts; a bind whose source is <dir>/mounts/N is the N-th of them */
 	size_t n_mount_fds;
 	const int *hold_fds; /* kept open for the container's life (bound port sockets) */
@@ -66,9 +65,17 @@ typedef struct ShimCreate {
 	bool watch_oom;      /* SHIM_EVENT_OOM as soon as there is a victim, not only when a process ends */
 } ShimCreate;
 
-/* Spawns a shim and has it create the container (not started). On failure the shim is gone, nothing is left,
- * and the Err is the runtime's own. *ret_shim_pid is a child of the caller, to be reaped by it. */
-int shim_create(const ShimCreate *c, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
+/* Starts a shim, which waits for shim_create: what the container needs can be made meanwhile. `program` is the ireko-shim
+ * executable, `dir` exists. *ret_pid is a child of the caller, to be reaped by it; a shim that is not needed after all is ended by
+ * shim_abandon. If the caller dies the shim ends. */
+int shim_spawn(const char *program, const char *dir, const char *id, Shim **ret, pid_t *ret_pid, Err *e);
+/* Where a runtime that is told to create finds ShimCreate.netns_fd: the path of the network namespace in config.json. malloc'ed, or NULL. */
+char *shim_netns_path(pid_t shim_pid);
+/* Ends and reaps a shim that has not been told to create anything. */
+void shim_abandon(Shim *s, pid_t pid);
+/* Has it create the container (not started). config.json has to say the process's oomScoreAdj: the shim lowers its own
+ * if it may. On failure the shim is gone and reaped, nothing is left but the handle, and the Err is the runtime's own. */
+int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e);
 /* Connects to a living shim; -ENOENT / -ECONNREFUSED (ERR_NOT_FOUND) when there is none. Fills shim and init pid. */
 int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
 /* Closes the connection; the shim lives on. */

@@ -457,19 +457,37 @@ int store_snapshot_keys(Store *s, char ***ret, Err *e)
 	return r < 0 ? err_ctx(e, r, "list the snapshots") : 0;
 }
 
-int store_snapshot_remove(Store *s, const char *key, Err *e)
+static int remove_folder(Store *s, const char *key, Err *e)
+{
+	_cleanup_free_ char *folder = strf("containers/%s", key);
+
+	return folder ? trash_put(s, folder, e) : err_oom(e);
+}
+
+static int snapshot_remove(Store *s, const char *key, int (*remove)(Store *s, const char *key, Err *e),
+			   Err *e)
 {
 	static const char sql[] = "DELETE FROM snapshot WHERE key = ?1";
 	int r = check_key(key, e);
 
 	/* The row goes last: until then a failed removal can be tried again. */
 	if (r >= 0)
-		r = remove_dirs(s, key, e);
+		r = remove(s, key, e);
 	if (r >= 0)
 		r = db_run(&s->db, e, sql, "t", key);
 	if (r == -ENOSPC && reserve_give(s))
 		r = db_run(&s->db, e, sql, "t", key);
 	return r < 0 ? err_ctx(e, r, "remove the snapshot %s", key) : 0;
+}
+
+int store_snapshot_remove(Store *s, const char *key, Err *e)
+{
+	return snapshot_remove(s, key, remove_dirs, e);
+}
+
+int store_snapshot_remove_folder(Store *s, const char *key, Err *e)
+{
+	return snapshot_remove(s, key, remove_folder, e);
 }
 
 int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e)

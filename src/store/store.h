@@ -201,6 +201,8 @@ int store_snapshot_changes(Store *s, const char *key, char **ret, Err *e);
 int store_snapshot_keys(Store *s, char ***ret, Err *e);
 /* Missing is success. */
 int store_snapshot_remove(Store *s, const char *key, Err *e);
+/* With all else that is in its folder, "containers/<key>". */
+int store_snapshot_remove_folder(Store *s, const char *key, Err *e);
 int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e);
 
 /* ---- images ---- */

@@ -84,7 +84,7 @@ def test_binds_and_pipes(box):
     box.bind(inner, "/outer")
     box.bind(inner, "/outer/for/nested")
     cid = box.new_id()
-    box.config["process"]["args"] = ["sh", "-c", "while read -r x; do echo pong $x; echo $x > /outer/last; done"]
+    box.config["process"]["args"] = ["sh", "-c", "while read -r x; do echo $x > /outer/last; echo pong $x; done"]
     box.save(cid)
     in_r, in_w = os.pipe()
     out_r, out_w = os.pipe()

@@ -11,6 +11,7 @@
 #include "daemon.h"
 
 #include "base/clock.h"
+#include "base/pages.h"
 #include "base/path.h"
 #include "base/secret.h"
 
@@ -24,6 +25,7 @@
 #define CLOSE_S         5
 #define SHUTDOWN_S      15
 #define CONNECTIONS_MAX 16384
+#define PROGRAM_RANGES  256 /* of some 35 libraries, three each */
 
 static int stop_fd = -1;
 static volatile sig_atomic_t stop_signals;
@@ -194,11 +196,21 @@ static unsigned connections_max(void)
 	return (unsigned)MIN2(files.rlim_cur / 5 * 3, (rlim_t)CONNECTIONS_MAX);
 }
 
+/* Nobody asks for anything: what the last requests needed goes back to the kernel, and so do the pages of libraries that only they used. */
+static void rest(void *user _unused_)
+{
+	PageRange pages[PROGRAM_RANGES];
+	size_t n = pages_of_program(pages, PROGRAM_RANGES);
+
+	(void)malloc_trim(0);
+	pages_drop(pages, n);
+}
+
 /* The routes are in the server before it serves; the door that they are handed is made afterwards, with the engine. */
 static int start(Daemon *d, Err *e)
 {
 	DockerDoorOptions door;
-	HttpOptions http = {.connections_max = connections_max()};
+	HttpOptions http = {.connections_max = connections_max(), .rest = rest};
 	int r = lock_root(config_text(&d->config, "data-root"), "--data-root", &d->data_lock, e);
 
 	if (r >= 0)

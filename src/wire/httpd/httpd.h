@@ -52,6 +52,8 @@ typedef struct HttpOptions {
 	void (*decorate)(HttpRequest *rq, void *user);
 	/* After a handler of a route with `measure`. May be NULL. */
 	void (*measured)(void *user, int measure, bool failed, int64_t ns);
+	/* When no client has asked for anything in a while. May be NULL. */
+	void (*rest)(void *user);
 	size_t body_max;     /* of a buffered body; 0: 4 MiB */
 	int head_timeout_ms; /* from a request's first byte to the end of its head or buffered body; 0: 30 s */
 	int idle_timeout_ms;      /* between requests; 0: 180 s */

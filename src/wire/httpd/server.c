@@ -25,6 +25,7 @@
 #define ACCEPT_MAX   64 /* of one listener in one round */
 #define ARRIVING_MAX (8u << 20)
 #define REARM_NS     100000000
+#define REST_MS      3000
 
 int http_server_new(const HttpOptions *o, HttpServer **ret, Err *e)
 {
@@ -295,11 +296,16 @@ int http_server_run(HttpServer *s, int stop_fd, Err *e)
 		r = watch(s, s->listeners[i].fd, &s->listeners[i]);
 	if (r < 0)
 		return err_sys(e, r, "prepare to wait for connections");
-	for (;;) {
-		int n = epoll_wait(s->epoll_fd, evs, EVENTS_MAX, wait_ms(s));
+	for (bool rested = !s->o.rest;;) {
+		int ms = wait_ms(s);
+		bool tired = !rested && (ms < 0 || ms > REST_MS);
+		int n = epoll_wait(s->epoll_fd, evs, EVENTS_MAX, tired ? REST_MS : ms);
 
 		if (n < 0 && errno != EINTR)
 			return err_sys(e, errno, "wait for connections");
+		if (n == 0 && tired)
+			s->o.rest(s->o.user);
+		rested = n == 0 && (rested || tired);
 		if (one_round(s, evs, MAX2(n, 0), stop_fd))
 			break;
 	}
