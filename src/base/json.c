@@ -187,22 +187,6 @@ static int invalid(const Where *w, const json_t *j, Err *e, const char *problem)
 		       text, text[shown] ? "..." : "");
 }
 
-static const json_t *find_member(const json_t *obj, const char *name)
-{
-	const json_t *exact = json_object_get(obj, name);
-	const char *key;
-	json_t *value;
-
-	if (exact)
-		return exact;
-	json_object_foreach ((json_t *)obj, key, value) {
-		/* Most members of most tables are absent from most documents: the first letter settles nearly all. */
-		if (((*key ^ *name) & ~0x20) == 0 && strcasecmp(key, name) == 0)
-			return value;
-	}
-	return NULL;
-}
-
 static void *member_at(const void *base, size_t offset)
 {
 	return (char *)base + offset;
@@ -308,14 +292,61 @@ static int decode_field(const json_t *j, const JsonField *f, void *base, const W
 	return invalid(w, j, e, "the table has an unknown type here");
 }
 
-static int decode_object(const json_t *obj, const JsonField *table, void *out, const Where *w, Err *e)
+/* Tables are in the order of the documents that we write ourselves: the next member is nearly always the next field. */
+static const JsonField *find_exact(const JsonField *table, const JsonField *from, const char *name)
 {
-	if (!json_is_object(obj))
-		return invalid(w, obj, e, "expected an object");
-	for (const JsonField *f = table; f->name; f++) {
-		const json_t *j = find_member(obj, f->name);
-		Where here = {.up = w, .name = f->name};
-		int r = !j || json_is_null(j) ? 0 : decode_field(j, f, out, &here, e);
+	const JsonField *f;
+
+	for (f = from; f->name; f++)
+		if (*f->name == *name && streq(f->name, name))
+			return f;
+	for (f = table; f < from; f++)
+		if (*f->name == *name && streq(f->name, name))
+			return f;
+	return NULL;
+}
+
+static const JsonField *find_in_any_case(const JsonField *table, const char *name)
+{
+	/* Most members of other tables are here too: the first letter settles nearly all. */
+	for (const JsonField *f = table; f->name; f++)
+		if (((*f->name ^ *name) & ~0x20) == 0 && strcasecmp(f->name, name) == 0)
+			return f;
+	return NULL;
+}
+
+static const json_t *first_spelling(const json_t *obj, const char *name)
+{
+	const json_t *exact = json_object_get(obj, name);
+	const char *key;
+	json_t *value;
+
+	if (exact)
+		return exact;
+	json_object_foreach ((json_t *)obj, key, value)
+		if (strcasecmp(key, name) == 0)
+			return value;
+	return NULL;
+}
+
+static int decode_member(const json_t *j, const JsonField *f, void *out, const Where *w, Err *e)
+{
+	Where here = {.up = w, .name = f->name};
+
+	return json_is_null(j) ? 0 : decode_field(j, f, out, &here, e);
+}
+
+/* Those whose names are no field's exactly; what is there exactly, if only as null, is not looked for in another spelling, and the
+ * first of several spellings counts. */
+static int decode_other_spellings(const json_t *obj, const JsonField *table, void *out, const Where *w,
+				  Err *e)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach ((json_t *)obj, key, value) {
+		const JsonField *f = find_exact(table, table, key) ? NULL : find_in_any_case(table, key);
+		int r = f && first_spelling(obj, f->name) == value ? decode_member(value, f, out, w, e) : 0;
 
 		if (r < 0)
 			return r;
@@ -323,25 +354,52 @@ static int decode_object(const json_t *obj, const JsonField *table, void *out, c
 	return 0;
 }
 
+static int decode_object(const json_t *obj, const JsonField *table, void *out, const Where *w, Err *e)
+{
+	const JsonField *next = table;
+	bool others = false;
+	const char *key;
+	json_t *value;
+
+	if (!json_is_object(obj))
+		return invalid(w, obj, e, "expected an object");
+	json_object_foreach ((json_t *)obj, key, value) {
+		const JsonField *f = find_exact(table, next, key);
+		int r;
+
+		if (!f) {
+			others = true;
+			continue;
+		}
+		r = decode_member(value, f, out, w, e);
+		if (r < 0)
+			return r;
+		next = f + 1;
+	}
+	return others ? decode_other_spellings(obj, table, out, w, e) : 0;
+}
+
 int json_decode(const json_t *obj, const JsonField *table, void *out, Err *e)
 {
 	return decode_object(obj, table, out, NULL, e);
 }
 
-static json_t *encode_array(const JsonField *f, const void *in)
+static json_t *encode_fields(const JsonField *table, const void *in, bool sparse);
+
+static json_t *encode_array(const JsonField *f, const void *in, bool sparse)
 {
 	_cleanup_json_ json_t *array = json_array();
 	char *const *items = member_at(in, f->offset);
 	const size_t *count = member_at(in, f->count);
 
 	for (size_t i = 0; array && i < *count; i++)
-		if (json_array_append_new(array, json_encode(f->table, *items + i * f->size)) < 0)
+		if (json_array_append_new(array, encode_fields(f->table, *items + i * f->size, sparse)) < 0)
 			return NULL;
 	return take_ptr(array);
 }
 
 /* A new reference; NULL on failure. */
-static json_t *encode_field(const JsonField *f, const void *base)
+static json_t *encode_field(const JsonField *f, const void *base, bool sparse)
 {
 	const void *in = member_at(base, f->offset);
 
@@ -359,33 +417,40 @@ static json_t *encode_field(const JsonField *f, const void *base)
 	case JSON_T_MAP:
 		return json_map_from_strv(*(char **const *)in);
 	case JSON_T_OBJECT:
-		return json_encode(f->table, in);
+		return encode_fields(f->table, in, sparse);
 	case JSON_T_ARRAY:
-		return encode_array(f, base);
+		return encode_array(f, base, sparse);
 	case JSON_T_JSON:
 		return *(json_t *const *)in ? json_incref(*(json_t *const *)in) : json_null();
 	}
 	return NULL;
 }
 
-static bool is_empty(const JsonField *f, const json_t *j)
+static bool fields_are_empty(const JsonField *table, const void *base);
+
+static bool is_empty(const JsonField *f, const void *base)
 {
+	const void *in = member_at(base, f->offset);
+
 	switch (f->type) {
 	case JSON_T_STR:
-		return json_string_length(j) == 0;
+		return str_empty(*(char *const *)in);
 	case JSON_T_BOOL:
-		return json_is_false(j);
+		return !*(const bool *)in;
 	case JSON_T_INT:
+		return *(const int64_t *)in == 0;
 	case JSON_T_U32:
-		return json_integer_value(j) == 0;
+		return *(const uint32_t *)in == 0;
 	case JSON_T_STRV:
-	case JSON_T_ARRAY:
-		return json_array_size(j) == 0;
 	case JSON_T_MAP:
+		return strv_len(*(char **const *)in) == 0;
+	case JSON_T_ARRAY:
+		return *(const size_t *)member_at(base, f->count) == 0;
 	case JSON_T_OBJECT:
-		return json_object_size(j) == 0;
+		return fields_are_empty(f->table, in);
 	case JSON_T_JSON:
-		return json_is_null(j); /* {} and [] are kept as they came */
+		return !*(json_t *const *)in ||
+		       json_is_null(*(json_t *const *)in); /* {} and [] are kept as they came */
 	}
 	return false;
 }
@@ -395,21 +460,131 @@ static bool is_given(const JsonField *f, const void *base)
 	return f->keep_given && *(void *const *)member_at(base, f->offset);
 }
 
-json_t *json_encode(const JsonField *table, const void *in)
+static bool is_left_out(const JsonField *f, const void *base, bool sparse)
+{
+	return (sparse || !f->keep_empty) && !is_given(f, base) && is_empty(f, base);
+}
+
+static bool fields_are_empty(const JsonField *table, const void *base)
+{
+	for (const JsonField *f = table; f->name; f++)
+		if (!is_left_out(f, base, false))
+			return false;
+	return true;
+}
+
+static json_t *encode_fields(const JsonField *table, const void *in, bool sparse)
 {
 	_cleanup_json_ json_t *obj = json_object();
 
-	for (const JsonField *f = table; obj && f->name; f++) {
-		_cleanup_json_ json_t *j = encode_field(f, in);
-
-		if (!j)
+	for (const JsonField *f = table; obj && f->name; f++)
+		if (!is_left_out(f, in, sparse) &&
+		    json_object_set_new(obj, f->name, encode_field(f, in, sparse)) < 0)
 			return NULL;
-		if (!f->keep_empty && !is_given(f, in) && is_empty(f, j))
-			continue;
-		if (json_object_set(obj, f->name, j) < 0)
-			return NULL;
-	}
 	return take_ptr(obj);
+}
+
+json_t *json_encode(const JsonField *table, const void *in)
+{
+	return encode_fields(table, in, false);
+}
+
+json_t *json_encode_sparse(const JsonField *table, const void *in)
+{
+	return encode_fields(table, in, true);
+}
+
+static int copy_array(const JsonField *f, const void *from, void *to)
+{
+	const char *items = *(char *const *)member_at(from, f->offset);
+	char **copy = member_at(to, f->offset);
+	size_t n = *(const size_t *)member_at(from, f->count), *count = member_at(to, f->count);
+	int r = 0;
+
+	if (!items)
+		return 0;
+	*copy = calloc(n ? n : 1, f->size);
+	if (!*copy)
+		return -ENOMEM;
+	for (*count = 0; r >= 0 && *count < n; (*count)++)
+		r = json_fields_copy(f->table, items + *count * f->size, *copy + *count * f->size);
+	return r;
+}
+
+static int copy_strv(char *const *v, char ***ret)
+{
+	*ret = v ? strv_dup(v) : NULL;
+	return v && !*ret ? -ENOMEM : 0;
+}
+
+static int copy_field(const JsonField *f, const void *from, void *to)
+{
+	const void *in = member_at(from, f->offset);
+	void *out = member_at(to, f->offset);
+
+	switch (f->type) {
+	case JSON_T_STR:
+		if (*(char *const *)in)
+			*(char **)out = strdup(*(char *const *)in);
+		return *(char *const *)in && !*(char **)out ? -ENOMEM : 0;
+	case JSON_T_BOOL:
+		*(bool *)out = *(const bool *)in;
+		return 0;
+	case JSON_T_INT:
+		*(int64_t *)out = *(const int64_t *)in;
+		return 0;
+	case JSON_T_U32:
+		*(uint32_t *)out = *(const uint32_t *)in;
+		return 0;
+	case JSON_T_STRV:
+	case JSON_T_MAP:
+		return copy_strv(*(char **const *)in, out);
+	case JSON_T_OBJECT:
+		return json_fields_copy(f->table, in, out);
+	case JSON_T_ARRAY:
+		return copy_array(f, from, to);
+	case JSON_T_JSON:
+		*(json_t **)out = json_incref(*(json_t *const *)in);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int json_fields_copy(const JsonField *table, const void *from, void *to)
+{
+	int r = 0;
+
+	for (const JsonField *f = table; r >= 0 && f->name; f++)
+		r = copy_field(f, from, to);
+	return r;
+}
+
+static int fill_array(const JsonField *f, void *base)
+{
+	char *items = *(char **)member_at(base, f->offset);
+	size_t n = *(size_t *)member_at(base, f->count);
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = json_fields_fill(f->table, items + i * f->size);
+	return r;
+}
+
+int json_fields_fill(const JsonField *table, void *base)
+{
+	int r = 0;
+
+	for (const JsonField *f = table; r >= 0 && f->name; f++) {
+		void *at = member_at(base, f->offset);
+
+		if (f->type == JSON_T_OBJECT)
+			r = json_fields_fill(f->table, at);
+		else if (f->type == JSON_T_ARRAY)
+			r = fill_array(f, base);
+		else if (f->type == JSON_T_STR && f->keep_empty && !*(char **)at)
+			r = (*(char **)at = strdup("")) ? 0 : -ENOMEM;
+	}
+	return r;
 }
 
 static void release_array(const JsonField *f, void *base)

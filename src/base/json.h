@@ -65,5 +65,11 @@ typedef struct JsonField {
 int json_decode(const json_t *obj, const JsonField *table, void *out, Err *e);
 /* A new object; NULL on out of memory or if a string is no UTF-8. Empty members are left out unless keep_empty. */
 json_t *json_encode(const JsonField *table, const void *in);
+/* The same without any empty member but those of keep_given: for what is only read back. */
+json_t *json_encode_sparse(const JsonField *table, const void *in);
+/* Strings of keep_empty that are NULL become "", as if the document had had them. 0 or -ENOMEM. */
+int json_fields_fill(const JsonField *table, void *in);
+/* A deep copy of what the table describes into a zeroed struct; a JSON_T_JSON is shared. 0, or -ENOMEM and what was copied so far. */
+int json_fields_copy(const JsonField *table, const void *from, void *to);
 /* Releases and zeroes everything the table describes. */
 void json_fields_done(const JsonField *table, void *in);

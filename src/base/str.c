@@ -224,11 +224,6 @@ void strbuf_add_n(StrBuf *b, const void *s, size_t n)
 	b->s[b->len] = '\0';
 }
 
-void strbuf_add(StrBuf *b, const char *s)
-{
-	strbuf_add_n(b, s, strlen(s));
-}
-
 void strbuf_add_c(StrBuf *b, char c)
 {
 	strbuf_add_n(b, &c, 1);

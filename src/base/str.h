@@ -43,8 +43,12 @@ void strbuf_done(StrBuf *b);
 void strbuf_wipe(StrBuf *b); /* the same, of a secret (secret.h) */
 /* Makes room for that much more at once. */
 void strbuf_reserve(StrBuf *b, size_t more);
-void strbuf_add(StrBuf *b, const char *s);
 void strbuf_add_n(StrBuf *b, const void *s, size_t n);
+static inline void strbuf_add(StrBuf *b,
+			      const char *s) /* inline: most are constants, whose length is one too */
+{
+	strbuf_add_n(b, s, strlen(s));
+}
 void strbuf_add_c(StrBuf *b, char c);
 void strbuf_addf(StrBuf *b, const char *fmt, ...) _printf_(2, 3);
 /* The text ("" when nothing was added), leaving the buffer empty; NULL if an append ran out of memory. */

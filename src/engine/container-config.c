@@ -153,6 +153,14 @@ static const JsonField mount_tmpfs_table[] = {
     {0},
 };
 
+/* Of a copy only: documents have them by port. */
+static const JsonField port_table[] = {
+    STR(port, "Port", ContainerPort),
+    STR(host_ip, "HostIp", ContainerPort),
+    STR(host_port, "HostPort", ContainerPort),
+    {0},
+};
+
 static const JsonField config_table[] = {
     STR(hostname, "Hostname", ContainerConfig),
     STR(domainname, "Domainname", ContainerConfig),
@@ -408,6 +416,18 @@ static int mounts_decode(const json_t *array, ContainerHost *h, Err *e)
 	return 0;
 }
 
+/* What a document may leave out is there, whether it came from a client or from the database. */
+static int fill(ContainerConfig *c, Err *e)
+{
+	int r = json_fields_fill(config_table, c);
+
+	if (r >= 0)
+		r = json_fields_fill(host_table, &c->host);
+	for (size_t i = 0; r >= 0 && i < c->host.n_mounts; i++)
+		r = json_fields_fill(mount_table, &c->host.mounts[i]);
+	return r < 0 ? err_oom(e) : 0;
+}
+
 static int port_add(ContainerHost *h, const char *port, const json_t *binding, Err *e)
 {
 	ContainerPort *grown = realloc(h->ports, (h->n_ports + 1) * sizeof(*grown));
@@ -516,54 +536,71 @@ int container_config_decode(const json_t *body, ContainerConfig *c, Err *e)
 		r = container_endpoints_decode(container_member(container_member(body, "NetworkingConfig"),
 								"EndpointsConfig"),
 					       c, e);
-	return r < 0 ? err_kind(e, r, ERR_INVALID) : 0;
+	if (r < 0)
+		return err_kind(e, r, ERR_INVALID);
+	return fill(c, e);
 }
 
-json_t *container_host_inspect(const ContainerConfig *c)
+/* What is not there is null, or in a sparse document not there. */
+static void set_or_null(json_t *o, const char *name, json_t *value, bool sparse)
 {
-	const ContainerHost *h = &c->host;
-	json_t *o = json_encode(host_table, h), *mounts;
+	if (value || !sparse)
+		json_object_set_new(o, name, value ? value : json_null());
+}
+
+static void set_if(json_t *o, const char *name, bool given, char *const *v)
+{
+	if (given)
+		json_object_set_new(o, name, v ? json_from_strv(v) : json_array());
+}
+
+static json_t *mounts_encode(const ContainerHost *h)
+{
+	json_t *mounts = json_array();
+
+	for (size_t i = 0; i < h->n_mounts; i++)
+		json_array_append_new(mounts, mount_encode(&h->mounts[i]));
+	return mounts;
+}
+
+static json_t *host_encode(const ContainerHost *h, bool sparse)
+{
+	json_t *o = sparse ? json_encode_sparse(host_table, h) : json_encode(host_table, h);
 
 	if (!o)
 		return NULL;
-	json_object_set_new(o, "PortBindings", ports_encode(h));
-	json_object_set_new(o, "ConsoleSize",
-			    json_pack("[i, i]", (int)h->console_height, (int)h->console_width));
-	json_object_set_new(o, "MemorySwappiness",
-			    h->memory_swappiness < 0 ? json_null() : json_integer(h->memory_swappiness));
-	json_object_set_new(o, "PidsLimit", h->pids_limit == 0 ? json_null() : json_integer(h->pids_limit));
+	if (!sparse || h->n_ports > 0)
+		json_object_set_new(o, "PortBindings", ports_encode(h));
+	if (!sparse || h->console_height || h->console_width)
+		json_object_set_new(o, "ConsoleSize",
+				    json_pack("[i, i]", (int)h->console_height, (int)h->console_width));
+	set_or_null(o, "MemorySwappiness",
+		    h->memory_swappiness < 0 ? NULL : json_integer(h->memory_swappiness), sparse);
+	set_or_null(o, "PidsLimit", h->pids_limit == 0 ? NULL : json_integer(h->pids_limit), sparse);
 	if (h->has_init)
 		json_object_set_new(o, "Init", json_boolean(h->init));
-	if (h->has_masked_paths)
-		json_object_set_new(o, "MaskedPaths",
-				    h->masked_paths ? json_from_strv(h->masked_paths) : json_array());
-	if (h->has_readonly_paths)
-		json_object_set_new(o, "ReadonlyPaths",
-				    h->readonly_paths ? json_from_strv(h->readonly_paths) : json_array());
-	if (h->n_mounts > 0) {
-		mounts = json_array();
-		for (size_t i = 0; i < h->n_mounts; i++)
-			json_array_append_new(mounts, mount_encode(&h->mounts[i]));
-		json_object_set_new(o, "Mounts", mounts);
-	}
+	set_if(o, "MaskedPaths", h->has_masked_paths, h->masked_paths);
+	set_if(o, "ReadonlyPaths", h->has_readonly_paths, h->readonly_paths);
+	if (h->n_mounts > 0)
+		json_object_set_new(o, "Mounts", mounts_encode(h));
 	return o;
 }
 
-json_t *container_config_inspect(const ContainerConfig *c)
+static json_t *config_encode(const ContainerConfig *c, bool sparse)
 {
-	json_t *o = json_encode(config_table, c);
+	json_t *o = sparse ? json_encode_sparse(config_table, c) : json_encode(config_table, c);
 
 	if (!o)
 		return NULL;
 	if (c->exposed_ports)
 		json_object_set_new(o, "ExposedPorts", set_encode(c->exposed_ports));
-	json_object_set_new(o, "Volumes", c->volumes ? set_encode(c->volumes) : json_null());
+	set_or_null(o, "Volumes", c->volumes ? set_encode(c->volumes) : NULL, sparse);
 	if (!c->cmd)
-		json_object_set_new(o, "Cmd", json_null());
+		set_or_null(o, "Cmd", NULL, sparse);
 	if (strv_len(c->entrypoint) == 0)
-		json_object_set_new(o, "Entrypoint", c->has_entrypoint ? json_array() : json_null());
+		set_or_null(o, "Entrypoint", c->has_entrypoint ? json_array() : NULL, sparse);
 	if (!c->on_build)
-		json_object_set_new(o, "OnBuild", json_null());
+		set_or_null(o, "OnBuild", NULL, sparse);
 	if (c->stop_timeout != STOP_TIMEOUT_UNSET)
 		json_object_set_new(o, "StopTimeout", json_integer(MAX2(c->stop_timeout, (int64_t)-1)));
 	if (c->has_health)
@@ -571,25 +608,120 @@ json_t *container_config_inspect(const ContainerConfig *c)
 	return o;
 }
 
+json_t *container_host_inspect(const ContainerConfig *c)
+{
+	return host_encode(&c->host, false);
+}
+
+json_t *container_config_inspect(const ContainerConfig *c)
+{
+	return config_encode(c, false);
+}
+
 json_t *container_config_encode(const ContainerConfig *c)
 {
-	json_t *o = container_config_inspect(c);
+	json_t *o = config_encode(c, true);
 
 	if (!o)
 		return NULL;
-	json_object_set_new(o, "HostConfig", container_host_inspect(c));
-	json_object_set_new(o, "NetworkingConfig",
-			    json_pack("{s:o}", "EndpointsConfig", container_endpoints_encode(c)));
+	json_object_set_new(o, "HostConfig", host_encode(&c->host, true));
+	if (c->n_endpoints > 0)
+		json_object_set_new(o, "NetworkingConfig",
+				    json_pack("{s:o}", "EndpointsConfig", container_endpoints_encode(c)));
 	return o;
+}
+
+/* ---- copies ---- */
+
+static int dup_strv(char *const *v, char ***ret)
+{
+	*ret = v ? strv_dup(v) : NULL;
+	return v && !*ret ? -ENOMEM : 0;
+}
+
+static int mount_copy(const ContainerMount *from, ContainerMount *ret)
+{
+	const JsonField *const tables[] = {mount_table,        mount_bind_table,  mount_volume_table,
+					   mount_driver_table, mount_image_table, mount_tmpfs_table};
+	int r = dup_strv(from->tmpfs_options, &ret->tmpfs_options);
+
+	ret->has_bind = from->has_bind;
+	ret->has_volume = from->has_volume;
+	ret->has_image = from->has_image;
+	ret->has_tmpfs = from->has_tmpfs;
+	ret->has_cluster = from->has_cluster;
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(tables); i++)
+		r = json_fields_copy(tables[i], from, ret);
+	return r;
+}
+
+static int mounts_copy(const ContainerHost *from, ContainerHost *ret)
+{
+	int r = 0;
+
+	if (from->n_mounts == 0)
+		return 0;
+	ret->mounts = calloc(from->n_mounts, sizeof(*ret->mounts));
+	if (!ret->mounts)
+		return -ENOMEM;
+	for (; r >= 0 && ret->n_mounts < from->n_mounts; ret->n_mounts++)
+		r = mount_copy(&from->mounts[ret->n_mounts], &ret->mounts[ret->n_mounts]);
+	return r;
+}
+
+static int ports_copy(const ContainerHost *from, ContainerHost *ret)
+{
+	int r = 0;
+
+	if (from->n_ports == 0)
+		return 0;
+	ret->ports = calloc(from->n_ports, sizeof(*ret->ports));
+	if (!ret->ports)
+		return -ENOMEM;
+	for (; r >= 0 && ret->n_ports < from->n_ports; ret->n_ports++)
+		r = json_fields_copy(port_table, &from->ports[ret->n_ports], &ret->ports[ret->n_ports]);
+	return r;
+}
+
+static int host_copy(const ContainerHost *from, ContainerHost *ret)
+{
+	int r = json_fields_copy(host_table, from, ret);
+
+	ret->has_init = from->has_init;
+	ret->init = from->init;
+	ret->memory_swappiness = from->memory_swappiness;
+	ret->pids_limit = from->pids_limit;
+	ret->console_height = from->console_height;
+	ret->console_width = from->console_width;
+	ret->has_masked_paths = from->has_masked_paths;
+	ret->has_readonly_paths = from->has_readonly_paths;
+	if (r >= 0)
+		r = dup_strv(from->masked_paths, &ret->masked_paths);
+	if (r >= 0)
+		r = dup_strv(from->readonly_paths, &ret->readonly_paths);
+	if (r >= 0)
+		r = mounts_copy(from, ret);
+	return r < 0 ? r : ports_copy(from, ret);
 }
 
 int container_config_copy(const ContainerConfig *from, ContainerConfig *ret, Err *e)
 {
-	_cleanup_json_ json_t *doc = container_config_encode(from);
+	int r = json_fields_copy(config_table, from, ret);
 
-	if (!doc)
-		return err_oom(e);
-	return container_config_decode(doc, ret, e);
+	ret->has_entrypoint = from->has_entrypoint;
+	ret->stop_timeout = from->stop_timeout;
+	ret->has_health = from->has_health;
+	if (r >= 0)
+		r = dup_strv(from->exposed_ports, &ret->exposed_ports);
+	if (r >= 0)
+		r = dup_strv(from->volumes, &ret->volumes);
+	if (r >= 0)
+		r = json_fields_copy(health_table, &from->health, &ret->health);
+	if (r >= 0)
+		r = host_copy(&from->host, &ret->host);
+	if (r >= 0)
+		r = container_endpoints_copy(from, ret);
+	return r < 0 ? err_oom(e) : 0;
 }
 
 void container_config_done(ContainerConfig *c)
@@ -606,11 +738,8 @@ void container_config_done(ContainerConfig *c)
 	for (size_t i = 0; i < h->n_mounts; i++)
 		mount_done(&h->mounts[i]);
 	free(h->mounts);
-	for (size_t i = 0; i < h->n_ports; i++) {
-		free(h->ports[i].port);
-		free(h->ports[i].host_ip);
-		free(h->ports[i].host_port);
-	}
+	for (size_t i = 0; i < h->n_ports; i++)
+		json_fields_done(port_table, &h->ports[i]);
 	free(h->ports);
 	for (size_t i = 0; i < c->n_endpoints; i++)
 		container_endpoint_done(&c->endpoints[i]);

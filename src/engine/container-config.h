@@ -146,11 +146,12 @@ typedef struct ContainerConfig {
 
 /* From the body of POST /containers/create. ERR_INVALID names the member. */
 int container_config_decode(const json_t *body, ContainerConfig *ret, Err *e);
-/* The same document again: {...Config members..., "HostConfig": {...}, "NetworkingConfig": {...}}. */
+/* A document that decodes to the same, {...Config members..., "HostConfig": {...}, "NetworkingConfig": {...}}, without what is empty. */
 json_t *container_config_encode(const ContainerConfig *c);
 /* The "Config" and "HostConfig" objects as inspect shows them: all members present. */
 json_t *container_config_inspect(const ContainerConfig *c);
 json_t *container_host_inspect(const ContainerConfig *c);
+/* Into a zeroed struct. On failure what was copied stays, for container_config_done. */
 int container_config_copy(const ContainerConfig *from, ContainerConfig *ret, Err *e);
 void container_config_done(ContainerConfig *c);
 
@@ -165,3 +166,4 @@ void container_endpoint_done(ContainerEndpointConfig *ep);
 int container_endpoint_add(ContainerConfig *c, const ContainerEndpointConfig *ep, Err *e);
 int container_endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e);
 json_t *container_endpoints_encode(const ContainerConfig *c);
+int container_endpoints_copy(const ContainerConfig *from, ContainerConfig *ret);

@@ -411,7 +411,7 @@ int container_save(Engine *en, Container *c, Err *e)
 
 	pthread_mutex_lock(&c->state);
 	Row row = row_of(c);
-	doc = json_encode(row_table, &row);
+	doc = json_encode_sparse(row_table, &row);
 	if (doc)
 		json_object_set_new(doc, "config", container_config_encode(&c->config));
 	pthread_mutex_unlock(&c->state);
@@ -468,6 +468,8 @@ static int load_one(void *user, const char *key, json_t *doc)
 		return -ENOMEM;
 	snprintf(c->id, sizeof(c->id), "%s", key);
 	r = json_decode(doc, row_table, &row, &err);
+	if (r >= 0 && json_fields_fill(row_table, &row) < 0)
+		r = err_oom(&err);
 	row_into(&row, c);
 	if (r >= 0)
 		r = container_config_decode(json_object_get(doc, "config"), &c->config, &err);
@@ -514,23 +516,50 @@ static int info_paths(Engine *en, Container *c, ContainerInfo *i)
 												  : -ENOMEM;
 }
 
-int container_info(Engine *en, Container *c, ContainerInfo *i, Err *e)
+static char *dup_text(const char *s, bool *oom)
 {
-	_cleanup_json_ json_t *doc = NULL;
+	char *copy = s ? strdup(s) : NULL;
+
+	*oom |= s && !copy;
+	return copy;
+}
+
+static char **dup_strv(char *const *v, bool *oom)
+{
+	char **copy = v ? strv_dup(v) : NULL;
+
+	*oom |= v && !copy;
+	return copy;
+}
+
+/* What lists show and filters look at. */
+static int config_brief(const ContainerConfig *from, ContainerConfig *ret, Err *e)
+{
+	bool oom = false;
+
+	ret->image = dup_text(from->image, &oom);
+	ret->hostname = dup_text(from->hostname, &oom);
+	ret->labels = dup_strv(from->labels, &oom);
+	ret->exposed_ports = dup_strv(from->exposed_ports, &oom);
+	ret->host.network_mode = dup_text(from->host.network_mode, &oom);
+	return oom || container_endpoints_copy(from, ret) < 0 ? err_oom(e) : 0;
+}
+
+static int info_fill(Engine *en, Container *c, bool brief, ContainerInfo *i, Err *e)
+{
 	Row row = {0};
-	int r = -ENOMEM;
+	int r;
 
 	pthread_mutex_lock(&c->state);
 	memcpy(i->id, c->id, sizeof(i->id));
 	i->status = c->removed ? CONTAINER_REMOVING : c->status;
 	i->pid = c->pid;
 	Row from = row_of(c);
-	doc = json_encode(row_table, &from);
-	if (doc)
-		r = container_config_copy(&c->config, &i->config, e);
-	pthread_mutex_unlock(&c->state);
+	r = json_fields_copy(row_table, &from, &row) < 0 ? err_oom(e) : 0;
 	if (r >= 0)
-		r = json_decode(doc, row_table, &row, e);
+		r = brief ? config_brief(&c->config, &i->config, e)
+			  : container_config_copy(&c->config, &i->config, e);
+	pthread_mutex_unlock(&c->state);
 
 	i->name = row.name;
 	i->image_id = row.image_id;
@@ -552,9 +581,14 @@ int container_info(Engine *en, Container *c, ContainerInfo *i, Err *e)
 	i->health = row.health;
 	free(row.boot);
 	free(row.chain_id);
-	if (r >= 0)
+	if (r >= 0 && !brief)
 		r = info_paths(en, c, i);
 	return r < 0 ? err_ctx(e, r, "describe container %.12s", c->id) : 0;
+}
+
+int container_info(Engine *en, Container *c, ContainerInfo *i, Err *e)
+{
+	return info_fill(en, c, false, i, e);
 }
 
 void container_info_done(ContainerInfo *i)
@@ -621,13 +655,11 @@ static int newest_first(const void *a, const void *b)
 	return x->created_ns < y->created_ns ? 1 : x->created_ns > y->created_ns ? -1 : 0;
 }
 
-int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e)
+/* References to all, the newest first. */
+static int all_containers(Engine *en, Container ***ret, size_t *ret_n, Err *e)
 {
-	_cleanup_free_ Container **all = NULL;
-	ContainerInfo *infos = NULL;
-	Container *c, *tmp;
-	size_t n = 0, done = 0;
-	int r = 0;
+	Container **all, *c, *tmp;
+	size_t n = 0;
 
 	pthread_mutex_lock(&en->lock);
 	all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*all));
@@ -635,23 +667,67 @@ int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e
 		HASH_ITER (hh, en->by_id, c, tmp)
 			all[n++] = container_ref(c);
 	pthread_mutex_unlock(&en->lock);
-	if (all)
-		infos = calloc(n + 1, sizeof(*infos));
-	if (!infos)
-		r = err_oom(e);
-	else
-		qsort(all, n, sizeof(*all), newest_first);
+	if (!all)
+		return err_oom(e);
+	qsort(all, n, sizeof(*all), newest_first);
+	*ret = all;
+	*ret_n = n;
+	return 0;
+}
+
+int engine_container_each(Engine *en, int (*fn)(void *user, ContainerInfo *i, Err *e), void *user, Err *e)
+{
+	_cleanup_free_ Container **all = NULL;
+	size_t n = 0;
+	int r = all_containers(en, &all, &n, e);
+
 	for (size_t i = 0; i < n; i++) {
-		if (r >= 0)
-			r = container_info(en, all[i], &infos[done++], e);
+		ContainerInfo info = {0};
+
+		if (r == 0)
+			r = info_fill(en, all[i], true, &info, e);
+		if (r == 0)
+			r = fn(user, &info, e);
+		container_info_done(&info);
 		container_unref(all[i]);
 	}
+	return MIN2(r, 0);
+}
+
+typedef struct Infos {
+	ContainerInfo *v;
+	size_t n, room;
+} Infos;
+
+static int infos_add(void *user, ContainerInfo *i, Err *e)
+{
+	Infos *all = user;
+
+	if (all->n == all->room) {
+		size_t room = all->room ? all->room * 2 : 16;
+		ContainerInfo *v = reallocarray(all->v, room, sizeof(*v));
+
+		if (!v)
+			return err_oom(e);
+		all->v = v;
+		all->room = room;
+	}
+	all->v[all->n++] = *i;
+	*i = (ContainerInfo){0};
+	return 0;
+}
+
+int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e)
+{
+	Infos all = {0};
+	int r = engine_container_each(en, infos_add, &all, e);
+
 	if (r < 0) {
-		container_infos_free(infos, done);
+		container_infos_free(all.v, all.n);
 		return r;
 	}
-	*ret = infos;
-	*ret_n = n;
+	*ret = all.v;
+	*ret_n = all.n;
 	return 0;
 }
 

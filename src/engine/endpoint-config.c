@@ -78,16 +78,35 @@ json_t *container_endpoint_encode(const ContainerEndpointConfig *ep)
 	return o;
 }
 
+/* Of copies: documents have some of it nested. */
+#define MEMBER(m, t)                                                                                         \
+	{                                                                                                    \
+		.name = #m, .type = t, .offset = offsetof(ContainerEndpointConfig, m)                        \
+	}
+static const JsonField copy_table[] = {
+    MEMBER(network, JSON_T_STR),      MEMBER(ipv4_address, JSON_T_STR), MEMBER(ipv6_address, JSON_T_STR),
+    MEMBER(mac_address, JSON_T_STR),  MEMBER(aliases, JSON_T_STRV),     MEMBER(links, JSON_T_STRV),
+    MEMBER(driver_opts, JSON_T_STRV), MEMBER(gw_priority, JSON_T_INT),  {0},
+};
+
+int container_endpoints_copy(const ContainerConfig *from, ContainerConfig *ret)
+{
+	int r = 0;
+
+	if (from->n_endpoints == 0)
+		return 0;
+	ret->endpoints = calloc(from->n_endpoints, sizeof(*ret->endpoints));
+	if (!ret->endpoints)
+		return -ENOMEM;
+	for (; r >= 0 && ret->n_endpoints < from->n_endpoints; ret->n_endpoints++)
+		r = json_fields_copy(copy_table, &from->endpoints[ret->n_endpoints],
+				     &ret->endpoints[ret->n_endpoints]);
+	return r;
+}
+
 void container_endpoint_done(ContainerEndpointConfig *ep)
 {
-	free(ep->network);
-	free(ep->ipv4_address);
-	free(ep->ipv6_address);
-	free(ep->mac_address);
-	strv_free(ep->aliases);
-	strv_free(ep->links);
-	strv_free(ep->driver_opts);
-	*ep = (ContainerEndpointConfig){0};
+	json_fields_done(copy_table, ep);
 }
 
 int container_endpoint_add(ContainerConfig *c, const ContainerEndpointConfig *ep, Err *e)

@@ -217,7 +217,11 @@ int engine_container_update_check(const json_t *body, Err *e);
 int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Err *e);
 /* What it is called in a network of the user's; 0 or -ENOMEM. */
 int engine_endpoint_names(const ContainerInfo *i, const char *network, char ***ret);
-/* Every container, newest first. */
+/* Calls fn for every container, newest first, until it does not return 0; a positive value ends it well. fn may take what *i points to,
+ * and zero it. Of `config` only what lists show and filters look at is there: image, hostname, labels, exposed_ports,
+ * host.network_mode and the endpoints; the paths of files are not. */
+int engine_container_each(Engine *en, int (*fn)(void *user, ContainerInfo *i, Err *e), void *user, Err *e);
+/* The same as a list; *ret may be NULL if there is none. */
 int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e);
 
 typedef enum ContainerWait { WAIT_NOT_RUNNING, WAIT_NEXT_EXIT, WAIT_REMOVED } ContainerWait;

@@ -85,11 +85,47 @@ static void test_from_the_future(void **state)
 	assert_non_null(strstr(e.msg, "newer ireko"));
 }
 
+static int64_t size_of(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 ? -1 : st.st_size;
+}
+
+static void count(void *user)
+{
+	++*(int *)user;
+}
+
+/* A large log is told of, and a checkpoint on a connection of its own empties it: the next start has nothing to read. */
+static void test_checkpoint(void **state)
+{
+	const TestDir *d = *state;
+	_cleanup_free_ char *path = strf("%s/x.db", d->path), *log = strf("%s-wal", path);
+	int told = 0;
+	Db db;
+	Err e = {0};
+
+	assert_int_equal(db_open(&db, path, &e), 0);
+	db_watch_log(&db, count, &told);
+	assert_true(db_run(&db, &e, "INSERT INTO doc VALUES ('a', 'small', '1')", "") >= 0);
+	assert_int_equal(told, 0);
+	assert_true(db_run(&db, &e, "INSERT INTO doc VALUES ('a', 'large', hex(zeroblob(1000000)))", "") >=
+		    0);
+	assert_int_equal(told, 1);
+	assert_true(size_of(log) > 2000000);
+	assert_int_equal(db_checkpoint(path, &e), 0);
+	assert_int_equal(size_of(log), 0);
+	assert_int_equal(number(&db, "SELECT count(*) FROM doc"), 2);
+	db_close(&db);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    test_in_dir(test_from_the_first_version),
 	    test_in_dir(test_from_the_future),
+	    test_in_dir(test_checkpoint),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

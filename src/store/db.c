@@ -6,6 +6,8 @@
 #include <stdarg.h>
 
 #define SCHEMA_VERSION 4
+#define LOG_LARGE      256 /* pages of 4 KiB: the next start reads them all before anything else */
+#define LOG_MOST       20000
 
 /* What the rows mean:
  *   layer.tar_size  bytes of its uncompressed tar; -1 until somebody has counted them
@@ -119,6 +121,21 @@ static int make_schema(Db *db, Err *e)
 	return r < 0 ? r : db_commit(&tx, e);
 }
 
+/* The checkpoints are the background thread's, but not if it never gets to them. */
+static int log_grew(void *user, sqlite3 *conn, const char *name, int pages)
+{
+	Db *db = user;
+
+	if (pages >= LOG_MOST)
+		return sqlite3_wal_checkpoint_v2(conn, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
+			       SQLITE_NOMEM
+			   ? SQLITE_NOMEM
+			   : SQLITE_OK;
+	if (pages >= LOG_LARGE && db->log_large)
+		db->log_large(db->user);
+	return SQLITE_OK;
+}
+
 int db_open(Db *db, const char *path, Err *e)
 {
 	pthread_mutexattr_t attr;
@@ -147,17 +164,25 @@ int db_open(Db *db, const char *path, Err *e)
 	}
 	sqlite3_extended_result_codes(db->conn, 1);
 	sqlite3_busy_timeout(db->conn, 10000);
-	/* The checkpoints are the background thread's, but not if it never gets to them. */
 	r = exec(db,
-		 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=20000;"
+		 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
 		 "PRAGMA journal_size_limit=8388608; PRAGMA cache_size=-1024; PRAGMA temp_store=MEMORY;"
 		 "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;",
 		 "open the database", e);
+	sqlite3_wal_hook(db->conn, log_grew, db);
 	if (r >= 0)
 		r = make_schema(db, e);
 	if (r < 0)
 		db_close(db);
 	return r;
+}
+
+void db_watch_log(Db *db, void (*large)(void *user), void *user)
+{
+	pthread_mutex_lock(&db->lock);
+	db->log_large = large;
+	db->user = user;
+	pthread_mutex_unlock(&db->lock);
 }
 
 void db_close(Db *db)
@@ -176,10 +201,16 @@ void db_close(Db *db)
 int db_checkpoint(const char *path, Err *e)
 {
 	Db own = {0};
-	int c = sqlite3_open_v2(path, &own.conn, SQLITE_OPEN_READWRITE, NULL), r = 0;
+	int c = sqlite3_open_v2(path, &own.conn, SQLITE_OPEN_READWRITE, NULL), r = 0, pages = 0, done = 0;
 
+	/* A connection that has read nothing does not know of the log, and has nothing to do. */
 	if (c == SQLITE_OK)
-		c = sqlite3_wal_checkpoint_v2(own.conn, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+		c = sqlite3_exec(own.conn, "PRAGMA user_version", NULL, NULL, NULL);
+	if (c == SQLITE_OK)
+		c = sqlite3_wal_checkpoint_v2(own.conn, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &done);
+	/* Writers would wait for this one, so it is left to a moment in which it has nothing to copy. */
+	if (c == SQLITE_OK && pages == done)
+		c = sqlite3_wal_checkpoint_v2(own.conn, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	/* Busy: somebody else is at it. */
 	if (c != SQLITE_OK && c != SQLITE_BUSY)
 		r = db_error(&own, c, "checkpoint the database", e);

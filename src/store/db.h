@@ -28,12 +28,16 @@ typedef struct Db {
 	pthread_mutex_t lock;
 	DbCached cached[DB_CACHED];
 	size_t n_cached;
+	void (*log_large)(void *user);
+	void *user;
 } Db;
 
 /* Opens or makes the database and brings its schema up to date. */
 int db_open(Db *db, const char *path, Err *e);
 void db_close(Db *db);
-/* Copies the log into the database, as far as readers allow; on a connection of its own, for the background thread. */
+/* large is called after each commit that leaves a log of over a megabyte; it must not use the database. */
+void db_watch_log(Db *db, void (*large)(void *user), void *user);
+/* Copies the log into the database, as far as readers allow, and empties it; on a connection of its own, for the background thread. */
 int db_checkpoint(const char *path, Err *e);
 
 typedef struct DbQuery {

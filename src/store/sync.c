@@ -4,7 +4,8 @@
  *
  * Layers and blobs are committed as "unsynced, boot X" (store.h, crash rule). A moment after the last commit, so that a pull
  * of ten layers costs one sync, the janitor takes the list of unsynced rows, calls syncfs(2), and marks exactly those
- * rows synced: their files were complete before the row was. Then it checkpoints the database. Nobody waits for it.
+ * rows synced: their files were complete before the row was. Then it checkpoints the database, as it also does when its log has become
+ * large. Nobody waits for it.
  *
  * A process cannot end while one of its threads is in syncfs, and on a busy disk that takes tens of seconds: a child makes the call, and
  * an engine that is told to stop meanwhile leaves the child to itself. The rows stay unsynced then, and the next start syncs them.
@@ -24,6 +25,7 @@
 #define QUIET_SECONDS 2
 #define QUIET_ROUNDS  10
 #define STOP_CHECK_MS 100
+#define LOG_LEFT      (1 << 20) /* bytes */
 
 static int list(Store *s, const char *sql, char ***ret, Err *e)
 {
@@ -182,6 +184,20 @@ static void *janitor(void *user)
 	return NULL;
 }
 
+static void log_is_large(void *user)
+{
+	janitor_wake(user, true, false);
+}
+
+/* What an engine before us has written. */
+static bool has_log(const Store *s)
+{
+	_cleanup_free_ char *path = strf("%s-wal", s->db_path);
+	struct stat st;
+
+	return path && stat(path, &st) == 0 && st.st_size > LOG_LEFT;
+}
+
 int janitor_start(Store *s, Err *e)
 {
 	int64_t waiting;
@@ -192,7 +208,8 @@ int janitor_start(Store *s, Err *e)
 
 	if (r < 0)
 		return r;
-	s->unsynced = waiting > 0;
+	s->unsynced = waiting > 0 || has_log(s);
+	db_watch_log(&s->db, log_is_large, s);
 	s->trash = true;
 	r = pthread_create(&s->janitor, NULL, janitor, s);
 	if (r != 0)

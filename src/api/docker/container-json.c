@@ -80,7 +80,7 @@ static json_t *state_doc(const ContainerInfo *i)
 	return doc;
 }
 
-static json_t *mounts_doc(const ContainerInfo *i)
+json_t *mounts_doc(const ContainerInfo *i)
 {
 	json_t *a = json_array();
 
@@ -375,84 +375,6 @@ json_t *container_inspect_doc(const ContainerInfo *i, const char *driver, int ve
 	if (doc && size_root)
 		json_object_set_new(doc, "SizeRootFs", json_integer(*size_root));
 	return doc;
-}
-
-/* One entry an address; an exposed port without publication has no PublicPort. */
-static json_t *port_item(const char *port, const ContainerPublished *p)
-{
-	const char *proto = strchr(port, '/');
-	json_t *o = json_pack("{s:i, s:s}", "PrivatePort", atoi(port), "Type", proto ? proto + 1 : "tcp");
-
-	if (o && p) {
-		json_object_set_new(o, "IP", doc_str(p->host_ip));
-		json_object_set_new(o, "PublicPort", json_integer(atoi(text(p->host_port))));
-	}
-	return o;
-}
-
-static json_t *list_ports(const ContainerInfo *i)
-{
-	json_t *a = json_array();
-
-	if (i->status != CONTAINER_RUNNING && i->status != CONTAINER_PAUSED)
-		return a;
-	for (size_t k = 0; k < i->n_published; k++)
-		json_array_append_new(a, port_item(text(i->published[k].port), &i->published[k]));
-	for (char **p = i->config.exposed_ports; p && *p; p++) {
-		bool published = false;
-
-		for (size_t k = 0; k < i->n_published; k++)
-			published |= streq0(i->published[k].port, *p);
-		if (!published)
-			json_array_append_new(a, port_item(*p, NULL));
-	}
-	return a;
-}
-
-/* As Docker shows it: words with blanks are quoted. */
-static char *command_line(const ContainerInfo *i)
-{
-	_cleanup_strbuf_ StrBuf b = {0};
-
-	strbuf_add(&b, text(i->path));
-	for (char **a = i->args; a && *a; a++)
-		strbuf_addf(&b, strchr(*a, ' ') ? " '%s'" : " %s", *a);
-	return strbuf_steal(&b);
-}
-
-json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw,
-			   const int64_t *size_root)
-{
-	_cleanup_free_ char *name = strf("/%s", text(i->name)), *command = command_line(i);
-	_cleanup_free_ char *status = container_status_text(i, clock_now_ns());
-	const char *mode = i->config.host.network_mode;
-	json_t *doc =
-	    json_pack("{s:s, s:[o], s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:o, s:{s:o}, s:{s:o}, s:o}", "Id",
-		      i->id, "Names", doc_str(name), "Image", doc_str(image), "ImageID", doc_str(i->image_id),
-		      "Command", doc_str(command), "Created", (json_int_t)(i->created_ns / 1000000000),
-		      "Ports", list_ports(i), "Labels", doc_map(i->config.labels), "State",
-		      container_status_name(i->status), "Status", doc_str(status), "HostConfig",
-		      "NetworkMode", doc_str(str_empty(mode) ? "default" : mode), "NetworkSettings",
-		      "Networks", endpoints_doc(i, API_VERSION), "Mounts", mounts_doc(i));
-
-	if (doc && size_rw)
-		json_object_set_new(doc, "SizeRw", json_integer(*size_rw));
-	if (doc && size_root)
-		json_object_set_new(doc, "SizeRootFs", json_integer(*size_root));
-	return doc;
-}
-
-char *container_image_shown(Door *d, const ContainerInfo *i)
-{
-	StoreImage now = {0};
-	bool same;
-
-	if (str_empty(i->config.image) || !i->image_id)
-		return strdup(text(i->image_id));
-	same = store_image_find(engine_store(d->engine), i->config.image, &now, NULL) >= 0 &&
-	       streq0(now.id, i->image_id);
-	store_image_done(&now);
-	return strdup(same ? i->config.image : i->image_id);
 }
 
 int container_sizes(Door *d, const ContainerInfo *i, int64_t *ret_rw, int64_t *ret_root, Err *e)

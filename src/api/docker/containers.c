@@ -5,55 +5,65 @@
 
 #include <fcntl.h>
 
-static int list_append(Door *d, HttpRequest *rq, const ContainerInfo *i, json_t *a, Err *e)
-{
-	bool sized = http_query_bool(rq, "size", false);
-	_cleanup_free_ char *image = container_image_shown(d, i);
-	int64_t rw = 0, root = 0;
-	json_t *doc;
+typedef struct List {
+	Door *door;
+	Filters filters;
+	bool all, sized;
+	int64_t limit, n;
+	StrBuf text;
+	ImageShown image;
+} List;
 
-	if (sized && container_sizes(d, i, &rw, &root, e) < 0)
+static void list_done(List *l)
+{
+	filters_done(&l->filters);
+	strbuf_done(&l->text);
+	image_shown_done(&l->image);
+}
+
+static bool is_up(ContainerStatus s)
+{
+	return s == CONTAINER_RUNNING || s == CONTAINER_PAUSED || s == CONTAINER_RESTARTING;
+}
+
+static int list_one(void *user, ContainerInfo *i, Err *e)
+{
+	List *l = user;
+	int64_t rw = 0, root = 0;
+	int r;
+
+	if (l->limit > 0 && l->n >= l->limit)
+		return 1;
+	if (!l->all && !is_up(i->status))
+		return 0;
+	r = container_filters_match(l->door, &l->filters, i, e);
+	if (r <= 0)
+		return r;
+	if (l->sized && container_sizes(l->door, i, &rw, &root, NULL) < 0)
 		return 0; /* removed meanwhile */
-	doc = container_list_doc(i, image ? image : "", sized ? &rw : NULL, sized ? &root : NULL);
-	if (!doc || json_array_append_new(a, doc) < 0)
-		return err_oom(e);
-	return 0;
+	strbuf_add(&l->text, l->n++ ? "," : "[");
+	container_list_add(&l->text, i, image_shown(l->door, i, &l->image), l->sized ? &rw : NULL,
+			   l->sized ? &root : NULL);
+	return l->text.oom ? err_oom(e) : 0;
 }
 
 int h_containers_list(HttpRequest *rq, void *user, Err *e)
 {
-	Door *d = user;
-	_cleanup_filters_ Filters f = {0};
-	_cleanup_json_ json_t *a = json_array();
-	ContainerInfo *v = NULL;
-	int64_t limit = 0;
-	size_t n = 0;
-	bool all;
-	int r = filters_parse(http_query(rq, "filters"), &f, e);
+	_cleanup_(list_done) List l = {.door = user, .sized = http_query_bool(rq, "size", false)};
+	int r = filters_parse(http_query(rq, "filters"), &l.filters, e);
 
 	if (r >= 0)
-		r = container_filters_check(d, &f, e);
+		r = container_filters_check(l.door, &l.filters, e);
 	if (r >= 0)
-		r = http_query_int(rq, "limit", &limit, e);
-	if (r >= 0)
-		r = engine_container_list(d->engine, &v, &n, e);
+		r = http_query_int(rq, "limit", &l.limit, e);
 	if (r < 0)
 		return r;
-	all = http_query_bool(rq, "all", false) || limit > 0 || filters_has(&f, "status");
-	for (size_t i = 0; r >= 0 && i < n; i++) {
-		bool up = v[i].status == CONTAINER_RUNNING || v[i].status == CONTAINER_PAUSED ||
-			  v[i].status == CONTAINER_RESTARTING;
-
-		if (!all && !up)
-			continue;
-		if (limit > 0 && json_array_size(a) >= (size_t)limit)
-			break;
-		r = container_filters_match(d, &f, &v[i], e);
-		if (r > 0)
-			r = list_append(d, rq, &v[i], a, e);
-	}
-	container_infos_free(v, n);
-	return r < 0 ? r : reply_doc(rq, 200, json_incref(a), e);
+	l.all = http_query_bool(rq, "all", false) || l.limit > 0 || filters_has(&l.filters, "status");
+	r = engine_container_each(l.door->engine, list_one, &l, e);
+	strbuf_add(&l.text, l.n ? "]\n" : "[]\n");
+	if (r >= 0 && l.text.oom)
+		r = err_oom(e);
+	return r < 0 ? r : http_reply(rq, 200, "application/json", l.text.s, l.text.len);
 }
 
 static int too_new(Err *e, const char *what, const char *version)

@@ -112,13 +112,13 @@ static int images(const Df *x, json_t *doc, Err *e)
 
 static int containers(const Df *x, json_t *doc, Err *e)
 {
+	_cleanup_(image_shown_done) ImageShown image = {0};
 	json_t *list = json_array();
 	Summary s = {.total = (int64_t)x->n_containers};
 
 	json_object_set_new(doc, "Containers", list);
 	for (size_t i = 0; i < x->n_containers; i++) {
 		const ContainerInfo *c = &x->containers[i];
-		_cleanup_free_ char *image = container_image_shown(x->door, c);
 		bool active = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED ||
 			      c->status == CONTAINER_RESTARTING;
 		int64_t rw = 0, root = 0;
@@ -128,7 +128,8 @@ static int containers(const Df *x, json_t *doc, Err *e)
 		s.active += active;
 		s.size += rw;
 		s.reclaimable += active ? 0 : rw;
-		if (json_array_append_new(list, container_list_doc(c, image ? image : "", &rw, &root)) < 0)
+		if (json_array_append_new(list, container_list_doc(c, image_shown(x->door, c, &image), &rw,
+								   &root)) < 0)
 			return err_oom(e);
 	}
 	json_object_set_new(doc, "ContainerUsage", summary_doc(&s));

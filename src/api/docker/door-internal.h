@@ -84,13 +84,25 @@ void prune_end(Door *d, PruneKind kind);
 /* container-json.c */
 json_t *container_inspect_doc(const ContainerInfo *i, const char *driver, int version, const int64_t *size_rw,
 			      const int64_t *size_root);
-json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw,
-			   const int64_t *size_root);
 char *container_status_text(const ContainerInfo *i, int64_t now_ns);
 json_t *endpoint_doc(const ContainerInfo *i, const ContainerEndpoint *ep, int version);
-/* "docker inspect" shows a name; the id where the tag has moved on. malloc'ed */
-char *container_image_shown(Door *d, const ContainerInfo *i);
+json_t *mounts_doc(const ContainerInfo *i);
 int container_sizes(Door *d, const ContainerInfo *i, int64_t *ret_rw, int64_t *ret_root, Err *e);
+
+/* container-list.c */
+/* One item of the list as JSON text. */
+void container_list_add(StrBuf *b, const ContainerInfo *i, const char *image, const int64_t *size_rw,
+			const int64_t *size_root);
+json_t *container_list_doc(const ContainerInfo *i, const char *image, const int64_t *size_rw,
+			   const int64_t *size_root);
+/* What the last answer was about; zeroed at first. */
+typedef struct ImageShown {
+	char *image, *id;
+	bool same;
+} ImageShown;
+/* A container's image as it was called, or by id where the tag has moved on. Lives as long as i and s. */
+const char *image_shown(Door *d, const ContainerInfo *i, ImageShown *s);
+void image_shown_done(ImageShown *s);
 
 /* container-filter.c */
 int container_filters_check(Door *d, const Filters *f, Err *e);
