@@ -491,8 +491,15 @@ void timers_open(Background *b);
 /* health.c */
 /* What a container's check takes over from its image; ERR_INVALID in Docker's words for what cannot be. */
 int health_merge(ContainerConfig *c, const ImageRunConfig *image, Err *e);
-/* Before the row of a started container is written: a container with a check is "starting". `state` is held. */
-void health_begin(Container *c);
+typedef struct HealthBefore {
+	char *status;
+	int64_t failing_streak;
+} HealthBefore;
+/* Before the row of a started container is written: a container with a check is "starting". *ret, what it was, is the caller's.
+ * `state` is held. */
+void health_begin(Container *c, HealthBefore *ret);
+/* The start has failed: it is what it was. `state` is held. */
+void health_take_back(Container *c, HealthBefore *before);
 /* Checks go on from here: after a start, a resumption; and after an adoption, where those of many containers must not all come at once. */
 void health_go_on(Engine *en, Container *c);
 void health_adopt(Engine *en, Container *c);

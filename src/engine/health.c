@@ -132,13 +132,24 @@ static bool status_set(Container *c, const char *status)
 	return true;
 }
 
-void health_begin(Container *c)
+void health_begin(Container *c, HealthBefore *ret)
 {
 	c->health_turn++;
 	if (!has_check(&c->config))
 		return;
+	*ret = (HealthBefore){take_ptr(c->health.status), c->health.failing_streak};
 	(void)status_set(c, "starting");
 	c->health.failing_streak = 0;
+}
+
+void health_take_back(Container *c, HealthBefore *before)
+{
+	health_stop(c);
+	if (!has_check(&c->config))
+		return;
+	free(c->health.status);
+	c->health.status = take_ptr(before->status);
+	c->health.failing_streak = before->failing_streak;
 }
 
 void health_stop(Container *c)

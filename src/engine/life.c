@@ -408,6 +408,9 @@ int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e)
 	container_event(en, c, "destroy", NULL);
 	pthread_mutex_lock(&c->state);
 	c->removed = true;
+	/* Whoever waits for it is told how it ended: why it did not start is the start's answer, and a removal that went well is no error. */
+	free(c->error);
+	c->error = NULL;
 	container_wake(c);
 	PendingAttach *pending = take_ptr(c->pending);
 	pthread_mutex_unlock(&c->state);

@@ -33,6 +33,7 @@ typedef struct Start {
 	bool entered; /* what follows is what it was before */
 	ContainerStatus status;
 	int64_t started_ns, finished_ns;
+	HealthBefore health;
 } Start;
 
 static void start_done(Start *s)
@@ -47,6 +48,7 @@ static void start_done(Start *s)
 	close_fd(&s->userns_fd);
 	close_fd(&s->events_fd);
 	free(s->userns_path);
+	free(s->health.status);
 	free(s->runtime_root);
 	free(s->run_dir);
 	free(s->netns_path);
@@ -276,7 +278,7 @@ static void enter_running(Start *s)
 	s->started_ns = c->started_ns;
 	s->finished_ns = c->finished_ns;
 	c->status = CONTAINER_RUNNING;
-	health_begin(c);
+	health_begin(c, &s->health);
 	c->pid = s->init_pid;
 	c->shim_pid = s->shim_pid;
 	c->started_ns = clock_now_ns();
@@ -303,7 +305,7 @@ static void leave_running(Start *s)
 	c->started_ns = s->started_ns;
 	c->finished_ns = s->finished_ns;
 	c->pid = c->shim_pid = 0;
-	health_stop(c);
+	health_take_back(c, &s->health);
 	shim_unref(c->shim);
 	c->shim = NULL;
 	pthread_mutex_unlock(&c->state);

@@ -63,6 +63,12 @@ def test_create_then_start_interactive(docker, name):
         assert t.wait() == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--rm",)])
+def test_a_command_that_is_not_there_is_one_error(docker, name, options):
+    p = docker("run", *options, "--name", name, "busybox", "nope", check=False)
+    assert p.returncode == 127 and p.stderr.count("executable file not found in $PATH") == 1 and "Error waiting for container" not in p.stderr, p.stderr
+
+
 def test_swarm_says_what_it_is_not(docker):
     assert "swarm" in docker.fails("node", "ls").lower()
 

@@ -307,6 +307,20 @@ def test_wait_tells_why_it_never_started(engine, name):
     assert end["StatusCode"] == 127 and "no such file or directory" in end["Error"]["Message"]
 
 
+@pytest.mark.parametrize("condition", ["removed", "next-exit"])
+def test_wait_for_one_that_goes_because_it_did_not_start(engine, name, condition):
+    """--rm: why it did not start is the start's answer; the wait of a client that has both is about the removal."""
+    create(engine, name, "/no such", HostConfig={"AutoRemove": True})
+    answers = []
+    waiter = threading.Thread(target=lambda: answers.append(engine.api("POST", f"/containers/{name}/wait?condition={condition}").json))
+    waiter.start()
+    time.sleep(0.2)
+    reply = engine.api("POST", f"/containers/{name}/start")
+    assert reply.status == 400 and "no such file or directory" in reply.message
+    waiter.join()
+    assert answers == [{"StatusCode": 127}]
+
+
 @pytest.mark.parametrize("cmd, code, says", [
     (["nothing-of-that-name"], 127, 'exec: "nothing-of-that-name": executable file not found in $PATH'),
     (["/nothing"], 127, 'exec: "/nothing": stat /nothing: no such file or directory'),

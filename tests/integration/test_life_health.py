@@ -7,7 +7,7 @@ import urllib.parse
 import pytest
 
 from harness import wait_until
-from test_life import actions, events, post, start, state
+from test_life import actions, create, events, post, start, state
 
 MS = 1000000
 
@@ -23,6 +23,18 @@ def check(test, interval=100 * MS, **more):
 def listed(engine, name, value):
     filters = urllib.parse.quote(json.dumps({"health": [value], "name": [name]}))
     return engine.api("GET", f"/containers/json?filters={filters}").json
+
+
+def test_a_start_that_fails_leaves_no_trace_in_its_health(engine, name):
+    """One that never ran has no health; one that ran keeps that of its end."""
+    create(engine, name, "nothing-of-that-name", **check(["CMD", "true"]))
+    assert engine.api("POST", f"/containers/{name}/start").status == 400
+    assert "Health" not in state(engine, name)
+    start(engine, f"{name}b", "sh", "-c", "rm /bin/sh; sleep 1000", **check(["CMD", "true"]))
+    wait_until("it is healthy", lambda: health(engine, f"{name}b")["Status"] == "healthy")
+    post(engine, f"/containers/{name}b/stop?t=0")
+    assert engine.api("POST", f"/containers/{name}b/start").status == 400
+    assert health(engine, f"{name}b")["Status"] == "unhealthy"
 
 
 def test_healthy_and_unhealthy_and_back(engine, name):
