@@ -181,24 +181,33 @@ static int spy(char **argv)
 	return each_process(atof(argv[0]), pry, seen);
 }
 
-/* Stops every process that is not yet, or does not let itself be seen as, one of this root filesystem's. */
-static int stop(int pid, void *arg)
+/* Stops every process that is not yet, or does not let itself be seen as, one of this root filesystem's; whoever has become one
+ * meanwhile goes on. A signal that comes in the middle of an execve(2) stops the program that is executed, which nobody would ever let
+ * go. */
+static int stop(int pid, void *stopped)
 {
-	char path[64], name[8];
+	char path[64], name[8], *known = stopped;
 
-	(void)arg;
-	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	if (readlink(path, name, sizeof(name)) < 0 ? errno != EACCES : !is_foreign(pid))
+	if (pid >= 65536)
 		return 0;
-	(void)kill(pid, SIGSTOP);
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	if (readlink(path, name, sizeof(name)) < 0 ? errno == EACCES : is_foreign(pid)) {
+		known[pid] = 1;
+		(void)kill(pid, SIGSTOP);
+	} else if (known[pid]) {
+		known[pid] = 0;
+		(void)kill(pid, SIGCONT);
+	}
 	return 0;
 }
 
 static int stopper(char **argv)
 {
+	static char stopped[65536];
+
 	printf("looking\n");
 	fflush(stdout);
-	return each_process(atof(argv[0]), stop, NULL);
+	return each_process(atof(argv[0]), stop, stopped);
 }
 
 /* Speaks to the runtime in the name of a process that it puts into the container: "my pid is", and then nonsense. */
