@@ -18,17 +18,31 @@
 #define ADOPT_THREADS 8
 #define STRAY_MS      5000
 
+/* Of a row that an older version wrote. */
+static int ask_for_pid(const char *dir, pid_t *ret, Err *e)
+{
+	Shim *shim;
+	int r = shim_connect(dir, &shim, NULL, ret, e);
+
+	if (r >= 0)
+		shim_unref(shim);
+	return r;
+}
+
+/* Nobody waits for the shim, which has to come back into memory first. The engine before may have died between the row and the start itself
+ * (start.c): the shim is told to start. */
 static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 {
 	Shim *shim = NULL;
-	pid_t shim_pid, init_pid;
-	int fd = -1, r = shim_connect(dir, &shim, &shim_pid, &init_pid, e);
+	pid_t shim_pid = 0, init_pid = c->pid;
+	int fd = -1, r = shim_events_open(dir, true, &fd, &shim_pid, e);
 
-	if (r < 0)
-		return r;
-	r = shim_events_open(dir, &fd, e);
+	if (r >= 0 && init_pid <= 0)
+		r = ask_for_pid(dir, &init_pid, e);
+	if (r >= 0)
+		r = shim_later(dir, &shim, e);
 	if (r < 0) {
-		shim_unref(shim);
+		close_fd(&fd);
 		return r;
 	}
 	pthread_mutex_lock(&c->state);
@@ -38,8 +52,6 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 	pthread_mutex_unlock(&c->state);
 	mounts_adopt(en, c);
 	names_adopt(en, c, shim_pid);
-	/* The engine before may have died between the row and the start itself (start.c). Whether that works now is told by events. */
-	(void)shim_start(shim, NULL);
 	r = watch_container(en, c, fd, e);
 	if (r >= 0 && container_status(c) == CONTAINER_RUNNING)
 		health_adopt(en, c);

@@ -330,7 +330,7 @@ typedef struct Row {
 	size_t n_endpoints;
 	ContainerPublished *published;
 	size_t n_published;
-	int64_t created_ns, started_ns, finished_ns, exit_code, restart_count, backoff_ms;
+	int64_t created_ns, started_ns, finished_ns, exit_code, restart_count, backoff_ms, pid;
 	ContainerHealthState health;
 	bool running, paused, restarting, oom_killed, stop_requested, dead;
 } Row;
@@ -358,6 +358,7 @@ static const JsonField row_table[] = {
     ROW(exit_code, JSON_T_INT),
     ROW(restart_count, JSON_T_INT),
     ROW(backoff_ms, JSON_T_INT),
+    ROW(pid, JSON_T_INT),
     {.name = "health", .type = JSON_T_OBJECT, .offset = offsetof(Row, health), .table = health_state_table},
     ROW(running, JSON_T_BOOL),
     ROW(paused, JSON_T_BOOL),
@@ -394,6 +395,7 @@ static Row row_of(const Container *c)
 	    .exit_code = c->exit_code,
 	    .restart_count = c->restart_count,
 	    .backoff_ms = c->backoff_ms,
+	    .pid = c->pid,
 	    .health = c->health,
 	    .running = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED,
 	    .paused = c->status == CONTAINER_PAUSED,
@@ -442,6 +444,7 @@ static void row_into(Row *row, Container *c)
 	c->exit_code = (int)row->exit_code;
 	c->restart_count = (int)row->restart_count;
 	c->backoff_ms = (int)row->backoff_ms;
+	c->pid = (pid_t)row->pid;
 	c->health = row->health;
 	c->oom_killed = row->oom_killed;
 	c->stop_requested = row->stop_requested;

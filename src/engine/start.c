@@ -449,7 +449,7 @@ static int start_steps(Start *s, Err *e)
 	if (r >= 0)
 		r = attach_pending(s, e);
 	if (r >= 0)
-		r = shim_events_open(s->run_dir, &s->events_fd, e);
+		r = shim_events_open(s->run_dir, false, &s->events_fd, NULL, e);
 	if (r < 0)
 		return r;
 	enter_running(s);

@@ -313,7 +313,7 @@ int seccomp_compile(const SeccompPolicy *p, SeccompProgram *ret, Err *e)
 		return err_new(e, ERR_INTERNAL, "seccomp: configure the filter");
 	/* A binary tree over the numbers. The kernel runs a filter once for each call there is when it is installed, to learn which are
 	 * always allowed; a chain of some 350 comparisons makes that the longest step of a start. */
-	if (seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) < 0)
+	if (p->kept && seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) < 0)
 		return err_new(e, ERR_INTERNAL, "seccomp: configure the filter as a tree");
 	for (size_t i = 0; p->architectures && p->architectures[i]; i++) {
 		r = add_architecture(ctx, p->architectures[i], e);

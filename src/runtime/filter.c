@@ -109,13 +109,14 @@ static int save_cached(const char *path, const char *key, const SeccompProgram *
 	return r < 0 ? err_sys(e, r, "write %s", path) : 0;
 }
 
-static int compile(const OciSeccomp *s, SeccompProgram *ret, Err *e)
+static int compile(const OciSeccomp *s, bool kept, SeccompProgram *ret, Err *e)
 {
 	SeccompPolicy p = {
 	    .default_action = s->default_action,
 	    .default_errno_ret = s->default_errno_ret,
 	    .architectures = s->architectures,
 	    .n_rules = s->n_rules,
+	    .kept = kept,
 	};
 	_cleanup_free_ SeccompRule *rules = calloc(s->n_rules + 1, sizeof(*rules));
 	size_t n_args = 0, at = 0;
@@ -144,7 +145,7 @@ int filter_load(const OciSeccomp *s, const char *cache, SeccompProgram *ret, Err
 	int r;
 
 	if (!cache)
-		return compile(s, ret, e);
+		return compile(s, false, ret, e);
 	if (!key)
 		return err_oom(e);
 	path = strf("%s/%016" PRIx64 ".bpf", cache, hash_of(key));
@@ -152,7 +153,7 @@ int filter_load(const OciSeccomp *s, const char *cache, SeccompProgram *ret, Err
 		return err_oom(e);
 	if (load_cached(path, key, ret) == 1)
 		return 0;
-	r = compile(s, ret, e);
+	r = compile(s, true, ret, e);
 	/* A cache that cannot be written costs time, not correctness. */
 	if (r == 0 && mkdir_parents_at(AT_FDCWD, cache, 0700) == 0)
 		(void)save_cached(path, key, ret, NULL);
@@ -174,7 +175,7 @@ int runtime_seccomp_prepare(const OciSeccomp *s, const char *dir, Err *e)
 		seccomp_program_done(&p);
 		return 0;
 	}
-	r = compile(s, &p, e);
+	r = compile(s, true, &p, e);
 	if (r == 0) {
 		r = mkdir_parents_at(AT_FDCWD, dir, 0700);
 		r = r < 0 ? err_sys(e, r, "make %s", dir) : save_cached(path, key, &p, e);

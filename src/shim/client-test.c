@@ -129,7 +129,7 @@ static int teardown(void **state)
 	/* A test that failed leaves its container: kill it, and wait for the shim to clean up. */
 	if (b->shim) {
 		(void)!shim_kill(b->shim, NULL, SIGKILL, false, NULL);
-		if (b->events >= 0 || shim_events_open(b->dir, &b->events, NULL) >= 0) {
+		if (b->events >= 0 || shim_events_open(b->dir, false, &b->events, NULL, NULL) >= 0) {
 			struct pollfd p = {.fd = b->events, .events = POLLIN};
 
 			while (poll(&p, 1, WAIT_MS) > 0 && shim_event_read(b->events, &v, NULL) > 0)
@@ -221,7 +221,7 @@ static void box_create(Box *b, const char *script, Opts o)
 {
 	ok(box_try_create(b, script, o, e));
 	assert_true(b->shim_pid > 0 && b->init_pid > 0);
-	ok(shim_events_open(b->dir, &b->events, e));
+	ok(shim_events_open(b->dir, false, &b->events, NULL, e));
 }
 
 static ShimEvent next_event(Box *b)
@@ -473,7 +473,7 @@ static void test_exec(void **state)
 	ok(shim_kill(b->shim, "e3", SIGTERM, false, e));
 	while (shim_exec_exit(b->shim, "e3", &exit, &bad) == 0)
 		usleep(1000);
-	ok(shim_events_open(b->dir, &b->events, e));
+	ok(shim_events_open(b->dir, false, &b->events, NULL, e));
 	assert_string_equal(next_event(b).exec_id, "e3");
 	ok(shim_kill(b->shim, NULL, SIGKILL, true, e));
 	expect_exit(b, 137, SIGKILL);
@@ -555,7 +555,7 @@ static void test_survives_its_creator(void **state)
 	assert_int_equal(waitpid(child, NULL, 0), child);
 	usleep(300000);
 	ok(shim_connect(b->dir, &b->shim, &b->shim_pid, &b->init_pid, e));
-	ok(shim_events_open(b->dir, &b->events, e));
+	ok(shim_events_open(b->dir, false, &b->events, NULL, e));
 	usleep(300000);
 	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
 	expect_exit(b, 137, SIGKILL); /* we are the subreaper, so the shim is our child by now */
@@ -791,12 +791,47 @@ static void test_given_network_namespace(void **state)
 	assert_string_equal(log, want);
 }
 
+/* What an engine does that comes after one that died before the start. */
+static void test_started_by_a_subscription(void **state)
+{
+	Box *b = *state;
+	pid_t pid = 0;
+	Shim *later;
+
+	box_create(b, "exit 7", (Opts){0});
+	shim_unref(b->shim);
+	b->shim = NULL;
+	close_fd(&b->events);
+	ok(shim_later(b->dir, &later, e));
+	ok(shim_events_open(b->dir, true, &b->events, &pid, e));
+	assert_int_equal(pid, b->shim_pid);
+	expect_exit(b, 7, 0);
+	/* Not connected before: by now there is nobody. */
+	assert_true(shim_start(later, NULL) < 0);
+	shim_unref(later);
+}
+
+static void test_connected_when_used(void **state)
+{
+	Box *b = *state;
+	Shim *later;
+
+	box_create(b, "exit 3", (Opts){0});
+	ok(shim_later(b->dir, &later, e));
+	ok(shim_start(later, e));
+	ok(shim_start(later, e));
+	shim_unref(later);
+	expect_exit(b, 3, 0);
+}
+
 #define WITH_BOX(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    WITH_BOX(test_life),
+	    WITH_BOX(test_started_by_a_subscription),
+	    WITH_BOX(test_connected_when_used),
 	    WITH_BOX(test_failed_create_leaves_nothing),
 	    WITH_BOX(test_stdin),
 	    WITH_BOX(test_kill_by_signal),

@@ -24,7 +24,8 @@ extern char **environ;
 
 struct Shim {
 	unsigned refs; /* atomic */
-	int sock;      /* -1 once broken */
+	int sock;      /* -1 once broken, or not connected yet */
+	char *dir;     /* to connect to at the first call, or NULL */
 	uint32_t seq;
 	pthread_mutex_t lock;
 };
@@ -53,6 +54,7 @@ void shim_unref(Shim *s)
 	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	close_fd(&s->sock);
+	free(s->dir);
 	(void)pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -109,10 +111,32 @@ static int receive_reply(int sock, uint32_t seq, ShimMsg *ret, Err *e)
 	}
 }
 
+static int connect_dir(const char *dir, Err *e)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, SHIM_SOCKET_NAME);
+	int fd;
+
+	if (!path)
+		return err_oom(e);
+	fd = unix_connect(path, SOCK_SEQPACKET);
+	if (fd == -ENOENT || fd == -ECONNREFUSED || fd == -ENOTDIR)
+		return err_new_no(e, ERR_NOT_FOUND, -fd, "no shim at %s: %s", path, strerror(-fd));
+	return fd < 0 ? err_sys(e, fd, "connect to %s", path) : fd;
+}
+
+static void connect_late(Shim *s)
+{
+	_cleanup_free_ char *dir = take_ptr(s->dir);
+
+	s->sock = connect_dir(dir, NULL);
+}
+
 static int call_locked(Shim *s, ShimMsg *m, ShimMsg *reply, Err *e)
 {
 	int r;
 
+	if (s->dir)
+		connect_late(s);
 	if (s->sock < 0)
 		return shim_gone(e);
 	m->seq = ++s->seq;
@@ -373,17 +397,14 @@ int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pi
 
 /* ---- connect ---- */
 
-static int connect_dir(const char *dir, Err *e)
+int shim_later(const char *dir, Shim **ret, Err *e)
 {
-	_cleanup_free_ char *path = strf("%s/%s", dir, SHIM_SOCKET_NAME);
-	int fd;
+	_cleanup_free_ char *copy = strdup(dir);
+	int r = copy ? shim_new(-1, ret, e) : err_oom(e);
 
-	if (!path)
-		return err_oom(e);
-	fd = unix_connect(path, SOCK_SEQPACKET);
-	if (fd == -ENOENT || fd == -ECONNREFUSED || fd == -ENOTDIR)
-		return err_new_no(e, ERR_NOT_FOUND, -fd, "no shim at %s: %s", path, strerror(-fd));
-	return fd < 0 ? err_sys(e, fd, "connect to %s", path) : fd;
+	if (r >= 0)
+		(*ret)->dir = take_ptr(copy);
+	return r;
 }
 
 int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e)
@@ -567,14 +588,19 @@ int shim_first_pid(Shim *s, pid_t *ret, Err *e)
 
 /* ---- events and the record ---- */
 
-int shim_events_open(const char *dir, int *ret_fd, Err *e)
+int shim_events_open(const char *dir, bool start, int *ret_fd, pid_t *ret_shim_pid, Err *e)
 {
 	_cleanup_close_ int fd = connect_dir(dir, e);
-	ShimMsg m = {.type = SHIM_MSG_SUBSCRIBE};
+	_cleanup_json_ json_t *doc = start ? json_pack("{s:b}", "start", 1) : NULL;
+	ShimMsg m = {.type = SHIM_MSG_SUBSCRIBE, .doc = doc};
+	struct ucred peer = {0};
+	socklen_t len = sizeof(peer);
 	int r;
 
 	if (fd < 0)
 		return fd;
+	if (start && !doc)
+		return err_oom(e);
 	r = shim_msg_send(fd, &m, e);
 	if (means_gone(r))
 		return err_new_no(e, ERR_NOT_FOUND, ECONNREFUSED, "no shim at %s: it has just ended", dir);
@@ -583,6 +609,11 @@ int shim_events_open(const char *dir, int *ret_fd, Err *e)
 	r = fd_set_nonblock(fd, true);
 	if (r < 0)
 		return err_sys(e, r, "make the event socket nonblocking");
+	/* Of the process that has called listen(2): unix(7). */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return err_sys(e, errno, "find out who the shim is");
+	if (ret_shim_pid)
+		*ret_shim_pid = peer.pid;
 	*ret_fd = take_fd(&fd);
 	return 0;
 }

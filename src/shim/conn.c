@@ -112,6 +112,20 @@ static bool conn_reply(Conn *c, uint32_t seq, int r, json_t *doc, const Err *err
 	return false;
 }
 
+/* An engine that finds us again finishes what an earlier one may have left undone. */
+static void start_if_asked(const Conn *c, const ShimMsg *m)
+{
+	ShimMsg start = {.type = SHIM_MSG_START};
+	Err e = {0};
+	int r;
+
+	if (!json_get_bool(m->doc, "start", false) || c->server->started)
+		return;
+	r = request_handle(c->server, &start, NULL, &e);
+	if (r < 0)
+		log_warn("container %s: start: %s", c->server->id, err_msg(&e, r));
+}
+
 static void conn_request(Conn *c, ShimMsg *m)
 {
 	_cleanup_json_ json_t *doc = NULL;
@@ -119,6 +133,7 @@ static void conn_request(Conn *c, ShimMsg *m)
 	int r;
 
 	if (m->type == SHIM_MSG_SUBSCRIBE) {
+		start_if_asked(c, m);
 		c->subscribed = true;
 		c->next_event = first_news(c->server);
 		conn_pump(c);

@@ -34,7 +34,7 @@ typedef enum ShimMsgType {
 	SHIM_MSG_RESIZE,
 	SHIM_MSG_KILL,
 	SHIM_MSG_PAUSE,
-	SHIM_MSG_SUBSCRIBE, /* not answered */
+	SHIM_MSG_SUBSCRIBE, /* not answered; may say "start" */
 	SHIM_MSG_OK,
 	SHIM_MSG_ERROR,
 	SHIM_MSG_EVENT,

@@ -78,6 +78,8 @@ void shim_abandon(Shim *s, pid_t pid);
 int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e);
 /* Connects to a living shim; -ENOENT / -ECONNREFUSED (ERR_NOT_FOUND) when there is none. Fills shim and init pid. */
 int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
+/* A handle that connects when it is first used. */
+int shim_later(const char *dir, Shim **ret, Err *e);
 /* Closes the connection; the shim lives on. */
 Shim *shim_ref(Shim *s);
 void shim_unref(Shim *s);
@@ -138,8 +140,9 @@ typedef struct ShimEvent {
 
 /* A second connection of its own that carries events: becomes readable when one is there; end of file means the
  * shim is gone (the exit record, if any, is then on disk). What has happened before it was opened and was not sent to an earlier one comes first, and
- * the container's exit in any case. The fd is the caller's, pollable. */
-int shim_events_open(const char *dir, int *ret_fd, Err *e);
+ * the container's exit in any case. start: the container is started by the way, if it was not; whether that works is told by events. Nobody waits
+ * for the shim here. The fd is the caller's, pollable. *ret_shim_pid may be NULL. */
+int shim_events_open(const char *dir, bool start, int *ret_fd, pid_t *ret_shim_pid, Err *e);
 /* One event: 1, or 0 at end of file, or -errno (-EAGAIN when nothing is there). */
 int shim_event_read(int fd, ShimEvent *ret, Err *e);
 
