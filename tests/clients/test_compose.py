@@ -131,6 +131,13 @@ def compose2(engine, folder, name):
         yield made
 
 
+def test_images_that_do_not_say_when_they_were_made(compose):
+    compose.write({"compose.yml": "services:\n  a: {image: busybox, command: 'true'}\n"})
+    compose("up")
+    assert "busybox" in compose.out("images")
+    compose("down")
+
+
 def states(compose, service):
     return [compose.engine.inspect(c)["State"] for c in compose.containers(service)]
 

@@ -27,6 +27,12 @@ ITEM = {"Id": str, "Names": list, "Image": str, "ImageID": str, "Command": str, 
         "NetworkSettings": dict, "Mounts": list}
 
 
+def test_an_image_that_does_not_say_when_it_was_made(engine):
+    """Go's zero time, which clients parse."""
+    for version in ("1.43", "1.51"):
+        assert engine.api("GET", f"/v{version}/images/busybox/json").json["Created"] == "0001-01-01T00:00:00Z"
+
+
 def wrong(have, want, where):
     """Members that are missing or of another type."""
     return [f"{where}.{k}: {have.get(k, 'missing')!r}" for k, t in want.items() if k not in have or (have[k] is not None if t is None else type(have[k]) is not t)]

@@ -83,6 +83,10 @@ static json_t *inspect_pack(Door *d, const StoreImage *i, const ImageConfig *c, 
 
 	if (!doc)
 		return NULL;
+	/* One that does not say when it was made. dockerd leaves the member out from 1.44 on, which docker compose, up to 2.40 at least,
+	 * takes for a time that cannot be read; the zero time is what everybody can. */
+	if (str_empty(c->created))
+		json_object_set_new(doc, "Created", doc_time(0));
 	if (!str_empty(c->platform.variant))
 		json_object_set_new(doc, "Variant", doc_str(c->platform.variant));
 	if (!str_empty(c->platform.os_version))
