@@ -69,7 +69,7 @@ static void adopt_one(Engine *en, Container *c)
 
 	if (!dir)
 		return;
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	/* Of one that is dead too: its end gives back what it had. */
 	endpoint_adopt(en, c);
 	r = same_boot ? adopt_living(en, c, dir, &err) : -ENOENT;
@@ -162,7 +162,7 @@ static void follow_policy(Engine *en, Container *c)
 	Err err = {0};
 	int r = 0;
 
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	pthread_mutex_lock(&c->state);
 	if (to_be_started(c)) {
 		c->status = CONTAINER_RESTARTING;

@@ -65,7 +65,7 @@ typedef struct Assembly {
 	Engine *en;
 	Container *c;
 	int root_fd, ns_fd;
-	bool read_only;                /* the container runs */
+	bool read_only;                /* what is mounted is only read: somebody else may be writing to it */
 	const ContainerMountPoint **v; /* parents first */
 	int *fds;                      /* their mounts, detached */
 	size_t n;
@@ -210,8 +210,53 @@ static bool has_real_mounts(const Container *c)
 	return false;
 }
 
-/* Of a running container only to be read: two writable mounts of one upper directory would corrupt it. */
-static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, Err *e)
+static bool lies_in_another(const Assembly *a, size_t i)
+{
+	for (size_t k = 0; k < i; k++) {
+		const char *rest = str_after(a->v[i]->destination, a->v[k]->destination);
+
+		if (rest && *rest == '/')
+			return true;
+	}
+	return false;
+}
+
+static int ensure_point(const Assembly *a, size_t i, int root, Err *e)
+{
+	const char *destination = a->v[i]->destination;
+	_cleanup_close_ int target = -1;
+	struct stat st;
+
+	if (fstat(a->fds[i], &st) < 0)
+		return err_sys(e, errno, "look at the mount for %s", destination);
+	target = target_open(root, destination, S_ISDIR(st.st_mode));
+	return target < 0 ? err_sys(e, target, "make the mount point %s", destination) : 0;
+}
+
+/* One that has never run may lack mount points, which cannot be made in what is mounted to be read: they are made before. */
+static int ensure_points(Assembly *a, int *root, Err *e)
+{
+	_cleanup_close_ int writable = -1;
+	bool missing = false;
+	int r;
+
+	for (size_t i = 0; i < a->n && !missing; i++) {
+		_cleanup_close_ int there = path_open_in_root(*root, a->v[i]->destination, O_PATH, 0);
+
+		missing = there == -ENOENT && !lies_in_another(a, i);
+	}
+	if (!missing)
+		return 0;
+	close_fd(root);
+	r = store_snapshot_mount(a->en->store, a->c->id, false, &writable, e);
+	for (size_t i = 0; r >= 0 && i < a->n; i++)
+		r = lies_in_another(a, i) ? 0 : ensure_point(a, i, writable, e);
+	close_fd(&writable);
+	return r < 0 ? r : store_snapshot_mount(a->en->store, a->c->id, true, root, e);
+}
+
+/* Writable only of one that neither runs nor can start: two writable mounts of one upper directory would corrupt it. */
+static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, bool alive, Err *e)
 {
 	Assembly a = {.en = en, .c = t->c, .ns_fd = -1, .read_only = read_only};
 	pthread_t thread;
@@ -223,8 +268,10 @@ static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, Err *e)
 	if (r < 0)
 		return r;
 	t->in_use = en;
-	a.root_fd = t->root_fd;
 	r = open_all(&a, e);
+	if (r >= 0 && read_only && !alive)
+		r = ensure_points(&a, &t->root_fd, e);
+	a.root_fd = t->root_fd;
 	if (r >= 0) {
 		r = pthread_create(&thread, NULL, assembly_thread, &a);
 		if (r != 0)
@@ -242,30 +289,30 @@ static int open_snapshot(Engine *en, ContainerTree *t, bool read_only, Err *e)
 	return a.result;
 }
 
-static int tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e)
+static int tree_open(Engine *en, const char *ref, TreeUse use, ContainerTree *ret, Err *e)
 {
 	ContainerTree t = CONTAINER_TREE_INIT;
 	int r = container_find(en, ref, &t.c, e);
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&t.c->life);
+	container_lock(t.c);
 	t.locked = true;
 	pthread_mutex_lock(&t.c->state);
 	bool alive = t.c->pid > 0, removed = t.c->removed;
 	pthread_mutex_unlock(&t.c->state);
 	if (removed)
 		r = err_new(e, ERR_NOT_FOUND, "No such container: %s", ref);
-	else if (alive && !files_only)
+	else if (alive && use != TREE_READ_FILES)
 		r = open_process_root(t.c, &t.root_fd, e);
 	else
-		r = open_snapshot(en, &t, alive, e);
+		r = open_snapshot(en, &t, use != TREE_WRITE, alive, e);
 	if (r < 0) {
 		container_tree_done(&t);
 		return r;
 	}
-	if (alive) {
-		/* The descriptor needs no lock: a long copy must not hold up a stop. */
+	if (alive || use != TREE_WRITE) {
+		/* The descriptor needs no lock: a long copy must not hold up a stop, nor one that is read a start. */
 		pthread_mutex_unlock(&t.c->life);
 		t.locked = false;
 	}
@@ -274,13 +321,13 @@ static int tree_open(Engine *en, const char *ref, bool files_only, ContainerTree
 }
 
 /* One that is ending is opened once that has been worked off, which takes the lock that we would hold. */
-int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e)
+int container_tree_open(Engine *en, const char *ref, TreeUse use, ContainerTree *ret, Err *e)
 {
-	int r = tree_open(en, ref, files_only, ret, e);
+	int r = tree_open(en, ref, use, ret, e);
 
 	for (int i = 0; r == -ESRCH && i < ENDING_TRIES; i++) {
 		(void)usleep(ENDING_STEP_US);
-		r = tree_open(en, ref, files_only, ret, e);
+		r = tree_open(en, ref, use, ret, e);
 	}
 	return r;
 }

@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 
 #define LINKS_MAX 40
+#define SILENCE_S 10
 
 void engine_path_stat_done(EnginePathStat *s)
 {
@@ -140,7 +141,7 @@ int engine_container_path_stat(Engine *en, const char *ref, const char *path, En
 	int r = copy_path_parse(path, &p, e);
 
 	if (r >= 0)
-		r = container_tree_open(en, ref, false, &t, e);
+		r = container_tree_open(en, ref, TREE_READ, &t, e);
 	return r < 0 ? r : open_and_stat(&t, &p, path, &fd, ret, e);
 }
 
@@ -181,7 +182,7 @@ int engine_container_archive_get(Engine *en, const char *ref, const char *path, 
 	int out, r = copy_path_parse(path, &p, e);
 
 	if (r >= 0)
-		r = container_tree_open(en, ref, streq(p.path, "/"), &t, e);
+		r = container_tree_open(en, ref, streq(p.path, "/") ? TREE_READ_FILES : TREE_READ, &t, e);
 	if (r >= 0)
 		r = open_and_stat(&t, &p, path, &there, &st, e);
 	if (r >= 0)
@@ -242,6 +243,31 @@ static int set_owner(const ContainerTree *t, ArchiveExtract *x, Err *e)
 	return 0;
 }
 
+/* A container that does not run cannot start while its files are written. Its client may take as long as it likes until somebody else waits
+ * for the container. */
+typedef struct Patience {
+	Container *c;
+	int64_t bytes_read, since_ns;
+} Patience;
+
+static int go_on(void *user, int64_t bytes_read, Err *e)
+{
+	Patience *p = user;
+	int64_t now = clock_mono_ns();
+
+	if (bytes_read != p->bytes_read || __atomic_load_n(&p->c->life_wanted, __ATOMIC_RELAXED) == 0) {
+		p->bytes_read = bytes_read;
+		p->since_ns = now;
+	}
+	return now - p->since_ns < SILENCE_S * 1000000000ll
+		   ? 0
+		   : err_new(
+			 e, ERR_CONFLICT,
+			 "less than 1 MiB came in %d s, and another operation on container %.12s waits for "
+			 "the copy to end: it is broken off",
+			 SILENCE_S, p->c->id);
+}
+
 int engine_container_archive_put(Engine *en, const char *ref, const char *path, int tar_fd,
 				 bool no_overwrite_dir_non_dir, bool copy_uid_gid, Err *e)
 {
@@ -251,9 +277,10 @@ int engine_container_archive_put(Engine *en, const char *ref, const char *path, 
 	int r = copy_path_parse(path, &p, e);
 
 	if (r >= 0)
-		r = container_tree_open(en, ref, false, &t, e);
+		r = container_tree_open(en, ref, TREE_WRITE, &t, e);
 	if (r < 0)
 		return r;
+	Patience patience = {.c = t.c, .since_ns = clock_mono_ns()};
 	dir = path_open_in_root(t.root_fd, p.path, O_RDONLY | O_DIRECTORY, 0);
 	if (dir == -ENOTDIR)
 		return err_new(e, ERR_INVALID, "extraction point is not a directory: %s", path);
@@ -265,6 +292,8 @@ int engine_container_archive_put(Engine *en, const char *ref, const char *path, 
 	    .no_overwrite_dir_non_dir = no_overwrite_dir_non_dir,
 	    .keep_owner = true,
 	    .allow_devices = true,
+	    .go_on = t.locked ? go_on : NULL,
+	    .user = &patience,
 	};
 	r = check_writable(&t, dir, e);
 	if (r >= 0 && copy_uid_gid)
@@ -300,7 +329,7 @@ int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e)
 	if (r < 0)
 		return r;
 	/* The image and the container's own layer without its mounts; read-only, so it may run. */
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref)
 		       : store_snapshot_mount(en->store, c->id, true, &root, e);
 	pthread_mutex_unlock(&c->life);

@@ -16,11 +16,18 @@ typedef struct ContainerTree {
 	int root_fd;
 	Engine *in_use; /* its volumes are to be given back there; or NULL */
 	int ns_fd;      /* keeps the namespace of a stopped container's mounts; -1 */
-	bool locked;    /* `life` is held: the container must not start while its snapshot is mounted here */
+	bool locked; /* `life` is held: the container must not start while its snapshot is written to here */
 } ContainerTree;
 
-/* files_only: to read all of it, so without /proc, /sys and what else a running one has mounted beside its binds and volumes. */
-int container_tree_open(Engine *en, const char *ref, bool files_only, ContainerTree *ret, Err *e);
+typedef enum TreeUse {
+	TREE_READ,
+	/* All of it, so without /proc, /sys and what else a running one has mounted beside its binds and volumes. */
+	TREE_READ_FILES,
+	TREE_WRITE,
+} TreeUse;
+
+/* Reading keeps nobody from anything: a client may take its time. */
+int container_tree_open(Engine *en, const char *ref, TreeUse use, ContainerTree *ret, Err *e);
 void container_tree_done(ContainerTree *t);
 #define CONTAINER_TREE_INIT                                                                                  \
 	{                                                                                                    \

@@ -315,7 +315,7 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 	}
 	space_begin(en, &space);
 	store_lease_begin(en->store);
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	r = commit_locked(en, c, cm, ret_image_id, e);
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0 && name)

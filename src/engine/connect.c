@@ -237,7 +237,7 @@ int engine_network_connect(Engine *en, const char *network, const char *containe
 		r = endpoint_config_check(n, config ?: &nothing, e);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", container)
 		       : connect_locked(en, c, n, config, e);
 	pthread_mutex_unlock(&c->life);
@@ -309,7 +309,7 @@ int engine_network_disconnect(Engine *en, const char *network, const char *conta
 		return err_new(
 		    e, ERR_INVALID,
 		    "container cannot be disconnected from host network or connected to host network");
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", container)
 		       : disconnect_locked(en, c, n ? n->info.name : network, e);
 	pthread_mutex_unlock(&c->life);

@@ -84,6 +84,15 @@ void mount_points_free(ContainerMountPoint *v, size_t n)
 	free(v);
 }
 
+void container_lock(Container *c)
+{
+	if (pthread_mutex_trylock(&c->life) == 0)
+		return;
+	__atomic_add_fetch(&c->life_wanted, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&c->life);
+	__atomic_sub_fetch(&c->life_wanted, 1, __ATOMIC_RELAXED);
+}
+
 void container_unref(Container *c)
 {
 	if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
@@ -216,7 +225,7 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 	if (!fresh)
 		return err_oom(e);
 
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	pthread_mutex_lock(&en->lock);
 	HASH_FIND(hh_name, en->by_name, fresh, strlen(fresh), other);
 	if (c->removed)

@@ -269,7 +269,7 @@ static int create_over(Engine *en, const char *name, const ContainerConfig *conf
 	pthread_rwlock_unlock(&en->images_gate);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	r = make_resources(en, c, ic, e);
 	if (r < 0)
 		(void)container_remove_locked(en, c, true, NULL);

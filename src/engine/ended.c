@@ -133,7 +133,7 @@ static void restart_due(Engine *en, Container *c, unsigned turn)
 	Err err = {0};
 	int r = 0;
 
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	if (container_status(c) == CONTAINER_RESTARTING && c->restart_turn == turn && !c->removed)
 		r = container_start_locked(en, c, &err);
 	if (r < 0) {
@@ -162,7 +162,7 @@ void restart_await(Engine *en, Container *c)
 	if (timer_set(en->background, c, left, restart_due, turn) >= 0)
 		return;
 	log_error("container %.12s: no memory for its restart: it stays ended", c->id);
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	restart_give_up(en, c);
 	pthread_mutex_unlock(&c->life);
 }
@@ -171,7 +171,7 @@ int restart_cancel(Engine *en, Container *c, Err *e)
 {
 	int r = 0;
 
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	if (container_status(c) == CONTAINER_RESTARTING && !c->removed) {
 		pthread_mutex_lock(&c->state);
 		c->status = CONTAINER_EXITED;
@@ -269,7 +269,7 @@ void container_ended(Engine *en, Container *c, const ShimExit *x, const char *wh
 	bool again;
 	pid_t shim_pid;
 
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	ContainerStatus was = container_status(c);
 	if (was != CONTAINER_RUNNING && was != CONTAINER_PAUSED) {
 		pthread_mutex_unlock(&c->life);

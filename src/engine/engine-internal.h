@@ -66,9 +66,11 @@ typedef struct PendingAttach {
 
 typedef struct Container {
 	char id[65];
-	unsigned refs; /* atomic */
-	pthread_mutex_t life;
+	unsigned refs;        /* atomic */
+	pthread_mutex_t life; /* container_lock() */
 	pthread_mutex_t state;
+	/* How many wait for `life`, for whom a copy that a silent client keeps is broken off; atomic. */
+	unsigned life_wanted;
 
 	/* Immutable after create (config.host under `state` because of update). */
 	int64_t created_ns;
@@ -195,6 +197,8 @@ struct Engine {
 Container *container_new(void);
 Container *container_ref(Container *c);
 void container_unref(Container *c);
+/* Takes Container.life. */
+void container_lock(Container *c);
 DEFINE_CLEANUP(Container *, container_unref)
 #define _cleanup_container_ _cleanup_(container_unrefp)
 /* ERR_NOT_FOUND "No such container: x". The reference is the caller's. */

@@ -319,7 +319,7 @@ static void check_due(Engine *en, Container *c, unsigned turn)
 	if (!turn_is(c, turn))
 		return;
 	r = check_run(en, c, &check, &err);
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	if (turn_is(c, turn)) {
 		if (r >= 0)
 			result_record(en, c, &check);

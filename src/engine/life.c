@@ -197,7 +197,7 @@ static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigne
 	bool news;
 	int r = 0;
 
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	pthread_mutex_lock(&c->state);
 	*ret_exits = c->exits;
 	news = ending && !c->stop_requested && !streq(c->config.host.restart.name ?: "no", "no");
@@ -306,7 +306,7 @@ int engine_container_restart(Engine *en, const char *ref, const char *signal, in
 	}
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	/* Somebody else may have started it meanwhile. */
 	if (c->removed)
 		r = err_new(e, ERR_NOT_FOUND, "No such container: %s", ref);
@@ -355,7 +355,7 @@ int engine_container_pause(Engine *en, const char *ref, bool pause, Err *e)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	ContainerStatus s = container_status(c);
 	if (pause && s == CONTAINER_PAUSED)
 		r = err_new(e, ERR_CONFLICT, "container %s is already paused", ref);
@@ -429,7 +429,7 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 	if (r < 0)
 		return r;
 	for (int attempt = 0;; attempt++) {
-		pthread_mutex_lock(&c->life);
+		container_lock(c);
 		if (c->removed) {
 			pthread_mutex_unlock(&c->life);
 			return attempt ? 0

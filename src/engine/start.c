@@ -528,7 +528,7 @@ int engine_container_start(Engine *en, const char *ref, Err *e)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	switch (container_status(c)) {
 	case CONTAINER_RUNNING:
 	case CONTAINER_RESTARTING:

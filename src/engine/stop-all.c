@@ -44,7 +44,7 @@ static void mark_interrupted(Engine *en, Container *c)
 
 	if (!streq(policy, "always") && !streq(policy, "unless-stopped"))
 		return;
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	pthread_mutex_lock(&c->state);
 	c->stop_requested = false;
 	*c->boot = '\0';

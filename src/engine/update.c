@@ -193,7 +193,7 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 		return err_new(
 		    e, ERR_INVALID,
 		    "Restart policy cannot be updated because AutoRemove is enabled for the container");
-	pthread_mutex_lock(&c->life);
+	container_lock(c);
 	ContainerStatus s = container_status(c);
 	if (c->removed || s == CONTAINER_DEAD)
 		r = err_new(e, ERR_CONFLICT, "container is marked for removal and cannot be \"update\"");

@@ -4,6 +4,23 @@
 #include "store/store-internal.h"
 #include "store/unpack-protocol.h"
 
+typedef struct Extraction {
+	const ArchiveExtract *x;
+	int64_t bytes_read;
+} Extraction;
+
+static void progress(void *user, int64_t bytes_read)
+{
+	((Extraction *)user)->bytes_read = bytes_read;
+}
+
+static int go_on(void *user, Err *e)
+{
+	const Extraction *n = user;
+
+	return n->x->go_on(n->x->user, n->bytes_read, e);
+}
+
 int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e)
 {
 	const UnpackJob job = {
@@ -16,9 +33,16 @@ int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e)
 	    .max_bytes = s->layer_max_bytes,
 	    .max_files = s->layer_max_files,
 	};
+	Extraction now = {.x = x};
 	UnpackDone done;
-	_cleanup_(unpack_run_done)
-	    UnpackRun u = {.job = &job, .in_fd = x->fd, .dir_fd = x->dir_fd, .out_fd = -1, .done = &done};
+	_cleanup_(unpack_run_done) UnpackRun u = {.job = &job,
+						  .in_fd = x->fd,
+						  .dir_fd = x->dir_fd,
+						  .out_fd = -1,
+						  .progress = progress,
+						  .go_on = x->go_on ? go_on : NULL,
+						  .user = &now,
+						  .done = &done};
 	_cleanup_close_ int root = -1;
 	int r = unpack_run(s, &u, e);
 

@@ -156,6 +156,8 @@ typedef struct UnpackRun {
 	const struct UnpackJob *job;
 	int in_fd, dir_fd, out_fd; /* out_fd: -1 unless the job is `cat` */
 	void (*progress)(void *user, int64_t bytes_read);
+	/* Asked after each silence of the helper; an error ends it. May be NULL. */
+	int (*go_on)(void *user, Err *e);
 	void *user;
 	struct UnpackDone *done;
 	char **opaque; /* strv: directories to be marked */

@@ -360,6 +360,9 @@ typedef struct ArchiveExtract {
 	uint32_t uid, gid;
 	bool whiteouts; /* layer semantics; else .wh. names are plain files */
 	bool allow_devices;
+	/* Asked whenever nothing was heard for a moment, with what was read of the stream, in steps of a MiB: an error breaks off. May be NULL. */
+	int (*go_on)(void *user, int64_t bytes_read, Err *e);
+	void *user;
 } ArchiveExtract;
 int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e);
 /* Writes a tar of `name` at dir_fd (its top entry is called `as`), to out_fd, never leaving dir_fd, symlinks kept as they are. */

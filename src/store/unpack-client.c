@@ -15,6 +15,7 @@
 #include "store/unpack-protocol.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/stat.h>
@@ -26,6 +27,7 @@
 
 #define FIRST_SAFE_FD    16 /* above every number that the helper's descriptors get */
 #define REPORT_BYTES_MAX (64u << 20)
+#define SILENCE_MS       500
 
 struct PathSet {
 	UT_hash_handle hh;
@@ -198,6 +200,16 @@ static int take_frame(UnpackRun *u, const UnpackFrame *f, char *payload, Err *e)
 	}
 }
 
+static int await_report(const UnpackRun *u, int fd, Err *e)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int r = 0;
+
+	while (r >= 0 && u->go_on && poll(&p, 1, SILENCE_MS) == 0)
+		r = u->go_on(u->user, e);
+	return r;
+}
+
 /* 0 when the report is complete; 1 when it ended without saying so. */
 static int read_report(UnpackRun *u, int fd, Err *e)
 {
@@ -207,8 +219,12 @@ static int read_report(UnpackRun *u, int fd, Err *e)
 	int r = 1;
 
 	while (r == 1) {
-		ssize_t n = fd_read_full(fd, &f, sizeof(f));
+		ssize_t n;
 
+		r = await_report(u, fd, e);
+		if (r < 0)
+			return r;
+		n = fd_read_full(fd, &f, sizeof(f));
 		if (n == 0)
 			return 1;
 		if (n < 0)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -286,6 +287,33 @@ def test_a_large_sparse_file_and_many_small_ones(engine, name, folder):
     assert stat(engine, name, "/m/sparse")["size"] == 1 << 26
     members = get(engine, name, "/m")
     assert len(members) == 502 and members["m/sparse"][0].size == 1 << 26
+
+
+def silent(engine, head, *more):
+    """A client that asks, sends that much, and says and reads nothing more."""
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(str(engine.socket))
+    s.sendall(head.encode() + b"".join(more))
+    return s
+
+
+def test_a_client_that_falls_silent(engine, name, folder):
+    """Reading keeps the container from nothing; writing is broken off once somebody else waits for the container."""
+    (folder / "big").write_bytes(os.urandom(8 << 20))
+    create(engine, name, "sleep 1000", Binds=[f"{folder}:/new/point"])
+    with silent(engine, f"GET /containers/{name}/archive?path=/new/point/big HTTP/1.1\r\nHost: x\r\n\r\n") as reader:
+        reader.recv(1000)
+        assert engine.api("POST", f"/containers/{name}/start", timeout=5).status == 204
+        assert engine.api("POST", f"/containers/{name}/stop?t=0").status == 204
+    with silent(engine, f"PUT /containers/{name}/archive?path=/tmp HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", one_file()[:600]) as writer:
+        writer.settimeout(30)
+        # Nobody is waiting yet, so it may take its time; what needs no lock is not kept.
+        assert engine.inspect(name)["State"]["Status"] == "exited"
+        begun = time.monotonic()
+        assert engine.api("DELETE", f"/containers/{name}", timeout=30).status == 204
+        assert 5 < time.monotonic() - begun < 20
+        said = writer.recv(10000).decode()
+    assert "409 Conflict" in said and "another operation on container" in said, said
 
 
 def test_a_client_that_goes_away(engine, name, folder):
