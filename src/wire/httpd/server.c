@@ -296,9 +296,9 @@ int http_server_run(HttpServer *s, int stop_fd, Err *e)
 		r = watch(s, s->listeners[i].fd, &s->listeners[i]);
 	if (r < 0)
 		return err_sys(e, r, "prepare to wait for connections");
-	for (bool rested = !s->o.rest;;) {
+	for (bool rested = false;;) {
 		int ms = wait_ms(s);
-		bool tired = !rested && (ms < 0 || ms > REST_MS);
+		bool tired = s->o.rest && !rested && (ms < 0 || ms > REST_MS);
 		int n = epoll_wait(s->epoll_fd, evs, EVENTS_MAX, tired ? REST_MS : ms);
 
 		if (n < 0 && errno != EINTR)
