@@ -122,6 +122,43 @@ static void test_parse_bounds_depth(void **state _unused_)
 	assert_non_null(strstr(e.msg, "depth"));
 }
 
+/* n times `unit`, with commas, in an array; malloc'ed. */
+static char *many(const char *unit, size_t n)
+{
+	StrBuf b = {0};
+
+	strbuf_add(&b, "[");
+	for (size_t i = 0; i < n; i++)
+		strbuf_addf(&b, "%s%s", i ? "," : "", unit);
+	strbuf_add(&b, "]");
+	return strbuf_steal(&b);
+}
+
+static void test_parse_bounds_values(void **state _unused_)
+{
+	static const struct {
+		const char *unit;
+		size_t n;
+		bool taken;
+	} rows[] = {
+	    {"{}", 26000, true},          {"{}", 27000, false},         {"[]", 27000, false},
+	    {"1", 131000, true},          {"1", 132000, false},         {"\"{}\"", 60000, true},
+	    {"\"\\\"[,[\"", 30000, true}, {"{\"a\":[]}", 15000, false},
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		_cleanup_free_ char *text = many(rows[i].unit, rows[i].n);
+		_cleanup_json_ json_t *j = NULL;
+		Err e = {0};
+		int r = json_parse_bounded(text, strlen(text), "body", &j, &e);
+
+		if ((r >= 0) != rows[i].taken)
+			fail_msg("%zu times %s: %d %s", rows[i].n, rows[i].unit, r, e.msg);
+		if (r < 0)
+			assert_string_equal(e.msg, "body: more values, arrays and objects than are taken");
+	}
+}
+
 static void test_text_keeps_order(void **state _unused_)
 {
 	static const char text[] = "{\"z\":\"a/b\",\"a\":[1,true,null,\"\xE3\x81\x82\"],\"m\":{}}";
@@ -221,6 +258,12 @@ static void test_keys_match_without_case(void **state _unused_)
 	assert_string_equal(a.process.cwd, "/x");
 	assert_int_equal(decode("{\"NAME\":\"upper\",\"Name\":\"exact\",\"name\":\"lower\"}", &b, NULL), 0);
 	assert_string_equal(b.name, "exact");
+	doc_done(&b);
+	assert_int_equal(decode("{\"NAME\":\"first\",\"name\":\"second\"}", &b, NULL), 0);
+	assert_string_equal(b.name, "first");
+	doc_done(&b);
+	assert_int_equal(decode("{\"NAME\":\"other\",\"Name\":null}", &b, NULL), 0);
+	assert_null(b.name);
 }
 
 static void test_single_string_is_a_vector(void **state _unused_)
@@ -349,6 +392,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_parse_refuses),
 	    cmocka_unit_test(test_parse_bounds_depth),
+	    cmocka_unit_test(test_parse_bounds_values),
 	    cmocka_unit_test(test_text_keeps_order),
 	    cmocka_unit_test(test_round_trip_of_every_type),
 	    cmocka_unit_test(test_empty_members_are_left_out),

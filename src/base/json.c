@@ -6,6 +6,9 @@
  * more than a line. Where a decoder stands in the document is a chain of Where on the stack; it
  * becomes text only when something is wrong. Depth is bounded twice: jansson parses no deeper than
  * 2048, and the tables descend only where the document does.
+ *
+ * Text is small beside what is made of it: {} and its comma are three bytes, as an object they are 240. So what strangers
+ * send is counted before anything is made (json_parse_bounded): some ten megabytes of values at most, in each request.
  */
 #include "base/json.h"
 #include "base/fd.h"
@@ -14,6 +17,9 @@
 #include <strings.h>
 
 #define VALUE_SHOWN 60 /* bytes of a wrong value, in its error */
+#define FIELDS_MAX  256
+#define COST_MAX    (1u << 17) /* of a stranger's document: a value is one, an array or an object four more */
+#define COST_NESTED 4u
 
 int json_parse(const char *text, size_t len, const char *what, json_t **ret, Err *e)
 {
@@ -27,6 +33,32 @@ int json_parse(const char *text, size_t len, const char *what, json_t **ret, Err
 			       je.text);
 	*ret = j;
 	return 0;
+}
+
+static bool costs_too_much(const char *text, size_t len)
+{
+	size_t cost = 0;
+	bool quoted = false;
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == '"')
+			quoted = !quoted;
+		else if (quoted)
+			i += text[i] == '\\';
+		else if (text[i] == ',')
+			cost++;
+		else if (text[i] == '{' || text[i] == '[')
+			cost += COST_NESTED;
+	}
+	return cost > COST_MAX;
+}
+
+int json_parse_bounded(const char *text, size_t len, const char *what, json_t **ret, Err *e)
+{
+	/* A shorter one cannot. */
+	if (len > COST_MAX / COST_NESTED && costs_too_much(text, len))
+		return err_new(e, ERR_INVALID, "%s: more values, arrays and objects than are taken", what);
+	return json_parse(text, len, what, ret, e);
 }
 
 int json_load_at(int dirfd, const char *name, size_t max, json_t **ret, Err *e)
@@ -315,20 +347,6 @@ static const JsonField *find_in_any_case(const JsonField *table, const char *nam
 	return NULL;
 }
 
-static const json_t *first_spelling(const json_t *obj, const char *name)
-{
-	const json_t *exact = json_object_get(obj, name);
-	const char *key;
-	json_t *value;
-
-	if (exact)
-		return exact;
-	json_object_foreach ((json_t *)obj, key, value)
-		if (strcasecmp(key, name) == 0)
-			return value;
-	return NULL;
-}
-
 static int decode_member(const json_t *j, const JsonField *f, void *out, const Where *w, Err *e)
 {
 	Where here = {.up = w, .name = f->name};
@@ -341,13 +359,23 @@ static int decode_member(const json_t *j, const JsonField *f, void *out, const W
 static int decode_other_spellings(const json_t *obj, const JsonField *table, void *out, const Where *w,
 				  Err *e)
 {
+	bool had[FIELDS_MAX] = {false};
 	const char *key;
 	json_t *value;
 
 	json_object_foreach ((json_t *)obj, key, value) {
 		const JsonField *f = find_exact(table, table, key) ? NULL : find_in_any_case(table, key);
-		int r = f && first_spelling(obj, f->name) == value ? decode_member(value, f, out, w, e) : 0;
+		int r;
 
+		if (!f || json_object_get(obj, f->name))
+			continue;
+		if (f - table >= FIELDS_MAX)
+			return invalid(w, obj, e, "the table has too many fields");
+		/* A name of 15 letters has 32,768 spellings: none is looked for among all members. */
+		if (had[f - table])
+			continue;
+		had[f - table] = true;
+		r = decode_member(value, f, out, w, e);
 		if (r < 0)
 			return r;
 	}

@@ -17,6 +17,8 @@
 
 /* Parses one document (an object or an array), refusing duplicate keys and trailing text. `what` names it in errors. */
 int json_parse(const char *text, size_t len, const char *what, json_t **ret, Err *e);
+/* As json_parse, for what a stranger sent: a document that would take much more memory than its text is refused. */
+int json_parse_bounded(const char *text, size_t len, const char *what, json_t **ret, Err *e);
 /* As json_parse, from a file of at most max bytes. */
 int json_load_at(int dirfd, const char *name, size_t max, json_t **ret, Err *e);
 /* Compact text; malloc'ed, NULL on out of memory. */

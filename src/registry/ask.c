@@ -153,7 +153,7 @@ static int ask_config(Session *s, HttpClient *c, void *user, Err *e)
 	int r = config_fetch(s, c, a->config, &text, &len, e);
 
 	if (r == 0)
-		r = json_parse(text, len, "image config", &doc, e);
+		r = json_parse_bounded(text, len, "image config", &doc, e);
 	return r < 0 ? r : image_config_decode(doc, &a->ret, e);
 }
 

@@ -77,7 +77,7 @@ int document_fetch(Session *s, HttpClient *c, const char *name, const char *want
 	digest_of(reply.body, reply.len, ret->digest);
 	r = check_bytes(&reply, want, size, ret->digest, e);
 	if (r == 0)
-		r = json_parse(reply.body, reply.len, "manifest", &ret->json, e);
+		r = json_parse_bounded(reply.body, reply.len, "manifest", &ret->json, e);
 	if (r == 0)
 		r = image_document_kind(ret->json, reply.content_type, &ret->kind, e);
 	if (r < 0)
@@ -204,7 +204,7 @@ int manifest_config(Session *s, HttpClient *c, Store *store, const ImageManifest
 
 	if (r < 0)
 		return r;
-	r = json_parse(text, len, "image config", &doc, e);
+	r = json_parse_bounded(text, len, "image config", &doc, e);
 	if (r == 0)
 		r = image_config_decode(doc, ret, e);
 	if (r < 0)

@@ -326,7 +326,7 @@ char *session_error_text(const HttpReply *reply)
 	_cleanup_json_ json_t *doc = NULL;
 	_cleanup_strbuf_ StrBuf b = {0};
 
-	if (!reply->body || json_parse(reply->body, reply->len, "error", &doc, NULL) < 0)
+	if (!reply->body || json_parse_bounded(reply->body, reply->len, "error", &doc, NULL) < 0)
 		return strf("the registry answered with status %d", reply->status);
 	const json_t *first = json_array_get(json_object_get(doc, "errors"), 0);
 	const char *code = json_get_str(first, "code"), *message = json_get_str(first, "message");

@@ -54,7 +54,7 @@ int json_fetch(Session *s, HttpClient *c, const char *what, const char *accept, 
 		return r < 0 ? r : 0;
 	if (reply.status != 200)
 		return session_refusal(s, what, &reply, e);
-	r = json_parse(reply.body, reply.len, what, ret, e);
+	r = json_parse_bounded(reply.body, reply.len, what, ret, e);
 	if (r == 0 && link)
 		*link = take_ptr(reply.link);
 	return r;

@@ -288,7 +288,7 @@ static int fetch(HttpClient *c, const TokenAsk *k, HttpReply *ret, Err *e)
 static int read_token(const HttpReply *reply, int64_t asked_ns, AuthGrant *ret, Err *e)
 {
 	_cleanup_json_ json_t *doc = NULL;
-	int r = json_parse(reply->body, reply->len, "token reply", &doc, e);
+	int r = json_parse_bounded(reply->body, reply->len, "token reply", &doc, e);
 
 	if (r < 0)
 		return r;
@@ -313,7 +313,7 @@ static char *reason(const HttpReply *reply)
 	_cleanup_json_ json_t *doc = NULL;
 	const char *why = NULL;
 
-	if (reply->body && json_parse(reply->body, reply->len, "error", &doc, NULL) == 0) {
+	if (reply->body && json_parse_bounded(reply->body, reply->len, "error", &doc, NULL) == 0) {
 		why = json_get_str(json_array_get(json_object_get(doc, "errors"), 0), "message");
 		if (!why)
 			why = json_get_str(doc, "error_description");

@@ -79,7 +79,7 @@ static int read_json(const Load *x, const char *path, json_t **ret, Err *e)
 	size_t len = 0;
 	int r = read_document(x, path, &text, &len, e);
 
-	return r < 0 ? r : json_parse(text, len, path, ret, e);
+	return r < 0 ? r : json_parse_bounded(text, len, path, ret, e);
 }
 
 static char *layout_path(const char *digest)
@@ -283,7 +283,7 @@ static int load_config(const Load *x, const char *path, ImageConfig *ret, char r
 	digest_of(*ret_text, *ret_len, ret_id);
 	r = check_promise(path, ret_id, e);
 	if (r == 0)
-		r = json_parse(*ret_text, *ret_len, path, &doc, e);
+		r = json_parse_bounded(*ret_text, *ret_len, path, &doc, e);
 	return r < 0 ? r : image_config_decode(doc, ret, e);
 }
 
@@ -478,7 +478,7 @@ static int load_oci_image(Load *x, const ImageDescriptor *d, const json_t *doc, 
 	if (r == 0)
 		r = read_blob(x, &m.config, &config_text, &config_len, e);
 	if (r == 0)
-		r = json_parse(config_text, config_len, "image config", &config_doc, e);
+		r = json_parse_bounded(config_text, config_len, "image config", &config_doc, e);
 	if (r == 0)
 		r = image_config_decode(config_doc, &config, e);
 	if (r == 0)
@@ -515,7 +515,7 @@ static int load_oci_entry(Load *x, const ImageDescriptor *d, const char *name, i
 	int r = read_blob(x, d, &text, &len, e);
 
 	if (r == 0)
-		r = json_parse(text, len, "manifest", &doc, e);
+		r = json_parse_bounded(text, len, "manifest", &doc, e);
 	if (r == 0)
 		r = image_document_kind(doc, d->media_type, &kind, e);
 	if (r == 0 && kind == IMAGE_DOC_MANIFEST)

@@ -75,7 +75,11 @@ static void patterns(void **state)
 	_cleanup_filters_ Filters f = parsed("{\"name\":[\"^web$\",\"data\"]}"),
 				  bad = parsed("{\"name\":[\"(\"]}"),
 				  bomb = parsed("{\"name\":[\"(x{1,1000}){1,1000}\"]}"),
-				  back = parsed("{\"name\":[\"(a*)*\\\\1b\"]}");
+				  back = parsed("{\"name\":[\"(a*)*\\\\1b\"]}"),
+				  plus = parsed("{\"name\":[\"^(web|db)+[+]+_\\\\)+[0-9]+$\"]}"),
+				  nested = parsed("{\"name\":[\"(((((((((((a+)+)+)+)+)+)+)+)+)+)+)+\"]}"),
+				  row = parsed("{\"name\":[\"a+++++++++++\"]}"),
+				  set = parsed("{\"name\":[\"[)]+[+]++?+?+?+?+\"]}");
 	Err e;
 
 	assert_int_equal(filters_regex(&f, "name", "web", &e), 1);
@@ -85,6 +89,10 @@ static void patterns(void **state)
 	assert_true(filters_regex(&bad, "name", "x", &e) < 0);
 	assert_true(filters_regex(&bomb, "name", "x", &e) < 0);
 	assert_true(filters_regex(&back, "name", "x", &e) < 0);
+	assert_int_equal(filters_regex(&plus, "name", "web++_))12", &e), 1);
+	assert_true(filters_regex(&nested, "name", "x", &e) < 0);
+	assert_true(filters_regex(&row, "name", "x", &e) < 0);
+	assert_true(filters_regex(&set, "name", "x", &e) < 0);
 	assert_int_equal(e.kind, ERR_INVALID);
 }
 

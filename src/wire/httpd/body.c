@@ -253,7 +253,7 @@ int http_body_json(HttpRequest *rq, bool required, json_t **ret, Err *e)
 		return err_new(e, ERR_INVALID,
 			       "unsupported Content-Type header (%.100s): must be 'application/json'",
 			       type ? type : "");
-	return json_parse(text, len, "request body", ret, e);
+	return json_parse_bounded(text, len, "request body", ret, e);
 }
 
 /* A reader that had enough (a tar's end marker comes before its padding) is no error: what the client still sends is read away, so

@@ -58,6 +58,7 @@ struct HttpConnection {
 	/* Under the server's lock. */
 	int64_t parked_ns;
 	bool idle, streaming, hijacked; /* what drain may do with it */
+	bool stays;                     /* counted in HttpServer.staying */
 	char *doing;                    /* method and path of the request under way, or NULL */
 	int64_t doing_since_ns;
 	pid_t tid;
@@ -125,10 +126,12 @@ struct HttpServer {
 	HttpQueue idle, arriving, ready;
 	size_t arriving_bytes;
 	int64_t wake_at_ns; /* when http_server_run looks at time limits next */
-	unsigned workers, idle_workers, lingering;
+	unsigned workers, idle_workers, lingering, staying;
 	bool stopping;
 	uint64_t accepted, turned_away, requests;
 };
+
+#define HTTP_TOO_MANY "too many requests are under way"
 
 /* parse.c. head is writable, NUL-terminated, without the empty line at its end. ERR_INVALID, and *ret_status may say more. */
 int http_parse_head(HttpRequest *rq, char *head, size_t len, int *ret_status, Err *e);
@@ -160,6 +163,8 @@ void http_turn_away(int fd, const char *status, const char *message);
 /* worker.c */
 /* Hands a ready connection to a thread; without one to be had the client is turned away. */
 void http_work_start(HttpConnection *c);
+/* Before what lasts as long as the client likes: streams, and bodies that are still on their way. False if those have their share of the threads. */
+bool http_may_stay(HttpConnection *c);
 
 /* request.c: one request, whole in the buffer or to be refused. True if the connection can take another. */
 bool http_serve_one(HttpConnection *c);

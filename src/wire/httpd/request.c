@@ -59,6 +59,18 @@ static int measured(HttpRequest *rq, const HttpRoute *route, Err *e)
 	return r;
 }
 
+/* The rest of a body that is not here yet comes when the client likes. */
+static int check_room(HttpRequest *rq, const HttpRoute *route, Err *e)
+{
+	HttpConnection *c = rq->conn;
+	bool here = rq->body_done || (rq->body_kind == BODY_LENGTH && rq->body_left <= c->len - c->pos);
+
+	if ((here && !(route->flags & HTTP_STREAM_BODY)) || http_may_stay(c))
+		return 0;
+	rq->close_after = true;
+	return err_new(e, ERR_UNAVAILABLE, HTTP_TOO_MANY);
+}
+
 static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
 {
 	const HttpOptions *o = &rq->conn->server->o;
@@ -75,11 +87,11 @@ static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
 		return route_error == -ENOMEM ? err_oom(e)
 		       : route_error          ? err_new(e, ERR_INVALID, "malformed request path")
 					      : err_new(e, ERR_NOT_FOUND, "page not found");
-	if (!(route->flags & HTTP_STREAM_BODY)) {
+	r = check_room(rq, route, e);
+	if (r >= 0 && !(route->flags & HTTP_STREAM_BODY))
 		r = http_body_buffer(rq, o->body_max, deadline, e);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	r = route->measure && o->measured ? measured(rq, route, e) : route->handler(rq, o->user, e);
 	if (r >= 0 && !rq->answered)
 		r = err_new(e, ERR_INTERNAL, "%s %s was not answered", rq->method, http_path(rq));
@@ -93,6 +105,8 @@ static void linger(HttpConnection *c)
 	int64_t deadline = clock_mono_ns() + 2000000000;
 
 	(void)shutdown(c->fd, SHUT_WR);
+	if (!http_may_stay(c))
+		return;
 	c->pos = c->len = 0;
 	for (size_t total = 0; total < (64u << 20);) {
 		ssize_t n = http_conn_fill(c, deadline);

@@ -215,6 +215,15 @@ bool http_answered(const HttpRequest *rq)
 	return rq->answered;
 }
 
+/* To the handler the client has gone, so that it ends whatever it waits for. */
+static int turn_away(HttpRequest *rq)
+{
+	rq->close_after = true;
+	(void)http_reply_error(rq, 503, HTTP_TOO_MANY);
+	(void)shutdown(rq->conn->fd, SHUT_RDWR);
+	return client_gone(rq, -EPIPE);
+}
+
 int http_stream_begin(HttpRequest *rq, int status, const char *content_type)
 {
 	_cleanup_free_ char *head = NULL;
@@ -222,6 +231,8 @@ int http_stream_begin(HttpRequest *rq, int status, const char *content_type)
 
 	if (rq->answered)
 		return -EALREADY;
+	if (!http_may_stay(rq->conn))
+		return turn_away(rq);
 	rq->answered = true;
 	rq->stream = true;
 	if (rq->expect_continue && !rq->body_done)

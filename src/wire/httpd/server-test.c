@@ -503,6 +503,47 @@ static void busy_crowd(void **state)
 	}
 }
 
+/* Streams do not take the last threads: who is one too many is told, and others are answered. */
+static void threads_for_others(void **state)
+{
+	int fds[14], extra = -1;
+	_cleanup_free_ char *got = NULL, *refused = NULL, *ok = NULL, *slow = NULL;
+	unsigned usual = server->o.requests_max;
+	bool eof;
+
+	server->o.requests_max = 16;
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+		fds[i] = dial();
+		say(fds[i], "GET /gone HTTP/1.1\r\n" H "\r\n");
+		free(got);
+		got = hear(fds[i], 100, NULL);
+		assert_true(str_starts(got, "HTTP/1.1 200"));
+	}
+	extra = dial();
+	say(extra, "GET /gone HTTP/1.1\r\n" H "\r\n");
+	refused = hear(extra, 2000, &eof);
+	assert_true(str_starts(refused, "HTTP/1.1 503"));
+	assert_non_null(strstr(refused, HTTP_TOO_MANY));
+	assert_true(eof);
+	close(extra);
+	extra = dial();
+	say(extra, "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\n");
+	slow = hear(extra, 2000, &eof);
+	assert_true(str_starts(slow, "HTTP/1.1 503"));
+	assert_true(eof);
+	close(extra);
+	extra = dial();
+	say(extra, "GET /plain HTTP/1.1\r\n" H "\r\n");
+	ok = hear(extra, 100, NULL);
+	assert_true(str_starts(ok, "HTTP/1.1 200"));
+	close(extra);
+	server->o.requests_max = usual;
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+		close(fds[i]);
+		wait_told();
+	}
+}
+
 static unsigned workers(void)
 {
 	HttpCounts n;
@@ -538,6 +579,14 @@ static void parked_without_thread(void **state)
 	}
 	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
 		close(fds[i]);
+}
+
+/* Without anything to do at rest it rests all the same. */
+static void at_rest(void **state)
+{
+	expect("GET /plain HTTP/1.1\r\n" H "\r\n", "HTTP/1.1 200 OK", "\r\n\r\nok", false);
+	usleep(3300000);
+	expect("GET /plain HTTP/1.1\r\n" H "\r\n", "HTTP/1.1 200 OK", "\r\n\r\nok", false);
 }
 
 static void described(void **state)
@@ -584,7 +633,9 @@ int main(void)
 	    cmocka_unit_test(hijacks),
 	    cmocka_unit_test(crowd),
 	    cmocka_unit_test(busy_crowd),
+	    cmocka_unit_test(threads_for_others),
 	    cmocka_unit_test(parked_without_thread),
+	    cmocka_unit_test(at_rest),
 	    cmocka_unit_test(described),
 	    cmocka_unit_test(tcp_refused),
 	};

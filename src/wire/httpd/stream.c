@@ -125,6 +125,10 @@ int http_take_over(HttpRequest *rq, const char *head, bool streaming, HttpHijack
 	if (!rq->body_done)
 		return err_new(e, ERR_INVALID,
 			       "the request body was not read before the connection was taken over");
+	if (streaming && !http_may_stay(c)) {
+		rq->close_after = true;
+		return err_new(e, ERR_UNAVAILABLE, HTTP_TOO_MANY);
+	}
 	strbuf_add(&b, head);
 	for (size_t i = 0; i < rq->n_out; i++)
 		strbuf_addf(&b, "%s: %s\r\n", rq->out[i].name, rq->out[i].value);

@@ -4,6 +4,9 @@
  *
  * A client that has just been answered mostly asks again at once, so a worker waits for it a moment (a few of them do at any time), and parks the
  * connection when nothing comes.
+ *
+ * Requests that take as long as their clients like, as followers of logs do, may not have the last threads: a share of them is for those
+ * that are answered at once.
  */
 #include "wire/httpd/httpd-internal.h"
 #include "base/clock.h"
@@ -16,6 +19,7 @@
 #define IDLE_WORKER_S 10
 #define LINGER_MS     250
 #define LINGERING_MAX 8
+#define SHORT_SHARE   8 /* one in so many threads */
 
 /* Waits for more on its own connection. 1: a request is here, 0: nothing for a while, -errno: the client has gone. */
 static int wait_for_next(HttpConnection *c)
@@ -69,11 +73,39 @@ static int next_request(HttpConnection *c)
 	return r;
 }
 
+bool http_may_stay(HttpConnection *c)
+{
+	HttpServer *s = c->server;
+	unsigned most = s->o.requests_max - s->o.requests_max / SHORT_SHARE;
+
+	if (c->stays)
+		return true;
+	pthread_mutex_lock(&s->lock);
+	c->stays = s->staying < most;
+	s->staying += c->stays;
+	pthread_mutex_unlock(&s->lock);
+	return c->stays;
+}
+
+static bool serve_one(HttpConnection *c)
+{
+	HttpServer *s = c->server;
+	bool again = http_serve_one(c);
+
+	if (!c->stays)
+		return again;
+	pthread_mutex_lock(&s->lock);
+	c->stays = false;
+	s->staying--;
+	pthread_mutex_unlock(&s->lock);
+	return again;
+}
+
 static void work_on(HttpConnection *c)
 {
 	int r = -ECONNRESET;
 
-	while (http_serve_one(c)) {
+	while (serve_one(c)) {
 		r = next_request(c);
 		if (r <= 0)
 			break;
@@ -177,7 +209,7 @@ void http_work_start(HttpConnection *c)
 	}
 	if (full) {
 		__atomic_add_fetch(&s->turned_away, 1, __ATOMIC_RELAXED);
-		http_turn_away(c->fd, "503 Service Unavailable", "too many requests are under way");
+		http_turn_away(c->fd, "503 Service Unavailable", HTTP_TOO_MANY);
 		http_conn_free(c);
 	}
 }
