@@ -189,6 +189,8 @@ int engine_reload(Engine *en, const EngineReload *l, Err *e)
 	r = registry_set_rules(en->registry, l->insecure_registries, l->registry_mirrors, e);
 	if (r < 0)
 		return r;
+	registry_set_limits(en->registry, &(RegistryLimits){l->transfers.downloads, l->transfers.uploads,
+							    l->transfers.attempts});
 	pthread_mutex_lock(&en->lock);
 	if (retire(en, &en->options.runtimes, runtimes) >= 0)
 		take_ptr(runtimes);

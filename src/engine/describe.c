@@ -9,6 +9,8 @@ void engine_counts(Engine *en, EngineCounts *ret)
 {
 	*ret = (EngineCounts){0};
 	events_count(en->events, &ret->events, &ret->followers);
+	ret->health_checks = __atomic_load_n(&en->health_checks, __ATOMIC_RELAXED);
+	ret->health_checks_failed = __atomic_load_n(&en->health_checks_failed, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&en->lock);
 	ret->containers = HASH_COUNT(en->by_id);
 	ret->networks = HASH_COUNT(en->networks);

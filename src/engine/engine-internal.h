@@ -188,6 +188,7 @@ struct Engine {
 	pthread_t watcher;
 	bool watching;
 	int cgroup_version;
+	uint64_t health_checks, health_checks_failed; /* atomic */
 	UserRemap remap;
 	int shim_fd;        /* read-only copy of the shim's mount, or -1 */
 	char *shim_program; /* what is executed */

@@ -27,7 +27,7 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .http_proxy = o->http_proxy ? strdup(o->http_proxy) : NULL,
 	    .https_proxy = o->https_proxy ? strdup(o->https_proxy) : NULL,
 	    .no_proxy = o->no_proxy ? strdup(o->no_proxy) : NULL,
-	    .max_downloads = o->max_downloads,
+	    .transfers = o->transfers,
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
@@ -231,7 +231,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 				      .http_proxy = o->http_proxy,
 				      .https_proxy = o->https_proxy,
 				      .no_proxy = o->no_proxy,
-				      .max_layers = o->max_downloads,
+				      .limits = {o->transfers.downloads, o->transfers.uploads,
+						 o->transfers.attempts},
 				      .user_agent = "ireko/" IREKO_VERSION};
 		r = registry_new(&ro, &en->registry, e);
 	}

@@ -45,6 +45,11 @@ typedef struct EngineDefaults {
 	bool init, no_new_privileges;
 } EngineDefaults;
 
+/* Layers of one pull, and blobs of one push, at once, and tries in a row that bring nothing of a layer. 0: the usual. */
+typedef struct EngineTransfers {
+	int downloads, uploads, attempts;
+} EngineTransfers;
+
 typedef struct EngineOptions {
 	const char *data_root, *exec_root;
 	const char *helper_dir;    /* where ireko-shim and ireko-unpack are */
@@ -55,7 +60,7 @@ typedef struct EngineOptions {
 	char *const *registry_token_servers; /* REGISTRY=HOST */
 	char *const *certs_dirs;             /* of registries; NULL: the usual ones */
 	const char *http_proxy, *https_proxy, *no_proxy;
-	int max_downloads;     /* layers of one pull at once; 0: 4 */
+	EngineTransfers transfers;
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */
 	bool init;                   /* containers that do not say have an init (--init) */
@@ -94,6 +99,7 @@ typedef struct EngineReload {
 	const char *default_runtime;
 	int64_t shm_size;
 	char *const *ulimits;
+	EngineTransfers transfers;
 } EngineReload;
 int engine_reload(Engine *en, const EngineReload *l, Err *e);
 /* Stops all that runs, at once and as `stop` does, and forgets what has not ended after timeout_s. Those whose restart policy says so run again with the
@@ -103,7 +109,8 @@ void engine_stop_all(Engine *en, int timeout_s);
 /* For metrics and dumps. */
 typedef struct EngineCounts {
 	uint64_t events;
-	unsigned followers; /* of events */
+	uint64_t health_checks, health_checks_failed; /* failed: could not be run */
+	unsigned followers;                           /* of events */
 	unsigned containers, networks, execs;
 } EngineCounts;
 void engine_counts(Engine *en, EngineCounts *ret);

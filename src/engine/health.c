@@ -240,10 +240,13 @@ static int check_run(Engine *en, Container *c, ContainerCheck *ret, Err *e)
 		return r;
 	ExecConfig config = {.cmd = cmd, .attach_stdout = true, .attach_stderr = true};
 	ret->start_ns = clock_now_ns();
+	__atomic_add_fetch(&en->health_checks, 1, __ATOMIC_RELAXED);
 	r = exec_probe(en, c, &config, timeout, p, &why);
 	ret->end_ns = clock_now_ns();
 	if (r < 0 && why.kind == ERR_CANCELLED)
 		return err_new(e, ERR_CANCELLED, "%s", why.msg);
+	if (r < 0)
+		__atomic_add_fetch(&en->health_checks_failed, 1, __ATOMIC_RELAXED);
 	ret->exit_code = r < 0 || p->timed_out ? -1 : p->exit_code;
 	ret->output = r < 0 ? strdup(err_msg(&why, r)) : output_text(p, timeout);
 	return ret->output ? 0 : err_oom(e);

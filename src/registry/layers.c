@@ -29,7 +29,6 @@
 #define PIPE_SIZE         (1 << 20)
 #define UNPACKERS_MAX     2 /* at once: each costs memory, and a processor */
 #define AWAIT_DIGEST_MAX  (4 << 20)
-#define FRUITLESS_MAX     5  /* tries in a row that bring nothing */
 #define TRIES_MAX         50 /* however much each brings */
 
 typedef enum Outcome { PENDING, DONE, FAILED } Outcome;
@@ -353,7 +352,7 @@ static int fetch_rest(Layer *l, HttpClient *c, int64_t *ret_retry_after, Err *e)
 
 static int fetch(Layer *l, HttpClient *c, Err *e)
 {
-	int fruitless = 0;
+	int fruitless = 0, attempts = (int)registry_limit(&l->all->session->registry->limits.attempts);
 
 	for (int n = 0; blob_writer_size(l->writer) < l->d->size; n++) {
 		int64_t before = blob_writer_size(l->writer), retry_after = 0;
@@ -364,7 +363,7 @@ static int fetch(Layer *l, HttpClient *c, Err *e)
 		fruitless = blob_writer_size(l->writer) > before ? 0 : fruitless + 1;
 		if (r == 0 || blob_writer_size(l->writer) == l->d->size)
 			continue;
-		if (fruitless == FRUITLESS_MAX || n == TRIES_MAX)
+		if (fruitless >= attempts || n >= MAX2(attempts, TRIES_MAX))
 			return err_ctx(e, -EAGAIN, "given up after %d tries", n + 1);
 		r = pause_before_retry(l, retry_delay_spread_ms(fruitless + 1, retry_after), e);
 		if (r < 0)
@@ -632,7 +631,7 @@ static size_t count_missing(const LayersPull *a)
 
 static void announce(LayersPull *a)
 {
-	size_t at_once = (size_t)a->session->registry->max_layers, waiting = 0;
+	size_t at_once = registry_limit(&a->session->registry->limits.layers), waiting = 0;
 
 	for (size_t i = 0; i < a->n; i++)
 		say(&a->layers[i], a->layers[i].committed ? "Already exists" : "Pulling fs layer", 0, 0);
@@ -674,8 +673,8 @@ static void unpack_rest(LayersPull *a)
 
 static void run_workers(LayersPull *a, size_t missing)
 {
-	pthread_t threads[REGISTRY_LAYERS_MAX];
-	size_t want = MIN2(missing, (size_t)a->session->registry->max_layers), n = 0;
+	pthread_t threads[REGISTRY_AT_ONCE_MAX];
+	size_t want = MIN2(missing, registry_limit(&a->session->registry->limits.layers)), n = 0;
 
 	for (; n < want; n++) {
 		int no = pthread_create(&threads[n], NULL, worker, a);

@@ -225,6 +225,9 @@ static void test_bodies(void **state)
 
 	must_fail(w, "long", ERR_INVALID, "more than the");
 	must_fail(w, "short", ERR_UNAVAILABLE, "given up after");
+	registry_set_limits(w->registry, &(RegistryLimits){.attempts = 2});
+	must_fail(w, "short", ERR_UNAVAILABLE, "given up after 2 tries");
+	registry_set_limits(w->registry, &(RegistryLimits){0});
 	must_fail(w, "gone", ERR_NOT_FOUND, "blob unknown");
 	assert_true(pull(w, "notgzip") < 0);
 	assert_int_equal(count_entries(w, "layers"), 0);

@@ -298,7 +298,7 @@ static void *worker(void *user)
 	return NULL;
 }
 
-static size_t announce(const PushImage *a)
+static size_t announce(const PushImage *a, size_t at_once)
 {
 	size_t layers = 0, n = 0;
 
@@ -310,7 +310,7 @@ static size_t announce(const PushImage *a)
 		n += !b->foreign && !b->same;
 		if (b->foreign)
 			say(b, "Skipped foreign layer", 0, 0);
-		else if (!b->same && *b->chain && layers++ >= PUSH_AT_ONCE)
+		else if (!b->same && *b->chain && layers++ >= at_once)
 			say(b, "Waiting", 0, 0);
 	}
 	return n;
@@ -335,8 +335,9 @@ static void settle_same(PushImage *a)
 
 int push_blobs(PushImage *a, HttpClient *c, Err *e)
 {
-	pthread_t threads[PUSH_AT_ONCE];
-	size_t want = MIN2(announce(a), (size_t)PUSH_AT_ONCE), n = 0;
+	size_t at_once = registry_limit(&a->session->registry->limits.blobs), n = 0;
+	size_t want = MIN2(announce(a, at_once), at_once);
+	pthread_t threads[REGISTRY_AT_ONCE_MAX];
 
 	/* With fewer threads it is slower, no more. */
 	while (n + 1 < want && pthread_create(&threads[n], NULL, worker, a) == 0)

@@ -9,8 +9,6 @@
 
 #include "registry/upload.h"
 
-#define PUSH_AT_ONCE 5 /* blobs on their way */
-
 struct PushImage;
 
 typedef struct PushBlob {

@@ -26,7 +26,7 @@ typedef struct Endpoint {
 	bool unverified_tls;
 } Endpoint;
 
-#define REGISTRY_LAYERS_MAX 32 /* at once */
+#define REGISTRY_AT_ONCE_MAX 32 /* layers of a pull, blobs of a push */
 
 struct Registry {
 	/* Replaced by registry_set_rules: a reader takes the pointer once, and those from before stay until the end. */
@@ -35,7 +35,7 @@ struct Registry {
 	char ***retired;
 	size_t n_retired;
 	char **token_servers;
-	int max_layers;
+	RegistryLimits limits; /* none is 0; atomic, each by itself */
 	char *user_agent;
 	TokenCache *tokens;
 	Flights *flights;
@@ -49,6 +49,12 @@ struct Registry {
 /* A client that knows the way, if possible one whose connections are still up. One that is well may be put back. */
 int registry_client_get(Registry *r, HttpClient **ret, Err *e);
 void registry_client_put(Registry *r, HttpClient *c);
+
+/* One of Registry.limits, as it is now. */
+static inline size_t registry_limit(const int *limit)
+{
+	return (size_t)__atomic_load_n(limit, __ATOMIC_RELAXED);
+}
 
 /* Mirrors first, the registry itself last. */
 int registry_endpoints(const Registry *r, const char *domain, Endpoint **ret, size_t *ret_n, Err *e);

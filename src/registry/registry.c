@@ -9,7 +9,9 @@
 #include "registry/registry-internal.h"
 #include "base/str.h"
 
-#define MAX_LAYERS_DEFAULT 4
+#define LAYERS_DEFAULT   4
+#define BLOBS_DEFAULT    5
+#define ATTEMPTS_DEFAULT 5
 
 bool registry_is_insecure(char *const *rules, const char *host)
 {
@@ -167,6 +169,18 @@ static int check_rules(const RegistryOptions *o, Err *e)
 	return check_token_servers(o->token_servers, e);
 }
 
+static void set_limit(int *limit, int value, int usual, int most)
+{
+	__atomic_store_n(limit, value > 0 ? MIN2(value, most) : usual, __ATOMIC_RELAXED);
+}
+
+void registry_set_limits(Registry *r, const RegistryLimits *l)
+{
+	set_limit(&r->limits.layers, l->layers, LAYERS_DEFAULT, REGISTRY_AT_ONCE_MAX);
+	set_limit(&r->limits.blobs, l->blobs, BLOBS_DEFAULT, REGISTRY_AT_ONCE_MAX);
+	set_limit(&r->limits.attempts, l->attempts, ATTEMPTS_DEFAULT, INT32_MAX);
+}
+
 static int init(Registry *r, const RegistryOptions *o, Err *e)
 {
 	int rc = proxy_rules_parse(o->http_proxy, o->https_proxy, o->no_proxy, &r->proxies, e);
@@ -177,7 +191,7 @@ static int init(Registry *r, const RegistryOptions *o, Err *e)
 	r->mirrors = strv_dup(o->mirrors);
 	r->token_servers = strv_dup(o->token_servers);
 	r->certs_dirs = o->certs_dirs ? strv_dup(o->certs_dirs) : NULL;
-	r->max_layers = o->max_layers > 0 ? MIN2(o->max_layers, REGISTRY_LAYERS_MAX) : MAX_LAYERS_DEFAULT;
+	registry_set_limits(r, &o->limits);
 	r->user_agent = strdup(o->user_agent ? o->user_agent : "ireko/" IREKO_VERSION);
 	r->tokens = token_cache_new();
 	r->flights = flights_new();

@@ -14,6 +14,13 @@
 
 typedef struct Registry Registry;
 
+/* How much at once, and how often; 0: as usual. */
+typedef struct RegistryLimits {
+	int layers;   /* of one pull at once: 4 */
+	int blobs;    /* of one push at once: 5 */
+	int attempts; /* in a row that bring nothing of a layer: 5 */
+} RegistryLimits;
+
 typedef struct RegistryOptions {
 	char *const *
 	    insecure; /* host[:port] or CIDR where plain HTTP or unverified TLS is allowed; loopback always is */
@@ -21,7 +28,7 @@ typedef struct RegistryOptions {
 	    mirrors; /* "docker.io=http://127.0.0.1:5000": tried first; "*=..." for all registries that have none of their own */
 	char *const *
 	    token_servers; /* "registry.acme.org=login.example.net": who also gets a registry's credentials */
-	int max_layers;    /* in flight; 0: 4 */
+	RegistryLimits limits;
 	const char *user_agent;
 	char *const *certs_dirs; /* see certs.h; NULL: /etc/ireko/certs.d, /etc/docker/certs.d */
 	const char *http_proxy, *https_proxy, *no_proxy; /* see proxy.h; the environment is not looked at */
@@ -32,6 +39,8 @@ int registry_new(const RegistryOptions *o, Registry **ret, Err *e);
 void registry_free(Registry *r);
 /* From now on these, checked as registry_new does; what is under way goes on with those from before. Both may be NULL. */
 int registry_set_rules(Registry *r, char *const *insecure, char *const *mirrors, Err *e);
+/* For what begins from now on. */
+void registry_set_limits(Registry *r, const RegistryLimits *l);
 DEFINE_CLEANUP(Registry *, registry_free)
 
 /* All NULL: anonymous. */

@@ -286,7 +286,7 @@ def test_the_same_layer_again_and_again_for_many_clients(new_engine, double, nam
         engine.cli("rmi", f"{double.host}/{name}:x")
 
 
-def test_no_more_at_once_than_told(new_engine, double, name):
+def test_no_more_at_once_than_told(new_engine, double, folder, name):
     double.add_image(name, "x", [layer(f"{name}{i}", 60000) for i in range(8)])
     running, most = [0], [0]
     plain = double.blob
@@ -302,9 +302,18 @@ def test_no_more_at_once_than_told(new_engine, double, name):
         return answer
 
     double.blob = watched
-    engine = new_engine("--max-concurrent-downloads", "2", busybox=False)
+    file = folder / "daemon.json"
+    file.write_text('{"max-concurrent-downloads": 2}')
+    engine = new_engine("--config-file", file, busybox=False)
     engine.cli("pull", f"{double.host}/{name}:x")
     assert most[0] == 2
+    engine.cli("rmi", f"{double.host}/{name}:x")
+    file.write_text('{"max-concurrent-downloads": 5}')
+    engine.p.send_signal(signal.SIGHUP)
+    wait_until("it is read again", lambda: "settings were read again" in engine.log_text())
+    most[0] = 0
+    engine.cli("pull", f"{double.host}/{name}:x")
+    assert most[0] == 5
 
 
 # ---- what a reference may say

@@ -282,3 +282,18 @@ def test_a_client_that_leaves(engine, name):
         engine.cli("rmi", target)
         assert time.monotonic() - start < 10
         harness.wait_until("nothing is half-written", lambda: not list((engine.data_root / "content/ingest").iterdir()))
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_no_more_at_once_than_told(new_engine, registry, name, most):
+    engine = new_engine("--max-concurrent-uploads", most)
+    target = f"{registry.host}/{name}:x"
+    engine.cli("load", input=docker_archive(target, [own_layer(f"{name}{i}", 200000) for i in range(6)]), text=False)
+    reply = engine.api("POST", f"/images/{registry.host}/{name}/push?tag=x", headers={"X-Registry-Auth": "e30="})
+    said = [(m["id"], m["status"]) for m in reply.lines if "id" in m]
+    assert len({i for i, s in said if s == "Waiting"}) == 6 - most
+    going, at_once = set(), 0
+    for i, status in said:
+        going = going | {i} if status == "Pushing" else going - {i} if status == "Pushed" else going
+        at_once = max(at_once, len(going))
+    assert at_once <= most and (most > 1 or at_once == 1)

@@ -71,7 +71,7 @@ def test_every_key_of_dockerd(folder):
             assert f"{key} is not offered: " in p.stderr and len(p.stderr.rpartition("is not offered: ")[2]) > 15, p.stderr
             refused.append(key)
     assert len(refused) < 30, refused
-    assert not {"bip", "hosts", "tlsverify", "live-restore", "default-ulimits", "dns", "labels", "mtu", "icc", "ip", "runtimes", "default-address-pools", "init"} & set(refused)
+    assert not {"max-concurrent-uploads", "max-download-attempts", "bip", "hosts", "tlsverify", "live-restore", "default-ulimits", "dns", "labels", "mtu", "icc", "ip", "runtimes", "default-address-pools", "init"} & set(refused)
 
 
 @pytest.mark.parametrize("args, words", [
@@ -108,7 +108,7 @@ def test_reload(new_engine, folder):
     file = settings(folder, labels=["a=1"], insecure_registries=["one.test:5000"])
     engine = new_engine("--config-file", file, busybox=False)
     since = time.time()
-    settings(folder, labels=["a=2", "b=3"], insecure_registries=["two.test:5000"], debug=True, mtu=1400)
+    settings(folder, labels=["a=2", "b=3"], insecure_registries=["two.test:5000"], debug=True, mtu=1400, max_concurrent_uploads=7)
     engine.p.send_signal(signal.SIGHUP)
     log_has(engine, r"reload: settings were read again from .*daemon ü\.json")
     assert "mtu has changed, which takes a restart" in engine.log_text()
@@ -117,6 +117,7 @@ def test_reload(new_engine, folder):
     events = engine.api("GET", f"/events?since={since:.6f}&until={time.time() + 0.2:.6f}&filters=%7B%22type%22:%5B%22daemon%22%5D%7D").body.decode().splitlines()
     event = json.loads(events[-1])
     assert (event["Type"], event["Action"], event["Actor"]["ID"]) == ("daemon", "reload", info["ID"])
+    assert {k: event["Actor"]["Attributes"][k] for k in ("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts")} == {"max-concurrent-downloads": "4", "max-concurrent-uploads": "7", "max-download-attempts": "5"}
     assert event["Actor"]["Attributes"]["labels"] == '["a=2","b=3"]' and event["Actor"]["Attributes"]["debug"] == "true" and event["Actor"]["Attributes"]["name"] == info["Name"]
     file.write_text('{"labels": ["broken"')
     engine.p.send_signal(signal.SIGHUP)
@@ -283,16 +284,23 @@ def test_metrics(new_engine, name):
     port = free_port()
     engine = new_engine("--metrics-addr", f"127.0.0.1:{port}")
     engine.cli("run", "--name", name, "busybox", "true")
+    # Of two checks one finds no program; a check that says no has been made.
+    for n, command in (("a", "exit 1"), ("b", "")):
+        engine.cli("run", "-d", "--name", name + n, "--health-cmd", command or "true", "--health-interval", "100ms", "busybox", "sh", "-c", "sleep 1000" if command else "rm /bin/sh; exec sleep 1000")
+    wait_until("both were checked", lambda: all(engine.inspect(name + n)["State"]["Health"]["Log"] for n in "ab"))
+
     def fetch():
         with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
             s.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return b"".join(iter(lambda: s.recv(65536), b"")).decode()
     text = fetch()
     assert "HTTP/1.1 200 OK" in text and "Content-Type: text/plain; version=0.0.4" in text
-    for line in ('engine_daemon_container_actions_seconds_count{action="create"} 1', 'engine_daemon_container_actions_seconds_count{action="start"} 1',
+    for line in ('engine_daemon_container_actions_seconds_count{action="create"} 3', 'engine_daemon_container_actions_seconds_count{action="start"} 3',
                  'engine_daemon_container_states_containers{state="stopped"} 1', "engine_daemon_engine_info{", "engine_daemon_engine_cpus_cpus ", "engine_daemon_events_total ", "process_open_fds ",
-                 'engine_daemon_container_actions_seconds_bucket{action="create",le="+Inf"} 1', "builder_builds_triggered_total 0"):
+                 'engine_daemon_container_actions_seconds_bucket{action="create",le="+Inf"} 3', "builder_builds_triggered_total 0"):
         assert line in text, (line, text)
+    checks, failed = (int(re.search(rf"^engine_daemon_health_checks{what}_total (\d+)$", text, re.M).group(1)) for what in ("", "_failed"))
+    assert 0 < failed < checks
     for line in text.partition("\r\n\r\n")[2].splitlines():
         assert re.fullmatch(r'# (HELP|TYPE) \S+ .+|[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [0-9.e+-]+', line), line
 

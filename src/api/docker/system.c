@@ -324,17 +324,17 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	snprintf(cgroup_version, sizeof(cgroup_version), "%d", s.cgroup_version);
-	doc =
-	    json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
-		      "s:s, s:o}",
-		      "ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
-		      s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
-		      s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
-		      engine_log_driver(d->engine), "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "",
-		      "CgroupVersion", cgroup_version, "OSType", "linux", "IndexServerAddress",
-		      "https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root), "ServerVersion",
-		      IREKO_VERSION, "DefaultRuntime", engine_default_runtime(d->engine), "Runtimes",
-		      runtimes_doc(d->engine), "InitBinary", "", "SystemTime", doc_time(clock_now_ns()));
+	doc = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, "
+			"s:s, s:o}",
+			"ID", s.id, "Containers", s.running + s.paused + s.stopped, "ContainersRunning",
+			s.running, "ContainersPaused", s.paused, "ContainersStopped", s.stopped, "Images",
+			s.images, "Driver", store_snapshotter(engine_store(d->engine)), "LoggingDriver",
+			engine_log_driver(d->engine), "CgroupDriver", s.cgroup_driver ? s.cgroup_driver : "",
+			"CgroupVersion", cgroup_version, "OSType", "linux", "IndexServerAddress",
+			"https://index.docker.io/v1/", "DockerRootDir", doc_str(d->data_root),
+			"ServerVersion", IREKO_VERSION, "DefaultRuntime", engine_default_runtime(d->engine),
+			"Runtimes", runtimes_doc(d->engine), "InitBinary", "ireko-init", "SystemTime",
+			doc_time(clock_now_ns()));
 	if (!doc)
 		return err_oom(e);
 	info_proxies(doc, d->engine);

@@ -154,7 +154,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .http_proxy = config_text(c, "http-proxy"),
 	    .https_proxy = config_text(c, "https-proxy"),
 	    .no_proxy = config_text(c, "no-proxy"),
-	    .max_downloads = (int)config_int(c, "max-concurrent-downloads", 0),
+	    .transfers = daemon_transfers(c),
 	    .runtimes = config_list(c, "runtimes"),
 	    .default_runtime = config_text(c, "default-runtime"),
 	    .snapshotter = config_text(c, "snapshotter"),

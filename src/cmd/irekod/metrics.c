@@ -102,6 +102,10 @@ static int h_metrics(HttpRequest *rq, void *user, Err *e)
 	one(&b, "engine_daemon_events_total", "counter", "The number of events logged", (double)n.events);
 	one(&b, "engine_daemon_events_subscribers_total", "gauge",
 	    "The number of current subscribers to events", n.followers);
+	one(&b, "engine_daemon_health_checks_total", "counter", "The total number of health checks",
+	    (double)n.health_checks);
+	one(&b, "engine_daemon_health_checks_failed_total", "counter",
+	    "The total number of failed health checks", (double)n.health_checks_failed);
 	add_server(&b, d);
 	add_process(&b, d);
 	if (b.oom)

@@ -51,6 +51,13 @@ int daemon_defaults(const DaemonConfig *c, EngineDefaults *ret, char **ret_profi
 	return r;
 }
 
+EngineTransfers daemon_transfers(const DaemonConfig *c)
+{
+	return (EngineTransfers){.downloads = (int)config_int(c, "max-concurrent-downloads", 0),
+				 .uploads = (int)config_int(c, "max-concurrent-uploads", 0),
+				 .attempts = (int)config_int(c, "max-download-attempts", 0)};
+}
+
 void daemon_door_options(const DaemonConfig *c, DockerDoorOptions *ret)
 {
 	*ret = (DockerDoorOptions){.data_root = config_text(c, "data-root"),
@@ -93,6 +100,13 @@ static int add_list(char ***to, const DaemonConfig *c, const char *key)
 static void tell_clients(Daemon *d)
 {
 	static const char *const lists[] = {"labels", "insecure-registries", "registry-mirrors", "runtimes"};
+	static const struct {
+		const char *key;
+		int usual;
+	} numbers[] = {{"shutdown-timeout", 15},
+		       {"max-concurrent-downloads", 4},
+		       {"max-concurrent-uploads", 5},
+		       {"max-download-attempts", 5}};
 	const DaemonConfig *c = &d->config;
 	_cleanup_strv_ char **a = NULL;
 	EngineSummary s = {0};
@@ -112,9 +126,9 @@ static void tell_clients(Daemon *d)
 	if (r >= 0)
 		r = strv_take(&a, strf("default-shm-size=%lld",
 				       (long long)config_size(c, "default-shm-size", 64 << 20)));
-	if (r >= 0)
-		r = strv_take(&a, strf("shutdown-timeout=%lld",
-				       (long long)config_int(c, "shutdown-timeout", 15)));
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(numbers); i++)
+		r = strv_take(&a, strf("%s=%lld", numbers[i].key,
+				       (long long)config_int(c, numbers[i].key, numbers[i].usual)));
 	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(lists); i++)
 		r = add_list(&a, c, lists[i]);
 	if (r >= 0)
@@ -129,7 +143,8 @@ static int take_over(Daemon *d, DaemonConfig *now, Err *e)
 			  .runtimes = config_list(now, "runtimes"),
 			  .default_runtime = config_text(now, "default-runtime"),
 			  .shm_size = config_size(now, "default-shm-size", 0),
-			  .ulimits = config_list(now, "default-ulimits")};
+			  .ulimits = config_list(now, "default-ulimits"),
+			  .transfers = daemon_transfers(now)};
 	int r = d->tls ? http_tls_reload(d->tls, e) : 0;
 
 	if (r >= 0)
