@@ -30,6 +30,14 @@ static bool split(const char *path, int *ret_pid, const char **ret_rest)
 	return *ret_rest && **ret_rest;
 }
 
+bool mount_is_foreign(const char *path)
+{
+	const char *rest;
+	int pid;
+
+	return split(path, &pid, &rest);
+}
+
 static int clone_there(int namespace, const char *rest, bool recursive)
 {
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC,

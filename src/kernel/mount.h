@@ -24,7 +24,9 @@
 /* A detached copy of what lies at path ("" for dirfd itself), with everything mounted below it if
  * `recursive`. A symlink is followed unless path is "". The mount fd or -errno. */
 int mount_clone(int dirfd, const char *path, bool recursive);
-/* The same of "/proc/<pid>/root/...", which lies in the mount namespace of that process (mount-foreign.c). No symlink is followed. */
+/* True for "/proc/<pid>/root/...": no link in it may be followed, as those of whoever lives there would lead on from our own root. */
+bool mount_is_foreign(const char *path);
+/* The same as mount_clone for such a path, which lies in the mount namespace of that process (mount-foreign.c). No symlink is followed. */
 int mount_clone_foreign(const char *path, bool recursive);
 /* Attaches a detached mount to the file or directory that target_fd refers to. */
 int mount_attach(int mount_fd, int target_fd);

@@ -180,12 +180,12 @@ static int set_up_mount(int fd, const MountOptions *o, bool locked, int userns, 
 static int clone_source(int dirfd, const char *path, const MountOptions *o, bool locked, int userns, int *ret,
 			Err *e)
 {
-	_cleanup_close_ int fd = mount_clone(dirfd, path, o->recursive_bind);
+	/* What another container has mounted for itself is in its own namespace. */
+	_cleanup_close_ int fd = dirfd == AT_FDCWD && mount_is_foreign(path)
+				     ? mount_clone_foreign(path, o->recursive_bind)
+				     : mount_clone(dirfd, path, o->recursive_bind);
 	int r;
 
-	/* What another container has mounted for itself is in its own namespace. */
-	if (fd == -EINVAL && dirfd == AT_FDCWD)
-		fd = mount_clone_foreign(path, o->recursive_bind);
 	if (fd < 0)
 		return err_sys(e, fd, "open");
 	r = set_up_mount(fd, o, locked, userns, e);

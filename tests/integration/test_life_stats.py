@@ -230,6 +230,20 @@ def test_shared_namespaces(engine, name):
     assert namespaces(engine, name, "pid", "ipc", "net") == namespaces(engine, name + "b", "pid", "ipc", "net")
 
 
+def test_a_joined_shm_is_no_link(engine, name, tmp_path_factory):
+    """A container that may unmount puts a link to a directory of the host where its /dev/shm was: who joins it gets neither that directory nor one of the other container's."""
+    host = tmp_path_factory.mktemp("host")
+    (host / "secret").touch()
+    start(engine, name, "sh", "-c", f"umount /dev/shm && rmdir /dev/shm && mkdir -p {host} && ln -s {host} /dev/shm && touch /ready; sleep 1000",
+          HostConfig={"IpcMode": "shareable", "CapAdd": ["SYS_ADMIN"]})
+    wait_until("the link is there", lambda: engine.cli("exec", name, "test", "-e", "/ready", check=False).returncode == 0)
+    create(engine, name + "b", "touch", "/dev/shm/out", HostConfig={"IpcMode": f"container:{name}"})
+    reply = engine.api("POST", f"/containers/{name}b/start")
+    engine.api("POST", f"/containers/{name}b/wait")
+    assert [p.name for p in host.iterdir()] == ["secret"]
+    assert reply.status >= 400 and "symbolic links" in reply.message, reply.body
+
+
 @pytest.mark.parametrize("mode, says", [
     ({"PidMode": "container:{}"}, "can't join PID namespace of container {}: container {id} is not running"),
     ({"IpcMode": "container:{}"}, "can't join IPC of container {}: container {id} is not running"),
