@@ -2,10 +2,10 @@
 /* What a log says of its container: the tag, and the attributes taken from labels and environment. */
 #include "engine/log-options.h"
 
+#include "base/pattern.h"
+
 #include <ctype.h>
 #include <regex.h>
-
-#define PATTERN_MAX 256
 
 /* ---- the tag ---- */
 
@@ -100,11 +100,11 @@ int log_tag_expand(const char *template, const Container *c, char **ret, Err *e)
 
 /* ---- attributes ---- */
 
-/* Go's \d, \D and (?: as POSIX has them. Counted repetitions and references, which cost more than any log is worth, are refused. */
+/* Go's \d, \D and (?: as POSIX has them. What costs more than any log is worth is refused. */
 static int pattern_compile(const char *option, const char *text, regex_t *ret, Err *e)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
-	bool fits = strlen(text) <= PATTERN_MAX;
+	bool fits = true;
 
 	for (const char *p = text; fits && *p; p++) {
 		if (p[0] == '\\' && p[1]) {
@@ -119,15 +119,15 @@ static int pattern_compile(const char *option, const char *text, regex_t *ret, E
 			strbuf_add_c(&b, '(');
 			p += 2;
 		} else {
-			fits = fits && *p != '{';
 			strbuf_add_c(&b, *p);
 		}
 	}
-	if (!fits || b.oom || regcomp(ret, b.s ? b.s : "", REG_EXTENDED | REG_NOSUB) != 0)
+	if (!fits || b.oom || !pattern_is_bounded(b.s ? b.s : "") ||
+	    regcomp(ret, b.s ? b.s : "", REG_EXTENDED | REG_NOSUB) != 0)
 		return err_new(
 		    e, ERR_INVALID,
 		    "%s: \"%.100s\" is not supported: expected an extended regular expression of at "
-		    "most %d bytes, without counted repetitions and back references",
+		    "most %d bytes, without counted repetitions, back references and nested +",
 		    option, text, PATTERN_MAX);
 	return 0;
 }

@@ -158,6 +158,7 @@ REFUSED = [
     ("json-file", {"mode": "non-blocking", "max-buffer-size": "x"}, "error parsing option max-buffer-size: invalid size: 'x'"),
     ("json-file", {"tag": "{{.Nothing}}"}, 'invalid log tag "{{.Nothing}}"'),
     ("json-file", {"env-regex": "(a{100}){100}"}, "without counted repetitions"),
+    ("json-file", {"labels-regex": "(" * 14 + "a" + ")+" * 14}, "nested +"),
     ("local", {"max-file": "1"}, "compression cannot be enabled when max file count is 1"),
     ("local", {"tags": "x"}, "unknown log opt 'tags' for log driver local"),
     ("syslog", {"syslog-address": "127.0.0.1"}, "syslog-address should be in form proto://address, got 127.0.0.1"),

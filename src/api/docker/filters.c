@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/pattern.h"
 #include "base/str.h"
 
 #include <fnmatch.h>
@@ -10,8 +11,6 @@
 #include <strings.h>
 
 #define FILTERS_MAX 1000
-#define PATTERN_MAX 256
-#define DOUBLES_MAX 4
 
 static int add(Filters *f, const char *key, const char *value, Err *e)
 {
@@ -166,40 +165,12 @@ bool filters_labels(const Filters *f, char *const *labels)
 	return !excluded;
 }
 
-/* What a backtracking or expanding matcher would choke on is refused; compose and docker only send anchors, names and alternatives. The C
- * library compiles x+ as xx*, so that each + around another one doubles the whole. */
-static bool pattern_is_safe(const char *p)
-{
-	int doubles = 0;
-	bool set = false, one = true; /* what a + would repeat is one character */
-
-	if (strlen(p) > PATTERN_MAX)
-		return false;
-	for (; *p; p++) {
-		if (*p == '+' && !set && !one && ++doubles > DOUBLES_MAX)
-			return false;
-		one = set || !strchr(")+*?", *p);
-		if (*p == '\\' && p[1] && !set) {
-			p++;
-			if (*p >= '1' && *p <= '9')
-				return false;
-		} else if (*p == '[' && !set) {
-			set = true;
-		} else if (*p == ']') {
-			set = false;
-		} else if (*p == '{' && !set) {
-			return false;
-		}
-	}
-	return true;
-}
-
 static int regex_one(const char *pattern, const char *text, Err *e)
 {
 	regex_t re;
 	int r;
 
-	if (!pattern_is_safe(pattern))
+	if (!pattern_is_bounded(pattern))
 		return err_new(
 		    e, ERR_INVALID,
 		    "invalid filter pattern '%.100s': too long, or with back references, {n} or nested +",
