@@ -177,3 +177,66 @@ int links_environment(Engine *en, Container *c, char ***ret, Err *e)
 {
 	return each_link(en, c, add_variables, ret, e);
 }
+
+/* ---- a link is taken back ---- */
+
+/* Index of the link that is called so, or -1. */
+static ssize_t link_index(const Container *c, const char *alias)
+{
+	char *const *links = c->config.host.links;
+
+	for (size_t i = 0; links && links[i]; i++) {
+		_cleanup_free_ char *name = NULL, *called = NULL;
+
+		if (link_parse(links[i], &name, &called) >= 0 && streq(called, alias))
+			return (ssize_t)i;
+	}
+	return -1;
+}
+
+static char *link_take(Container *c, size_t i)
+{
+	char **links = c->config.host.links;
+
+	pthread_mutex_lock(&c->state);
+	char *text = links[i];
+	memmove(links + i, links + i + 1, strv_len(links + i) * sizeof(*links));
+	pthread_mutex_unlock(&c->state);
+	return text;
+}
+
+static int unlink_locked(Engine *en, Container *c, const char *alias, Err *e)
+{
+	_cleanup_(link_done) Link l = {0};
+	_cleanup_free_ char *text = NULL;
+	ssize_t i = link_index(c, alias);
+	int r;
+
+	if (i < 0)
+		return err_new(e, ERR_NOT_FOUND, "No such container: %s/%s", c->name, alias);
+	text = link_take(c, (size_t)i);
+	r = container_save(en, c, e);
+	/* Of one that does not run, or runs no more, there are no lines that lead anywhere. */
+	if (r >= 0 && container_status(c) == CONTAINER_RUNNING && link_resolve(en, c, text, &l, NULL) >= 0)
+		r = net_files_update(en, c, l.address, NULL, e);
+	return r;
+}
+
+int engine_container_unlink(Engine *en, const char *name, Err *e)
+{
+	const char *own = name + (*name == '/'), *slash = strrchr(own, '/');
+	_cleanup_free_ char *parent = slash ? strndup(own, (size_t)(slash - own)) : strdup(own);
+	_cleanup_container_ Container *c = NULL;
+	int r = parent ? container_find(en, parent, &c, e) : err_oom(e);
+
+	if (r < 0)
+		return r;
+	if (!slash)
+		return err_new(e, ERR_CONFLICT,
+			       "Conflict, cannot remove the default link name of the container");
+	container_lock(c);
+	r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", parent)
+		       : unlink_locked(en, c, slash + 1, e);
+	pthread_mutex_unlock(&c->life);
+	return r;
+}

@@ -215,6 +215,9 @@ int engine_container_restart(Engine *en, const char *ref, const char *signal, in
 int engine_container_kill(Engine *en, const char *ref, const char *signal /* NULL: KILL */, Err *e);
 int engine_container_pause(Engine *en, const char *ref, bool pause, Err *e);
 int engine_container_rename(Engine *en, const char *ref, const char *name, Err *e);
+/* name: "web/db", of the link that container web has to another as db. It has it no more, nor the lines of /etc/hosts; variables stay until
+ * its next start. */
+int engine_container_unlink(Engine *en, const char *name, Err *e);
 int engine_container_remove(Engine *en, const char *ref, bool force, bool volumes, Err *e);
 int engine_container_resize(Engine *en, const char *ref, uint16_t rows, uint16_t cols, Err *e);
 /* Applies resource limits and restart policy of `changes` that are set there. */

@@ -27,6 +27,20 @@ ITEM = {"Id": str, "Names": list, "Image": str, "ImageID": str, "Command": str, 
         "NetworkSettings": dict, "Mounts": list}
 
 
+def test_shared_sizes_are_counted_when_asked_for(engine, name):
+    engine.cli("build", "-t", name, "-", input="FROM busybox\nRUN echo 1234567890 >/own\n")
+    try:
+        asked = {t: (i["SharedSize"], i["Size"]) for i in engine.api("GET", "/images/json?shared-size=1").json for t in i["RepoTags"]}
+        shared, size = asked[f"{name}:latest"]
+        assert shared == asked["busybox:latest"][0] and 0 < shared < size
+        assert {i["SharedSize"] for i in engine.api("GET", "/images/json").json} == {-1} == {i["SharedSize"] for i in engine.api("GET", "/v1.41/images/json?shared-size=1").json}
+    finally:
+        engine.cli("rmi", name)
+    reply = engine.api("GET", "/images/busybox/json?manifests=1&platform=%7B%22os%22:%22linux%22%7D")
+    assert reply.status == 400 and "conflicting options" in reply.message
+    assert engine.api("POST", "/containers/x/start?checkpoint=y").status == 400
+
+
 def test_an_image_that_does_not_say_when_it_was_made(engine):
     """Go's zero time, which clients parse."""
     for version in ("1.43", "1.51"):

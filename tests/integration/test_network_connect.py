@@ -362,6 +362,13 @@ def test_links_on_the_default_network(cli, engine, name):
         assert line in env, line
     assert not any(line.startswith("MY_DB_ENV_PATH") for line in env)
     assert engine.inspect(name)["HostConfig"]["Links"] == [f"/{name}db:/{name}/my-db"]
+    cli("run", "-d", "--name", f"{name}c", "--link", f"{name}db:my-db", "busybox", "sleep", "1000")
+    assert cli("rm", "--link", f"/{name}c/my-db").stdout == f"/{name}c/my-db\n"
+    assert engine.inspect(f"{name}c")["HostConfig"]["Links"] in (None, []) and here not in cli.out("exec", f"{name}c", "cat", "/etc/hosts")
+    assert f"No such container: {name}c/my-db" in cli.fails("rm", "--link", f"{name}c/my-db")
+    assert "cannot remove the default link name" in cli.fails("rm", "--link", f"{name}c")
+    assert "No such container" in cli.fails("rm", f"{name}/my-db") and "No such container" in cli.fails("rm", "--link", f"{name}nobody/x")
+    assert engine.inspect(name)["HostConfig"]["Links"]
     cli("stop", "-t", "0", f"{name}db")
     p = cli("restart", "-t", "0", name, check=False)
     assert p.returncode != 0 and f"Cannot link to a non running container: /{name}db AS /{name}/my-db" in p.stderr

@@ -205,6 +205,8 @@ int h_container_start(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
 
+	if (!str_empty(http_query(rq, "checkpoint")))
+		return err_new(e, ERR_INVALID, "checkpoint is only supported in experimental mode");
 	/* Which of the command's faults it is decides the client's exit status: it reads that out of the text, status 400. */
 	int r = engine_container_start(d->engine, http_param(rq, "id"), e);
 
@@ -290,10 +292,23 @@ int h_container_remove(HttpRequest *rq, void *user, Err *e)
 	Door *d = user;
 
 	if (http_query_bool(rq, "link", false))
-		return err_new(e, ERR_UNSUPPORTED, "links between containers are not offered: use a network");
+		return done(rq, engine_container_unlink(d->engine, http_param(rq, "id"), e));
 	return done(rq, engine_container_remove(d->engine, http_param(rq, "id"),
 						http_query_bool(rq, "force", false),
 						http_query_bool(rq, "v", false), e));
+}
+
+/* The name of a link has a slash in it; none of a container has. */
+int h_link_remove(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_free_ char *name = strf("%s/%s", http_param(rq, "id"), http_param(rq, "alias"));
+
+	if (!name)
+		return err_oom(e);
+	if (!http_query_bool(rq, "link", false))
+		return err_new(e, ERR_NOT_FOUND, "No such container: %s", name);
+	return done(rq, engine_container_unlink(d->engine, name, e));
 }
 
 static int terminal_size(HttpRequest *rq, uint16_t *rows, uint16_t *cols, Err *e)

@@ -115,7 +115,8 @@ json_t *image_inspect_doc(Door *d, const StoreImage *i, int version, Err *e);
  * any. */
 int query_platform(HttpRequest *rq, const char *key, char **ret, Err *e);
 /* Appends the same as text. */
-int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int containers, Err *e);
+int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int containers, int64_t shared,
+		    Err *e);
 json_t *image_list_doc(Door *d, const StoreImage *i, int version, int containers, Err *e);
 json_t *image_history_doc(Door *d, const StoreImage *i, Err *e);
 char *reference_shown(const char *full); /* familiar form */
@@ -184,7 +185,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(container_pause) \
 	X(container_unpause) \
 	X(container_rename) \
-	X(container_remove) \
+	X(container_remove) X(link_remove) \
 	X(container_wait) \
 	X(container_resize) \
 	X(container_update) \

@@ -181,7 +181,8 @@ static int add_labels(StrBuf *b, Door *d, const StoreImage *i, Err *e)
 	return text ? 0 : err_oom(e);
 }
 
-int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int containers, Err *e)
+int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int containers, int64_t shared,
+		    Err *e)
 {
 	bool nameless = version < 143 && !(i->tags && *i->tags) && !(i->digests && *i->digests);
 	int r;
@@ -203,7 +204,7 @@ int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int co
 		strbuf_add(b, "[\"<none>:<none>\"]");
 	else
 		add_references(b, i->tags);
-	strbuf_addf(b, ",\"SharedSize\":-1,\"Size\":%lld", (long long)i->size);
+	strbuf_addf(b, ",\"SharedSize\":%lld,\"Size\":%lld", (long long)shared, (long long)i->size);
 	if (version < 144)
 		strbuf_addf(b, ",\"VirtualSize\":%lld", (long long)i->size);
 	strbuf_add_c(b, '}');
@@ -213,7 +214,8 @@ int image_list_text(StrBuf *b, Door *d, const StoreImage *i, int version, int co
 json_t *image_list_doc(Door *d, const StoreImage *i, int version, int containers, Err *e)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
-	json_t *doc = image_list_text(&b, d, i, version, containers, e) < 0 ? NULL : json_loads(b.s, 0, NULL);
+	json_t *doc =
+	    image_list_text(&b, d, i, version, containers, -1, e) < 0 ? NULL : json_loads(b.s, 0, NULL);
 
 	if (!doc && e && !e->no)
 		(void)!err_oom(e);

@@ -119,6 +119,19 @@ static int bounds_parse(Door *d, const Filters *f, ImageBounds *b, Err *e)
 	return r < 0 ? r : filters_bool(f, "dangling", &b->dangling, e);
 }
 
+static int compare_usage(const void *key, const void *item)
+{
+	return strcmp(key, ((const StoreImageUsage *)item)->id);
+}
+
+/* -1: nobody asked, or the image has just come. */
+static int64_t shared_of(const StoreImageUsage *v, size_t n, const StoreImage *i)
+{
+	const StoreImageUsage *u = n ? bsearch(i->id, v, n, sizeof(*v), compare_usage) : NULL;
+
+	return u ? u->shared_layers : -1;
+}
+
 #define IMAGE_TEXT_USUAL 400 /* bytes that an image takes in a list, or somewhat less */
 
 int h_images_list(HttpRequest *rq, void *user, Err *e)
@@ -130,7 +143,8 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 	_cleanup_strbuf_ StrBuf text = {0};
 	StoreImage *v = NULL;
 	ImageBounds b;
-	size_t n = 0;
+	_cleanup_free_ StoreImageUsage *usage = NULL;
+	size_t n = 0, n_usage = 0;
 	int r = filters_parse(http_query(rq, "filters"), &f, e);
 
 	strbuf_add_c(&text, '[');
@@ -141,6 +155,8 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 		r = bounds_parse(d, &f, &b, e);
 	if (r >= 0)
 		r = store_image_list(engine_store(d->engine), &v, &n, e);
+	if (r >= 0 && http_tag(rq) >= 142 && http_query_bool(rq, "shared-size", false))
+		r = store_image_usage(engine_store(d->engine), &usage, &n_usage, e);
 	strbuf_reserve(&text, n * IMAGE_TEXT_USUAL);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		bool dangling = is_dangling(&v[i]);
@@ -157,7 +173,7 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 			continue;
 		if (text.len > 1)
 			strbuf_add_c(&text, ',');
-		r = image_list_text(&text, d, &v[i], http_tag(rq), -1, e);
+		r = image_list_text(&text, d, &v[i], http_tag(rq), -1, shared_of(usage, n_usage, &v[i]), e);
 	}
 	store_images_free(v, n);
 	strbuf_add(&text, "]\n");
@@ -200,8 +216,13 @@ int h_image_inspect(HttpRequest *rq, void *user, Err *e)
 	Door *d = user;
 	_cleanup_(store_image_done) StoreImage i = {0};
 	json_t *doc;
-	int r = store_image_find(engine_store(d->engine), http_param(rq, "name"), &i, e);
+	int r = 0;
 
+	if (http_query_bool(rq, "manifests", false) && !str_empty(http_query(rq, "platform")))
+		r = err_new(e, ERR_INVALID,
+			    "conflicting options: manifests and platform options cannot both be set");
+	if (r == 0)
+		r = store_image_find(engine_store(d->engine), http_param(rq, "name"), &i, e);
 	if (r == 0)
 		r = check_platform(rq, d, &i, "platform", e);
 	if (r < 0)

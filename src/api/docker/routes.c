@@ -87,6 +87,8 @@ static const HttpRoute routes[] = {
     {"POST", "/containers/{id}/checkpoints", h_checkpoint, 0},
     {"DELETE", "/containers/{id}/checkpoints/{checkpoint}", h_checkpoint, 0},
 
+    {"DELETE", "/containers/{id}/{alias}", h_link_remove, 0},
+
     {"GET", "/plugins", h_plugins, 0},
     {"GET", "/plugins/privileges", h_plugin_new, 0},
     {"POST", "/plugins/pull", h_plugin_new, 0},
