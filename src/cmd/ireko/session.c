@@ -253,6 +253,9 @@ static int ask_again(Session *s, Err *e)
 				       "was removed, its exit status is not known",
 				       s->id);
 		if (r >= 0) {
+			/* It has run; if it ends before this is heard there is no next exit. */
+			if (streq(s->wait_for, "next-exit"))
+				s->wait_for = "not-running";
 			httpc_free(take_ptr(s->wait));
 			if (send_wait(s, &last) == 0 && api_answer(s->cli, s->wait, NULL, &last) >= 0) {
 				r = read_wait(s, &last);
