@@ -210,6 +210,30 @@ static int stopper(char **argv)
 	return each_process(atof(argv[0]), stop, stopped);
 }
 
+/* Takes hold of processes and never lets go of them: of those that have not executed their command yet ("new"), or of others ("run"). */
+static int hold_one(int pid, void *which)
+{
+	int new = *(char *)which == 'n', runtime;
+
+	if (pid == 1 || pid == getppid())
+		return 0;
+	runtime = is_runtime(pid);
+	if ((runtime != 0) != new || ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
+		return 0;
+	if (new)
+		ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+	printf("holds\n");
+	fflush(stdout);
+	return 0;
+}
+
+static int holder(char **argv)
+{
+	printf("looking\n");
+	fflush(stdout);
+	return each_process(atof(argv[1]), hold_one, argv[0]);
+}
+
 /* Speaks to the runtime in the name of a process that it puts into the container: "my pid is", and then nonsense. */
 static int speak_for(int pid, void *victim)
 {
@@ -395,6 +419,7 @@ int main(int argc, char **argv)
 	    {"exe", 2, exe},
 	    {"spy", 1, spy},
 	    {"stop", 1, stopper},
+	    {"hold", 2, holder},
 	    {"speak", 2, speaker},
 	    {"ids", 0, ids},
 	    {"calls", 1, calls},

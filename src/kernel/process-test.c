@@ -9,6 +9,8 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 
 static void test_stat_of_an_odd_name(void **state _unused_)
 {
@@ -75,6 +77,55 @@ static void test_identity_is_not_of_the_number(void **state _unused_)
 	assert_true(seen[0] != seen[1]);
 }
 
+static pid_t fork_pausing(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+/* A process that takes hold of `victim`; it has when this returns. */
+static pid_t fork_tracer(pid_t victim)
+{
+	int p[2];
+	char c;
+
+	assert_int_equal(pipe(p), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		c = ptrace(PTRACE_SEIZE, victim, 0, 0) == 0;
+		(void)!write(p[1], &c, 1);
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(read(p[0], &c, 1), 1);
+	assert_int_equal(c, 1);
+	close(p[0]);
+	close(p[1]);
+	return pid;
+}
+
+static void test_reaping_has_an_end(void **state _unused_)
+{
+	pid_t pid = fork_pausing(), tracer;
+	_cleanup_close_ int fd = process_pidfd(pid);
+
+	assert_int_equal(process_reap_within(pid, fd, 20), -ETIMEDOUT);
+	assert_int_equal(process_reap_within(pid, -1, 20), -ETIMEDOUT);
+	tracer = fork_tracer(pid);
+	assert_int_equal(process_signal(fd, SIGKILL), 0);
+	/* It has ended, but not for us. */
+	assert_int_equal(process_reap_within(pid, fd, 100), -ETIMEDOUT);
+	process_kill_child(tracer);
+	int status = process_reap_within(pid, fd, 10000);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_int_equal(process_reap_within(pid, fd, 20), -ECHILD);
+}
+
 static void test_rlimits(void **state _unused_)
 {
 	Err e = {0};
@@ -121,6 +172,7 @@ int main(void)
 	    cmocka_unit_test(test_stat_of_an_odd_name),
 	    cmocka_unit_test(test_pidfd_is_checked),
 	    cmocka_unit_test(test_identity_is_not_of_the_number),
+	    cmocka_unit_test(test_reaping_has_an_end),
 	    cmocka_unit_test(test_rlimits),
 	    cmocka_unit_test(test_capability_names),
 	    cmocka_unit_test(test_namespace_names),

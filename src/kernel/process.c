@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernel/process-internal.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -15,6 +16,8 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+
+#define REAP_LOOK_US 5000
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
@@ -133,6 +136,30 @@ int process_reap(pid_t pid)
 		if (errno != EINTR)
 			return -errno;
 	return status;
+}
+
+int process_reap_within(pid_t pid, int pidfd, int ms)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	int64_t deadline = clock_mono_ns() + ms * INT64_C(1000000);
+
+	/* Without a pidfd, or when it is readable and the child is not ours to reap yet: it is looked at now and then. */
+	for (bool look = pidfd < 0;;) {
+		int64_t left = deadline - clock_mono_ns();
+		int status;
+		pid_t got = waitpid(pid, &status, WNOHANG);
+
+		if (got > 0)
+			return status;
+		if (got < 0 && errno != EINTR)
+			return -errno;
+		if (left <= 0)
+			return -ETIMEDOUT;
+		if (look)
+			(void)usleep(REAP_LOOK_US);
+		else
+			look = poll(&p, 1, (int)(left / 1000000 + 1)) > 0;
+	}
 }
 
 void process_kill_child(pid_t pid)

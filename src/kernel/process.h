@@ -28,7 +28,10 @@ int process_identity(pid_t pid, int pidfd, uint64_t *ret);
 int process_pidfd_checked(pid_t pid, uint64_t identity);
 /* Waits for a child and returns its wait status, or -errno. */
 int process_reap(pid_t pid);
-/* Kills and reaps a child; pid <= 0 does nothing. */
+/* The same for at most `ms`, then -ETIMEDOUT. A child that was killed need not end soon: the freezer of cgroup v1 or a FUSE server
+ * holds it, or it has ended and is first for whoever traces it. */
+int process_reap_within(pid_t pid, int pidfd, int ms);
+/* Kills and reaps a child that nobody can hold; pid <= 0 does nothing. */
 void process_kill_child(pid_t pid);
 
 /* "RLIMIT_NOFILE" to its number, -1 if unknown. */

@@ -26,6 +26,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#define END_WAIT_MS 1000 /* for what was killed, or is about to end */
+
 typedef struct Exec {
 	const RuntimeExec *x;
 	State state;
@@ -41,6 +43,7 @@ typedef struct Exec {
 	RuntimeStdio stdio; /* complete: see stdio_prepare() */
 	int null;           /* of the host, or -1 */
 	pid_t pid;
+	int pidfd; /* of pid */
 } Exec;
 
 static void exec_done(Exec *k)
@@ -51,6 +54,7 @@ static void exec_done(Exec *k)
 	close_fd(&k->sock);
 	close_fd(&k->child_sock);
 	close_fd(&k->middle_fd);
+	close_fd(&k->pidfd);
 	close_fd(&k->console);
 	close_fd(&k->null);
 	state_done(&k->state);
@@ -370,6 +374,10 @@ static int take_pid(Exec *k, const char *data, Err *e)
 	    waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
 		return err_new(e, ERR_DENIED, "the new process says it is another one");
 	k->pid = pid;
+	/* Our child, not yet reaped: the number is its own. */
+	k->pidfd = process_pidfd(pid);
+	if (k->pidfd < 0)
+		return err_sys(e, k->pidfd, "open process %d", (int)pid);
 	return is_for_itself_only(&k->attributes) ? attributes_set_for(pid, &k->attributes, e) : 0;
 }
 
@@ -436,51 +444,67 @@ static int hear_all(Exec *k, int64_t deadline_ns, Err *e)
 	return r;
 }
 
-/* Until both processes have closed the channel: the middle one by ending, the final one by executing. */
-static int accompany(Exec *k, Err *e)
+/* Our child, not yet reaped. What the container has a hand in may keep it from ending: nobody waits for that. */
+static void end_child(const Exec *k, pid_t pid, int pidfd)
 {
-	int64_t deadline = k->x->timeout_ms ? clock_mono_ns() + k->x->timeout_ms * INT64_C(1000000) : 0;
-	int r = hear_all(k, deadline, e), status;
+	if (pid <= 0)
+		return;
+	(void)kill(pid, SIGKILL);
+	if (process_reap_within(pid, pidfd, END_WAIT_MS) == -ETIMEDOUT && k->x->left)
+		k->x->left(k->x->left_arg, pid);
+}
 
-	if (r != -ENODATA)
-		(void)kill(k->middle, SIGKILL); /* our child, not yet reaped */
-	status = process_reap(k->middle);
-	if (r != -ENODATA) {
-		/* It may have failed before its pid was told. */
-		while (k->pid == 0 &&
-		       wait_to_hear(k, clock_mono_ns() + INT64_C(1000000000), &(Err){0}) == 0 &&
-		       handle(k, &(Err){0}) == 0)
-			;
-		process_kill_child(k->pid);
-		return r;
-	}
-	if (k->pid > 0)
-		return 0;
+/* Why there is no process, though both have closed the channel; `status` is the middle one's. */
+static int ended_early(int status, Err *e)
+{
 	return err_new(e, ERR_INTERNAL, "the process ended while it was set up (wait status %d)%s", status,
 		       status >= 0 && WIFSIGNALED(status)
 			   ? "; is the container at its memory limit, or dying?"
 			   : "");
 }
 
+/* The pid of a final process that was cloned, but not told yet, when something failed. */
+static void hear_late_pid(Exec *k)
+{
+	while (k->pid == 0 &&
+	       wait_to_hear(k, clock_mono_ns() + END_WAIT_MS * INT64_C(1000000), &(Err){0}) == 0 &&
+	       handle(k, &(Err){0}) == 0)
+		;
+}
+
+/* Until both processes have closed the channel: the middle one by ending, the final one by executing. */
+static int accompany(Exec *k, Err *e)
+{
+	int64_t deadline = k->x->timeout_ms ? clock_mono_ns() + k->x->timeout_ms * INT64_C(1000000) : 0;
+	int r = hear_all(k, deadline, e), status = -ETIMEDOUT;
+
+	if (r == -ENODATA)
+		status = process_reap_within(k->middle, k->middle_fd, END_WAIT_MS);
+	if (status == -ETIMEDOUT)
+		end_child(k, k->middle, k->middle_fd);
+	if (r == -ENODATA)
+		return k->pid > 0 ? 0 : ended_early(status, e);
+	hear_late_pid(k);
+	end_child(k, k->pid, k->pidfd);
+	return r;
+}
+
 static int finish(Exec *k, int *ret_pidfd, Err *e)
 {
 	int r = 0;
 
-	/* Our child, not yet reaped: the number is its own. */
-	*ret_pidfd = process_pidfd(k->pid);
-	if (*ret_pidfd < 0)
-		r = err_sys(e, *ret_pidfd, "open process %d", (int)k->pid);
-	if (r == 0 && k->x->console_socket && k->console >= 0) {
+	if (k->x->console_socket && k->console >= 0) {
 		r = console_send(k->x->console_socket, k->console, e);
 		close_fd(&k->console);
 	}
 	if (r == 0)
 		r = state_write_pid_file(k->x->pid_file, k->pid, e);
 	if (r < 0) {
-		close_fd(ret_pidfd);
-		process_kill_child(k->pid);
+		end_child(k, k->pid, k->pidfd);
+		return r;
 	}
-	return r;
+	*ret_pidfd = take_fd(&k->pidfd);
+	return 0;
 }
 
 /* As runc tells it: the CPUs on which the process starts, as a mask, if exec was asked to choose them. */
@@ -535,6 +559,7 @@ int runtime_exec(const RuntimeOptions *o, const RuntimeExec *x, pid_t *ret_pid, 
 	    .console = -1,
 	    .slave = -1,
 	    .middle_fd = -1,
+	    .pidfd = -1,
 	    .null = -1,
 	};
 	Err own = {0};

@@ -112,6 +112,10 @@ typedef struct RuntimeExec {
 	int timeout_ms;       /* until it executes, or 0: a container may stop a new process before it does */
 	bool ignore_paused;   /* it then starts when the container is resumed */
 	int preserve_fds;
+	/* Is told of a child that was killed, but is held (process_reap_within()): the caller reaps it some time. NULL: whoever inherits
+	 * the caller's children does. */
+	void (*left)(void *arg, pid_t pid);
+	void *left_arg;
 } RuntimeExec;
 
 /* Starts another process inside; it is a child of the caller. Returns when it was executed or failed to be. */

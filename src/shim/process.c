@@ -4,7 +4,8 @@
  *
  * A process is watched through its pidfd, so no signal has to be blocked or handled (both would be
  * inherited by the container). An exec is over when it has exited and its streams have
- * ended and its clients are gone; its exit is told when it exits.
+ * ended and its clients are gone; its exit is told when it exits. One that is traced in the container is its tracer's to reap first:
+ * its pidfd, readable all the time, is not watched any more, but looked at now and then.
  */
 #include "shim/server.h"
 
@@ -145,8 +146,11 @@ static void process_ready(Source *src, uint32_t events _unused_)
 	do
 		r = waitid(P_PIDFD, (id_t)src->fd, &si, WEXITED | WNOHANG);
 	while (r < 0 && errno == EINTR);
-	if (r == 0 && si.si_pid == 0)
+	p->held = r == 0 && si.si_pid == 0;
+	if (p->held) {
+		loop_unwatch(&s->loop, src);
 		return;
+	}
 	if (r < 0) { /* somebody else reaped it, which only a bug can do; its status is unknown */
 		log_error("container %s: wait for process %d: %s", s->id, (int)p->pid, strerror(errno));
 		si.si_code = CLD_EXITED;
@@ -219,6 +223,61 @@ void server_reap_execs(Server *s)
 	}
 }
 
+/* ---- what is held ---- */
+
+static void exec_left(void *arg, pid_t pid)
+{
+	Server *s = arg;
+	Stray *stray = malloc(sizeof(*stray));
+
+	if (!stray) {
+		log_error("container %s: no memory to await process %d", s->id, (int)pid);
+		return;
+	}
+	*stray = (Stray){s->strays, pid};
+	s->strays = stray;
+	s->n_strays++;
+}
+
+bool server_awaits_held(const Server *s)
+{
+	bool held = s->strays || s->init.held;
+
+	for (const Process *p = s->execs; p && !held; p = p->next)
+		held = p->held;
+	return held;
+}
+
+void server_look_at_held(Server *s)
+{
+	for (Stray **at = &s->strays; *at;) {
+		Stray *stray = *at;
+		siginfo_t si = {0};
+
+		if (waitid(P_PID, (id_t)stray->pid, &si, WEXITED | WNOHANG) == 0 && si.si_pid == 0) {
+			at = &stray->next;
+			continue;
+		}
+		*at = stray->next;
+		s->n_strays--;
+		free(stray);
+	}
+	for (Process *p = s->execs; p; p = p->next)
+		if (p->held)
+			process_ready(&p->pidfd, 0);
+	if (s->init.held)
+		process_ready(&s->init.pidfd, 0);
+}
+
+void server_forget_strays(Server *s)
+{
+	for (Stray *next; s->strays; s->strays = next) {
+		next = s->strays->next;
+		free(s->strays);
+	}
+	s->n_strays = 0;
+}
+
 /* Its streams or its pidfd cannot be watched: a process nobody would reap must not run on. */
 static void process_abandon(Process *p, int pidfd)
 {
@@ -273,6 +332,8 @@ static int read_create(Server *s, const json_t *doc, Err *e)
 	if (cache && !run->seccomp_cache)
 		return err_oom(e);
 	run->options.seccomp_cache = run->seccomp_cache;
+	run->left = exec_left;
+	run->left_arg = s;
 	run->options.systemd_cgroup = json_get_bool(doc, "systemd_cgroup", false);
 	s->dir = run->bundle;
 	s->id = run->id;
@@ -412,7 +473,7 @@ static int exec_new(Server *s, const char *id, Process **ret, Err *e)
 		return err_new(e, ERR_INVALID, "exec: an id has 1 to %d characters", SHIM_EXEC_ID_MAX);
 	if (exits_find(s, id, &unused, NULL) >= 0)
 		return err_new(e, ERR_CONFLICT, "exec %s exists already", id);
-	if (s->n_execs >= SHIM_EXECS_MAX)
+	if (s->n_execs + s->n_strays >= SHIM_EXECS_MAX)
 		return err_new(e, ERR_EXHAUSTED, "container %s: %d execs are running already", s->id,
 			       SHIM_EXECS_MAX);
 	p = calloc(1, sizeof(*p));

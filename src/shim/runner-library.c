@@ -27,7 +27,12 @@ static int library_exec(const Runner *r, const json_t *process, const RuntimeStd
 			Err *e)
 {
 	_cleanup_(oci_process_done) OciProcess p = {0};
-	RuntimeExec x = {.id = r->id, .process = &p, .stdio = *io, .timeout_ms = EXEC_TIMEOUT_MS};
+	RuntimeExec x = {.id = r->id,
+			 .process = &p,
+			 .stdio = *io,
+			 .timeout_ms = EXEC_TIMEOUT_MS,
+			 .left = r->left,
+			 .left_arg = r->left_arg};
 	int rc = oci_process_decode(process, &p, e);
 
 	return rc < 0 ? rc : runtime_exec(&r->options, &x, &ret->pid, &ret->pidfd, &ret->console, e);

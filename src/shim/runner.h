@@ -25,6 +25,8 @@ typedef struct Runner {
 	RuntimeOptions options;
 	const int *mounts; /* for create: see RuntimeCreate; borrowed */
 	size_t n_mounts;
+	void (*left)(void *arg, pid_t pid); /* for exec: see RuntimeExec */
+	void *left_arg;
 } Runner;
 
 /* A new process. With a terminal `console` is its master, and the caller's; else -1. */

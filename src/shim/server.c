@@ -22,6 +22,7 @@
 #define IDLE_MS          200
 #define LISTENER_REST_MS 200
 #define OOM_LOOK_MS      10
+#define HELD_LOOK_MS     100
 
 static void ignore_signal(int sig _unused_)
 {
@@ -100,6 +101,8 @@ static int server_timeout(const Server *s, int64_t now)
 		t = sooner(t, LISTENER_REST_MS);
 	if (s->oom_look_until)
 		t = sooner(t, OOM_LOOK_MS);
+	if (server_awaits_held(s))
+		t = sooner(t, HELD_LOOK_MS);
 	if (s->ended && now < s->end_by && goodbyes_wait(s))
 		t = sooner(t, (int)((s->end_by - now) / 1000000 + 1));
 	return t;
@@ -130,6 +133,7 @@ static void server_tick(Server *s, int64_t now)
 		stdio_tick(&p->io, now);
 	if (s->oom_look_until)
 		server_look_for_oom(s, now);
+	server_look_at_held(s);
 	if (s->listener_rests) {
 		s->listener_rests = false;
 		(void)loop_watch(&s->loop, &s->listener, EPOLLIN);
@@ -304,6 +308,7 @@ static void server_done(Server *s)
 		process_done(p);
 		free(p);
 	}
+	server_forget_strays(s);
 	process_done(&s->init);
 	logger_close(s->log);
 	loop_close(&s->loop, &s->listener);

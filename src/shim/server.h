@@ -32,8 +32,17 @@ typedef struct Process {
 	Source pidfd;
 	Stdio io;
 	bool exited;
+	bool
+	    held; /* it has ended, and is not ours to reap until who traces it lets it go; looked at by the tick */
 	ShimExit exit;
 } Process;
+
+/* A child that an exec which failed has killed, and that does not end yet (RuntimeExec.left). The pid namespace of the container cannot end
+ * before it is reaped. */
+typedef struct Stray {
+	struct Stray *next;
+	pid_t pid;
+} Stray;
 
 struct Server {
 	Loop loop;
@@ -52,6 +61,8 @@ struct Server {
 	Process init;
 	Process *execs;
 	size_t n_execs;
+	Stray *strays;
+	size_t n_strays;
 	ShimEvent *events; /* the last SHIM_EVENTS_KEPT at most */
 	size_t n_events;
 	uint64_t first_event; /* number of events[0] */
@@ -80,6 +91,10 @@ int server_attach(Server *s, ShimMsg *m, Err *e);
 Process *server_process(Server *s, const char *exec_id);
 /* Frees the execs that are over. */
 void server_reap_execs(Server *s);
+/* Whether something has to be looked at now and then until it can be reaped; looks; forgets it all. */
+bool server_awaits_held(const Server *s);
+void server_look_at_held(Server *s);
+void server_forget_strays(Server *s);
 
 /* Looks for victims of the OOM killer, by the tick after s->oom told of them. */
 void server_look_for_oom(Server *s, int64_t now);

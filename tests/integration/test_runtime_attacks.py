@@ -216,6 +216,61 @@ def test_a_process_that_its_container_stops_stops_nobody_else(ireko, name, tmp_p
     assert time.monotonic() - start < 10
 
 
+def start_holder(ireko, name, *args):
+    """A container with a process that traces what exec puts into it, and does not let it go."""
+    words = " ".join(args)
+    ireko("run", "-d", "--name", name, "--cap-add", "SYS_PTRACE", "-v", f"{os.path.dirname(attacker())}:/a:ro", "busybox", "sh", "-c",
+          f"/a/attack hold {words} & wait; exec sleep 100")
+    wait_until("the attacker to look", lambda: "looking" in ireko("logs", name).stdout)
+
+
+def test_a_process_that_is_held_at_its_death_holds_up_nobody(ireko, name):
+    """A new process that a tracer stops is killed after a while; it has ended then, but its tracer comes before its parent, who does not wait."""
+    start_holder(ireko, name, "new", "100")
+    for _ in range(40):
+        p = ireko("exec", name, "true", check=False, timeout=60)
+        if p.returncode != 0:
+            break
+    assert p.returncode != 0 and "did not execute its command" in p.stderr
+    start = time.monotonic()
+    assert name in ireko("ps", "-q", "--filter", f"name={name}", "--format", "{{.Names}}").stdout
+    ireko("kill", name, timeout=20)
+    ireko("wait", name, timeout=20)
+    assert time.monotonic() - start < 15
+
+
+def stat_fields(pid):
+    """From the state on, which is field 3 of proc(5)."""
+    with open(f"/proc/{pid}/stat") as f:
+        return f.read().rsplit(")", 1)[1].split()
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(n) for n in f.read().split()]
+
+
+def cpu_seconds(pid):
+    return sum(map(int, stat_fields(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_command_that_is_held_at_its_end_is_waited_for_at_rest(engine, ireko, name):
+    """It has ended for its tracer, and not for the shim yet: which does not ask over and over, and gets its exit code in the end."""
+    start_holder(ireko, name, "run", "100")
+    with engine.popen("exec", name, "sleep", "100") as p:
+        wait_until("the tracer to have it", lambda: "holds" in ireko("logs", name).stdout)
+        init = engine.inspect(name)["State"]["Pid"]
+        shim = int(stat_fields(init)[1])
+        command = next(pid for pid in children(shim) if pid != init)
+        os.kill(command, signal.SIGKILL)
+        wait_until("the command to end", lambda: stat_fields(command)[0] == "Z")
+        before = cpu_seconds(shim)
+        time.sleep(1)
+        assert stat_fields(command)[0] == "Z" and p.poll() is None and cpu_seconds(shim) - before < 0.1
+        os.kill(children(init)[0], signal.SIGKILL)
+        assert p.wait(timeout=20) == 137
+
+
 # --- names that change while they are used ---
 
 
@@ -484,7 +539,7 @@ def test_however_deep_cgroups_are_nested_they_are_removed(box):
     cid = box.start("sh", "-c", "for d in /sys/fs/cgroup/* /sys/fs/cgroup; do [ -e $d/cgroup.procs ] && attack nest $d 200; done; "
                     "for t in $(find /sys/fs/cgroup -name cgroup.procs | awk 'length > 300'); do sh -c \"echo 0 > $t; exec sleep 100\" & done; "
                     "sleep 0.3; touch /tmp/ready; exec sleep 100")
-    wait_until("the container", lambda: os.path.exists(box.root + "/tmp/ready"))
+    wait_until("the container", lambda: os.path.exists(box.root + "/tmp/ready"), seconds=60)
     assert len(json.loads(box.cmd("ps", "-f", "json", cid, check=True).stdout)) >= 2
     box.cmd("delete", "--force", cid, check=True)
     assert cgroup_dirs(box.group) == []

@@ -55,6 +55,16 @@ ALL = [
         [HERE + "test_a_process_that_its_container_stops_stops_nobody_else"],
         "src/runtime/exec.c:wait_to_hear; src/shim/runner-library.c:library_exec", "no time limit",
         [("src/shim/runner-library.c", "#define EXEC_TIMEOUT_MS 20000", "#define EXEC_TIMEOUT_MS 0")], programs=EVERYTHING),
+    Mutation(
+        "waiting-for-the-held", "a tracer in the container holds a process that exec has killed",
+        [HERE + "test_a_process_that_is_held_at_its_death_holds_up_nobody"],
+        "src/runtime/exec.c:end_child; src/shim/process.c:server_look_at_held", "no time limit",
+        [("src/runtime/exec.c", "process_reap_within(pid, pidfd, END_WAIT_MS) == -ETIMEDOUT", "pidfd >= 0 && process_reap(pid) < 0")], programs=EVERYTHING),
+    Mutation(
+        "asking-for-the-held", "a tracer in the container holds a command of exec that has ended",
+        [HERE + "test_a_command_that_is_held_at_its_end_is_waited_for_at_rest"],
+        "src/shim/process.c:process_ready", "its pidfd stays watched",
+        [("src/shim/process.c", "	if (p->held) {\n		loop_unwatch(&s->loop, src);\n		return;", "	if (p->held) {\n		return;")], programs=EVERYTHING),
     # --- names that change
     Mutation(
         "paths-by-name", "symlink swaps of every mount target while creating",
