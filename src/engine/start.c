@@ -11,6 +11,7 @@
  */
 #include "engine/engine-internal.h"
 #include "engine/log-options.h"
+#include "kernel/mount.h"
 
 #include <signal.h>
 
@@ -386,6 +387,31 @@ static int made_mounts_open(Start *s, Err *e)
 	return mounts_open_made(s->en, s->c, shift_of(s, &buf), &s->mount_fds, &s->n_mount_fds, e);
 }
 
+/* A runtime that is a program would open another container's /dev/shm by name, from our own root, and follow whatever link is there: it is
+ * given the mount. Ours knows what such a path is. */
+static int joined_shm_open(Start *s, Err *e)
+{
+	char *named;
+	int *grown, fd;
+
+	if (!s->runtime || !s->ipc_path)
+		return 0;
+	grown = reallocarray(s->mount_fds, s->n_mount_fds + 1, sizeof(*grown));
+	if (!grown)
+		return err_oom(e);
+	s->mount_fds = grown;
+	named = strf("%s/" RUNTIME_MOUNTS "/%zu", s->run_dir, s->n_mount_fds);
+	fd = named ? mount_clone_foreign(s->shm_path, true) : -ENOMEM;
+	if (fd < 0) {
+		free(named);
+		return err_sys(e, fd, "open %s", s->shm_path);
+	}
+	s->mount_fds[s->n_mount_fds++] = fd;
+	free(s->shm_path);
+	s->shm_path = named;
+	return 0;
+}
+
 /* A namespace that belongs to a user namespace was made with that. */
 static int netns_begin_own(Start *s, Err *e)
 {
@@ -434,6 +460,8 @@ static int start_steps(Start *s, Err *e)
 		r = mounts_hold(s->en, c, e);
 	if (r >= 0)
 		r = made_mounts_open(s, e);
+	if (r >= 0)
+		r = joined_shm_open(s, e);
 	if (r >= 0)
 		r = network_prepare(s, e);
 	if (r >= 0)

@@ -4,7 +4,7 @@
  *
  * The kernel copies mounts of the caller's own namespace only. So a child enters the other one, copies there, and hands the
  * descriptor back: a detached mount belongs to no namespace. Whoever lives there has a say in what lies at the path, and none in
- * where it leads: no link is followed. The caller has one thread.
+ * where it leads: no link is followed. The child only calls the kernel, so that the caller may have threads.
  */
 #include "kernel/mount.h"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import UnixConnection, wait_until
+from harness import UnixConnection, program, wait_until
 from test_life import actions, create, post, start, state
 
 BUSY = "while :; do :; done"
@@ -230,14 +230,22 @@ def test_shared_namespaces(engine, name):
     assert namespaces(engine, name, "pid", "ipc", "net") == namespaces(engine, name + "b", "pid", "ipc", "net")
 
 
-def test_a_joined_shm_is_no_link(engine, name, tmp_path_factory):
+@pytest.mark.parametrize("runtime", ["ours", "runc"])
+def test_a_joined_shm_is_no_link(new_engine, name, tmp_path_factory, runtime):
     """A container that may unmount puts a link to a directory of the host where its /dev/shm was: who joins it gets neither that directory nor one of the other container's."""
+    engine = new_engine(*(["--runtime", f"other={program('runc')}"] if runtime == "runc" else []))
+    other = {"Runtime": "other"} if runtime == "runc" else {}
     host = tmp_path_factory.mktemp("host")
     (host / "secret").touch()
-    start(engine, name, "sh", "-c", f"umount /dev/shm && rmdir /dev/shm && mkdir -p {host} && ln -s {host} /dev/shm && touch /ready; sleep 1000",
+    start(engine, name, "sh", "-c", f"touch /dev/shm/mark; until test -e /go; do sleep 0.05; done; umount /dev/shm && rmdir /dev/shm && mkdir -p {host} && ln -s {host} /dev/shm && touch /ready; sleep 1000",
           HostConfig={"IpcMode": "shareable", "CapAdd": ["SYS_ADMIN"]})
+    wait_until("its mark is there", lambda: engine.cli("exec", name, "test", "-e", "/dev/shm/mark", check=False).returncode == 0)
+    create(engine, name + "b", "sh", "-c", "ls /dev/shm; touch /dev/shm/out", HostConfig={"IpcMode": f"container:{name}", **other})
+    post(engine, f"/containers/{name}b/start")
+    engine.api("POST", f"/containers/{name}b/wait")
+    assert engine.cli("logs", name + "b").stdout == "mark\n"
+    engine.cli("exec", name, "touch", "/go")
     wait_until("the link is there", lambda: engine.cli("exec", name, "test", "-e", "/ready", check=False).returncode == 0)
-    create(engine, name + "b", "touch", "/dev/shm/out", HostConfig={"IpcMode": f"container:{name}"})
     reply = engine.api("POST", f"/containers/{name}b/start")
     engine.api("POST", f"/containers/{name}b/wait")
     assert [p.name for p in host.iterdir()] == ["secret"]
