@@ -4,6 +4,8 @@ import base64
 import contextlib
 import hashlib
 import os
+import pathlib
+import re
 import socket
 import struct
 import threading
@@ -12,7 +14,8 @@ import time
 import pytest
 
 from harness import wait_until
-from test_logs import create, demultiplex, finish, logs, text
+from test_logs import create, demultiplex, finish, logs, memory_kb, text
+from test_logs_servers import shim_of
 
 
 class Hijacked:
@@ -232,6 +235,41 @@ def test_websocket_floods_and_nonsense(engine, name):
     w.h.s.close()
     reply = engine.api("GET", f"/containers/{name}n/attach/ws?stream=1")
     assert reply.status == 400 and "not a WebSocket handshake" in reply.message
+
+
+# ---- who does not keep up
+def test_a_client_that_never_reads_holds_the_container_back(engine, name):
+    """As with Docker; what waits for it in the shim is bounded."""
+    create(engine, name, "yes | head -c 60000000; sleep 1000", "json-file", {"max-size": "1m", "max-file": "2"}, start=False)
+    with attach(engine, name, "stream=1&stdout=1"):
+        engine.api("POST", f"/containers/{name}/start")
+        shim = shim_of(engine, name)
+        size = written(engine, name)
+        while (now := written(engine, name)) != size or not now:
+            time.sleep(0.3)
+            size = now
+            assert memory_kb(shim) < 6000
+        assert size < 3_000_000 and memory_kb(shim) < 6000
+    wait_until("it goes on without the client", lambda: written(engine, name) > size)
+
+
+def written(engine, name):
+    """Bytes that the container's first process and its children have written."""
+    pid = engine.inspect(name)["State"]["Pid"]
+    found = [pid, *map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    return sum(int(re.search(r"wchar: (\d+)", pathlib.Path(f"/proc/{p}/io").read_text()).group(1)) for p in found if os.path.exists(f"/proc/{p}/io"))
+
+
+def test_a_container_that_never_reads_holds_the_client_back(engine, name):
+    create(engine, name, "sleep 1000", OpenStdin=True, start=False)
+    with attach(engine, name, "stream=1&stdin=1") as h:
+        engine.api("POST", f"/containers/{name}/start")
+        shim, sent = shim_of(engine, name), 0
+        h.s.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while sent < 64_000_000:
+                sent += h.s.send(b"x" * 65536)
+        assert sent < 3_000_000 and memory_kb(shim) < 6000, (sent, memory_kb(shim))
 
 
 # ---- exec

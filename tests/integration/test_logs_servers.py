@@ -239,6 +239,20 @@ def test_a_flood_leaves_the_engine_responsive_and_small(engine, name, driver):
         assert engine.api("DELETE", f"/containers/{name}?force=1").status == 204
 
 
+@pytest.mark.parametrize("what", ["tr '\\0' x < /dev/zero", "cat /dev/zero", "yes '' | tr -d '\\n' & tr '\\0' '\\377' < /dev/zero"], ids=["one line", "NUL", "no text"])
+def test_a_flood_without_a_newline(engine, name, what):
+    """A line that does not end is cut into records: nobody keeps more of it than one."""
+    create(engine, name, f"({what}) | head -c 60000000; sleep 1000", "json-file", {"max-size": "1m", "max-file": "3"})
+    shim, before = shim_of(engine, name), memory_kb(engine.p.pid)
+    folder = engine.data_root / "containers" / engine.inspect(name)["Id"]
+    wait_until("it is written, rotated twice", lambda: len(list(folder.glob("*-json.log*"))) == 3)
+    for _ in range(20):
+        assert engine.api("GET", f"/containers/{name}/logs?stdout=1&tail=1", timeout=10).status == 200
+        assert memory_kb(shim) < 6000 and memory_kb(engine.p.pid) - before < 12000, (memory_kb(shim), memory_kb(engine.p.pid) - before)
+        assert size_of_moving(folder, "*.log*") < 6_000_000
+    assert engine.api("DELETE", f"/containers/{name}?force=1").status == 204
+
+
 def size_of_moving(folder, pattern):
     """Bytes in the folder's files of the pattern, some of which are renamed meanwhile: one that went under its name is left out."""
     total = 0
