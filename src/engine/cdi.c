@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "engine/yaml.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -189,11 +190,29 @@ static void enter(json_t *found, json_t *of_dir, json_t *spec)
 	}
 }
 
+/* As nvidia-ctk and others write them. */
+static int load_yaml(int dir, const char *name, json_t **ret, Err *e)
+{
+	/* Of these, what looks like a number or a truth is a text: `name: 0`. */
+	static const char *const texts[] = {"cdiVersion",    "kind", "name",        "path",     "hostPath",
+					    "containerPath", "type", "permissions", "hookName", NULL};
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = file_read_at(dir, name, FILE_MAX, &text, &len);
+
+	if (r == -EFBIG)
+		return err_new_no(e, ERR_INVALID, EFBIG, "larger than %d bytes", FILE_MAX);
+	if (r < 0)
+		return err_sys(e, r, "read it");
+	return yaml_parse(text, len, texts, ret, e);
+}
+
 static void read_file(int dir, const char *path, const char *name, json_t *found, json_t *of_dir)
 {
 	_cleanup_json_ json_t *spec = NULL;
 	Err e = {0};
-	int r = json_load_at(dir, name, FILE_MAX, &spec, &e);
+	int r = str_ends(name, ".json") ? json_load_at(dir, name, FILE_MAX, &spec, &e)
+					: load_yaml(dir, name, &spec, &e);
 
 	if (r >= 0)
 		r = cdi_spec_check(spec, &e);
@@ -213,7 +232,7 @@ static int read_dir(const char *path, json_t *found, Err *e)
 	if (!d)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : err_sys(e, errno, "open %s", path);
 	while ((de = readdir(d)) && n < FILES_MAX) {
-		if (str_ends(de->d_name, ".json")) {
+		if (str_ends(de->d_name, ".json") || str_ends(de->d_name, ".yaml")) {
 			n++;
 			read_file(dirfd(d), path, de->d_name, found, of_dir);
 		}

@@ -3,7 +3,7 @@
  * The Container Device Interface (CDI 0.3 to 1.0): files of the administrator say what a container needs to have a device.
  *
  * A device is named vendor.com/class=name. Directories are in order of rising priority; a device that two files of one directory describe is
- * nobody's. The files are read when a container that asks for a device starts, and at no other time.
+ * nobody's. A file is JSON or YAML (yaml.h), as its name ends. The files are read when a container that asks for a device starts, and at no other time.
  */
 #pragma once
 

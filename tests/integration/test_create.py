@@ -481,6 +481,40 @@ def test_gpus_are_those_of_cdi(cdi, name):
     assert gpus("g", Count=1, DeviceIDs=["1"]) == "cannot set both Count and DeviceIDs on device request"
 
 
+def test_cdi_files_in_yaml(cdi, folder, name):
+    """As nvidia-ctk writes them: quoted names, lists that are not indented, no aliases. Files that try more are left out, with a line in the log."""
+    engine, specs = cdi
+    (specs / "vendor.yaml").write_text(f"""---
+cdiVersion: 0.5.0
+kind: irk.yaml/thing
+devices:
+- containerEdits:
+    deviceNodes:
+    - path: /dev/thing
+      hostPath: /dev/zero
+      fileMode: 432
+      permissions: rw
+  name: "0"
+- name: all
+  containerEdits: {{env: [ALL=1]}}
+containerEdits:
+  env:
+  - VISIBLE=void
+  mounts:
+  - containerPath: /opt/lib 名前
+    hostPath: {folder}/lib
+    options: [ro, bind]
+""")
+    for kind, text in (("laughs", "a: &a [x]\nb: [*a, *a]"), ("deep", "[" * 100000), ("tags", "a: !!python/object:os.system []"), ("broken", "a: [1"), ("twice", "kind: a.b/c\nkind: a.b/d")):
+        (specs / f"{kind}.yaml").write_text(text)
+    out = run(engine, name, "echo $VISIBLE $ALL; head -c2 /dev/thing | wc -c; stat -c %a /dev/thing; cat '/opt/lib 名前/file'; echo", **request("irk.yaml/thing=0"))
+    assert out == ["void", "2", "660", "of the vendor"]
+    assert {"Source": "cdi", "ID": "irk.yaml/thing=all"} in engine.api("GET", "/info").json["DiscoveredDevices"]
+    log = engine.log_text()
+    for words in ("laughs.yaml: line 1: anchors, aliases and tags are not read", "deep.yaml: line 1: nested too deeply", "tags.yaml: line 1: anchors, aliases and tags", "broken.yaml: line ", 'twice.yaml: line 2: the key "kind" stands twice'):
+        assert words in log, (words, log)
+
+
 # ---- versions and what is not offered
 def test_versions(engine, name):
     too_new, too_old = engine.api("GET", "/v1.99/version"), engine.api("GET", "/v1.23/version")
