@@ -6,6 +6,7 @@ import time
 
 from harness import add_file, docker_archive, make_tar, wait_until
 from mounts import create
+from storage import settled
 from test_full_disk import MB, disk  # noqa: F401 (a fixture)
 
 
@@ -24,7 +25,9 @@ def test_a_full_disk(disk):  # noqa: F811
     load(engine, 20, 200000)
     wait_until("the layer is there alone", lambda: disk.used() > 0)
     engine.api("POST", "/volumes/create", {"Name": "before"})
-    for room in (100000, MB, 3 * MB):
+    # Some room is for the rows: of the snapshot, and of the volume.
+    for room in (400000, MB, 3 * MB):
+        settled(engine)
         disk.resize(disk.used() + room)
         for volume in ("before", "new"):
             reply = create(engine, "box", image="filling:1", Binds=[f"{volume}:/data"])
