@@ -312,17 +312,16 @@ static void leave_running(Start *s)
 	pthread_mutex_unlock(&c->state);
 }
 
-/* The shim ends when its container is killed before the start; its exit is then nobody's news. */
+/* The shim ends when its container is killed before the start; its exit is then nobody's news. One that was not told to start for two
+ * minutes, as a process in the pid namespace that its container joins has stopped the container, does not. */
 static void undo_shim(Start *s)
 {
 	if (!s->shim)
 		return;
-	if (s->shim_waits) {
+	if (s->shim_waits)
 		shim_abandon(s->shim, s->shim_pid);
-	} else {
-		(void)shim_kill(s->shim, NULL, SIGKILL, true, NULL);
-		shim_reap(s->shim_pid);
-	}
+	else if (!shim_undo(s->shim, s->shim_pid))
+		container_orphan_remove(s->en, s->c);
 	shim_unref(s->shim);
 	s->shim = NULL;
 }

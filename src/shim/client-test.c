@@ -772,6 +772,33 @@ static void test_held_descriptors(void **state)
 	b->shim_pid = 0;
 }
 
+static void test_undone(void **state)
+{
+	Box *b = *state;
+
+	box_create(b, "sleep 100", (Opts){0});
+	assert_true(shim_undo(b->shim, b->shim_pid));
+	assert_int_equal(kill(b->init_pid, 0), -1);
+	b->shim_pid = 0;
+}
+
+/* As one is that waits for what the container's process, which another container has stopped, never says. */
+static void test_undone_though_it_hangs(void **state)
+{
+	Box *b = *state;
+	Err e = {0};
+
+	box_create(b, "sleep 100", (Opts){0});
+	assert_int_equal(kill(b->shim_pid, SIGSTOP), 0);
+	assert_int_equal(kill(b->init_pid, SIGSTOP), 0);
+	assert_false(shim_undo(b->shim, b->shim_pid));
+	assert_int_equal(kill(b->shim_pid, 0), -1);
+	assert_int_equal(shim_remove_orphan(b->dir, b->root, b->id, &e), 0);
+	/* We are who inherits it. */
+	assert_int_equal(waitpid(b->init_pid, NULL, 0), b->init_pid);
+	b->shim_pid = 0;
+}
+
 static void test_given_network_namespace(void **state)
 {
 	Box *b = *state;
@@ -848,7 +875,8 @@ int main(void)
 	    WITH_BOX(test_out_of_descriptors),
 	    WITH_BOX(test_held_descriptors),
 	    WITH_BOX(test_given_network_namespace),
-
+	    WITH_BOX(test_undone),
+	    WITH_BOX(test_undone_though_it_hangs),
 	};
 	int failed;
 

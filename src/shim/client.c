@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "kernel/process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +20,7 @@
 #include <sys/wait.h>
 
 #define REPLY_TIMEOUT_NS (120 * INT64_C(1000000000))
+#define UNDO_TIMEOUT_MS  5000 /* for a shim that is not needed any more */
 
 extern char **environ;
 
@@ -88,9 +90,9 @@ static int wait_readable(int fd, int64_t deadline, Err *e)
 }
 
 /* The reply with this number. What is older was asked by a request that failed half way. */
-static int receive_reply(int sock, uint32_t seq, ShimMsg *ret, Err *e)
+static int receive_reply(int sock, uint32_t seq, int64_t timeout_ns, ShimMsg *ret, Err *e)
 {
-	int64_t deadline = clock_mono_ns() + REPLY_TIMEOUT_NS;
+	int64_t deadline = clock_mono_ns() + timeout_ns;
 	char buf[SHIM_INLINE_MAX];
 
 	for (;;) {
@@ -131,7 +133,7 @@ static void connect_late(Shim *s)
 	s->sock = connect_dir(dir, NULL);
 }
 
-static int call_locked(Shim *s, ShimMsg *m, ShimMsg *reply, Err *e)
+static int call_locked(Shim *s, ShimMsg *m, int64_t timeout_ns, ShimMsg *reply, Err *e)
 {
 	int r;
 
@@ -146,21 +148,21 @@ static int call_locked(Shim *s, ShimMsg *m, ShimMsg *reply, Err *e)
 	else if (r < 0)
 		return r; /* nothing was sent: the connection is as good as before */
 	if (r >= 0)
-		r = receive_reply(s->sock, m->seq, reply, e);
+		r = receive_reply(s->sock, m->seq, timeout_ns, reply, e);
 	if (r < 0)
 		close_fd(&s->sock);
 	return r;
 }
 
 /* Sends m (whose document it takes over) and waits; reply may be NULL. */
-static int shim_call(Shim *s, ShimMsg *m, ShimMsg *ret_reply, Err *e)
+static int shim_call_within(Shim *s, ShimMsg *m, int64_t timeout_ns, ShimMsg *ret_reply, Err *e)
 {
 	_cleanup_json_ json_t *doc = m->doc;
 	_cleanup_shim_msg_ ShimMsg reply = {0};
 	int r;
 
 	(void)pthread_mutex_lock(&s->lock);
-	r = call_locked(s, m, &reply, e);
+	r = call_locked(s, m, timeout_ns, &reply, e);
 	(void)pthread_mutex_unlock(&s->lock);
 	if (r < 0)
 		return r;
@@ -171,6 +173,11 @@ static int shim_call(Shim *s, ShimMsg *m, ShimMsg *ret_reply, Err *e)
 		reply = (ShimMsg){0};
 	}
 	return 0;
+}
+
+static int shim_call(Shim *s, ShimMsg *m, ShimMsg *ret_reply, Err *e)
+{
+	return shim_call_within(s, m, REPLY_TIMEOUT_NS, ret_reply, e);
 }
 
 /* A request whose document was built by json_pack, which gives NULL without memory, and also for text that is no UTF-8. */
@@ -299,6 +306,20 @@ void shim_abandon(Shim *s, pid_t pid)
 	close_fd(&s->sock);
 	(void)kill(pid, SIGKILL);
 	reap(pid, NULL);
+}
+
+bool shim_undo(Shim *s, pid_t pid)
+{
+	ShimMsg m = {.type = SHIM_MSG_KILL, .doc = json_pack("{s:i, s:b}", "signal", SIGKILL, "all", true)};
+	_cleanup_close_ int pidfd = process_pidfd(pid);
+
+	if (m.doc)
+		(void)shim_call_within(s, &m, UNDO_TIMEOUT_MS * INT64_C(1000000), NULL, NULL);
+	if (process_reap_within(pid, pidfd, UNDO_TIMEOUT_MS) != -ETIMEDOUT)
+		return true;
+	(void)kill(pid, SIGKILL);
+	reap(pid, NULL);
+	return false;
 }
 
 static int send_fds(int sock, ShimMsgType type, const int *fds, size_t n, Err *e)
