@@ -22,6 +22,16 @@ ALL = [
         [CP + "test_cve_2026_42306_and_41568_mount_points_are_exchanged"],
         "src/base/path.c:path_open_in_root; src/engine/archive-path.c:attach_mount", "paths below the root are resolved as paths of the host", [BY_NAME], programs=("irekod",)),
     Mutation(
+        "cp-archives-lead-out", "docker cp: archives with ../, links out of the container, and hard links to files of the host", [CP + f"test_archives_that_lead_out[{state}]" for state in ("created", "running")],
+        "src/base/path.c:path_open_in_root; src/cmd/ireko-unpack/sandbox.c:sandbox_enter", "parents are opened as paths of the host, and the root stays the host's",
+        [("src/base/path.c", "		long fd = syscall(SYS_openat2, rootfd, path, &how, sizeof(how));\n", "		long fd = openat(rootfd, path, (int)how.flags, mode);\n"),
+         ("src/cmd/ireko-unpack/sandbox.c", "fchdir(dir_fd) < 0 || chroot(\".\") < 0 || chdir(\"/\") < 0", "fchdir(dir_fd) < 0")], programs=("ireko-unpack",)),
+    Mutation(
+        "cp-runs-decompressors", "GO-2026-5746 (docker cp): an image whose xz runs on the host", [CP + f"test_compressed_archives_run_nothing_of_the_container[{n}]" for n in ("gzip", "xz")],
+        "structural: no program is run; src/engine/archive.c", "a decompressor is asked for its version, with the container as its root",
+        [("src/engine/archive.c", "	r = check_writable(&t, dir, e);\n", "	pid_t child = fork();\n	if (child == 0) {\n		if (fchdir(t.root_fd) == 0 && chroot(\".\") == 0)\n			execlp(\"unpigz\", \"unpigz\", \"--version\", NULL);\n"
+          "		_exit(0);\n	}\n	usleep(300000);\n	r = check_writable(&t, dir, e);\n")], programs=("irekod",)),
+    Mutation(
         "half-filled", "irekod is killed while a volume is filled from its image",
         [VOLUMES + "test_a_half_filled_volume_is_filled_again"],
         "src/engine/mounts-populate.c:populate_locked", "the mark is not looked at",
