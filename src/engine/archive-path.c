@@ -311,6 +311,10 @@ static int tree_open(Engine *en, const char *ref, TreeUse use, ContainerTree *re
 		container_tree_done(&t);
 		return r;
 	}
+	if (alive && use != TREE_READ_FILES && remap_applies(en, &t.c->config.host)) {
+		t.mapped = true;
+		t.ids = (StoreIds){en->remap.uids, en->remap.gids, en->remap.n_uids, en->remap.n_gids};
+	}
 	if (alive || use != TREE_WRITE) {
 		/* The descriptor needs no lock: a long copy must not hold up a stop, nor one that is read a start. */
 		pthread_mutex_unlock(&t.c->life);

@@ -192,7 +192,9 @@ int engine_container_archive_get(Engine *en, const char *ref, const char *path, 
 		r = out = o->begin(o->user, &st, e);
 	}
 	if (r >= 0)
-		r = err_ctx(e, store_archive_pack(source.dir, source.name, source.as, out, e),
+		r = err_ctx(e,
+			    store_archive_pack(source.dir, source.name, source.as, t.mapped ? &t.ids : NULL,
+					       out, e),
 			    "copy %s from container %s", path, ref);
 	close_fd(&source.dir);
 	return r;
@@ -292,6 +294,7 @@ int engine_container_archive_put(Engine *en, const char *ref, const char *path, 
 	    .no_overwrite_dir_non_dir = no_overwrite_dir_non_dir,
 	    .keep_owner = true,
 	    .allow_devices = true,
+	    .ids = t.mapped ? &t.ids : NULL,
 	    .go_on = t.locked ? go_on : NULL,
 	    .user = &patience,
 	};

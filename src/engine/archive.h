@@ -17,6 +17,8 @@ typedef struct ContainerTree {
 	Engine *in_use; /* its volumes are to be given back there; or NULL */
 	int ns_fd;      /* keeps the namespace of a stopped container's mounts; -1 */
 	bool locked; /* `life` is held: the container must not start while its snapshot is written to here */
+	bool mapped; /* files are seen with the host's ids, which are these in the container */
+	StoreIds ids;
 } ContainerTree;
 
 typedef enum TreeUse {

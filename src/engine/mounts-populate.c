@@ -42,7 +42,7 @@ static void *pack_thread(void *arg)
 {
 	Packing *k = arg;
 
-	k->result = store_archive_pack(k->dir_fd, ".", ".", k->out_fd, &k->err);
+	k->result = store_archive_pack(k->dir_fd, ".", ".", NULL, k->out_fd, &k->err);
 	close_fd(&k->out_fd);
 	return NULL;
 }

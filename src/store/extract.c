@@ -21,9 +21,21 @@ static int go_on(void *user, Err *e)
 	return n->x->go_on(n->x->user, n->bytes_read, e);
 }
 
+static int take_ids(UnpackJob *job, const StoreIds *ids, Err *e)
+{
+	if (ids->n_uids > UNPACK_IDS_MAX || ids->n_gids > UNPACK_IDS_MAX)
+		return err_new(e, ERR_UNSUPPORTED, "the user namespace has more than %d ranges of ids",
+			       UNPACK_IDS_MAX);
+	memcpy(job->uids.v, ids->uids, ids->n_uids * sizeof(*ids->uids));
+	memcpy(job->gids.v, ids->gids, ids->n_gids * sizeof(*ids->gids));
+	job->uids.n = ids->n_uids;
+	job->gids.n = ids->n_gids;
+	return 0;
+}
+
 int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e)
 {
-	const UnpackJob job = {
+	UnpackJob job = {
 	    .whiteouts = x->whiteouts,
 	    .devices = x->allow_devices,
 	    .keep_owner = x->keep_owner,
@@ -44,8 +56,11 @@ int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e)
 						  .user = &now,
 						  .done = &done};
 	_cleanup_close_ int root = -1;
-	int r = unpack_run(s, &u, e);
+	int r = x->ids ? take_ids(&job, x->ids, e) : 0;
 
+	if (r < 0)
+		return r;
+	r = unpack_run(s, &u, e);
 	if (r < 0)
 		return err_ctx(e, r, "extract");
 	/* The descriptor may be O_PATH, which cannot be written through. */

@@ -460,7 +460,7 @@ static void test_pack_and_extract(void **state)
 	up = open(upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(d->fd, "to", 0755), 0);
 	to = openat(d->fd, "to", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(store_archive_pack(up, "/dir", "renamed", tar, &e), 0);
+	assert_int_equal(store_archive_pack(up, "/dir", "renamed", NULL, tar, &e), 0);
 	assert_int_equal(lseek(tar, 0, SEEK_SET), 0);
 	ArchiveExtract x = {.fd = tar, .dir_fd = to, .uid = 5, .gid = 6, .no_overwrite_dir_non_dir = true};
 	if (store_archive_extract(s, &x, &e) < 0)
@@ -470,7 +470,7 @@ static void test_pack_and_extract(void **state)
 	assert_int_equal(st.st_nlink, 2);
 	assert_int_equal(fstatat(to, "renamed", &st, AT_SYMLINK_NOFOLLOW), 0);
 	assert_int_equal(st.st_mode & 07777, 0750);
-	assert_true(store_archive_pack(up, "/none", "x", tar, &e) < 0);
+	assert_true(store_archive_pack(up, "/none", "x", NULL, tar, &e) < 0);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 
 	assert_int_equal(mkdirat(d->fd, "to/dir", 0755), 0);

@@ -7,7 +7,7 @@
 
 #include <fcntl.h>
 
-int store_archive_pack(int dir_fd, const char *name, const char *as, int out_fd, Err *e)
+int store_archive_pack(int dir_fd, const char *name, const char *as, const StoreIds *ids, int out_fd, Err *e)
 {
 	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
 	_cleanup_close_ int parent = -1;
@@ -28,6 +28,8 @@ int store_archive_pack(int dir_fd, const char *name, const char *as, int out_fd,
 	if (parent < 0)
 		return err_sys(e, parent, "open %s", name);
 	r = tar_writer_new(out_fd, NULL, &w, e);
+	if (r >= 0 && ids)
+		tar_writer_name_ids(w, ids);
 	if (r >= 0)
 		r = tar_walk_name(w, parent, last, as, 0, e);
 	if (r >= 0)

@@ -352,6 +352,13 @@ int store_archive_import(Store *s, const ArchiveImport *a, char ret_id[DIGEST_LE
 
 /* ---- tars into and out of a mounted root, in the sandbox (docker cp, build contexts, ADD) ---- */
 /* Unpacks a tar from fd into the directory dirfd (O_RDONLY or O_PATH, e.g. opened with path_open_in_root), through ireko-unpack chrooted there. */
+/* How ids of files are called in a user namespace whose files are on disk, or shown, with the host's: inside is what a tar says. */
+struct NamespaceIdMap;
+typedef struct StoreIds {
+	const struct NamespaceIdMap *uids, *gids;
+	size_t n_uids, n_gids;
+} StoreIds;
+
 typedef struct ArchiveExtract {
 	int fd;
 	int dir_fd;
@@ -360,10 +367,12 @@ typedef struct ArchiveExtract {
 	uint32_t uid, gid;
 	bool whiteouts; /* layer semantics; else .wh. names are plain files */
 	bool allow_devices;
+	const StoreIds *ids; /* NULL: as they are */
 	/* Asked whenever nothing was heard for a moment, with what was read of the stream, in steps of a MiB: an error breaks off. May be NULL. */
 	int (*go_on)(void *user, int64_t bytes_read, Err *e);
 	void *user;
 } ArchiveExtract;
 int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e);
-/* Writes a tar of `name` at dir_fd (its top entry is called `as`), to out_fd, never leaving dir_fd, symlinks kept as they are. */
-int store_archive_pack(int dir_fd, const char *name, const char *as, int out_fd, Err *e);
+/* Writes a tar of `name` at dir_fd (its top entry is called `as`), to out_fd, never leaving dir_fd, symlinks kept as they are.
+ * ids: NULL: as they are. */
+int store_archive_pack(int dir_fd, const char *name, const char *as, const StoreIds *ids, int out_fd, Err *e);

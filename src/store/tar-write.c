@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "kernel/namespace.h"
 #include "store/dir.h"
 #include "store/tar-internal.h"
 
@@ -16,7 +17,23 @@ struct TarWriter {
 	size_t len;
 	int64_t owed; /* contents and padding that the last header promised */
 	int64_t contents, total;
+	const StoreIds *ids; /* or NULL */
 };
+
+#define OVERFLOW_ID 65534
+
+void tar_writer_name_ids(TarWriter *w, const StoreIds *ids)
+{
+	w->ids = ids;
+}
+
+static uint32_t id_inside(const NamespaceIdMap *v, size_t n, uint32_t outside)
+{
+	for (size_t i = 0; i < n; i++)
+		if (outside >= v[i].outside && outside - v[i].outside < v[i].count)
+			return v[i].inside + (outside - v[i].outside);
+	return OVERFLOW_ID;
+}
 
 int tar_writer_new(int fd, Hasher *h, TarWriter **ret, Err *e)
 {
@@ -241,7 +258,12 @@ int tar_write_header(TarWriter *w, const TarEntry *n, Err *e)
 			return err_new(e, ERR_UNSUPPORTED,
 				       "%s has the attribute %s: a name with \"=\" cannot be said in a tar",
 				       n->name, n->xattrs[i].name);
-	fill_header(&h, n, &pax);
+	TarEntry named = *n;
+	if (w->ids) {
+		named.uid = id_inside(w->ids->uids, w->ids->n_uids, n->uid);
+		named.gid = id_inside(w->ids->gids, w->ids->n_gids, n->gid);
+	}
+	fill_header(&h, &named, &pax);
 	if (pax.oom)
 		return err_oom(e);
 	if (pax.len > TAR_HEADER_MAX)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "store/digest.h"
+#include "store/store.h"
 #include "store/tar-read.h"
 
 typedef struct TarWriter TarWriter;
@@ -14,6 +15,8 @@ typedef struct TarWriter TarWriter;
 int tar_writer_new(int fd, Hasher *h, TarWriter **ret, Err *e);
 void tar_writer_free(TarWriter *w);
 DEFINE_CLEANUP(TarWriter *, tar_writer_free)
+/* From now on owners are said as they are called inside; those that have no name there as the kernel shows them, 65534. Borrowed. */
+void tar_writer_name_ids(TarWriter *w, const StoreIds *ids);
 /* The header of an entry; a TAR_FILE must be followed by exactly n->size bytes of contents. n->sparse is ignored. */
 int tar_write_header(TarWriter *w, const TarEntry *n, Err *e);
 int tar_write_data(TarWriter *w, const void *data, size_t len, Err *e);

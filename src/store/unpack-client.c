@@ -96,14 +96,25 @@ static int add_implied_at(UnpackRun *u, const char *payload, size_t len)
 	return 0;
 }
 
+static json_t *ids_doc(const UnpackIds *m)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; a && i < m->n; i++)
+		json_array_append_new(a, json_pack("[I, I, I]", (json_int_t)m->v[i].inside,
+						   (json_int_t)m->v[i].outside, (json_int_t)m->v[i].count));
+	return a;
+}
+
 static char *job_text(const UnpackJob *job)
 {
 	_cleanup_json_ json_t *j =
-	    json_pack("{s:b s:b s:b s:b s:b s:b s:b s:I s:I s:I s:I}", "cat", job->cat, "image", job->image,
-		      "layer", job->layer, "whiteouts", job->whiteouts, "devices", job->devices, "keep_owner",
-		      job->keep_owner, "no_overwrite_dir_non_dir", job->no_overwrite_dir_non_dir, "uid",
-		      (json_int_t)job->uid, "gid", (json_int_t)job->gid, "max_bytes",
-		      (json_int_t)job->max_bytes, "max_files", (json_int_t)job->max_files);
+	    json_pack("{s:b s:b s:b s:b s:b s:b s:b s:I s:I s:I s:I s:o s:o}", "cat", job->cat, "image",
+		      job->image, "layer", job->layer, "whiteouts", job->whiteouts, "devices", job->devices,
+		      "keep_owner", job->keep_owner, "no_overwrite_dir_non_dir",
+		      job->no_overwrite_dir_non_dir, "uid", (json_int_t)job->uid, "gid", (json_int_t)job->gid,
+		      "max_bytes", (json_int_t)job->max_bytes, "max_files", (json_int_t)job->max_files,
+		      "uids", ids_doc(&job->uids), "gids", ids_doc(&job->gids));
 
 	return j ? json_text(j) : NULL;
 }

@@ -11,11 +11,31 @@
 #pragma once
 
 #include "base/err.h"
+#include "kernel/namespace.h"
 #include "oci/reference.h"
 
 #define UNPACK_DIR_FD    3
 #define UNPACK_REPORT_FD 4
 #define UNPACK_FRAME_MAX 4608u
+
+#define UNPACK_IDS_MAX 32
+/* Of a user namespace: what the archive calls `inside` is written as `outside`. n 0: ids are written as they are. */
+typedef struct UnpackIds {
+	NamespaceIdMap v[UNPACK_IDS_MAX];
+	size_t n;
+} UnpackIds;
+
+/* False: it has no counterpart. */
+static inline bool unpack_id_outside(const UnpackIds *m, uint32_t id, uint32_t *ret)
+{
+	*ret = id;
+	for (size_t i = 0; i < m->n; i++)
+		if (id >= m->v[i].inside && id - m->v[i].inside < m->v[i].count) {
+			*ret = m->v[i].outside + (id - m->v[i].inside);
+			return true;
+		}
+	return m->n == 0;
+}
 
 typedef struct UnpackJob {
 	bool cat; /* only decompress to descriptor 1 */
@@ -28,6 +48,7 @@ typedef struct UnpackJob {
 	bool no_overwrite_dir_non_dir;
 	uint32_t uid, gid;
 	int64_t max_bytes, max_files;
+	UnpackIds uids, gids;
 } UnpackJob;
 
 /* A layer has a diff id; the digest of any other archive is of no use to anybody. */

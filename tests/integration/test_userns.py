@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """--userns-remap: root in a container is nobody on the host, and what is on disk is the same with the option and without."""
+import io
 import os
 import pathlib
+import tarfile
 import uuid
 
 import pytest
 
-from harness import BUILD, Engine, run
+from harness import BUILD, Engine, add_file, make_tar, run, wait_until
 
 USER = "irk-subid-" + uuid.uuid4().hex[:8]
 FIRST, COUNT = 700000, 70000
@@ -70,6 +72,43 @@ def test_files_have_the_ids_of_the_image(mapped, name):
     upper = pathlib.Path(mapped.inspect(name)["GraphDriver"]["Data"]["UpperDir"])
     assert (upper / "new").stat().st_uid == 1000 and (upper / "new").stat().st_gid == 1000
     assert mapped.cli("diff", name).stdout.split() == ["A", "/new"]
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_copies_have_the_ids_of_the_container(mapped, name, folder, state):
+    mapped.cli("run", "-d", "--name", name, "-v", f"{name}:/vol", "busybox", "sh", "-c", "echo in >/in; chown 7:8 /in; sleep 1000")
+    wait_until("the file is there", lambda: mapped.cli("exec", name, "test", "-e", "/in", check=False).returncode == 0)
+    wait_until("it has its owner", lambda: mapped.cli("exec", name, "stat", "-c", "%u", "/in").stdout == "7\n")
+    if state == "stopped":
+        mapped.cli("stop", "-t", "0", name)
+
+    def fill(t):
+        add_file(t, "d", type=tarfile.DIRTYPE, mode=0o755, uid=5, gid=6)
+        add_file(t, "d/f", b"x", uid=1000, gid=0)
+        add_file(t, "d/link", type=tarfile.SYMTYPE, linkname="f", uid=0, gid=1)
+        add_file(t, "not/described/f", b"y")
+    for where in ("/", "/vol"):
+        reply = mapped.api("PUT", f"/containers/{name}/archive?path={where}", make_tar(fill), {"Content-Type": "application/x-tar"})
+        assert reply.status == 200, reply.body
+        got = tarfile.open(fileobj=io.BytesIO(mapped.api("GET", f"/containers/{name}/archive?path={where}/d").body))
+        assert {m.name: (m.uid, m.gid) for m in got} == {"d": (5, 6), "d/f": (1000, 0), "d/link": (0, 1)}
+    got = tarfile.open(fileobj=io.BytesIO(mapped.api("GET", f"/containers/{name}/archive?path=/in").body))
+    assert [(m.uid, m.gid) for m in got] == [(7, 8)]
+    # Not a user that the container could have.
+    reply = mapped.api("PUT", f"/containers/{name}/archive?path=/", make_tar(lambda t: add_file(t, "far", b"", uid=FIRST + 3 * COUNT)), {"Content-Type": "application/x-tar"})
+    if state == "running":
+        assert reply.status == 400 and "cannot be mapped to a host ID" in reply.message
+    (folder / "back").mkdir()
+    mapped.cli("cp", f"{name}:/d/f", folder / "back")
+    mapped.cli("cp", folder / "back/f", f"{name}:/vol/again")
+    if state == "stopped":
+        mapped.cli("start", name)
+    said = mapped.cli("exec", name, "stat", "-c", "%u:%g", "/d", "/d/f", "/d/link", "/not/described", "/vol/d/f", "/vol/again").stdout.split()
+    assert said == ["5:6", "1000:0", "0:1", "0:0", "1000:0", "0:0"]
+    upper = pathlib.Path(mapped.inspect(name)["GraphDriver"]["Data"]["UpperDir"])
+    assert ((upper / "d/f").stat().st_uid, (upper / "d").stat().st_uid) == (1000, 5)
+    mapped.cli("rm", "-f", "-v", name)
+    mapped.cli("volume", "rm", name)
 
 
 def test_an_image_committed_there_is_like_any_other(mapped, name):

@@ -26,6 +26,20 @@ typedef struct Unpack {
 	int64_t told;
 } Unpack;
 
+static int read_ids(const json_t *list, UnpackIds *ret, Err *e)
+{
+	if (json_array_size(list) > UNPACK_IDS_MAX)
+		return err_new(e, ERR_INVALID, "the job of ireko-unpack has too many ranges of ids");
+	for (ret->n = 0; ret->n < json_array_size(list); ret->n++) {
+		const json_t *one = json_array_get(list, ret->n);
+
+		ret->v[ret->n] = (NamespaceIdMap){(uint32_t)json_integer_value(json_array_get(one, 0)),
+						  (uint32_t)json_integer_value(json_array_get(one, 1)),
+						  (uint32_t)json_integer_value(json_array_get(one, 2))};
+	}
+	return 0;
+}
+
 static int read_job(const char *text, UnpackJob *ret, Err *e)
 {
 	_cleanup_json_ json_t *j = NULL;
@@ -48,7 +62,8 @@ static int read_job(const char *text, UnpackJob *ret, Err *e)
 	};
 	if (ret->max_bytes <= 0 || ret->max_files <= 0)
 		return err_new(e, ERR_INVALID, "the job of ireko-unpack names no limits");
-	return 0;
+	r = read_ids(json_object_get(j, "uids"), &ret->uids, e);
+	return r < 0 ? r : read_ids(json_object_get(j, "gids"), &ret->gids, e);
 }
 
 static int tell_progress(Unpack *u, int64_t step, Err *e)
@@ -134,6 +149,9 @@ static int run(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 				.image = u->job.image};
 	int r;
 
+	if (!unpack_id_outside(&u->job.uids, 0, &limits.uid) ||
+	    !unpack_id_outside(&u->job.gids, 0, &limits.gid))
+		return err_new(e, ERR_INVALID, "the user namespace has no root");
 	r = sandbox_enter(root_fd, &limits, e);
 	if (r >= 0)
 		r = stream_new(STDIN_FILENO, stream_max, unpack_job_hashes(&u->job), &u->stream, e);

@@ -15,8 +15,10 @@ int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report, Err 
 	p->budget = (LayerBudget){.max_files = job->max_files, .max_bytes = job->max_bytes};
 	p->tree.root_fd = root_fd;
 	p->tree.report = job->layer ? report : NULL;
-	p->tree.uid = job->keep_owner ? 0 : job->uid;
-	p->tree.gid = job->keep_owner ? 0 : job->gid;
+	if (!unpack_id_outside(&job->uids, job->keep_owner ? 0 : job->uid, &p->tree.uid) ||
+	    !unpack_id_outside(&job->gids, job->keep_owner ? 0 : job->gid, &p->tree.gid))
+		return err_new(e, ERR_INVALID, "Container ID %u:%u cannot be mapped to a host ID", job->uid,
+			       job->gid);
 	p->tree.parent.fd = p->tree.target.fd = -1;
 	/* Until an entry describes it. */
 	return job->layer ? report_add(report, UNPACK_IMPLIED, "", 0, e) : 0;
@@ -89,14 +91,32 @@ static bool has_acl(const TarEntry *n)
 	return false;
 }
 
+/* On disk. place_entry() has seen that there is one. */
 static uint32_t owner_of(const Place *p, const TarEntry *n)
 {
-	return p->job->keep_owner ? n->uid : p->job->uid;
+	uint32_t id;
+
+	(void)unpack_id_outside(&p->job->uids, p->job->keep_owner ? n->uid : p->job->uid, &id);
+	return id;
 }
 
 static uint32_t group_of(const Place *p, const TarEntry *n)
 {
-	return p->job->keep_owner ? n->gid : p->job->gid;
+	uint32_t id;
+
+	(void)unpack_id_outside(&p->job->gids, p->job->keep_owner ? n->gid : p->job->gid, &id);
+	return id;
+}
+
+static int check_owner(const Place *p, const TarEntry *n, Err *e)
+{
+	uint32_t id;
+
+	if (!p->job->keep_owner ||
+	    (unpack_id_outside(&p->job->uids, n->uid, &id) && unpack_id_outside(&p->job->gids, n->gid, &id)))
+		return 0;
+	return err_new(e, ERR_INVALID, "%s: Container ID %u:%u cannot be mapped to a host ID", n->name,
+		       n->uid, n->gid);
 }
 
 /* What is made by root belongs to 0:0 already, unless the directory hands its group on. */
@@ -462,6 +482,8 @@ int place_entry(Place *p, TarReader *t, const TarEntry *n, Err *e)
 
 	if (r >= 0)
 		r = layer_clean_name(n, clean, e);
+	if (r >= 0)
+		r = check_owner(p, n, e);
 	if (r < 0)
 		return r;
 	return *clean ? place_named(p, t, n, clean, e) : place_root(p, n, e);

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -73,6 +74,18 @@ static int drop_capabilities(const SandboxLimits *l, Err *e)
 	return 0;
 }
 
+/* On a mount that maps the ids of a user namespace, root of the host cannot make a file: it has no id there. The capabilities that this takes
+ * away from the effective ones are put back by drop_capabilities(). */
+static int become(uint32_t uid, uint32_t gid, Err *e)
+{
+	(void)setfsgid(gid);
+	(void)setfsuid(uid);
+	/* They do not say whether they have; an invalid id changes nothing and gives the present one. */
+	if ((uint32_t)setfsgid((gid_t)-1) != gid || (uint32_t)setfsuid((uid_t)-1) != uid)
+		return err_new(e, ERR_INTERNAL, "ireko-unpack cannot make files of %u:%u", uid, gid);
+	return 0;
+}
+
 int sandbox_enter(int dir_fd, const SandboxLimits *l, Err *e)
 {
 	int r;
@@ -83,6 +96,8 @@ int sandbox_enter(int dir_fd, const SandboxLimits *l, Err *e)
 	if (fchdir(dir_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		return err_sys(e, errno, "make the target directory the root of ireko-unpack");
 	r = set_limits(l, e);
+	if (r >= 0 && (l->uid || l->gid))
+		r = become(l->uid, l->gid, e);
 	if (r >= 0)
 		r = drop_capabilities(l, e);
 	if (r < 0)

@@ -17,7 +17,9 @@ typedef struct SandboxLimits {
 	int64_t max_bytes; /* of one file */
 	bool devices;      /* keep CAP_MKNOD */
 	bool no_files;     /* only streams: no capability, no call that names a file */
-	bool image;        /* with no_files: but reading and writing at a place of descriptor 1 */
+	uint32_t uid,
+	    gid;    /* whose files are made, before they get their owner: root, or that of a user namespace */
+	bool image; /* with no_files: but reading and writing at a place of descriptor 1 */
 } SandboxLimits;
 
 int sandbox_enter(int dir_fd, const SandboxLimits *l, Err *e);
