@@ -243,9 +243,10 @@ static int shim_make(Start *s, Err *e)
 	int r = shim_create(s->shim, s->shim_pid, &sc, &s->init_pid, e);
 
 	s->shim_waits = false;
-	if (r < 0) { /* it is gone */
+	if (r < 0) { /* it is gone; one that was killed, as it gave no answer, could not tidy up */
 		shim_unref(s->shim);
 		s->shim = NULL;
+		container_orphan_remove(s->en, s->c);
 	}
 	return err_ctx(e, r, "failed to create task for container");
 }

@@ -312,14 +312,16 @@ bool shim_undo(Shim *s, pid_t pid)
 {
 	ShimMsg m = {.type = SHIM_MSG_KILL, .doc = json_pack("{s:i, s:b}", "signal", SIGKILL, "all", true)};
 	_cleanup_close_ int pidfd = process_pidfd(pid);
+	int status;
 
 	if (m.doc)
 		(void)shim_call_within(s, &m, UNDO_TIMEOUT_MS * INT64_C(1000000), NULL, NULL);
-	if (process_reap_within(pid, pidfd, UNDO_TIMEOUT_MS) != -ETIMEDOUT)
-		return true;
-	(void)kill(pid, SIGKILL);
-	reap(pid, NULL);
-	return false;
+	status = process_reap_within(pid, pidfd, UNDO_TIMEOUT_MS);
+	if (status == -ETIMEDOUT) {
+		(void)kill(pid, SIGKILL);
+		reap(pid, NULL);
+	}
+	return status == 0; /* it has ended as it should */
 }
 
 static int send_fds(int sock, ShimMsgType type, const int *fds, size_t n, Err *e)

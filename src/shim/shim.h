@@ -73,8 +73,8 @@ int shim_spawn(const char *program, const char *dir, const char *id, Shim **ret,
 char *shim_netns_path(pid_t shim_pid);
 /* Ends and reaps a shim that has not been told to create anything. */
 void shim_abandon(Shim *s, pid_t pid);
-/* Kills the container that a shim has created, which ends and reaps the shim. False: the shim did not answer, or did not end, as who is
- * held by what its container joined does; it was killed, and what it leaves is to be removed (shim_remove_orphan). */
+/* Kills the container that a shim has created, which ends and reaps the shim. False: the shim did not answer, or did not end, as one
+ * that waits for a stopped container does; it is gone too, and what it leaves is to be removed (shim_remove_orphan). */
 bool shim_undo(Shim *s, pid_t pid);
 /* Has it create the container (not started). config.json has to say the process's oomScoreAdj: the shim lowers its own
  * if it may. On failure the shim is gone and reaped, nothing is left but the handle, and the Err is the runtime's own. */
