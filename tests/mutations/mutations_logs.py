@@ -20,6 +20,14 @@ ALL = [
         "src/shim/attach.c:client_reads_input", "input is taken whether there is room for it or not",
         [("src/shim/attach.c", "	return !c->in_eof && (!c->feeds || stdio_takes_input(c->io));\n", "	return !c->in_eof;\n")], SHIM),
     Mutation(
+        "bind-over-procfs", "CVE-2019-16884, by the API: a file of the host over one of procfs", [MOUNTS + "test_paths_inside_procfs"],
+        "src/runtime/mounts.c:check_not_in_proc", "what is mounted in procfs is not looked at",
+        [("src/runtime/mounts.c", "	if (!lies_in_procfs(target))\n", "	if (target >= 0)\n")], SHIM),
+    Mutation(
+        "read-only-at-the-top", "a read-only bind with something mounted below, which stays writable", [MOUNTS + "test_read_only_is_recursive"],
+        "src/engine/spec-mounts.c:access_of", "the option is for the mount itself alone",
+        [("src/engine/spec-mounts.c", 'm->ro_non_recursive || m->non_recursive ? "ro," : "rro,"', 'm->ro_non_recursive || m->non_recursive ? "ro," : "ro,"')], SHIM),
+    Mutation(
         "link-for-shm", "a container whose /dev/shm others join, which puts a link there", [NAMESPACES + f"test_a_joined_shm_is_no_link[{n}]" for n in ("ours", "runc")],
         "src/kernel/mount-foreign.c:clone_there", "links are followed there",
         [("src/kernel/mount-foreign.c", ".resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT};", ".resolve = 0};")], SHIM),

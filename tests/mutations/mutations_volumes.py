@@ -27,10 +27,26 @@ ALL = [
         [("src/base/path.c", "		long fd = syscall(SYS_openat2, rootfd, path, &how, sizeof(how));\n", "		long fd = openat(rootfd, path, (int)how.flags, mode);\n"),
          ("src/cmd/ireko-unpack/sandbox.c", "fchdir(dir_fd) < 0 || chroot(\".\") < 0 || chdir(\"/\") < 0", "fchdir(dir_fd) < 0")], programs=("ireko-unpack",)),
     Mutation(
+        "cp-into-read-only-mounts", "docker cp into what is mounted read-only", [CP + f"test_everywhere_in_every_state[{state}]" for state in ("created", "exited")],
+        "src/engine/archive-path.c:attach_all", "a container's mounts are all put up to be written to",
+        [("src/engine/archive-path.c", "		int no = a->v[i]->rw ? 0 : mount_change(", "		int no = a->v[i]->rw || ro.set ? 0 : mount_change(")], programs=("irekod",)),
+    Mutation(
+        "cp-into-read-only-roots", "docker cp into a container with a read-only root", [CP + "test_into_what_is_read_only"],
+        "src/engine/archive.c:check_writable", "only the mount is asked",
+        [("src/engine/archive.c", "	if (here == root && t->c->config.host.readonly_rootfs)\n", "	if (false)\n")], programs=("irekod",)),
+    Mutation(
+        "cp-waits-for-fifos", "docker cp: a fifo in the place of a file", [CP + "test_special_files_keep_nobody_waiting"],
+        "src/store/dir.c:dir_open_entry", "what is there is opened, whatever it is",
+        [("src/store/dir.c", "	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))\n		return path_fd;\n", ""), ("src/store/dir.c", "O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC", "O_RDONLY | O_NOCTTY | O_CLOEXEC")], programs=("irekod",)),
+    Mutation(
         "cp-runs-decompressors", "GO-2026-5746 (docker cp): an image whose xz runs on the host", [CP + f"test_compressed_archives_run_nothing_of_the_container[{n}]" for n in ("gzip", "xz")],
         "structural: no program is run; src/engine/archive.c", "a decompressor is asked for its version, with the container as its root",
         [("src/engine/archive.c", "	r = check_writable(&t, dir, e);\n", "	pid_t child = fork();\n	if (child == 0) {\n		if (fchdir(t.root_fd) == 0 && chroot(\".\") == 0)\n			execlp(\"unpigz\", \"unpigz\", \"--version\", NULL);\n"
           "		_exit(0);\n	}\n	usleep(300000);\n	r = check_writable(&t, dir, e);\n")], programs=("irekod",)),
+    Mutation(
+        "cp-loads-libraries", "CVE-2019-14271 (docker cp): a helper with the container as its root looks for a library", [CP + "test_the_helper_loads_nothing_of_the_container"],
+        "structural: src/cmd/ireko-unpack links nothing that loads libraries", "names of users are looked up",
+        [("src/cmd/ireko-unpack/main.c", "	int r = json_parse(text, strlen(text), \"the job of ireko-unpack\", &j, e);\n", "	extern void *getpwnam(const char *);\n	int r = getpwnam(\"root\") ? 0 : -1;\n\n	r = json_parse(text, strlen(text), \"the job of ireko-unpack\", &j, e);\n")], programs=("ireko-unpack",)),
     Mutation(
         "half-filled", "irekod is killed while a volume is filled from its image",
         [VOLUMES + "test_a_half_filled_volume_is_filled_again"],
