@@ -30,7 +30,8 @@ typedef struct SeccompPolicy {
 	char *const *architectures; /* SCMP_ARCH_X86_64 ...; the native one is always in */
 	const SeccompRule *rules;
 	size_t n_rules;
-	bool kept; /* the program is used again and again: it may take twice as long to make if it is the quicker one */
+	bool
+	    kept; /* the program is used again and again: it may take twice as long to make if it is the quicker one */
 } SeccompPolicy;
 
 typedef struct SeccompProgram {
