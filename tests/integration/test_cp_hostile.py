@@ -301,6 +301,17 @@ def silent(engine, head, *more):
     return s
 
 
+def unpackers(engine):
+    """Processes of ours that are writing what a client sends."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            parent = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == engine.p.pid and pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ireko-unpack\0"):
+                found.append(int(pid))
+    return found
+
+
 def test_a_client_that_falls_silent(engine, name, folder):
     """Reading keeps the container from nothing; writing is broken off once somebody else waits for the container."""
     (folder / "big").write_bytes(os.urandom(8 << 20))
@@ -311,6 +322,7 @@ def test_a_client_that_falls_silent(engine, name, folder):
         assert engine.api("POST", f"/containers/{name}/stop?t=0").status == 204
     with silent(engine, f"PUT /containers/{name}/archive?path=/tmp HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", one_file()[:600]) as writer:
         writer.settimeout(30)
+        wait_until("the copy is under way", lambda: unpackers(engine))
         # Nobody is waiting yet, so it may take its time; what needs no lock is not kept.
         assert engine.inspect(name)["State"]["Status"] == "exited"
         begun = time.monotonic()

@@ -513,7 +513,7 @@ def manifest_of_9_megabytes(r):
     r.put_manifest(r.document + b" " * (9 << 20))
 
 
-@lie("depth|nest|line 1")
+@lie("more values, arrays and objects")
 def manifest_of_brackets(r):
     r.put_manifest(b'{"a":' + b"[" * 100000)
 

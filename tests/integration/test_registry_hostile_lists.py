@@ -76,7 +76,7 @@ def tags_of_another_type(r):
     r.registry.answers[f"/v2/{r.name}/tags/list"] = (200, {}, b'{"tags":[{"a":1},[],7]}')
 
 
-@lie(words="depth|line 1")
+@lie(words="more values, arrays and objects")
 def brackets(r):
     r.registry.answers[f"/v2/{r.name}/tags/list"] = (200, {}, b'{"tags":' + b"[" * 100000)
 
