@@ -103,13 +103,13 @@ static void test_filters_are_cached(void **state _unused_)
 			.default_errno_ret = -1,
 			.rules = &rule,
 			.n_rules = 1};
-	_cleanup_free_ char *cache = strf("%s/cache", top);
-	SeccompProgram fresh = {0}, cached = {0}, other = {0};
+	_cleanup_free_ char *cache = strf("%s/cache", top), *empty = strf("%s/empty-cache", top);
+	SeccompProgram fresh = {0}, cached = {0}, once = {0}, other = {0};
 	Err e = {0};
 
 	assert_int_equal(runtime_seccomp_prepare(&s, cache, &e), 0);
 	assert_int_equal(count_files(cache), 1);
-	assert_int_equal(filter_load(&s, NULL, &fresh, &e), 0);
+	assert_int_equal(filter_load(&s, empty, &fresh, &e), 0);
 	assert_int_equal(filter_load(&s, cache, &cached, &e), 0);
 	assert_int_equal(fresh.len, cached.len);
 	assert_memory_equal(fresh.code, cached.code, fresh.len);
@@ -117,11 +117,16 @@ static void test_filters_are_cached(void **state _unused_)
 	damage_cache(cache);
 	assert_int_equal(filter_load(&s, cache, &cached, &e), 0);
 	assert_memory_equal(fresh.code, cached.code, fresh.len);
+	/* What is used once is made in another way (kernel/seccomp.h), and no file is left of it. */
+	assert_int_equal(filter_load(&s, NULL, &once, &e), 0);
+	assert_true(once.len > 0);
+	assert_int_equal(count_files(cache), 1);
 	rule.errno_ret = 5;
 	assert_int_equal(filter_load(&s, cache, &other, &e), 0);
 	assert_int_equal(count_files(cache), 2);
 	seccomp_program_done(&fresh);
 	seccomp_program_done(&cached);
+	seccomp_program_done(&once);
 	seccomp_program_done(&other);
 }
 
