@@ -5,7 +5,11 @@
  * A living shim is connected to again and the container goes on as if nothing had been. A shim that is
  * gone has left an exit record, or none: if the machine was restarted the container has then ended with 255, as with Docker, and if
  * the shim was killed, with 137 and a word about it. What a restart policy wants is done after that, beside the first requests.
- * A few threads share the work; a connect to a living shim takes well under a millisecond, so the API comes up right after.
+ *
+ * Before the API comes up it is known of each container whether it lives, and its addresses and volumes are taken: a few threads share that
+ * work. A shim is not woken for it; the lock that it holds says enough (shim_lives). One that an older version started holds none and is
+ * asked at once. The others are subscribed to by a thread beside the first requests (adopt_stop ends it); until then a request that
+ * wants a shim connects to it by itself, and an end is told a moment later, as if it had come a moment later.
  */
 #include "engine/engine-internal.h"
 #include "engine/volume.h"
@@ -29,28 +33,26 @@ static int ask_for_pid(const char *dir, pid_t *ret, Err *e)
 	return r;
 }
 
-/* Nobody waits for the shim, which has to come back into memory first. The engine before may have died between the row and the start itself
- * (start.c): the shim is told to start. */
-static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
+/* Memory only. */
+static int take_handle(Engine *en, Container *c, const char *dir, Err *e)
 {
 	Shim *shim = NULL;
-	pid_t shim_pid = 0, init_pid = c->pid;
-	int fd = -1, r = shim_events_open(dir, true, &fd, &shim_pid, e);
+	int r = shim_later(dir, &shim, e);
 
-	if (r >= 0 && init_pid <= 0)
-		r = ask_for_pid(dir, &init_pid, e);
-	if (r >= 0)
-		r = shim_later(dir, &shim, e);
-	if (r < 0) {
-		close_fd(&fd);
+	if (r < 0)
 		return r;
-	}
 	pthread_mutex_lock(&c->state);
 	c->shim = shim;
-	c->pid = init_pid;
 	c->shim_pid = 0; /* not our child */
 	pthread_mutex_unlock(&c->state);
 	mounts_adopt(en, c);
+	return 0;
+}
+
+static int listen_to(Engine *en, Container *c, int fd, pid_t shim_pid, Err *e)
+{
+	int r;
+
 	names_adopt(en, c, shim_pid);
 	r = watch_container(en, c, fd, e);
 	if (r >= 0 && container_status(c) == CONTAINER_RUNNING)
@@ -58,30 +60,81 @@ static int adopt_living(Engine *en, Container *c, const char *dir, Err *e)
 	return r;
 }
 
-static void adopt_one(Engine *en, Container *c)
+/* Nobody waits for the shim, which has to come back into memory first. The engine before may have died between the row and the start itself
+ * (start.c): the shim is told to start. */
+static int adopt_asked(Engine *en, Container *c, const char *dir, Err *e)
 {
-	_cleanup_free_ char *dir = container_run_dir(en, c);
-	bool same_boot = streq(c->boot, id_boot());
+	pid_t shim_pid = 0, init_pid = c->pid;
+	int fd = -1, r = shim_events_open(dir, true, &fd, &shim_pid, e);
+
+	if (r >= 0 && init_pid <= 0)
+		r = ask_for_pid(dir, &init_pid, e);
+	if (r >= 0)
+		r = take_handle(en, c, dir, e);
+	if (r < 0) {
+		close_fd(&fd);
+		return r;
+	}
+	pthread_mutex_lock(&c->state);
+	c->pid = init_pid;
+	pthread_mutex_unlock(&c->state);
+	return listen_to(en, c, fd, shim_pid, e);
+}
+
+/* `why_not` tells why its shim is not there. */
+static void adopt_dead(Engine *en, Container *c, const char *dir, bool same_boot, const char *why_not)
+{
 	ShimExit x = {.status = same_boot ? SHIM_KILLED_STATUS : 255, .at_ns = clock_now_ns()};
 	const char *why = NULL;
-	Err err = {0};
-	int r;
 
-	if (!dir)
-		return;
-	container_lock(c);
-	/* Of one that is dead too: its end gives back what it had. */
-	endpoint_adopt(en, c);
-	r = same_boot ? adopt_living(en, c, dir, &err) : -ENOENT;
-	pthread_mutex_unlock(&c->life);
-	if (r >= 0)
-		return;
 	if (shim_read_exit(dir, &x, NULL) <= 0 && same_boot) {
 		container_orphan_remove(en, c);
-		log_warn("container %.12s: its shim is gone without a record: %s", c->id, err_msg(&err, r));
+		log_warn("container %.12s: its shim is gone without a record: %s", c->id, why_not);
 		why = SHIM_KILLED_WHY;
 	}
 	container_ended(en, c, &x, why);
+}
+
+/* True if its shim is still to be subscribed to. */
+static bool adopt_one(Engine *en, Container *c)
+{
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+	bool same_boot = streq(c->boot, id_boot()), later;
+	Err err = {0};
+	int r = -ENOENT;
+
+	if (!dir)
+		return false;
+	later = same_boot && c->pid > 0 && shim_lives(dir);
+	container_lock(c);
+	/* Of one that is dead too: its end gives back what it had. */
+	endpoint_adopt(en, c);
+	if (same_boot)
+		r = later ? take_handle(en, c, dir, &err) : adopt_asked(en, c, dir, &err);
+	pthread_mutex_unlock(&c->life);
+	if (r < 0)
+		adopt_dead(en, c, dir, same_boot, err_msg(&err, r));
+	return later && r >= 0;
+}
+
+/* Of one whose shim lived a moment ago. Nothing but its shim's word ends it meanwhile, so that it still runs. */
+static void subscribe(Engine *en, Container *c)
+{
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+	pid_t shim_pid = 0;
+	Err err = {0};
+	int fd = -1, r = dir ? 0 : err_oom(&err);
+
+	container_lock(c);
+	if (r >= 0)
+		r = shim_events_open(dir, true, &fd, &shim_pid, &err);
+	if (r >= 0)
+		r = listen_to(en, c, fd, shim_pid, &err);
+	pthread_mutex_unlock(&c->life);
+	if (r < 0 && dir)
+		adopt_dead(en, c, dir, true, err_msg(&err, r));
+	else if (r < 0)
+		log_error("container %.12s: its end will not be noticed: %s", c->id, err_msg(&err, r));
 }
 
 /* True once the process is gone. */
@@ -187,10 +240,41 @@ static void follow_policy(Engine *en, Container *c)
 
 typedef struct Adoption {
 	Engine *en;
-	Container **all;
+	Container **all; /* references */
+	bool *later;     /* of each: still to be subscribed to */
 	size_t n;
 	size_t next; /* atomic */
 } Adoption;
+
+static void adoption_free(Adoption *a)
+{
+	if (!a)
+		return;
+	for (size_t i = 0; i < a->n; i++)
+		container_unref(a->all[i]);
+	free(a->all);
+	free(a->later);
+	free(a);
+}
+DEFINE_CLEANUP(Adoption *, adoption_free)
+
+static int adoption_new(Engine *en, Adoption **ret, Err *e)
+{
+	_cleanup_(adoption_freep) Adoption *a = calloc(1, sizeof(*a));
+	Container *c, *tmp;
+
+	if (!a)
+		return err_oom(e);
+	a->en = en;
+	a->all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*a->all));
+	a->later = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*a->later));
+	if (!a->all || !a->later)
+		return err_oom(e);
+	HASH_ITER (hh, en->by_id, c, tmp)
+		a->all[a->n++] = container_ref(c);
+	*ret = take_ptr(a);
+	return 0;
+}
 
 static void *adopt_thread(void *arg)
 {
@@ -203,38 +287,66 @@ static void *adopt_thread(void *arg)
 			return NULL;
 		/* Its end, if it has ended, has its own say about what follows. */
 		if (was_running(a->all[i]))
-			adopt_one(a->en, a->all[i]);
+			a->later[i] = adopt_one(a->en, a->all[i]);
 		else
 			follow_policy(a->en, a->all[i]);
 	}
 }
 
-int adopt_all(Engine *en, Err *e)
+static void adopt_by_threads(Adoption *a)
 {
-	Adoption a = {.en = en};
 	pthread_t threads[ADOPT_THREADS];
 	size_t started = 0;
-	Container *c, *tmp;
 
-	en->adopting = true;
-	end_strays(en);
-	a.all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*a.all));
-	if (!a.all)
-		return err_oom(e);
-	HASH_ITER (hh, en->by_id, c, tmp)
-		a.all[a.n++] = container_ref(c);
-	for (; started < MIN2(a.n, (size_t)ADOPT_THREADS); started++)
-		if (pthread_create(&threads[started], NULL, adopt_thread, &a) != 0)
+	for (; started < MIN2(a->n, (size_t)ADOPT_THREADS); started++)
+		if (pthread_create(&threads[started], NULL, adopt_thread, a) != 0)
 			break;
-	adopt_thread(&a);
+	adopt_thread(a);
 	for (size_t i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
-	for (size_t i = 0; i < a.n; i++)
-		container_unref(a.all[i]);
-	free(a.all);
-	names_adopted(en);
+}
+
+/* Names are answered once those of all are known. */
+static void *subscribe_thread(void *arg)
+{
+	_cleanup_(adoption_freep) Adoption *a = arg;
+
+	for (size_t i = 0; i < a->n; i++) {
+		if (__atomic_load_n(&a->en->adopt_stops, __ATOMIC_RELAXED))
+			return NULL;
+		if (a->later[i])
+			subscribe(a->en, a->all[i]);
+	}
+	names_adopted(a->en);
+	return NULL;
+}
+
+int adopt_all(Engine *en, Err *e)
+{
+	_cleanup_(adoption_freep) Adoption *a = NULL;
+	int r = adoption_new(en, &a, e);
+
+	if (r < 0)
+		return r;
+	en->adopting = true;
+	end_strays(en);
+	adopt_by_threads(a);
 	networks_reconcile(en);
 	volumes_reconcile(en);
 	timers_open(en->background);
+	r = pthread_create(&en->adopter, NULL, subscribe_thread, a);
+	if (r != 0)
+		return err_sys(e, r, "start a thread that subscribes to shims");
+	en->adopts = true;
+	(void)take_ptr(a);
 	return 0;
+}
+
+void adopt_stop(Engine *en)
+{
+	if (!en->adopts)
+		return;
+	__atomic_store_n(&en->adopt_stops, true, __ATOMIC_RELAXED);
+	pthread_join(en->adopter, NULL);
+	en->adopts = false;
 }

@@ -169,7 +169,10 @@ struct Engine {
 	/* One subnet is chosen at a time; inside Network.life. And of what follows. */
 	pthread_mutex_t subnets_lock;
 	Resolver *resolver; /* NULL until a container needs it */
-	bool resolver_serves, adopting;
+	bool resolver_serves;
+	bool adopting;            /* not all shims of an earlier engine are subscribed to yet */
+	bool adopts, adopt_stops; /* adopter runs; it is to end (atomic) */
+	pthread_t adopter;
 	pthread_mutex_t volumes_lock;
 	pthread_mutex_t mounted_lock; /* of what follows: see volume-fs.c */
 	VolumeFs *mounted;
@@ -526,6 +529,8 @@ int wait_woken(int efd, int alive_fd, int timeout_ms);
 
 /* adopt.c */
 int adopt_all(Engine *en, Err *e);
+/* Before watch_stop. */
+void adopt_stop(Engine *en);
 
 /* exec.c */
 typedef struct ExecProbe {

@@ -282,6 +282,7 @@ void engine_free(Engine *en)
 	if (!en)
 		return;
 	gc_stop(en);
+	adopt_stop(en);
 	watch_stop(en);
 	background_free(en->background);
 	HASH_ITER (hh, en->execs, x, xtmp) {

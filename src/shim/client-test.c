@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -150,7 +151,7 @@ static int teardown(void **state)
 /* ---- steps ---- */
 
 typedef struct Opts {
-	bool tty, stdin_once, no_log, with_netns;
+	bool tty, stdin_once, no_log, with_netns, host_pids;
 	int64_t max_size;
 	int max_files;
 	int netns; /* with with_netns */
@@ -194,6 +195,8 @@ static int box_try_create(Box *b, const char *script, Opts o, Err *e)
 
 		(void)json_object_set_new(json_object_get(config, "process"), "args", json_from_strv(args));
 	}
+	if (o.host_pids) /* the first of them */
+		(void)json_array_remove(json_object_get(json_object_get(config, "linux"), "namespaces"), 0);
 	int r = shim_spawn(program, b->dir, b->id, &b->shim, &b->shim_pid, e);
 
 	if (r < 0)
@@ -853,6 +856,46 @@ static void test_connected_when_used(void **state)
 	expect_exit(b, 137, SIGKILL);
 }
 
+static void test_lives(void **state)
+{
+	Box *b = *state;
+	int st;
+
+	assert_false(shim_lives(b->dir));
+	box_create(b, "sleep 100", (Opts){0});
+	assert_true(shim_lives(b->dir));
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+	close_fd(&b->events);
+	assert_false(shim_lives(b->dir));
+
+	box_create(b, "sleep 100", (Opts){0});
+	assert_true(shim_lives(b->dir));
+	assert_int_equal(kill(b->shim_pid, SIGKILL), 0);
+	assert_int_equal(waitpid(b->shim_pid, &st, 0), b->shim_pid);
+	b->shim_pid = 0;
+	assert_false(shim_lives(b->dir));
+	ok(shim_remove_orphan(b->dir, b->root, b->id, e));
+	assert_int_equal(waitpid(b->init_pid, NULL, 0), b->init_pid); /* we are its reaper now */
+}
+
+/* Nobody but its tracer can reap it. The pid namespace would not end before; without one, the container does. */
+static void test_ends_beside_an_exec_that_is_held(void **state)
+{
+	Box *b = *state;
+	_cleanup_json_ json_t *process = process_json("sleep 1000", false);
+	ShimExec x = {.exec_id = "held", .process = process};
+	pid_t pid = 0;
+
+	box_create(b, "sleep 1000", (Opts){.host_pids = true});
+	ok(shim_start(b->shim, e));
+	ok(shim_exec(b->shim, &x, &pid, e));
+	assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, NULL), 0);
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, __WALL), pid);
+}
+
 #define WITH_BOX(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -861,6 +904,8 @@ int main(void)
 	    WITH_BOX(test_life),
 	    WITH_BOX(test_started_by_a_subscription),
 	    WITH_BOX(test_connected_when_used),
+	    WITH_BOX(test_lives),
+	    WITH_BOX(test_ends_beside_an_exec_that_is_held),
 	    WITH_BOX(test_failed_create_leaves_nothing),
 	    WITH_BOX(test_stdin),
 	    WITH_BOX(test_kill_by_signal),

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -419,6 +420,14 @@ int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pi
 }
 
 /* ---- connect ---- */
+
+bool shim_lives(const char *dir)
+{
+	_cleanup_free_ char *path = strf("%s/" SHIM_EXIT_RESERVED, dir);
+	_cleanup_close_ int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
 
 int shim_later(const char *dir, Shim **ret, Err *e)
 {

@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 
@@ -24,7 +25,7 @@
 
 static char *reserved_path(const Server *s)
 {
-	return strf("%s/.%s", s->dir, SHIM_EXIT_NAME);
+	return strf("%s/%s", s->dir, SHIM_EXIT_RESERVED);
 }
 
 int exits_reserve(Server *s, Err *e)
@@ -45,6 +46,8 @@ int exits_reserve(Server *s, Err *e)
 		return err_sys(e, errno, "create %s", path);
 	memset(blanks, ' ', sizeof(blanks));
 	r = fd_write_all(fd, blanks, sizeof(blanks));
+	/* Tells an irekod that starts again that we live (shim_lives). A file system without locks does not hinder: then it asks. */
+	(void)flock(fd, LOCK_EX | LOCK_NB);
 	if (r < 0) {
 		(void)unlink(path);
 		return err_sys(e, r, "reserve %s", path);

@@ -22,6 +22,8 @@
 #define SHIM_NETNS_FD    4 /* kept for the network namespace: config.json names it before the shim has it */
 #define SHIM_SOCKET_NAME "shim.sock"
 #define SHIM_EXIT_NAME   "exit.json"
+/* Room for it until then; the shim holds a flock(2) on it. */
+#define SHIM_EXIT_RESERVED "." SHIM_EXIT_NAME
 
 typedef enum ShimMsgType {
 	SHIM_MSG_HOLD = 1, /* descriptors to keep open; before CREATE, any number of times; not answered */

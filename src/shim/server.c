@@ -103,7 +103,7 @@ static int server_timeout(const Server *s, int64_t now)
 		t = sooner(t, OOM_LOOK_MS);
 	if (server_awaits_held(s))
 		t = sooner(t, HELD_LOOK_MS);
-	if (s->ended && now < s->end_by && goodbyes_wait(s))
+	if (s->ended && now < s->end_by && (goodbyes_wait(s) || s->execs))
 		t = sooner(t, (int)((s->end_by - now) / 1000000 + 1));
 	return t;
 }
@@ -140,10 +140,20 @@ static void server_tick(Server *s, int64_t now)
 	}
 }
 
+/* The last output of an exec that has ended, to its clients. One that was killed and does not end, which a tracer or a file system can do to it,
+ * is left to the next reaper. */
+static bool execs_wait(const Server *s, int64_t now)
+{
+	for (const Process *p = s->execs; p; p = p->next)
+		if (p->exited || now < s->end_by)
+			return true;
+	return false;
+}
+
 /* Everything that was promised to anybody is delivered. */
 static bool server_is_over(const Server *s, int64_t now)
 {
-	if (!s->ended || s->init.io.clients || s->execs)
+	if (!s->ended || s->init.io.clients || execs_wait(s, now))
 		return false;
 	return now >= s->end_by || !goodbyes_wait(s);
 }
@@ -254,7 +264,7 @@ static void undo_create(Server *s)
 	if (s->listener.fd >= 0)
 		(void)unlinkat(dir, SHIM_SOCKET_NAME, 0);
 	if (s->exit_fd >= 0)
-		(void)unlinkat(dir, "." SHIM_EXIT_NAME, 0);
+		(void)unlinkat(dir, SHIM_EXIT_RESERVED, 0);
 }
 
 static int create(Server *s, int control, Err *e)

@@ -81,6 +81,9 @@ bool shim_undo(Shim *s, pid_t pid);
 int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e);
 /* Connects to a living shim; -ENOENT / -ECONNREFUSED (ERR_NOT_FOUND) when there is none. Fills shim and init pid. */
 int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
+/* True while a shim of this version keeps the container of `dir` and has recorded no end; it is not woken up for that. False says nothing of the
+ * shim of an older version. */
+bool shim_lives(const char *dir);
 /* A handle that connects when it is first used. */
 int shim_later(const char *dir, Shim **ret, Err *e);
 /* Closes the connection; the shim lives on. */

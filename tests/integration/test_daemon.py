@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon's own life: it may stop, be killed and come back; containers, logs and exit codes do not notice."""
+import fcntl
 import json
 import os
 import pathlib
@@ -78,6 +79,30 @@ def test_adopted_container_is_whole(new_engine, name):
     assert p.returncode == 125 and str(port) in p.stderr
     engine.cli("restart", "-t", "0", name)
     assert b"still-here" in tcp_ask("127.0.0.1", port, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_it_answers_while_shims_do_not(new_engine, name):
+    """Who lives is known from locks, without waking a shim; one that died after that is told of all the same."""
+    engine = new_engine()
+    for n in ("silent", "gone"):
+        engine.cli("run", "-d", "--name", f"{name}-{n}", "busybox", "sleep", "1000")
+    silent, gone = (s for n in ("silent", "gone") for s in engine.shims() if engine.inspect(f"{name}-{n}")["Id"] in pathlib.Path(f"/proc/{s}/cmdline").read_text())
+    gone_id = engine.inspect(f"{name}-gone")["Id"]
+    engine.kill()
+    os.kill(silent, signal.SIGSTOP)
+    os.kill(gone, signal.SIGKILL)
+    try:
+        (reserved,) = pathlib.Path(engine.exec_root).rglob(f"{gone_id}/.exit.json")
+        with open(reserved) as f:
+            fcntl.flock(f, fcntl.LOCK_EX)  # as if it had died a moment later
+            engine.start()
+            wait_until("its end is told", lambda: engine.inspect(f"{name}-gone")["State"]["Status"] == "exited")
+        state = engine.inspect(f"{name}-gone")["State"]
+        assert state["ExitCode"] == 137 and "was killed" in state["Error"]
+        assert engine.cli("ps", "--format", "{{.Names}}").stdout == f"{name}-silent\n"
+    finally:
+        os.kill(silent, signal.SIGCONT)
+    assert engine.cli("exec", f"{name}-silent", "echo", "here").stdout == "here\n"
 
 
 def test_sigterm_leaves_containers_running(new_engine, name):
