@@ -410,7 +410,7 @@ static int plan_journald(const Container *c, const char *tag, LogPlan *p, Err *e
 	return 0;
 }
 
-static int plan_remote(const Container *c, LogKind kind, LogPlan *p, Err *e)
+static int plan_remote(const Engine *en, const Container *c, LogKind kind, LogPlan *p, Err *e)
 {
 	char *const *options = c->config.host.log.config;
 	const char *size = strv_env_get(options, "max-buffer-size");
@@ -419,8 +419,9 @@ static int plan_remote(const Container *c, LogKind kind, LogPlan *p, Err *e)
 	int r = expand_tag(c, true, &tag, e);
 
 	if (r >= 0)
-		r = kind == LOG_JOURNALD ? plan_journald(c, tag, p, e)
-					 : log_syslog_plan(options, tag, &p->shim.remote, e);
+		r = kind == LOG_JOURNALD
+			? plan_journald(c, tag, p, e)
+			: log_syslog_plan(options, tag, en->options.helper_dir, &p->shim.remote, e);
 	if (r < 0)
 		return r;
 	if (size)
@@ -450,7 +451,7 @@ int log_plan_make(const Engine *en, const Container *c, LogPlan *ret, Err *e)
 	if (kind == LOG_JSON)
 		r = plan_attrs(c, &p, e);
 	if (r >= 0 && (kind == LOG_JOURNALD || kind == LOG_SYSLOG))
-		r = plan_remote(c, kind, &p, e);
+		r = plan_remote(en, c, kind, &p, e);
 	if (r >= 0 && kind != LOG_NONE &&
 	    (kind == LOG_JSON || kind == LOG_LOCAL || has_cache(&c->config.host.log)))
 		r = plan_file(en, c, kind, &p, e);

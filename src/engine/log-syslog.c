@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses are PROTO://HOST[:PORT] with udp or tcp, or unix://PATH (a stream) and unixgram://PATH; without one it is the
- * socket of the local daemon. Names are looked up here, because the shim is static and asks no resolver. tcp+tls is refused.
+ * Addresses are PROTO://HOST[:PORT] with udp, tcp or tcp+tls, or unix://PATH (a stream) and unixgram://PATH; without one it is the
+ * socket of the local daemon. Names are looked up here, because the shim is static and asks no resolver; but for tcp+tls, which another
+ * program speaks for it, and which needs the name that the certificate is for.
  */
 #include "engine/log-syslog.h"
 
@@ -25,7 +26,7 @@ static void address_done(Address *a)
 	free(a->port);
 }
 
-static const char *const networks[] = {"tcp", "udp", "unix", "unixgram"};
+static const char *const networks[] = {"tcp+tls", "tcp", "udp", "unix", "unixgram"};
 
 static int bad_address(Err *e, const char *text)
 {
@@ -65,11 +66,6 @@ static int address_read(const char *text, Address *a, Err *e)
 		return 0;
 	if (!rest)
 		return bad_address(e, text);
-	if (str_starts(text, "tcp+tls://"))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "syslog-address %.200s: tcp+tls is not offered: use tcp to a local relay, or "
-			       "udp, unix or unixgram",
-			       text);
 	for (size_t i = 0; i < ELEMENTSOF(networks); i++)
 		if (strlen(networks[i]) == (size_t)(rest - text) && str_starts(text, networks[i]))
 			a->network = networks[i];
@@ -117,10 +113,6 @@ int log_syslog_check(char *const *options, Err *e)
 
 	if (r < 0)
 		return r;
-	for (char *const *p = options; p && *p; p++)
-		if (str_starts(*p, "syslog-tls-"))
-			return err_new(e, ERR_UNSUPPORTED, "%.*s: syslog over TLS is not offered",
-				       (int)strcspn(*p, "="), *p);
 	if (facility_read(strv_env_get(options, "syslog-facility"), &(int){0}) < 0)
 		return err_new(e, ERR_INVALID, "invalid syslog facility");
 	if (!format_known(strv_env_get(options, "syslog-format")))
@@ -170,23 +162,48 @@ static int look_up(const Address *a, char ip[INET6_ADDRSTRLEN], Err *e)
 	return 0;
 }
 
-int log_syslog_plan(char *const *options, const char *tag, json_t **ret, Err *e)
+/* Docker takes syslog-tls-skip-verify for said whatever its value. */
+static int add_tls(json_t *plan, const Address *a, char *const *options, const char *helper_dir)
+{
+	_cleanup_free_ char *dialer = strf("%s/ireko-dial-tls", helper_dir);
+	static const char *const files[][2] = {{"ca", "syslog-tls-ca-cert"},
+					       {"cert", "syslog-tls-cert"},
+					       {"key", "syslog-tls-key"}};
+	bool skip = strv_env_get(options, "syslog-tls-skip-verify") != NULL;
+	int r = json_object_set_new(plan, "host", json_string(*a->host ? a->host : "localhost"));
+
+	if (r >= 0)
+		r = json_object_set_new(plan, "dialer", json_string(dialer));
+
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(files); i++) {
+		const char *path = strv_env_get(options, files[i][1]);
+
+		if (!str_empty(path))
+			r = json_object_set_new(plan, files[i][0], json_string(path));
+	}
+	return r >= 0 ? json_object_set_new(plan, "skip_verify", json_boolean(skip)) : r;
+}
+
+int log_syslog_plan(char *const *options, const char *tag, const char *helper_dir, json_t **ret, Err *e)
 {
 	_cleanup_(address_done) Address a = {0};
 	const char *format = strv_env_get(options, "syslog-format");
 	char host[256] = "-", ip[INET6_ADDRSTRLEN] = "";
+	bool local, tls;
 	int facility = 3, r = address_read(strv_env_get(options, "syslog-address"), &a, e);
 
 	if (r >= 0 && !a.network)
 		r = find_local(&a, e);
-	if (r >= 0 && !str_starts(a.network, "unix"))
+	tls = r >= 0 && streq(a.network, "tcp+tls");
+	local = r >= 0 && str_starts(a.network, "unix");
+	if (r >= 0 && !local && !tls)
 		r = look_up(&a, ip, e);
 	if (r < 0)
 		return r;
 	(void)facility_read(strv_env_get(options, "syslog-facility"), &facility);
 	(void)gethostname(host, sizeof(host) - 1);
 	*ret = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:s}", "driver", "syslog", "network",
-			 a.network, "path", *ip ? "" : a.host, "ip", ip, "port", *ip ? atoi(a.port) : 0,
+			 a.network, "path", local ? a.host : "", "ip", ip, "port", local ? 0 : atoi(a.port),
 			 "format", format ? format : "", "facility", facility, "tag", tag, "hostname", host);
-	return *ret ? 0 : err_oom(e);
+	return !*ret || (tls && add_tls(*ret, &a, options, helper_dir) < 0) ? err_oom(e) : 0;
 }

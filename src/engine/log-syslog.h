@@ -5,5 +5,5 @@
 #include "base/json.h"
 
 int log_syslog_check(char *const *options, Err *e);
-/* What the shim's remote.h takes, the address looked up. */
-int log_syslog_plan(char *const *options, const char *tag, json_t **ret, Err *e);
+/* What the shim's remote.h takes, the address looked up. helper_dir: where ireko-dial-tls is. */
+int log_syslog_plan(char *const *options, const char *tag, const char *helper_dir, json_t **ret, Err *e);

@@ -13,6 +13,7 @@
 #include "shim/logger.h"
 #include "shim/queue.h"
 #include "shim/remote-format.h"
+#include "shim/remote-tls.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -39,7 +40,9 @@ struct Remote {
 		struct sockaddr_in6 in6;
 	} to;
 	socklen_t to_len;
-	int type; /* SOCK_DGRAM, SOCK_STREAM */
+	int type;       /* SOCK_DGRAM, SOCK_STREAM */
+	RemoteTls *tls; /* NULL: src is the connection itself */
+	Source report;  /* while a connection over TLS is being made: tells how that ended */
 	RemoteState state;
 	bool non_blocking;
 	bool was_full;
@@ -71,6 +74,9 @@ static void drop_queue(Remote *r)
 static void went_down(Remote *r, int error)
 {
 	loop_close(r->loop, &r->src);
+	loop_close(r->loop, &r->report);
+	if (r->tls)
+		remote_tls_hang_up(r->tls);
 	r->state = DOWN;
 	r->why = error;
 	r->retry_ns = clock_mono_ns() + RETRY_NS;
@@ -89,7 +95,10 @@ static void watch(Remote *r)
 {
 	uint32_t events = r->type == SOCK_STREAM ? EPOLLRDHUP : 0;
 
-	if (r->state == CONNECTING || r->q.len > 0)
+	/* The socket of a relay can always be written to; that there is a connection is heard from it otherwise. */
+	if (r->state == CONNECTING && r->tls)
+		(void)loop_watch(r->loop, &r->report, EPOLLIN);
+	else if (r->state == CONNECTING || r->q.len > 0)
 		events |= EPOLLOUT;
 	(void)loop_watch(r->loop, &r->src, events);
 }
@@ -97,6 +106,12 @@ static void watch(Remote *r)
 /* 0 connected, 1 under way, or -errno. */
 static int dial(Remote *r)
 {
+	if (r->tls) {
+		int n = remote_tls_dial(r->tls, &r->src.fd, &r->report.fd);
+
+		r->state = n < 0 ? DOWN : CONNECTING;
+		return n < 0 ? n : 1;
+	}
 	int size = SEND_BUFFER, fd = socket(r->to.sa.sa_family, r->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
@@ -247,10 +262,55 @@ void remote_flush(Remote *r)
 	}
 }
 
+/* Nothing waits for a server that is gone. */
+static void wake_if_down(Remote *r)
+{
+	if (r->state == DOWN && r->was_full) {
+		r->was_full = false;
+		if (r->room)
+			r->room(r->user);
+	}
+}
+
+/* Whether there is a connection over TLS now; waits until that is known. */
+static int read_report(Remote *r, Err *told)
+{
+	int n = err_recv(r->report.fd, told);
+
+	loop_close(r->loop, &r->report);
+	if (n == 0)
+		r->state = UP;
+	return n <= 0 ? n : -(told->no ? told->no : ECONNREFUSED);
+}
+
+static void report_ready(Source *s, uint32_t events _unused_)
+{
+	Remote *r = s->arg;
+	Err told = {0};
+	int n = read_report(r, &told);
+
+	if (n < 0) {
+		if (*told.msg)
+			log_warn("%s: %s", r->name, told.msg);
+		went_down(r, -n);
+	} else {
+		tell_losses(r);
+		remote_flush(r);
+	}
+	wake_if_down(r);
+}
+
 static void remote_ready(Source *s, uint32_t events)
 {
 	Remote *r = s->arg;
-	int error = events & (EPOLLERR | EPOLLHUP) || r->state == CONNECTING ? socket_error(r) : 0;
+	int error;
+
+	/* It says why before it goes. */
+	if (r->state == CONNECTING && r->tls) {
+		report_ready(&r->report, EPOLLIN);
+		return;
+	}
+	error = events & (EPOLLERR | EPOLLHUP) || r->state == CONNECTING ? socket_error(r) : 0;
 
 	if (r->type == SOCK_STREAM && (error || (events & (EPOLLRDHUP | EPOLLHUP)))) {
 		went_down(r, error ? error : EPIPE);
@@ -259,12 +319,7 @@ static void remote_ready(Source *s, uint32_t events)
 		tell_losses(r);
 	}
 	remote_flush(r);
-	/* Nothing waits for a server that is gone. */
-	if (r->state == DOWN && r->was_full) {
-		r->was_full = false;
-		if (r->room)
-			r->room(r->user);
-	}
+	wake_if_down(r);
 }
 
 void remote_put(Remote *r, const LogPiece *p)
@@ -348,9 +403,20 @@ static int read_inet(Remote *r, const json_t *doc, Err *e)
 	return err_new(e, ERR_INVALID, "log server: expected an IP address and a port");
 }
 
+static int read_tls(Remote *r, const json_t *doc, Err *e)
+{
+	r->type = SOCK_STREAM;
+	r->name =
+	    strf("tcp+tls:%s:%lld", json_get_str(doc, "host") ?: "", (long long)json_get_int(doc, "port", 0));
+	return r->name ? remote_tls_new(doc, &r->tls, e) : err_oom(e);
+}
+
 static int read_address(Remote *r, const json_t *doc, Err *e)
 {
 	const char *network = json_get_str(doc, "network"), *path = json_get_str(doc, "path");
+
+	if (streq0(network, "tcp+tls"))
+		return read_tls(r, doc, e);
 	bool local = streq0(network, "unix") || streq0(network, "unixgram");
 
 	r->type = streq0(network, "unix") || streq0(network, "tcp") ? SOCK_STREAM : SOCK_DGRAM;
@@ -368,12 +434,20 @@ static int read_address(Remote *r, const json_t *doc, Err *e)
 static int dial_first(Remote *r, Err *e)
 {
 	int n = dial(r), error = n < 0 ? -n : 0;
+	Err told = {0};
 
 	if (n == 1) {
-		struct pollfd p = {.fd = r->src.fd, .events = POLLOUT};
+		struct pollfd p = {.fd = r->tls ? r->report.fd : r->src.fd,
+				   .events = r->tls ? POLLIN : POLLOUT};
 
-		error = poll(&p, 1, DIAL_MS) == 1 ? socket_error(r) : ETIMEDOUT;
+		if (poll(&p, 1, DIAL_MS) != 1)
+			error = ETIMEDOUT;
+		else
+			error = r->tls ? -read_report(r, &told) : socket_error(r);
 	}
+	if (error && *told.msg)
+		return err_new_no(e, told.kind, error, "failed to initialize logging driver: dial %s: %s",
+				  r->name, told.msg);
 	if (error)
 		return err_sys(e, error, "failed to initialize logging driver: dial %s", r->name);
 	r->state = UP;
@@ -389,6 +463,7 @@ int remote_open(const json_t *doc, Loop *loop, Remote **ret, Err *e)
 	if (!r)
 		return err_oom(e);
 	r->src = (Source){.fd = -1, .ready = remote_ready, .arg = r};
+	r->report = (Source){.fd = -1, .ready = report_ready, .arg = r};
 	r->loop = loop;
 	r->non_blocking = json_get_bool(doc, "non_blocking", false);
 	r->most = BLOCKING_MAX;
@@ -419,6 +494,8 @@ void remote_close(Remote *r)
 	if (r->name)
 		tell_losses(r);
 	loop_close(r->loop, &r->src);
+	loop_close(r->loop, &r->report);
+	remote_tls_free(r->tls);
 	queue_clear(&r->q);
 	strbuf_done(&r->scratch);
 	remote_format_done(&r->format);

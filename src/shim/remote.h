@@ -18,7 +18,7 @@ typedef struct Remote Remote;
 
 /*
  * {"driver": "syslog" or "journald",
- *  "network": "unixgram" or "unix", "path"; or "udp" or "tcp", "ip", "port",
+ *  "network": "unixgram" or "unix", "path"; or "udp" or "tcp", "ip", "port"; or "tcp+tls" and what remote-tls.h says,
  *  "non_blocking": bool, "buffer": bytes,
  *  "format": "" "rfc3164" "rfc5424" "rfc5424micro", "facility": 0..23, "tag", "hostname"      (syslog)
  *  "fields": ["K=V", ...]                                                                     (journald)}

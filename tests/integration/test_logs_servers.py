@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logs that go to a server: syslog in its formats and transports, journald, servers that are slow, silent or away, and floods."""
 import contextlib
+import os
 import pathlib
 import re
+import signal
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -11,6 +14,7 @@ import time
 import pytest
 
 from harness import wait_until
+from hostile_registry import authority, server_context
 from test_logs import create, finish, logs, memory_kb, text
 
 PATTERNS = {
@@ -170,6 +174,110 @@ def test_a_server_that_comes_back_is_called_again(engine, name):
     assert data.startswith(b"<30>") and data.endswith(b"\n")  # from the beginning of a record on
     numbers = [int(n) for n in text(logs(engine, name, "stdout=1")).split()]
     assert numbers == list(range(len(numbers)))
+
+
+# ---- syslog over TLS
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """The folder, and what a server at localhost shows; it asks for a certificate of the client's."""
+    folder = tmp_path_factory.mktemp("certificates")
+    openssl = authority(folder)
+    server_context(folder, openssl, "client", "DNS:client")
+    context = server_context(folder, openssl, "server", "IP:127.0.0.1,DNS:localhost")
+    context.load_verify_locations(folder / "ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return folder, context
+
+
+def tls_options(folder, port, host="localhost"):
+    return {"syslog-address": f"tcp+tls://{host}:{port}", "syslog-format": "rfc5424", "syslog-tls-ca-cert": f"{folder}/ca.crt",
+            "syslog-tls-cert": f"{folder}/client.crt", "syslog-tls-key": f"{folder}/client.key"}
+
+
+def tls_accept(server, context):
+    """The connection, and the thread that waits for it while the container starts."""
+    got = []
+
+    def take():
+        with contextlib.suppress(OSError):
+            connection = context.wrap_socket(server.accept()[0], server_side=True)
+            connection.settimeout(10)
+            got.append(connection)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    return got, thread
+
+
+def relays(port):
+    return [p for p in pathlib.Path("/proc").glob("[0-9]*") if is_relay(p, port)]
+
+
+def is_relay(process, port):
+    with contextlib.suppress(OSError):
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        return words[0].endswith(b"ireko-dial-tls") and str(port).encode() in words
+    return False
+
+
+def test_tls_gets_every_line_in_order(engine, name, certificates):
+    folder, context = certificates
+    with tcp_server() as (server, _):
+        port = server.getsockname()[1]
+        got, thread = tls_accept(server, context)
+        create(engine, name, "seq 1 20000", "syslog", tls_options(folder, port))
+        thread.join(20)
+        data = b"".join(iter(lambda: got[0].recv(65536), b""))
+        got[0].close()
+    assert finish(engine, name) == 0
+    assert [line.split(b" - ")[1] for line in data.splitlines()] == [b"%d" % i for i in range(1, 20001)]
+    wait_until("the relay ends with its shim", lambda: not relays(port))
+
+
+def test_a_tls_server_that_is_not_good_fails_the_start(engine, name, certificates):
+    folder, context = certificates
+    for i, (change, why) in enumerate((
+            ({"syslog-tls-ca-cert": ""}, "is not good"),
+            ({"syslog-tls-ca-cert": f"{folder}/none.crt"}, "none.crt"),
+            ({"syslog-tls-ca-cert": "", "syslog-tls-skip-verify": "1"}, None))):
+        with tcp_server() as (server, _):
+            port = server.getsockname()[1]
+            got, thread = tls_accept(server, context)
+            create(engine, f"{name}{i}", "sleep 1000", "syslog", {**tls_options(folder, port), **change}, start=False)
+            reply = engine.api("POST", f"/containers/{name}{i}/start")
+            if why:
+                assert reply.status >= 500 and "failed to initialize logging driver: dial tcp+tls:localhost" in reply.message and why in reply.message
+            else:
+                assert reply.status == 204
+            server.shutdown(socket.SHUT_RDWR)  # ends a thread that still waits
+            thread.join(20)
+            assert len(relays(port)) == (0 if why else 1)
+            for connection in got:
+                connection.close()
+
+
+def test_a_tls_server_that_comes_back_is_called_again(engine, name, certificates):
+    folder, context = certificates
+    with tcp_server() as (server, _):
+        port = server.getsockname()[1]
+        got, thread = tls_accept(server, context)
+        create(engine, name, "i=0; while true; do echo $i; i=$((i + 1)); sleep 0.05; done", "syslog", tls_options(folder, port))
+        thread.join(20)
+        assert got[0].recv(1000)
+        got[0].close()
+    time.sleep(1.5)  # called meanwhile, without success
+    assert engine.inspect(name)["State"]["Running"]
+    with socket.create_server(("127.0.0.1", port)) as server:
+        server.settimeout(10)
+        got, thread = tls_accept(server, context)
+        thread.join(20)
+        data = got[0].recv(1000)
+        shim = shim_of(engine, name)
+        assert data.startswith(b"<30>1 ") and len(relays(port)) == 1
+        # A shim that is killed takes its relay along.
+        os.kill(shim, signal.SIGKILL)
+        wait_until("the relay is gone", lambda: not relays(port))
+        got[0].close()
 
 
 # ---- journald

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ireko-dial-tls: one TLS connection to an engine, for the command line, which is static and small and links no OpenSSL.
+ * ireko-dial-tls: one TLS connection, to an engine for the command line or to a log server for a shim, which are static and small and link no OpenSSL.
  *
  *     ireko-dial-tls [--ca=FILE] [--cert=FILE --key=FILE] [--skip-verify] HOST PORT
  *
  * Standard input and output are one stream socket, whose bytes are relayed in clear. What keeps the connection from coming
- * about is told as an Err through descriptor 3; it is closed in silence when all is well. Run by src/cmd/ireko/dial.c only.
+ * about is told as an Err through descriptor 3; it is closed in silence when all is well. Run by src/cmd/ireko/dial.c and src/shim/remote-tls.c only.
  */
 #include "base/fd.h"
 #include "base/str.h"
