@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 
+#include <dirent.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -41,6 +42,7 @@ int file_write_at(int dirfd, const char *name, const char *text);
 /* Replaces name whole: temporary file beside it, rename. With `sync`, the data and the directory
  * are on disk when it returns. */
 int file_replace_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool sync);
+DEFINE_CLEANUP(DIR *, closedir)
 /* mkdir -p relative to dirfd; existing directories are left as they are. `mode` is subject to the umask. */
 int mkdir_parents_at(int dirfd, const char *path, mode_t mode);
 /* Removes name and everything below it without following symlinks or crossing into mounts

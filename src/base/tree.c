@@ -24,8 +24,6 @@ typedef struct Removal {
 	size_t hoisted; /* directories moved up so far */
 } Removal;
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 int mkdir_parents_at(int dirfd, const char *path, mode_t mode)
 {
 	_cleanup_free_ char *prefix = strdup(path);

@@ -463,6 +463,10 @@ enum {
 	ENGINE_MANIFEST_ENTRIES = 1 << 1, /* the manifests of an index too */
 };
 int engine_manifest(Engine *en, const EngineAsk *a, unsigned what, EngineManifest *ret, Err *e);
+/* Makes the tag that is asked for an index of manifests that its registry has. manifests: [{"Ref": name, "Descriptor": an OCI descriptor with its
+ * platform}]. */
+int engine_index_put(Engine *en, const EngineAsk *a, const json_t *manifests, char ret_digest[DIGEST_LEN + 1],
+		     Err *e);
 int engine_image_tags(Engine *en, const EngineAsk *a, char ***ret, Err *e);
 /* Of artifact_type, or NULL: of all. An array of OCI descriptors. */
 int engine_image_referrers(Engine *en, const EngineAsk *a, const char *artifact_type,

@@ -129,6 +129,121 @@ int engine_manifest(Engine *en, const EngineAsk *a, unsigned what, EngineManifes
 	return 0;
 }
 
+/* ---- an index over what is there */
+
+typedef struct IndexMaking {
+	Reference *sources;
+	size_t n;
+	json_t *entries;
+	bool oci; /* the first one is */
+} IndexMaking;
+
+static void index_making_done(IndexMaking *m)
+{
+	for (size_t i = 0; m->sources && i < m->n; i++)
+		reference_done(&m->sources[i]);
+	free(m->sources);
+	json_decref(m->entries);
+}
+
+static int check_entry(const char *name, const json_t *d, Err *e)
+{
+	const json_t *platform = json_object_get(d, "platform");
+	const char *digest = json_get_str(d, "digest");
+
+	if (!name || !digest || !digest_is_valid(digest) || json_get_int(d, "size", 0) <= 0 ||
+	    str_empty(json_get_str(d, "mediaType")))
+		return err_new(e, ERR_INVALID,
+			       "%.200s: a manifest of a list has a Ref, and a Descriptor with mediaType, "
+			       "digest and size",
+			       name ? name : "manifest");
+	if (str_empty(json_get_str(platform, "os")) || str_empty(json_get_str(platform, "architecture")))
+		return err_new(e, ERR_INVALID,
+			       "manifest %.300s must have an OS and Architecture to be pushed to a registry",
+			       name);
+	return 0;
+}
+
+static int add_source(IndexMaking *m, const Reference *list, const json_t *one, Err *e)
+{
+	const char *name = json_get_str(one, "Ref");
+	const json_t *d = json_object_get(one, "Descriptor");
+	Reference *source = &m->sources[m->n];
+	int r = check_entry(name, d, e);
+
+	if (r >= 0)
+		r = reference_parse(name, source, e);
+	if (r < 0)
+		return r;
+	m->n++;
+	if (!streq(source->domain, list->domain))
+		return err_new(
+		    e, ERR_INVALID,
+		    "cannot use source images from a different registry than the target image: %s != %s",
+		    source->domain, list->domain);
+	free(source->digest);
+	source->digest = strdup(json_get_str(d, "digest"));
+	/* In the order that docker writes them in: the same list has the same digest. */
+	json_t *entry = json_pack("{s:O, s:O, s:O, s:O}", "mediaType", json_object_get(d, "mediaType"),
+				  "size", json_object_get(d, "size"), "digest", json_object_get(d, "digest"),
+				  "platform", json_object_get(d, "platform"));
+
+	return source->digest && entry && json_array_append_new(m->entries, entry) >= 0 ? 0 : err_oom(e);
+}
+
+static int make_index(IndexMaking *m, const Reference *list, const json_t *manifests, Err *e)
+{
+	size_t n = json_array_size(manifests), i;
+	const json_t *one;
+	int r = 0;
+
+	if (n == 0 || n > ENTRIES_MAX)
+		return err_new(e, ERR_INVALID, "a list has 1 to %d manifests, not %zu", ENTRIES_MAX, n);
+	m->sources = calloc(n, sizeof(*m->sources));
+	m->entries = json_array();
+	if (!m->sources || !m->entries)
+		return err_oom(e);
+	m->oci =
+	    streq0(json_get_str(json_object_get(json_array_get(manifests, 0), "Descriptor"), "mediaType"),
+		   MEDIA_OCI_MANIFEST);
+	json_array_foreach (manifests, i, one) {
+		r = add_source(m, list, one, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int engine_index_put(Engine *en, const EngineAsk *a, const json_t *manifests, char ret_digest[DIGEST_LEN + 1],
+		     Err *e)
+{
+	_cleanup_(index_making_done) IndexMaking m = {0};
+	_cleanup_json_ json_t *doc = NULL;
+	_cleanup_free_ char *text = NULL;
+	Asking k;
+	int r = asking_init(&k, a, e);
+
+	if (r == 0 && (!k.ref.tag || k.ref.digest))
+		r = err_new(e, ERR_INVALID, "%s: a list is pushed under a tag", a->reference);
+	if (r == 0)
+		r = make_index(&m, &k.ref, manifests, e);
+	const char *type = m.oci ? MEDIA_OCI_INDEX : MEDIA_DOCKER_LIST;
+	if (r == 0) {
+		doc = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", type, "manifests",
+				m.entries);
+		text = doc ? json_dumps(doc, JSON_INDENT(3)) : NULL;
+		r = text ? 0 : err_oom(e);
+	}
+	if (r == 0) {
+		RegistryIndexPut x = {k.p, m.sources, m.n, text, ret_digest, type, strlen(text)};
+
+		digest_of(text, x.len, ret_digest);
+		r = registry_index_put(en->registry, &x, e);
+	}
+	asking_done(&k);
+	return r;
+}
+
 int engine_image_tags(Engine *en, const EngineAsk *a, char ***ret, Err *e)
 {
 	Asking k;

@@ -15,7 +15,6 @@
 #include "base/str.h"
 
 #define MOUNT_SCOPES_MAX 4
-#define MANIFEST_TRIES   4
 #define PLAIN_DOCKER     "application/vnd.docker.image.rootfs.diff.tar"
 
 typedef struct Push {
@@ -335,70 +334,6 @@ static bool has_zstd(const Plan *l)
 	return false;
 }
 
-typedef enum Taken { TAKEN, UNKNOWN_KIND, NOT_NOW } Taken;
-
-/* What a registry means that refuses a manifest, with its words in e. NOT_NOW: it contradicts what it was given, as some do when
- * somebody else writes the same tag at the same moment. */
-static Taken read_refusal(const HttpReply *reply)
-{
-	_cleanup_free_ char *why = session_error_text(reply);
-
-	if (reply->status == 415)
-		return UNKNOWN_KIND;
-	if (reply->status != 400 || !why)
-		return TAKEN;
-	if (str_starts(why, "manifest invalid") || str_starts(why, "unsupported"))
-		return UNKNOWN_KIND;
-	return str_starts(why, "digest invalid") || str_starts(why, "manifest blob unknown") ? NOT_NOW
-											     : TAKEN;
-}
-
-/* A manifest or an index on its way. */
-typedef struct Outgoing {
-	const char *text, *digest, *type;
-	size_t len;
-} Outgoing;
-
-static int put_once(const Push *x, const Outgoing *o, const char *tag, Taken *ret, Err *e)
-{
-	_cleanup_free_ char *what = strf("manifests/%s", tag);
-	HttpRequest q = {.method = "PUT", .content_type = o->type, .data = o->text, .data_len = o->len};
-	_cleanup_(http_reply_done) HttpReply reply = {0};
-
-	*ret = TAKEN;
-	if (!what)
-		return err_oom(e);
-	int r = session_do_patiently(x->session, x->client, what, &q, &reply, e);
-	if (r < 0)
-		return r;
-	if (reply.status != 201 && reply.status != 200 && reply.status != 202) {
-		*ret = read_refusal(&reply);
-		return upload_refusal(x->session, "push the manifest", &reply, e);
-	}
-	if (digest_is_valid(reply.digest) && !streq(reply.digest, o->digest))
-		return err_new(e, ERR_INVALID,
-			       "manifest digest mismatch: the registry says %s, what was sent has %s",
-			       reply.digest, o->digest);
-	return 0;
-}
-
-/* 1: the registry does not know this kind of manifest; why, is in e. */
-static int put_manifest(const Push *x, const Outgoing *o, const char *tag, Err *e)
-{
-	for (int n = 1;; n++) {
-		Taken taken;
-		int r = put_once(x, o, tag, &taken, e);
-
-		if (taken == UNKNOWN_KIND)
-			return 1;
-		if (taken != NOT_NOW || n == MANIFEST_TRIES)
-			return r;
-		r = session_wait_ms(x->session, retry_delay_ms(n, 0), e);
-		if (r < 0)
-			return r;
-	}
-}
-
 static const char *manifest_type(const Plan *l)
 {
 	return str_empty(l->manifest.media_type) ? MEDIA_OCI_MANIFEST : l->manifest.media_type;
@@ -419,7 +354,7 @@ static int send_manifest(const Push *x, Plan *l, const char *tag, const char *th
 	if (streq(there, l->digest))
 		return 0;
 	Outgoing o = outgoing(l, verbatim ? manifest_type(l) : MEDIA_OCI_MANIFEST);
-	r = put_manifest(x, &o, tag, e);
+	r = push_manifest(x->session, x->client, &o, tag, e);
 	if (r != 1)
 		return r;
 	if (verbatim || has_zstd(l))
@@ -427,7 +362,7 @@ static int send_manifest(const Push *x, Plan *l, const char *tag, const char *th
 	r = make_manifest(l, true, e);
 	if (r == 0) {
 		o = outgoing(l, MEDIA_DOCKER_MANIFEST);
-		r = put_manifest(x, &o, tag, e);
+		r = push_manifest(x->session, x->client, &o, tag, e);
 	}
 	return r == 1 ? -EINVAL : r;
 }
@@ -553,7 +488,7 @@ static int push_part(Push *x, const PushIndex *ix, const char *image_id, const c
 	if (r == 0 && !streq(there, ix->digest)) {
 		const Outgoing o = outgoing(&l, manifest_type(&l));
 
-		r = put_manifest(x, &o, l.digest, e);
+		r = push_manifest(x->session, x->client, &o, l.digest, e);
 	}
 	if (r == 0)
 		r = note_places(x, &l, e);
@@ -576,7 +511,7 @@ static int push_index(Push *x, const RegistryPushTag *t, const PushIndex *ix, Er
 	for (char **id = ix->ids; r == 0 && id && *id; id++)
 		r = push_part(x, ix, *id, t->tag, id == ix->ids, there, e);
 	if (r == 0 && !streq(there, ix->digest))
-		r = put_manifest(x, &o, t->tag, e);
+		r = push_manifest(x->session, x->client, &o, t->tag, e);
 	if (r == 0)
 		r = store_tag_put(x->store, name, t->image_id, NULL, e);
 	if (r == 0)

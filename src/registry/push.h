@@ -2,8 +2,8 @@
 /*
  * Between the files of a push: the blobs of one image on their way to one repository.
  *
- * push.c says what they are and puts the manifest on top; push-blobs.c brings each one there, several at once; push-index.c finds
- * the index that an image belongs to.
+ * push.c says what they are; push-blobs.c brings each one there, several at once; push-manifest.c puts the manifest on top; push-index.c finds
+ * the index that an image belongs to. index-put.c makes an index of what the registry has already.
  */
 #pragma once
 
@@ -62,3 +62,12 @@ typedef struct PushIndex {
 /* 1 if there is one, complete or not; 0 if not. */
 int push_index_find(Store *s, const char *image_id, PushIndex *ret, Err *e);
 void push_index_done(PushIndex *x);
+
+/* A manifest or an index on its way. */
+typedef struct Outgoing {
+	const char *text, *digest, *type;
+	size_t len;
+} Outgoing;
+
+/* 1: the registry does not know this kind of manifest; why, is in e. */
+int push_manifest(Session *s, HttpClient *c, const Outgoing *o, const char *tag, Err *e);

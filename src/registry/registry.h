@@ -103,6 +103,20 @@ typedef struct RegistryPush {
 /* Pushes images of the store and their tags. Hold a lease. ERR_DENIED and ERR_UNAUTHORIZED in Docker's words, ERR_UNAVAILABLE (network,
  * limits). What was pushed before a failure stays at the registry; a tag is set only when all of its image is there. */
 int registry_push(Registry *r, Store *s, const RegistryPush *p, Err *e);
+
+/* An index over manifests that its registry has, be it in other repositories. */
+typedef struct RegistryIndexPut {
+	RegistryPull at; /* the tag that the index gets, who asks, whether it is over; a tag is set */
+	const Reference
+	    *sources; /* of each manifest: its repository and its digest; all in the domain of `at` */
+	size_t n_sources;
+	const char *text, *digest, *media_type; /* of the index */
+	size_t len;
+} RegistryIndexPut;
+
+/* Brings to the repository what the index names: blobs are mounted from where they are, no byte of them is moved. Fails as registry_push does, and with
+ * ERR_INVALID if a source is an index itself. */
+int registry_index_put(Registry *r, const RegistryIndexPut *x, Err *e);
 /* ---- looking without pulling. Of the RegistryPull, progress and platform are not used. ---- */
 
 /* A manifest or an index, checked against the digest that names it. */

@@ -434,12 +434,6 @@ static int add_listed(const RuntimeOptions *o, const char *id, RuntimeState **it
 	return 1;
 }
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
 int runtime_list(const RuntimeOptions *o, RuntimeState **ret, size_t *ret_n, Err *e)
 {
 	_cleanup_(closedirp) DIR *d = opendir(o->root);

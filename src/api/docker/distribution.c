@@ -102,6 +102,22 @@ int h_remote_manifest(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : reply_doc(rq, 200, manifest_doc(&m, verbose), e);
 }
 
+/* POST /ireko/manifest?reference=LIST {"manifests": [{"Ref", "Descriptor"}]}: what `manifest push` has put together. */
+int h_remote_index_put(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_(remote_ask_done) RemoteAsk a = {0};
+	_cleanup_json_ json_t *body = NULL;
+	char digest[DIGEST_LEN + 1];
+	int r = remote_ask(rq, http_query(rq, "reference"), "reference", &a, e);
+
+	if (r == 0)
+		r = http_body_json(rq, true, &body, e);
+	if (r >= 0)
+		r = engine_index_put(d->engine, &a.ask, json_object_get(body, "manifests"), digest, e);
+	return r < 0 ? r : reply_doc(rq, 200, json_pack("{s:s}", "digest", digest), e);
+}
+
 /* ---- tags, referrers */
 
 /* GET /ireko/tags?reference=NAME */

@@ -220,6 +220,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(distribution) \
 	X(remote_manifest) \
 	X(remote_tags) \
+	X(remote_index_put) \
 	X(remote_referrers) \
 	X(build) \
 	X(build_prune) \

@@ -62,6 +62,7 @@ static const HttpRoute routes[] = {
     {"POST", "/ireko/squash", h_squash, 0},
     {"GET", "/distribution/{name:*}/json", h_distribution, 0},
     {"GET", "/ireko/manifest", h_remote_manifest, 0},
+    {"POST", "/ireko/manifest", h_remote_index_put, 0},
     {"GET", "/ireko/referrers", h_remote_referrers, 0},
     {"GET", "/ireko/tags", h_remote_tags, 0},
     {"GET", "/ireko/check", h_check, 0},

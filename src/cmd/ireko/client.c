@@ -256,17 +256,16 @@ int api_get(Cli *cli, const char *target, json_t **ret, Err *e)
 	return r;
 }
 
-int api_get_with(Cli *cli, const char *target, char *const *headers, json_t **ret, Err *e)
+int api_ask(Cli *cli, const ApiRequest *rq, json_t **ret, Err *e)
 {
-	const ApiRequest rq = {.method = "GET", .target = target, .headers = headers};
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
-	int r = exchange(cli, &rq, &text, &len, e);
+	int r = exchange(cli, rq, &text, &len, e);
 
 	if (r < 0)
 		return r;
 	return len > 0 ? api_parse(text, len, ret, e)
-		       : err_new(e, ERR_INTERNAL, "the engine's answer to %s is empty", target);
+		       : err_new(e, ERR_INTERNAL, "the engine's answer to %s is empty", rq->target);
 }
 
 int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e)

@@ -32,8 +32,8 @@ int api_get(Cli *cli, const char *target, json_t **ret, Err *e);
 int api_get_text(Cli *cli, const char *target, char **ret, size_t *ret_len, Err *e);
 /* What api_get makes of such a text. */
 int api_parse(const char *text, size_t len, json_t **ret, Err *e);
-/* api_get with headers. */
-int api_get_with(Cli *cli, const char *target, char *const *headers, json_t **ret, Err *e);
+/* Any plain request; an empty answer is an error. */
+int api_ask(Cli *cli, const ApiRequest *rq, json_t **ret, Err *e);
 /* A connection of its own, with the request sent; nothing was read. Call api_settle() before chunked
  * uploads. */
 int api_start(Cli *cli, const ApiRequest *rq, Httpc **ret, Err *e);

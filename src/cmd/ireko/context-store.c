@@ -58,12 +58,6 @@ int context_load(const Cli *cli, const char *name, json_t **ret, Err *e)
 	return json_parse(text, len, path, ret, e);
 }
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
-
 int context_list(const Cli *cli, json_t **ret, Err *e)
 {
 	_cleanup_free_ char *dir = config_dir(cli);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What registries have: manifest inspect, search, image tags, image referrers. The engine asks for us; nothing is pulled. */
+/* What registries have: search, image tags, image referrers; manifests are in manifest.c. The engine asks for us; nothing is pulled. */
 #include "client.h"
 #include "config.h"
 #include "format.h"
@@ -19,42 +19,8 @@ static int ask(const Call *call, const char *image, const StrBuf *target, json_t
 	if (r < 0)
 		return r;
 	char *headers[] = {header, NULL};
-	return api_get_with(call->cli, target->s, headers, ret, e);
-}
-
-/* ---- manifest inspect */
-
-typedef struct ManifestOptions {
-	bool verbose, insecure;
-} ManifestOptions;
-
-static const Flag manifest_flags[] = {
-    {"insecure", 0, FLAG_BOOL, offsetof(ManifestOptions, insecure), NULL, NULL},
-    {"verbose", 'v', FLAG_BOOL, offsetof(ManifestOptions, verbose),
-     "Show the manifests of an index too, and what they are called", NULL},
-    {0},
-};
-
-static int run_manifest_inspect(Call *call, Err *e)
-{
-	const ManifestOptions *o = call->opts;
-	const char *image = call->args[call->n_args - 1];
-	_cleanup_strbuf_ StrBuf target = {0};
-	_cleanup_json_ json_t *doc = NULL;
-
-	strbuf_add(&target, "/ireko/manifest");
-	text_query(&target, "reference", image);
-	if (o->verbose)
-		text_query(&target, "verbose", "1");
-	int r = ask(call, image, &target, &doc, e);
-	if (r < 0)
-		return r;
-	_cleanup_free_ char *text = json_dumps(doc, JSON_INDENT(3));
-	if (!text)
-		return err_oom(e);
-	text_put(stdout, text, call->cli->out_tty);
-	(void)fputc('\n', stdout);
-	return 0;
+	return api_ask(call->cli, &(ApiRequest){.method = "GET", .target = target->s, .headers = headers},
+		       ret, e);
 }
 
 /* ---- search */
@@ -230,13 +196,6 @@ static int run_referrers(Call *call, Err *e)
 	return format_list(call->cli, &lf, o->format, rows, e);
 }
 
-const Command cmd_manifest_inspect = {.usage = "[OPTIONS] [MANIFEST_LIST] MANIFEST",
-				      .summary = "Show a manifest or an index as a registry has it",
-				      .flags = manifest_flags,
-				      .opts_size = sizeof(ManifestOptions),
-				      .min = 1,
-				      .max = 2,
-				      .run = run_manifest_inspect};
 const Command cmd_search = {.usage = "[OPTIONS] [HOST/]TERM",
 			    .summary = "Search a registry for images",
 			    .flags = search_flags,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See tar-tree.h. Directories are entered by descriptor, so that a link put in the way leads nowhere. */
 #include "tar-tree.h"
+#include "base/fd.h"
 #include "base/str.h"
 
 #include <dirent.h>
@@ -14,12 +15,6 @@ typedef struct Walk {
 	const char *prefix;
 	int depth;
 } Walk;
-
-static void closedirp(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
 
 static int by_name(const void *a, const void *b)
 {

@@ -104,7 +104,11 @@ static const Verb image_verbs[] = {
 };
 
 static const Verb manifest_verbs[] = {
+    {"annotate", &cmd_manifest_annotate, false},
+    {"create", &cmd_manifest_create, false},
     {"inspect", &cmd_manifest_inspect, false},
+    {"push", &cmd_manifest_push, false},
+    {"rm", &cmd_manifest_rm, false},
     {NULL, NULL, false},
 };
 
@@ -164,7 +168,7 @@ const VerbGroup verb_groups[] = {
     {"container", "Manage containers", container_verbs, false},
     {"context", "Manage contexts: names for engines", context_verbs, false},
     {"image", "Manage images", image_verbs, false},
-    {"manifest", "Look at manifests in registries", manifest_verbs, false},
+    {"manifest", "Look at manifests in registries, and make lists of them", manifest_verbs, false},
     {"network", "Manage networks", network_verbs, false},
     {"plugin", "Manage plugins of the engine", plugin_verbs, false},
     {"system", "Manage the engine", system_verbs, false},

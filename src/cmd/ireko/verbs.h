@@ -37,7 +37,9 @@ extern const Command cmd_images, cmd_pull, cmd_push, cmd_load, cmd_save, cmd_imp
 /* login.c */
 extern const Command cmd_login, cmd_logout;
 /* remote.c */
-extern const Command cmd_manifest_inspect, cmd_search, cmd_image_tags, cmd_image_referrers;
+extern const Command cmd_manifest_annotate, cmd_manifest_create, cmd_manifest_inspect, cmd_manifest_push,
+    cmd_manifest_rm;
+extern const Command cmd_search, cmd_image_tags, cmd_image_referrers;
 /* network.c, volume.c */
 extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_network_inspect,
     cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls,
