@@ -227,10 +227,18 @@ int engine_container_update_check(const json_t *body, Err *e);
 int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Err *e);
 /* What it is called in a network of the user's; 0 or -ENOMEM. */
 int engine_endpoint_names(const ContainerInfo *i, const char *network, char ***ret);
-/* Calls fn for every container, newest first, until it does not return 0; a positive value ends it well. fn may take what *i points to,
- * and zero it. Of `config` only what lists show and filters look at is there: image, hostname, labels, exposed_ports,
+typedef enum ContainerGlance { GLANCE_COPY, GLANCE_DONE, GLANCE_END } ContainerGlance;
+typedef struct EngineEach {
+	/* May take what *i points to, and zero it. A positive value ends the round well. */
+	int (*fn)(void *user, ContainerInfo *i, Err *e);
+	/* Called first, or NULL: *i is the container's own, which is locked meanwhile. It keeps nothing of it, and calls neither the engine nor the store.
+	 * GLANCE_COPY: fn is to be called with a copy. */
+	ContainerGlance (*glance)(void *user, const ContainerInfo *i);
+	void *user;
+} EngineEach;
+/* For every container, newest first. Of `config` only what lists show and filters look at is there: image, hostname, labels, exposed_ports,
  * host.network_mode and the endpoints; the paths of files are not. */
-int engine_container_each(Engine *en, int (*fn)(void *user, ContainerInfo *i, Err *e), void *user, Err *e);
+int engine_container_each(Engine *en, const EngineEach *each, Err *e);
 /* The same as a list; *ret may be NULL if there is none. */
 int engine_container_list(Engine *en, ContainerInfo **ret, size_t *ret_n, Err *e);
 

@@ -35,7 +35,7 @@ static void add_string(StrBuf *b, const char *s)
 }
 
 /* `name` with its punctuation: "{\"Id\":" */
-static void add_member(StrBuf *b, const char *name, const char *value)
+static inline void add_member(StrBuf *b, const char *name, const char *value)
 {
 	strbuf_add(b, name);
 	add_string(b, value);
@@ -43,11 +43,16 @@ static void add_member(StrBuf *b, const char *name, const char *value)
 
 static void add_number(StrBuf *b, const char *name, int64_t value)
 {
-	char text[24];
+	char text[24], *p = text + sizeof(text);
+	uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
 
-	snprintf(text, sizeof(text), "%lld", (long long)value);
+	do
+		*--p = (char)('0' + left % 10);
+	while (left /= 10);
+	if (value < 0)
+		*--p = '-';
 	strbuf_add(b, name);
-	strbuf_add(b, text);
+	strbuf_add_n(b, p, (size_t)(text + sizeof(text) - p));
 }
 
 static const char *separator(size_t before)
@@ -227,14 +232,21 @@ void image_shown_done(ImageShown *s)
 	*s = (ImageShown){0};
 }
 
+const char *image_shown_again(const ContainerInfo *i, const ImageShown *s)
+{
+	if (str_empty(i->config.image) || !i->image_id)
+		return i->image_id ? i->image_id : "";
+	if (!streq0(s->image, i->config.image) || !streq0(s->id, i->image_id))
+		return NULL;
+	return s->same ? i->config.image : i->image_id;
+}
+
 /* Most containers have the image of the one before: it is looked up once. */
 const char *image_shown(Door *d, const ContainerInfo *i, ImageShown *s)
 {
 	StoreImage now = {0};
 
-	if (str_empty(i->config.image) || !i->image_id)
-		return i->image_id ? i->image_id : "";
-	if (!streq0(s->image, i->config.image) || !streq0(s->id, i->image_id)) {
+	if (!image_shown_again(i, s)) {
 		image_shown_done(s);
 		s->image = strdup(i->config.image);
 		s->id = strdup(i->image_id);
@@ -242,5 +254,5 @@ const char *image_shown(Door *d, const ContainerInfo *i, ImageShown *s)
 			  streq0(now.id, i->image_id);
 		store_image_done(&now);
 	}
-	return s->same ? i->config.image : i->image_id;
+	return image_shown_again(i, s) ?: i->image_id;
 }

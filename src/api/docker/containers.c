@@ -5,8 +5,12 @@
 
 #include <fcntl.h>
 
+#define PIECE (64 << 10) /* what is sent of a long list while the rest is made */
+
 typedef struct List {
 	Door *door;
+	HttpRequest *rq;
+	bool streams; /* the answer has begun */
 	Filters filters;
 	bool all, sized;
 	int64_t limit, n;
@@ -24,6 +28,22 @@ static void list_done(List *l)
 static bool is_up(ContainerStatus s)
 {
 	return s == CONTAINER_RUNNING || s == CONTAINER_PAUSED || s == CONTAINER_RESTARTING;
+}
+
+/* What there is goes out: whoever reads it works meanwhile. */
+static int list_flush(List *l, Err *e)
+{
+	int r = 0;
+
+	if (l->text.oom)
+		return err_oom(e);
+	if (!l->streams)
+		r = http_stream_begin(l->rq, 200, "application/json");
+	l->streams = true;
+	if (r >= 0)
+		r = http_stream_write(l->rq, l->text.s, l->text.len);
+	l->text.len = 0;
+	return r < 0 ? err_sys(e, r, "send the list") : 0;
 }
 
 static int list_one(void *user, ContainerInfo *i, Err *e)
@@ -44,12 +64,33 @@ static int list_one(void *user, ContainerInfo *i, Err *e)
 	strbuf_add(&l->text, l->n++ ? "," : "[");
 	container_list_add(&l->text, i, image_shown(l->door, i, &l->image), l->sized ? &rw : NULL,
 			   l->sized ? &root : NULL);
+	if (l->text.len > PIECE)
+		return list_flush(l, e);
 	return l->text.oom ? err_oom(e) : 0;
+}
+
+/* What most lists are: without filters and sizes, and of images that were looked up for the one before. */
+static ContainerGlance list_glance(void *user, const ContainerInfo *i)
+{
+	List *l = user;
+	const char *image;
+
+	if (l->limit > 0 && l->n >= l->limit)
+		return GLANCE_END;
+	if (!l->all && !is_up(i->status))
+		return GLANCE_DONE;
+	/* Nothing is sent while the container is locked. */
+	image = l->sized || l->filters.n > 0 || l->text.len > PIECE ? NULL : image_shown_again(i, &l->image);
+	if (!image)
+		return GLANCE_COPY;
+	strbuf_add(&l->text, l->n++ ? "," : "[");
+	container_list_add(&l->text, i, image, NULL, NULL);
+	return GLANCE_DONE;
 }
 
 int h_containers_list(HttpRequest *rq, void *user, Err *e)
 {
-	_cleanup_(list_done) List l = {.door = user, .sized = http_query_bool(rq, "size", false)};
+	_cleanup_(list_done) List l = {.door = user, .rq = rq, .sized = http_query_bool(rq, "size", false)};
 	int r = filters_parse(http_query(rq, "filters"), &l.filters, e);
 
 	if (r >= 0)
@@ -59,10 +100,12 @@ int h_containers_list(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	l.all = http_query_bool(rq, "all", false) || l.limit > 0 || filters_has(&l.filters, "status");
-	r = engine_container_each(l.door->engine, list_one, &l, e);
+	r = engine_container_each(l.door->engine, &(EngineEach){list_one, list_glance, &l}, e);
 	strbuf_add(&l.text, l.n ? "]\n" : "[]\n");
 	if (r >= 0 && l.text.oom)
 		r = err_oom(e);
+	if (r >= 0 && l.streams)
+		return list_flush(&l, e);
 	return r < 0 ? r : http_reply(rq, 200, "application/json", l.text.s, l.text.len);
 }
 

@@ -102,6 +102,8 @@ typedef struct ImageShown {
 } ImageShown;
 /* A container's image as it was called, or by id where the tag has moved on. Lives as long as i and s. */
 const char *image_shown(Door *d, const ContainerInfo *i, ImageShown *s);
+/* The same, or NULL if the image would have to be looked up. */
+const char *image_shown_again(const ContainerInfo *i, const ImageShown *s);
 void image_shown_done(ImageShown *s);
 
 /* container-filter.c */

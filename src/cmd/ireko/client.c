@@ -204,8 +204,30 @@ int api_parse(const char *text, size_t len, json_t **ret, Err *e)
 	return json_parse(text, len, "the engine's answer", ret, e);
 }
 
+static int read_body(Httpc *c, const ApiMore *more, char **ret, size_t *ret_len, Err *e)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	char piece[16384];
+	ssize_t n;
+
+	if (!more)
+		return httpc_read_all(c, ANSWER_MAX, ret, ret_len, e);
+	while ((n = httpc_read(c, piece, sizeof(piece), e)) > 0) {
+		if ((size_t)n > ANSWER_MAX - b.len)
+			return err_new(e, ERR_INTERNAL, "the engine's answer is larger than %u bytes",
+				       ANSWER_MAX);
+		strbuf_add_n(&b, piece, (size_t)n);
+		if (b.oom)
+			return err_oom(e);
+		more->fn(more->user, b.s, b.len);
+	}
+	*ret_len = b.len;
+	*ret = n < 0 ? NULL : strbuf_steal(&b);
+	return n < 0 ? (int)n : *ret ? 0 : err_oom(e);
+}
+
 /* The status, with the body of the answer in *ret. */
-static int exchange(Cli *cli, const ApiRequest *rq, char **ret, size_t *ret_len, Err *e)
+static int exchange(Cli *cli, const ApiRequest *rq, const ApiMore *more, char **ret, size_t *ret_len, Err *e)
 {
 	for (;;) {
 		Httpc *c = NULL;
@@ -216,7 +238,7 @@ static int exchange(Cli *cli, const ApiRequest *rq, char **ret, size_t *ret_len,
 		r = send_request(cli, c, rq, e);
 		if (r == 0)
 			r = api_answer(cli, c, NULL, e);
-		int bad = r < 0 ? r : httpc_read_all(c, ANSWER_MAX, ret, ret_len, e);
+		int bad = r < 0 ? r : read_body(c, more, ret, ret_len, e);
 		give_back(cli, c);
 		if (r < 0 && learn_version(cli, e))
 			continue;
@@ -236,15 +258,15 @@ int api_call(Cli *cli, const char *method, const char *target, const json_t *bod
 		e = &own;
 	if (ret)
 		*ret = NULL;
-	r = exchange(cli, &rq, &text, &len, e);
+	r = exchange(cli, &rq, NULL, &text, &len, e);
 	if (r >= 0 && ret && len > 0)
 		parsed = api_parse(text, len, ret, e);
 	return parsed < 0 ? parsed : r;
 }
 
-int api_get_text(Cli *cli, const char *target, char **ret, size_t *ret_len, Err *e)
+int api_get_text(Cli *cli, const char *target, const ApiMore *more, char **ret, size_t *ret_len, Err *e)
 {
-	return exchange(cli, &(ApiRequest){.method = "GET", .target = target}, ret, ret_len, e);
+	return exchange(cli, &(ApiRequest){.method = "GET", .target = target}, more, ret, ret_len, e);
 }
 
 int api_get(Cli *cli, const char *target, json_t **ret, Err *e)
@@ -260,7 +282,7 @@ int api_ask(Cli *cli, const ApiRequest *rq, json_t **ret, Err *e)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
-	int r = exchange(cli, rq, &text, &len, e);
+	int r = exchange(cli, rq, NULL, &text, &len, e);
 
 	if (r < 0)
 		return r;

@@ -28,8 +28,13 @@ typedef struct ApiRequest {
  * to 399). */
 int api_call(Cli *cli, const char *method, const char *target, const json_t *body, json_t **ret, Err *e);
 int api_get(Cli *cli, const char *target, json_t **ret, Err *e);
-/* The answer as text, NUL-terminated. */
-int api_get_text(Cli *cli, const char *target, char **ret, size_t *ret_len, Err *e);
+/* Sees an answer grow: all of it so far, NUL-terminated. */
+typedef struct ApiMore {
+	void (*fn)(void *user, const char *text, size_t len);
+	void *user;
+} ApiMore;
+/* The answer as text, NUL-terminated. more: NULL, or told while it arrives. */
+int api_get_text(Cli *cli, const char *target, const ApiMore *more, char **ret, size_t *ret_len, Err *e);
 /* What api_get makes of such a text. */
 int api_parse(const char *text, size_t len, json_t **ret, Err *e);
 /* Any plain request; an empty answer is an error. */

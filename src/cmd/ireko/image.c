@@ -448,7 +448,7 @@ static int run_images(Call *call, Err *e)
 	if (r == 0 && o->tree)
 		return print_tree(call, &target, e);
 	if (r == 0)
-		r = api_get_text(call->cli, target.s, &text, &len, e);
+		r = api_get_text(call->cli, target.s, NULL, &text, &len, e);
 	if (r >= 0)
 		r = usual ? print_usual_list(o, text, e) : 0;
 	return r == 0 ? print_image_list(call, format, text, len, e) : MIN2(r, 0);

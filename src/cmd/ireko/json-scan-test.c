@@ -26,6 +26,35 @@ static void picks_what_is_wanted(void **state)
 	json_decref(empty);
 }
 
+static bool append_to(void *user, json_t *item)
+{
+	return json_array_append(user, item) == 0;
+}
+
+/* Wherever the text is cut, in two and byte by byte. */
+static void grows_bit_by_bit(void **state)
+{
+	_cleanup_json_ json_t *want = json_scan_pick(list, members);
+	size_t len = strlen(list);
+
+	for (size_t cut = 0; cut <= len; cut++) {
+		_cleanup_free_ char *first = strndup(list, cut);
+		_cleanup_json_ json_t *two = json_array(), *many = json_array();
+		JsonScan s = {members, append_to, two}, t = {members, append_to, many};
+
+		json_scan_more(&s, first, cut);
+		assert_true(json_scan_end(&s, list, len));
+		assert_int_equal(json_equal(two, want), 1);
+		for (size_t n = 0; n < cut; n++) {
+			_cleanup_free_ char *part = strndup(list, n);
+
+			json_scan_more(&t, part, n);
+		}
+		assert_true(json_scan_end(&t, list, len));
+		assert_int_equal(json_equal(many, want), 1);
+	}
+}
+
 static void leaves_the_rest(void **state)
 {
 	static const char *const odd[] = {"",
@@ -66,6 +95,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(picks_what_is_wanted),
+	    cmocka_unit_test(grows_bit_by_bit),
 	    cmocka_unit_test(leaves_the_rest),
 	    cmocka_unit_test(depth_is_bounded),
 	};

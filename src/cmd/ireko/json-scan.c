@@ -192,25 +192,78 @@ static json_t *pick_object(const char **p, const char *const *members)
 	return json_scan_take(p, '}') ? take_ptr(object) : NULL;
 }
 
-bool json_scan_each(const char *text, const char *const *members, bool (*each)(void *user, json_t *item),
-		    void *user)
+/* Behind an item: another one, or the end. False: that is still to come, or will never. */
+static bool step_on(JsonScan *s, const char **p)
+{
+	if (json_scan_take(p, ','))
+		return true;
+	s->ended = json_scan_take(p, ']');
+	return s->ended;
+}
+
+static bool scan_begin(JsonScan *s, const char *text)
 {
 	const char *p = text;
 
-	if (!json_scan_take(&p, '['))
-		return false;
-	if (!json_scan_take(&p, ']')) {
-		do {
-			_cleanup_json_ json_t *item = pick_object(&p, members);
-
-			if (!item || !each(user, item))
-				return false;
-		} while (json_scan_take(&p, ','));
-		if (!json_scan_take(&p, ']'))
-			return false;
+	if (!s->begun && json_scan_take(&p, '[')) {
+		s->begun = true;
+		s->ended = json_scan_take(&p, ']');
+		s->at = (size_t)(p - text);
 	}
+	return s->begun;
+}
+
+/* The next item if it is whole, and what follows it. */
+static json_t *scan_item(JsonScan *s, const char *text)
+{
+	const char *p = text + s->at;
+	_cleanup_json_ json_t *item = pick_object(&p, s->members);
+
+	if (!item || !step_on(s, &p))
+		return NULL;
+	s->at = (size_t)(p - text);
+	return take_ptr(item);
+}
+
+static void scan_items(JsonScan *s, const char *text)
+{
+	while (!s->ended && !s->failed) {
+		_cleanup_json_ json_t *item = scan_item(s, text);
+
+		if (!item)
+			return;
+		s->failed = !s->each(s->user, item);
+	}
+}
+
+/* An item that was not whole is looked at again when there is twice as much of it: the time stays proportional to the text. */
+void json_scan_more(JsonScan *s, const char *text, size_t len)
+{
+	if (s->failed || s->ended || len - s->at < s->need || !scan_begin(s, text))
+		return;
+	scan_items(s, text);
+	s->need = 2 * (len - s->at);
+}
+
+bool json_scan_end(JsonScan *s, const char *text, size_t len)
+{
+	const char *p;
+
+	s->need = 0;
+	json_scan_more(s, text, len);
+	if (s->failed || !s->ended)
+		return false;
+	p = text + s->at;
 	json_scan_blanks(&p);
 	return *p == '\0';
+}
+
+bool json_scan_each(const char *text, const char *const *members, bool (*each)(void *user, json_t *item),
+		    void *user)
+{
+	JsonScan s = {members, each, user};
+
+	return json_scan_end(&s, text, strlen(text));
 }
 
 static bool append(void *user, json_t *item)

@@ -322,21 +322,37 @@ static void begin_lines(Lines *l, const char *template, bool heading)
 		strbuf_add_c(&l->text, '\n');
 }
 
-/* What is asked for most. 0: the answer is not as usual, nothing was printed. */
-static int print_usual(const Call *call, const char *template, bool heading, const Wanted *w,
-		       const char *text, Err *e)
+/* What is asked for most: printed while it arrives. */
+typedef struct Usual {
+	Lines lines;
+	JsonScan scan;
+} Usual;
+
+static void usual_begin(Usual *u, const Call *call, const char *template, bool heading, const Wanted *w)
 {
 	const PsOptions *o = call->opts;
-	Lines l = {.full = o->no_trunc, .escape = call->cli->out_tty, .now = clock_now_ns()};
-	int r = 0;
 
-	begin_lines(&l, template, heading);
-	if (json_scan_each(text, w->members, add_line, &l)) {
-		r = l.text.s ? format_print_lines(l.text.s, e) : 0;
-		r = r < 0 ? r : 1;
-	}
-	strbuf_done(&l.text);
-	return r;
+	*u = (Usual){.lines = {.full = o->no_trunc, .escape = call->cli->out_tty, .now = clock_now_ns()},
+		     .scan = {w->members, add_line, &u->lines}};
+	begin_lines(&u->lines, template, heading);
+}
+
+static void usual_more(void *user, const char *text, size_t len)
+{
+	Usual *u = user;
+
+	json_scan_more(&u->scan, text, len);
+}
+
+/* 0: the answer is not as usual, nothing was printed. */
+static int usual_end(Usual *u, const char *text, size_t len, Err *e)
+{
+	int r;
+
+	if (!json_scan_end(&u->scan, text, len))
+		return 0;
+	r = u->lines.text.s ? format_print_lines(u->lines.text.s, e) : 0;
+	return r < 0 ? r : 1;
 }
 
 static int print_rows(const Call *call, const ListFormat *lf, const char *format, const Wanted *w,
@@ -375,17 +391,21 @@ static int run_ps(Call *call, Err *e)
 	_cleanup_free_ char *text = NULL;
 	const char *format = o->quiet ? o->format : config_format(call->cli, "psFormat", o->format);
 	const char *template = shown(o, format, lf.table);
-	bool ids = streq(template, "{{.ID}}");
+	bool ids = streq(template, "{{.ID}}"), usual = ids || template == lf.table;
+	Usual u = {0};
+	const ApiMore more = {usual_more, &u};
 	size_t len = 0;
 	Wanted w = {0};
 	int r = make_target(o, format, &target, e);
 
 	find_wanted(template, &w);
+	if (usual)
+		usual_begin(&u, call, template, !ids, &w);
 	if (r == 0)
-		r = api_get_text(call->cli, target.s, &text, &len, e);
-	if (r < 0)
-		return r;
-	r = ids || template == lf.table ? print_usual(call, template, !ids, &w, text, e) : 0;
+		r = api_get_text(call->cli, target.s, usual ? &more : NULL, &text, &len, e);
+	if (r >= 0)
+		r = usual ? usual_end(&u, text, len, e) : 0;
+	strbuf_done(&u.lines.text);
 	return r == 0 ? print_rows(call, &lf, ids ? template : format, &w, text, len, e) : MIN2(r, 0);
 }
 
