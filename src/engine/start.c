@@ -420,7 +420,7 @@ static int netns_begin_own(Start *s, Err *e)
 
 	if ((mode != NET_BRIDGE && mode != NET_NONE) || s->net.made_fd >= 0)
 		return 0;
-	return network_namespace_begin(&s->netns, e);
+	return network_namespace_begin(mode == NET_NONE, &s->netns, e);
 }
 
 static int network_prepare(Start *s, Err *e)

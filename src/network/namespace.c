@@ -31,15 +31,22 @@ static int lo_up(Err *e)
 	return err_ctx(e, r, "bring lo up");
 }
 
-static int namespace_job(void *arg, Err *e)
+/* No IPv6 in the kernel is as good; a read-only /proc/sys (a daemon in a container) leaves link-local
+ * addresses in the containers, which harm nobody. */
+static int ipv6_off(Err *e)
 {
 	int r = file_write_at(AT_FDCWD, IPV6_DEFAULT, "1");
 
-	/* No IPv6 in the kernel is as good; a read-only /proc/sys (a daemon in a container) leaves link-local
-	 * addresses in the containers, which harm nobody. */
-	if (r < 0 && r != -ENOENT && r != -EROFS && r != -EACCES)
-		return err_sys(e, r, "write " IPV6_DEFAULT);
-	r = lo_up(e);
+	return r < 0 && r != -ENOENT && r != -EROFS && r != -EACCES ? err_sys(e, r, "write " IPV6_DEFAULT)
+								    : 0;
+}
+
+/* Where nothing but lo will ever be, nothing is written: in one and the same mount of /proc, the kernel finds the file of one namespace by looking at
+ * those of all others that have been used so. */
+static int namespace_alone_job(void *arg, Err *e)
+{
+	int r = lo_up(e);
+
 	if (r < 0)
 		return r;
 
@@ -51,13 +58,20 @@ static int namespace_job(void *arg, Err *e)
 	return 0;
 }
 
+static int namespace_job(void *arg, Err *e)
+{
+	int r = ipv6_off(e);
+
+	return r < 0 ? r : namespace_alone_job(arg, e);
+}
+
 struct NetworkNamespaceJob {
 	NetnsJob call;
 	int fd;
 	Err err; /* the thread's own: the caller uses its meanwhile */
 };
 
-int network_namespace_begin(NetworkNamespaceJob **ret, Err *e)
+int network_namespace_begin(bool alone, NetworkNamespaceJob **ret, Err *e)
 {
 	NetworkNamespaceJob *job = calloc(1, sizeof(*job));
 	int r;
@@ -65,7 +79,10 @@ int network_namespace_begin(NetworkNamespaceJob **ret, Err *e)
 	if (!job)
 		return err_oom(e);
 	job->fd = -1;
-	job->call = (NetnsJob){.netns_fd = -1, .fn = namespace_job, .arg = &job->fd, .e = &job->err};
+	job->call = (NetnsJob){.netns_fd = -1,
+			       .fn = alone ? namespace_alone_job : namespace_job,
+			       .arg = &job->fd,
+			       .e = &job->err};
 	r = netns_begin(&job->call, e);
 	if (r < 0) {
 		free(job);

@@ -90,9 +90,9 @@ int network_pool_take(NetworkPool *p, uint32_t want, uint32_t *ret, Err *e);
 void network_pool_give(NetworkPool *p, uint32_t address);
 
 /* A new network namespace with lo up, made while the caller does something else; the descriptor is all that keeps it. A job that was begun
- * must be ended; *ret_netns_fd is -1 on failure. */
+ * must be ended; *ret_netns_fd is -1 on failure. alone: no interface will ever come into it. */
 typedef struct NetworkNamespaceJob NetworkNamespaceJob;
-int network_namespace_begin(NetworkNamespaceJob **ret, Err *e);
+int network_namespace_begin(bool alone, NetworkNamespaceJob **ret, Err *e);
 int network_namespace_end(NetworkNamespaceJob *job, int *ret_netns_fd, Err *e);
 /* One that somebody else made (with a user namespace of its own) is set up as if it came from there. */
 int network_namespace_adopt(int netns_fd, Err *e);

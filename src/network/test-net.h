@@ -51,7 +51,7 @@ static inline uint32_t ip4(const char *s)
 static inline int network_namespace_new(int *ret, Err *e)
 {
 	NetworkNamespaceJob *job;
-	int r = network_namespace_begin(&job, e);
+	int r = network_namespace_begin(false, &job, e);
 
 	return r < 0 ? r : network_namespace_end(job, ret, e);
 }
