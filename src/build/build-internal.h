@@ -42,6 +42,8 @@ typedef struct Build {
 
 /* output.c */
 void build_note(Build *b, BuildOutputKind kind, const char *fmt, ...) _printf_(3, 4);
+/* What a build whose client has gone ends with. */
+int build_cancelled(Err *e);
 
 /* cache.c */
 typedef struct CacheHit {

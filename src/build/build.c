@@ -435,6 +435,11 @@ static int from(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 
 /* ---- the whole ---- */
 
+int build_cancelled(Err *e)
+{
+	return err_new(e, ERR_CANCELLED, "the build was cancelled by its client");
+}
+
 static bool cancelled(const Build *b)
 {
 	struct pollfd p = {.fd = b->rq->alive_fd};
@@ -450,7 +455,7 @@ static int stage_build(Build *b, Stage *s, Err *e)
 		const DockerfileStep *step = &b->df.steps[i];
 
 		if (cancelled(b))
-			return err_new(e, ERR_CANCELLED, "the build was cancelled by its client");
+			return build_cancelled(e);
 		build_note(b, BUILD_STEP, "Step %zu/%zu : %s", ++b->steps_done, b->steps_total,
 			   step->original);
 		r = step->verb == DF_FROM ? from(b, s, step, e) : step_do(b, s, step, e);

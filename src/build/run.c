@@ -6,6 +6,7 @@
  */
 #include "build/build-internal.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #define TAIL_MAX 4096 /* bytes of output repeated in the error of a failing step */
@@ -40,6 +41,17 @@ static void emit(Build *b, BuildOutputKind kind, const char *text, size_t len)
 		b->rq->output(b->rq->user, &o);
 }
 
+/* A step may be silent for hours, and its client may leave meanwhile. */
+static int await_output(const Build *b, int sock, Err *e)
+{
+	struct pollfd p[] = {{.fd = sock, .events = POLLIN}, {.fd = b->rq->alive_fd}};
+
+	while (poll(p, ELEMENTSOF(p), -1) < 0)
+		if (errno != EINTR)
+			return err_sys(e, errno, "wait for the output of the step");
+	return p[1].revents & (POLLERR | POLLHUP) ? build_cancelled(e) : 0;
+}
+
 /* Docker's frames: stream, three zeros, length; until the shim closes. */
 static int pump(Build *b, int sock, Tail *tail, Err *e)
 {
@@ -47,8 +59,11 @@ static int pump(Build *b, int sock, Tail *tail, Err *e)
 	uint8_t head[8];
 
 	for (;;) {
-		ssize_t n = fd_read_full(sock, head, sizeof(head));
+		int r = await_output(b, sock, e);
 
+		if (r < 0)
+			return r;
+		ssize_t n = fd_read_full(sock, head, sizeof(head));
 		if (n <= 0)
 			return n == 0 ? 0 : err_sys(e, (int)n, "read the output of the step");
 		if (n < (ssize_t)sizeof(head))
@@ -209,7 +224,8 @@ static int execute(Build *b, Stage *s, const DockerfileStep *step, char **cmd, c
 			r = fail_text(b, step, shown, status, tail, e);
 		if (r >= 0)
 			r = commit(b, s, id, hit, e);
-		if (r >= 0 || !b->rq->keep_containers) {
+		/* What failed is kept to be looked at if that was asked for; what nobody waits for any more is ended. */
+		if (r >= 0 || r == -ECANCELED || !b->rq->keep_containers) {
 			removed = engine_container_remove(b->en, id, true, true, r < 0 ? NULL : e);
 			r = r < 0 ? r : removed;
 		}

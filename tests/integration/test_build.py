@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dockerfiles: every instruction, stages, the cache, ignore files, and what a wrong one gets. Once with ours, once with the docker CLI."""
+import contextlib
+import http.client
 import io
 import json
 import os
 import re
 import tarfile
+import threading
 
 import pytest
 
-from harness import add_file, make_tar
+from harness import add_file, make_tar, wait_until
 
 
 @pytest.fixture
@@ -269,3 +272,26 @@ def test_hostile_contexts_stay_inside(engine, folder):
         assert reply.status in (200, 400, 500)
         assert not victim.exists()
     engine.api("DELETE", "/images/hostile?force=1")
+
+
+def test_a_build_is_cancelled_by_its_id(engine, name):
+    """What it runs is ended, and nothing of it stays."""
+    tar = make_tar(lambda t: add_file(t, "Dockerfile", b"FROM busybox\nRUN echo begun; sleep 1000\n"))
+    before = {c["Id"] for c in engine.api("GET", "/containers/json?all=1").json}
+    done = []
+    thread = threading.Thread(target=lambda: done.append(attempt(engine, f"/build?buildid={name}&t={name}", tar)))
+    thread.start()
+    wait_until("it runs", lambda: {c["Id"] for c in engine.api("GET", "/containers/json").json} - before)
+    assert engine.api("POST", "/build/cancel?id=another").status == 200
+    assert engine.api("POST", "/build/cancel").status == 400 and thread.is_alive()
+    assert engine.api("POST", f"/build/cancel?id={name}").status == 200
+    thread.join(20)
+    assert not thread.is_alive() and b"Successfully built" not in done[0]
+    wait_until("its container is gone", lambda: {c["Id"] for c in engine.api("GET", "/containers/json?all=1").json} == before)
+    assert engine.api("GET", f"/images/{name}/json").status == 404
+
+
+def attempt(engine, path, tar):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return engine.api("POST", path, tar, headers={"Content-Type": "application/x-tar"}).body
+    return b"it hung up"

@@ -8,6 +8,7 @@
 #include "build/build.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 typedef struct Build {
 	Progress progress;
@@ -257,11 +258,61 @@ static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 	return progress_end(&b->progress, 0, e);
 }
 
+/* ---- builds with an id, which can be cancelled */
+
+/* On the stack of the request that builds. */
+typedef struct NamedBuild {
+	const char *id; /* NULL: none was given */
+	int alive_fd;
+	struct NamedBuild *next;
+} NamedBuild;
+
+static void named_build_begin(Door *d, NamedBuild *n)
+{
+	if (!n->id)
+		return;
+	pthread_mutex_lock(&d->builds_lock);
+	n->next = d->builds;
+	d->builds = n;
+	pthread_mutex_unlock(&d->builds_lock);
+}
+
+static void named_build_end(Door *d, const NamedBuild *n)
+{
+	NamedBuild **at = &d->builds;
+
+	if (!n->id)
+		return;
+	pthread_mutex_lock(&d->builds_lock);
+	while (*at != n)
+		at = &(*at)->next;
+	*at = n->next;
+	pthread_mutex_unlock(&d->builds_lock);
+}
+
+/* POST /build/cancel?id=X: as if the client of /build?buildid=X had gone, which everything in a build watches for. An id that is not known is
+ * that of a build which has ended. */
+int h_build_cancel(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	const char *id = http_query(rq, "id");
+
+	if (str_empty(id))
+		return err_new(e, ERR_INVALID, "build ID not provided");
+	pthread_mutex_lock(&d->builds_lock);
+	for (const NamedBuild *n = d->builds; n; n = n->next)
+		if (streq(n->id, id))
+			(void)shutdown(n->alive_fd, SHUT_RDWR);
+	pthread_mutex_unlock(&d->builds_lock);
+	return http_reply_empty(rq, 200);
+}
+
 int h_build(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
 	_cleanup_(build_done)
 	    Build b = {.rq = rq, .context_fd = -1, .quiet = http_query_bool(rq, "q", false)};
+	NamedBuild named = {.id = http_query(rq, "buildid"), .alive_fd = http_alive_fd(rq)};
 	BuildRequest q = {0};
 	int r;
 
@@ -269,7 +320,11 @@ int h_build(HttpRequest *rq, void *user, Err *e)
 	r = refuse_unsupported(rq, e);
 	if (r >= 0)
 		r = read_options(&b, &q, e);
+	named_build_begin(d, &named);
 	if (r >= 0)
 		r = receive_context(&b, d, e);
-	return r < 0 ? r : run_build(&b, d, &q, e);
+	if (r >= 0)
+		r = run_build(&b, d, &q, e);
+	named_build_end(d, &named);
+	return r;
 }

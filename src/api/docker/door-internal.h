@@ -62,6 +62,8 @@ struct DockerDoor {
 	char *seccomp_profile;
 	bool no_new_privileges, debug, live_restore;
 	pthread_mutex_t pruning[PRUNE_KINDS];
+	pthread_mutex_t builds_lock;
+	struct NamedBuild *builds; /* those that can be ended by their id (build.c) */
 	Measured measured[MEASURES];
 };
 
@@ -225,6 +227,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(remote_index_put) \
 	X(remote_referrers) \
 	X(build) \
+	X(build_cancel) \
 	X(build_prune) \
 	X(bootstrap) X(squash) \
 	X(networks_list) \

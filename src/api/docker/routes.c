@@ -57,6 +57,7 @@ static const HttpRoute routes[] = {
     {"POST", "/images/{name:*}/push", h_image_push, 0, MEASURE_IMAGE_PUSH},
     {"DELETE", "/images/{name:*}", h_image_remove, 0, MEASURE_IMAGE_DELETE},
     {"POST", "/build", h_build, B, MEASURE_BUILD},
+    {"POST", "/build/cancel", h_build_cancel, 0},
     {"POST", "/build/prune", h_build_prune, 0},
     {"POST", "/ireko/bootstrap", h_bootstrap, 0},
     {"POST", "/ireko/squash", h_squash, 0},
@@ -175,6 +176,7 @@ int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e)
 	if (!d)
 		return err_oom(e);
 	pthread_mutex_init(&d->settings, NULL);
+	pthread_mutex_init(&d->builds_lock, NULL);
 	for (size_t i = 0; i < PRUNE_KINDS; i++)
 		pthread_mutex_init(&d->pruning[i], NULL);
 	d->data_root = strdup(o->data_root);
@@ -199,6 +201,7 @@ void docker_door_free(DockerDoor *d)
 	for (size_t i = 0; i < PRUNE_KINDS; i++)
 		pthread_mutex_destroy(&d->pruning[i]);
 	pthread_mutex_destroy(&d->settings);
+	pthread_mutex_destroy(&d->builds_lock);
 	free(d->data_root);
 	settings_done(d);
 	free(d);
