@@ -39,6 +39,7 @@ struct Store {
 	ChainLock *making;        /* layers that are being made */
 	size_t leases, deletions; /* a deletion under way and a lease exclude each other */
 	char **pending;           /* chain ids and digests of blobs whose deletion waits for the last lease */
+	unsigned unpackers;       /* that run */
 
 	LayerMount *mounts; /* of layers that are images, the last used first */
 	Snapshotter snapshotter;

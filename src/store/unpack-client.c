@@ -5,7 +5,10 @@
  * The helper gets exactly the descriptors of unpack-protocol.h and an empty environment. Its report is read to the end in the
  * calling thread (it dies with that thread: PR_SET_PDEATHSIG). It parsed a stranger's archive, so a report may be a
  * lie: frames and their number are bounded, and the paths in it are opened beneath the target once more.
+ *
+ * No more than UNPACKERS_MAX run at once, since a client that sends nothing keeps one for as long as it likes. Others wait for a place, but not for ever.
  */
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -28,6 +31,8 @@
 #define FIRST_SAFE_FD    16 /* above every number that the helper's descriptors get */
 #define REPORT_BYTES_MAX (64u << 20)
 #define SILENCE_MS       500
+#define UNPACKERS_MAX    128
+#define PLACE_S          30
 
 struct PathSet {
 	UT_hash_handle hh;
@@ -266,7 +271,52 @@ static int died(int status, Err *e)
 		       WEXITSTATUS(status));
 }
 
-int unpack_run(Store *s, UnpackRun *u, Err *e)
+static bool try_place(Store *s, const struct timespec *until)
+{
+	bool got;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->unpackers >= UNPACKERS_MAX &&
+	       pthread_cond_timedwait(&s->changed, &s->lock, until) != ETIMEDOUT)
+		;
+	got = s->unpackers < UNPACKERS_MAX;
+	s->unpackers += got;
+	pthread_mutex_unlock(&s->lock);
+	return got;
+}
+
+/* Whoever waits may leave meanwhile. */
+static int take_place(Store *s, const UnpackRun *u, Err *e)
+{
+	int64_t end = clock_mono_ns() + PLACE_S * INT64_C(1000000000);
+	int r = 0;
+
+	while (r >= 0 && clock_mono_ns() < end) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec++;
+		if (try_place(s, &until))
+			return 0;
+		r = u->go_on ? u->go_on(u->user, e) : 0;
+	}
+	return r < 0
+		   ? r
+		   : err_new(e, ERR_UNAVAILABLE,
+			     "%d archives are being unpacked, and none of them has ended for %d s: try again "
+			     "later, or end clients that send nothing",
+			     UNPACKERS_MAX, PLACE_S);
+}
+
+static void give_place(Store *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->unpackers--;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int run_placed(Store *s, UnpackRun *u, Err *e)
 {
 	_cleanup_close_ int from = -1;
 	int pipe_fds[2], status = 0, r;
@@ -288,6 +338,17 @@ int unpack_run(Store *s, UnpackRun *u, Err *e)
 		if (errno != EINTR)
 			return r != 0 ? r : err_sys(e, errno, "wait for ireko-unpack");
 	return r == 1 ? died(status, e) : r;
+}
+
+int unpack_run(Store *s, UnpackRun *u, Err *e)
+{
+	int r = take_place(s, u, e);
+
+	if (r < 0)
+		return r;
+	r = run_placed(s, u, e);
+	give_place(s);
+	return r;
 }
 
 /* ---- afterwards: what only the store may do ---- */

@@ -13,7 +13,7 @@ import urllib.parse
 
 import pytest
 
-from harness import free_port, wait_until
+from harness import add_file, free_port, make_tar, wait_until
 
 HOST = b"Host: docker\r\n"
 MB = 1 << 20
@@ -112,6 +112,33 @@ def many(engine, count, greeting=b""):
 
 
 # ---- many and slow
+def unpackers(engine):
+    """Children of the engine: they are of one thread or another, and both come and go."""
+    return [p for p in pathlib.Path("/proc").glob("[0-9]*") if is_unpacker(p, engine.p.pid)]
+
+
+def is_unpacker(process, parent):
+    with contextlib.suppress(OSError):
+        comm, rest = (process / "stat").read_text().rsplit(")", 1)
+        return comm.endswith("(ireko-unpack") and int(rest.split()[1]) == parent
+    return False
+
+
+def test_silent_archives_start_no_end_of_programs(new_engine):
+    """A load that sends nothing has a program of its own that waits for it: 128 of them at most, and the next one has a turn when one goes."""
+    engine = new_engine()
+    with many(engine, 200, b"POST /images/load HTTP/1.1\r\n" + HOST + b"Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n") as clients:
+        wait_until("all places are taken", lambda: len(unpackers(engine)) == 128)
+        assert best_ping(engine) < 0.05
+        time.sleep(0.5)
+        assert len(unpackers(engine)) == 128
+        for c in clients[:150]:
+            c.close()
+        tar = make_tar(lambda t: add_file(t, "a-file", b"x"))
+        assert engine.api("POST", "/images/create?fromSrc=-&repo=silent", tar, headers={"Content-Type": "application/x-tar"}).status == 200
+    wait_until("they end with their clients", lambda: not unpackers(engine))
+
+
 def test_ten_thousand_idle_connections(target):
     before = pss(target)
     with many(target, 10000):

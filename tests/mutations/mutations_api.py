@@ -33,6 +33,8 @@ ALL = [
         [(SERVER, " || s->arriving_bytes > ARRIVING_MAX))", "))")]),
     api("last-threads", "more followers, wrong requests and trickling bodies than there are threads", [f"test_more_clients_that_hang_on_than_threads[{n}]" for n in ("followers", "slow bodies")],
         "src/wire/httpd/worker.c:http_may_stay", "whoever takes as long as he likes may have every thread", [("src/wire/httpd/worker.c", "	c->stays = s->staying < most;\n", "	c->stays = most > 0;\n")]),
+    api("silent-archives", "loads of images that send nothing", ["test_silent_archives_start_no_end_of_programs"], "src/store/unpack-client.c:take_place", "each has a program of its own",
+        [("src/store/unpack-client.c", "#define UNPACKERS_MAX    128\n", "#define UNPACKERS_MAX    100000\n")]),
     api("slow-follower", "followers of events that never read", ["test_followers_that_never_read"], "src/engine/events.c:deliver", "events are sent under the lock that who makes one needs",
         [("src/engine/events.c", "			r = sink(user, &ev);\n", "			pthread_mutex_lock(&h->lock), r = sink(user, &ev), pthread_mutex_unlock(&h->lock);\n")]),
     # --- big
