@@ -468,6 +468,7 @@ static void row_into(Row *row, Container *c)
 	free(row->boot);
 }
 
+/* By several threads. */
 static int load_one(void *user, const char *key, json_t *doc)
 {
 	Engine *en = user;
@@ -497,7 +498,7 @@ static int load_one(void *user, const char *key, json_t *doc)
 
 int container_load_all(Engine *en, Err *e)
 {
-	int r = store_doc_each(en->store, COLLECTION_CONTAINER, load_one, en, e);
+	int r = store_doc_each_at_once(en->store, COLLECTION_CONTAINER, load_one, en, e);
 
 	return err_ctx(e, r, "read the recorded containers");
 }

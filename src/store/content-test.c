@@ -102,6 +102,49 @@ static int stop_at_first(void *user, const char *key, json_t *doc)
 	return 7;
 }
 
+typedef struct Sum {
+	int64_t n;
+	int calls;
+} Sum;
+
+static int add_up(void *user, const char *key, json_t *doc)
+{
+	Sum *sum = user;
+
+	__atomic_fetch_add(&sum->n, json_get_int(doc, "n", -1), __ATOMIC_RELAXED);
+	__atomic_fetch_add(&sum->calls, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int stop_at_500(void *user, const char *key, json_t *doc)
+{
+	(void)add_up(user, key, doc);
+	return json_get_int(doc, "n", -1) == 500 ? 9 : 0;
+}
+
+static void test_documents_at_once(void **state)
+{
+	Store *s = open_store(*state);
+	Sum all = {0}, some = {0};
+	Err e = {0};
+
+	assert_int_equal(store_doc_each_at_once(s, "container", add_up, &all, &e), 0);
+	assert_int_equal(all.calls, 0);
+	for (int i = 0; i < 1000; i++) {
+		_cleanup_json_ json_t *doc = json_pack("{s:i}", "n", i);
+		char key[8];
+
+		(void)snprintf(key, sizeof(key), "%d", i);
+		assert_int_equal(store_doc_put(s, "container", key, doc, &e), 0);
+	}
+	assert_int_equal(store_doc_each_at_once(s, "container", add_up, &all, &e), 0);
+	assert_int_equal(all.calls, 1000);
+	assert_int_equal(all.n, 999 * 500);
+	assert_int_equal(store_doc_each_at_once(s, "container", stop_at_500, &some, &e), 9);
+	assert_true(some.calls > 0 && some.calls < 1000);
+	store_close(s);
+}
+
 static void test_documents(void **state)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
@@ -180,6 +223,7 @@ int main(void)
 	    test_in_dir(test_a_damaged_blob_counts_as_missing),
 	    test_in_dir(test_names_cannot_escape),
 	    test_in_dir(test_documents),
+	    test_in_dir(test_documents_at_once),
 	    test_in_dir(test_one_owner),
 	    test_in_dir(test_garbage_goes_at_start),
 	};

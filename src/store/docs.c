@@ -3,6 +3,11 @@
 #include "base/str.h"
 #include "store/store-internal.h"
 
+#include <pthread.h>
+
+#define THREADS_MAX 7  /* beside the caller */
+#define SHARE       16 /* documents that a thread takes at once */
+
 int store_doc_put(Store *s, const char *collection, const char *key, const json_t *doc, Err *e)
 {
 	_cleanup_free_ char *text = json_text(doc);
@@ -106,24 +111,108 @@ int store_doc_keys(Store *s, const char *collection, char ***ret, Err *e)
 	return 0;
 }
 
-int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc),
-		   void *user, Err *e)
+typedef int (*DocFn)(void *user, const char *key, json_t *doc);
+
+static int visit(const char *collection, const char *key, const char *text, DocFn fn, void *user, Err *e)
 {
-	char **v = NULL;
-	size_t n = 0;
-	int r = read_all(s, collection, &v, &n, e);
+	_cleanup_json_ json_t *doc = NULL;
+	int r = parse_doc(collection, key, text, &doc, e);
 
-	if (r < 0)
-		r = err_ctx(e, r, "list the %s documents", collection);
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		_cleanup_json_ json_t *doc = NULL;
+	return r == 0 ? fn(user, key, doc) : r;
+}
 
-		r = parse_doc(collection, v[2 * i], v[2 * i + 1], &doc, e);
-		if (r == 0)
-			r = fn(user, v[2 * i], doc);
-	}
+static int read_documents(Store *s, const char *collection, char ***ret, size_t *ret_n, Err *e)
+{
+	int r = read_all(s, collection, ret, ret_n, e);
+
+	return r < 0 ? err_ctx(e, r, "list the %s documents", collection) : 0;
+}
+
+static void documents_free(char **v, size_t n)
+{
 	for (size_t i = 0; i < 2 * n; i++)
 		free(v[i]);
 	free(v);
+}
+
+int store_doc_each(Store *s, const char *collection, DocFn fn, void *user, Err *e)
+{
+	char **v = NULL;
+	size_t n = 0;
+	int r = read_documents(s, collection, &v, &n, e);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = visit(collection, v[2 * i], v[2 * i + 1], fn, user, e);
+	documents_free(v, n);
+	return r;
+}
+
+/* ---- on several processors */
+
+typedef struct Crowd {
+	const char *collection;
+	char **v;
+	size_t n;
+	DocFn fn;
+	void *user;
+	size_t next; /* atomic */
+	pthread_mutex_t lock;
+	int r; /* the first that is not 0 */
+	Err err;
+} Crowd;
+
+static bool crowd_goes_on(Crowd *c, int r, const Err *e)
+{
+	bool on;
+
+	pthread_mutex_lock(&c->lock);
+	if (r != 0 && c->r == 0) {
+		c->r = r;
+		c->err = *e;
+	}
+	on = c->r == 0;
+	pthread_mutex_unlock(&c->lock);
+	return on;
+}
+
+static void *crowd_thread(void *arg)
+{
+	Crowd *c = arg;
+	bool on = true;
+
+	while (on) {
+		size_t first = __atomic_fetch_add(&c->next, SHARE, __ATOMIC_RELAXED);
+		Err e = {0};
+		int r = 0;
+
+		for (size_t i = first; r == 0 && i < MIN2(first + SHARE, c->n); i++)
+			r = visit(c->collection, c->v[2 * i], c->v[2 * i + 1], c->fn, c->user, &e);
+		on = first < c->n && crowd_goes_on(c, r, &e);
+	}
+	return NULL;
+}
+
+int store_doc_each_at_once(Store *s, const char *collection, DocFn fn, void *user, Err *e)
+{
+	Crowd c = {.collection = collection, .fn = fn, .user = user, .lock = PTHREAD_MUTEX_INITIALIZER};
+	pthread_t threads[THREADS_MAX];
+	size_t started = 0, want;
+	int r = read_documents(s, collection, &c.v, &c.n, e);
+
+	if (r == 0) {
+		long others = MIN2(sysconf(_SC_NPROCESSORS_ONLN) - 1, (long)THREADS_MAX);
+
+		want = others > 0 ? MIN2(c.n / SHARE, (size_t)others) : 0;
+		/* With fewer it is slower, no more. */
+		while (started < want && pthread_create(&threads[started], NULL, crowd_thread, &c) == 0)
+			started++;
+		crowd_thread(&c);
+		for (size_t i = 0; i < started; i++)
+			pthread_join(threads[i], NULL);
+		r = c.r;
+		if (r < 0 && e)
+			*e = c.err;
+	}
+	documents_free(c.v, c.n);
 	return r;
 }

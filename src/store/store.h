@@ -55,6 +55,9 @@ int store_doc_keys(Store *s, const char *collection, char ***ret, Err *e);
 /* Calls fn for each in key order until it returns non-zero, which is returned. doc is borrowed. */
 int store_doc_each(Store *s, const char *collection, int (*fn)(void *user, const char *key, json_t *doc),
 		   void *user, Err *e);
+/* The same on all processors, in no order; after one that is not zero a few more may be called. */
+int store_doc_each_at_once(Store *s, const char *collection,
+			   int (*fn)(void *user, const char *key, json_t *doc), void *user, Err *e);
 
 /* ---- leases ----
  * Between finding a layer or blob here (or making it) and recording the image that needs it, hold a lease: while anybody does,
