@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "kernel/process.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -23,9 +24,48 @@
 #define LISTENER_REST_MS 200
 #define OOM_LOOK_MS      10
 #define HELD_LOOK_MS     100
+#define MACHINE_ENDS_S   10 /* docker's time between the signals of a stop */
 
 static void ignore_signal(int sig _unused_)
 {
+}
+
+/* ---- the end of the machine ---- */
+
+/* For signal handlers, which run in children too until these are programs. */
+static const Server *serving;
+
+/* What systemd becomes when all services are stopped. */
+static bool machine_ends(void)
+{
+	static const char name[] = "systemd-shutdow"; /* 15 bytes are all that a name has */
+	char said[sizeof(name)] = "";
+	int fd = open("/proc/1/comm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, said, sizeof(said)) : -1;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return n == (ssize_t)sizeof(said) && memcmp(said, name, sizeof(name) - 1) == 0;
+}
+
+/* Then every process is sent SIGTERM, and a minute and a half later SIGKILL, unless all have ended. The shim does not wait so long for a container that
+ * takes no notice: as `stop` does. Its exit is on record, and its file systems can be unmounted. */
+static void on_term(int sig _unused_)
+{
+	int saved = errno;
+
+	if (serving && getpid() == serving->pid && machine_ends())
+		(void)alarm(MACHINE_ENDS_S);
+	errno = saved;
+}
+
+static void on_alarm(int sig _unused_)
+{
+	int saved = errno;
+
+	if (serving && getpid() == serving->pid && serving->init.pidfd.fd >= 0)
+		(void)process_signal(serving->init.pidfd.fd, SIGKILL);
+	errno = saved;
 }
 
 /* posix_spawn(3) of glibc leaves the two signals of its threads ignored, and hides them from sigaction(2). */
@@ -48,12 +88,19 @@ static void reset_thread_signals(void)
  */
 static int set_signals(Err *e)
 {
-	static const int signals[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
-	struct sigaction sa = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+	static const struct {
+		int signal;
+		void (*handler)(int);
+	} rows[] = {{SIGPIPE, ignore_signal}, {SIGTERM, on_term},      {SIGALRM, on_alarm},
+		    {SIGINT, ignore_signal},  {SIGHUP, ignore_signal}, {SIGQUIT, ignore_signal},
+		    {SIGUSR1, ignore_signal}, {SIGUSR2, ignore_signal}};
 
-	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
-		if (sigaction(signals[i], &sa, NULL) < 0)
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		struct sigaction sa = {.sa_handler = rows[i].handler, .sa_flags = SA_RESTART};
+
+		if (sigaction(rows[i].signal, &sa, NULL) < 0)
 			return err_sys(e, errno, "sigaction");
+	}
 	reset_thread_signals();
 	return 0;
 }
@@ -354,8 +401,10 @@ int shim_serve(int control_fd)
 	Err e = {0};
 	int r;
 
-	s = (Server){.loop = {.epfd = -1}, .listener = {.fd = -1}, .oom = {.fd = -1}, .exit_fd = -1};
+	s = (Server){
+	    .pid = getpid(), .loop = {.epfd = -1}, .listener = {.fd = -1}, .oom = {.fd = -1}, .exit_fd = -1};
 	process_init(&s.init, &s, "");
+	serving = &s;
 	r = serve(&s, control_fd, &e);
 	if (r < 0)
 		log_error("%s", err_msg(&e, r));

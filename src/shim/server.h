@@ -45,6 +45,7 @@ typedef struct Stray {
 } Stray;
 
 struct Server {
+	pid_t pid; /* its own */
 	Loop loop;
 	Runner runner;
 	char *dir, *id; /* of the runner; dir is absolute */

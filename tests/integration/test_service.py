@@ -179,6 +179,67 @@ def test_who_does_not_stop_in_time_goes_on(new_engine, name):
     assert engine.inspect(name)["State"]["Running"]
 
 
+@pytest.mark.parametrize("says, status", [("stopping", "exited"), ("running", "running")])
+def test_containers_end_with_the_machine(new_engine, folder, name, says, status):
+    """When it goes down is for systemctl to say; it waits for us as long as we tell it."""
+    (folder / "systemctl").write_text(f'#!/bin/sh\n[ "$*" = is-system-running ] && echo {says}\nexit 1\n')
+    (folder / "systemctl").chmod(0o755)
+    manager = Manager(folder)
+    engine = new_engine("--shutdown-timeout", "40", prefix=("env", f"NOTIFY_SOCKET={manager.path}", f"PATH={folder}:{os.environ['PATH']}"))
+    engine.cli("run", "-d", "--name", name, "--restart", "unless-stopped", "busybox", "sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done")
+    pid = engine.inspect(name)["State"]["Pid"]
+    assert engine.stop() == 0
+    assert os.path.exists(f"/proc/{pid}") == (status == "running")
+    manager.s.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            manager.heard.append(manager.s.recv(4096).decode())
+    asked = [h for h in manager.heard if h.startswith("EXTEND_TIMEOUT_USEC=")]
+    assert asked == ([] if status == "running" else ["EXTEND_TIMEOUT_USEC=60000000\nSTATUS=Stopping containers, for at most 40 s"])
+    manager.s.close()
+    engine.start()
+    wait_until("it runs", lambda: engine.inspect(name)["State"]["Running"])
+    assert engine.cli("logs", name).stdout == ("" if status == "running" else "bye\n")
+    assert (engine.inspect(name)["State"]["Pid"] == pid) == (status == "running")
+
+
+# A PID 1 of the engine's own, which can take the name that systemd has when all services are stopped and what is left is sent SIGTERM.
+PID_1 = """
+import ctypes, os, signal, subprocess, sys
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x20000000 | 0x20000) == 0  # CLONE_NEWPID, CLONE_NEWNS
+pid = os.fork()
+if pid:
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+assert libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None) == 0  # MS_REC, MS_PRIVATE
+assert libc.mount(b"proc", b"/proc", b"proc", 0, None) == 0
+signal.signal(signal.SIGUSR1, lambda *_: libc.prctl(15, b"systemd-shutdown", 0, 0, 0))
+p = subprocess.Popen(sys.argv[1:])
+signal.signal(signal.SIGTERM, lambda *_: p.terminate())
+sys.exit(p.wait())
+"""
+
+
+def test_the_last_signal_of_a_machine(new_engine, name):
+    """systemd would wait for a minute and a half for a container that takes no notice of SIGTERM, and its shim does not end before it."""
+    engine = new_engine(prefix=(sys.executable, "-c", PID_1))
+    engine.cli("run", "-d", "--name", name, "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    shim, = engine.shims()
+    os.kill(shim, signal.SIGTERM)
+    time.sleep(0.5)
+    assert engine.inspect(name)["State"]["Running"]
+    pid_1 = int(pathlib.Path(f"/proc/{engine.p.pid}/task/{engine.p.pid}/children").read_text())
+    os.kill(pid_1, signal.SIGUSR1)
+    wait_until("PID 1 has the name", lambda: pathlib.Path(f"/proc/{pid_1}/comm").read_text() == "systemd-shutdow\n")
+    begun = time.monotonic()
+    os.kill(shim, signal.SIGTERM)
+    wait_until("its time is over", lambda: not engine.inspect(name)["State"]["Running"], seconds=30, step=0.2)
+    assert engine.inspect(name)["State"]["ExitCode"] == 137 and 9 < time.monotonic() - begun
+    wait_until("the shim ends too", lambda: not engine.shims())
+
+
 def test_second_signal_ends_at_once(new_engine, name):
     engine = new_engine("--live-restore=false", "--shutdown-timeout", "60")
     engine.cli("run", "-d", "--name", name, "--stop-timeout", "60", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")

@@ -42,6 +42,8 @@ int listen_all(Daemon *d, Err *e);
 void service_notify(const char *state);
 /* How often it is to hear of us: ns, 0: never. */
 int64_t service_watchdog_ns(void);
+/* Whether all services are stopped because the machine goes down. Asks systemctl; false without a service manager. */
+bool service_machine_ends(void);
 int pidfile_write(Daemon *d, Err *e);
 
 /* control.c */

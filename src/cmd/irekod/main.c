@@ -4,7 +4,7 @@
  *
  * Start order: locks on both roots (two daemons on one root would corrupt it), listening sockets (clients queue from then on), engine,
  * readiness. It ends in the reverse order, within bounds whatever clients and the disk do, and leaves containers running: they belong to their
- * shims. With live-restore false they are stopped first. A second signal ends it at once.
+ * shims. With live-restore false, and when the machine goes down, they are stopped first. A second signal ends it at once.
  *
  * Signals have handlers, not a mask or SIG_IGN: what we start (shims, unpackers, ps) must not inherit them.
  */
@@ -24,6 +24,7 @@
 #define DRAIN_MS        3000
 #define CLOSE_S         5
 #define SHUTDOWN_S      15
+#define END_S           (2 * DRAIN_MS / 1000 + CLOSE_S + 9) /* of all that follows, on a busy machine */
 #define CONNECTIONS_MAX 16384
 #define PROGRAM_RANGES  256 /* of some 35 libraries, three each */
 
@@ -266,6 +267,22 @@ static void watch_the_end(void)
 	pthread_attr_destroy(&attr);
 }
 
+/* While the machine stays up, containers need nobody to stop them. */
+static void stop_containers(Daemon *d)
+{
+	int seconds = (int)config_int(&d->config, "shutdown-timeout", SHUTDOWN_S);
+	char state[128];
+
+	if (!d->engine || (config_bool(&d->config, "live-restore", true) && !service_machine_ends()))
+		return;
+	/* The service manager would not wait longer than its unit says. */
+	snprintf(state, sizeof(state),
+		 "EXTEND_TIMEOUT_USEC=%lld\nSTATUS=Stopping containers, for at most %d s",
+		 (seconds + END_S) * 1000000LL, seconds);
+	service_notify(state);
+	engine_stop_all(d->engine, seconds);
+}
+
 /* With a request still running (a client's, stuck in a device say), the engine is left as it is: the state on disk is sound at any
  * moment, freeing memory under a thread would not be. */
 static void finish(Daemon *d)
@@ -273,8 +290,7 @@ static void finish(Daemon *d)
 	bool drained;
 
 	control_stop(d);
-	if (d->engine && !config_bool(&d->config, "live-restore", true))
-		engine_stop_all(d->engine, (int)config_int(&d->config, "shutdown-timeout", SHUTDOWN_S));
+	stop_containers(d);
 	metrics_stop(d);
 	drained = !d->server || http_server_drain(d->server, DRAIN_MS);
 	remove_traces(d);

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a service manager wants to know: readiness, life signs, and the file that says who runs. */
+/* What a service manager wants to know: readiness, life signs, and the file that says who runs. And what it is asked. */
 #include "daemon.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stddef.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+
+#define ANSWER_MS 3000
 
 /* sd_notify(3) is one datagram; linking libsystemd for it would cost more memory than the rest of this program. */
 void service_notify(const char *state)
@@ -34,6 +40,51 @@ int64_t service_watchdog_ns(void)
 	    str_to_i64(us, &n) < 0 || n <= 0 || n > INT64_MAX / 1000)
 		return 0;
 	return n * 1000;
+}
+
+/* Its words go to `out`. */
+static int ask_manager(int out, pid_t *ret)
+{
+	char *const argv[] = {(char *)"systemctl", (char *)"is-system-running", NULL};
+	posix_spawn_file_actions_t fa;
+	int r;
+
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_adddup2(&fa, out, 1);
+	posix_spawn_file_actions_adddup2(&fa, 0, 2);
+	r = posix_spawnp(ret, argv[0], &fa, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&fa);
+	return r;
+}
+
+bool service_machine_ends(void)
+{
+	_cleanup_close_ int answer = -1, out = -1;
+	char said[32] = "";
+	int p[2], r;
+	pid_t pid;
+
+	if (!getenv("NOTIFY_SOCKET"))
+		return false;
+	r = pipe2(p, O_CLOEXEC) < 0 ? errno : 0;
+	if (r == 0) {
+		answer = p[0];
+		out = p[1];
+		r = ask_manager(out, &pid);
+		close_fd(&out);
+	}
+	if (r != 0) {
+		log_warn("ask systemctl whether the machine goes down: %s", strerror(r));
+		return false;
+	}
+	if (poll(&(struct pollfd){.fd = answer, .events = POLLIN}, 1, ANSWER_MS) <= 0 ||
+	    read(answer, said, sizeof(said) - 1) <= 0)
+		log_warn("systemctl does not say whether the machine goes down");
+	(void)kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return streq(said, "stopping\n");
 }
 
 /* The number may have become another program's since: the name is looked at too. 0: none. */
