@@ -34,6 +34,7 @@ typedef struct Layers {
 	char *const *lower;
 	const char *upper, *work;
 	bool is_volatile;
+	bool joined; /* all lowers are one option */
 	size_t n;
 	int *fds; /* n lowers, then upper and work; -1 until open_layers() */
 } Layers;
@@ -117,6 +118,8 @@ static int set_joined(int fs, Layers *l, Err *e)
 
 static int set_lowers(int fs, Layers *l, Err *e)
 {
+	if (l->joined)
+		return set_joined(fs, l, e);
 	for (size_t i = 0; i < l->n; i++) {
 		int r = set_layer(fs, l, "lowerdir+", l->lower[i], i, e);
 
@@ -254,6 +257,16 @@ static int single_lower(const char *lower, int *ret_fd, Err *e)
 	return 0;
 }
 
+static int by_fsconfig(Layers *l, int *ret_fd, Err *e)
+{
+	if (e)
+		e->msg[0] = '\0';
+	return overlay_by_fsconfig(l, ret_fd, e);
+}
+
+/* Kernels before 6.5 keep options of any name, and refuse what they do not know when they have all of them. */
+static bool joined_only; /* atomic */
+
 static int overlay(Layers *l, int *ret_fd, Err *e)
 {
 	int r;
@@ -264,9 +277,14 @@ static int overlay(Layers *l, int *ret_fd, Err *e)
 			       LOWER_MAX);
 	if (l->n == 1 && !l->upper)
 		return single_lower(l->lower[0], ret_fd, e);
-	if (e)
-		e->msg[0] = '\0';
-	r = overlay_by_fsconfig(l, ret_fd, e);
+	l->joined = __atomic_load_n(&joined_only, __ATOMIC_RELAXED);
+	r = by_fsconfig(l, ret_fd, e);
+	if (r == -EINVAL && !l->joined) {
+		l->joined = true;
+		r = by_fsconfig(l, ret_fd, e);
+		if (r >= 0)
+			__atomic_store_n(&joined_only, true, __ATOMIC_RELAXED);
+	}
 	if (r == -E2BIG)
 		r = overlay_by_helper(l, ret_fd, e);
 	layers_done(l);
