@@ -275,7 +275,8 @@ class Manager:
             self.heard.append(self.s.recv(4096).decode())
 
 
-def test_socket_activation_and_notification(folder):
+@pytest.mark.parametrize("hosts", [["-H", "fd://"], []])
+def test_socket_activation_and_notification(folder, hosts):
     """As systemd starts it: sockets from 3 on, and a place to say READY."""
     manager = Manager(folder)
     sock = folder / "api ü.sock"
@@ -287,7 +288,7 @@ def test_socket_activation_and_notification(folder):
     client.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")  # waits in the queue, before anybody serves it
     env = dict(os.environ, NOTIFY_SOCKET=manager.path, LISTEN_FDS="1", WATCHDOG_USEC="400000")
     start = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[2], sys.argv[2:])"
-    p = subprocess.Popen([sys.executable, "-c", start, str(listener.fileno()), str(BUILD / "irekod"), "-H", "fd://", "--data-root", str(folder / "d"), "--exec-root", str(folder / "r")], env=env, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([sys.executable, "-c", start, str(listener.fileno()), str(BUILD / "irekod"), *hosts, "--data-root", str(folder / "d"), "--exec-root", str(folder / "r")], env=env, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True)
     try:
         manager.wait("READY=1")
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
@@ -299,6 +300,7 @@ def test_socket_activation_and_notification(folder):
         p.terminate()
         manager.wait("STOPPING=1")
         assert p.wait(timeout=15) == 0, p.stderr.read()
+        assert "has changed" not in p.stderr.read(), "a reload sees the same sockets"
         assert sock.exists(), "it is systemd's"
     finally:
         if p.poll() is None:

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import stat
 import time
+import urllib.request
 
 import pytest
 
@@ -45,6 +46,11 @@ def test_a_request_starts_it(installed):
     assert show("ActiveState", "SubState", "NRestarts") == ("active", "running", "0")
 
 
+def test_layers_are_not_copied(installed):
+    """Debian's own kernel has overlayfs, and takes its options in another way than newer ones do."""
+    assert api("GET", "/info").json["Driver"] == "overlayfs"
+
+
 def test_containers_take_no_notice(counter):
     with open(f"/proc/{counter}/oom_score_adj") as f:
         assert f.read() == "0\n", "the unit's own is not the container's"
@@ -62,13 +68,17 @@ def test_containers_take_no_notice(counter):
     assert state("counter")["Pid"] == counter
 
 
-def test_reload(counter):
+def test_settings(counter):
     SETTINGS.parent.mkdir(exist_ok=True)
-    SETTINGS.write_text('{"labels": ["read=again"]}')
+    SETTINGS.write_text('{"hosts": ["tcp://127.0.0.1:2375"]}')
+    run("systemctl", "restart", "ireko")
+    with urllib.request.urlopen("http://127.0.0.1:2375/_ping") as reply:
+        assert reply.read() == b"OK"
+    SETTINGS.write_text('{"hosts": ["tcp://127.0.0.1:2375"], "labels": ["read=again"]}')
     run("systemctl", "reload", "ireko")
     wait("the settings are in force", lambda: api("GET", "/info").json["Labels"] == ["read=again"])
-    SETTINGS.unlink()
     wait("the reload is over", lambda: show("ActiveState", "SubState") == ("active", "running"))
+    SETTINGS.unlink()
 
 
 def test_watchdog(counter):

@@ -12,6 +12,7 @@
 #define HELP_COLUMN   29
 #define HELP_WIDTH    100
 #define STANDARD_FILE "/etc/ireko/daemon.json"
+#define SOCKETS_MAX   16
 
 enum { OPT_FIRST = 256, OPT_VERSION = 2048, OPT_HELP };
 
@@ -340,6 +341,21 @@ static int name_mirrors(const DaemonConfig *c, Err *e)
 	return 0;
 }
 
+int config_sockets_passed(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+	int n;
+
+	return pid && count && atoi(pid) == (int)getpid() && str_to_int(count, 0, SOCKETS_MAX, &n) >= 0 ? n
+													: 0;
+}
+
+static char *default_host(const DaemonConfig *c)
+{
+	return config_sockets_passed() > 0 ? strdup("fd://")
+					   : strf("unix://%s/ireko.sock", config_text(c, "exec-root"));
+}
+
 static int defaults(DaemonConfig *c, Err *e)
 {
 	_cleanup_free_ char *host = NULL;
@@ -355,7 +371,7 @@ static int defaults(DaemonConfig *c, Err *e)
 		r = otherwise(c, "exec-root", "/run/ireko", e);
 	if (r < 0)
 		return r;
-	host = strf("unix://%s/ireko.sock", config_text(c, "exec-root"));
+	host = default_host(c);
 	r = host ? otherwise(c, "hosts", host, e) : err_oom(e);
 	if (r >= 0)
 		r = default_certificates(c, e);

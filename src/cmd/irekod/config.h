@@ -38,6 +38,8 @@ typedef enum ConfigAction { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_VALI
 int config_load(int argc, char **argv, DaemonConfig *ret, ConfigAction *ret_action, Err *e);
 void config_done(DaemonConfig *c);
 void config_print_usage(void);
+/* How many sockets systemd has passed to this process, as descriptors from 3 on (sd_listen_fds(3)). They are served whatever "hosts" says. */
+int config_sockets_passed(void);
 
 /* By key. NULL, otherwise or nothing where it was not said and has no default. */
 const char *config_text(const DaemonConfig *c, const char *key);

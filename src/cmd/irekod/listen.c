@@ -13,7 +13,6 @@
 
 #define SOCKET_GROUP     "ireko"
 #define SOCKET_GROUP_TOO "docker"
-#define INHERITED_MAX    16
 
 /* Read from the file itself: name services would load libraries for one line. */
 static bool group_find(const char *name, gid_t *ret)
@@ -167,19 +166,13 @@ static int take_inherited(Daemon *d, int fd, Err *e)
 	return add_tcp(d, fd, e);
 }
 
-/* Descriptors from 3 on, if they are meant for us. Returns how many. */
+/* Returns how many. */
 static int listen_inherited(Daemon *d, Err *e)
 {
-	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-	int n = 0, r = 0;
+	int n = config_sockets_passed(), r = 0;
 
-	if (!pid || !count || atoi(pid) != (int)getpid() || str_to_int(count, 0, INHERITED_MAX, &n) < 0)
-		return 0;
 	for (int fd = 3; r >= 0 && fd < 3 + n; fd++)
 		r = take_inherited(d, fd, e);
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("LISTEN_FDNAMES");
 	return r < 0 ? r : n;
 }
 

@@ -16,7 +16,7 @@ const Setting settings[] = {
 	{"config-file", SET_TEXT, SETTING_FLAG_ONLY, .alias = "config", .meta = "FILE", .help = "JSON with these settings (default /etc/ireko/daemon.json if it exists)"},
 	{"helper-dir", SET_TEXT, .meta = "DIR", .help = "where ireko-shim and ireko-unpack are (default: beside irekod, else in libexec)"},
 	/* doors */
-	{"hosts", SET_LIST, .flag = "host", .letter = 'H', .meta = "ADDRESS", .help = "unix://PATH, tcp://HOST:PORT, or fd:// for the sockets that systemd passes; repeatable (default unix://EXEC-ROOT/ireko.sock)"},
+	{"hosts", SET_LIST, .flag = "host", .letter = 'H', .meta = "ADDRESS", .help = "unix://PATH, tcp://HOST:PORT, or fd:// for the sockets that systemd passes; repeatable (default what systemd passes, else unix://EXEC-ROOT/ireko.sock)"},
 	{"group", SET_TEXT, .letter = 'G', .meta = "GROUP", .help = "whose members may use the unix sockets (default ireko, else docker, if there is one; \"\": root alone)"},
 	{"tls", SET_BOOL, .help = "TLS on the TCP addresses; --tls=false says that none is meant to be without"},
 	{"tlsverify", SET_BOOL, .help = "the same, and clients need a certificate"},
