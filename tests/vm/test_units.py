@@ -11,17 +11,18 @@ import urllib.request
 
 import pytest
 
-from layout import run, wait
+from layout import ROOT, V2, hierarchies, pids, read, run, wait, where
 from service import SOCKET, UNITS, api, inspect, remove, show, start, state
 
 SETTINGS = pathlib.Path("/etc/ireko/daemon.json")
+MB = 1 << 20
 COUNT = "i=0; while :; do echo $((i += 1)); sleep 0.2; done"
 
 
 @pytest.fixture(scope="module")
 def counter(busybox):
     """A container that counts: the pid that it keeps whatever happens to the engine."""
-    start("counter", COUNT)
+    start("counter", COUNT, Memory=64 * MB, PidsLimit=30)
     pid = state("counter")["Pid"]
     yield pid
     seen = inspect("counter")
@@ -66,6 +67,18 @@ def test_containers_take_no_notice(counter):
     os.kill(int(*show("MainPID")), signal.SIGKILL)
     wait("systemd starts it again", lambda: show("NRestarts", "SubState") == ("1", "running"))
     assert state("counter")["Pid"] == counter
+
+
+def test_their_cgroups_are_not_systemds(counter):
+    """Nor are they the service's, which is stopped and started; a manager that reads its units again leaves them alone."""
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "ireko")
+    path = f"/ireko/{inspect('counter')['Id']}"
+    assert read(where("memory", path), "memory.max" if V2 else "memory.limit_in_bytes") == str(64 * MB)
+    assert read(where("pids", path), "pids.max") == "30"
+    assert all(counter in pids(where(name, path)) for name in hierarchies() if name != "freezer")
+    if V2:
+        assert read(where("", path), "cgroup.controllers") == read(ROOT, "cgroup.controllers")
 
 
 def test_settings(counter):
