@@ -90,10 +90,11 @@ def run_folder(folder):
 
 
 def remove_folder(folder):
-    run = folder / "run"
-    if run.is_mount():
-        sh(["umount", "--lazy", run], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    """With what is mounted in it: our tmpfs, and podman's own storage upon itself."""
+    places = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    for place in reversed([p for p in places if p.startswith(f"{folder}/")]):
+        sh(["umount", "--lazy", place], check=False)
+    shutil.rmtree(folder)
 
 
 class Ireko(DockerLike):
