@@ -132,7 +132,7 @@ static void test_documents_at_once(void **state)
 	assert_int_equal(all.calls, 0);
 	for (int i = 0; i < 1000; i++) {
 		_cleanup_json_ json_t *doc = json_pack("{s:i}", "n", i);
-		char key[8];
+		char key[16];
 
 		(void)snprintf(key, sizeof(key), "%d", i);
 		assert_int_equal(store_doc_put(s, "container", key, doc, &e), 0);

@@ -162,7 +162,7 @@ REFUSED = [
     ("local", {"max-file": "1"}, "compression cannot be enabled when max file count is 1"),
     ("local", {"tags": "x"}, "unknown log opt 'tags' for log driver local"),
     ("syslog", {"syslog-address": "127.0.0.1"}, "syslog-address should be in form proto://address, got 127.0.0.1"),
-    ("syslog", {"syslog-address": "tcp+tls://127.0.0.1"}, "tcp+tls is not offered"),
+    ("syslog", {"syslog-address": "tcp+tls://a:b:c"}, "too many colons"),
     ("syslog", {"syslog-address": "unix:///no/such/私"}, "stat /no/such/私: no such file or directory"),
     ("syslog", {"syslog-facility": "24"}, "invalid syslog facility"),
     ("syslog", {"syslog-format": "rfc1"}, "Invalid syslog format"),
