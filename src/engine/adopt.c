@@ -21,6 +21,7 @@
 
 #define ADOPT_THREADS 8
 #define STRAY_MS      5000
+#define RETRY_US      500000
 
 /* Of a row that an older version wrote. */
 static int ask_for_pid(const char *dir, pid_t *ret, Err *e)
@@ -117,24 +118,34 @@ static bool adopt_one(Engine *en, Container *c)
 	return later && r >= 0;
 }
 
-/* Of one whose shim lived a moment ago. Nothing but its shim's word ends it meanwhile, so that it still runs. */
-static void subscribe(Engine *en, Container *c)
+/* Of one whose shim lived a moment ago. Nothing but its shim's word ends it meanwhile, so that it still runs. False: to be tried again; that we lack
+ * memory or descriptors for it now does not end a container. */
+static bool subscribe(Engine *en, Container *c)
 {
 	_cleanup_free_ char *dir = container_run_dir(en, c);
 	pid_t shim_pid = 0;
 	Err err = {0};
 	int fd = -1, r = dir ? 0 : err_oom(&err);
+	bool asked;
 
 	container_lock(c);
 	if (r >= 0)
 		r = shim_events_open(dir, true, &fd, &shim_pid, &err);
-	if (r >= 0)
+	asked = r >= 0;
+	if (asked)
 		r = listen_to(en, c, fd, shim_pid, &err);
 	pthread_mutex_unlock(&c->life);
-	if (r < 0 && dir)
+	if (r >= 0)
+		return true;
+	if (!asked && err.kind == ERR_NOT_FOUND) {
 		adopt_dead(en, c, dir, true, err_msg(&err, r));
-	else if (r < 0)
-		log_error("container %.12s: its end will not be noticed: %s", c->id, err_msg(&err, r));
+		return true;
+	}
+	log_error("container %.12s: its end is not noticed%s: %s", c->id,
+		  asked ? " before irekod is restarted" : " yet", err_msg(&err, r));
+	if (asked)
+		close_fd(&fd);
+	return asked;
 }
 
 /* True once the process is gone. */
@@ -311,11 +322,13 @@ static void *subscribe_thread(void *arg)
 {
 	_cleanup_(adoption_freep) Adoption *a = arg;
 
-	for (size_t i = 0; i < a->n; i++) {
+	for (size_t i = 0; i < a->n;) {
 		if (__atomic_load_n(&a->en->adopt_stops, __ATOMIC_RELAXED))
 			return NULL;
-		if (a->later[i])
-			subscribe(a->en, a->all[i]);
+		if (!a->later[i] || subscribe(a->en, a->all[i]))
+			i++;
+		else
+			(void)usleep(RETRY_US);
 	}
 	names_adopted(a->en);
 	return NULL;

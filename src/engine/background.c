@@ -38,9 +38,9 @@ struct Background {
 	pthread_cond_t changed; /* an earlier timer, the last thread's end, the engine's end */
 	pthread_cond_t given;   /* work for a thread that waits for some */
 	unsigned threads, idle;
-	Work todo
+	Work handed
 	    [IDLE_MAX]; /* for threads that wait and have not woken up yet, which `idle` does not count any more */
-	unsigned n_todo;
+	unsigned n_handed;
 	bool stop, waits, open; /* open: timers may fire */
 	pthread_t waiter;
 	Timer *heap; /* the earliest first */
@@ -88,18 +88,19 @@ static bool work_await(Background *b, Work *ret)
 {
 	struct timespec until;
 
-	if (b->stop || b->idle + b->n_todo >= IDLE_MAX)
+	if (b->stop || b->idle + b->n_handed >= IDLE_MAX)
 		return false;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += IDLE_SECONDS;
 	b->idle++;
-	while (b->n_todo == 0 && !b->stop && pthread_cond_timedwait(&b->given, &b->lock, &until) != ETIMEDOUT)
+	while (b->n_handed == 0 && !b->stop &&
+	       pthread_cond_timedwait(&b->given, &b->lock, &until) != ETIMEDOUT)
 		;
-	if (b->n_todo == 0) {
+	if (b->n_handed == 0) {
 		b->idle--;
 		return false;
 	}
-	*ret = b->todo[--b->n_todo];
+	*ret = b->handed[--b->n_handed];
 	return true;
 }
 
@@ -128,7 +129,7 @@ static bool work_give(Background *b, void (*fn)(void *arg), void *arg)
 	if (b->idle == 0)
 		return false;
 	b->idle--;
-	b->todo[b->n_todo++] = (Work){fn, arg};
+	b->handed[b->n_handed++] = (Work){fn, arg};
 	pthread_cond_signal(&b->given);
 	return true;
 }

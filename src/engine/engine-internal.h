@@ -8,7 +8,7 @@
  *   Container.life   one life operation (start, stop, remove, rename, ...) at a time; held across I/O of that container
  *   Engine.volumes_lock  which volumes there are: from finding or making one to its entry in Container.mounts
  *   Engine.lock      the tables: containers, names, networks, execs; never held across I/O
- *   Container.state  the fields that inspect shows; held for copies only
+ *   Container.state  the fields that inspect shows; held for copies, and for what only writes down in memory what it sees (ContainerGlance)
  * A Container is reference counted: the table holds one reference, each user of container_find() another.
  * `removed` tells a holder of `life` that it lost the race against a removal.
  */

@@ -105,6 +105,26 @@ def test_it_answers_while_shims_do_not(new_engine, name):
     assert engine.cli("exec", f"{name}-silent", "echo", "here").stdout == "here\n"
 
 
+def test_a_shim_that_cannot_be_reached_yet_is_tried_again(new_engine, name):
+    """As when descriptors or memory are short for a moment, here by a link that leads nowhere: no reason to end a container that lives."""
+    engine = new_engine()
+    engine.cli("run", "-d", "--name", name, "busybox", "sleep", "1000")
+    pid = engine.inspect(name)["State"]["Pid"]
+    cid = engine.inspect(name)["Id"]
+    engine.kill()
+    (sock,) = pathlib.Path(engine.exec_root).rglob(f"{cid}/shim.sock")
+    aside = sock.rename(sock.with_name("aside"))
+    sock.symlink_to(sock.name)
+    engine.start()
+    time.sleep(1.2)
+    assert engine.inspect(name)["State"]["Running"] and os.path.exists(f"/proc/{pid}")
+    sock.unlink()
+    aside.rename(sock)
+    os.kill(pid, signal.SIGKILL)
+    wait_until("its end is told", lambda: engine.inspect(name)["State"]["Status"] == "exited")
+    assert engine.inspect(name)["State"]["ExitCode"] == 137
+
+
 def test_sigterm_leaves_containers_running(new_engine, name):
     engine = new_engine()
     engine.cli("run", "-d", "--name", name, "busybox", "sleep", "1000")

@@ -84,6 +84,7 @@ def test_what_is_refused(client, registry, name):
             (("create", f"{place}:l2", "not a name"), "invalid reference")):
         p = client(*words, check=False)
         assert p.returncode == 1 and why in p.stderr, (words, p.stderr)
+    client("create", f"{place}:l", f"{place}:one")  # nothing was begun when it failed
     client("create", f"{place}:l3", f"{place}:one")
     client("push", f"{place}:l3")
     p = client("create", f"{place}:l4", f"{place}:l3", check=False)

@@ -123,6 +123,14 @@ static int list_read(int dir, json_t **ret, Err *e)
 	return 0;
 }
 
+static int remove_list(const Call *call, const Name *list, Err *e)
+{
+	_cleanup_free_ char *path = lists_path(call, list->file);
+	int r = path ? remove_tree_at(AT_FDCWD, path) : err_oom(e);
+
+	return r < 0 && path ? err_sys(e, r, "remove %s", path) : r;
+}
+
 /* ---- the engine, which asks registries for us */
 
 static int ask(const Call *call, const char *method, char *header, const StrBuf *target, const json_t *body,
@@ -179,28 +187,38 @@ static int add_manifest(const Call *call, int list, const char *text, Err *e)
 	return r < 0 ? err_ctx(e, r, "keep %s", name.full) : 0;
 }
 
+/* What cannot be made whole is not begun. */
+static int create_list(const Call *call, const Name *list, Err *e)
+{
+	_cleanup_close_ int dir = list_open(call, list, true, e);
+	int r = MIN2(dir, 0);
+
+	for (int i = 1; r >= 0 && i < call->n_args; i++)
+		r = add_manifest(call, dir, call->args[i], e);
+	return r;
+}
+
 static int run_create(Call *call, Err *e)
 {
 	const CreateOptions *o = call->opts;
 	_cleanup_(name_done) Name list = {0};
-	_cleanup_close_ int dir = -1;
+	_cleanup_close_ int there = -1;
 	int r = name_parse(call->args[0], &list, e);
 
 	if (r < 0)
 		return r;
-	dir = list_open(call, &list, false, e);
-	if (dir >= 0 && !o->amend)
+	there = list_open(call, &list, false, e);
+	if (there >= 0 && !o->amend)
 		return err_new(e, ERR_CONFLICT,
 			       "refusing to amend an existing manifest list with no --amend flag");
-	if (dir < 0 && dir != -ENOENT)
-		return dir;
-	if (dir < 0)
-		dir = list_open(call, &list, true, e);
-	r = MIN2(dir, 0);
-	for (int i = 1; r >= 0 && i < call->n_args; i++)
-		r = add_manifest(call, dir, call->args[i], e);
-	if (r < 0)
+	if (there < 0 && there != -ENOENT)
+		return there;
+	r = create_list(call, &list, e);
+	if (r < 0) {
+		if (there < 0)
+			(void)remove_list(call, &list, NULL);
 		return r;
+	}
 	printf("Created manifest list %s\n", list.full);
 	return 0;
 }
@@ -384,14 +402,6 @@ static const Flag push_flags[] = {
     {"purge", 'p', FLAG_BOOL, offsetof(PushOptions, purge), "Remove the list here once it is pushed", NULL},
     {0},
 };
-
-static int remove_list(const Call *call, const Name *list, Err *e)
-{
-	_cleanup_free_ char *path = lists_path(call, list->file);
-	int r = path ? remove_tree_at(AT_FDCWD, path) : err_oom(e);
-
-	return r < 0 && path ? err_sys(e, r, "remove %s", path) : r;
-}
 
 static int post_list(const Call *call, const Name *list, const json_t *entries, json_t **ret, Err *e)
 {
