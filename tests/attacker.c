@@ -220,8 +220,11 @@ static int hold_one(int pid, void *which)
 	runtime = is_runtime(pid);
 	if ((runtime != 0) != new || ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
 		return 0;
-	if (new)
-		ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+	if (new && ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0 && waitpid(pid, NULL, __WALL) == pid && !is_runtime(pid)) {
+		/* It became its command between the look and the hold: held on, that command would run for ever. */
+		ptrace(PTRACE_DETACH, pid, 0, 0);
+		return 0;
+	}
 	printf("holds\n");
 	fflush(stdout);
 	return 0;

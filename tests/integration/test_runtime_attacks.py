@@ -227,7 +227,7 @@ def start_holder(ireko, name, *args):
 def test_a_process_that_is_held_at_its_death_holds_up_nobody(ireko, name):
     """A new process that a tracer stops is killed after a while; it has ended then, but its tracer comes before its parent, who does not wait."""
     start_holder(ireko, name, "new", "100")
-    for _ in range(40):
+    for _ in range(400):
         p = ireko("exec", name, "true", check=False, timeout=60)
         if p.returncode != 0:
             break
