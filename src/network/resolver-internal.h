@@ -14,6 +14,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <uthash.h>
 
 #define SECOND_NS       INT64_C(1000000000)
@@ -105,6 +107,18 @@ typedef struct Forward {
 	struct Forward *next, *prev;
 } Forward;
 
+/* One client's datagrams, as many as are read at once, and the answers to them (resolver-datagrams.c). */
+#define TURN 32
+typedef struct Turn {
+	int fd; /* of the client whose turn it is; -1: nobody's */
+	bool prepared;
+	unsigned n; /* answers */
+	struct mmsghdr in[TURN], out[TURN];
+	struct iovec in_data[TURN], out_data[TURN];
+	struct sockaddr_in from[TURN], to[TURN];
+	uint8_t query[TURN][DNS_QUERY_MAX + 1], answer[TURN][DNS_UDP_MOST];
+} Turn;
+
 struct Resolver {
 	pthread_mutex_t lock;
 	pthread_t thread;
@@ -127,6 +141,7 @@ struct Resolver {
 	size_t preferred;         /* of the host's: the one that answered last */
 	uint8_t buf[DNS_MAX + 2]; /* what servers say, and what they are asked */
 	uint8_t out[DNS_MAX];     /* our own answers */
+	Turn turn;
 };
 
 /* resolver.c */
@@ -135,10 +150,15 @@ void slot_events(Resolver *r, const Slot *s, uint32_t events);
 void slot_deadline(Resolver *r, Slot *s, int64_t at, SlotFn expired);
 /* Closes the descriptor. */
 void slot_drop(Resolver *r, Slot *s);
+void question(Resolver *r, const Asker *asker, const uint8_t *query, size_t len);
 void answer_send(Resolver *r, const Asker *to, const uint8_t *m, size_t len);
 /* Answers with nothing but an rcode. */
 void answer_code(Resolver *r, const Asker *to, const uint8_t *query, const DnsQuestion *q, int rcode);
 void conn_drop(Resolver *r, Conn *c);
+
+/* resolver-datagrams.c */
+void datagrams_ready(Resolver *r, Slot *s, uint32_t events);
+void datagram_send(Resolver *r, const Asker *to, const uint8_t *m, size_t len);
 
 /* resolver-names.c */
 /* True with an answer in out; false if the question is another server's. */

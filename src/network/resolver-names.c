@@ -229,11 +229,16 @@ void resolver_endpoint_remove(Resolver *r, const char *client, const char *netwo
 
 static Name *find(Resolver *r, const char *network_id, const char *name)
 {
+	size_t id = strlen(network_id), len = strlen(name);
 	char key[65 + 256 + 2];
 	Name *n = NULL;
 
-	if ((size_t)snprintf(key, sizeof(key), "%s/%s", network_id, name) < sizeof(key))
-		HASH_FIND_STR(r->names, key, n);
+	if (id + 1 + len > sizeof(key))
+		return NULL;
+	memcpy(key, network_id, id);
+	key[id] = '/';
+	memcpy(key + id + 1, name, len);
+	HASH_FIND(hh, r->names, key, id + 1 + len, n);
 	return n;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The resolver's thread, its slots, and what comes from clients: datagrams and connections. */
+/* The resolver's thread, its slots, and the connections of clients. */
 #include "network/resolver-internal.h"
 
 #include <arpa/inet.h>
@@ -9,7 +9,6 @@
 
 #define STACK_BYTES    (256 * 1024)
 #define EVENTS_AT_ONCE 64
-#define TURN           32 /* datagrams of one client before the next one's */
 
 /* ---- slots ---- */
 
@@ -122,9 +121,7 @@ void answer_send(Resolver *r, const Asker *to, const uint8_t *m, size_t len)
 	if (to->conn)
 		conn_answer(r, to->conn, m, len);
 	else
-		/* A datagram that finds no room is lost, as datagrams are. */
-		(void)sendto(to->client->udp->fd, m, len, MSG_DONTWAIT | MSG_NOSIGNAL,
-			     (const struct sockaddr *)&to->from, sizeof(to->from));
+		datagram_send(r, to, m, len);
 }
 
 void answer_code(Resolver *r, const Asker *to, const uint8_t *query, const DnsQuestion *q, int rcode)
@@ -143,7 +140,7 @@ static size_t room_of(const Asker *to, const DnsQuestion *q)
 	return to->conn ? DNS_MAX : MIN2(said, (size_t)DNS_UDP_MOST);
 }
 
-static void question(Resolver *r, const Asker *asker, const uint8_t *query, size_t len)
+void question(Resolver *r, const Asker *asker, const uint8_t *query, size_t len)
 {
 	DnsQuestion q;
 	size_t n;
@@ -159,24 +156,6 @@ static void question(Resolver *r, const Asker *asker, const uint8_t *query, size
 		answer_send(r, asker, r->out, n);
 	} else {
 		forward_start(r, asker, query, len, &q);
-	}
-}
-
-/* ---- datagrams ---- */
-
-static void udp_ready(Resolver *r, Slot *s, uint32_t events _unused_)
-{
-	Asker asker = {.client = s->owner};
-	uint8_t query[DNS_QUERY_MAX + 1];
-
-	for (int i = 0; i < TURN; i++) {
-		socklen_t len = sizeof(asker.from);
-		ssize_t n = recvfrom(s->fd, query, sizeof(query), 0, (struct sockaddr *)&asker.from, &len);
-
-		if (n < 0)
-			return;
-		if (n <= DNS_QUERY_MAX && len == sizeof(asker.from))
-			question(r, &asker, query, (size_t)n);
 	}
 }
 
@@ -394,7 +373,7 @@ int resolver_new(Resolver **ret, Err *e)
 	if (!r)
 		return err_oom(e);
 	pthread_mutex_init(&r->lock, NULL);
-	r->wake_fd = -1;
+	r->wake_fd = r->turn.fd = -1;
 	r->host_inode = -1;
 	r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (r->epoll_fd >= 0)
@@ -461,7 +440,7 @@ void resolver_free(Resolver *r)
 
 static int client_watch(Resolver *r, Client *c, const ResolverSockets *s)
 {
-	int k = slot_new(r, s->udp, EPOLLIN, udp_ready, c, &c->udp);
+	int k = slot_new(r, s->udp, EPOLLIN, datagrams_ready, c, &c->udp);
 
 	if (k < 0)
 		return k;
