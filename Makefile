@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images lint format fuzz install install-docker uninstall clean deps
+.PHONY: all demo demo-stop check check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images bench-network lint format fuzz install install-docker uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -64,6 +64,7 @@ bench:
 	@$(PYTHON) bench/engine $(BENCH)
 	@$(if $(BENCH),,$(PYTHON) bench/runtime)
 	@$(if $(BENCH),,$(PYTHON) bench/images)
+	@$(if $(BENCH),,$(PYTHON) bench/network)
 
 bench-runtime:
 	@tools/deps build run bench
@@ -74,6 +75,11 @@ bench-images:
 	@tools/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) bench/images $(BENCH)
+
+bench-network:
+	@tools/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) bench/network $(BENCH)
 
 lint:
 	@tools/deps build lint

@@ -103,6 +103,7 @@ class Ireko(DockerLike):
     def __init__(self, folder, *options, name="ireko"):
         self.name = name
         self.engine = harness.Engine(*options, exec_root=run_folder(folder) / name).start()
+        self.socket = self.engine.socket
         self.cli = [harness.BUILD / "ireko", "-H", f"unix://{self.engine.socket}"]
 
     def pids(self):
@@ -123,6 +124,11 @@ class Podman(DockerLike):
     pull_options = push_options = ("--tls-verify=false",)
 
     def __init__(self, folder):
+        # Its own network stack since 4.0, where it is; CNI, which answers no names here, where not.
+        if shutil.which("netavark"):
+            config = folder / "containers.conf"
+            config.write_text(f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{folder}/podman-networks"\n[engine]\nhelper_binaries_dir = ["{TOOLS}", "/usr/lib/podman"]\n')
+            os.environ["CONTAINERS_CONF"] = str(config)
         self.cli = ["podman", "--root", folder / "podman", "--runroot", run_folder(folder) / "podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
                     "--runtime", shutil.which("runc") or "runc"]  # Debian's crun refuses hybrid cgroups
         # Its own limits are above the machine's where this runs without CAP_SYS_RESOURCE.
@@ -177,7 +183,7 @@ class Docker(DockerLike):
     def __init__(self, folder):
         need("dockerd", "containerd", "runc", "docker")
         self.bridge = f"irkb{os.getpid()}"
-        socket = folder / "docker.sock"
+        self.socket = socket = folder / "docker.sock"
         sh(["ip", "link", "add", self.bridge, "type", "bridge"])
         sh(["ip", "addr", "add", harness.free_subnet().replace(".0/24", ".1/24"), "dev", self.bridge])
         self.cli = ["docker", "-H", f"unix://{socket}"]
@@ -262,29 +268,76 @@ def started(folder, kinds=(Ireko, Podman, Docker)):
     return engines
 
 
-def measure(engines, n, args, before=None, blocks=4):
-    """{engine: milliseconds}, an engine that fails or has no words for it is left out. Engines take turns in blocks, each after a pause and a warm-up: the kernel goes
-    on taking apart what one of them has left (namespaces, cgroups, veths) for a while after it has ended, which the next one must not pay for."""
-    times = {e.name: [] for e in engines if args(e) is not None}
-    for block in range(min(blocks, n)):
+def timed(e, words):
+    """Milliseconds of one command, from its start to its end; None, with a word why, if it fails."""
+    start = time.monotonic()
+    p = subprocess.run([str(a) for a in [*e.cli, *words]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    took = (time.monotonic() - start) * 1000
+    if p.returncode:
+        print(f"{e.name} {' '.join(map(str, words[:2]))}: exit status {p.returncode}: {p.stdout.decode()[-200:]}", file=sys.stderr)
+        return None
+    return took
+
+
+def in_turns(engines, n, once, blocks=4):
+    """{what: {engine: median}} of n calls of once(engine), which answers {what: value}, or None: the engine is left out from then on. Engines take turns in blocks, each
+    after a pause and a warm-up: the kernel goes on taking apart what one of them has left (namespaces, cgroups, veths) for a while after it has ended, which the next one
+    must not pay for."""
+    values, out = {}, set()
+    blocks = min(blocks, n)
+    for _ in range(blocks):
         for e in engines:
-            if times.get(e.name) is None:
+            if e.name in out:
                 continue
             time.sleep(1)
             for i in range(-(-n // blocks) + 1):
-                if before:
-                    before(e)
-                words = args(e)
-                start = time.monotonic()
-                p = subprocess.run([str(a) for a in [*e.cli, *words]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-                took = (time.monotonic() - start) * 1000
-                if p.returncode:
-                    print(f"{e.name} {' '.join(map(str, words[:2]))}: exit status {p.returncode}: {p.stdout.decode()[-200:]}", file=sys.stderr)
-                    times[e.name] = None
+                found = once(e)
+                if found is None:
+                    out.add(e.name)
                     break
-                if i > 0:
-                    times[e.name].append(took)
-    return {name: statistics.median(v) for name, v in times.items() if v}
+                for what, value in found.items() if i > 0 else ():
+                    values.setdefault(what, {}).setdefault(e.name, []).append(value)
+    return {what: {name: statistics.median(v) for name, v in of.items() if name not in out} for what, of in values.items()}
+
+
+def measure(engines, n, args, before=None, blocks=4):
+    """{engine: milliseconds} of one command; an engine that fails or has no words for it is left out."""
+    def once(e):
+        if before:
+            before(e)
+        took = timed(e, args(e))
+        return None if took is None else {"": took}
+
+    return in_turns([e for e in engines if args(e) is not None], n, once, blocks).get("", {})
+
+
+def cpu_times():
+    """(idle, all), ticks of all CPUs."""
+    fields = [int(f) for f in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
+
+
+def throughput(e, words, at_once, total):
+    """(commands a second, share of the CPUs that was busy) of one command, `total` times; (None, None) if one fails. "@" in a word becomes the command's number."""
+    left, running, number = total, [], 0
+    cpu = cpu_times()
+    start = time.monotonic()
+    while left or running:
+        while left and len(running) < at_once:
+            command = [str(a) for a in e.cli] + [str(a).replace("@", str(number)) for a in words]
+            running.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+            left, number = left - 1, number + 1
+        # The oldest ends about first.
+        p = running.pop(0)
+        said = p.communicate(timeout=300)[1]
+        if p.returncode:
+            for other in running:
+                other.communicate(timeout=300)
+            print(f"{e.name}, {at_once} at once: exit status {p.returncode}: {said.decode()[-200:]}", file=sys.stderr)
+            return None, None
+    took = time.monotonic() - start
+    idle, all_of_it = (b - a for a, b in zip(cpu, cpu_times()))
+    return total / took, 1 - idle / max(all_of_it, 1)
 
 
 def memory_available():
@@ -309,6 +362,41 @@ def layer():
         sh(["sh", "-c", f"mmdebstrap --variant=minbase --include=git,ca-certificates --quiet --aptopt='Acquire::Check-Valid-Until \"false\"' bookworm - | gzip -6 > '{part}'"], timeout=600)
         part.rename(LAYER)
     return LAYER.read_bytes()
+
+
+class Table:
+    """What was measured, a row each, ours first; in brackets, theirs over ours. A budget says how far ours may go: in units of its own, or of another column."""
+
+    def __init__(self, columns):
+        self.columns, self.rows, self.missed = columns, [], []
+
+    def head(self, note=""):
+        print((f"{note}\n\n" if note else "") + "| what | " + " | ".join(self.columns) + " | budget |\n|" + "---|" * (len(self.columns) + 2), flush=True)
+
+    def row(self, what, values, unit, budgets=None, better="less", digits=None):
+        said = self.verdict(what, values, budgets or {}, better)
+        self.rows.append({"what": what, "unit": unit, "values": values, "budget": said})
+        ours, cells = values.get("ireko"), []
+        for name in self.columns:
+            v = values.get(name)
+            told = "" if v is None else f"{v:.{(2 if unit == 'x' else 1) if digits is None else digits}f} {unit}"
+            cells.append(told + (f" ({v / ours:.1f}x)" if told and ours and name != "ireko" and unit != "x" else ""))
+        print(f"| {what} | " + " | ".join(cells) + f" | {said} |", flush=True)
+
+    def verdict(self, what, values, budgets, better):
+        ours, said = values.get("ireko"), []
+        for against, limit in budgets.items():
+            own = against in ("at most", "at least")
+            if ours is None or (not own and not values.get(against)):
+                continue
+            if own:
+                met = ours <= limit if against == "at most" else ours >= limit
+            else:
+                met = ours <= limit * values[against] if better == "less" else ours >= limit * values[against]
+            said.append(f"{against} {limit}: {'met' if met else 'MISSED'}" if own else f"{limit:g} {against}: {'met' if met else 'MISSED'}")
+            if not met:
+                self.missed.append(what)
+        return ", ".join(said)
 
 
 def close_all(engines):
