@@ -8,8 +8,6 @@
  */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
 /* -1 in *ret_netns if it does not run. */
 static int open_namespace(Container *c, int *ret_netns, Err *e)
 {
@@ -118,43 +116,75 @@ static void forget(ContainerEndpoint *ep)
 
 /* ---- the way out ---- */
 
-static uint32_t gateway_of(const ContainerEndpoint *ep)
-{
-	struct in_addr a;
+/* The networks that are it, in each family; NULL: none. */
+typedef struct Ways {
+	char *network[IP_FAMILIES];
+} Ways;
 
-	return inet_pton(AF_INET, ep->gateway, &a) == 1 ? ntohl(a.s_addr) : 0;
+static void ways_done(Ways *w)
+{
+	for (int f = 0; f < IP_FAMILIES; f++)
+		free(w->network[f]);
 }
 
-/* After a change: the default route and the ports go where they belong now. `before` is the network that had them, or NULL. */
-static int settle_gateway(Engine *en, Container *c, int netns_fd, const char *before, Err *e)
+static int ways_now(Engine *en, Container *c, Ways *ret, Err *e)
 {
-	int i = endpoint_gateway(en, c), r;
+	for (int f = 0; f < IP_FAMILIES; f++) {
+		int i = endpoint_gateway(en, c, f);
+
+		if (i >= 0 && !(ret->network[f] = strdup(c->endpoints[i].network)))
+			return err_oom(e);
+	}
+	return 0;
+}
+
+static IpAddress gateway_of(const ContainerEndpoint *ep, int family)
+{
+	IpAddress a;
+
+	return ip_parse(family == IP_V4 ? ep->gateway : ep->gateway6, &a) == 0 ? a : 0;
+}
+
+static int settle_family(Engine *en, Container *c, int family, int netns_fd, const char *before, Err *e)
+{
+	int i = endpoint_gateway(en, c, family), r;
 	const ContainerEndpoint *ep = i < 0 ? NULL : &c->endpoints[i];
 
-	if (ep && streq0(before, ep->network))
+	if (ep ? streq0(before, ep->network) : !before)
 		return 0;
 	if (!ep)
-		return network_default_route_set(netns_fd, NULL, 0, e);
-	r = network_default_route_set(netns_fd, ep->interface, gateway_of(ep), e);
-	return r >= 0 && c->n_ports > 0 ? ports_publish(en, c, ep, e) : r;
+		return network_default_route_set(netns_fd, family, NULL, 0, e);
+	r = network_default_route_set(netns_fd, family, ep->interface, gateway_of(ep, family), e);
+	return r >= 0 && c->n_ports > 0 ? ports_publish(en, c, family, ep, e) : r;
+}
+
+/* After a change: the default routes and the ports go where they belong now. */
+static int settle_gateways(Engine *en, Container *c, int netns_fd, const Ways *before, Err *e)
+{
+	int r = 0;
+
+	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++)
+		r = settle_family(en, c, f, netns_fd, before->network[f], e);
+	return r;
 }
 
 /* Its ports go first, as one port cannot lead to two places. */
-static void leave_gateway(Engine *en, Container *c, int gateway)
+static void leave_gateway(Engine *en, Container *c, int family, int gateway)
 {
 	if (gateway >= 0 && c->n_ports > 0)
-		ports_withdraw(en, c, &c->endpoints[gateway]);
+		ports_withdraw(en, c, family, &c->endpoints[gateway]);
 }
 
 /* ---- connect ---- */
 
-static int undo_connect(Engine *en, Container *c, const char *network, int netns_fd, const char *before,
+static int undo_connect(Engine *en, Container *c, const char *network, int netns_fd, const Ways *before,
 			int r, Err *e)
 {
+	const Ways nothing = {{(char *)"", (char *)""}};
 	ContainerEndpoint out = {0};
 	int i = endpoint_index(c, network);
 	Err more = {0};
-	int again;
+	int again = 0;
 
 	if (i < 0) {
 		pthread_mutex_lock(&c->state);
@@ -168,23 +198,25 @@ static int undo_connect(Engine *en, Container *c, const char *network, int netns
 	}
 	take_out(c, (size_t)i, &out);
 	forget(&out);
-	again = netns_fd >= 0 && before ? settle_gateway(en, c, netns_fd, NULL, &more) : 0;
+	if (netns_fd >= 0 && (before->network[IP_V4] || before->network[IP_V6]))
+		again = settle_gateways(en, c, netns_fd, &nothing, &more);
 	return again < 0 ? err_ctx(e, r, "the default route is not as it was (%s)", err_msg(&more, again))
 			 : r;
 }
 
-static int connect_running(Engine *en, Container *c, size_t i, int netns_fd, const char *before, Err *e)
+static int connect_running(Engine *en, Container *c, size_t i, int netns_fd, const Ways *before, Err *e)
 {
-	int gateway, r = endpoint_join(en, c, i, netns_fd, false, e);
+	static const bool no[IP_FAMILIES];
+	int r = endpoint_join(en, c, i, netns_fd, no, e);
 
 	if (r < 0)
 		return r;
-	gateway = endpoint_gateway(en, c);
-	if (gateway == (int)i && before)
-		leave_gateway(en, c, endpoint_index(c, before));
-	r = settle_gateway(en, c, netns_fd, before, e);
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (before->network[f] && endpoint_gateway(en, c, f) == (int)i)
+			leave_gateway(en, c, f, endpoint_index(c, before->network[f]));
+	r = settle_gateways(en, c, netns_fd, before, e);
 	if (r >= 0)
-		r = net_files_update(en, c, NULL, c->endpoints[i].address, e);
+		r = net_files_update(en, c, NULL, &c->endpoints[i], e);
 	return r < 0 ? r : names_join(en, c, &c->endpoints[i], netns_fd, e);
 }
 
@@ -192,9 +224,9 @@ static int connect_locked(Engine *en, Container *c, const Network *n, const Cont
 			  Err *e)
 {
 	_cleanup_close_ int netns_fd = -1;
-	_cleanup_free_ char *before = NULL;
+	_cleanup_(ways_done) Ways before = {0};
 	ContainerEndpoint out = {0};
-	int i, gateway, r = open_namespace(c, &netns_fd, e);
+	int i, r = open_namespace(c, &netns_fd, e);
 
 	if (r < 0)
 		return r;
@@ -206,16 +238,16 @@ static int connect_locked(Engine *en, Container *c, const Network *n, const Cont
 		take_out(c, (size_t)i, &out);
 		forget(&out);
 	}
-	gateway = netns_fd >= 0 ? endpoint_gateway(en, c) : -1;
-	if (gateway >= 0 && !(before = strdup(c->endpoints[gateway].network)))
-		return err_oom(e);
+	r = netns_fd >= 0 ? ways_now(en, c, &before, e) : 0;
+	if (r < 0)
+		return r;
 	r = append(en, c, n->info.name, asked, e);
 	if (r >= 0 && netns_fd >= 0)
-		r = connect_running(en, c, c->n_endpoints - 1, netns_fd, before, e);
+		r = connect_running(en, c, c->n_endpoints - 1, netns_fd, &before, e);
 	if (r >= 0)
 		r = container_save(en, c, e);
 	if (r < 0)
-		return undo_connect(en, c, n->info.name, netns_fd, before, r, e);
+		return undo_connect(en, c, n->info.name, netns_fd, &before, r, e);
 	if (netns_fd < 0)
 		endpoint_event(en, c, &c->endpoints[c->n_endpoints - 1], "connect");
 	return 0;
@@ -248,41 +280,42 @@ int engine_network_connect(Engine *en, const char *network, const char *containe
 
 /* Its entries are gone by now; `out` is what it had. */
 static int disconnect_running(Engine *en, Container *c, ContainerEndpoint *out, int netns_fd,
-			      bool was_gateway, Err *e)
+			      const Ways *before, Err *e)
 {
 	Container ghost = {.endpoints = out, .n_endpoints = 1};
 	int r = 0;
 
 	names_leave(en, c, out);
-	if (!str_empty(out->address))
-		r = net_files_update(en, c, out->address, NULL, e);
+	if (endpoint_connected(out))
+		r = net_files_update(en, c, out, NULL, e);
 	memcpy(ghost.id, c->id, sizeof(ghost.id));
 	pthread_mutex_init(&ghost.state, NULL);
 	endpoint_leave(en, &ghost, 0, true);
 	pthread_mutex_destroy(&ghost.state);
-	if (r >= 0 && was_gateway)
-		r = settle_gateway(en, c, netns_fd, NULL, e);
-	return r;
+	return r < 0 ? r : settle_gateways(en, c, netns_fd, before, e);
 }
 
 static int disconnect_locked(Engine *en, Container *c, const char *network, Err *e)
 {
 	_cleanup_close_ int netns_fd = -1;
+	_cleanup_(ways_done) Ways before = {0};
 	ContainerEndpoint out = {0};
-	int i = endpoint_index(c, network), gateway, r;
+	int i = endpoint_index(c, network), r;
 
 	if (i < 0)
 		return err_new(e, ERR_DENIED, "container %s is not connected to network %s", c->id, network);
 	r = open_namespace(c, &netns_fd, e);
+	if (r >= 0 && netns_fd >= 0)
+		r = ways_now(en, c, &before, e);
 	if (r < 0)
 		return r;
-	gateway = netns_fd >= 0 ? endpoint_gateway(en, c) : -1;
-	if (gateway == i)
-		leave_gateway(en, c, i);
+	for (int f = 0; netns_fd >= 0 && f < IP_FAMILIES; f++)
+		if (endpoint_gateway(en, c, f) == i)
+			leave_gateway(en, c, f, i);
 	take_out(c, (size_t)i, &out);
 	r = container_save(en, c, e);
 	if (netns_fd >= 0) {
-		int gone = disconnect_running(en, c, &out, netns_fd, gateway == i, r < 0 ? NULL : e);
+		int gone = disconnect_running(en, c, &out, netns_fd, &before, r < 0 ? NULL : e);
 
 		r = r < 0 ? r : gone;
 	} else {

@@ -150,7 +150,7 @@ const ContainerField container_fields[] = {
 	{HOST "ReadonlyPaths", FIELD_HONOURED, NULL},
 
 	{ENDPOINT "IPAMConfig.IPv4Address", FIELD_HONOURED, NULL},
-	{ENDPOINT "IPAMConfig.IPv6Address", FIELD_REFUSED, "networks have no IPv6"},
+	{ENDPOINT "IPAMConfig.IPv6Address", FIELD_HONOURED, NULL},
 	{ENDPOINT "IPAMConfig.LinkLocalIPs", FIELD_REFUSED, "addresses can be added in the container"},
 	{ENDPOINT "Links", FIELD_HONOURED, NULL},
 	{ENDPOINT "MacAddress", FIELD_HONOURED, NULL},

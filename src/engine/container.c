@@ -49,6 +49,8 @@ static void endpoints_free(ContainerEndpoint *v, size_t n)
 		free(v[i].endpoint_id);
 		free(v[i].address);
 		free(v[i].gateway);
+		free(v[i].address6);
+		free(v[i].gateway6);
 		free(v[i].mac);
 		free(v[i].interface);
 	}
@@ -312,6 +314,9 @@ static const JsonField endpoint_table[] = {
      .keep_empty = true},
     {.name = "mac", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, mac), .keep_empty = true},
     {.name = "prefix", .type = JSON_T_INT, .offset = offsetof(ContainerEndpoint, prefix)},
+    {.name = "address6", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, address6)},
+    {.name = "gateway6", .type = JSON_T_STR, .offset = offsetof(ContainerEndpoint, gateway6)},
+    {.name = "prefix6", .type = JSON_T_INT, .offset = offsetof(ContainerEndpoint, prefix6)},
     {.name = "interface",
      .type = JSON_T_STR,
      .offset = offsetof(ContainerEndpoint, interface),

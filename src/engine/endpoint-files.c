@@ -20,13 +20,15 @@ static int replace_file(const char *path, const char *text, Err *e)
 /* The host, as seen from the container's networks: the first that is a way out, or the first. */
 static char *host_gateway(Engine *en, Container *c)
 {
-	int i = endpoint_gateway(en, c);
+	int four = endpoint_gateway(en, c, IP_V4), six = endpoint_gateway(en, c, IP_V6),
+	    i = four >= 0 ? four : six;
 	_cleanup_network_ Network *n = NULL;
+	const char *text;
 
-	if (c->n_endpoints == 0 || network_find(en, c->endpoints[MAX2(i, 0)].network, &n, NULL) < 0 ||
-	    str_empty(n->info.gateway))
+	if (c->n_endpoints == 0 || network_find(en, c->endpoints[MAX2(i, 0)].network, &n, NULL) < 0)
 		return strdup("127.0.0.1");
-	return strdup(n->info.gateway);
+	text = network_has(n, IP_V4) ? n->info.gateway : n->info.gateway6;
+	return strdup(str_empty(text) ? "127.0.0.1" : text);
 }
 
 /* "name:host-gateway" gets the gateway's address. */
@@ -51,9 +53,13 @@ static int extra_hosts(Engine *en, Container *c, char ***ret, Err *e)
 
 static int own_addresses(Container *c, char ***ret, Err *e)
 {
-	for (size_t i = 0; i < c->n_endpoints; i++)
-		if (!str_empty(c->endpoints[i].address) && strv_add(ret, c->endpoints[i].address) < 0)
-			return err_oom(e);
+	for (size_t i = 0; i < c->n_endpoints; i++) {
+		const char *const both[IP_FAMILIES] = {c->endpoints[i].address, c->endpoints[i].address6};
+
+		for (int f = 0; f < IP_FAMILIES; f++)
+			if (!str_empty(both[f]) && strv_add(ret, both[f]) < 0)
+				return err_oom(e);
+	}
 	return 0;
 }
 
@@ -140,11 +146,27 @@ static int update_hosts(const Container *c, const char *dir, const char *remove,
 	return r < 0 ? r : rewrite(path, fresh, e);
 }
 
-int net_files_update(Engine *en, Container *c, const char *remove, const char *add, Err *e)
+int net_files_forget(Engine *en, Container *c, const char *address, Err *e)
 {
 	_cleanup_free_ char *dir = container_data_dir(en, c);
 
-	return dir ? update_hosts(c, dir, remove, add, e) : err_oom(e);
+	return dir ? update_hosts(c, dir, address, NULL, e) : err_oom(e);
+}
+
+int net_files_update(Engine *en, Container *c, const ContainerEndpoint *remove, const ContainerEndpoint *add,
+		     Err *e)
+{
+	const char *const away[IP_FAMILIES] = {remove ? remove->address : NULL,
+					       remove ? remove->address6 : NULL},
+			  *const fresh[IP_FAMILIES] = {add ? add->address : NULL, add ? add->address6 : NULL};
+	_cleanup_free_ char *dir = container_data_dir(en, c);
+	int r = dir ? 0 : err_oom(e);
+
+	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++)
+		if (!str_empty(away[f]) || !str_empty(fresh[f]))
+			r = update_hosts(c, dir, str_empty(away[f]) ? NULL : away[f],
+					 str_empty(fresh[f]) ? NULL : fresh[f], e);
+	return r;
 }
 
 int net_files_resolver(Engine *en, Container *c, bool resolver, Err *e)

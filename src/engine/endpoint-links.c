@@ -218,7 +218,7 @@ static int unlink_locked(Engine *en, Container *c, const char *alias, Err *e)
 	r = container_save(en, c, e);
 	/* Of one that does not run, or runs no more, there are no lines that lead anywhere. */
 	if (r >= 0 && container_status(c) == CONTAINER_RUNNING && link_resolve(en, c, text, &l, NULL) >= 0)
-		r = net_files_update(en, c, l.address, NULL, e);
+		r = net_files_forget(en, c, l.address, e);
 	return r;
 }
 

@@ -7,8 +7,6 @@
  */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
 static int resolver_get(Engine *en, Resolver **ret, Err *e)
 {
 	int r = 0;
@@ -56,7 +54,7 @@ static bool has_names(Engine *en, const ContainerEndpoint *ep)
 {
 	_cleanup_network_ Network *n = NULL;
 
-	return !str_empty(ep->address) && network_find(en, ep->network_id, &n, NULL) >= 0 && !n->info.builtin;
+	return endpoint_connected(ep) && network_find(en, ep->network_id, &n, NULL) >= 0 && !n->info.builtin;
 }
 
 static bool any_names(Engine *en, const Container *c)
@@ -128,10 +126,9 @@ static int enter(Engine *en, Resolver *resolver, Container *c, const ContainerEn
 	_cleanup_network_ Network *n = NULL;
 	_cleanup_strv_ char **names = NULL, **links = NULL;
 	_cleanup_free_ char *name = NULL;
-	struct in_addr a;
 	int r;
 
-	if (str_empty(ep->address) || inet_pton(AF_INET, ep->address, &a) != 1)
+	if (!endpoint_connected(ep))
 		return 0;
 	r = network_find(en, ep->network_id, &n, e);
 	if (r < 0)
@@ -148,12 +145,12 @@ static int enter(Engine *en, Resolver *resolver, Container *c, const ContainerEn
 	    .network_id = n->info.id,
 	    .network_name = n->info.name,
 	    .internal = n->info.internal,
-	    .address = ntohl(a.s_addr),
-	    .network = n->subnet.address,
-	    .prefix = n->subnet.prefix,
+	    .subnet = {n->subnet[IP_V4], n->subnet[IP_V6]},
 	    .names = names,
 	    .links = links,
 	};
+
+	endpoint_addresses(ep, given.address);
 	return resolver_endpoint_add(resolver, &given, e);
 }
 

@@ -6,8 +6,6 @@
  */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
 static int port_range(const char *s, uint16_t *ret_first, uint16_t *ret_last)
 {
 	_cleanup_free_ char *first = strndup(s, strcspn(s, "-"));
@@ -24,40 +22,41 @@ static int port_range(const char *s, uint16_t *ret_first, uint16_t *ret_last)
 	return 0;
 }
 
-static int host_address(const ContainerPort *p, uint32_t *ret, Err *e)
+/* Unspecified is both families. */
+static int host_address(const ContainerPort *p, IpAddress *ret, Err *e)
 {
-	struct in_addr a = {0};
-	struct in6_addr a6;
-
-	if (*p->host_ip && inet_pton(AF_INET, p->host_ip, &a) != 1) {
-		if (inet_pton(AF_INET6, p->host_ip, &a6) == 1)
-			return err_new(
-			    e, ERR_UNSUPPORTED,
-			    "port %s: publishing on the IPv6 address %s is not offered: use an IPv4 address",
-			    p->port, p->host_ip);
-		return err_new(e, ERR_INVALID, "invalid host address \"%s\" for port %s: expected IPv4",
-			       p->host_ip, p->port);
-	}
-	*ret = ntohl(a.s_addr);
+	*ret = IP_V4_ANY;
+	if (*p->host_ip && ip_parse(p->host_ip, ret) < 0)
+		return err_new(e, ERR_INVALID,
+			       "invalid host address \"%s\" for port %s: expected an IP address", p->host_ip,
+			       p->port);
 	return 0;
+}
+
+static int protocol_parse(const char *slash, uint8_t *ret)
+{
+	static const uint8_t all[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP};
+
+	for (size_t i = 0; i < ELEMENTSOF(all); i++)
+		if (!slash || streq(slash + 1, network_protocol_name(all[i]))) {
+			*ret = all[i];
+			return 0;
+		}
+	return -EINVAL;
 }
 
 static int port_parse(const ContainerPort *p, NetworkPort *ret, Err *e)
 {
 	_cleanup_free_ char *number = strndup(p->port, strcspn(p->port, "/"));
-	const char *proto = strchr(p->port, '/');
 	uint16_t last;
 
-	*ret = (NetworkPort){.udp = proto && streq(proto, "/udp")};
+	*ret = (NetworkPort){0};
 	if (!number || port_range(number, &ret->container_port, &last) < 0 || ret->container_port == 0 ||
 	    last != ret->container_port)
-		return err_new(e, ERR_INVALID, "invalid container port \"%s\": expected 1-65535[/tcp|udp]",
-			       p->port);
-	if (proto && streq(proto, "/sctp"))
-		return err_new(e, ERR_UNSUPPORTED, "port %s: protocol sctp is not offered: use tcp or udp",
-			       p->port);
-	if (proto && !streq(proto, "/tcp") && !ret->udp)
-		return err_new(e, ERR_INVALID, "invalid port \"%s\": unknown protocol: use tcp or udp",
+		return err_new(e, ERR_INVALID,
+			       "invalid container port \"%s\": expected 1-65535[/tcp|udp|sctp]", p->port);
+	if (protocol_parse(strchr(p->port, '/'), &ret->protocol) < 0)
+		return err_new(e, ERR_INVALID, "invalid port \"%s\": unknown protocol: use tcp, udp or sctp",
 			       p->port);
 	if (*p->host_port && port_range(p->host_port, &ret->host_port, &ret->host_port_last) < 0)
 		return err_new(e, ERR_INVALID, "invalid port specification: \"%s\" for %s", p->host_port,
@@ -74,38 +73,81 @@ int ports_check(const ContainerConfig *k, Err *e)
 		r = port_parse(&k->host.ports[i], &parsed, e);
 	for (size_t i = 0; r >= 0 && k->exposed_ports && k->exposed_ports[i]; i++) {
 		ContainerPort p = {k->exposed_ports[i], (char *)"", (char *)""};
-		bool sctp = str_ends(p.port, "/sctp");
 
-		/* Merely exposed it is a word. */
-		if (!sctp || k->host.publish_all_ports)
-			r = port_parse(&p, &parsed, e);
+		r = port_parse(&p, &parsed, e);
 	}
 	return r;
 }
 
-static int ports_wanted(const Container *c, uint32_t binding, NetworkPort **ret, size_t *ret_n, Err *e)
+/* The ways out that ports are published on. */
+typedef struct Ways {
+	bool there[IP_FAMILIES];
+	bool routed
+	    [IP_FAMILIES]; /* nothing of the host is needed: the port is open at the container's own address */
+	IpAddress binding; /* where ports without a host address go; 0.0.0.0: everywhere */
+} Ways;
+
+static bool host_has_ipv6(void)
+{
+	return access("/proc/sys/net/ipv6", F_OK) == 0;
+}
+
+static void add_port(NetworkPort *v, size_t *n, const NetworkPort *p, IpAddress at, const Ways *w)
+{
+	v[*n] = *p;
+	v[*n].host_address = at;
+	if (w->routed[ip_index(at)])
+		v[*n].host_port = v[*n].host_port_last = 0;
+	++*n;
+}
+
+/* One entry of what is asked for: one port, or one in each family under the same number. */
+static int expand(const ContainerPort *given, const Ways *w, NetworkPort *v, size_t *n, Err *e)
+{
+	NetworkPort p;
+	int family, r = port_parse(given, &p, e);
+
+	if (r < 0)
+		return r;
+	if (str_empty(given->host_ip)) {
+		if (w->there[IP_V4])
+			add_port(v, n, &p, w->binding, w);
+		if (w->there[IP_V6] && w->binding == IP_V4_ANY && host_has_ipv6())
+			add_port(v, n, &p, IP_V6_ANY, w);
+		return 0;
+	}
+	family = ip_index(p.host_address);
+	if (!w->there[family])
+		return err_new(e, ERR_INVALID,
+			       "port %s: it cannot be published on %s: the container has no %s on a network "
+			       "with a way out",
+			       given->port, given->host_ip, family == IP_V4 ? "IPv4" : "IPv6");
+	add_port(v, n, &p, p.host_address, w);
+	return 0;
+}
+
+static bool is_given(const ContainerHost *h, const char *port)
+{
+	for (size_t i = 0; i < h->n_ports; i++)
+		if (streq(h->ports[i].port, port))
+			return true;
+	return false;
+}
+
+static int ports_wanted(const Container *c, const Ways *w, NetworkPort **ret, size_t *ret_n, Err *e)
 {
 	const ContainerHost *h = &c->config.host;
 	size_t extra = h->publish_all_ports ? strv_len(c->config.exposed_ports) : 0, n = 0;
-	NetworkPort *v = calloc(h->n_ports + extra + 1, sizeof(*v));
+	NetworkPort *v = calloc((h->n_ports + extra) * IP_FAMILIES + 1, sizeof(*v));
 	int r = v ? 0 : err_oom(e);
 
-	for (size_t i = 0; r >= 0 && i < h->n_ports; i++) {
-		r = port_parse(&h->ports[i], &v[n], e);
-		if (r >= 0 && str_empty(h->ports[i].host_ip))
-			v[n].host_address = binding;
-		n++;
-	}
+	for (size_t i = 0; r >= 0 && i < h->n_ports; i++)
+		r = expand(&h->ports[i], w, v, &n, e);
 	for (size_t i = 0; r >= 0 && i < extra; i++) {
 		ContainerPort p = {c->config.exposed_ports[i], (char *)"", (char *)""};
-		bool given = false;
 
-		for (size_t k = 0; k < h->n_ports; k++)
-			given = given || streq(h->ports[k].port, p.port);
-		if (given)
-			continue;
-		r = port_parse(&p, &v[n], e);
-		v[n++].host_address = binding;
+		if (!is_given(h, p.port))
+			r = expand(&p, w, v, &n, e);
 	}
 	if (r < 0) {
 		free(v);
@@ -118,8 +160,9 @@ static int ports_wanted(const Container *c, uint32_t binding, NetworkPort **ret,
 
 static bool ports_meet(const NetworkPort *have, const NetworkPort *want)
 {
-	return have->udp == want->udp && have->host_port == want->host_port && want->host_port != 0 &&
-	       (have->host_address == 0 || want->host_address == 0 ||
+	return have->protocol == want->protocol && have->host_port == want->host_port &&
+	       want->host_port != 0 && ip_index(have->host_address) == ip_index(want->host_address) &&
+	       (ip_is_any(have->host_address) || ip_is_any(want->host_address) ||
 		have->host_address == want->host_address);
 }
 
@@ -160,11 +203,11 @@ static int reserve(Engine *en, const Container *c, NetworkPort *ports, size_t n,
 		return r;
 	if (first.kind == ERR_CONFLICT && find_holder(en, c, ports, n, &holder, &at))
 		return err_new(e, ERR_CONFLICT,
-			       "Bind for %s:%u failed: port is already allocated: port %u/%s is published by "
+			       "Bind for %s failed: port is already allocated: port %u/%s is published by "
 			       "%s: stop it, "
 			       "or publish another host port",
-			       network_address_text(at->host_address).s, at->host_port, at->host_port,
-			       at->udp ? "udp" : "tcp", holder);
+			       ip_port_text(at->host_address, at->host_port).s, at->host_port,
+			       network_protocol_name(at->protocol), holder);
 	return err_new_no(e, first.kind, first.no, "%s", err_msg(&first, r));
 }
 
@@ -175,9 +218,9 @@ static int published_make(const NetworkPort *ports, size_t n, ContainerPublished
 
 	for (size_t i = 0; !oom && i < n; i++) {
 		published[i] = (ContainerPublished){
-		    strf("%u/%s", ports[i].container_port, ports[i].udp ? "udp" : "tcp"),
-		    strdup(network_address_text(ports[i].host_address).s),
-		    strf("%u", ports[i].host_port),
+		    strf("%u/%s", ports[i].container_port, network_protocol_name(ports[i].protocol)),
+		    strdup(ip_text(ports[i].host_address).s),
+		    ports[i].host_port ? strf("%u", ports[i].host_port) : strdup(""),
 		};
 		oom = !published[i].port || !published[i].host_ip || !published[i].host_port;
 	}
@@ -185,12 +228,36 @@ static int published_make(const NetworkPort *ports, size_t n, ContainerPublished
 	return oom ? err_oom(e) : 0;
 }
 
-static int reserve_at(Engine *en, Container *c, uint32_t binding, NetSetup *s, Err *e)
+/* Sockets for those that take a port of the host; fds has room for all, *ret_n says how many there are. */
+static int reserve_all(Engine *en, const Container *c, const Ways *w, NetworkPort *ports, size_t n, int *fds,
+		       size_t *ret_n, Err *e)
+{
+	size_t first = 0, held = 0;
+	int r = 0;
+
+	while (r >= 0 && first < n) {
+		bool routed = w->routed[ip_index(ports[first].host_address)];
+		size_t last = first;
+
+		while (last < n && w->routed[ip_index(ports[last].host_address)] == routed)
+			last++;
+		if (!routed) {
+			r = reserve(en, c, ports + first, last - first, fds + held, e);
+			if (r >= 0)
+				held += last - first;
+		}
+		first = last;
+	}
+	*ret_n = held;
+	return r;
+}
+
+static int reserve_on(Engine *en, Container *c, const Ways *w, NetSetup *s, Err *e)
 {
 	ContainerPublished *published = NULL;
-	NetworkPort *ports;
-	size_t n;
-	int r = ports_wanted(c, binding, &ports, &n, e);
+	NetworkPort *ports = NULL;
+	size_t n = 0;
+	int r = ports_wanted(c, w, &ports, &n, e);
 
 	if (r < 0 || n == 0) {
 		if (r >= 0)
@@ -198,12 +265,11 @@ static int reserve_at(Engine *en, Container *c, uint32_t binding, NetSetup *s, E
 		return r;
 	}
 	s->hold_fds = calloc(n + NET_HOLD_MORE, sizeof(int));
-	r = s->hold_fds ? reserve(en, c, ports, n, s->hold_fds, e) : err_oom(e);
+	r = s->hold_fds ? reserve_all(en, c, w, ports, n, s->hold_fds, &s->n_hold_fds, e) : err_oom(e);
 	if (r < 0) {
 		free(ports);
 		return r;
 	}
-	s->n_hold_fds = n;
 	r = published_make(ports, n, &published, e);
 	pthread_mutex_lock(&c->state);
 	free(c->ports);
@@ -215,48 +281,102 @@ static int reserve_at(Engine *en, Container *c, uint32_t binding, NetSetup *s, E
 	return r;
 }
 
+/* The endpoint that errors name is the last one that was found; NULL if there is no way out at all. */
+static int ways_find(Engine *en, Container *c, Ways *ret, const ContainerEndpoint **ret_ep, Err *e)
+{
+	int r = 0;
+
+	*ret = (Ways){.binding = IP_V4_ANY};
+	*ret_ep = NULL;
+	for (int f = IP_FAMILIES - 1; r >= 0 && f >= 0; f--) {
+		_cleanup_network_ Network *n = NULL;
+		int i = endpoint_gateway(en, c, f);
+
+		if (i < 0)
+			continue;
+		r = network_find(en, c->endpoints[i].network_id, &n, e);
+		if (r < 0)
+			break;
+		ret->there[f] = true;
+		ret->routed[f] = n->options.gateway[f] == NETWORK_GATEWAY_ROUTED;
+		ret->binding = f == IP_V4 ? n->options.host_binding : ret->binding;
+		*ret_ep = &c->endpoints[i];
+	}
+	return r;
+}
+
 int ports_reserve(Engine *en, Container *c, NetSetup *s, Err *e)
 {
-	_cleanup_network_ Network *n = NULL;
 	const ContainerEndpoint *ep;
-	int gateway = endpoint_gateway(en, c), r;
+	Ways ways;
+	int r;
 
-	if (gateway < 0 || (c->config.host.n_ports == 0 && !c->config.host.publish_all_ports))
+	if (c->config.host.n_ports == 0 && !c->config.host.publish_all_ports)
 		return 0;
-	ep = &c->endpoints[gateway];
-	r = network_find(en, ep->network_id, &n, e);
-	if (r >= 0)
-		r = reserve_at(en, c, n->options.host_binding, s, e);
-	return err_ctx(e, r,
+	r = ways_find(en, c, &ways, &ep, e);
+	if (r < 0 || !ep)
+		return r;
+	return err_ctx(e, reserve_on(en, c, &ways, s, e),
 		       "failed to set up container networking: driver failed programming external "
 		       "connectivity on endpoint "
 		       "%s (%s)",
 		       c->name, ep->endpoint_id);
 }
 
-static int bridge_of(Engine *en, const ContainerEndpoint *ep, char bridge[NETWORK_IFNAME],
-		     uint32_t *ret_address, Err *e)
+/* Those of one family, where they lead, and through what. */
+typedef struct Publication {
+	char bridge[NETWORK_IFNAME];
+	IpAddress address;
+	NetworkPort *ports;
+	size_t n;
+} Publication;
+
+static void publication_done(Publication *p)
+{
+	free(p->ports);
+}
+
+static int publication_make(Engine *en, const Container *c, int family, const ContainerEndpoint *ep,
+			    Publication *ret, Err *e)
 {
 	_cleanup_network_ Network *n = NULL;
-	struct in_addr a;
+	IpAddress addresses[IP_FAMILIES];
 	int r = network_find(en, ep->network_id, &n, e);
 
 	if (r < 0)
 		return r;
-	if (str_empty(ep->address) || inet_pton(AF_INET, ep->address, &a) != 1)
+	endpoint_addresses(ep, addresses);
+	if (!addresses[family])
 		return err_new(e, ERR_CONFLICT, "network %s: the container is not connected", ep->network);
-	snprintf(bridge, NETWORK_IFNAME, "%s", n->info.bridge);
-	*ret_address = ntohl(a.s_addr);
+	ret->ports = calloc(c->n_ports + 1, sizeof(*ret->ports));
+	if (!ret->ports)
+		return err_oom(e);
+	for (size_t i = 0; i < c->n_ports; i++)
+		if (ip_index(c->ports[i].host_address) == family)
+			ret->ports[ret->n++] = c->ports[i];
+	snprintf(ret->bridge, sizeof(ret->bridge), "%s", n->info.bridge);
+	ret->address = addresses[family];
 	return 0;
 }
 
-int ports_publish(Engine *en, Container *c, const ContainerEndpoint *ep, Err *e)
+int ports_publish(Engine *en, Container *c, int family, const ContainerEndpoint *ep, Err *e)
 {
-	char bridge[NETWORK_IFNAME];
-	uint32_t address;
-	int r = bridge_of(en, ep, bridge, &address, e);
+	_cleanup_(publication_done) Publication p = {0};
+	int r = publication_make(en, c, family, ep, &p, e);
 
-	return r < 0 ? r : network_ports_publish(en->nethost, bridge, address, c->ports, c->n_ports, e);
+	return r < 0 ? r : network_ports_publish(en->nethost, p.bridge, p.address, p.ports, p.n, e);
+}
+
+void ports_withdraw(Engine *en, Container *c, int family, const ContainerEndpoint *ep)
+{
+	_cleanup_(publication_done) Publication p = {0};
+	Err err = {0};
+	int r = publication_make(en, c, family, ep, &p, &err);
+
+	if (r >= 0)
+		r = network_ports_unpublish(en->nethost, p.bridge, p.address, p.ports, p.n, &err);
+	if (r < 0)
+		log_warn("container %.12s: unpublish ports: %s", c->id, err_msg(&err, r));
 }
 
 void ports_load(Container *c)
@@ -270,21 +390,6 @@ void ports_load(Container *c)
 		if (port_parse(&p, &c->ports[c->n_ports], NULL) >= 0)
 			c->n_ports++;
 	}
-}
-
-void ports_withdraw(Engine *en, Container *c, const ContainerEndpoint *ep)
-{
-	char bridge[NETWORK_IFNAME];
-	uint32_t address;
-	Err err = {0};
-	int r = 0;
-
-	if (c->n_ports > 0)
-		r = bridge_of(en, ep, bridge, &address, &err);
-	if (r >= 0 && c->n_ports > 0)
-		r = network_ports_unpublish(en->nethost, bridge, address, c->ports, c->n_ports, &err);
-	if (r < 0)
-		log_warn("container %.12s: unpublish ports: %s", c->id, err_msg(&err, r));
 }
 
 void ports_release(Container *c)

@@ -11,9 +11,8 @@
  */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
-#define IFNAME_OPTION "com.docker.network.endpoint.ifname"
+#define IFNAME_OPTION  "com.docker.network.endpoint.ifname"
+#define SYSCTLS_OPTION "com.docker.network.endpoint.sysctls"
 
 void net_setup_done(NetSetup *n)
 {
@@ -70,31 +69,61 @@ int mac_parse(const char *s, uint8_t mac[6], Err *e)
 	return 0;
 }
 
+static int check_interface_name(const char *value, Err *e)
+{
+	size_t n = strlen(value);
+
+	if (n == 0 || n >= NETWORK_IFNAME || strpbrk(value, "/: \t\n\"%") || streq(value, "lo") ||
+	    streq(value, ".") || streq(value, ".."))
+		return err_new(e, ERR_INVALID, "invalid interface name \"%s\": expected 1 to %d characters",
+			       value, NETWORK_IFNAME - 1);
+	return 0;
+}
+
+/* "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.accept_ra=2" */
+static int split_sysctls(const char *value, char ***ret, Err *e)
+{
+	_cleanup_free_ char *copy = strdup(value);
+	char *rest = copy, *one;
+	int r = copy ? 0 : err_oom(e);
+
+	while (r >= 0 && (one = strsep(&rest, ","))) {
+		r = network_endpoint_sysctl_check(one, e);
+		if (r >= 0 && strv_add(ret, one) < 0)
+			r = err_oom(e);
+	}
+	return r;
+}
+
 static int check_driver_opts(const ContainerEndpointConfig *ep, Err *e)
 {
-	for (char **o = ep->driver_opts; o && *o; o++) {
-		const char *value = str_after(*o, IFNAME_OPTION "=");
-		size_t n = value ? strlen(value) : 0;
+	int r = 0;
 
-		if (!value && str_starts(*o, "com.docker.network."))
-			return err_new(e, ERR_UNSUPPORTED, "endpoint option %s is not offered: leave it out",
-				       *o);
-		if (value && (n == 0 || n >= NETWORK_IFNAME || strpbrk(value, "/: \t\n\"%") ||
-			      streq(value, "lo") || streq(value, ".") || streq(value, "..")))
-			return err_new(e, ERR_INVALID,
-				       "invalid interface name \"%s\": expected 1 to %d characters", value,
-				       NETWORK_IFNAME - 1);
+	for (char **o = ep->driver_opts; r >= 0 && o && *o; o++) {
+		_cleanup_strv_ char **sysctls = NULL;
+		const char *name = str_after(*o, IFNAME_OPTION "="),
+			   *settings = str_after(*o, SYSCTLS_OPTION "=");
+
+		if (name)
+			r = check_interface_name(name, e);
+		else if (settings)
+			r = split_sysctls(settings, &sysctls, e);
+		else if (str_starts(*o, "com.docker.network."))
+			r = err_new(e, ERR_UNSUPPORTED, "endpoint option %s is not offered: leave it out",
+				    *o);
 	}
-	return 0;
+	return r;
 }
 
 /* What only networks of the user's have. */
 static int check_user_defined(const Network *n, const ContainerEndpointConfig *ep, Err *e)
 {
-	if (!str_empty(ep->ipv4_address) && n->info.builtin)
+	bool four = !str_empty(ep->ipv4_address), six = !str_empty(ep->ipv6_address);
+
+	if ((four || six) && n->info.builtin)
 		return err_new(e, ERR_INVALID,
 			       "user specified IP address is supported on user defined networks only");
-	if (!str_empty(ep->ipv4_address) && n->info.chosen)
+	if ((four && n->info.chosen) || (six && n->info.chosen6))
 		return err_new(
 		    e, ERR_INVALID,
 		    "user specified IP address is supported only when connecting to networks with user "
@@ -107,9 +136,30 @@ static int check_user_defined(const Network *n, const ContainerEndpointConfig *e
 	return 0;
 }
 
+/* An address that is asked for, of the family that it has to be of; 0 if none is. */
+static int parse_wanted(const Network *n, int family, const char *text, IpAddress *ret, Err *e)
+{
+	const char *name = family == IP_V4 ? "IPv4" : "IPv6";
+
+	*ret = 0;
+	if (str_empty(text))
+		return 0;
+	if (ip_parse(text, ret) < 0 || ip_index(*ret) != family)
+		return err_new(e, ERR_INVALID, "invalid %s address: %s", name, text);
+	if (!network_has(n, family))
+		return err_new(e, ERR_INVALID,
+			       "no configured subnet contains IP address %s: network %s has no %s", text,
+			       n->info.name, name);
+	if (n->subnet[family].prefix && !network_subnet_contains(&n->subnet[family], *ret))
+		return err_new(e, ERR_INVALID,
+			       "no configured subnet contains IP address %s: network %s has %s", text,
+			       n->info.name, network_subnet_text(&n->subnet[family]).s);
+	return 0;
+}
+
 int endpoint_config_check(const Network *n, const ContainerEndpointConfig *ep, Err *e)
 {
-	struct in_addr a;
+	IpAddress want;
 	uint8_t mac[6];
 	int r;
 
@@ -123,22 +173,14 @@ int endpoint_config_check(const Network *n, const ContainerEndpointConfig *ep, E
 		    "container cannot be connected to network %s beside another one: it has it alone, by its "
 		    "network mode",
 		    n->info.name);
-	if (!str_empty(ep->ipv6_address))
-		return err_new(e, ERR_UNSUPPORTED, "IPv6 address %s: network %s has no IPv6",
-			       ep->ipv6_address, n->info.name);
 	r = check_user_defined(n, ep, e);
 	if (r >= 0)
 		r = links_check(ep->links, e);
-	if (r < 0)
-		return r;
-	if (!str_empty(ep->ipv4_address) && inet_pton(AF_INET, ep->ipv4_address, &a) != 1)
-		return err_new(e, ERR_INVALID, "invalid IPv4 address: %s", ep->ipv4_address);
-	if (!str_empty(ep->ipv4_address) && n->subnet.prefix &&
-	    (ntohl(a.s_addr) ^ n->subnet.address) >> (32 - n->subnet.prefix) != 0)
-		return err_new(e, ERR_INVALID,
-			       "no configured subnet contains IP address %s: network %s has %s",
-			       ep->ipv4_address, n->info.name, n->info.subnet);
-	if (!str_empty(ep->mac_address))
+	if (r >= 0)
+		r = parse_wanted(n, IP_V4, ep->ipv4_address, &want, e);
+	if (r >= 0)
+		r = parse_wanted(n, IP_V6, ep->ipv6_address, &want, e);
+	if (r >= 0 && !str_empty(ep->mac_address))
 		r = mac_parse(ep->mac_address, mac, e);
 	return r < 0 ? r : check_driver_opts(ep, e);
 }
@@ -264,12 +306,15 @@ static int fill_endpoint(Engine *en, const char *network, ContainerEndpoint *ret
 	    .endpoint_id = strdup(""),
 	    .address = strdup(""),
 	    .gateway = strdup(""),
+	    .address6 = strdup(""),
+	    .gateway6 = strdup(""),
 	    .mac = strdup(""),
 	    .interface = strdup(""),
 	};
-	return ret->network && ret->network_id && ret->endpoint_id && ret->address && ret->gateway && ret->mac && ret->interface ? 0
-																 : err_oom(
-																       e);
+	bool whole = ret->network && ret->network_id && ret->endpoint_id && ret->address && ret->gateway &&
+		     ret->address6 && ret->gateway6 && ret->mac && ret->interface;
+
+	return whole ? 0 : err_oom(e);
 }
 
 /* One for each of the names. */
@@ -388,10 +433,23 @@ static void clear_text(char *s)
 		*s = '\0';
 }
 
+bool endpoint_connected(const ContainerEndpoint *ep)
+{
+	return !str_empty(ep->address) || !str_empty(ep->address6);
+}
+
+void endpoint_addresses(const ContainerEndpoint *ep, IpAddress ret[IP_FAMILIES])
+{
+	if (str_empty(ep->address) || ip_parse(ep->address, &ret[IP_V4]) < 0)
+		ret[IP_V4] = 0;
+	if (str_empty(ep->address6) || ip_parse(ep->address6, &ret[IP_V6]) < 0)
+		ret[IP_V6] = 0;
+}
+
 static bool interface_used(const Container *c, size_t but, const char *name)
 {
 	for (size_t i = 0; i < c->n_endpoints; i++)
-		if (i != but && !str_empty(c->endpoints[i].address) &&
+		if (i != but && endpoint_connected(&c->endpoints[i]) &&
 		    streq0(c->endpoints[i].interface, name))
 			return true;
 	return false;
@@ -413,11 +471,20 @@ static void choose_interface(const Container *c, size_t i, const Network *n,
 	}
 }
 
+/* Whose gateway is said, in the texts that clients see: nobody's, where there is no way out. */
+static const char *gateway_text(const Network *n, int family)
+{
+	const char *text = family == IP_V4 ? n->info.gateway : n->info.gateway6;
+
+	return n->info.internal || !network_has(n, family) ? "" : text;
+}
+
 /* Enters what has become of it. */
 static int enter(Container *c, size_t i, const Network *n, const NetworkEndpoint *made, const char *id,
 		 Err *e)
 {
 	ContainerEndpoint *ep = &c->endpoints[i];
+	const NetworkEndpointIp *four = &made->ip[IP_V4], *six = &made->ip[IP_V6];
 	char mac[18];
 	bool oom;
 
@@ -426,38 +493,68 @@ static int enter(Container *c, size_t i, const Network *n, const NetworkEndpoint
 	pthread_mutex_lock(&c->state);
 	oom = set_text(&ep->network_id, n->info.id) < 0 || set_text(&ep->endpoint_id, id) < 0 ||
 	      set_text(&ep->mac, mac) < 0 || set_text(&ep->interface, made->container_if) < 0 ||
-	      set_text(&ep->gateway, n->info.internal ? "" : n->info.gateway) < 0 ||
-	      set_text(&ep->address, network_address_text(made->address).s) < 0;
-	if (oom)
+	      set_text(&ep->gateway, gateway_text(n, IP_V4)) < 0 ||
+	      set_text(&ep->gateway6, gateway_text(n, IP_V6)) < 0 ||
+	      set_text(&ep->address6, six->address ? ip_text(six->address).s : "") < 0 ||
+	      set_text(&ep->address, four->address ? ip_text(four->address).s : "") < 0;
+	if (oom) {
 		clear_text(ep->address);
-	ep->prefix = n->subnet.prefix;
+		clear_text(ep->address6);
+	}
+	ep->prefix = four->prefix;
+	ep->prefix6 = six->prefix;
 	pthread_mutex_unlock(&c->state);
 	return oom ? err_oom(e) : 0;
 }
 
-static int join_network(Engine *en, Container *c, size_t i, Network *n, int netns_fd, bool gateway, Err *e)
+/* What was asked for, into what is to be made. */
+static int take_wishes(const Network *n, const ContainerEndpointConfig *asked, NetworkEndpoint *ep,
+		       IpAddress want[IP_FAMILIES], char ***ret_sysctls, Err *e)
 {
-	const ContainerEndpointConfig *asked = endpoint_config_find(&c->config, c->endpoints[i].network);
-	char interface[NETWORK_IFNAME], id[ID_LEN + 1];
-	ContainerEndpoint fresh = {.endpoint_id = id};
-	NetworkEndpoint ep = {.container_if = interface, .bridge = n->info.bridge};
-	struct in_addr want = {0};
+	const char *settings = asked ? strv_env_get(asked->driver_opts, SYSCTLS_OPTION) : NULL;
 	int r = 0;
 
 	if (asked && !str_empty(asked->mac_address))
-		r = mac_parse(asked->mac_address, ep.mac, e);
-	if (r >= 0 && asked && !str_empty(asked->ipv4_address) &&
-	    inet_pton(AF_INET, asked->ipv4_address, &want) != 1)
-		r = err_new(e, ERR_INVALID, "invalid IPv4 address: %s", asked->ipv4_address);
+		r = mac_parse(asked->mac_address, ep->mac, e);
 	if (r >= 0)
-		r = network_attach(en, n, ntohl(want.s_addr), &ep.address, e);
+		r = parse_wanted(n, IP_V4, asked ? asked->ipv4_address : NULL, &want[IP_V4], e);
+	if (r >= 0)
+		r = parse_wanted(n, IP_V6, asked ? asked->ipv6_address : NULL, &want[IP_V6], e);
+	if (r >= 0 && settings)
+		r = split_sysctls(settings, ret_sysctls, e);
+	ep->sysctls = *ret_sysctls;
+	return r;
+}
+
+static void fill_ip(const Network *n, const IpAddress address[IP_FAMILIES], const bool way_out[IP_FAMILIES],
+		    NetworkEndpoint *ep)
+{
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (address[f])
+			ep->ip[f] =
+			    (NetworkEndpointIp){address[f], n->subnet[f].prefix,
+						way_out[f] && !n->info.internal ? n->subnet[f].gateway : 0};
+}
+
+static int join_network(Engine *en, Container *c, size_t i, Network *n, int netns_fd,
+			const bool way_out[IP_FAMILIES], Err *e)
+{
+	const ContainerEndpointConfig *asked = endpoint_config_find(&c->config, c->endpoints[i].network);
+	_cleanup_strv_ char **sysctls = NULL;
+	char interface[NETWORK_IFNAME], id[ID_LEN + 1];
+	ContainerEndpoint fresh = {.endpoint_id = id};
+	NetworkEndpoint ep = {.container_if = interface, .bridge = n->info.bridge};
+	IpAddress want[IP_FAMILIES], has[IP_FAMILIES];
+	int r = take_wishes(n, asked, &ep, want, &sysctls, e);
+
+	if (r >= 0)
+		r = network_attach(en, n, want, has, e);
 	if (r < 0)
 		return r;
 	id_random_hex(id, ID_LEN);
 	endpoint_host_if(&fresh, ep.host_if);
 	choose_interface(c, i, n, asked, interface);
-	ep.prefix = n->subnet.prefix;
-	ep.gateway = gateway && !n->info.internal ? n->subnet.gateway : 0;
+	fill_ip(n, has, way_out, &ep);
 	ep.mtu = n->options.mtu;
 	r = network_endpoint_add(en->nethost, netns_fd, &ep, e);
 	if (r >= 0) {
@@ -466,11 +563,11 @@ static int join_network(Engine *en, Container *c, size_t i, Network *n, int netn
 			(void)network_endpoint_remove(en->nethost, ep.host_if, NULL);
 	}
 	if (r < 0)
-		network_detach(en, n, ep.address);
+		network_detach(en, n, has);
 	return r;
 }
 
-int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, bool gateway, Err *e)
+int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, const bool way_out[IP_FAMILIES], Err *e)
 {
 	static const ContainerEndpointConfig nothing;
 	const ContainerEndpointConfig *asked = endpoint_config_find(&c->config, c->endpoints[i].network);
@@ -480,27 +577,34 @@ int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, bool gateway
 	if (r >= 0)
 		r = endpoint_config_check(n, asked ?: &nothing, e);
 	if (r >= 0)
-		r = join_network(en, c, i, n, netns_fd, gateway, e);
+		r = join_network(en, c, i, n, netns_fd, way_out, e);
 	if (r >= 0)
 		endpoint_event(en, c, &c->endpoints[i], "connect");
 	return r;
 }
 
-static uint32_t address_of(const ContainerEndpoint *ep)
+static void clear(Container *c, ContainerEndpoint *ep)
 {
-	struct in_addr a;
-
-	return !str_empty(ep->address) && inet_pton(AF_INET, ep->address, &a) == 1 ? ntohl(a.s_addr) : 0;
+	pthread_mutex_lock(&c->state);
+	clear_text(ep->address);
+	clear_text(ep->gateway);
+	clear_text(ep->address6);
+	clear_text(ep->gateway6);
+	clear_text(ep->mac);
+	clear_text(ep->endpoint_id);
+	clear_text(ep->interface);
+	ep->prefix = ep->prefix6 = 0;
+	pthread_mutex_unlock(&c->state);
 }
 
 void endpoint_leave(Engine *en, Container *c, size_t i, bool running)
 {
 	ContainerEndpoint *ep = &c->endpoints[i];
 	_cleanup_network_ Network *n = NULL;
-	uint32_t address = address_of(ep);
+	IpAddress address[IP_FAMILIES];
 	Err err = {0};
 
-	if (!address)
+	if (!endpoint_connected(ep))
 		return;
 	/* Else the veth goes in the background with its namespace, which nobody holds any more; asking the kernel to remove
 	 * it now would wait 15 ms for RCU. */
@@ -514,21 +618,22 @@ void endpoint_leave(Engine *en, Container *c, size_t i, bool running)
 			log_warn("container %.12s: disconnect from network %s: %s", c->id, ep->network,
 				 err_msg(&err, r));
 	}
+	endpoint_addresses(ep, address);
 	if (network_find(en, ep->network_id, &n, NULL) >= 0)
 		network_detach(en, n, address);
 	endpoint_event(en, c, ep, "disconnect");
-	pthread_mutex_lock(&c->state);
-	clear_text(ep->address);
-	clear_text(ep->gateway);
-	clear_text(ep->mac);
-	clear_text(ep->endpoint_id);
-	clear_text(ep->interface);
-	ep->prefix = 0;
-	pthread_mutex_unlock(&c->state);
+	clear(c, ep);
 }
 
-/* The highest priority, then the first name; a network without a way out is no candidate. */
-int endpoint_gateway(Engine *en, Container *c)
+/* A network without a way out of that family is no candidate. */
+static bool is_way_out(const Network *n, int family)
+{
+	return !n->info.internal && !n->info.config_only && streq(n->info.driver, "bridge") &&
+	       network_has(n, family) && n->options.gateway[family] != NETWORK_GATEWAY_ISOLATED;
+}
+
+/* The highest priority, then the first name. */
+int endpoint_gateway(Engine *en, Container *c, int family)
 {
 	int64_t best_priority = 0;
 	int best = -1;
@@ -539,8 +644,7 @@ int endpoint_gateway(Engine *en, Container *c)
 		const ContainerEndpointConfig *asked = endpoint_config_find(&c->config, ep->network);
 		int64_t priority = asked ? asked->gw_priority : 0;
 
-		if (network_find(en, ep->network, &n, NULL) < 0 || n->info.internal || n->info.config_only ||
-		    !streq(n->info.driver, "bridge"))
+		if (network_find(en, ep->network, &n, NULL) < 0 || !is_way_out(n, family))
 			continue;
 		if (best < 0 || priority > best_priority ||
 		    (priority == best_priority && strcmp(ep->network, c->endpoints[best].network) < 0)) {
@@ -591,14 +695,18 @@ static int container_join(Engine *en, Container *c _unused_, const char *ref, Ne
 
 static int join_all(Engine *en, Container *c, NetSetup *s, Err *e)
 {
-	int r = 0, gateway;
+	int r = 0, gateway[IP_FAMILIES];
 
 	/* Made by an older version, or connected to nothing any more. */
 	if (c->n_endpoints != c->config.n_endpoints || c->config.n_endpoints == 0)
 		r = endpoints_plan(en, c, e);
-	gateway = endpoint_gateway(en, c);
-	for (size_t i = 0; r >= 0 && i < c->n_endpoints; i++)
-		r = endpoint_join(en, c, i, s->netns_fd, (int)i == gateway, e);
+	for (int f = 0; f < IP_FAMILIES; f++)
+		gateway[f] = endpoint_gateway(en, c, f);
+	for (size_t i = 0; r >= 0 && i < c->n_endpoints; i++) {
+		const bool way_out[IP_FAMILIES] = {(int)i == gateway[IP_V4], (int)i == gateway[IP_V6]};
+
+		r = endpoint_join(en, c, i, s->netns_fd, way_out, e);
+	}
 	if (r >= 0)
 		r = ports_reserve(en, c, s, e);
 	if (r >= 0)
@@ -651,17 +759,30 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 
 int endpoint_publish(Engine *en, Container *c, Err *e)
 {
-	int gateway = c->n_ports ? endpoint_gateway(en, c) : -1;
+	int r = 0;
 
-	return gateway < 0 ? 0 : ports_publish(en, c, &c->endpoints[gateway], e);
+	for (int f = 0; r >= 0 && c->n_ports > 0 && f < IP_FAMILIES; f++) {
+		int i = endpoint_gateway(en, c, f);
+
+		if (i >= 0)
+			r = ports_publish(en, c, f, &c->endpoints[i], e);
+	}
+	return r;
+}
+
+void endpoint_withdraw(Engine *en, Container *c)
+{
+	for (int f = 0; c->n_ports > 0 && f < IP_FAMILIES; f++) {
+		int i = endpoint_gateway(en, c, f);
+
+		if (i >= 0)
+			ports_withdraw(en, c, f, &c->endpoints[i]);
+	}
 }
 
 void endpoint_teardown(Engine *en, Container *c)
 {
-	int gateway = c->n_ports ? endpoint_gateway(en, c) : -1;
-
-	if (gateway >= 0)
-		ports_withdraw(en, c, &c->endpoints[gateway]);
+	endpoint_withdraw(en, c);
 	ports_release(c);
 	names_close(en, c);
 	for (size_t i = 0; i < c->n_endpoints; i++)
@@ -673,11 +794,13 @@ void endpoint_adopt(Engine *en, Container *c)
 	ports_load(c);
 	for (size_t i = 0; i < c->n_endpoints; i++) {
 		_cleanup_network_ Network *n = NULL;
-		uint32_t address = address_of(&c->endpoints[i]);
+		IpAddress address[IP_FAMILIES];
+		bool there = endpoint_connected(&c->endpoints[i]);
 		Err err = {0};
-		int r = address ? network_find(en, c->endpoints[i].network_id, &n, &err) : 0;
+		int r = there ? network_find(en, c->endpoints[i].network_id, &n, &err) : 0;
 
-		if (r >= 0 && address)
+		endpoint_addresses(&c->endpoints[i], address);
+		if (r >= 0 && there)
 			r = network_adopt(en, n, address, &err);
 		if (r < 0)
 			log_warn("container %.12s: network %s: %s", c->id, c->endpoints[i].network,

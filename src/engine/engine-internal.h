@@ -119,8 +119,10 @@ typedef struct Container {
 /* What a network's options say (network-options.c). */
 typedef struct NetworkOptions {
 	bool icc, masquerade;
-	uint32_t mtu;          /* 0: the default route's */
-	uint32_t host_binding; /* where ports are published if nothing else is said; 0: everywhere */
+	uint32_t mtu;           /* 0: the default route's */
+	IpAddress host_binding; /* where ports are published if nothing else is said; 0.0.0.0: everywhere */
+	NetworkGateway gateway[IP_FAMILIES];
+	bool no_address; /* the bridge has no IPv4 address */
 	char bridge[NETWORK_IFNAME];
 	char interface[NETWORK_IFNAME]; /* what the names of interfaces in containers begin with */
 } NetworkOptions;
@@ -130,11 +132,11 @@ typedef struct Network {
 	NetworkInfo info;
 	unsigned refs; /* atomic */
 	NetworkOptions options;
-	NetworkSubnet subnet; /* of driver bridge; prefix 0: not settled yet */
-	NetworkPool *pool;    /* once the subnet is settled */
-	unsigned users;       /* endpoints of running containers; under Engine.lock */
-	bool removed;         /* under Engine.lock */
-	pthread_mutex_t life; /* making and removing the bridge */
+	NetworkSubnet subnet[IP_FAMILIES]; /* prefix 0: not settled yet, or none of that family */
+	NetworkPool *pool[IP_FAMILIES];    /* once the subnet is settled */
+	unsigned users;                    /* endpoints of running containers; under Engine.lock */
+	bool removed;                      /* under Engine.lock */
+	pthread_mutex_t life;              /* making and removing the bridge */
 	UT_hash_handle hh;
 } Network;
 
@@ -335,16 +337,23 @@ int endpoint_prepare(Engine *en, Container *c, NetSetup *ret, Err *e);
 int endpoint_setup(Engine *en, Container *c, NetSetup *ret, Err *e);
 /* Publishes the ports once the container exists; then unpublishes and frees everything. */
 int endpoint_publish(Engine *en, Container *c, Err *e);
+/* Its ports lead nowhere any more; they stay reserved. */
+void endpoint_withdraw(Engine *en, Container *c);
 void endpoint_teardown(Engine *en, Container *c);
 /* After an adoption: enters what a running container has into the networks, makes again what is missing, and answers its questions. */
 void endpoint_adopt(Engine *en, Container *c);
 /* "veth" and the beginning of the endpoint's id. */
 void endpoint_host_if(const ContainerEndpoint *ep, char ret[NETWORK_IFNAME]);
 /* One network more, or less, for a container whose `life` is held; the namespace is that of a running one. */
-int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, bool gateway, Err *e);
+/* way_out: its gateway becomes the default route of that family. */
+int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, const bool way_out[IP_FAMILIES], Err *e);
 void endpoint_leave(Engine *en, Container *c, size_t i, bool running);
-/* Index of the endpoint that is the way out and that ports are published on, or -1. */
-int endpoint_gateway(Engine *en, Container *c);
+/* Index of the endpoint that is the way out of a family and that its ports are published on, or -1. */
+int endpoint_gateway(Engine *en, Container *c, int family);
+/* Whether it has an interface now. */
+bool endpoint_connected(const ContainerEndpoint *ep);
+/* Its addresses, 0 for none. */
+void endpoint_addresses(const ContainerEndpoint *ep, IpAddress ret[IP_FAMILIES]);
 /* An entry more, without an address. */
 int endpoint_append(Engine *en, Container *c, const char *network, Err *e);
 ContainerEndpointConfig *endpoint_config_find(ContainerConfig *k, const char *network);
@@ -355,9 +364,9 @@ int mac_parse(const char *s, uint8_t mac[6], Err *e);
 /* endpoint-ports.c */
 int ports_reserve(Engine *en, Container *c, NetSetup *s, Err *e);
 int ports_check(const ContainerConfig *k, Err *e);
-/* Forwards them to the endpoint, and no longer. */
-int ports_publish(Engine *en, Container *c, const ContainerEndpoint *ep, Err *e);
-void ports_withdraw(Engine *en, Container *c, const ContainerEndpoint *ep);
+/* Forwards those of a family to the endpoint, and no longer. */
+int ports_publish(Engine *en, Container *c, int family, const ContainerEndpoint *ep, Err *e);
+void ports_withdraw(Engine *en, Container *c, int family, const ContainerEndpoint *ep);
 /* After an adoption they are known only as text. */
 void ports_load(Container *c);
 /* Forgets them. */
@@ -391,7 +400,10 @@ int links_environment(Engine *en, Container *c, char ***ret, Err *e);
 int net_files_name(Engine *en, const Container *c, NetSetup *s, Err *e);
 int net_files_write(Engine *en, Container *c, const NetSetup *s, Err *e);
 /* In place, because the container has the file mounted: with an address more or less (NULL: none). */
-int net_files_update(Engine *en, Container *c, const char *remove, const char *add, Err *e);
+int net_files_update(Engine *en, Container *c, const ContainerEndpoint *remove, const ContainerEndpoint *add,
+		     Err *e);
+/* The lines of one address go. */
+int net_files_forget(Engine *en, Container *c, const char *address, Err *e);
 /* The same of resolv.conf: with our resolver, or without. */
 int net_files_resolver(Engine *en, Container *c, bool resolver, Err *e);
 
@@ -409,11 +421,15 @@ int network_enter(Engine *en, Network *n, Err *e);
 void network_forget(Engine *en, Network *n);
 /* Settles the subnet and makes the bridge, if they are not there yet. */
 int network_realize(Engine *en, Network *n, Err *e);
-/* A running endpoint more, with that address or (0) any; the network cannot be removed until network_detach. */
-int network_attach(Engine *en, Network *n, uint32_t want, uint32_t *ret, Err *e);
-void network_detach(Engine *en, Network *n, uint32_t address);
+/* Whether the network has, or will have, addresses of the family. */
+bool network_has(const Network *n, int family);
+/* A running endpoint more, with those addresses or (0) any of the families that the network has; the network cannot be removed until
+ * network_detach. */
+int network_attach(Engine *en, Network *n, const IpAddress want[IP_FAMILIES], IpAddress ret[IP_FAMILIES],
+		   Err *e);
+void network_detach(Engine *en, Network *n, const IpAddress address[IP_FAMILIES]);
 /* As network_attach, of one that runs already. */
-int network_adopt(Engine *en, Network *n, uint32_t address, Err *e);
+int network_adopt(Engine *en, Network *n, const IpAddress address[IP_FAMILIES], Err *e);
 int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
 /* Bridges and port entries of everything that runs, made again if they are gone; what nobody accounts for is removed. */
@@ -423,6 +439,7 @@ int subnet_settle(Engine *en, Network *n, Err *e);
 /* Subnet and pool from the record. */
 int subnet_load(Network *n, Err *e);
 /* network-options.c */
+void network_options_default(NetworkOptions *ret);
 int network_options_parse(char *const *options, NetworkOptions *ret, Err *e);
 
 /* pools.c: EngineOptions.address_pools become those of the networks. */

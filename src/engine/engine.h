@@ -146,9 +146,10 @@ typedef struct ContainerMountPoint {
 /* One for each network, in the order in which interfaces are made. */
 typedef struct ContainerEndpoint {
 	char *network, *network_id, *endpoint_id;
-	char *address, *gateway, *mac; /* "" when not running */
+	char *address, *gateway, *mac; /* "" when not running, or without IPv4 */
+	char *address6, *gateway6;     /* the same of IPv6 */
 	char *interface;               /* in the container, as eth0 */
-	int64_t prefix;
+	int64_t prefix, prefix6;
 } ContainerEndpoint;
 
 typedef struct ContainerPublished {
@@ -488,8 +489,10 @@ typedef struct NetworkInfo {
 	char *name, *driver; /* bridge host null */
 	int64_t created_ns;
 	char *subnet, *gateway, *ip_range; /* "" for host, none, and what is not given */
-	char **aux;                        /* NAME=ADDRESS: set aside */
-	bool chosen;                       /* the subnet, by us */
+	char *subnet6, *gateway6, *ip_range6;
+	char **aux;           /* NAME=ADDRESS, of both families: set aside */
+	bool chosen, chosen6; /* the subnet, by us */
+	bool no_ipv4, ipv6;
 	bool internal, attachable, builtin;
 	bool config_only; /* only lends its settings to others */
 	char *config_from;
@@ -500,6 +503,8 @@ void network_info_done(NetworkInfo *i);
 void network_infos_free(NetworkInfo *v, size_t n);
 typedef struct EngineNetworkCreate {
 	const char *name, *driver, *subnet, *gateway, *ip_range;
+	const char *subnet6, *gateway6, *ip_range6;
+	bool no_ipv4, ipv6;
 	const char *config_from; /* a network made with config_only, or NULL */
 	bool internal, attachable, config_only;
 	char *const *labels, *const *options, *const *aux, *const *ipam_options;

@@ -7,9 +7,22 @@
  */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
 /* ---- subnets ---- */
+
+/* What was asked for of one family. The strings are the network's. */
+typedef struct FamilyConfig {
+	char **subnet, **gateway, **ip_range;
+	bool *chosen;
+} FamilyConfig;
+
+static FamilyConfig family_config(Network *n, int family)
+{
+	NetworkInfo *i = &n->info;
+
+	if (family == IP_V4)
+		return (FamilyConfig){&i->subnet, &i->gateway, &i->ip_range, &i->chosen};
+	return (FamilyConfig){&i->subnet6, &i->gateway6, &i->ip_range6, &i->chosen6};
+}
 
 /* Of all networks but one. malloc'ed. */
 static int subnets_used(Engine *en, const Network *but, NetworkSubnet **ret, size_t *ret_n, Err *e)
@@ -19,10 +32,11 @@ static int subnets_used(Engine *en, const Network *but, NetworkSubnet **ret, siz
 	size_t used = 0;
 
 	pthread_mutex_lock(&en->lock);
-	v = calloc(HASH_COUNT(en->networks) + 1, sizeof(*v));
+	v = calloc(HASH_COUNT(en->networks) * IP_FAMILIES + 1, sizeof(*v));
 	HASH_ITER (hh, en->networks, n, tmp)
-		if (v && n != but && n->subnet.prefix)
-			v[used++] = n->subnet;
+		for (int f = 0; v && n != but && f < IP_FAMILIES; f++)
+			if (n->subnet[f].prefix)
+				v[used++] = n->subnet[f];
 	pthread_mutex_unlock(&en->lock);
 	if (!v)
 		return err_oom(e);
@@ -31,18 +45,20 @@ static int subnets_used(Engine *en, const Network *but, NetworkSubnet **ret, siz
 	return 0;
 }
 
-static int reserve_aux(Network *n, NetworkPool *pool, Err *e)
+static int reserve_aux(Network *n, const NetworkSubnet *s, NetworkPool *pool, Err *e)
 {
 	for (char **a = n->info.aux; a && *a; a++) {
 		const char *text = strchr(*a, '=');
-		struct in_addr in;
-		uint32_t got;
+		IpAddress address, got;
 		int r;
 
-		if (!text || inet_pton(AF_INET, text + 1, &in) != 1)
+		if (!text || ip_parse(text + 1, &address) < 0)
 			return err_new(e, ERR_INVALID,
-				       "invalid auxiliary address \"%s\": expected an IPv4 address", *a);
-		r = network_pool_take(pool, ntohl(in.s_addr), &got, e);
+				       "invalid auxiliary address \"%s\": expected an IP address", *a);
+		/* The other family's are that one's business, if the network has it. */
+		if (ip_af(address) != ip_af(s->address) && network_has(n, ip_index(address)))
+			continue;
+		r = network_pool_take(pool, address, &got, e);
 		if (r < 0)
 			return err_ctx(e, r, "auxiliary address %.*s", (int)(text - *a), *a);
 	}
@@ -52,32 +68,49 @@ static int reserve_aux(Network *n, NetworkPool *pool, Err *e)
 static int pool_make(Network *n, const NetworkSubnet *s, NetworkPool **ret, Err *e)
 {
 	_cleanup_(network_pool_freep) NetworkPool *pool = NULL;
+	const char *asked = *family_config(n, ip_index(s->address)).ip_range;
 	NetworkSubnet range = {0};
-	bool part = !str_empty(n->info.ip_range);
-	int r = part ? network_range_parse(n->info.ip_range, s, &range, e) : 0;
+	bool part = !str_empty(asked);
+	int r = part ? network_range_parse(asked, s, &range, e) : 0;
 
 	if (r >= 0)
 		r = network_pool_new(s, part ? &range : NULL, &pool, e);
 	if (r >= 0)
-		r = reserve_aux(n, pool, e);
+		r = reserve_aux(n, s, pool, e);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(pool);
 	return 0;
 }
 
+/* What was given as a subnet of one family is one of it. */
+static int subnet_parse(Network *n, int family, const char *given, NetworkSubnet *ret, Err *e)
+{
+	const char *gateway = *family_config(n, family).gateway;
+	int r = network_subnet_parse(given, str_empty(gateway) ? NULL : gateway, ret, e);
+
+	if (r >= 0 && ip_index(ret->address) != family)
+		return err_new(e, ERR_INVALID, "invalid subnet %s: expected one of %s", given,
+			       family == IP_V4 ? "IPv4" : "IPv6");
+	return r;
+}
+
 int subnet_load(Network *n, Err *e)
 {
-	NetworkSubnet s;
-	int r;
+	int r = 0;
 
-	if (str_empty(n->info.subnet))
-		return 0;
-	r = network_subnet_parse(n->info.subnet, str_empty(n->info.gateway) ? NULL : n->info.gateway, &s, e);
-	if (r >= 0)
-		r = pool_make(n, &s, &n->pool, e);
-	if (r >= 0)
-		n->subnet = s;
+	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++) {
+		const char *text = *family_config(n, f).subnet;
+		NetworkSubnet s;
+
+		if (str_empty(text))
+			continue;
+		r = subnet_parse(n, f, text, &s, e);
+		if (r >= 0)
+			r = pool_make(n, &s, &n->pool[f], e);
+		if (r >= 0)
+			n->subnet[f] = s;
+	}
 	return r;
 }
 
@@ -93,7 +126,7 @@ static int check_given(Engine *en, const NetworkSubnet *s, const NetworkSubnet *
 	return network_subnet_check(en->nethost, s, e);
 }
 
-static int subnet_find(Engine *en, Network *n, const char *given, NetworkSubnet *ret, Err *e)
+static int subnet_find(Engine *en, Network *n, int family, const char *given, NetworkSubnet *ret, Err *e)
 {
 	_cleanup_free_ NetworkSubnet *used = NULL;
 	size_t n_used = 0;
@@ -102,16 +135,17 @@ static int subnet_find(Engine *en, Network *n, const char *given, NetworkSubnet 
 	if (r < 0)
 		return r;
 	if (str_empty(given))
-		return network_subnet_choose(en->nethost, n->info.builtin, used, n_used, ret, e);
-	r = network_subnet_parse(given, str_empty(n->info.gateway) ? NULL : n->info.gateway, ret, e);
+		return network_subnet_choose(en->nethost, family, n->info.builtin, used, n_used, ret, e);
+	r = subnet_parse(n, family, given, ret, e);
 	return r < 0 ? r : check_given(en, ret, used, n_used, e);
 }
 
 /* Enters it, which makes it one of `subnets_used` for everybody else. */
-static int subnet_enter(Engine *en, Network *n, const NetworkSubnet *s, Err *e)
+static int subnet_enter(Engine *en, Network *n, const NetworkSubnet *s, bool chosen, Err *e)
 {
-	char *subnet = strdup(network_subnet_text(s).s),
-	     *gateway = strdup(network_address_text(s->gateway).s);
+	char *subnet = strdup(network_subnet_text(s).s), *gateway = strdup(ip_text(s->gateway).s);
+	int family = ip_index(s->address);
+	FamilyConfig k = family_config(n, family);
 	NetworkPool *pool = NULL;
 	int r = subnet && gateway ? pool_make(n, s, &pool, e) : err_oom(e);
 
@@ -121,27 +155,33 @@ static int subnet_enter(Engine *en, Network *n, const NetworkSubnet *s, Err *e)
 		return r;
 	}
 	pthread_mutex_lock(&en->lock);
-	free(n->info.subnet);
-	free(n->info.gateway);
-	n->info.subnet = subnet;
-	n->info.gateway = gateway;
-	n->pool = pool;
-	n->subnet = *s;
+	free(*k.subnet);
+	free(*k.gateway);
+	*k.subnet = subnet;
+	*k.gateway = gateway;
+	*k.chosen = chosen;
+	n->pool[family] = pool;
+	n->subnet[family] = *s;
 	pthread_mutex_unlock(&en->lock);
 	return 0;
 }
 
 int subnet_settle(Engine *en, Network *n, Err *e)
 {
-	const char *given = n->info.builtin ? en->options.bridge_subnet : n->info.subnet;
-	NetworkSubnet s;
-	int r;
+	int r = 0;
 
-	n->info.chosen = str_empty(given);
 	pthread_mutex_lock(&en->subnets_lock);
-	r = subnet_find(en, n, given, &s, e);
-	if (r >= 0)
-		r = subnet_enter(en, n, &s, e);
+	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++) {
+		const char *given =
+		    n->info.builtin && f == IP_V4 ? en->options.bridge_subnet : *family_config(n, f).subnet;
+		NetworkSubnet s;
+
+		if (!network_has(n, f) || n->subnet[f].prefix)
+			continue;
+		r = subnet_find(en, n, f, given, &s, e);
+		if (r >= 0)
+			r = subnet_enter(en, n, &s, str_empty(given), e);
+	}
 	pthread_mutex_unlock(&en->subnets_lock);
 	return r;
 }
@@ -155,7 +195,7 @@ static int settle_default(Engine *en, Err *e)
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&n->life);
-	if (!n->subnet.prefix) {
+	if (!n->subnet[IP_V4].prefix) {
 		r = subnet_settle(en, n, e);
 		if (r >= 0)
 			r = network_save(en, n, e);
@@ -203,6 +243,29 @@ static int replace(char **field, const char *value)
 	return 0;
 }
 
+/* A gateway and the like of a family whose subnet nobody has said. */
+static int check_subnets_given(const EngineNetworkCreate *c, Err *e)
+{
+	bool four = !str_empty(c->gateway) || !str_empty(c->ip_range),
+	     six = !str_empty(c->gateway6) || !str_empty(c->ip_range6);
+
+	if ((four && str_empty(c->subnet)) || (six && str_empty(c->subnet6)) ||
+	    (strv_len(c->aux) > 0 && str_empty(c->subnet) && str_empty(c->subnet6)))
+		return err_new(
+		    e, ERR_INVALID,
+		    "invalid network config: a gateway, an ip-range and auxiliary addresses need a subnet");
+	if (!str_empty(c->subnet6) && !c->ipv6)
+		return err_new(e, ERR_INVALID,
+			       "subnet %s: the network has no IPv6: ask for it (--ipv6, EnableIPv6)",
+			       c->subnet6);
+	if (!str_empty(c->subnet) && c->no_ipv4)
+		return err_new(e, ERR_INVALID,
+			       "subnet %s: the network has no IPv4: leave it out, or ask for it", c->subnet);
+	if (c->no_ipv4 && !c->ipv6 && !c->config_only)
+		return err_new(e, ERR_INVALID, "IPv4 or IPv6 must be enabled");
+	return 0;
+}
+
 static int take_request(Network *n, const EngineNetworkCreate *c, Err *e)
 {
 	NetworkInfo *i = &n->info;
@@ -210,20 +273,19 @@ static int take_request(Network *n, const EngineNetworkCreate *c, Err *e)
 	i->internal = c->internal;
 	i->attachable = c->attachable;
 	i->config_only = c->config_only;
+	i->no_ipv4 = c->no_ipv4;
+	i->ipv6 = c->ipv6;
 	i->labels = strv_dup(c->labels);
 	i->options = strv_dup(c->options);
 	i->ipam_options = strv_dup(c->ipam_options);
 	i->aux = strv_dup(c->aux);
 	if (!i->labels || !i->options || !i->ipam_options || !i->aux || replace(&i->subnet, c->subnet) < 0 ||
 	    replace(&i->gateway, c->gateway) < 0 || replace(&i->ip_range, c->ip_range) < 0 ||
+	    replace(&i->subnet6, c->subnet6) < 0 || replace(&i->gateway6, c->gateway6) < 0 ||
+	    replace(&i->ip_range6, c->ip_range6) < 0 ||
 	    (!str_empty(c->config_from) && replace(&i->config_from, c->config_from) < 0))
 		return err_oom(e);
-	if (str_empty(c->subnet) &&
-	    (!str_empty(c->gateway) || !str_empty(c->ip_range) || strv_len(c->aux) > 0))
-		return err_new(
-		    e, ERR_INVALID,
-		    "invalid network config: a gateway, an ip-range and auxiliary addresses need a subnet");
-	return 0;
+	return check_subnets_given(c, e);
 }
 
 /* The settings of the other network become this one's; none may be given beside them. */
@@ -238,21 +300,26 @@ static int take_from(Engine *en, Network *n, const EngineNetworkCreate *c, Err *
 	if (network_find(en, c->config_from, &from, NULL) < 0 || !from->info.config_only)
 		return err_new(e, ERR_NOT_FOUND, "configuration network \"%s\" does not exist",
 			       c->config_from);
-	if (c->config_only || c->internal || !str_empty(c->subnet) || strv_len(c->options) > 0 ||
-	    strv_len(c->ipam_options) > 0)
+	if (c->config_only || c->internal || !str_empty(c->subnet) || !str_empty(c->subnet6) ||
+	    strv_len(c->options) > 0 || strv_len(c->ipam_options) > 0)
 		return err_new(e, ERR_DENIED,
 			       "user supplied configurations are not supported if the network depends on a "
 			       "configuration "
 			       "network");
 	i->internal = from->info.internal;
+	i->ipv6 = from->info.ipv6;
+	i->no_ipv4 = from->info.no_ipv4;
 	strv_free(i->options);
 	strv_free(i->ipam_options);
 	strv_free(i->aux);
 	i->options = strv_dup(from->info.options);
 	i->ipam_options = strv_dup(from->info.ipam_options);
 	i->aux = strv_dup(from->info.aux);
-	oom = !i->options || !i->ipam_options || !i->aux || replace(&i->subnet, from->info.subnet) < 0 ||
-	      replace(&i->gateway, from->info.gateway) < 0 || replace(&i->ip_range, from->info.ip_range) < 0;
+	oom =
+	    !i->options || !i->ipam_options || !i->aux || replace(&i->subnet, from->info.subnet) < 0 ||
+	    replace(&i->gateway, from->info.gateway) < 0 || replace(&i->ip_range, from->info.ip_range) < 0 ||
+	    replace(&i->subnet6, from->info.subnet6) < 0 || replace(&i->gateway6, from->info.gateway6) < 0 ||
+	    replace(&i->ip_range6, from->info.ip_range6) < 0;
 	for (char **l = from->info.labels; !oom && l && *l; l++) {
 		_cleanup_free_ char *key = strndup(*l, strcspn(*l, "="));
 
@@ -293,6 +360,15 @@ static void network_event(Engine *en, const Network *n, const char *action)
 		engine_event(en, "network", action, n->info.id, attributes);
 }
 
+static int check_gateways(const Network *n, Err *e)
+{
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (n->options.gateway[f] == NETWORK_GATEWAY_ISOLATED && !n->info.internal)
+			return err_new(e, ERR_INVALID,
+				       "gateway mode 'isolated' can only be used for an internal network");
+	return 0;
+}
+
 static int prepare(Engine *en, Network *n, const EngineNetworkCreate *c, Err *e)
 {
 	int r = take_request(n, c, e);
@@ -301,7 +377,7 @@ static int prepare(Engine *en, Network *n, const EngineNetworkCreate *c, Err *e)
 		r = take_from(en, n, c, e);
 	if (r >= 0)
 		r = network_options_parse(n->info.options, &n->options, e);
-	return r;
+	return r < 0 ? r : check_gateways(n, e);
 }
 
 /* Entered already; who uses it before its subnet is settled waits for its `life`, which is held. */
@@ -312,7 +388,7 @@ static int settle(Engine *en, Network *n, Err *e)
 	if (n->info.config_only)
 		return network_save(en, n, e);
 	r = choose_bridge(en, n, e);
-	if (r >= 0 && str_empty(n->info.subnet))
+	if (r >= 0 && network_has(n, IP_V4) && str_empty(n->info.subnet))
 		r = settle_default(en, e);
 	if (r >= 0)
 		r = subnet_settle(en, n, e);
@@ -363,7 +439,7 @@ static char *users_text(Engine *en, const Network *n)
 		pthread_mutex_lock(&c->state);
 		for (size_t i = 0; i < c->n_endpoints; i++)
 			if (streq0(c->endpoints[i].network_id, n->info.id) &&
-			    !str_empty(c->endpoints[i].address))
+			    endpoint_connected(&c->endpoints[i]))
 				strbuf_addf(&b, "%sname:\"%s\" id:\"%.12s\"", b.len ? ", " : "", c->name,
 					    c->endpoints[i].endpoint_id);
 		pthread_mutex_unlock(&c->state);

@@ -5,8 +5,6 @@
  */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
 #define BRIDGE "com.docker.network.bridge."
 #define DRIVER "com.docker.network.driver."
 
@@ -48,29 +46,38 @@ static int parse_mtu(const char *key, const char *value, uint32_t *ret, Err *e)
 	return 0;
 }
 
-static int parse_address(const char *key, const char *value, uint32_t *ret, Err *e)
+static int parse_address(const char *key, const char *value, IpAddress *ret, Err *e)
 {
-	struct in_addr a;
-
-	if (inet_pton(AF_INET, value, &a) != 1)
+	if (ip_parse(value, ret) < 0 || !ip_is_v4(*ret))
 		return err_new(e, ERR_INVALID, "invalid value for %s: \"%s\": expected an IPv4 address", key,
 			       value);
-	*ret = ntohl(a.s_addr);
 	return 0;
+}
+
+static int parse_mode(const char *key, const char *value, NetworkGateway *ret, Err *e)
+{
+	static const char *const words[] = {"nat", "nat-unprotected", "routed", "isolated"};
+
+	for (size_t i = 0; i < ELEMENTSOF(words); i++)
+		if (streq(value, words[i])) {
+			*ret = (NetworkGateway)i;
+			return 0;
+		}
+	return err_new(e, ERR_INVALID,
+		       "invalid value for %s: \"%s\": expected nat, nat-unprotected, routed or isolated", key,
+		       value);
 }
 
 /* Values that ask for what is done anyway are no request. */
 static bool is_default(const char *key, const char *value)
 {
-	if (streq(key, BRIDGE "default_bridge") || streq(key, BRIDGE "inhibit_ipv4"))
-		return streq(value, "false");
-	if (streq(key, BRIDGE "gateway_mode_ipv4") || streq(key, BRIDGE "gateway_mode_ipv6"))
-		return streq(value, "nat");
-	return streq(key, "com.docker.network.enable_ipv6") && streq(value, "false");
+	return streq(key, BRIDGE "default_bridge") && streq(value, "false");
 }
 
 static int parse_one(const char *key, const char *value, NetworkOptions *o, Err *e)
 {
+	bool ignored;
+
 	if (streq(key, BRIDGE "name"))
 		return *value ? parse_interface(key, value, NETWORK_IFNAME - 1, o->bridge, e) : 0;
 	if (streq(key, "com.docker.network.container_iface_prefix") ||
@@ -82,6 +89,15 @@ static int parse_one(const char *key, const char *value, NetworkOptions *o, Err 
 		return parse_bool(key, value, &o->masquerade, e);
 	if (streq(key, BRIDGE "host_binding_ipv4"))
 		return parse_address(key, value, &o->host_binding, e);
+	if (streq(key, BRIDGE "gateway_mode_ipv4"))
+		return parse_mode(key, value, &o->gateway[IP_V4], e);
+	if (streq(key, BRIDGE "gateway_mode_ipv6"))
+		return parse_mode(key, value, &o->gateway[IP_V6], e);
+	if (streq(key, BRIDGE "inhibit_ipv4"))
+		return parse_bool(key, value, &o->no_address, e);
+	/* Of older clients: they are members of the request now, and network-create.c has looked at them. */
+	if (streq(key, "com.docker.network.enable_ipv4") || streq(key, "com.docker.network.enable_ipv6"))
+		return parse_bool(key, value, &ignored, e);
 	if (streq(key, DRIVER "mtu"))
 		return parse_mtu(key, value, &o->mtu, e);
 	if (str_starts(key, "com.docker.network.") && !is_default(key, value))
@@ -90,9 +106,17 @@ static int parse_one(const char *key, const char *value, NetworkOptions *o, Err 
 	return 0;
 }
 
+void network_options_default(NetworkOptions *ret)
+{
+	*ret =
+	    (NetworkOptions){.icc = true, .masquerade = true, .host_binding = IP_V4_ANY, .interface = "eth"};
+}
+
 int network_options_parse(char *const *options, NetworkOptions *ret, Err *e)
 {
-	NetworkOptions o = {.icc = true, .masquerade = true, .interface = "eth"};
+	NetworkOptions o;
+
+	network_options_default(&o);
 
 	for (size_t i = 0; options && options[i]; i++) {
 		size_t n = strcspn(options[i], "=");

@@ -8,8 +8,6 @@
  */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
 static const JsonField network_table[] = {
     {.name = "name", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, name)},
     {.name = "driver", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, driver)},
@@ -19,6 +17,12 @@ static const JsonField network_table[] = {
     {.name = "ip_range", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, ip_range)},
     {.name = "aux", .type = JSON_T_MAP, .offset = offsetof(NetworkInfo, aux)},
     {.name = "chosen", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, chosen)},
+    {.name = "no_ipv4", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, no_ipv4)},
+    {.name = "ipv6", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, ipv6)},
+    {.name = "subnet6", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, subnet6)},
+    {.name = "gateway6", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, gateway6)},
+    {.name = "ip_range6", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, ip_range6)},
+    {.name = "chosen6", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, chosen6)},
     {.name = "internal", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, internal)},
     {.name = "config_only", .type = JSON_T_BOOL, .offset = offsetof(NetworkInfo, config_only)},
     {.name = "config_from", .type = JSON_T_STR, .offset = offsetof(NetworkInfo, config_from)},
@@ -65,7 +69,8 @@ void network_unref(Network *n)
 	if (!n || __atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	network_info_done(&n->info);
-	network_pool_free(n->pool);
+	network_pool_free(n->pool[IP_V4]);
+	network_pool_free(n->pool[IP_V6]);
 	pthread_mutex_destroy(&n->life);
 	free(n);
 }
@@ -130,7 +135,7 @@ static int load_one(void *user, const char *key, json_t *doc)
 		r = err_new(&err, ERR_INVALID, "incomplete");
 	/* One that an older version let pass means nothing still. */
 	if (r >= 0 && network_options_parse(n->info.options, &n->options, &err) < 0)
-		n->options = (NetworkOptions){.icc = true, .masquerade = true, .interface = "eth"};
+		network_options_default(&n->options);
 	if (r >= 0 && !n->info.config_only)
 		r = subnet_load(n, &err);
 	if (r < 0) {
@@ -166,7 +171,7 @@ static int builtin_ensure(Engine *en, const char *name, const char *driver, Err 
 	if (!n)
 		return err_oom(e);
 	n->info.builtin = true;
-	n->options = (NetworkOptions){.icc = true, .masquerade = true, .interface = "eth"};
+	network_options_default(&n->options);
 	if (streq(driver, "bridge")) {
 		free(n->info.bridge);
 		n->info.bridge = strdup(en->bridge_name);
@@ -268,9 +273,25 @@ void network_forget(Engine *en, Network *n)
 
 /* ---- bridges ---- */
 
+bool network_has(const Network *n, int family)
+{
+	return family == IP_V4 ? !n->info.no_ipv4 : n->info.ipv6;
+}
+
+/* All its subnets are known. */
+static bool is_settled(const Network *n)
+{
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (network_has(n, f) && !n->subnet[f].prefix)
+			return false;
+	return true;
+}
+
 static NetworkBridge bridge_of(const Network *n)
 {
-	NetworkBridge b = {.subnet = n->subnet,
+	NetworkBridge b = {.ip = {n->subnet[IP_V4], n->subnet[IP_V6]},
+			   .gateway = {n->options.gateway[IP_V4], n->options.gateway[IP_V6]},
+			   .no_address = n->options.no_address,
 			   .internal = n->info.internal,
 			   .icc = n->options.icc,
 			   .masquerade = n->options.masquerade,
@@ -285,7 +306,7 @@ int network_realize(Engine *en, Network *n, Err *e)
 	int r = 0;
 
 	pthread_mutex_lock(&n->life);
-	if (!n->subnet.prefix) {
+	if (!is_settled(n)) {
 		r = subnet_settle(en, n, e);
 		if (r >= 0)
 			r = network_save(en, n, e);
@@ -312,7 +333,31 @@ static int users_change(Engine *en, Network *n, int by, Err *e)
 	return r;
 }
 
-int network_attach(Engine *en, Network *n, uint32_t want, uint32_t *ret, Err *e)
+static void give_all(Network *n, const IpAddress address[IP_FAMILIES])
+{
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (n->pool[f] && address[f])
+			network_pool_give(n->pool[f], address[f]);
+}
+
+/* All or nothing; *ret is 0 for what the network does not have. */
+static int take_all(Network *n, const IpAddress want[IP_FAMILIES], IpAddress ret[IP_FAMILIES], Err *e)
+{
+	IpAddress taken[IP_FAMILIES] = {0};
+	int r = 0;
+
+	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++)
+		if (n->pool[f])
+			r = network_pool_take(n->pool[f], want[f], &taken[f], e);
+	if (r < 0)
+		give_all(n, taken);
+	else
+		memcpy(ret, taken, sizeof(taken));
+	return r;
+}
+
+int network_attach(Engine *en, Network *n, const IpAddress want[IP_FAMILIES], IpAddress ret[IP_FAMILIES],
+		   Err *e)
 {
 	int r = users_change(en, n, 1, e);
 
@@ -320,25 +365,28 @@ int network_attach(Engine *en, Network *n, uint32_t want, uint32_t *ret, Err *e)
 		return r;
 	r = network_realize(en, n, e);
 	if (r >= 0)
-		r = network_pool_take(n->pool, want, ret, e);
+		r = take_all(n, want, ret, e);
 	if (r < 0)
 		(void)users_change(en, n, -1, NULL);
 	return r;
 }
 
-int network_adopt(Engine *en, Network *n, uint32_t address, Err *e)
+int network_adopt(Engine *en, Network *n, const IpAddress address[IP_FAMILIES], Err *e)
 {
 	int r = users_change(en, n, 1, e);
 
-	if (r >= 0 && n->pool)
-		r = network_pool_take(n->pool, address, &address, e);
+	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++) {
+		IpAddress got;
+
+		if (n->pool[f] && address[f])
+			r = network_pool_take(n->pool[f], address[f], &got, e);
+	}
 	return r;
 }
 
-void network_detach(Engine *en, Network *n, uint32_t address)
+void network_detach(Engine *en, Network *n, const IpAddress address[IP_FAMILIES])
 {
-	if (n->pool && address)
-		network_pool_give(n->pool, address);
+	give_all(n, address);
 	(void)users_change(en, n, -1, NULL);
 }
 
@@ -409,26 +457,27 @@ static Network **networks_all(Engine *en, size_t *ret_n)
 }
 
 /* What the kernel may have of one container. */
-static int known_of(Container *c, NetworkKnown *known, uint32_t **addresses, char ***ifs)
+static int known_of(Container *c, NetworkKnown *known, IpAddress **addresses, char ***ifs)
 {
-	struct in_addr a;
 	int r = 0;
 
 	pthread_mutex_lock(&c->state);
 	for (size_t i = 0; r >= 0 && i < c->n_endpoints; i++) {
+		IpAddress has[IP_FAMILIES], *v;
 		char host_if[NETWORK_IFNAME];
-		uint32_t *v;
 
-		if (str_empty(c->endpoints[i].address) ||
-		    inet_pton(AF_INET, c->endpoints[i].address, &a) != 1)
+		if (!endpoint_connected(&c->endpoints[i]))
 			continue;
-		v = reallocarray(*addresses, known->n_addresses + 1, sizeof(*v));
+		endpoint_addresses(&c->endpoints[i], has);
+		v = reallocarray(*addresses, known->n_addresses + IP_FAMILIES, sizeof(*v));
 		if (!v) {
 			r = -ENOMEM;
 			break;
 		}
 		*addresses = v;
-		v[known->n_addresses++] = ntohl(a.s_addr);
+		for (int f = 0; f < IP_FAMILIES; f++)
+			if (has[f])
+				v[known->n_addresses++] = has[f];
 		endpoint_host_if(&c->endpoints[i], host_if);
 		r = strv_add(ifs, host_if);
 	}
@@ -439,7 +488,7 @@ static int known_of(Container *c, NetworkKnown *known, uint32_t **addresses, cha
 static int reconcile(Engine *en, Network *const *all, size_t n, Err *e)
 {
 	_cleanup_free_ NetworkBridge *bridges = calloc(n + 1, sizeof(*bridges));
-	_cleanup_free_ uint32_t *addresses = NULL;
+	_cleanup_free_ IpAddress *addresses = NULL;
 	_cleanup_strv_ char **ifs = NULL;
 	NetworkKnown known = {.bridges = bridges};
 	Container *c, *tmp;
@@ -448,7 +497,7 @@ static int reconcile(Engine *en, Network *const *all, size_t n, Err *e)
 	if (!bridges)
 		return err_oom(e);
 	for (size_t i = 0; i < n; i++)
-		if (all[i]->subnet.prefix)
+		if (!str_empty(all[i]->info.bridge) && is_settled(all[i]))
 			bridges[known.n_bridges++] = bridge_of(all[i]);
 	pthread_mutex_lock(&en->lock);
 	HASH_ITER (hh, en->by_id, c, tmp)

@@ -2,19 +2,17 @@
 /* The pools that the engine was given for subnets of networks: read here, and chosen from by the floor below. */
 #include "engine/engine-internal.h"
 
-#include <arpa/inet.h>
-
 static int pool_parse(const char *text, NetworkAddressPool *ret)
 {
 	int prefix, size;
-	struct in_addr a;
-	char base[32];
+	IpAddress a;
+	char base[INET6_ADDRSTRLEN];
 
-	if (sscanf(text, "base=%31[0-9.]/%d,size=%d", base, &prefix, &size) != 3 ||
-	    inet_pton(AF_INET, base, &a) != 1 || prefix < 1 || size < prefix || size > 30)
+	if (sscanf(text, "base=%45[0-9a-fA-F.:]/%d,size=%d", base, &prefix, &size) != 3 ||
+	    ip_parse(base, &a) < 0 || prefix < 1 || size < prefix || size > ip_bits(a) - 2)
 		return -EINVAL;
 	*ret = (NetworkAddressPool){
-	    .base = {.address = ntohl(a.s_addr) & (~0u << (32 - prefix)), .prefix = (uint8_t)prefix},
+	    .base = {.address = a & (~(IpAddress)0 << (ip_bits(a) - prefix)), .prefix = (uint8_t)prefix},
 	    .size = (uint8_t)size,
 	};
 	return 0;

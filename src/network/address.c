@@ -10,9 +10,9 @@
 struct NetworkPool {
 	pthread_mutex_t lock;
 	NetworkSubnet subnet;
-	uint32_t first, last; /* what is given unasked */
-	uint32_t cursor;      /* the last one given so */
-	uint32_t *taken;
+	IpAddress first, last; /* what is given unasked */
+	IpAddress cursor;      /* the last one given so */
+	IpAddress *taken;
 	size_t n;
 };
 
@@ -26,7 +26,7 @@ int network_pool_new(const NetworkSubnet *s, const NetworkSubnet *range, Network
 	pthread_mutex_init(&p->lock, NULL);
 	p->subnet = *s;
 	p->first = MAX2(part->address, s->address + 1);
-	p->last = MIN2(subnet_broadcast(part), subnet_broadcast(s) - 1);
+	p->last = MIN2(subnet_last(part), ip_is_v4(s->address) ? subnet_last(s) - 1 : subnet_last(s));
 	p->cursor = p->last;
 	*ret = p;
 	return 0;
@@ -42,7 +42,7 @@ void network_pool_free(NetworkPool *p)
 }
 
 /* Where a is, or would be. */
-static size_t place_of(const NetworkPool *p, uint32_t a)
+static size_t place_of(const NetworkPool *p, IpAddress a)
 {
 	size_t from = 0, to = p->n;
 
@@ -57,20 +57,20 @@ static size_t place_of(const NetworkPool *p, uint32_t a)
 	return from;
 }
 
-static bool is_taken(const NetworkPool *p, uint32_t a)
+static bool is_taken(const NetworkPool *p, IpAddress a)
 {
 	size_t i = place_of(p, a);
 
 	return i < p->n && p->taken[i] == a;
 }
 
-static int enter(NetworkPool *p, uint32_t a, Err *e)
+static int enter(NetworkPool *p, IpAddress a, Err *e)
 {
 	size_t i = place_of(p, a);
 
 	/* A power of two is full: double it. */
 	if ((p->n & (p->n - 1)) == 0) {
-		uint32_t *v = reallocarray(p->taken, MAX2(p->n * 2, (size_t)1), sizeof(*v));
+		IpAddress *v = reallocarray(p->taken, MAX2(p->n * 2, (size_t)1), sizeof(*v));
 
 		if (!v)
 			return err_oom(e);
@@ -82,12 +82,13 @@ static int enter(NetworkPool *p, uint32_t a, Err *e)
 	return 0;
 }
 
-static int check_wanted(const NetworkPool *p, uint32_t want, Err *e)
+static int check_wanted(const NetworkPool *p, IpAddress want, Err *e)
 {
 	const NetworkSubnet *s = &p->subnet;
-	AddressText text = network_address_text(want), subnet = network_subnet_text(s);
+	AddressText text = ip_text(want), subnet = network_subnet_text(s);
 
-	if (want <= s->address || want >= subnet_broadcast(s))
+	if (!network_subnet_contains(s, want) || want == s->address ||
+	    (ip_is_v4(want) && want == subnet_last(s)))
 		return err_new(
 		    e, ERR_INVALID,
 		    "no configured subnet contains the IP address %s: address %s is not a host address of "
@@ -107,12 +108,13 @@ static int check_wanted(const NetworkPool *p, uint32_t want, Err *e)
 	return 0;
 }
 
-static int choose(const NetworkPool *p, uint32_t *ret, Err *e)
+static int choose(const NetworkPool *p, IpAddress *ret, Err *e)
 {
-	uint64_t size = (uint64_t)p->last - p->first + 1;
+	IpAddress size = p->last - p->first + 1;
 
-	for (uint64_t i = 1; i <= size; i++) {
-		uint32_t a = p->first + (uint32_t)((p->cursor - p->first + i) % size);
+	/* No more than are taken, and the gateway, can be in the way. */
+	for (IpAddress i = 1; i <= size; i++) {
+		IpAddress a = p->first + (p->cursor - p->first + i) % size;
 
 		if (a == p->subnet.gateway || is_taken(p, a))
 			continue;
@@ -125,9 +127,9 @@ static int choose(const NetworkPool *p, uint32_t *ret, Err *e)
 	    network_subnet_text(&p->subnet).s);
 }
 
-int network_pool_take(NetworkPool *p, uint32_t want, uint32_t *ret, Err *e)
+int network_pool_take(NetworkPool *p, IpAddress want, IpAddress *ret, Err *e)
 {
-	uint32_t a = want;
+	IpAddress a = want;
 	int r;
 
 	SCOPE_LOCK(&p->lock);
@@ -142,7 +144,7 @@ int network_pool_take(NetworkPool *p, uint32_t want, uint32_t *ret, Err *e)
 	return 0;
 }
 
-void network_pool_give(NetworkPool *p, uint32_t address)
+void network_pool_give(NetworkPool *p, IpAddress address)
 {
 	size_t i;
 

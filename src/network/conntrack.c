@@ -15,12 +15,12 @@
 typedef struct ForgetJob {
 	const NetworkPort *ports;
 	size_t n;
-	uint32_t address;
+	IpAddress address;
 	NetlinkBatch forget;
 } ForgetJob;
 
 typedef struct Tuple {
-	uint32_t from, to;
+	IpAddress from, to;
 	uint16_t to_port;
 	uint8_t proto;
 } Tuple;
@@ -36,11 +36,14 @@ static void parse_tuple(const struct nlattr *tuple, Tuple *ret)
 		mnl_attr_for_each_nested(attr, part)
 		{
 			int type = mnl_attr_get_type(attr);
+			size_t n = mnl_attr_get_payload_len(attr);
 
-			if (ip && type == CTA_IP_V4_SRC)
-				ret->from = ntohl(mnl_attr_get_u32(attr));
-			else if (ip && type == CTA_IP_V4_DST)
-				ret->to = ntohl(mnl_attr_get_u32(attr));
+			if (ip && n != 4 && n != 16)
+				continue;
+			if (ip && (type == CTA_IP_V4_SRC || type == CTA_IP_V6_SRC))
+				ret->from = ip_from_bytes(mnl_attr_get_payload(attr), n);
+			else if (ip && (type == CTA_IP_V4_DST || type == CTA_IP_V6_DST))
+				ret->to = ip_from_bytes(mnl_attr_get_payload(attr), n);
 			else if (!ip && type == CTA_PROTO_NUM)
 				ret->proto = mnl_attr_get_u8(attr);
 			else if (!ip && type == CTA_PROTO_DST_PORT)
@@ -57,8 +60,9 @@ static bool is_concerned(const ForgetJob *job, const Tuple *orig, const Tuple *r
 	if (job->address && reply->from == job->address && orig->to != job->address)
 		return true;
 	for (size_t i = 0; i < job->n; i++)
-		if (job->ports[i].udp && job->ports[i].host_port == orig->to_port &&
-		    (job->ports[i].host_address == 0 || job->ports[i].host_address == orig->to))
+		if (job->ports[i].protocol == IPPROTO_UDP && job->ports[i].host_port == orig->to_port &&
+		    ip_index(job->ports[i].host_address) == ip_index(orig->to) &&
+		    (ip_is_any(job->ports[i].host_address) || job->ports[i].host_address == orig->to))
 			return true;
 	return false;
 }
@@ -68,7 +72,8 @@ static int take_connection(const struct nlmsghdr *m, void *arg)
 	ForgetJob *job = arg;
 	const struct nlattr *attr, *orig_attr = NULL, *id = NULL;
 	Tuple orig = {0}, reply = {0};
-	struct nfgenmsg header = {.nfgen_family = AF_INET, .version = NFNETLINK_V0};
+	const struct nfgenmsg *of = mnl_nlmsg_get_payload(m);
+	struct nfgenmsg header = {.nfgen_family = of->nfgen_family, .version = NFNETLINK_V0};
 
 	mnl_attr_for_each(attr, m, sizeof(struct nfgenmsg))
 	{
@@ -93,10 +98,10 @@ static int take_connection(const struct nlmsghdr *m, void *arg)
 	return 0;
 }
 
-int conntrack_forget_udp(Netlink *nl, const NetworkPort *ports, size_t n, uint32_t address, Err *e)
+int conntrack_forget_udp(Netlink *nl, const NetworkPort *ports, size_t n, IpAddress address, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch ask = {0};
-	struct nfgenmsg header = {.nfgen_family = AF_INET, .version = NFNETLINK_V0};
+	struct nfgenmsg header = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
 	ForgetJob job = {ports, n, address, {{0}}};
 	int r;
 

@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t out[DNS_UDP_PLAIN];
 	DnsQuestion q;
 	DnsAnswer a;
-	uint32_t address = 0;
+	IpAddress address = 0;
 	int r = dns_question_parse(data, size, &q);
 	size_t half = size / 2;
 

@@ -121,13 +121,17 @@ static void test_writing(void **state _unused_)
 
 	assert_int_equal(PARSE(query, &q), 0);
 	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_NOERROR, true);
-	dns_answer_address(&a, 0xAC110002, 10);
+	dns_answer_address(&a, ip_v4(0xAC110002), 10);
 	assert_int_equal(dns_answer_end(&a), sizeof(want) - 1);
 	assert_memory_equal(out, want, sizeof(want) - 1);
+	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_NOERROR, true);
+	dns_answer_address(&a, (IpAddress)0xFD << 120 | 1, 10);
+	assert_int_equal(dns_answer_end(&a), sizeof(want) - 1 + 12);
+	assert_memory_equal(out + sizeof(query) - 1 - 11, "\xc0\x0c\0\x1c\0\1\0\0\0\x0a\0\x10\xfd\0", 14);
 
 	dns_answer_begin(&a, out, sizeof(out), (const uint8_t *)query, &q, DNS_NOERROR, true);
 	for (uint32_t i = 0; i < 100; i++)
-		dns_answer_address(&a, i, 10);
+		dns_answer_address(&a, ip_v4(i), 10);
 	assert_in_range(dns_answer_end(&a), 480, sizeof(out));
 	assert_true(dns_truncated(out));
 
@@ -138,24 +142,34 @@ static void test_writing(void **state _unused_)
 
 static void test_names(void **state _unused_)
 {
-	static const char *const bad[] = {"4.3.2.1",
-					  "4.3.2.in-addr.arpa",
-					  "4.3.2.256.in-addr.arpa",
-					  "04.3.2.1.in-addr.arpa",
-					  " 4.3.2.1.in-addr.arpa",
-					  "+4.3.2.1.in-addr.arpa",
-					  "4.3.2.1.in-addr.arpa.x",
-					  "x",
-					  ""};
+	static const char *const bad[] = {
+	    "4.3.2.1",
+	    "4.3.2.in-addr.arpa",
+	    "4.3.2.256.in-addr.arpa",
+	    "04.3.2.1.in-addr.arpa",
+	    " 4.3.2.1.in-addr.arpa",
+	    "+4.3.2.1.in-addr.arpa",
+	    "4.3.2.1.in-addr.arpa.x",
+	    "4.3.2.in-addr.arpa.ip6.arpa",
+	    "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.0.0.d.ip6.arpa",
+	    "g.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.0.0.d.f.ip6.arpa",
+	    "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.0.0.d:f.ip6.arpa",
+	    "1.0.0.0.0.0.0.a.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa",
+	    "x",
+	    ""};
 	static const char query[] = HEAD("\1\0", "\1", "\0") "\0\0\x0c\0\1";
 	uint8_t out[DNS_UDP_PLAIN];
-	uint32_t address = 0;
+	IpAddress address = 0;
 	char label[66];
 	DnsQuestion q;
 	DnsAnswer a;
 
 	assert_true(dns_reverse_name("2.0.17.172.in-addr.arpa", &address));
-	assert_int_equal(address, 0xAC110002);
+	assert_string_equal(ip_text(address).s, "172.17.0.2");
+	assert_true(
+	    dns_reverse_name("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.0.0.d.f.ip6.arpa",
+			     &address));
+	assert_string_equal(ip_text(address).s, "fd00:f000::1");
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
 		if (dns_reverse_name(bad[i], &address))
 			fail_msg("\"%s\" was taken for an address", bad[i]);

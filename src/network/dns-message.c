@@ -2,6 +2,8 @@
 /* Reading and writing of DNS messages: see dns-message.h. */
 #include "network/dns-message.h"
 
+#include "base/str.h"
+
 #include <ctype.h>
 
 #define FLAG_RESPONSE  0x8000
@@ -157,22 +159,55 @@ bool dns_answers(const uint8_t *m, size_t len, const uint8_t *query, const DnsQu
 	return memcmp(m + q->end - 4, query + q->end - 4, 4) == 0;
 }
 
-bool dns_reverse_name(const char *name, uint32_t *ret)
+/* "2.0.17.172": bytes, the last first. */
+static bool reverse_v4(const char *name, size_t len, IpAddress *ret)
 {
-	static const char suffix[] = ".in-addr.arpa";
-	unsigned b[4];
-	int used = 0;
-	char text[32];
+	uint32_t address = 0;
+	size_t at = 0;
 
-	if (sscanf(name, "%3u.%3u.%3u.%3u%n", &b[0], &b[1], &b[2], &b[3], &used) != 4 ||
-	    !streq(name + used, suffix))
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned v = 0, digits = 0;
+		bool zero = name[at] == '0';
+
+		for (; at < len && name[at] >= '0' && name[at] <= '9' && digits < 3; digits++)
+			v = v * 10 + (unsigned)(name[at++] - '0');
+		if (digits == 0 || (zero && digits > 1) || v > 255 ||
+		    (i < 3 && (at == len || name[at++] != '.')))
+			return false;
+		address |= (uint32_t)v << 8 * i;
+	}
+	*ret = ip_v4(address);
+	return at == len;
+}
+
+/* "b.a.9.8. ... .1.0.0.2": 32 digits, the last first. */
+static bool reverse_v6(const char *name, size_t len, IpAddress *ret)
+{
+	IpAddress address = 0;
+
+	if (len != 63)
 		return false;
-	/* The same number written again is the same text, or it was not one: no blanks, no signs, no zeros before it. */
-	snprintf(text, sizeof(text), "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
-	if (strncmp(text, name, (size_t)used) != 0 || text[used] || (b[0] | b[1] | b[2] | b[3]) > 255)
-		return false;
-	*ret = b[3] << 24 | b[2] << 16 | b[1] << 8 | b[0];
-	return true;
+	for (unsigned i = 0; i < 32; i++) {
+		char c = name[2 * i];
+		unsigned v = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+			     : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+						    : 16;
+
+		if (v > 15 || (i < 31 && name[2 * i + 1] != '.'))
+			return false;
+		address |= (IpAddress)v << 4 * i;
+	}
+	*ret = address;
+	return !ip_is_v4(address);
+}
+
+bool dns_reverse_name(const char *name, IpAddress *ret)
+{
+	size_t n = strlen(name);
+
+	if (str_ends(name, ".in-addr.arpa"))
+		return reverse_v4(name, n - strlen(".in-addr.arpa"), ret);
+	return str_ends(name, ".ip6.arpa") && reverse_v6(name, n - strlen(".ip6.arpa"), ret);
 }
 
 void dns_answer_begin(DnsAnswer *a, uint8_t *m, size_t room, const uint8_t *query, const DnsQuestion *q,
@@ -211,12 +246,13 @@ static uint8_t *add_record(DnsAnswer *a, uint16_t type, uint32_t ttl, size_t n)
 	return r + 12;
 }
 
-void dns_answer_address(DnsAnswer *a, uint32_t address, uint32_t ttl)
+void dns_answer_address(DnsAnswer *a, IpAddress address, uint32_t ttl)
 {
-	uint8_t *r = add_record(a, DNS_A, ttl, 4);
+	bool v4 = ip_is_v4(address);
+	uint8_t *r = add_record(a, v4 ? DNS_A : DNS_AAAA, ttl, v4 ? 4 : 16);
 
 	if (r)
-		put32(r, address);
+		ip_to_bytes(address, r);
 }
 
 /* The bytes of a name, or 0 if it is none. */

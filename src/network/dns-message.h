@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "base/macro.h"
+#include "network/ip.h"
 
 #define DNS_HEADER    12
 #define DNS_MAX       65535
@@ -52,8 +52,8 @@ static inline bool dns_truncated(const uint8_t *m)
 }
 void dns_set_id(uint8_t *m, uint16_t id);
 
-/* The IPv4 address (host byte order) that a PTR question is about; false if it is about something else. */
-bool dns_reverse_name(const char *name, uint32_t *ret);
+/* The address that a PTR question is about, by its name in in-addr.arpa or ip6.arpa; false if it is about something else. */
+bool dns_reverse_name(const char *name, IpAddress *ret);
 
 /* An answer under way. What does not fit is left out and the answer marked as truncated. */
 typedef struct DnsAnswer {
@@ -67,7 +67,8 @@ typedef struct DnsAnswer {
 /* query is what q was parsed from. room: at least DNS_HEADER + 300. */
 void dns_answer_begin(DnsAnswer *a, uint8_t *m, size_t room, const uint8_t *query, const DnsQuestion *q,
 		      int rcode, bool authoritative);
-void dns_answer_address(DnsAnswer *a, uint32_t address, uint32_t ttl);
+/* An A or AAAA record. */
+void dns_answer_address(DnsAnswer *a, IpAddress address, uint32_t ttl);
 /* name: dotted text of labels of 1 to 63 bytes; what is none is left out. */
 void dns_answer_name(DnsAnswer *a, const char *name, uint32_t ttl);
 /* The length. */

@@ -12,9 +12,9 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
-struct nlmsghdr *nft_msg(NetlinkBatch *b, int type, uint16_t flags)
+struct nlmsghdr *nft_msg(NetlinkBatch *b, uint8_t family, int type, uint16_t flags)
 {
-	struct nfgenmsg header = {.nfgen_family = NFPROTO_IPV4, .version = NFNETLINK_V0};
+	struct nfgenmsg header = {.nfgen_family = family, .version = NFNETLINK_V0};
 
 	return netlink_msg(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, &header, sizeof(header));
 }
@@ -63,7 +63,7 @@ void element_begin(NetlinkBatch *b)
 /* Without NLM_F_EXCL the same element again is success, and the same key with other data is EEXIST or EBUSY. */
 void element_add(NetlinkBatch *b, const char *table, const Element *el)
 {
-	struct nlmsghdr *m = nft_msg(b, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
+	struct nlmsghdr *m = nft_msg(b, NFPROTO_INET, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
 
 	put_element(m, table, el, true);
 	netlink_msg_end(b, m);
@@ -71,7 +71,7 @@ void element_add(NetlinkBatch *b, const char *table, const Element *el)
 
 void element_remove(NetlinkBatch *b, const char *table, const Element *el)
 {
-	struct nlmsghdr *m = nft_msg(b, NFT_MSG_DELSETELEM, 0);
+	struct nlmsghdr *m = nft_msg(b, NFPROTO_INET, NFT_MSG_DELSETELEM, 0);
 
 	put_element(m, table, el, false);
 	netlink_msg_end(b, m);
@@ -79,7 +79,7 @@ void element_remove(NetlinkBatch *b, const char *table, const Element *el)
 
 void element_table_remove(NetlinkBatch *b, const char *table)
 {
-	struct nlmsghdr *m = nft_msg(b, NFT_MSG_DELTABLE, 0);
+	struct nlmsghdr *m = nft_msg(b, NFPROTO_INET, NFT_MSG_DELTABLE, 0);
 
 	mnl_attr_put_strz(m, NFTA_TABLE_NAME, table);
 	netlink_msg_end(b, m);
@@ -166,7 +166,7 @@ static int keep_data(const Element *el, void *arg)
 int element_get(Netlink *nl, const char *table, Element *el, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct nlmsghdr *m = nft_msg(&b, NFT_MSG_GETSETELEM, 0);
+	struct nlmsghdr *m = nft_msg(&b, NFPROTO_INET, NFT_MSG_GETSETELEM, 0);
 	ListJob job = {el->set, keep_data, el};
 
 	put_element(m, table, el, false);
@@ -188,20 +188,20 @@ static int ignore(const struct nlmsghdr *m, void *arg)
 int element_set_exists(Netlink *nl, const char *table, const char *set, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct nlmsghdr *m = nft_msg(&b, NFT_MSG_GETSET, 0);
+	struct nlmsghdr *m = nft_msg(&b, NFPROTO_INET, NFT_MSG_GETSET, 0);
 
 	mnl_attr_put_strz(m, NFTA_SET_TABLE, table);
 	mnl_attr_put_strz(m, NFTA_SET_NAME, set);
 	netlink_msg_end(&b, m);
 	int r = netlink_ask(nl, &b, ignore, NULL, e);
 
-	return r == -ENOENT ? 0 : r < 0 ? err_ctx(e, r, "nftables table ip %s", table) : 1;
+	return r == -ENOENT ? 0 : r < 0 ? err_ctx(e, r, "nftables table inet %s", table) : 1;
 }
 
 int element_list(Netlink *nl, const char *table, const char *set, ElementFn fn, void *arg, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct nlmsghdr *m = nft_msg(&b, NFT_MSG_GETSETELEM, NLM_F_DUMP);
+	struct nlmsghdr *m = nft_msg(&b, NFPROTO_INET, NFT_MSG_GETSETELEM, NLM_F_DUMP);
 	ListJob job = {set, fn, arg};
 
 	put_set(m, table, set);

@@ -29,7 +29,7 @@ static bool table_exists(void)
 
 	nft_ctx_buffer_error(nft);
 	nft_ctx_buffer_output(nft);
-	int r = nft_run_cmd_from_buffer(nft, "list table ip " TEST_TABLE);
+	int r = nft_run_cmd_from_buffer(nft, "list table inet " TEST_TABLE);
 
 	nft_ctx_free(nft);
 	return r == 0;
@@ -81,7 +81,7 @@ static void test_bridge_is_repaired(void **state _unused_)
 	down.ifi_index = link.index;
 	netlink_msg_end(&b, netlink_msg(&b, RTM_SETLINK, 0, &down, sizeof(down)));
 	ok(netlink_run(&h->route, &b, NULL, &e));
-	assert_int_equal(nft_run_cmd_from_buffer(nft, "delete table ip " TEST_TABLE), 0);
+	assert_int_equal(nft_run_cmd_from_buffer(nft, "delete table inet " TEST_TABLE), 0);
 	nft_ctx_free(nft);
 
 	/* The network was made anew with another subnet while the daemon was away. */
@@ -151,7 +151,7 @@ static void test_endpoint(void **state _unused_)
 {
 	NetworkHost *h = host_new();
 	NetworkBridge a = test_bridge("br-a", "172.20.0.0/16");
-	NetworkEndpoint ep = {.host_if = "va1", .container_if = "eth0", .bridge = "br-a", .prefix = 16};
+	NetworkEndpoint ep = {.host_if = "va1", .container_if = "eth0", .bridge = "br-a"};
 	static const uint8_t mac[6] = {0x02, 0x42, 172, 20, 0, 2};
 	Netlink inside;
 	LinkInfo link;
@@ -159,8 +159,7 @@ static void test_endpoint(void **state _unused_)
 	int ns;
 
 	a.mtu = 1400;
-	ep.address = ip4("172.20.0.2");
-	ep.gateway = a.subnet.gateway;
+	ep.ip[IP_V4] = (NetworkEndpointIp){ip("172.20.0.2"), 16, a.ip[IP_V4].gateway};
 	ok(network_bridge_ensure(h, &a, &e));
 	ok(network_namespace_new(&ns, &e));
 	ok(network_endpoint_add(h, ns, &ep, &e));
@@ -185,22 +184,22 @@ static void test_failed_endpoint_is_undone(void **state _unused_)
 {
 	NetworkHost *h = host_new();
 	NetworkBridge a = test_bridge("br-a", "172.20.0.0/16");
-	NetworkEndpoint ep = {.host_if = "va1", .container_if = "eth0", .bridge = "br-a", .prefix = 16};
+	NetworkEndpoint ep = {.host_if = "va1", .container_if = "eth0", .bridge = "br-a"};
 	Err e = {0};
 	int ns;
 
-	ep.address = ip4("172.20.0.2");
+	ep.ip[IP_V4] = (NetworkEndpointIp){ip("172.20.0.2"), 16, 0};
 	ok(network_namespace_new(&ns, &e));
 	assert_true(network_endpoint_add(h, ns, &ep, &e) < 0);
 	assert_int_equal(e.kind, ERR_NOT_FOUND); /* no bridge yet */
 	ok(network_bridge_ensure(h, &a, &e));
 
-	ep.gateway = ip4("10.9.9.9"); /* not reachable: the last step fails */
+	ep.ip[IP_V4].gateway = ip("10.9.9.9"); /* not reachable: the last step fails */
 	assert_true(network_endpoint_add(h, ns, &ep, &e) < 0);
 	assert_non_null(strstr(e.msg, "set the default route"));
 	assert_false(link_exists(h, "va1"));
 
-	ep.gateway = 0;
+	ep.ip[IP_V4].gateway = 0;
 	ok(network_endpoint_add(h, ns, &ep, &e));
 	snprintf(ep.host_if, sizeof(ep.host_if), "va2"); /* eth0 is taken inside */
 	assert_true(network_endpoint_add(h, ns, &ep, &e) < 0);
@@ -255,17 +254,17 @@ static void *add_many(void *arg)
 	Err e = {0};
 
 	for (int i = first; i < first + 16; i++) {
-		NetworkEndpoint ep = {.container_if = "eth0", .bridge = "br-a", .prefix = 16};
-		NetworkPort p = {.host_port = (uint16_t)(30000 + i), .container_port = 80};
+		NetworkEndpoint ep = {.container_if = "eth0", .bridge = "br-a"};
+		NetworkPort p = {TCP, .host_port = (uint16_t)(30000 + i), .container_port = 80};
 		int ns;
 
 		snprintf(ep.host_if, sizeof(ep.host_if), "v%d", i);
-		ep.address = ip4("172.20.1.0") + (uint32_t)i;
+		ep.ip[IP_V4] = (NetworkEndpointIp){ip("172.20.1.0") + (IpAddress)i, 16, 0};
 		if (network_namespace_new(&ns, &e) < 0)
 			return strdup(e.msg);
 		if (network_endpoint_add(h, ns, &ep, &e) < 0 ||
-		    network_ports_publish(h, "br-a", ep.address, &p, 1, &e) < 0 ||
-		    network_ports_unpublish(h, "br-a", ep.address, &p, 1, &e) < 0 ||
+		    network_ports_publish(h, "br-a", ep.ip[IP_V4].address, &p, 1, &e) < 0 ||
+		    network_ports_unpublish(h, "br-a", ep.ip[IP_V4].address, &p, 1, &e) < 0 ||
 		    network_endpoint_remove(h, ep.host_if, &e) < 0)
 			return strdup(e.msg);
 		close(ns);

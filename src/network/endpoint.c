@@ -46,14 +46,19 @@ static void put_pair(NetlinkBatch *b, int netns_fd, const NetworkEndpoint *ep, i
 	netlink_msg_end(b, m);
 }
 
-/* With br_netfilter a container's packet to its own published port turns round inside the bridge, back into the port it
- * came from, which only a port in hairpin mode allows. */
-static bool bridge_is_filtered(void)
+static bool sysctl_is_on(const char *path)
 {
 	_cleanup_free_ char *text = NULL;
 
-	return file_read_at(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", 64, &text, NULL) >= 0 &&
-	       text[0] == '1';
+	return file_read_at(AT_FDCWD, path, 64, &text, NULL) >= 0 && text[0] == '1';
+}
+
+/* With br_netfilter a container's packet to its own published port turns round inside the bridge, back into the port it
+ * came from, which only a port in hairpin mode allows. */
+static bool bridge_is_filtered(const NetworkEndpoint *ep)
+{
+	return (ep->ip[IP_V4].address && sysctl_is_on("/proc/sys/net/bridge/bridge-nf-call-iptables")) ||
+	       (ep->ip[IP_V6].address && sysctl_is_on("/proc/sys/net/bridge/bridge-nf-call-ip6tables"));
 }
 
 /* A bridge port needs no IPv6 address of its own, and asking for one costs multicast into every container. */
@@ -68,7 +73,7 @@ static void put_port_settings(NetlinkBatch *b, const NetworkEndpoint *ep, bool i
 	mnl_attr_put_str(m, IFLA_INFO_SLAVE_KIND, "bridge");
 	data = mnl_attr_nest_start(m, IFLA_INFO_SLAVE_DATA);
 	mnl_attr_put_u8(m, IFLA_BRPORT_ISOLATED, isolated);
-	mnl_attr_put_u8(m, IFLA_BRPORT_MODE, bridge_is_filtered());
+	mnl_attr_put_u8(m, IFLA_BRPORT_MODE, bridge_is_filtered(ep));
 	mnl_attr_nest_end(m, data);
 	mnl_attr_nest_end(m, info);
 	if (access("/proc/sys/net/ipv6", F_OK) == 0) {
@@ -116,56 +121,55 @@ static int pair_make(NetworkHost *h, int netns_fd, const NetworkEndpoint *ep, in
 	return r;
 }
 
-static void put_address(NetlinkBatch *b, const NetworkEndpoint *ep, int index)
+static void put_address(NetlinkBatch *b, const NetworkEndpointIp *ip, int index)
 {
-	struct ifaddrmsg header = {.ifa_family = AF_INET,
-				   .ifa_prefixlen = ep->prefix,
+	uint8_t bytes[16];
+	size_t n = ip_to_bytes(ip->address, bytes);
+	/* Chosen so that nobody else on the network has it: nothing has to be waited for before it is used. */
+	struct ifaddrmsg header = {.ifa_family = (uint8_t)ip_af(ip->address),
+				   .ifa_prefixlen = ip->prefix,
+				   .ifa_flags = n == 16 ? IFA_F_NODAD : 0,
 				   .ifa_index = (unsigned)index};
 	struct nlmsghdr *m = netlink_msg(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
 
-	mnl_attr_put_u32(m, IFA_LOCAL, htonl(ep->address));
-	mnl_attr_put_u32(m, IFA_ADDRESS, htonl(ep->address));
-	mnl_attr_put_u32(m, IFA_BROADCAST, htonl(ep->address | ~subnet_mask(ep->prefix)));
+	mnl_attr_put(m, IFA_LOCAL, n, bytes);
+	mnl_attr_put(m, IFA_ADDRESS, n, bytes);
+	if (n == 4)
+		mnl_attr_put_u32(m, IFA_BROADCAST,
+				 htonl((uint32_t)(ip->address | ~ip_mask(ip->address, ip->prefix))));
 	netlink_msg_end(b, m);
 }
 
-static void put_default_route(NetlinkBatch *b, const NetworkEndpoint *ep, int index)
+/* gateway 0: the deletion of whatever default route there is. An interface alone (a network without a gateway of ours) is no default route. */
+static void put_default_route(NetlinkBatch *b, int family, IpAddress gateway, int index, uint16_t flags)
 {
-	struct rtmsg header = {.rtm_family = AF_INET,
-			       .rtm_table = RT_TABLE_MAIN,
-			       .rtm_protocol = RTPROT_BOOT,
-			       .rtm_scope = RT_SCOPE_UNIVERSE,
-			       .rtm_type = RTN_UNICAST};
-	struct nlmsghdr *m = netlink_msg(b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
-
-	mnl_attr_put_u32(m, RTA_GATEWAY, htonl(ep->gateway));
-	mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
-	netlink_msg_end(b, m);
-}
-
-/* Without a gateway: the deletion of whatever default route there is. */
-static int default_route_change(Netlink *inside, int index, uint32_t gateway, Err *e)
-{
-	_cleanup_batch_ NetlinkBatch b = {0};
-	struct rtmsg header = {.rtm_family = AF_INET,
+	struct rtmsg header = {.rtm_family = family == IP_V4 ? AF_INET : AF_INET6,
 			       .rtm_table = RT_TABLE_MAIN,
 			       .rtm_protocol = gateway ? RTPROT_BOOT : RTPROT_UNSPEC,
 			       .rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_NOWHERE,
 			       .rtm_type = gateway ? RTN_UNICAST : RTN_UNSPEC};
-	struct nlmsghdr *m = netlink_msg(&b, gateway ? RTM_NEWROUTE : RTM_DELROUTE,
-					 gateway ? NLM_F_CREATE | NLM_F_REPLACE : 0, &header, sizeof(header));
+	struct nlmsghdr *m = netlink_msg(b, gateway ? RTM_NEWROUTE : RTM_DELROUTE, gateway ? flags : 0,
+					 &header, sizeof(header));
+	uint8_t bytes[16];
 
 	if (gateway) {
-		mnl_attr_put_u32(m, RTA_GATEWAY, htonl(gateway));
+		mnl_attr_put(m, RTA_GATEWAY, ip_to_bytes(gateway, bytes), bytes);
 		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
 	}
-	netlink_msg_end(&b, m);
-	int r = netlink_run(inside, &b, NULL, e);
-
-	return !gateway && r == -ESRCH ? 0 : r;
+	netlink_msg_end(b, m);
 }
 
-int network_default_route_set(int netns_fd, const char *container_if, uint32_t gateway, Err *e)
+static int default_route_change(Netlink *inside, int family, int index, IpAddress gateway, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+
+	put_default_route(&b, family, gateway, index, NLM_F_CREATE | NLM_F_REPLACE);
+	int r = netlink_run(inside, &b, NULL, e);
+
+	return !gateway && (r == -ESRCH || r == -ENOENT) ? 0 : r;
+}
+
+int network_default_route_set(int netns_fd, int family, const char *container_if, IpAddress gateway, Err *e)
 {
 	LinkInfo link = {0};
 	Netlink inside;
@@ -178,41 +182,146 @@ int network_default_route_set(int netns_fd, const char *container_if, uint32_t g
 	if (gateway && r == 0)
 		r = err_new(e, ERR_NOT_FOUND, "interface %s vanished", container_if);
 	if (r >= 0)
-		r = default_route_change(&inside, link.index, gateway, e);
+		r = default_route_change(&inside, family, link.index, gateway, e);
 	netlink_close(&inside);
 	return r < 0 ? err_ctx(e, r, "default route of the container") : 0;
 }
 
+/* Addresses, up, routes: in that order, as a route needs its interface up. */
 static int inside_configure(Netlink *inside, const NetworkEndpoint *ep, Err *e)
 {
 	static const char *const steps[] = {"set the address", "bring it up", "set the default route"};
 	_cleanup_batch_ NetlinkBatch b = {0};
 	LinkInfo link;
-	size_t bad = 0;
+	size_t bad = 0, n_addresses = 0;
 	int r = link_find(inside, ep->container_if, &link, e);
 
 	if (r <= 0)
 		return r < 0 ? r : err_new(e, ERR_NOT_FOUND, "interface %s vanished", ep->container_if);
-	put_address(&b, ep, link.index);
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (ep->ip[f].address) {
+			put_address(&b, &ep->ip[f], link.index);
+			n_addresses++;
+		}
 	put_up(&b, ep->container_if);
-	if (ep->gateway)
-		put_default_route(&b, ep, link.index);
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (ep->ip[f].gateway)
+			put_default_route(&b, f, ep->ip[f].gateway, link.index, NLM_F_CREATE | NLM_F_EXCL);
 	r = netlink_run(inside, &b, &bad, e);
 	return err_ctx(e, r, "interface %s in the container: %s", ep->container_if,
-		       steps[MIN2(bad, (size_t)2)]);
+		       steps[bad < n_addresses    ? 0
+			     : bad == n_addresses ? 1
+						  : 2]);
 }
 
+void mac_derive(IpAddress address, uint8_t ret[6])
+{
+	uint32_t low = htonl((uint32_t)address);
+
+	ret[0] = 0x02;
+	ret[1] = 0x42;
+	memcpy(ret + 2, &low, sizeof(low));
+}
+
+/* Derived from the address, so whoever gets it next has the same and no ARP cache is ever wrong. */
 static void fill_mac(NetworkEndpoint *ep)
 {
 	static const uint8_t none[6];
-	uint32_t address = htonl(ep->address);
 
-	if (memcmp(ep->mac, none, sizeof(none)) != 0)
-		return;
-	/* Derived from the address, so whoever gets it next has the same and no ARP cache is ever wrong. */
-	ep->mac[0] = 0x02;
-	ep->mac[1] = 0x42;
-	memcpy(ep->mac + 2, &address, sizeof(address));
+	if (memcmp(ep->mac, none, sizeof(none)) == 0)
+		mac_derive(ep->ip[ep->ip[IP_V4].address ? IP_V4 : IP_V6].address, ep->mac);
+}
+
+/* ---- sysctls ---- */
+
+/* "net.ipv4.conf.IFNAME.word=value" is /proc/sys/net/ipv4/conf/eth0/word and "value". */
+static int sysctl_path(const char *sysctl, const char *container_if, char *ret, size_t room,
+		       const char **ret_value)
+{
+	size_t n = strcspn(sysctl, "="), at = 0;
+	int len = snprintf(ret, room, "/proc/sys/");
+
+	at = (size_t)len;
+	for (size_t i = 0; i < n;) {
+		size_t word = strcspn(sysctl + i, ".=");
+		bool name = word == strlen("IFNAME") && strncmp(sysctl + i, "IFNAME", word) == 0;
+
+		len = snprintf(ret + at, room - at, "%s%.*s", i ? "/" : "", name ? NETWORK_IFNAME : (int)word,
+			       name ? container_if : sysctl + i);
+		if ((size_t)len >= room - at)
+			return -ENAMETOOLONG;
+		at += (size_t)len;
+		i += word + 1;
+	}
+	*ret_value = sysctl[n] ? sysctl + n + 1 : "";
+	return 0;
+}
+
+int network_endpoint_sysctl_check(const char *sysctl, Err *e)
+{
+	static const char *const families[] = {"net.ipv4.", "net.ipv6.", "net.mpls."};
+	const char *rest = NULL;
+	size_t n;
+
+	for (size_t i = 0; !rest && i < ELEMENTSOF(families); i++)
+		rest = str_after(sysctl, families[i]);
+	/* KIND.IFNAME.WORD=value: four words before the equals sign, and no way up the tree. */
+	n = rest ? strspn(rest, "abcdefghijklmnopqrstuvwxyz") : 0;
+	if (!rest || n == 0 || !str_starts(rest + n, ".IFNAME."))
+		return err_new(e, ERR_INVALID,
+			       "invalid interface sysctl \"%s\": expected net.ipv4.conf.IFNAME.NAME=VALUE, "
+			       "with IFNAME as "
+			       "it is here",
+			       sysctl);
+	rest += n + strlen(".IFNAME.");
+	n = strspn(rest, "abcdefghijklmnopqrstuvwxyz0123456789_");
+	if (n == 0 || rest[n] != '=')
+		return err_new(e, ERR_INVALID,
+			       "invalid interface sysctl \"%s\": expected NAME=VALUE at its end", sysctl);
+	return 0;
+}
+
+static int set_sysctls(const NetworkEndpoint *ep, Err *e)
+{
+	for (char *const *s = ep->sysctls; s && *s; s++) {
+		const char *value;
+		char path[256];
+		int r = sysctl_path(*s, ep->container_if, path, sizeof(path), &value);
+
+		if (r >= 0)
+			r = file_write_at(AT_FDCWD, path, value);
+		if (r < 0)
+			return err_sys(e, r, "set %s", *s);
+	}
+	return 0;
+}
+
+/* New namespaces have IPv6 off for what comes into them (namespace.c). */
+static int sysctl_job(void *arg, Err *e)
+{
+	static const char *const settings[][2] = {{"disable_ipv6", "0"},
+						  {"accept_ra", "0"},
+						  {"accept_dad", "0"}};
+	const NetworkEndpoint *ep = arg;
+	char path[128];
+
+	for (size_t i = 0; ep->ip[IP_V6].address && i < ELEMENTSOF(settings); i++) {
+		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", ep->container_if,
+			 settings[i][0]);
+		int r = file_write_at(AT_FDCWD, path, settings[i][1]);
+
+		if (r < 0)
+			return err_sys(e, r, "turn IPv6 on: write %s", path);
+	}
+	return set_sysctls(ep, e);
+}
+
+/* These files show the settings of the namespace of whoever opens them. */
+static int inside_sysctls(int netns_fd, const NetworkEndpoint *ep, Err *e)
+{
+	if (!ep->ip[IP_V6].address && !(ep->sysctls && *ep->sysctls))
+		return 0;
+	return netns_call(netns_fd, sysctl_job, (void *)ep, e);
 }
 
 static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
@@ -237,7 +346,9 @@ static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, E
 		return r;
 	r = pair_make(h, netns_fd, ep, bridge.index, icc == 0, e);
 	if (r >= 0) {
-		r = inside_configure(&inside, ep, e);
+		r = inside_sysctls(netns_fd, ep, e);
+		if (r >= 0)
+			r = inside_configure(&inside, ep, e);
 		if (r < 0 && link_delete(&h->route, ep->host_if, NULL) < 0)
 			r = err_ctx(e, r, "interface %s is left half made", ep->host_if);
 	}
@@ -251,9 +362,16 @@ int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err 
 
 	if (r == 0)
 		r = link_check_name(ep->container_if, e);
-	if (r == 0 && (ep->prefix < 1 || ep->prefix > 32 || ep->address == 0))
-		r = err_new(e, ERR_INVALID, "invalid address %s/%u", network_address_text(ep->address).s,
-			    ep->prefix);
+	for (int f = 0; r == 0 && f < IP_FAMILIES; f++) {
+		const NetworkEndpointIp *ip = &ep->ip[f];
+
+		if (ip->address &&
+		    (ip_index(ip->address) != f || ip->prefix < 1 || ip->prefix > ip_bits(ip->address)))
+			r = err_new(e, ERR_INVALID, "invalid address %s/%u", ip_text(ip->address).s,
+				    ip->prefix);
+	}
+	if (r == 0 && !ep->ip[IP_V4].address && !ep->ip[IP_V6].address)
+		r = err_new(e, ERR_INVALID, "an endpoint needs an address");
 	if (r == 0)
 		r = endpoint_connect(h, netns_fd, ep, e);
 	return err_ctx(e, r, "connect %s to bridge %s", ep->container_if, ep->bridge);

@@ -76,13 +76,13 @@ static int world_down(void **state)
 static void publish(World *w, const char *bridge, const char *to, const char *at, uint16_t host,
 		    uint16_t container, bool udp)
 {
-	NetworkPort p = {.udp = udp,
+	NetworkPort p = {.protocol = udp ? IPPROTO_UDP : IPPROTO_TCP,
 			 .host_port = host,
 			 .container_port = container,
-			 .host_address = at ? ip4(at) : 0};
+			 .host_address = at ? ip(at) : IP_V4_ANY};
 	Err e = {0};
 
-	ok(network_ports_publish(w->h, bridge, ip4(to), &p, 1, &e));
+	ok(network_ports_publish(w->h, bridge, ip(to), &p, 1, &e));
 }
 
 static void test_published_port_is_reached_from_everywhere(void **state)
@@ -103,15 +103,15 @@ static void test_published_port_is_reached_from_everywhere(void **state)
 static void test_unpublish_ends_it(void **state)
 {
 	World *w = *state;
-	NetworkPort p = {.host_port = 8080, .container_port = 80};
+	NetworkPort p = {TCP, .host_port = 8080, .container_port = 80};
 	Err e = {0};
 
 	publish(w, "br-a", "172.20.0.2", NULL, 8080, 80, false);
-	ok(network_ports_unpublish(w->h, "br-a", ip4("172.20.0.9"), &p, 1, &e)); /* not theirs: stays */
+	ok(network_ports_unpublish(w->h, "br-a", ip("172.20.0.9"), &p, 1, &e)); /* not theirs: stays */
 	assert_reaches(w->outside, UPLINK, 8080, OUTSIDE);
-	ok(network_ports_unpublish(w->h, "br-a", ip4("172.20.0.2"), &p, 1, &e));
+	ok(network_ports_unpublish(w->h, "br-a", ip("172.20.0.2"), &p, 1, &e));
 	assert_string_equal(test_ask(w->outside, UPLINK, 8080, false, 1000).s, "refused");
-	ok(network_ports_unpublish(w->h, "br-a", ip4("172.20.0.2"), &p, 1, &e));
+	ok(network_ports_unpublish(w->h, "br-a", ip("172.20.0.2"), &p, 1, &e));
 }
 
 static void test_port_at_one_address(void **state)
@@ -139,7 +139,7 @@ static void test_udp(void **state)
 static void test_udp_flow_follows_the_port(void **state)
 {
 	World *w = *state;
-	NetworkPort p = {.udp = true, .host_port = 5353, .container_port = 53};
+	NetworkPort p = {UDP, .host_port = 5353, .container_port = 53};
 	struct sockaddr_in to = test_at(UPLINK, 5353);
 	struct timeval wait = {1, 0};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -153,7 +153,7 @@ static void test_udp_flow_follows_the_port(void **state)
 	assert_true(recv(fd, text, sizeof(text), 0) > 0);
 	test_stop(w->servers[4]);
 	w->servers[4] = second;
-	ok(network_ports_unpublish(w->h, "br-a", ip4("172.20.0.2"), &p, 1, &e));
+	ok(network_ports_unpublish(w->h, "br-a", ip("172.20.0.2"), &p, 1, &e));
 	publish(w, "br-a", "172.20.0.3", NULL, 5353, 53, true);
 	assert_int_equal(sendto(fd, "?", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
 	assert_true(recv(fd, text, sizeof(text), 0) > 0);
@@ -281,7 +281,7 @@ static void drop_guard(void)
 {
 	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
 
-	assert_int_equal(nft_run_cmd_from_buffer(nft, "flush chain ip " TEST_TABLE " guard"), 0);
+	assert_int_equal(nft_run_cmd_from_buffer(nft, "flush chain inet " TEST_TABLE " guard"), 0);
 	nft_ctx_free(nft);
 }
 
@@ -380,17 +380,17 @@ static void test_localhost_port_is_guarded(void **state)
 static void test_conflicting_entry_names_its_owner(void **state)
 {
 	World *w = *state;
-	NetworkPort p[2] = {{.host_port = 8088, .container_port = 80},
-			    {.host_port = 8080, .container_port = 80}};
+	NetworkPort p[2] = {{TCP, .host_port = 8088, .container_port = 80},
+			    {TCP, .host_port = 8080, .container_port = 80}};
 	Err e = {0};
 
 	publish(w, "br-a", "172.20.0.2", NULL, 8080, 80, false);
 	publish(w, "br-a", "172.20.0.2", NULL, 8080, 80, false); /* the same again is no conflict */
-	assert_true(network_ports_publish(w->h, "br-a", ip4("172.20.0.3"), p, 2, &e) < 0);
+	assert_true(network_ports_publish(w->h, "br-a", ip("172.20.0.3"), p, 2, &e) < 0);
 	assert_int_equal(e.kind, ERR_CONFLICT);
 	assert_non_null(strstr(e.msg, "8080/tcp is already in use by the container with address 172.20.0.2"));
 	assert_string_equal(test_ask(HERE, "127.0.0.1", 8088, false, 1000).s, "refused"); /* all or nothing */
-	assert_true(network_ports_publish(w->h, "br-x", ip4("172.20.0.3"), p, 1, &e) < 0);
+	assert_true(network_ports_publish(w->h, "br-x", ip("172.20.0.3"), p, 1, &e) < 0);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 }
 
@@ -402,11 +402,11 @@ static void test_thousand_ports_in_one_go(void **state)
 	Err e = {0};
 
 	for (uint16_t i = 0; i < N; i++)
-		p[i] = (NetworkPort){.host_port = (uint16_t)(20000 + i), .container_port = 80};
-	ok(network_ports_publish(w->h, "br-a", ip4("172.20.0.2"), p, N, &e));
+		p[i] = (NetworkPort){TCP, .host_port = (uint16_t)(20000 + i), .container_port = 80};
+	ok(network_ports_publish(w->h, "br-a", ip("172.20.0.2"), p, N, &e));
 	assert_reaches(w->outside, UPLINK, 20000, OUTSIDE);
 	assert_reaches(w->outside, UPLINK, 20000 + N - 1, OUTSIDE);
-	ok(network_ports_unpublish(w->h, "br-a", ip4("172.20.0.2"), p, N, &e));
+	ok(network_ports_unpublish(w->h, "br-a", ip("172.20.0.2"), p, N, &e));
 	assert_string_equal(test_ask(w->outside, UPLINK, 20000, false, 1000).s, "refused");
 	free(p);
 }
@@ -418,8 +418,9 @@ static void test_table_of_another_version_is_made_anew(void **state)
 	Err e = {0};
 
 	assert_int_equal(nft_run_cmd_from_buffer(nft,
-						 "delete table ip " TEST_TABLE "; add table ip " TEST_TABLE
-						 "; add set ip " TEST_TABLE " bridges { type ipv4_addr; }"),
+						 "delete table inet " TEST_TABLE
+						 "; add table inet " TEST_TABLE "; add set inet " TEST_TABLE
+						 " bridges { type ipv4_addr; }"),
 			 0);
 	nft_ctx_free(nft);
 	ok(network_bridge_ensure(w->h, &w->a, &e));

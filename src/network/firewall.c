@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rules: one table "ip <table>" a daemon, whose rules never change and speak of sets and maps only. Adding
- * a bridge or a port is adding elements, in one transaction.
+ * The rules: one table "inet <table>" a daemon, whose rules never change and speak of sets and maps only. Adding
+ * a bridge or a port is adding elements, in one transaction. What is said once for each family ends in 4 and 6.
  *
  *   bridges    our bridges                      same      bridge . the same bridge (nftables cannot compare
  *   icc        like `same`, where containers              two interfaces of a packet, but can look the pair up)
  *              may talk to each other           internal  bridges without a way out
  *   nat        bridges whose containers leave with the host's address
+ *   routed     bridges whose containers are reached at their own addresses: no translation, in any direction
+ *   reach      bridges where every port is reached so, asked for or not
  *   ports_any  protocol . host port -> container          ports_at  the same with the host's address
+ *   open       container . protocol . its port: a published port of a routed network
  *
  * What the chains see to, in their order:
  *   guard        nothing for or from 127.0.0.0/8 arrives from outside: our bridges have route_localnet (CVE-2020-8558), and a
- *                port published on 127.0.0.1 would be translated before routing could refuse it.
- *   publish      translates what is for a local address, whether it arrives or starts here.
+ *                port published on 127.0.0.1 would be translated before routing could refuse it. (IPv6 refuses ::1 by itself.) And
+ *                nothing comes from a container under an address that does not lie behind its bridge.
+ *   publish      translates what is for a local address, whether it arrives or starts here. What starts at ::1 cannot leave the host.
  *   postrouting  container -> elsewhere takes the host's address; so does a container that comes back to its own
  *                network over a published port (the answer has to pass here), and localhost.
  *   forward      only what was asked for or published reaches a container; networks do not reach each other.
@@ -25,44 +29,65 @@
 #include "network/network-internal.h"
 
 #include <arpa/inet.h>
+#include <linux/netfilter.h>
 #include <nftables/libnftables.h>
 
-/* Names the layout. A table of another layout, left by another version, is made anew. */
-#define LAYOUT "layout2"
+/* Names the layout. A table of another layout, left by another version, is made anew; the first ones were of family ip. */
+#define LAYOUT "layout3"
 
 static const char rules[] =
-    "table ip %1$s {\n"
+    "table inet %1$s {\n"
     "	set " LAYOUT " { type ifname; }\n"
     "	set bridges { type ifname; }\n"
     "	set same { type ifname . ifname; }\n"
     "	set icc { type ifname . ifname; }\n"
     "	set internal { type ifname; }\n"
-    "	set nat { type ifname; }\n"
-    "	map ports_any { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
-    "	map ports_at { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }\n"
+    "	set nat4 { type ifname; }\n"
+    "	set nat6 { type ifname; }\n"
+    "	set routed4 { type ifname; }\n"
+    "	set routed6 { type ifname; }\n"
+    "	set reach4 { type ifname; }\n"
+    "	set reach6 { type ifname; }\n"
+    "	set open4 { type ipv4_addr . inet_proto . inet_service; }\n"
+    "	set open6 { type ipv6_addr . inet_proto . inet_service; }\n"
+    "	map ports_any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
+    "	map ports_any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }\n"
+    "	map ports_at4 { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }\n"
+    "	map ports_at6 { type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }\n"
     "	chain guard {\n"
     "		type filter hook prerouting priority raw; policy accept;\n"
     "		iifname != \"lo\" ip daddr 127.0.0.0/8 drop\n"
     "		iifname != \"lo\" ip saddr 127.0.0.0/8 drop\n"
+    "		iifname != @bridges accept\n"
+    "		ip saddr 0.0.0.0 accept\n"
+    "		ip6 saddr :: accept\n"
+    "		fib saddr . iif oif missing drop\n"
     "	}\n"
-    "	chain publish {\n"
-    "		dnat ip to meta l4proto . ip daddr . th dport map @ports_at\n"
-    "		dnat ip to meta l4proto . th dport map @ports_any\n"
+    "	chain publish4 {\n"
+    "		dnat ip to meta l4proto . ip daddr . th dport map @ports_at4\n"
+    "		dnat ip to meta l4proto . th dport map @ports_any4\n"
+    "	}\n"
+    "	chain publish6 {\n"
+    "		dnat ip6 to meta l4proto . ip6 daddr . th dport map @ports_at6\n"
+    "		dnat ip6 to meta l4proto . th dport map @ports_any6\n"
     "	}\n"
     "	chain prerouting {\n"
     "		type nat hook prerouting priority dstnat; policy accept;\n"
-    "		fib daddr type local jump publish\n"
+    "		meta nfproto ipv4 fib daddr type local jump publish4\n"
+    "		meta nfproto ipv6 fib daddr type local jump publish6\n"
     "	}\n"
     "	chain output {\n"
     "		type nat hook output priority -100; policy accept;\n"
-    "		fib daddr type local jump publish\n"
+    "		meta nfproto ipv4 fib daddr type local jump publish4\n"
+    "		ip6 daddr != ::1 fib daddr type local jump publish6\n"
     "	}\n"
     "	chain postrouting {\n"
     "		type nat hook postrouting priority srcnat; policy accept;\n"
     "		iifname . oifname @same ct status dnat masquerade\n"
     "		meta iif 0 oifname @bridges ct status dnat fib saddr type != local masquerade\n"
     "		iifname . oifname @same return\n"
-    "		iifname @nat masquerade\n"
+    "		meta nfproto ipv4 iifname @nat4 masquerade\n"
+    "		meta nfproto ipv6 iifname @nat6 masquerade\n"
     "		ip saddr 127.0.0.0/8 oifname @bridges masquerade\n"
     "	}\n"
     "	chain forward {\n"
@@ -73,6 +98,12 @@ static const char rules[] =
     "		iifname @internal drop\n"
     "		oifname @internal drop\n"
     "		ct status dnat accept\n"
+    "		ip daddr . meta l4proto . th dport @open4 accept\n"
+    "		ip6 daddr . meta l4proto . th dport @open6 accept\n"
+    "		meta l4proto icmp oifname @routed4 accept\n"
+    "		meta l4proto icmpv6 oifname @routed6 accept\n"
+    "		meta nfproto ipv4 iifname != @bridges oifname @reach4 accept\n"
+    "		meta nfproto ipv6 iifname != @bridges oifname @reach6 accept\n"
     "		oifname @bridges drop\n"
     "	}\n"
     "}\n";
@@ -92,7 +123,7 @@ static int run_text(const char *text, Err *e)
 		r = err_new(e, ERR_UNSUPPORTED,
 			    "nftables refuses the rules (needs CAP_NET_ADMIN and the kernel modules "
 			    "nf_tables, nft_nat, "
-			    "nft_masq, nft_fib_ipv4, nft_ct): %.*s",
+			    "nft_masq, nft_fib_inet, nft_ct): %.*s",
 			    (int)strcspn(str_empty(why) ? "no reason given" : why, "\n"),
 			    str_empty(why) ? "no reason given" : why);
 	}
@@ -122,21 +153,52 @@ Element firewall_bridge_element(const char *bridge)
 	return one_name("bridges", bridge);
 }
 
-Element firewall_port_element(const NetworkPort *p, uint32_t address)
+/* Bytes go into a key or a value one behind the other, each beginning a 32-bit word. */
+static void put(uint8_t *to, size_t *at, const void *bytes, size_t n)
 {
-	Element el = {.set = p->host_address ? "ports_at" : "ports_any", .key_len = p->host_address ? 12 : 8};
-	uint32_t at = htonl(p->host_address), to = htonl(address);
-	uint16_t host = htons(p->host_port), container = htons(p->container_port);
+	memcpy(to + *at, bytes, n);
+	*at += (n + 3) / 4 * 4;
+}
 
-	el.key[0] = p->udp ? IPPROTO_UDP : IPPROTO_TCP;
-	if (p->host_address)
-		memcpy(el.key + 4, &at, sizeof(at));
-	memcpy(el.key + el.key_len - 4, &host, sizeof(host));
+static void put_ip(uint8_t *to, size_t *at, IpAddress a)
+{
+	uint8_t bytes[16];
+
+	put(to, at, bytes, ip_to_bytes(a, bytes));
+}
+
+static void put_port(uint8_t *to, size_t *at, uint16_t port)
+{
+	uint16_t be = htons(port);
+
+	put(to, at, &be, sizeof(be));
+}
+
+Element firewall_port_element(const NetworkPort *p, IpAddress address)
+{
+	static const char *const sets[IP_FAMILIES][2] = {{"ports_any4", "ports_at4"},
+							 {"ports_any6", "ports_at6"}};
+	bool any = ip_is_any(p->host_address);
+	Element el = {.set = sets[ip_index(p->host_address)][!any]};
+
+	put(el.key, &el.key_len, &p->protocol, 1);
+	if (!any)
+		put_ip(el.key, &el.key_len, p->host_address);
+	put_port(el.key, &el.key_len, p->host_port);
 	if (address) {
-		memcpy(el.data, &to, sizeof(to));
-		memcpy(el.data + 4, &container, sizeof(container));
-		el.data_len = 8;
+		put_ip(el.data, &el.data_len, address);
+		put_port(el.data, &el.data_len, p->container_port);
 	}
+	return el;
+}
+
+Element firewall_open_element(const NetworkPort *p, IpAddress address)
+{
+	Element el = {.set = ip_is_v4(address) ? "open4" : "open6"};
+
+	put_ip(el.key, &el.key_len, address);
+	put(el.key, &el.key_len, &p->protocol, 1);
+	put_port(el.key, &el.key_len, p->container_port);
 	return el;
 }
 
@@ -146,10 +208,12 @@ static int table_make(NetworkHost *h, Err *e)
 	_cleanup_free_ char *text = NULL, *table = strf(rules, h->table);
 
 	if (table)
-		text = strf("table ip %s\ndelete table ip %s\n%s", h->table, h->table, table);
+		text =
+		    strf("table ip %1$s\ndelete table ip %1$s\ntable inet %1$s\ndelete table inet %1$s\n%2$s",
+			 h->table, table);
 	if (!text)
 		return err_oom(e);
-	return err_ctx(e, run_text(text, e), "nftables table ip %s", h->table);
+	return err_ctx(e, run_text(text, e), "nftables table inet %s", h->table);
 }
 
 int network_rules_present(NetworkHost *h, Err *e)
@@ -162,20 +226,40 @@ typedef struct Wanted {
 	bool there;
 } Wanted;
 
+#define BRIDGE_ELEMENTS 11
+
+/* All the sets that a bridge may be in, the layout's first. */
+static void bridge_elements(const NetworkBridge *b, Wanted want[BRIDGE_ELEMENTS])
+{
+	static const char *const nat[] = {"nat4", "nat6"}, *const routed[] = {"routed4", "routed6"},
+				 *const reach[] = {"reach4", "reach6"};
+	size_t n = 0;
+
+	want[n++] = (Wanted){one_name(LAYOUT, b->name), true};
+	want[n++] = (Wanted){one_name("bridges", b->name), true};
+	want[n++] = (Wanted){two_names("same", b->name), true};
+	want[n++] = (Wanted){two_names("icc", b->name), b->icc};
+	want[n++] = (Wanted){one_name("internal", b->name), b->internal};
+	for (int f = 0; f < IP_FAMILIES; f++) {
+		bool is_nat =
+		    b->gateway[f] == NETWORK_GATEWAY_NAT || b->gateway[f] == NETWORK_GATEWAY_UNPROTECTED;
+
+		want[n++] = (Wanted){one_name(nat[f], b->name), is_nat && b->masquerade && !b->internal};
+		want[n++] = (Wanted){one_name(routed[f], b->name), b->gateway[f] == NETWORK_GATEWAY_ROUTED};
+		want[n++] =
+		    (Wanted){one_name(reach[f], b->name), b->gateway[f] == NETWORK_GATEWAY_UNPROTECTED};
+	}
+}
+
 int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch batch = {0};
-	Wanted want[] = {
-	    {one_name(LAYOUT, b->name), true},
-	    {one_name("bridges", b->name), true},
-	    {two_names("same", b->name), true},
-	    {two_names("icc", b->name), b->icc},
-	    {one_name("internal", b->name), b->internal},
-	    {one_name("nat", b->name), b->masquerade && !b->internal},
-	};
-	/* Every bridge is in the layout set, so mostly one lookup tells that the table is there and of this layout. */
-	int r = element_get(&h->filter, h->table, &want[0].el, e);
+	Wanted want[BRIDGE_ELEMENTS];
+	int r;
 
+	bridge_elements(b, want);
+	/* Every bridge is in the layout set, so mostly one lookup tells that the table is there and of this layout. */
+	r = element_get(&h->filter, h->table, &want[0].el, e);
 	if (r == 0) {
 		r = element_set_exists(&h->filter, h->table, LAYOUT, e);
 		if (r == 0)
@@ -207,18 +291,20 @@ static int count(const Element *el, void *arg)
 int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch batch = {0};
-	Element all[] = {one_name(LAYOUT, bridge), one_name("bridges", bridge),  two_names("same", bridge),
-			 two_names("icc", bridge), one_name("internal", bridge), one_name("nat", bridge)};
+	NetworkBridge b = {0};
+	Wanted all[BRIDGE_ELEMENTS];
 	size_t left = 0;
 	int r;
 
+	snprintf(b.name, sizeof(b.name), "%s", bridge);
+	bridge_elements(&b, all);
 	element_begin(&batch);
 	for (size_t i = 0; i < ELEMENTSOF(all); i++) {
-		r = element_get(&h->filter, h->table, &all[i], e);
+		r = element_get(&h->filter, h->table, &all[i].el, e);
 		if (r < 0)
 			return r;
 		if (r == 1)
-			element_remove(&batch, h->table, &all[i]);
+			element_remove(&batch, h->table, &all[i].el);
 	}
 	r = element_commit(&h->filter, &batch, NULL, e);
 	if (r < 0)
@@ -233,7 +319,7 @@ int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e)
 	element_begin(&last);
 	element_table_remove(&last, h->table);
 	r = element_commit(&h->filter, &last, NULL, e);
-	return r == -ENOENT ? 0 : err_ctx(e, r, "remove nftables table ip %s", h->table);
+	return r == -ENOENT ? 0 : err_ctx(e, r, "remove nftables table inet %s", h->table);
 }
 
 int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e)
@@ -243,7 +329,14 @@ int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e)
 
 	if (r == 0)
 		return err_new(e, ERR_NOT_FOUND,
-			       "bridge %s has no rules in nftables table ip %s: make the network again",
+			       "bridge %s has no rules in nftables table inet %s: make the network again",
 			       bridge, h->table);
 	return r < 0 ? r : element_get(&h->filter, h->table, &icc, e);
+}
+
+int firewall_bridge_routed(NetworkHost *h, const char *bridge, int family, Err *e)
+{
+	Element el = one_name(family == IP_V4 ? "routed4" : "routed6", bridge);
+
+	return element_get(&h->filter, h->table, &el, e);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The handle that holds the sockets and the lock of one daemon's networking, and its address texts. */
+/* The handle that holds the sockets and the lock of one daemon's networking. */
 #include "network/network-internal.h"
 
 #include <arpa/inet.h>
@@ -55,22 +55,4 @@ void network_host_free(NetworkHost *h)
 	pthread_mutex_destroy(&h->lock);
 	free(h->pools);
 	free(h);
-}
-
-AddressText network_address_text(uint32_t address)
-{
-	struct in_addr in = {htonl(address)};
-	AddressText t = {0};
-
-	inet_ntop(AF_INET, &in, t.s, sizeof(t.s));
-	return t;
-}
-
-AddressText network_subnet_text(const NetworkSubnet *s)
-{
-	AddressText t = network_address_text(s->address);
-	size_t n = strlen(t.s);
-
-	snprintf(t.s + n, sizeof(t.s) - n, "/%u", s->prefix);
-	return t;
 }

@@ -21,14 +21,23 @@ static inline void mutex_unlockp(pthread_mutex_t **m)
 /* Holds the mutex to the end of the scope. */
 #define SCOPE_LOCK(m) _cleanup_(mutex_unlockp) _unused_ pthread_mutex_t *_held = (pthread_mutex_lock(m), (m))
 
-uint32_t subnet_mask(uint8_t prefix);
-static inline uint32_t subnet_broadcast(const NetworkSubnet *s)
+/* Of addresses of the same family as `like`. */
+static inline IpAddress ip_mask(IpAddress like, uint8_t prefix)
 {
-	return s->address | ~subnet_mask(s->prefix);
+	unsigned rest = ip_bits(like) - prefix;
+
+	return rest >= 128 ? 0 : ~(IpAddress)0 << rest;
+}
+/* The last address: of IPv4, broadcast. */
+static inline IpAddress subnet_last(const NetworkSubnet *s)
+{
+	return s->address | ~ip_mask(s->address, s->prefix);
 }
 /* The alias that marks our bridges. */
 #define BRIDGE_ALIAS_PREFIX "ireko:"
 bool bridge_is_ours(const NetworkHost *h, const LinkInfo *link);
+/* 02:42 and the last four bytes of the address. */
+void mac_derive(IpAddress address, uint8_t ret[6]);
 /* Deletes a link; a missing one is success. */
 int link_delete(Netlink *nl, const char *name, Err *e);
 /* malloc'ed copies of the nameserver addresses that the host's containers would use; "" lines never. */
@@ -37,17 +46,18 @@ int resolv_host_nameservers(char ***ret, Err *e);
 int resolv_host_own(char ***ret, Err *e);
 
 /* element.c: single elements of sets and maps of our table, without libnftables. */
-#define ELEMENT_KEY_MAX 32
+#define ELEMENT_KEY_MAX  32
+#define ELEMENT_DATA_MAX 20
 typedef struct Element {
 	const char *set;
 	uint8_t key[ELEMENT_KEY_MAX];
 	size_t key_len;
-	uint8_t data[8]; /* maps only */
+	uint8_t data[ELEMENT_DATA_MAX]; /* maps only */
 	size_t data_len;
 } Element;
 
-/* A message to nftables about what is of family ip, and a value in one (NFTA_DATA_VALUE in a nest of that type). */
-struct nlmsghdr *nft_msg(NetlinkBatch *b, int type, uint16_t flags);
+/* A message to nftables about what is of a family (NFPROTO_*), and a value in one (NFTA_DATA_VALUE in a nest of that type). */
+struct nlmsghdr *nft_msg(NetlinkBatch *b, uint8_t family, int type, uint16_t flags);
 void nft_put_value(struct nlmsghdr *m, uint16_t type, const void *value, size_t len);
 void element_begin(NetlinkBatch *b);
 void element_add(NetlinkBatch *b, const char *table, const Element *el);
@@ -70,8 +80,12 @@ int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e);
 int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e);
 Element firewall_bridge_element(const char *bridge);
 /* The map entry of a port; container address 0 leaves the data out. */
-Element firewall_port_element(const NetworkPort *p, uint32_t address);
+Element firewall_port_element(const NetworkPort *p, IpAddress address);
+/* 1 if the network's containers are reached at their own addresses in that family, so that nothing is translated. */
+int firewall_bridge_routed(NetworkHost *h, const char *bridge, int family, Err *e);
+/* The set entry of a port that is open at the container's own address. */
+Element firewall_open_element(const NetworkPort *p, IpAddress address);
 
 /* conntrack.c: forgets the connections that would go on bypassing a changed port entry: those to the given udp host
  * ports, and (address != 0) those translated to the address. Only udp has this trouble: tcp connections end by themselves. */
-int conntrack_forget_udp(Netlink *nl, const NetworkPort *ports, size_t n, uint32_t address, Err *e);
+int conntrack_forget_udp(Netlink *nl, const NetworkPort *ports, size_t n, IpAddress address, Err *e);

@@ -12,8 +12,7 @@
 #pragma once
 
 #include "base/err.h"
-
-#include <netinet/in.h>
+#include "network/ip.h"
 
 #define NETWORK_IFNAME 16 /* IFNAMSIZ */
 /* Where the containers of user-defined networks ask for names. */
@@ -27,21 +26,18 @@ int network_host_new(const char *table, NetworkHost **ret, Err *e);
 void network_host_free(NetworkHost *h);
 DEFINE_CLEANUP(NetworkHost *, network_host_free)
 
-/* An IPv4 subnet and gateway of one bridge network. Addresses are in host byte order. */
+/* A subnet and its gateway, of either family. prefix 0: none. */
 typedef struct NetworkSubnet {
-	uint32_t address; /* network address */
-	uint8_t prefix;
-	uint32_t gateway;
+	IpAddress address; /* network address */
+	uint8_t prefix;    /* in the family's own bits */
+	IpAddress gateway;
 } NetworkSubnet;
 
 int network_subnet_parse(const char *cidr, const char *gateway /* or NULL: first address */,
 			 NetworkSubnet *ret, Err *e);
-/* "172.18.0.0/16" and "172.18.0.1". Static storage in the value. */
-typedef struct AddressText {
-	char s[INET6_ADDRSTRLEN + 4];
-} AddressText;
+/* "172.18.0.0/16", "fd00:1::/64". Static storage in the value. */
 AddressText network_subnet_text(const NetworkSubnet *s);
-AddressText network_address_text(uint32_t address);
+bool network_subnet_contains(const NetworkSubnet *s, IpAddress a);
 
 /* A part of a subnet, for its addresses only ("172.30.5.0/24"); ERR_INVALID if it is not within. */
 int network_range_parse(const char *cidr, const NetworkSubnet *within, NetworkSubnet *ret, Err *e);
@@ -54,20 +50,30 @@ typedef struct NetworkAddressPool {
 } NetworkAddressPool;
 int network_host_set_pools(NetworkHost *h, const NetworkAddressPool *pools, size_t n, Err *e);
 
-/* is_default: for the network that containers get unasked, which alone may have the first of Docker's pools.
- * The first free subnet out of the pools that neither the host's routes and addresses (all tables) nor its resolvers nor
- * `used` overlap. ERR_EXHAUSTED if none is left. */
-int network_subnet_choose(NetworkHost *h, bool is_default, const NetworkSubnet *used, size_t n_used,
-			  NetworkSubnet *ret, Err *e);
+/* The first free subnet of family IP_V4 or IP_V6 out of the pools that neither the host's routes and addresses (all tables) nor its
+ * resolvers nor `used` overlap. is_default: for the network that containers get unasked, which alone may have the first of Docker's pools.
+ * IPv6 ones are /64s of a unique local prefix (RFC 4193) that is this host's and this daemon's own. ERR_EXHAUSTED if none is left. */
+int network_subnet_choose(NetworkHost *h, int family, bool is_default, const NetworkSubnet *used,
+			  size_t n_used, NetworkSubnet *ret, Err *e);
 /* ERR_CONFLICT naming the route or network that overlaps. */
 int network_subnet_check(NetworkHost *h, const NetworkSubnet *s, Err *e);
 
+/* What the host is to a network, in each family. */
+typedef enum NetworkGateway {
+	NETWORK_GATEWAY_NAT, /* what leaves takes the host's address; only published ports are reached */
+	NETWORK_GATEWAY_UNPROTECTED, /* the same, and whoever has a route reaches every port at the container's own address */
+	NETWORK_GATEWAY_ROUTED, /* addresses are kept; published ports are open at the container's own address */
+	NETWORK_GATEWAY_ISOLATED, /* nothing: the bridge has no address (internal networks only) */
+} NetworkGateway;
+
 typedef struct NetworkBridge {
 	char name[NETWORK_IFNAME];
-	NetworkSubnet subnet;
+	NetworkSubnet ip[IP_FAMILIES]; /* prefix 0: none of that family */
+	NetworkGateway gateway[IP_FAMILIES];
 	bool internal;   /* no NAT, no way out */
 	bool icc;        /* containers may talk to each other */
 	bool masquerade; /* what leaves takes the host's address */
+	bool no_address; /* the bridge gets no IPv4 address: somebody else is the gateway */
 	uint32_t mtu;    /* 0: the default route's MTU */
 } NetworkBridge;
 
@@ -85,9 +91,9 @@ DEFINE_CLEANUP(NetworkPool *, network_pool_free)
 /* `want` 0: any that is not taken, nor network, gateway or broadcast, going round from the last one given, so that addresses are not reused
  * at once; ERR_EXHAUSTED "subnet 10.0.0.0/29 has no free address left: ...". A wanted one: ERR_DENIED "Address already in use: ..." if
  * taken, ERR_INVALID outside of the subnet. */
-int network_pool_take(NetworkPool *p, uint32_t want, uint32_t *ret, Err *e);
+int network_pool_take(NetworkPool *p, IpAddress want, IpAddress *ret, Err *e);
 /* One that is not taken is left alone. */
-void network_pool_give(NetworkPool *p, uint32_t address);
+void network_pool_give(NetworkPool *p, IpAddress address);
 
 /* A new network namespace with lo up, made while the caller does something else; the descriptor is all that keeps it. A job that was begun
  * must be ended; *ret_netns_fd is -1 on failure. alone: no interface will ever come into it. */
@@ -97,30 +103,39 @@ int network_namespace_end(NetworkNamespaceJob *job, int *ret_netns_fd, Err *e);
 /* One that somebody else made (with a user namespace of its own) is set up as if it came from there. */
 int network_namespace_adopt(int netns_fd, Err *e);
 
+/* One family of an endpoint. */
+typedef struct NetworkEndpointIp {
+	IpAddress address; /* 0: none of this family */
+	uint8_t prefix;
+	IpAddress gateway; /* default route, 0: none */
+} NetworkEndpointIp;
+
 typedef struct NetworkEndpoint {
 	char host_if
 	    [NETWORK_IFNAME]; /* veth name on the host; unique: derived from the endpoint id by the caller */
 	const char *container_if; /* "eth0" */
 	const char *bridge;
 	uint8_t mac[6]; /* all zero: derived from the address (02:42:a.b.c.d) and filled in */
-	uint32_t address;
-	uint8_t prefix;
-	uint32_t gateway; /* default route, 0: none */
+	NetworkEndpointIp ip[IP_FAMILIES];
 	uint32_t mtu;
+	/* "net.ipv4.conf.IFNAME.log_martians=1": set in the namespace once the interface is there, IFNAME standing for its name. NULL: none */
+	char *const *sysctls;
 } NetworkEndpoint;
 
 /* Connects a namespace to a bridge: veth pair made with its peer inside, address, routes, up. Undone whole on failure. */
 int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e);
-/* Makes `gateway`, behind container_if, the default route of a namespace, in place of the one it has; 0: none. */
-int network_default_route_set(int netns_fd, const char *container_if, uint32_t gateway, Err *e);
+/* Of one "net.{ipv4,ipv6,mpls}.KIND.IFNAME.WORD=value": nothing that means another interface than the endpoint's own. */
+int network_endpoint_sysctl_check(const char *sysctl, Err *e);
+/* Makes `gateway`, behind container_if, the default route of a namespace in that family, in place of the one it has; 0: none. */
+int network_default_route_set(int netns_fd, int family, const char *container_if, IpAddress gateway, Err *e);
 /* 1 if the veth of that host name is there. */
 int network_endpoint_exists(NetworkHost *h, const char *host_if, Err *e);
 /* Deletes the veth by its host name; missing is success (the namespace's death removes it too). */
 int network_endpoint_remove(NetworkHost *h, const char *host_if, Err *e);
 
 typedef struct NetworkPort {
-	bool udp;                /* else tcp */
-	uint32_t host_address;   /* 0: every local address */
+	uint8_t protocol;        /* IPPROTO_TCP, _UDP, _SCTP */
+	IpAddress host_address;  /* IP_V4_ANY, IP_V6_ANY: every local address of that family */
 	uint16_t host_port;      /* 0: chosen and filled in */
 	uint16_t host_port_last; /* beyond host_port: the first free one up to here is chosen and filled in */
 	uint16_t container_port;
@@ -129,12 +144,14 @@ typedef struct NetworkPort {
 /* Reserves host ports: binds (and for tcp listens on) a socket each, which keeps others from taking it while the fd is
  * open; fills host_port of those that are 0. ret_fds has n entries. All or nothing. ERR_CONFLICT "... port 8080/tcp is already in use by <process or 'another program'>: ...". */
 int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e);
+/* "tcp", "udp", "sctp". */
+const char *network_protocol_name(uint8_t protocol);
 /* Forwards ports to `address` on `bridge`, for packets from outside, from the host itself, from localhost and from other containers
  * (hairpin). All or nothing, one transaction. */
-int network_ports_publish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports,
+int network_ports_publish(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *ports,
 			  size_t n, Err *e);
 /* Missing entries are success. */
-int network_ports_unpublish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports,
+int network_ports_unpublish(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *ports,
 			    size_t n, Err *e);
 
 /* Makes the kernel state equal to what the daemon knows after a crash: removes bridges of ours, veths and port entries that are not
@@ -144,7 +161,7 @@ typedef struct NetworkKnown {
 	size_t n_bridges;
 	const char *const *host_ifs;
 	size_t n_host_ifs;
-	const uint32_t *addresses; /* containers that may have port entries */
+	const IpAddress *addresses; /* containers that may have port entries */
 	size_t n_addresses;
 } NetworkKnown;
 int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e);

@@ -19,9 +19,10 @@ static int bound(int family, bool udp, uint16_t port)
 	return -1;
 }
 
-static void assert_taken(int family, bool udp, uint32_t at)
+static void assert_taken(int family, bool udp, IpAddress at)
 {
-	NetworkPort p[2] = {{.host_port = 8081}, {.udp = udp, .host_port = 8080, .host_address = at}};
+	NetworkPort p[2] = {{TCP, .host_port = 8081},
+			    {udp ? IPPROTO_UDP : IPPROTO_TCP, .host_port = 8080, .host_address = at}};
 	char who[64];
 	int holder = bound(family, udp, 8080), fds[2] = {-1, -1};
 	Err e = {0};
@@ -44,24 +45,22 @@ static void assert_taken(int family, bool udp, uint32_t at)
 static void test_conflicts(void **state _unused_)
 {
 	test_enter_host();
-	assert_taken(AF_INET, false, 0);
-	assert_taken(AF_INET, true, 0);
-	assert_taken(AF_INET6, false, 0); /* a dual-stack server has the IPv4 port too */
-	assert_taken(AF_INET6, true, 0);
-	assert_taken(AF_INET, false, ip4("127.0.0.1")); /* every address includes this one */
+	assert_taken(AF_INET, false, IP_V4_ANY);
+	assert_taken(AF_INET, true, IP_V4_ANY);
+	assert_taken(AF_INET6, false, IP_V4_ANY); /* a dual-stack server has the IPv4 port too */
+	assert_taken(AF_INET6, true, IP_V4_ANY);
+	assert_taken(AF_INET, false, ip("127.0.0.1")); /* every address includes this one */
 }
 
 static void test_reserved_is_reserved(void **state _unused_)
 {
-	NetworkPort p[3] = {{.host_port = 8080},
-			    {.udp = true, .host_port = 8080},
-			    {.host_port = 8081, .host_address = 0}};
-	NetworkPort again = {.host_port = 8080};
+	NetworkPort p[3] = {{TCP, .host_port = 8080}, {UDP, .host_port = 8080}, {TCP, .host_port = 8081}};
+	NetworkPort again = {TCP, .host_port = 8080};
 	int fds[3], other;
 	Err e = {0};
 
 	test_enter_host();
-	p[2].host_address = ip4("127.0.0.1");
+	p[2].host_address = ip("127.0.0.1");
 	ok(network_ports_reserve(p, 3, fds, &e));
 	assert_int_equal(bound(AF_INET, false, 8080), -1);
 	assert_int_equal(bound(AF_INET, true, 8080), -1);
@@ -78,7 +77,7 @@ static void test_reserved_is_reserved(void **state _unused_)
 
 static void test_any_port(void **state _unused_)
 {
-	NetworkPort p[4] = {{0}, {0}, {.udp = true}, {.udp = true}};
+	NetworkPort p[4] = {{TCP}, {TCP}, {UDP}, {UDP}};
 	int fds[4];
 	Err e = {0};
 
@@ -94,12 +93,12 @@ static void test_any_port(void **state _unused_)
 
 static void test_foreign_address(void **state _unused_)
 {
-	NetworkPort p = {.host_port = 8080};
+	NetworkPort p = {TCP, .host_port = 8080};
 	int fd = -1;
 	Err e = {0};
 
 	test_enter_host();
-	p.host_address = ip4("203.0.113.7");
+	p.host_address = ip("203.0.113.7");
 	assert_true(network_ports_reserve(&p, 1, &fd, &e) < 0);
 	assert_int_equal(e.kind, ERR_INVALID);
 	assert_non_null(strstr(e.msg, "the host has no such address"));
@@ -109,7 +108,7 @@ static void test_foreign_address(void **state _unused_)
 static void test_time_wait_is_no_conflict(void **state _unused_)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(8080)};
-	NetworkPort p = {.host_port = 8080};
+	NetworkPort p = {TCP, .host_port = 8080};
 	int server, client, fd;
 	char c;
 	Err e = {0};

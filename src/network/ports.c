@@ -2,9 +2,11 @@
 /*
  * Published ports: a socket that keeps the host port from everybody else, and a map entry that forwards it.
  *
- * The socket never gets a packet while the entry is there (translation comes before sockets). tcp sockets have SO_REUSEADDR and
+ * The socket never gets a packet while the entry is there (translation comes before sockets). tcp and sctp sockets have SO_REUSEADDR and
  * listen: that way connections of a server that has just ended do not block its port, while two listeners always
  * conflict (listen(2) fails). udp has no such state, and SO_REUSEADDR would let two programs share the port, so it is not set.
+ * An IPv6 socket is for IPv6 alone (IPV6_V6ONLY), so that one port can be given away in both families, each by itself. A kernel without
+ * sctp has nobody who could take such a port, and none is reserved.
  */
 #include "network/network-internal.h"
 
@@ -18,9 +20,14 @@
 #define EPHEMERAL_TRIES  16
 #define SOCKET_TABLE_MAX (16 << 20)
 
+const char *network_protocol_name(uint8_t protocol)
+{
+	return protocol == IPPROTO_UDP ? "udp" : protocol == IPPROTO_SCTP ? "sctp" : "tcp";
+}
+
 static const char *proto_name(const NetworkPort *p)
 {
-	return p->udp ? "udp" : "tcp";
+	return network_protocol_name(p->protocol);
 }
 
 /* The inode of the listening (tcp) or bound (udp) socket with that port in a /proc/net table, or 0. */
@@ -39,7 +46,7 @@ static uint64_t find_inode_in(const char *table, const NetworkPort *p)
 		if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %*u %*u %llu", &port, &state,
 			   &inode) != 3)
 			continue;
-		if (port == p->host_port && (p->udp || state == 0x0A))
+		if (port == p->host_port && (p->protocol == IPPROTO_UDP || state == 0x0A))
 			return inode;
 	}
 	return 0;
@@ -99,14 +106,18 @@ static bool find_process(uint64_t inode, char *ret, size_t room)
 	return found;
 }
 
-/* For the message only: whoever it is, the port is taken. */
+/* For the message only: whoever it is, the port is taken. The tables of sctp have another form and are not read. */
 static void name_holder(const NetworkPort *p, char *ret, size_t room)
 {
-	uint64_t inode = find_inode_in(p->udp ? "/proc/thread-self/net/udp" : "/proc/thread-self/net/tcp", p);
+	static const char *const tables[2][2] = {{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"},
+						 {"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"}};
+	const char *const *of = tables[p->protocol == IPPROTO_UDP];
+	uint64_t inode = 0;
 
-	if (inode == 0)
-		inode =
-		    find_inode_in(p->udp ? "/proc/thread-self/net/udp6" : "/proc/thread-self/net/tcp6", p);
+	if (p->protocol != IPPROTO_SCTP)
+		inode = find_inode_in(of[0], p);
+	if (inode == 0 && p->protocol != IPPROTO_SCTP)
+		inode = find_inode_in(of[1], p);
 	if (inode == 0 || !find_process(inode, ret, room))
 		snprintf(ret, room, "another program");
 }
@@ -114,66 +125,121 @@ static void name_holder(const NetworkPort *p, char *ret, size_t room)
 /* "port is already allocated" is what tools look for in Docker's message. */
 static int bind_error(const NetworkPort *p, int no, Err *e)
 {
-	AddressText at = network_address_text(p->host_address);
+	AddressPortText at = ip_port_text(p->host_address, p->host_port);
 	char holder[128];
 
 	switch (no) {
 	case EADDRINUSE:
 		name_holder(p, holder, sizeof(holder));
 		return err_new(e, ERR_CONFLICT,
-			       "Bind for %s:%u failed: port is already allocated: port %u/%s is already in "
+			       "Bind for %s failed: port is already allocated: port %u/%s is already in "
 			       "use by %s: stop "
 			       "it, or publish another host port",
-			       at.s, p->host_port, p->host_port, proto_name(p), holder);
+			       at.s, p->host_port, proto_name(p), holder);
 	case EADDRNOTAVAIL:
 		return err_new(
 		    e, ERR_INVALID,
 		    "cannot publish port %u/%s on %s: the host has no such address: use one of \"ip addr\"",
-		    p->host_port, proto_name(p), at.s);
+		    p->host_port, proto_name(p), ip_text(p->host_address).s);
 	default:
-		return err_sys(e, no, "bind port %s:%u/%s", at.s, p->host_port, proto_name(p));
+		return err_sys(e, no, "bind port %s/%s", at.s, proto_name(p));
 	}
+}
+
+static int socket_for(const NetworkPort *p)
+{
+	int type = p->protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM, on = 1;
+	int fd = socket(ip_af(p->host_address), type | SOCK_CLOEXEC, p->protocol);
+
+	if (fd < 0)
+		return -errno;
+	if ((p->protocol != IPPROTO_UDP && p->host_port != 0 &&
+	     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0) ||
+	    (!ip_is_v4(p->host_address) && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)) {
+		int no = errno;
+
+		close(fd);
+		return -no;
+	}
+	return fd;
+}
+
+static uint16_t bound_port(const struct sockaddr_storage *at)
+{
+	return ntohs(at->ss_family == AF_INET ? ((const struct sockaddr_in *)at)->sin_port
+					      : ((const struct sockaddr_in6 *)at)->sin6_port);
 }
 
 /* The socket, or -errno. */
 static int bind_socket(NetworkPort *p)
 {
-	_cleanup_close_ int fd = socket(AF_INET, (p->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
-	struct sockaddr_in at = {.sin_family = AF_INET};
-	socklen_t len = sizeof(at);
-	int on = 1;
+	_cleanup_close_ int fd = socket_for(p);
+	struct sockaddr_storage at;
+	socklen_t len = ip_to_sockaddr(p->host_address, p->host_port, &at);
 
 	if (fd < 0)
+		return take_fd(&fd);
+	if (bind(fd, (struct sockaddr *)&at, len) < 0)
 		return -errno;
-	at.sin_port = htons(p->host_port);
-	at.sin_addr.s_addr = htonl(p->host_address);
-	if (!p->udp && p->host_port != 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
-		return -errno;
-	if (!p->udp && listen(fd, 1) < 0)
+	if (p->protocol != IPPROTO_UDP && listen(fd, 1) < 0)
 		return -errno;
 	if (getsockname(fd, (struct sockaddr *)&at, &len) < 0)
 		return -errno;
-	p->host_port = ntohs(at.sin_port);
+	p->host_port = bound_port(&at);
 	return take_fd(&fd);
 }
 
-static int reserve_one(NetworkPort *p, int *ret, Err *e)
+static bool same_but_family(const NetworkPort *a, const NetworkPort *b)
+{
+	return a->protocol == b->protocol && a->container_port == b->container_port &&
+	       a->host_port == b->host_port && a->host_port_last == b->host_port_last &&
+	       ip_is_any(a->host_address) && ip_is_any(b->host_address) &&
+	       ip_af(a->host_address) != ip_af(b->host_address);
+}
+
+/* How many of the ports, from the first on, must have the same number: every address of both families is one choice. */
+static size_t together(const NetworkPort *p, size_t n)
+{
+	return n > 1 && same_but_family(&p[0], &p[1]) ? 2 : 1;
+}
+
+/* All of them at one number; the descriptors of those that worked are closed again if one does not. */
+static int bind_together(NetworkPort *p, size_t n, uint16_t number, int *ret_fds)
+{
+	int r = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		p[i].host_port = i == 0 ? number : p[0].host_port;
+		r = bind_socket(&p[i]);
+		/* Nobody in this kernel speaks it, so nobody can have the port either. */
+		if (r == -EPROTONOSUPPORT && p[i].protocol == IPPROTO_SCTP && p[i].host_port != 0)
+			r = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (r < 0)
+			break;
+		ret_fds[i] = r;
+	}
+	if (r >= 0)
+		return 0;
+	while (i-- > 0)
+		close_fd(&ret_fds[i]);
+	return r;
+}
+
+static int reserve_some(NetworkPort *p, size_t n, int *ret_fds, Err *e)
 {
 	int tries = p->host_port == 0 ? EPHEMERAL_TRIES : 1, r = -EADDRINUSE;
 	uint16_t first = p->host_port;
 
 	if (first && p->host_port_last > first)
 		tries = p->host_port_last - first + 1;
-	for (int i = 0; r == -EADDRINUSE && i < tries; i++) {
-		p->host_port = first ? (uint16_t)(first + i) : 0;
-		r = bind_socket(p);
-	}
-	if (r < 0)
-		return bind_error(p, -r, e);
-	*ret = r;
-	return 0;
+	for (int i = 0; r == -EADDRINUSE && i < tries; i++)
+		r = bind_together(p, n, first ? (uint16_t)(first + i) : 0, ret_fds);
+	if (r >= 0)
+		return 0;
+	/* The failed one is the last that was given the number. */
+	return bind_error(n > 1 && p[1].host_port == p[0].host_port && p[0].host_port != 0 ? &p[1] : &p[0],
+			  -r, e);
 }
 
 int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e)
@@ -185,8 +251,8 @@ int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e)
 	if (!chosen)
 		return err_oom(e);
 	memcpy(chosen, ports, n * sizeof(*ports));
-	for (i = 0; i < n; i++) {
-		r = reserve_one(&chosen[i], &ret_fds[i], e);
+	for (i = 0; i < n; i += together(&ports[i], n - i)) {
+		r = reserve_some(&chosen[i], together(&ports[i], n - i), &ret_fds[i], e);
 		if (r < 0)
 			break;
 	}
@@ -204,54 +270,71 @@ static int publish_error(NetworkHost *h, const NetworkPort *p, int r, Err *e)
 	Element el = firewall_port_element(p, 0);
 
 	if (r == -ENOENT)
-		return err_new(e, ERR_NOT_FOUND, "nftables table ip %s is gone: make the network again",
+		return err_new(e, ERR_NOT_FOUND, "nftables table inet %s is gone: make the network again",
 			       h->table);
-	if ((r == -EEXIST || r == -EBUSY) && element_get(&h->filter, h->table, &el, NULL) == 1) {
-		uint32_t other;
-
-		memcpy(&other, el.data, sizeof(other));
+	if ((r == -EEXIST || r == -EBUSY) && element_get(&h->filter, h->table, &el, NULL) == 1)
 		return err_new(
 		    e, ERR_CONFLICT,
-		    "Bind for %s:%u failed: port is already allocated: port %u/%s is already in use by the "
+		    "Bind for %s failed: port is already allocated: port %u/%s is already in use by the "
 		    "container with address %s: stop it, or publish another host port",
-		    network_address_text(p->host_address).s, p->host_port, p->host_port, proto_name(p),
-		    network_address_text(ntohl(other)).s);
-	}
+		    ip_port_text(p->host_address, p->host_port).s, p->host_port, proto_name(p),
+		    ip_text(ip_from_bytes(el.data, el.data_len > 8 ? 16 : 4)).s);
 	return err_ctx(e, r, "publish port %u/%s", p->host_port, proto_name(p));
 }
 
 static bool any_udp(const NetworkPort *ports, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (ports[i].udp)
+		if (ports[i].protocol == IPPROTO_UDP)
 			return true;
 	return false;
 }
 
-int network_ports_publish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports,
+static int check_ports(const NetworkPort *ports, size_t n, IpAddress address, bool routed, Err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		if ((ports[i].host_port == 0 && !routed) || ports[i].container_port == 0 || address == 0)
+			return err_new(e, ERR_INVALID, "publish port %u to %s: 0 is not allowed here",
+				       ports[i].host_port, ip_port_text(address, ports[i].container_port).s);
+		if (ip_af(ports[i].host_address) != ip_af(address))
+			return err_new(e, ERR_INVALID,
+				       "publish %s to %s: the kernel cannot translate between families",
+				       ip_text(ports[i].host_address).s, ip_text(address).s);
+	}
+	return 0;
+}
+
+/* 1: open at their own address; 0: translated; an error if the bridge has no rules. */
+static int is_routed(NetworkHost *h, const char *bridge, IpAddress address, Err *e)
+{
+	Element known = firewall_bridge_element(bridge);
+	int r = element_get(&h->filter, h->table, &known, e);
+
+	if (r == 0)
+		return err_new(e, ERR_NOT_FOUND, "bridge %s has no rules: make the network again", bridge);
+	return r < 0 ? r : firewall_bridge_routed(h, bridge, ip_index(address), e);
+}
+
+int network_ports_publish(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *ports,
 			  size_t n, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	Element known = firewall_bridge_element(bridge);
 	size_t bad = 0;
-	int r;
+	int r, routed;
 
 	if (n == 0)
 		return 0;
 	SCOPE_LOCK(&h->lock);
-	r = element_get(&h->filter, h->table, &known, e);
-	if (r == 0)
-		r = err_new(e, ERR_NOT_FOUND, "bridge %s has no rules: make the network again", bridge);
+	r = routed = is_routed(h, bridge, address, e);
+	if (r >= 0)
+		r = check_ports(ports, n, address, routed, e);
 	if (r < 0)
 		return err_ctx(e, r, "publish ports");
 	element_begin(&b);
 	for (size_t i = 0; i < n; i++) {
-		Element el = firewall_port_element(&ports[i], address);
+		Element el = routed ? firewall_open_element(&ports[i], address)
+				    : firewall_port_element(&ports[i], address);
 
-		if (ports[i].host_port == 0 || ports[i].container_port == 0 || address == 0)
-			return err_new(e, ERR_INVALID, "publish port %u to %s:%u: 0 is not allowed here",
-				       ports[i].host_port, network_address_text(address).s,
-				       ports[i].container_port);
 		element_add(&b, h->table, &el);
 	}
 	r = element_commit(&h->filter, &b, &bad, e);
@@ -260,30 +343,47 @@ int network_ports_publish(NetworkHost *h, const char *bridge, uint32_t address, 
 	return any_udp(ports, n) ? conntrack_forget_udp(&h->filter, ports, n, 0, e) : 0;
 }
 
-int network_ports_unpublish(NetworkHost *h, const char *bridge, uint32_t address, const NetworkPort *ports,
+/* Two host ports may lead to one port of the container, which is open once. */
+static bool is_open_twice(const NetworkPort *ports, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (ports[k].protocol == ports[i].protocol &&
+		    ports[k].container_port == ports[i].container_port)
+			return true;
+	return false;
+}
+
+/* The entry of a translated port goes only if it is still this container's: somebody else may have the port by now. */
+static int put_withdrawal(NetworkHost *h, NetlinkBatch *b, const NetworkPort *p, IpAddress address,
+			  bool routed, Err *e)
+{
+	Element ours = routed ? firewall_open_element(p, address) : firewall_port_element(p, address),
+		now = ours;
+	int r = element_get(&h->filter, h->table, &now, e);
+
+	if (r == 1 && memcmp(now.data, ours.data, sizeof(now.data)) == 0)
+		element_remove(b, h->table, &ours);
+	return r;
+}
+
+int network_ports_unpublish(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *ports,
 			    size_t n, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	int r;
+	int r, routed;
 
 	if (n == 0)
 		return 0;
 	SCOPE_LOCK(&h->lock);
+	r = routed = firewall_bridge_routed(h, bridge, ip_index(address), e);
 	element_begin(&b);
-	for (size_t i = 0; i < n; i++) {
-		Element now = firewall_port_element(&ports[i], 0),
-			ours = firewall_port_element(&ports[i], address);
-
-		r = element_get(&h->filter, h->table, &now, e);
-		if (r < 0)
-			return err_ctx(e, r, "unpublish ports");
-		/* Somebody else may have the port by now. */
-		if (r == 1 && memcmp(now.data, ours.data, sizeof(now.data)) == 0)
-			element_remove(&b, h->table, &now);
-	}
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		if (!routed || !is_open_twice(ports, i))
+			r = put_withdrawal(h, &b, &ports[i], address, routed, e);
+	if (r < 0)
+		return err_ctx(e, r, "unpublish ports");
 	r = element_commit(&h->filter, &b, NULL, e);
 	if (r < 0)
-		return err_ctx(e, r, "unpublish ports of %s on bridge %s", network_address_text(address).s,
-			       bridge);
+		return err_ctx(e, r, "unpublish ports of %s on bridge %s", ip_text(address).s, bridge);
 	return any_udp(ports, n) ? conntrack_forget_udp(&h->filter, NULL, 0, address, e) : 0;
 }

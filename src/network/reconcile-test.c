@@ -29,9 +29,9 @@ static void test_orphans_go(void **state _unused_)
 {
 	NetworkHost *h, *other;
 	NetworkBridge a, b, theirs;
-	NetworkPort p[2] = {{.host_port = 8080, .container_port = 80},
-			    {.host_port = 8081, .container_port = 80}};
-	uint32_t keep, lose;
+	NetworkPort p[2] = {{TCP, .host_port = 8080, .container_port = 80},
+			    {TCP, .host_port = 8081, .container_port = 80}};
+	IpAddress keep, lose;
 	Err e = {0};
 
 	test_enter_host();
@@ -40,8 +40,8 @@ static void test_orphans_go(void **state _unused_)
 	a = test_bridge("br-a", "172.20.0.0/16");
 	b = test_bridge("br-b", "172.21.0.0/16");
 	theirs = test_bridge("br-o", "172.22.0.0/16");
-	keep = ip4("172.20.0.2");
-	lose = ip4("172.20.0.3");
+	keep = ip("172.20.0.2");
+	lose = ip("172.20.0.3");
 	ok(network_bridge_ensure(h, &a, &e));
 	ok(network_bridge_ensure(h, &b, &e));
 	ok(network_bridge_ensure(other, &theirs, &e));
@@ -50,7 +50,7 @@ static void test_orphans_go(void **state _unused_)
 	    o1 = test_container(other, &theirs, "vo1", "172.22.0.2");
 	pid_t server = test_serve(a1, 80, false);
 
-	p[1].host_address = ip4(UPLINK);
+	p[1].host_address = ip(UPLINK);
 	ok(network_ports_publish(h, "br-a", keep, &p[0], 1, &e));
 	ok(network_ports_publish(h, "br-a", lose, &p[1], 1, &e));
 	network_host_free(h); /* the daemon dies, the kernel keeps all */
@@ -68,8 +68,8 @@ static void test_orphans_go(void **state _unused_)
 	assert_true(link_exists(h, "vo1"));
 	assert_true(link_exists(h, "up0"));
 	assert_int_equal(elements(h, "bridges"), 1);
-	assert_int_equal(elements(h, "ports_any"), 1);
-	assert_int_equal(elements(h, "ports_at"), 0);
+	assert_int_equal(elements(h, "ports_any4"), 1);
+	assert_int_equal(elements(h, "ports_at4"), 0);
 	assert_reaches(outside, UPLINK, 8080, OUTSIDE);
 
 	/* Nothing is known any more: nothing of ours remains, and twice is as good as once. */

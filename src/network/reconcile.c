@@ -6,7 +6,6 @@
  */
 #include "network/network-internal.h"
 
-#include <arpa/inet.h>
 #include <linux/rtnetlink.h>
 
 typedef struct Links {
@@ -58,7 +57,7 @@ static bool host_if_known(const NetworkKnown *known, const char *name)
 	return false;
 }
 
-static bool address_known(const NetworkKnown *known, uint32_t address)
+static bool address_known(const NetworkKnown *known, IpAddress address)
 {
 	for (size_t i = 0; i < known->n_addresses; i++)
 		if (known->addresses[i] == address)
@@ -95,26 +94,28 @@ typedef struct PortJob {
 	NetlinkBatch remove;
 } PortJob;
 
+/* The container's address is what a map's value begins with (and a port ends), and what a set's key begins with. */
 static int take_port(const Element *el, void *arg)
 {
+	bool v6 = el->data_len ? el->data_len > 8 : el->key_len > 12;
+	IpAddress address = ip_from_bytes(el->data_len ? el->data : el->key, v6 ? 16 : 4);
 	PortJob *job = arg;
-	uint32_t address = 0;
 
-	memcpy(&address, el->data, sizeof(address));
-	if (!address_known(job->known, ntohl(address)))
+	if (!address_known(job->known, address))
 		element_remove(&job->remove, job->h->table, el);
 	return 0;
 }
 
 static int remove_ports(NetworkHost *h, const NetworkKnown *known, Err *e)
 {
+	static const char *const sets[] = {"ports_any4", "ports_any6", "ports_at4",
+					   "ports_at6",  "open4",      "open6"};
 	PortJob job = {h, known, {{0}}};
-	int r;
+	int r = 0;
 
 	element_begin(&job.remove);
-	r = element_list(&h->filter, h->table, "ports_any", take_port, &job, e);
-	if (r >= 0)
-		r = element_list(&h->filter, h->table, "ports_at", take_port, &job, e);
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(sets); i++)
+		r = element_list(&h->filter, h->table, sets[i], take_port, &job, e);
 	if (r >= 0)
 		r = element_commit(&h->filter, &job.remove, NULL, e);
 	netlink_batch_done(&job.remove);

@@ -45,8 +45,8 @@ struct Slot {
 typedef struct ClientEndpoint {
 	char *network_id, *network_name;
 	bool internal;
-	uint32_t address, network;
-	uint8_t prefix;
+	IpAddress address[IP_FAMILIES];
+	NetworkSubnet subnet[IP_FAMILIES];
 	char **names, **links;
 } ClientEndpoint;
 
@@ -63,7 +63,7 @@ struct Client {
 /* Who has a name, or what an address is called. The key is "network id/name" or "network id#address". */
 typedef struct Holder {
 	const Client *client;
-	uint32_t address;
+	IpAddress address[IP_FAMILIES]; /* 0: none */
 } Holder;
 typedef struct Name {
 	char *key;

@@ -26,9 +26,9 @@ static char *name_key(const char *network_id, const char *name)
 	return key;
 }
 
-static char *address_key(const char *network_id, uint32_t address)
+static char *address_key(const char *network_id, IpAddress address)
 {
-	return strf("%s#%s", network_id, network_address_text(address).s);
+	return strf("%s#%s", network_id, ip_text(address).s);
 }
 
 static void name_free(Name *n)
@@ -62,7 +62,7 @@ static Name *name_get(Resolver *r, char *key)
 	return n;
 }
 
-static int hold(Name *n, const Client *c, uint32_t address)
+static int hold(Name *n, const Client *c, const ClientEndpoint *ep)
 {
 	Holder *v;
 
@@ -73,7 +73,7 @@ static int hold(Name *n, const Client *c, uint32_t address)
 	if (!v)
 		return -ENOMEM;
 	n->holders = v;
-	v[n->n++] = (Holder){c, address};
+	v[n->n++] = (Holder){c, {ep->address[IP_V4], ep->address[IP_V6]}};
 	return 0;
 }
 
@@ -115,27 +115,38 @@ static void endpoint_withdraw(Resolver *r, const Client *c, const ClientEndpoint
 {
 	for (size_t i = 0; ep->names && ep->names[i]; i++)
 		let_go(r, c, name_key(ep->network_id, ep->names[i]));
-	if (ep->names)
-		let_go(r, c, address_key(ep->network_id, ep->address));
+	for (int f = 0; ep->names && f < IP_FAMILIES; f++)
+		if (ep->address[f])
+			let_go(r, c, address_key(ep->network_id, ep->address[f]));
 }
 
-static int endpoint_enter(Resolver *r, const Client *c, const ClientEndpoint *ep)
+static int address_enter(Resolver *r, const Client *c, const ClientEndpoint *ep, IpAddress address)
 {
-	Name *n;
+	Name *n = name_get(r, address_key(ep->network_id, address));
 
-	if (!ep->names || !ep->names[0])
-		return 0;
-	for (size_t i = 0; ep->names[i]; i++) {
-		n = name_get(r, name_key(ep->network_id, ep->names[i]));
-		if (!n || hold(n, c, ep->address) < 0)
-			return -ENOMEM;
-	}
-	n = name_get(r, address_key(ep->network_id, ep->address));
-	if (!n || hold(n, c, ep->address) < 0)
+	if (!n || hold(n, c, ep) < 0)
 		return -ENOMEM;
 	free(n->called);
 	n->called = strf("%s.%s", ep->names[0], ep->network_name);
 	return n->called ? 0 : -ENOMEM;
+}
+
+static int endpoint_enter(Resolver *r, const Client *c, const ClientEndpoint *ep)
+{
+	int k = 0;
+
+	if (!ep->names || !ep->names[0])
+		return 0;
+	for (size_t i = 0; ep->names[i]; i++) {
+		Name *n = name_get(r, name_key(ep->network_id, ep->names[i]));
+
+		if (!n || hold(n, c, ep) < 0)
+			return -ENOMEM;
+	}
+	for (int f = 0; k >= 0 && f < IP_FAMILIES; f++)
+		if (ep->address[f])
+			k = address_enter(r, c, ep, ep->address[f]);
+	return k;
 }
 
 static ClientEndpoint *endpoint_of(Client *c, const char *network_id)
@@ -177,9 +188,8 @@ static int endpoint_put(Resolver *r, Client *c, const ResolverEndpoint *ep)
 	    .network_id = strdup(ep->network_id),
 	    .network_name = strdup(ep->network_name),
 	    .internal = ep->internal,
-	    .address = ep->address,
-	    .network = ep->network,
-	    .prefix = ep->prefix,
+	    .address = {ep->address[IP_V4], ep->address[IP_V6]},
+	    .subnet = {ep->subnet[IP_V4], ep->subnet[IP_V6]},
 	    .names = ep->names ? strv_dup(ep->names) : NULL,
 	    .links = ep->links ? strv_dup(ep->links) : NULL,
 	};
@@ -272,21 +282,35 @@ static Name *lookup(Resolver *r, const Client *c, const char *name)
 	return n;
 }
 
+/* Who has no address of the family that is asked for is left out; an answer without any says that the name is there all the same, so that nobody
+ * else is asked for it. */
 static size_t answer_addresses(Name *n, const uint8_t *query, const DnsQuestion *q, uint8_t *out, size_t room)
 {
-	bool wanted = q->type == DNS_A || q->type == DNS_ANY;
+	const bool wanted[IP_FAMILIES] = {q->type == DNS_A || q->type == DNS_ANY,
+					  q->type == DNS_AAAA || q->type == DNS_ANY};
 	DnsAnswer a;
 
 	dns_answer_begin(&a, out, room, query, q, DNS_NOERROR, true);
-	for (size_t i = 0; wanted && i < n->n; i++)
-		dns_answer_address(&a, n->holders[(n->turn + i) % n->n].address, ANSWER_TTL);
-	if (wanted)
+	for (int f = 0; f < IP_FAMILIES; f++)
+		for (size_t i = 0; wanted[f] && i < n->n; i++) {
+			const Holder *h = &n->holders[(n->turn + i) % n->n];
+
+			if (h->address[f])
+				dns_answer_address(&a, h->address[f], ANSWER_TTL);
+		}
+	/* A client asks for both families, one after the other: the turn is one for both. */
+	if (wanted[IP_V4])
 		n->turn = (n->turn + 1) % n->n;
 	return dns_answer_end(&a);
 }
 
+static bool is_of(const ClientEndpoint *ep, IpAddress address)
+{
+	return ep->names && network_subnet_contains(&ep->subnet[ip_index(address)], address);
+}
+
 /* Addresses of the client's own networks are nobody else's business, known or not. */
-static bool answer_reverse(Resolver *r, const Client *c, uint32_t address, const uint8_t *query,
+static bool answer_reverse(Resolver *r, const Client *c, IpAddress address, const uint8_t *query,
 			   const DnsQuestion *q, uint8_t *out, size_t room, size_t *ret_len)
 {
 	bool ours = false;
@@ -297,10 +321,10 @@ static bool answer_reverse(Resolver *r, const Client *c, uint32_t address, const
 		const ClientEndpoint *ep = &c->endpoints[i];
 		char key[65 + INET6_ADDRSTRLEN + 8];
 
-		if (!ep->names || (address & subnet_mask(ep->prefix)) != ep->network)
+		if (!is_of(ep, address))
 			continue;
 		ours = true;
-		snprintf(key, sizeof(key), "%s#%s", ep->network_id, network_address_text(address).s);
+		snprintf(key, sizeof(key), "%s#%s", ep->network_id, ip_text(address).s);
 		HASH_FIND_STR(r->names, key, n);
 	}
 	if (!ours)
@@ -315,7 +339,7 @@ static bool answer_reverse(Resolver *r, const Client *c, uint32_t address, const
 bool names_answer(Resolver *r, const Client *c, const uint8_t *query, const DnsQuestion *q, uint8_t *out,
 		  size_t room, size_t *ret_len)
 {
-	uint32_t address;
+	IpAddress address;
 	Name *n;
 
 	if (!q->plain || q->class != DNS_IN || !*q->name)

@@ -104,7 +104,7 @@ static void put_store(struct nlmsghdr *m, uint16_t port, uint32_t offset, uint32
 
 static void put_table(NetlinkBatch *b, int type, uint16_t flags)
 {
-	struct nlmsghdr *m = nft_msg(b, type, flags);
+	struct nlmsghdr *m = nft_msg(b, NFPROTO_IPV4, type, flags);
 
 	mnl_attr_put_strz(m, NFTA_TABLE_NAME, TABLE);
 	netlink_msg_end(b, m);
@@ -112,7 +112,7 @@ static void put_table(NetlinkBatch *b, int type, uint16_t flags)
 
 static void put_chain(NetlinkBatch *b)
 {
-	struct nlmsghdr *m = nft_msg(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+	struct nlmsghdr *m = nft_msg(b, NFPROTO_IPV4, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
 	struct nlattr *hook;
 
 	mnl_attr_put_strz(m, NFTA_CHAIN_TABLE, TABLE);
@@ -134,7 +134,7 @@ typedef struct Rewrite {
 
 static void put_rule(NetlinkBatch *b, const Rewrite *w)
 {
-	struct nlmsghdr *m = nft_msg(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+	struct nlmsghdr *m = nft_msg(b, NFPROTO_IPV4, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
 	uint32_t ours = inet_addr(NETWORK_RESOLVER_ADDRESS);
 	uint16_t from = htons(w->from);
 	struct nlattr *list;

@@ -13,7 +13,7 @@
  */
 #pragma once
 
-#include "base/err.h"
+#include "network/network.h"
 
 typedef struct Resolver Resolver;
 /* Nobody is answered before resolver_serve, so that whoever comes first finds the names of all that are there. */
@@ -42,8 +42,8 @@ typedef struct ResolverEndpoint {
 	const char *client;
 	const char *network_id, *network_name;
 	bool internal;
-	uint32_t address, network; /* host byte order */
-	uint8_t prefix;
+	IpAddress address[IP_FAMILIES];    /* 0: none of that family */
+	NetworkSubnet subnet[IP_FAMILIES]; /* prefix 0: none */
 	char *const *
 	    names; /* in any case; the first is what the address is called. NULL: it only counts as a way out */
 	char *const *links; /* "alias=name of another": for this client alone */

@@ -1,82 +1,116 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * IPv4 subnets: their text, and the choice of one that nothing on the host uses. "Uses" means a route of any
+ * Subnets: their text, and the choice of one that nothing on the host uses. "Uses" means a route of any
  * routing table (a VPN's policy table counts as much as main; the local table has the host's own addresses) or a resolver
  * the host asks. Default routes overlap with everything and do not count.
  */
 #include "network/network-internal.h"
 
+#include "base/fd.h"
+
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/rtnetlink.h>
 
-uint32_t subnet_mask(uint8_t prefix)
-{
-	return prefix == 0 ? 0 : prefix >= 32 ? UINT32_MAX : ~(UINT32_MAX >> prefix);
-}
+/* A subnet must have room for a gateway and a container, and be small enough that it can be meant. */
+static const struct {
+	int first, last;
+	const char *example;
+} prefixes[IP_FAMILIES] = {{8, 30, "172.30.0.0/16"}, {16, 126, "fd00:30::/64"}};
 
-static int parse_address(const char *s, uint32_t *ret)
+/* "ADDRESS/PREFIX" without any look at what it means. */
+static int split_cidr(const char *cidr, IpAddress *ret, int *ret_prefix)
 {
-	struct in_addr in;
+	const char *slash = strchr(cidr, '/');
+	char address[INET6_ADDRSTRLEN] = "";
 
-	if (inet_pton(AF_INET, s, &in) != 1)
+	if (!slash || (size_t)(slash - cidr) >= sizeof(address))
 		return -EINVAL;
-	*ret = ntohl(in.s_addr);
-	return 0;
+	memcpy(address, cidr, (size_t)(slash - cidr));
+	if (ip_parse(address, ret) < 0)
+		return -EINVAL;
+	return str_to_int(slash + 1, 0, ip_bits(*ret), ret_prefix);
 }
 
 static int parse_cidr(const char *cidr, NetworkSubnet *ret, Err *e)
 {
-	const char *slash = strchr(cidr, '/');
-	char address[INET_ADDRSTRLEN] = "";
-	int prefix;
+	int prefix, family;
 
-	if (!slash || (size_t)(slash - cidr) >= sizeof(address))
-		return err_new(e, ERR_INVALID, "invalid subnet \"%.64s\": write it as 172.30.0.0/16", cidr);
-	memcpy(address, cidr, (size_t)(slash - cidr));
-	if (parse_address(address, &ret->address) < 0 || str_to_int(slash + 1, 0, 32, &prefix) < 0)
-		return err_new(e, ERR_INVALID, "invalid subnet \"%.64s\": write it as 172.30.0.0/16", cidr);
-	if (prefix < 8 || prefix > 30)
-		return err_new(e, ERR_INVALID, "invalid subnet \"%.64s\": the prefix must be 8 to 30", cidr);
+	if (split_cidr(cidr, &ret->address, &prefix) < 0)
+		return err_new(e, ERR_INVALID, "invalid subnet \"%.64s\": write it as %s or %s", cidr,
+			       prefixes[IP_V4].example, prefixes[IP_V6].example);
+	family = ip_index(ret->address);
+	if (prefix < prefixes[family].first || prefix > prefixes[family].last)
+		return err_new(e, ERR_INVALID, "invalid subnet \"%.64s\": the prefix must be %d to %d", cidr,
+			       prefixes[family].first, prefixes[family].last);
 	ret->prefix = (uint8_t)prefix;
 	return 0;
+}
+
+static bool for_hosts(IpAddress a)
+{
+	if (ip_is_v4(a))
+		return (uint32_t)a != 0 && !ip_is_loopback(a) && (uint32_t)a < 0xE0000000u;
+	/* ::/8 has loopback and the mapped addresses, ff00::/8 is multicast, a link-local address means nothing on another link. */
+	return a >> 120 != 0 && a >> 120 != 0xFF && !ip_is_link_local(a);
+}
+
+/* IPv6 has no broadcast address. */
+static bool is_host_of(const NetworkSubnet *s, IpAddress a)
+{
+	return a > s->address && (ip_is_v4(s->address) ? a < subnet_last(s) : a <= subnet_last(s));
 }
 
 int network_subnet_parse(const char *cidr, const char *gateway, NetworkSubnet *ret, Err *e)
 {
 	NetworkSubnet s = {0};
-	uint32_t first;
+	IpAddress first;
 	int r = parse_cidr(cidr, &s, e);
 
 	if (r < 0)
 		return r;
-	first = s.address & subnet_mask(s.prefix);
+	first = s.address & ip_mask(s.address, s.prefix);
 	if (s.address != first)
 		return err_new(e, ERR_INVALID, "invalid subnet %s: its first address is %s, so write %s/%u",
-			       cidr, network_address_text(first).s, network_address_text(first).s, s.prefix);
-	if (first == 0 || first >> 24 == 127 || first >= 0xE0000000u)
+			       cidr, ip_text(first).s, ip_text(first).s, s.prefix);
+	if (!for_hosts(first))
 		return err_new(e, ERR_INVALID, "invalid subnet %s: not an address range for hosts", cidr);
 	s.gateway = first + 1;
-	if (gateway && parse_address(gateway, &s.gateway) < 0)
-		return err_new(e, ERR_INVALID, "invalid gateway \"%.64s\": not an IPv4 address", gateway);
-	if (s.gateway <= first || s.gateway >= subnet_broadcast(&s))
+	if (gateway && (ip_parse(gateway, &s.gateway) < 0 || ip_af(s.gateway) != ip_af(first)))
+		return err_new(e, ERR_INVALID, "invalid gateway \"%.64s\": not an %s address", gateway,
+			       ip_is_v4(first) ? "IPv4" : "IPv6");
+	if (!is_host_of(&s, s.gateway))
 		return err_new(e, ERR_INVALID, "invalid gateway %s: not a host address of subnet %s",
-			       network_address_text(s.gateway).s, cidr);
+			       ip_text(s.gateway).s, cidr);
 	*ret = s;
 	return 0;
+}
+
+AddressText network_subnet_text(const NetworkSubnet *s)
+{
+	AddressText t = ip_text(s->address);
+	size_t n = strlen(t.s);
+
+	snprintf(t.s + n, sizeof(t.s) - n, "/%u", s->prefix);
+	return t;
+}
+
+bool network_subnet_contains(const NetworkSubnet *s, IpAddress a)
+{
+	return s->prefix && ip_af(a) == ip_af(s->address) && (a & ip_mask(a, s->prefix)) == s->address;
 }
 
 int network_range_parse(const char *cidr, const NetworkSubnet *within, NetworkSubnet *ret, Err *e)
 {
 	NetworkSubnet s = {0};
-	char text[64];
-	const char *slash = strchr(cidr, '/');
 	int prefix;
 
-	snprintf(text, sizeof(text), "%.*s", slash ? (int)MIN2(slash - cidr, (ptrdiff_t)40) : 0, cidr);
-	if (!slash || parse_address(text, &s.address) < 0 || str_to_int(slash + 1, 1, 32, &prefix) < 0)
-		return err_new(e, ERR_INVALID, "invalid ip-range \"%.64s\": write it as 172.30.5.0/24", cidr);
+	if (split_cidr(cidr, &s.address, &prefix) < 0 || prefix == 0 ||
+	    ip_af(s.address) != ip_af(within->address))
+		return err_new(e, ERR_INVALID, "invalid ip-range \"%.64s\": write it as %s", cidr,
+			       ip_is_v4(within->address) ? "172.30.5.0/24" : "fd00:30::5:0/112");
 	s.prefix = (uint8_t)prefix;
-	s.address &= subnet_mask(s.prefix);
+	s.address &= ip_mask(s.address, s.prefix);
 	if (s.prefix < within->prefix || !network_subnet_overlap(&s, within))
 		return err_new(e, ERR_INVALID, "invalid ip-range %s: it is not within subnet %s", cidr,
 			       network_subnet_text(within).s);
@@ -86,9 +120,9 @@ int network_range_parse(const char *cidr, const NetworkSubnet *within, NetworkSu
 
 bool network_subnet_overlap(const NetworkSubnet *a, const NetworkSubnet *b)
 {
-	uint32_t mask = subnet_mask(MIN2(a->prefix, b->prefix));
+	IpAddress mask = ip_mask(a->address, MIN2(a->prefix, b->prefix));
 
-	return (a->address & mask) == (b->address & mask);
+	return ip_af(a->address) == ip_af(b->address) && (a->address & mask) == (b->address & mask);
 }
 
 /* Ranges in use, with the interface for the message. */
@@ -125,26 +159,31 @@ static int take_route(const struct nlmsghdr *m, void *arg)
 {
 	const struct rtmsg *header = mnl_nlmsg_get_payload(m);
 	Range range = {.range.prefix = header->rtm_dst_len};
+	bool v4 = header->rtm_family == AF_INET;
 	const struct nlattr *attr;
 
 	/* Cached routes are copies of real ones, as flows use them. */
-	if (header->rtm_family != AF_INET || header->rtm_dst_len == 0 || header->rtm_flags & RTM_F_CLONED)
+	if ((!v4 && header->rtm_family != AF_INET6) || header->rtm_flags & RTM_F_CLONED)
+		return 0;
+	/* VPNs split the default route in two halves to outrank it, and IPv6's unicast is 2000::/3: those are default routes all the same. */
+	if (header->rtm_dst_len <= (v4 ? 1 : 3))
 		return 0;
 	mnl_attr_for_each(attr, m, sizeof(*header))
 	{
-		if (mnl_attr_get_type(attr) == RTA_DST)
-			range.range.address = ntohl(mnl_attr_get_u32(attr));
+		size_t n = mnl_attr_get_payload_len(attr);
+
+		if (mnl_attr_get_type(attr) == RTA_DST && n == (v4 ? 4 : 16))
+			range.range.address = ip_from_bytes(mnl_attr_get_payload(attr), n);
 		else if (mnl_attr_get_type(attr) == RTA_OIF)
 			range.oif = (int)mnl_attr_get_u32(attr);
 	}
-	/* VPNs split the default route in two halves to outrank it: those are default routes all the same. */
-	return range.range.prefix <= 1 ? 0 : ranges_add(arg, range);
+	return range.range.address ? ranges_add(arg, range) : 0;
 }
 
-static int host_routes(NetworkHost *h, Ranges *ret, Err *e)
+static int host_routes(NetworkHost *h, int family, Ranges *ret, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct rtmsg any = {.rtm_family = AF_INET};
+	struct rtmsg any = {.rtm_family = family == IP_V4 ? AF_INET : AF_INET6};
 
 	netlink_msg_end(&b, netlink_msg(&b, RTM_GETROUTE, NLM_F_DUMP, &any, sizeof(any)));
 	int r = netlink_ask(&h->route, &b, take_route, ret, e);
@@ -162,9 +201,12 @@ static int add_resolvers(Ranges *ret, Err *e)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; servers && servers[i]; i++) {
-		Range one = {.range.prefix = 32};
+		Range one = {0};
 
-		if (parse_address(servers[i], &one.range.address) == 0 && ranges_add(ret, one) < 0)
+		if (ip_parse(servers[i], &one.range.address) < 0)
+			continue;
+		one.range.prefix = ip_bits(one.range.address);
+		if (ranges_add(ret, one) < 0)
 			return err_oom(e);
 	}
 	return 0;
@@ -178,38 +220,50 @@ static const Range *find_overlap(const Ranges *ranges, const NetworkSubnet *s)
 	return NULL;
 }
 
-static bool overlaps_any(const NetworkSubnet *used, size_t n, const NetworkSubnet *s)
+/* Whether something has it, and the last address of what has: the search goes on behind that, so that a pool of many small networks of
+ * which one neighbour has a large part is not walked one by one. */
+static bool blocked(const Ranges *ranges, const NetworkSubnet *used, size_t n_used, const NetworkSubnet *s,
+		    IpAddress *ret_last)
 {
-	for (size_t i = 0; i < n; i++)
-		if (network_subnet_overlap(&used[i], s))
-			return true;
-	return false;
+	bool found = false;
+
+	*ret_last = subnet_last(s);
+	for (size_t i = 0; i < n_used; i++)
+		if (network_subnet_overlap(&used[i], s)) {
+			*ret_last = MAX2(*ret_last, subnet_last(&used[i]));
+			found = true;
+		}
+	for (size_t i = 0; i < ranges->n; i++)
+		if (network_subnet_overlap(&ranges->v[i].range, s)) {
+			*ret_last = MAX2(*ret_last, subnet_last(&ranges->v[i].range));
+			found = true;
+		}
+	return found;
 }
 
 static bool choose_in(const NetworkAddressPool *pool, const Ranges *ranges, const NetworkSubnet *used,
 		      size_t n_used, NetworkSubnet *ret)
 {
-	uint64_t step = 1ull << (32 - pool->size), end = (uint64_t)subnet_broadcast(&pool->base) + 1;
+	IpAddress end = subnet_last(&pool->base), last;
 
-	for (uint64_t a = pool->base.address; a < end; a += step) {
-		NetworkSubnet s = {(uint32_t)a, pool->size, (uint32_t)a + 1};
+	for (IpAddress a = pool->base.address; a >= pool->base.address && a <= end; a = last + 1) {
+		NetworkSubnet s = {a, pool->size, a + 1};
 
-		if (overlaps_any(used, n_used, &s) || find_overlap(ranges, &s))
-			continue;
-		*ret = s;
-		return true;
+		if (!blocked(ranges, used, n_used, &s, &last)) {
+			*ret = s;
+			return true;
+		}
 	}
 	return false;
 }
 
-/*
- * Docker's default pools, cut finer: the first is the default bridge's, as everybody knows it; the others hold 480 networks
- * of 4,094 and 254 addresses, where 30 of Docker's would fit.
- */
+/* Docker's, cut smaller: its /16 is for the default network, where most containers are; 4,096 addresses do for one of the user's, so
+ * that 240 of those fit into 172.18.0.0-172.31.255.255 and 256 more into 192.168.0.0/16. */
 static const NetworkAddressPool default_pools[] = {
-    {{0xAC110000, 16, 0}, 16}, /* 172.17.0.0/16 */
-    {{0xAC120000, 15, 0}, 20}, /* 172.18.0.0 to 172.31.255.255 */
-    {{0xAC140000, 14, 0}, 20}, {{0xAC180000, 13, 0}, 20}, {{0xC0A80000, 16, 0}, 24}, /* 192.168.0.0/16 */
+    {{IP_V4_BASE | 0xAC110000, 16, 0}, 16}, /* 172.17.0.0/16 */
+    {{IP_V4_BASE | 0xAC120000, 15, 0}, 20}, /* 172.18-172.31 */
+    {{IP_V4_BASE | 0xAC140000, 14, 0}, 20}, {{IP_V4_BASE | 0xAC180000, 13, 0}, 20},
+    {{IP_V4_BASE | 0xC0A80000, 16, 0}, 24}, /* 192.168.0.0/16 */
 };
 
 int network_host_set_pools(NetworkHost *h, const NetworkAddressPool *pools, size_t n, Err *e)
@@ -219,12 +273,14 @@ int network_host_set_pools(NetworkHost *h, const NetworkAddressPool *pools, size
 	if (!v)
 		return err_oom(e);
 	for (size_t i = 0; i < n; i++) {
-		if (pools[i].size < pools[i].base.prefix || pools[i].size > 30) {
+		int most = prefixes[ip_index(pools[i].base.address)].last;
+
+		if (pools[i].size < pools[i].base.prefix || pools[i].size > most) {
 			free(v);
 			return err_new(
 			    e, ERR_INVALID,
-			    "address pool %s: networks of size %u do not fit into it: use a size of %u to 30",
-			    network_subnet_text(&pools[i].base).s, pools[i].size, pools[i].base.prefix);
+			    "address pool %s: networks of size %u do not fit into it: use a size of %u to %d",
+			    network_subnet_text(&pools[i].base).s, pools[i].size, pools[i].base.prefix, most);
 		}
 		v[i] = pools[i];
 	}
@@ -234,26 +290,68 @@ int network_host_set_pools(NetworkHost *h, const NetworkAddressPool *pools, size
 	return 0;
 }
 
-int network_subnet_choose(NetworkHost *h, bool is_default, const NetworkSubnet *used, size_t n_used,
-			  NetworkSubnet *ret, Err *e)
+/* A prefix of 40 bits that is probably nobody else's (RFC 4193, 3.2), and the same each time on this machine for this daemon: FNV-1a of
+ * the machine's identity and the table's name. */
+static NetworkAddressPool local_pool(const NetworkHost *h)
+{
+	_cleanup_free_ char *machine = NULL;
+	uint64_t hash = UINT64_C(14695981039346656037);
+	const char *const parts[] = {
+	    file_read_at(AT_FDCWD, "/etc/machine-id", 64, &machine, NULL) >= 0 ? machine : "", h->table};
+
+	for (size_t i = 0; i < ELEMENTSOF(parts); i++)
+		for (const char *c = parts[i]; *c; c++)
+			hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
+	hash ^= hash >> 24;
+	return (NetworkAddressPool){{(IpAddress)0xFD << 120 | (IpAddress)(hash & 0xFFFFFFFFFF) << 80, 48, 0},
+				    64};
+}
+
+/* Those to choose from; *ret_local is room for the one that is made here. */
+static const NetworkAddressPool *pools_of(NetworkHost *h, int family, NetworkAddressPool *ret_local,
+					  size_t *ret_n)
+{
+	bool own = false;
+
+	for (size_t i = 0; i < h->n_pools; i++)
+		own = own || ip_index(h->pools[i].base.address) == family;
+	if (own) {
+		*ret_n = h->n_pools;
+		return h->pools;
+	}
+	if (family == IP_V4) {
+		*ret_n = ELEMENTSOF(default_pools);
+		return default_pools;
+	}
+	*ret_local = local_pool(h);
+	*ret_n = 1;
+	return ret_local;
+}
+
+int network_subnet_choose(NetworkHost *h, int family, bool is_default, const NetworkSubnet *used,
+			  size_t n_used, NetworkSubnet *ret, Err *e)
 {
 	_cleanup_(ranges_done) Ranges ranges = {0};
-	const NetworkAddressPool *pools = h->pools ? h->pools : default_pools;
-	size_t n = h->pools ? h->n_pools : ELEMENTSOF(default_pools);
-	int r = host_routes(h, &ranges, e);
+	NetworkAddressPool local;
+	size_t n;
+	const NetworkAddressPool *pools = pools_of(h, family, &local, &n);
+	int r = host_routes(h, family, &ranges, e);
 
 	if (r >= 0)
 		r = add_resolvers(&ranges, e);
 	if (r < 0)
 		return err_ctx(e, r, "choose a subnet");
-	for (size_t i = h->pools || is_default ? 0 : 1; i < n; i++)
-		if (choose_in(&pools[i], &ranges, used, n_used, ret))
+	for (size_t i = pools == default_pools && !is_default ? 1 : 0; i < n; i++)
+		if (ip_index(pools[i].base.address) == family &&
+		    choose_in(&pools[i], &ranges, used, n_used, ret))
 			return 0;
 	return err_new(
 	    e, ERR_EXHAUSTED,
 	    "all predefined address pools have been fully subnetted: no free subnet is left in %s: remove "
 	    "networks that are not used, or name a subnet",
-	    h->pools ? "the configured address pools" : "172.17-31.0.0/16 and 192.168.0.0/16");
+	    pools == default_pools ? "172.17-31.0.0/16 and 192.168.0.0/16"
+	    : pools == &local      ? network_subnet_text(&local.base).s
+				   : "the configured address pools");
 }
 
 int network_subnet_check(NetworkHost *h, const NetworkSubnet *s, Err *e)
@@ -261,7 +359,7 @@ int network_subnet_check(NetworkHost *h, const NetworkSubnet *s, Err *e)
 	_cleanup_(ranges_done) Ranges ranges = {0};
 	char name[IFNAMSIZ] = "no interface";
 	const Range *hit;
-	int r = host_routes(h, &ranges, e);
+	int r = host_routes(h, ip_index(s->address), &ranges, e);
 
 	if (r < 0)
 		return r;

@@ -40,13 +40,23 @@
 		_r;                                                                                          \
 	})
 
+static inline IpAddress ip(const char *s)
+{
+	IpAddress a;
+
+	assert_int_equal(ip_parse(s, &a), 0);
+	return a;
+}
+
 static inline uint32_t ip4(const char *s)
 {
-	struct in_addr in;
-
-	assert_int_equal(inet_pton(AF_INET, s, &in), 1);
-	return ntohl(in.s_addr);
+	return (uint32_t)ip(s);
 }
+
+#define assert_ip_equal(a, text) assert_string_equal(ip_text(a).s, text)
+/* A tcp port on every IPv4 address of the host; and one of udp. */
+#define TCP .protocol = IPPROTO_TCP, .host_address = IP_V4_ANY
+#define UDP .protocol = IPPROTO_UDP, .host_address = IP_V4_ANY
 
 static inline int network_namespace_new(int *ret, Err *e)
 {
@@ -81,7 +91,11 @@ static inline void test_enter_host(void)
 static inline void test_address(Netlink *nl, const char *name, const char *address, uint8_t prefix)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct ifaddrmsg header = {.ifa_family = AF_INET, .ifa_prefixlen = prefix};
+	uint8_t bytes[16];
+	size_t n = ip_to_bytes(ip(address), bytes);
+	struct ifaddrmsg header = {.ifa_family = n == 4 ? AF_INET : AF_INET6,
+				   .ifa_prefixlen = prefix,
+				   .ifa_flags = n == 16 ? IFA_F_NODAD : 0};
 	struct ifinfomsg up = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
 	LinkInfo link;
 	Err e = {0};
@@ -92,8 +106,8 @@ static inline void test_address(Netlink *nl, const char *name, const char *addre
 
 	struct nlmsghdr *m = netlink_msg(&b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
 
-	mnl_attr_put_u32(m, IFA_LOCAL, htonl(ip4(address)));
-	mnl_attr_put_u32(m, IFA_ADDRESS, htonl(ip4(address)));
+	mnl_attr_put(m, IFA_LOCAL, n, bytes);
+	mnl_attr_put(m, IFA_ADDRESS, n, bytes);
 	netlink_msg_end(&b, m);
 	netlink_msg_end(&b, netlink_msg(&b, RTM_SETLINK, 0, &up, sizeof(up)));
 	ok(netlink_run(nl, &b, NULL, &e));
@@ -104,7 +118,8 @@ static inline void test_route(Netlink *nl, const char *to, uint8_t prefix, const
 			      uint8_t table)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-	struct rtmsg header = {.rtm_family = AF_INET,
+	uint8_t bytes[16];
+	struct rtmsg header = {.rtm_family = (uint8_t)ip_af(ip(to)),
 			       .rtm_dst_len = prefix,
 			       .rtm_table = table,
 			       .rtm_protocol = RTPROT_STATIC,
@@ -115,9 +130,9 @@ static inline void test_route(Netlink *nl, const char *to, uint8_t prefix, const
 	LinkInfo link;
 	Err e = {0};
 
-	mnl_attr_put_u32(m, RTA_DST, htonl(ip4(to)));
+	mnl_attr_put(m, RTA_DST, ip_to_bytes(ip(to), bytes), bytes);
 	if (via)
-		mnl_attr_put_u32(m, RTA_GATEWAY, htonl(ip4(via)));
+		mnl_attr_put(m, RTA_GATEWAY, ip_to_bytes(ip(via), bytes), bytes);
 	assert_int_equal(ok(link_find(nl, dev, &link, &e)), 1);
 	mnl_attr_put_u32(m, RTA_OIF, (uint32_t)link.index);
 	netlink_msg_end(&b, m);
@@ -164,7 +179,7 @@ static inline NetworkBridge test_bridge(const char *name, const char *cidr)
 	Err e = {0};
 
 	snprintf(b.name, sizeof(b.name), "%s", name);
-	ok(network_subnet_parse(cidr, NULL, &b.subnet, &e));
+	ok(network_subnet_parse(cidr, NULL, &b.ip[IP_V4], &e));
 	return b;
 }
 
@@ -174,12 +189,28 @@ static inline int test_container(NetworkHost *h, const NetworkBridge *b, const c
 {
 	NetworkEndpoint ep = {.container_if = "eth0",
 			      .bridge = b->name,
-			      .address = ip4(address),
-			      .prefix = b->subnet.prefix,
-			      .gateway = b->subnet.gateway};
+			      .ip[IP_V4] = {ip(address), b->ip[IP_V4].prefix, b->ip[IP_V4].gateway}};
 	Err e = {0};
 	int ns;
 
+	snprintf(ep.host_if, sizeof(ep.host_if), "%s", host_if);
+	ok(network_namespace_new(&ns, &e));
+	ok(network_endpoint_add(h, ns, &ep, &e));
+	return ns;
+}
+
+/* The same of both families. */
+static inline int test_container_dual(NetworkHost *h, const NetworkBridge *b, const char *host_if,
+				      const char *address, const char *address6)
+{
+	NetworkEndpoint ep = {.container_if = "eth0", .bridge = b->name};
+	Err e = {0};
+	int ns;
+
+	if (address)
+		ep.ip[IP_V4] = (NetworkEndpointIp){ip(address), b->ip[IP_V4].prefix, b->ip[IP_V4].gateway};
+	if (address6)
+		ep.ip[IP_V6] = (NetworkEndpointIp){ip(address6), b->ip[IP_V6].prefix, b->ip[IP_V6].gateway};
 	snprintf(ep.host_if, sizeof(ep.host_if), "%s", host_if);
 	ok(network_namespace_new(&ns, &e));
 	ok(network_endpoint_add(h, ns, &ep, &e));
@@ -210,23 +241,25 @@ static inline struct sockaddr_in test_at(const char *address, uint16_t port)
 static inline void test_serve_loop(int fd, bool udp)
 {
 	for (;;) {
-		struct sockaddr_in from;
+		struct sockaddr_in6 from;
 		socklen_t len = sizeof(from);
-		char text[64], in[64];
+		AddressText text;
+		char in[64];
 		int c = udp ? fd : accept(fd, (struct sockaddr *)&from, &len);
 
 		if (udp && recvfrom(fd, in, sizeof(in), 0, (struct sockaddr *)&from, &len) < 0)
 			continue;
 		if (c < 0)
 			continue;
-		inet_ntop(AF_INET, &from.sin_addr, text, sizeof(text));
-		(void)!(udp ? sendto(fd, text, strlen(text), 0, (struct sockaddr *)&from, len)
-			    : send(c, text, strlen(text), MSG_NOSIGNAL));
+		text = ip_text(ip_from_bytes(&from.sin6_addr, 16));
+		(void)!(udp ? sendto(fd, text.s, strlen(text.s), 0, (struct sockaddr *)&from, len)
+			    : send(c, text.s, strlen(text.s), MSG_NOSIGNAL));
 		if (!udp)
 			close(c);
 	}
 }
 
+/* Of both families. */
 static inline pid_t test_serve(int netns, uint16_t port, bool udp)
 {
 	int ready[2];
@@ -236,8 +269,8 @@ static inline pid_t test_serve(int netns, uint16_t port, bool udp)
 	pid_t pid = test_fork_in(netns);
 
 	if (pid == 0) {
-		struct sockaddr_in at = test_at("0.0.0.0", port);
-		int on = 1, fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+		struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+		int on = 1, fd = socket(AF_INET6, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 		if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || (!udp && listen(fd, 16) < 0))
@@ -260,15 +293,16 @@ static inline void test_stop(pid_t pid)
 /* In a child: the answer to standard text, or "timeout", "refused", "error N". */
 static inline void test_ask_child(int out, const char *address, uint16_t port, bool udp, int wait_ms)
 {
-	struct sockaddr_in to = test_at(address, port);
+	struct sockaddr_storage to;
+	socklen_t len = ip_to_sockaddr(ip(address), port, &to);
 	struct timeval wait = {wait_ms / 1000, wait_ms % 1000 * 1000};
-	int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+	int fd = socket(to.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	char text[64];
 	ssize_t n = -1;
 
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && (!udp || send(fd, "?", 1, 0) == 1))
+	if (connect(fd, (struct sockaddr *)&to, len) == 0 && (!udp || send(fd, "?", 1, 0) == 1))
 		n = recv(fd, text, sizeof(text), 0);
 	if (n >= 0)
 		(void)!write(out, text, (size_t)n);

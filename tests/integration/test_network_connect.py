@@ -167,9 +167,12 @@ def test_static_address_mac_and_interface_name(ireko, engine, name):
     ({"IPAMConfig": {"IPv4Address": "10.1.2.3"}}, "bridge", "user specified IP address is supported on user defined networks only"),
     ({"Aliases": ["x"]}, "bridge", "network-scoped alias is supported only for containers in user defined networks"),
     ({"IPAMConfig": {"LinkLocalIPs": ["169.254.1.1"]}}, "bridge", "LinkLocalIPs"),
-    ({"IPAMConfig": {"IPv6Address": "2001:db8::5"}}, "bridge", "IPv6"),
+    ({"IPAMConfig": {"IPv6Address": "2001:db8::5"}}, "bridge", "user specified IP address is supported on user defined networks only"),
     ({"MacAddress": "01:02:03:04:05:06"}, "bridge", "invalid MAC address"),
-    ({"DriverOpts": {"com.docker.network.endpoint.sysctls": "x=1"}}, "bridge", "is not offered"),
+    ({"DriverOpts": {"com.docker.network.endpoint.sysctls": "x=1"}}, "bridge", "invalid interface sysctl"),
+    ({"DriverOpts": {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.eth9.log_martians=1"}}, "bridge", "invalid interface sysctl"),
+    ({"DriverOpts": {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.../x=1"}}, "bridge", "invalid interface sysctl"),
+    ({"DriverOpts": {"com.docker.network.endpoint.other": "1"}}, "bridge", "is not offered"),
     ({"DriverOpts": {"com.docker.network.endpoint.ifname": "a/b"}}, "bridge", "invalid interface name"),
     ({}, "host", "cannot be connected to network host beside another one"),
 ])
@@ -261,11 +264,14 @@ def test_create_refusals(engine, name):
         refused(engine, 503, "This node is not a swarm manager", Name=f"{name}2", Driver="overlay")
         refused(engine, 503, "This node is not a swarm manager", Name=f"{name}2", Ingress=True)
         refused(engine, 501, "network driver macvlan is not offered", Name=f"{name}2", Driver="macvlan")
-        refused(engine, 501, "EnableIPv6", Name=f"{name}2", EnableIPv6=True)
+        refused(engine, 400, "IPv4 or IPv6 must be enabled", Name=f"{name}2", EnableIPv4=False)
+        refused(engine, 400, "the network has no IPv6", Name=f"{name}2", IPAM={"Config": [{"Subnet": "fd00:77::/64"}]})
+        refused(engine, 400, "invalid subnet", Name=f"{name}2", EnableIPv6=True, IPAM={"Config": [{"Subnet": "ff02::/64"}]})
         refused(engine, 403, "multiple subnets", Name=f"{name}2", IPAM={"Config": [{"Subnet": free_subnet()}, {"Subnet": free_subnet()}]})
         refused(engine, 400, "not within subnet", Name=f"{name}2", IPAM={"Config": [{"Subnet": free_subnet(), "IPRange": "203.0.113.0/28"}]})
         refused(engine, 400, "need a subnet", Name=f"{name}2", IPAM={"Config": [{"Gateway": "10.1.1.1"}]})
-        refused(engine, 501, "gateway_mode_ipv4=routed is not offered", Name=f"{name}2", Options={"com.docker.network.bridge.gateway_mode_ipv4": "routed"})
+        refused(engine, 400, "expected nat, nat-unprotected, routed or isolated", Name=f"{name}2", Options={"com.docker.network.bridge.gateway_mode_ipv4": "open"})
+        refused(engine, 400, "can only be used for an internal network", Name=f"{name}2", Options={"com.docker.network.bridge.gateway_mode_ipv6": "isolated"})
         refused(engine, 400, "enable_icc", Name=f"{name}2", Options={"com.docker.network.bridge.enable_icc": "perhaps"})
         refused(engine, 400, "name is empty", Name="")
         assert engine.api("GET", f"/networks/{name}2").status == 404
@@ -393,7 +399,7 @@ def test_networks_after_a_crash(new_engine):
         before = networks_of(engine, "web")
         engine.kill()
         assert b"served-by-box" in tcp_ask("127.0.0.1", port, b"GET / HTTP/1.0\r\n\r\n")
-        run("nft", "delete", "table", "ip", f"ireko_{engine.mark}")
+        run("nft", "delete", "table", "inet", f"ireko_{engine.mark}")
         engine.start()
         # The rules that somebody took away are there again.
         assert networks_of(engine, "web") == before

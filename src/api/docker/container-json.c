@@ -154,7 +154,7 @@ json_t *endpoint_doc(const ContainerInfo *i, const ContainerEndpoint *ep, int ve
 	    !streq0(ep->network, "bridge") && !streq0(ep->network, "host") && !streq0(ep->network, "none");
 
 	/* What is asked for while there is no address yet is shown as it was asked. */
-	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:i, s:o}",
+	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:i, s:o}",
 			 "IPAMConfig", ipam_doc(want), "Links",
 			 want && want->links ? doc_strv(want->links) : json_null(), "Aliases",
 			 aliases_doc(i, want, scoped, version), "DriverOpts",
@@ -163,8 +163,10 @@ json_t *endpoint_doc(const ContainerInfo *i, const ContainerEndpoint *ep, int ve
 			 "EndpointID", doc_str(ep->endpoint_id), "Gateway", doc_str(ep->gateway), "IPAddress",
 			 doc_str(ep->address), "MacAddress",
 			 doc_str(str_empty(ep->mac) && want ? want->mac_address : ep->mac), "IPPrefixLen",
-			 str_empty(ep->address) ? 0 : (int)ep->prefix, "IPv6Gateway", "", "GlobalIPv6Address",
-			 "", "GlobalIPv6PrefixLen", 0, "DNSNames", scoped ? names_doc(i, ep) : json_null());
+			 str_empty(ep->address) ? 0 : (int)ep->prefix, "IPv6Gateway", doc_str(ep->gateway6),
+			 "GlobalIPv6Address", doc_str(ep->address6), "GlobalIPv6PrefixLen",
+			 str_empty(ep->address6) ? 0 : (int)ep->prefix6, "DNSNames",
+			 scoped ? names_doc(i, ep) : json_null());
 }
 
 static json_t *endpoints_doc(const ContainerInfo *i, int version)
@@ -216,14 +218,17 @@ static json_t *network_settings_doc(const ContainerInfo *i, int version)
 
 	/* The members up to MacAddress are what clients of 1.51 and before read of the default bridge. */
 	return json_pack(
-	    "{s:s, s:s, s:o, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:s, s:i, s:o, s:i, s:s, s:o, s:o}",
+	    "{s:s, s:s, s:o, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o}",
 	    "Bridge", "", "SandboxID", running ? i->id : "", "SandboxKey", doc_str(key), "Ports",
 	    ports_doc(i), "HairpinMode", 0, "LinkLocalIPv6Address", "", "LinkLocalIPv6PrefixLen", 0,
 	    "SecondaryIPAddresses", "SecondaryIPv6Addresses", "EndpointID",
 	    doc_str(ep ? ep->endpoint_id : ""), "Gateway", doc_str(ep ? ep->gateway : ""),
-	    "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "IPAddress", doc_str(ep ? ep->address : ""),
-	    "IPPrefixLen", ep && !str_empty(ep->address) ? ep->prefix : 0, "IPv6Gateway", "", "MacAddress",
-	    doc_str(ep ? ep->mac : ""), "Networks", endpoints_doc(i, version));
+	    "GlobalIPv6Address", doc_str(ep ? ep->address6 : ""), "GlobalIPv6PrefixLen",
+	    ep && !str_empty(ep->address6) ? (int)ep->prefix6 : 0, "IPAddress",
+	    doc_str(ep ? ep->address : ""), "IPPrefixLen",
+	    ep && !str_empty(ep->address) ? (int)ep->prefix : 0, "IPv6Gateway",
+	    doc_str(ep ? ep->gateway6 : ""), "MacAddress", doc_str(ep ? ep->mac : ""), "Networks",
+	    endpoints_doc(i, version));
 }
 
 /* The engine's tables leave out what was not asked for; clients want the member all the same (api map 1.6). The value is JSON text. */

@@ -137,9 +137,10 @@ static void add_plain_endpoint(StrBuf *b, const ContainerEndpoint *ep)
 	add_member(b, ",\"IPAddress\":", ep->address);
 	add_member(b, ",\"MacAddress\":", ep->mac);
 	add_number(b, ",\"IPPrefixLen\":", str_empty(ep->address) ? 0 : ep->prefix);
-	strbuf_add(
-	    b,
-	    ",\"IPv6Gateway\":\"\",\"GlobalIPv6Address\":\"\",\"GlobalIPv6PrefixLen\":0,\"DNSNames\":null}");
+	add_member(b, ",\"IPv6Gateway\":", ep->gateway6);
+	add_member(b, ",\"GlobalIPv6Address\":", ep->address6);
+	add_number(b, ",\"GlobalIPv6PrefixLen\":", str_empty(ep->address6) ? 0 : ep->prefix6);
+	strbuf_add(b, ",\"DNSNames\":null}");
 }
 
 static void add_networks(StrBuf *b, const ContainerInfo *i)

@@ -2,20 +2,49 @@
 /* Endpoints of networks. */
 #include "api/docker/door-internal.h"
 
+/* Those of one family. */
+static json_t *aux_doc(const NetworkInfo *i, bool six)
+{
+	json_t *o = json_object();
+
+	for (char **a = i->aux; a && *a; a++) {
+		const char *eq = strchr(*a, '=');
+
+		if (eq && (strchr(eq, ':') != NULL) == six) {
+			_cleanup_free_ char *name = strndup(*a, (size_t)(eq - *a));
+
+			json_object_set_new(o, name ?: "", doc_str(eq + 1));
+		}
+	}
+	return o;
+}
+
+static void add_subnet(json_t *config, const NetworkInfo *i, bool six)
+{
+	const char *subnet = six ? i->subnet6 : i->subnet, *range = six ? i->ip_range6 : i->ip_range,
+		   *gateway = six ? i->gateway6 : i->gateway;
+	json_t *one, *aux;
+
+	if (str_empty(subnet))
+		return;
+	one = json_pack("{s:o}", "Subnet", doc_str(subnet));
+	if (!str_empty(range))
+		json_object_set_new(one, "IPRange", doc_str(range));
+	if (!str_empty(gateway))
+		json_object_set_new(one, "Gateway", doc_str(gateway));
+	aux = aux_doc(i, six);
+	if (json_object_size(aux) > 0)
+		json_object_set(one, "AuxiliaryAddresses", aux);
+	json_decref(aux);
+	json_array_append_new(config, one);
+}
+
 static json_t *ipam_config(const NetworkInfo *i)
 {
-	json_t *config = json_array(), *one;
+	json_t *config = json_array();
 
-	if (str_empty(i->subnet))
-		return config;
-	one = json_pack("{s:o}", "Subnet", doc_str(i->subnet));
-	if (!str_empty(i->ip_range))
-		json_object_set_new(one, "IPRange", doc_str(i->ip_range));
-	if (!str_empty(i->gateway))
-		json_object_set_new(one, "Gateway", doc_str(i->gateway));
-	if (strv_len(i->aux) > 0)
-		json_object_set_new(one, "AuxiliaryAddresses", doc_map(i->aux));
-	json_array_append_new(config, one);
+	add_subnet(config, i, false);
+	add_subnet(config, i, true);
 	return config;
 }
 
@@ -47,11 +76,11 @@ static json_t *network_doc(const NetworkInfo *i)
 	return json_pack("{s:o, s:s, s:o, s:s, s:o, s:b, s:b, s:{s:s, s:o, s:o}, s:b, s:b, s:b, s:{s:o}, "
 			 "s:b, s:{}, s:o, s:o}",
 			 "Name", doc_str(i->name), "Id", i->id, "Created", doc_time(i->created_ns), "Scope",
-			 "local", "Driver", doc_str(i->driver), "EnableIPv4", 1, "EnableIPv6", 0, "IPAM",
-			 "Driver", "default", "Options", ipam_options, "Config", ipam_config(i), "Internal",
-			 i->internal, "Attachable", i->attachable, "Ingress", 0, "ConfigFrom", "Network",
-			 doc_str(i->config_from), "ConfigOnly", i->config_only, "Containers", "Options",
-			 options_doc(i), "Labels", doc_map(i->labels));
+			 "local", "Driver", doc_str(i->driver), "EnableIPv4", !i->no_ipv4, "EnableIPv6",
+			 i->ipv6, "IPAM", "Driver", "default", "Options", ipam_options, "Config",
+			 ipam_config(i), "Internal", i->internal, "Attachable", i->attachable, "Ingress", 0,
+			 "ConfigFrom", "Network", doc_str(i->config_from), "ConfigOnly", i->config_only,
+			 "Containers", "Options", options_doc(i), "Labels", doc_map(i->labels));
 }
 
 /* Who is on it right now. */
@@ -64,16 +93,18 @@ static int add_containers(Door *d, json_t *doc, const NetworkInfo *net, Err *e)
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		for (size_t k = 0; k < v[i].n_endpoints; k++) {
 			const ContainerEndpoint *ep = &v[i].endpoints[k];
-			_cleanup_free_ char *cidr = NULL;
+			_cleanup_free_ char *cidr = NULL, *cidr6 = NULL;
 
 			if (!streq0(ep->network_id, net->id) || v[i].pid <= 0)
 				continue;
 			cidr = str_empty(ep->address) ? strdup("") : strf("%s/%ld", ep->address, ep->prefix);
+			cidr6 =
+			    str_empty(ep->address6) ? strdup("") : strf("%s/%ld", ep->address6, ep->prefix6);
 			json_object_set_new(json_object_get(doc, "Containers"), v[i].id,
-					    json_pack("{s:o, s:o, s:o, s:o, s:s}", "Name", doc_str(v[i].name),
+					    json_pack("{s:o, s:o, s:o, s:o, s:o}", "Name", doc_str(v[i].name),
 						      "EndpointID", doc_str(ep->endpoint_id), "MacAddress",
 						      doc_str(ep->mac), "IPv4Address", doc_str(cidr),
-						      "IPv6Address", ""));
+						      "IPv6Address", doc_str(cidr6)));
 		}
 	}
 	container_infos_free(v, n);
@@ -158,12 +189,35 @@ int h_network_inspect(HttpRequest *rq, void *user, Err *e)
 	return reply_doc(rq, 200, doc, e);
 }
 
+/* Of one entry of IPAM.Config: which family it is about. */
+static bool is_six(const json_t *one)
+{
+	static const char *const keys[] = {"Subnet", "Gateway", "IPRange"};
+
+	for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+		if (strchr(json_get_str(one, keys[i]) ?: "", ':'))
+			return true;
+	return false;
+}
+
+/* The entry of a family, or NULL. */
+static const json_t *family_config(const json_t *body, bool six)
+{
+	const json_t *config = json_object_get(json_object_get(body, "IPAM"), "Config"), *one;
+	size_t i;
+
+	json_array_foreach (config, i, one)
+		if (is_six(one) == six)
+			return one;
+	return NULL;
+}
+
 /* What a network can be elsewhere, and not here. */
 static int check_create(const json_t *body, Err *e)
 {
 	const json_t *ipam = json_object_get(body, "IPAM"), *config = json_object_get(ipam, "Config");
 	const char *ipam_driver = json_get_str(ipam, "Driver"), *scope = json_get_str(body, "Scope");
-	size_t i;
+	size_t i, subnets[2] = {0};
 	const json_t *one;
 
 	if (json_get_bool(body, "Ingress", false) || (!str_empty(scope) && !streq(scope, "local")))
@@ -171,19 +225,12 @@ static int check_create(const json_t *body, Err *e)
 		    e, ERR_UNAVAILABLE,
 		    "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to "
 		    "connect this node to swarm and try again.");
-	if (json_get_bool(body, "EnableIPv6", false))
-		return err_new(e, ERR_UNSUPPORTED, "EnableIPv6: IPv6 networks are not offered: leave it out");
-	if (!json_get_bool(body, "EnableIPv4", true))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "EnableIPv4: a network without IPv4 is not offered: leave it out");
 	if (!str_empty(ipam_driver) && !streq(ipam_driver, "default"))
 		return err_new(e, ERR_NOT_FOUND,
 			       "plugin \"%s\" not found: the IPAM driver offered is default", ipam_driver);
 	json_array_foreach (config, i, one)
-		if (strchr(json_get_str(one, "Subnet") ?: "", ':'))
-			return err_new(e, ERR_UNSUPPORTED, "subnet %s: IPv6 networks are not offered",
-				       json_get_str(one, "Subnet"));
-	if (json_array_size(config) > 1)
+		subnets[is_six(one)]++;
+	if (subnets[0] > 1 || subnets[1] > 1)
 		return err_new(e, ERR_DENIED,
 			       "bridge driver doesn't support multiple subnets: %zu were given",
 			       json_array_size(config));
@@ -204,17 +251,34 @@ static void create_maps_done(CreateMaps *m)
 
 static int create_maps(const json_t *body, CreateMaps *ret, Err *e)
 {
-	const json_t *ipam = json_object_get(body, "IPAM"),
-		     *config = json_array_get(json_object_get(ipam, "Config"), 0);
+	const json_t *ipam = json_object_get(body, "IPAM");
+	_cleanup_json_ json_t *aux = json_object();
+	bool bad = !aux;
 
-	if (json_map_to_strv(json_object_get(body, "Labels"), &ret->labels) < 0 ||
+	for (int six = 0; !bad && six < 2; six++) {
+		const json_t *one = json_object_get(family_config(body, six), "AuxiliaryAddresses");
+
+		bad = one && !json_is_null(one) && json_object_update(aux, (json_t *)one) < 0;
+	}
+	if (bad || json_map_to_strv(json_object_get(body, "Labels"), &ret->labels) < 0 ||
 	    json_map_to_strv(json_object_get(body, "Options"), &ret->options) < 0 ||
 	    json_map_to_strv(json_object_get(ipam, "Options"), &ret->ipam_options) < 0 ||
-	    json_map_to_strv(json_object_get(config, "AuxiliaryAddresses"), &ret->aux) < 0)
+	    json_map_to_strv(aux, &ret->aux) < 0)
 		return err_new(e, ERR_INVALID,
 			       "network: Labels, Options, IPAM.Options and AuxiliaryAddresses must be "
 			       "objects of strings");
 	return 0;
+}
+
+/* A member of the request, or the option by which older clients say it. */
+static bool family_wanted(const json_t *body, const char *member, char *const *options, const char *option,
+			  bool otherwise)
+{
+	const char *said = strv_env_get(options, option);
+
+	if (json_is_boolean(json_object_get(body, member)))
+		return json_get_bool(body, member, otherwise);
+	return said ? streq(said, "true") || streq(said, "1") : otherwise;
 }
 
 int h_network_create(HttpRequest *rq, void *user, Err *e)
@@ -223,7 +287,7 @@ int h_network_create(HttpRequest *rq, void *user, Err *e)
 	_cleanup_json_ json_t *body = NULL;
 	_cleanup_(create_maps_done) CreateMaps maps = {0};
 	_cleanup_free_ char *id = NULL;
-	const json_t *ipam;
+	const json_t *four, *six;
 	EngineNetworkCreate c;
 	int r = http_body_json(rq, true, &body, e);
 
@@ -233,13 +297,20 @@ int h_network_create(HttpRequest *rq, void *user, Err *e)
 		r = create_maps(body, &maps, e);
 	if (r < 0)
 		return r;
-	ipam = json_array_get(json_object_get(json_object_get(body, "IPAM"), "Config"), 0);
+	four = family_config(body, false);
+	six = family_config(body, true);
 	c = (EngineNetworkCreate){
 	    .name = json_get_str(body, "Name"),
 	    .driver = json_get_str(body, "Driver"),
-	    .subnet = json_get_str(ipam, "Subnet"),
-	    .gateway = json_get_str(ipam, "Gateway"),
-	    .ip_range = json_get_str(ipam, "IPRange"),
+	    .subnet = json_get_str(four, "Subnet"),
+	    .gateway = json_get_str(four, "Gateway"),
+	    .ip_range = json_get_str(four, "IPRange"),
+	    .subnet6 = json_get_str(six, "Subnet"),
+	    .gateway6 = json_get_str(six, "Gateway"),
+	    .ip_range6 = json_get_str(six, "IPRange"),
+	    .no_ipv4 =
+		!family_wanted(body, "EnableIPv4", maps.options, "com.docker.network.enable_ipv4", true),
+	    .ipv6 = family_wanted(body, "EnableIPv6", maps.options, "com.docker.network.enable_ipv6", false),
 	    .config_from = json_get_str(json_object_get(body, "ConfigFrom"), "Network"),
 	    .internal = json_get_bool(body, "Internal", false),
 	    .attachable = json_get_bool(body, "Attachable", false),

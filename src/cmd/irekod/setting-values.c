@@ -218,12 +218,14 @@ int setting_check_ulimit(const char *value, Err *e)
 int setting_check_pool(const char *value, Err *e)
 {
 	char base[64] = "";
-	int prefix = -1, size = -1, n = 0;
-	struct in_addr a;
+	int prefix = -1, size = -1, n = 0, most;
+	unsigned char a[16];
 
-	if (sscanf(value, "base=%63[0-9.]/%d,size=%d%n", base, &prefix, &size, &n) == 3 && !value[n] &&
-	    inet_pton(AF_INET, base, &a) == 1 && prefix >= 0 && prefix <= size && size <= 30)
-		return 0;
+	if (sscanf(value, "base=%63[0-9a-fA-F.:]/%d,size=%d%n", base, &prefix, &size, &n) == 3 && !value[n]) {
+		most = inet_pton(AF_INET, base, a) == 1 ? 30 : inet_pton(AF_INET6, base, a) == 1 ? 126 : 0;
+		if (prefix >= 1 && prefix <= size && size <= most)
+			return 0;
+	}
 	return err_new(e, ERR_INVALID, "expected base=CIDR,size=N, such as base=10.10.0.0/16,size=24");
 }
 
