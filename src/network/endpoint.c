@@ -17,6 +17,13 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
+/* More than one, which is the kernel's own choice, are allocated for each CPU and then given up, with a wait for all readers: 1 ms. */
+static void put_one_queue(struct nlmsghdr *m)
+{
+	mnl_attr_put_u32(m, IFLA_NUM_TX_QUEUES, 1);
+	mnl_attr_put_u32(m, IFLA_NUM_RX_QUEUES, 1);
+}
+
 static void put_peer(struct nlmsghdr *m, int netns_fd, const NetworkEndpoint *ep)
 {
 	struct nlattr *info = mnl_attr_nest_start(m, IFLA_LINKINFO), *data, *peer;
@@ -28,6 +35,7 @@ static void put_peer(struct nlmsghdr *m, int netns_fd, const NetworkEndpoint *ep
 	mnl_attr_put_strz(m, IFLA_IFNAME, ep->container_if);
 	mnl_attr_put(m, IFLA_ADDRESS, sizeof(ep->mac), ep->mac);
 	mnl_attr_put_u32(m, IFLA_MTU, ep->mtu);
+	put_one_queue(m);
 	mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
 	mnl_attr_nest_end(m, peer);
 	mnl_attr_nest_end(m, data);
@@ -42,6 +50,7 @@ static void put_pair(NetlinkBatch *b, int netns_fd, const NetworkEndpoint *ep, i
 	mnl_attr_put_strz(m, IFLA_IFNAME, ep->host_if);
 	mnl_attr_put_u32(m, IFLA_MTU, ep->mtu);
 	mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)bridge);
+	put_one_queue(m);
 	put_peer(m, netns_fd, ep);
 	netlink_msg_end(b, m);
 }

@@ -152,6 +152,25 @@ static void put_rule(NetlinkBatch *b, const Rewrite *w)
 	netlink_msg_end(b, m);
 }
 
+/* anew: in place of the table that is there. Its deletion is not asked for where there is none, as the kernel then waits for all readers of it
+ * before it lets the socket go: 5 to 15 ms. */
+static int rules_commit(Netlink *nl, bool anew, const Rewrite *rules, size_t n, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+
+	element_begin(&b);
+	if (anew) {
+		/* Made so that it can be deleted, whether it was there or not. */
+		put_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+		put_table(&b, NFT_MSG_DELTABLE, 0);
+	}
+	put_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
+	put_chain(&b);
+	for (size_t i = 0; i < n; i++)
+		put_rule(&b, &rules[i]);
+	return element_commit(nl, &b, NULL, e);
+}
+
 static int rules_make(uint16_t udp, uint16_t tcp, Err *e)
 {
 	enum {
@@ -168,21 +187,14 @@ static int rules_make(uint16_t udp, uint16_t tcp, Err *e)
 	    {IPPROTO_TCP, DESTINATION, DESTINATION_PORT, TCP_SUM, PORT, tcp},
 	    {IPPROTO_TCP, SOURCE, SOURCE_PORT, TCP_SUM, tcp, PORT},
 	};
-	_cleanup_batch_ NetlinkBatch b = {0};
 	Netlink nl;
 	int r = netlink_open(&nl, NETLINK_NETFILTER, e);
 
 	if (r < 0)
 		return r;
-	element_begin(&b);
-	/* Made so that it can be deleted, whether it was there or not. */
-	put_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-	put_table(&b, NFT_MSG_DELTABLE, 0);
-	put_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-	put_chain(&b);
-	for (size_t i = 0; i < ELEMENTSOF(rules); i++)
-		put_rule(&b, &rules[i]);
-	r = element_commit(&nl, &b, NULL, e);
+	r = rules_commit(&nl, false, rules, ELEMENTSOF(rules), e);
+	if (r == -EEXIST)
+		r = rules_commit(&nl, true, rules, ELEMENTSOF(rules), e);
 	netlink_close(&nl);
 	return err_ctx(e, r, "nftables table ip " TABLE " (needs the kernel module nf_tables)");
 }
