@@ -157,12 +157,15 @@ static int enter(Engine *en, Resolver *resolver, Container *c, const ContainerEn
 /* Takes the sockets over. */
 static int begin(Engine *en, Container *c, ResolverSockets *sockets, Err *e)
 {
-	char *const *servers = strv_len(c->config.host.dns) ? c->config.host.dns : NULL;
+	const ContainerHost *h = &c->config.host;
+	ResolverClient client = {.id = c->id,
+				 .servers = strv_len(h->dns) ? h->dns : NULL,
+				 .options = strv_len(h->dns_options) ? h->dns_options : NULL};
 	Resolver *resolver;
 	int r = resolver_get(en, &resolver, e);
 
 	if (r >= 0)
-		r = resolver_client_add(resolver, c->id, sockets, servers, e);
+		r = resolver_client_add(resolver, &client, sockets, e);
 	if (r < 0) {
 		close_fd(&sockets->udp);
 		close_fd(&sockets->tcp);

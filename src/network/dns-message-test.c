@@ -140,6 +140,110 @@ static void test_writing(void **state _unused_)
 	assert_int_equal(out[DNS_HEADER + sizeof(WEB) - 1 + 5], 1); /* the upper part of 16 */
 }
 
+static uint32_t life(const char *m, size_t len, bool *ret_negative)
+{
+	return dns_life((const uint8_t *)m, len, DNS_HEADER + sizeof(WEB) - 1, ret_negative);
+}
+#define LIFE(m) life(m, sizeof(m) - 1, &negative)
+#define ANSWER(flags, answers, authorities, additional)                                                      \
+	"\x12\x34\x81" flags "\0\1\0" answers "\0" authorities "\0" additional WEB
+#define RR_A(ttl)       "\xc0\x0c\0\1\0\1\0\0" ttl "\0\4\xc0\0\2\1"
+#define RR_ALIAS(ttl)   "\xc0\x0c\0\5\0\1\0\0" ttl "\0\3\1x\0"
+#define RR_SOA(ttl, of) "\0\0\6\0\1\0\0" ttl "\0\x16\0\0aaaabbbbccccdddd\0\0" of
+#define RR_OPT(rcode)   "\0\0\x29\4\xd0" rcode "\0\0\0\0\0"
+
+static void test_life(void **state _unused_)
+{
+	bool negative;
+
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\0", "\0") RR_A("\1\0")), 256);
+	assert_false(negative);
+	assert_int_equal(LIFE(ANSWER("\x80", "\2", "\0", "\0") RR_ALIAS("\0\7") RR_A("\1\0")), 7);
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\0", "\1") RR_A("\1\0") RR_OPT("\0")), 256);
+	/* There is none, for as long as SOA says, or not known for how long. */
+	assert_int_equal(LIFE(ANSWER("\x83", "\0", "\1", "\0") RR_SOA("\1\0", "\0\x1e")), 30);
+	assert_true(negative);
+	assert_int_equal(LIFE(ANSWER("\x80", "\0", "\1", "\0") RR_SOA("\0\x0a", "\0\x1e")), 10);
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\1", "\0") RR_ALIAS("\0\7") RR_SOA("\0\x0a", "\0\x1e")),
+			 7);
+	assert_true(negative);
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\0", "\0") RR_ALIAS("\0\7")), 0);
+	assert_int_equal(LIFE(ANSWER("\x83", "\0", "\0", "\0")), 0);
+	assert_int_equal(LIFE(ANSWER("\x83", "\0", "\1", "\0") RR_ALIAS("\0\7")), 0);
+	/* Failures, what is cut short, and what is not whole. */
+	assert_int_equal(LIFE(ANSWER("\x82", "\1", "\0", "\0") RR_A("\1\0")), 0);
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\0", "\1") RR_A("\1\0") RR_OPT("\1")), 0);
+	assert_int_equal(LIFE("\x12\x34\x83\x80\0\1\0\1\0\0\0\0" WEB RR_A("\1\0")), 0);
+	assert_int_equal(LIFE(ANSWER("\x80", "\2", "\0", "\0") RR_A("\1\0")), 0);
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\0", "\0") RR_A("\1\0") "x"), 0);
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\0", "\0") "\xc0\x0c\0\1\0\1\0\0\1\0\0\5\1\2\3\4"), 0);
+	assert_int_equal(LIFE(ANSWER("\x80", "\1", "\0", "\0") "\xc0\x0c\0\1\0\1\x80\0\1\0\0\4\1\2\3\4"), 0);
+}
+
+static void test_age_and_cut(void **state _unused_)
+{
+	static const char m[] =
+	    ANSWER("\x80", "\1", "\1", "\1") RR_A("\0\x32") RR_SOA("\0\x0a", "\0\x1e") RR_OPT("\0");
+	static const char want[] =
+	    ANSWER("\x80", "\1", "\1", "\1") RR_A("\0\x28") RR_SOA("\0\0", "\0\x1e") RR_OPT("\0");
+	static const char cut[] = "\x12\x34\x83\x80\0\1\0\0\0\0\0\1" WEB "\0\0\x29\4\xd0\0\0\0\0\0\0";
+	uint8_t buf[sizeof(m)], out[DNS_UDP_PLAIN];
+
+	memcpy(buf, m, sizeof(m));
+	dns_age(buf, sizeof(m) - 1, 10);
+	assert_memory_equal(buf, want, sizeof(want));
+	assert_int_equal(dns_cut(out, buf, DNS_HEADER + sizeof(WEB) - 1, true), sizeof(cut) - 1);
+	assert_memory_equal(out, cut, sizeof(cut) - 1);
+	assert_int_equal(dns_cut(out, buf, DNS_HEADER + sizeof(WEB) - 1, false),
+			 DNS_HEADER + sizeof(WEB) - 1);
+	assert_int_equal(out[11], 0);
+}
+
+static size_t key_of(const char *m, size_t len, uint8_t key[DNS_KEY_MAX])
+{
+	DnsQuestion q;
+
+	assert_int_equal(parse(m, len, &q), 0);
+	memset(key, 0, DNS_KEY_MAX);
+	return dns_key(key, 1, (const uint8_t *)m, &q);
+}
+#define KEY(m, key) key_of(m, sizeof(m) - 1, key)
+
+/* What makes another answer makes another key; letters do not. */
+static void test_keys(void **state _unused_)
+{
+	static const char query[] = HEAD("\1\0", "\1", "\1") WEB "\0\0\x29\4\xd0\0\0\x80\0\0\0";
+	uint8_t a[DNS_KEY_MAX], b[DNS_KEY_MAX];
+	size_t n = KEY(HEAD("\1\0", "\1", "\0") WEB, a);
+	DnsQuestion q;
+
+	assert_int_equal(KEY(HEAD("\1\0", "\1", "\0") "\3web\4tesT\0\0\1\0\1", b), n);
+	assert_memory_equal(a, b, sizeof(a));
+#define DIFFERS(m) (KEY(m, b), memcmp(a, b, sizeof(a)) != 0)
+	assert_true(DIFFERS(HEAD("\1\0", "\1", "\0") "\3wex\4test\0\0\1\0\1"));
+	assert_true(DIFFERS(HEAD("\1\0", "\1", "\0") "\3web\4test\0\0\x1c\0\1"));
+	assert_true(DIFFERS(HEAD("\1\0", "\1", "\0") "\3web\4test\0\0\1\0\3"));
+	assert_true(DIFFERS(HEAD("\0\0", "\1", "\0") WEB));
+	assert_true(DIFFERS(HEAD("\1\x10", "\1", "\0") WEB));
+	assert_true(DIFFERS(HEAD("\1\x20", "\1", "\0") WEB));
+	assert_true(DIFFERS(query));
+	memcpy(a, b, sizeof(a));
+	assert_true(DIFFERS(HEAD("\1\0", "\1", "\1") WEB "\0\0\x29\4\xd0\0\0\0\0\0\0")); /* without DO */
+
+	memcpy(b, query, sizeof(query));
+	assert_int_equal(PARSE(query, &q), 0);
+	assert_true(q.alone);
+	dns_set_udp_size(b, &q, 700);
+	assert_int_equal(parse((char *)b, sizeof(query) - 1, &q), 0);
+	assert_int_equal(q.udp_size, 700);
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\1") WEB "\0\0\x29\4\xd0\0\0\0\0\0\4\0\x0a\0\0", &q), 0);
+	assert_false(q.alone); /* a cookie is somebody's */
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\1") WEB "\0\0\xfa\0\xff\0\0\0\0\0\0", &q), 0);
+	assert_false(q.alone); /* so is a signature */
+	assert_int_equal(PARSE(HEAD("\1\0", "\1", "\0") WEB "x", &q), 0);
+	assert_false(q.alone);
+}
+
 static void test_names(void **state _unused_)
 {
 	static const char *const bad[] = {
@@ -195,6 +299,9 @@ int main(void)
 	    cmocka_unit_test(test_what_is_no_question),
 	    cmocka_unit_test(test_answers_to),
 	    cmocka_unit_test(test_writing),
+	    cmocka_unit_test(test_life),
+	    cmocka_unit_test(test_age_and_cut),
+	    cmocka_unit_test(test_keys),
 	    cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #define FLAG_TRUNCATED 0x0200
 #define FLAG_RECURSE   0x0100
 #define FLAG_AVAILABLE 0x0080
+#define FLAG_AUTHENTIC 0x0020
 #define FLAG_CHECKING  0x0010 /* checking disabled: copied */
 #define OPT_BYTES      11
 #define RECORDS_MAX    64 /* behind the question, before one is taken for a nuisance */
@@ -19,6 +20,11 @@
 static uint16_t get16(const uint8_t *p)
 {
 	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) << 16 | get16(p + 2);
 }
 
 static void put16(uint8_t *p, uint16_t v)
@@ -104,16 +110,19 @@ static int parse_rest(const uint8_t *m, size_t len, size_t at, size_t records, s
 			return DNS_FORMERR;
 		r = m + at;
 		at += 10 + (size_t)get16(r + 8);
+		q->alone = q->alone && get16(r) == DNS_OPT && get16(r + 8) == 0;
 		if (get16(r) != DNS_OPT || i < records - additional)
 			continue;
 		if (!root || q->edns)
 			return DNS_FORMERR;
 		q->edns = true;
+		q->opt = (size_t)(r - m) - 1;
 		q->udp_size = get16(r + 2);
 		q->dnssec = r[6] & 0x80;
 		if (r[5] != 0)
 			return DNS_BADVERS;
 	}
+	q->alone = q->alone && at == len;
 	return 0;
 }
 
@@ -121,7 +130,7 @@ int dns_question_parse(const uint8_t *m, size_t len, DnsQuestion *ret)
 {
 	size_t at, records;
 
-	*ret = (DnsQuestion){.plain = true, .end = DNS_HEADER, .udp_size = DNS_UDP_PLAIN};
+	*ret = (DnsQuestion){.plain = true, .alone = true, .end = DNS_HEADER, .udp_size = DNS_UDP_PLAIN};
 	if (len < DNS_HEADER)
 		return -EBADMSG;
 	ret->id = get16(m);
@@ -140,6 +149,27 @@ int dns_question_parse(const uint8_t *m, size_t len, DnsQuestion *ret)
 	ret->end = at + 4;
 	records = (size_t)get16(m + 6) + get16(m + 8) + get16(m + 10);
 	return parse_rest(m, len, ret->end, records, get16(m + 10), ret);
+}
+
+void dns_set_udp_size(uint8_t *m, const DnsQuestion *q, uint16_t size)
+{
+	if (q->opt)
+		put16(m + q->opt + 3, size);
+}
+
+size_t dns_key(uint8_t key[DNS_KEY_MAX], uint64_t scope, const uint8_t *query, const DnsQuestion *q)
+{
+	size_t at = sizeof(scope) + 8, name = q->end - 4 - DNS_HEADER;
+
+	memcpy(key, &scope, sizeof(scope));
+	put16(key + 8, q->flags & (FLAG_RECURSE | FLAG_AUTHENTIC | FLAG_CHECKING));
+	put16(key + 10, q->type);
+	put16(key + 12, q->class);
+	put16(key + 14, (uint16_t)(q->edns << 1 | q->dnssec));
+	/* Lengths of labels are below 'A'. */
+	for (size_t i = 0; i < name; i++)
+		key[at + i] = (uint8_t)tolower(query[DNS_HEADER + i]);
+	return at + name;
 }
 
 bool dns_answers(const uint8_t *m, size_t len, const uint8_t *query, const DnsQuestion *q, uint16_t id)
@@ -300,4 +330,101 @@ size_t dns_answer_end(DnsAnswer *a)
 		a->len += OPT_BYTES;
 	}
 	return a->len;
+}
+
+/* ---- answers of servers ---- */
+
+typedef struct Record {
+	uint16_t type, data_len;
+	size_t ttl, data; /* where they are */
+} Record;
+
+/* The place behind the record at `at`, or 0. */
+static size_t next_record(const uint8_t *m, size_t len, size_t at, Record *ret)
+{
+	at = skip_name(m, len, at);
+	if (at == 0 || len - at < 10 || (size_t)get16(m + at + 8) > len - at - 10)
+		return 0;
+	*ret = (Record){.type = get16(m + at), .data_len = get16(m + at + 8), .ttl = at + 4, .data = at + 10};
+	return ret->data + ret->data_len;
+}
+
+/* Signed or over 31 bits is 0 (RFC 2181, 8). */
+static uint32_t ttl_of(const uint8_t *m, const Record *record)
+{
+	uint32_t ttl = get32(m + record->ttl);
+
+	return ttl > INT32_MAX ? 0 : ttl;
+}
+
+/* What a SOA says of how long there is nothing (RFC 2308, 5): the last of its five numbers, which two names are before. */
+static bool soa_minimum(const uint8_t *m, const Record *record, uint32_t *ret)
+{
+	size_t end = record->data + record->data_len, at = skip_name(m, end, record->data);
+
+	at = at ? skip_name(m, end, at) : 0;
+	if (at == 0 || end - at != 20)
+		return false;
+	*ret = MIN2(get32(m + at + 16), ttl_of(m, record));
+	return true;
+}
+
+uint32_t dns_life(const uint8_t *m, size_t len, size_t end, bool *ret_negative)
+{
+	size_t n_answers = get16(m + 6), n = n_answers + get16(m + 8) + get16(m + 10), at = end;
+	bool failed = dns_rcode(m) != DNS_NOERROR && dns_rcode(m) != DNS_NXDOMAIN, said = false;
+	uint32_t life = INT32_MAX, minimum;
+	uint16_t wanted;
+	Record record;
+
+	*ret_negative = true; /* nothing of the type, perhaps at the end of aliases */
+	if (failed || dns_truncated(m) || get16(m + 4) != 1 || n == 0)
+		return 0;
+	wanted = get16(m + end - 4);
+	for (size_t i = 0; i < n; i++) {
+		at = next_record(m, len, at, &record);
+		if (at == 0)
+			return 0;
+		/* The extended rcode of a failure stands where others have their time to live. */
+		if (record.type == DNS_OPT && m[record.ttl] != 0)
+			return 0;
+		if (record.type != DNS_OPT)
+			life = MIN2(life, ttl_of(m, &record));
+		if (i < n_answers && (record.type == wanted || wanted == DNS_ANY))
+			*ret_negative = false;
+		if (record.type == DNS_SOA && i >= n_answers && soa_minimum(m, &record, &minimum)) {
+			life = MIN2(life, minimum);
+			said = true;
+		}
+	}
+	return at == len && (said || !*ret_negative) ? life : 0;
+}
+
+void dns_age(uint8_t *m, size_t len, uint32_t seconds)
+{
+	size_t n = (size_t)get16(m + 6) + get16(m + 8) + get16(m + 10), at = skip_name(m, len, DNS_HEADER);
+	Record record;
+
+	at = at ? at + 4 : len;
+	for (size_t i = 0; i < n && at < len; i++) {
+		at = next_record(m, len, at, &record);
+		if (at == 0)
+			return;
+		if (record.type != DNS_OPT)
+			put32(m + record.ttl, get32(m + record.ttl) - MIN2(get32(m + record.ttl), seconds));
+	}
+}
+
+size_t dns_cut(uint8_t *out, const uint8_t *m, size_t end, bool edns)
+{
+	memcpy(out, m, end);
+	memset(out + 6, 0, 6);
+	out[2] |= FLAG_TRUNCATED >> 8;
+	if (!edns)
+		return end;
+	memset(out + end, 0, OPT_BYTES);
+	put16(out + end + 1, DNS_OPT);
+	put16(out + end + 3, DNS_UDP_MOST);
+	put16(out + 10, 1);
+	return end + OPT_BYTES;
 }

@@ -15,7 +15,7 @@
 #define DNS_UDP_MOST  1232 /* what is sent to who has room for more: it passes everywhere unfragmented */
 #define DNS_QUERY_MAX 4096 /* no question is that long */
 
-enum { DNS_A = 1, DNS_PTR = 12, DNS_AAAA = 28, DNS_OPT = 41, DNS_ANY = 255 };
+enum { DNS_A = 1, DNS_SOA = 6, DNS_PTR = 12, DNS_AAAA = 28, DNS_OPT = 41, DNS_ANY = 255 };
 enum { DNS_IN = 1 };
 enum {
 	DNS_NOERROR,
@@ -34,6 +34,9 @@ typedef struct DnsQuestion {
 	uint16_t flags; /* of the header */
 	size_t end;     /* where the question section ends */
 	bool edns, dnssec;
+	bool
+	    alone; /* nothing is behind it but an OPT without options: whoever asks so gets the same answer */
+	size_t opt; /* where OPT begins; 0: there is none */
 	uint16_t udp_size;
 } DnsQuestion;
 
@@ -51,6 +54,20 @@ static inline bool dns_truncated(const uint8_t *m)
 	return m[2] & 2;
 }
 void dns_set_id(uint8_t *m, uint16_t id);
+/* The size that the OPT of a question (parsed as q) announces. */
+void dns_set_udp_size(uint8_t *m, const DnsQuestion *q, uint16_t size);
+
+/* What a question is, whoever asks it: type, class, flags and name in lower case. scope sets apart who is answered from different sources. */
+#define DNS_KEY_MAX (8 + 8 + 256)
+size_t dns_key(uint8_t key[DNS_KEY_MAX], uint64_t scope, const uint8_t *query, const DnsQuestion *q);
+
+/* For how many seconds the answer to a question that ends at `end` may be kept; 0: not at all (not whole, malformed, a failure, or a negative
+ * answer that does not say how long it is one: RFC 2308). */
+uint32_t dns_life(const uint8_t *m, size_t len, size_t end, bool *ret_negative);
+/* Takes seconds off each time to live in a message that dns_life found good. */
+void dns_age(uint8_t *m, size_t len, uint32_t seconds);
+/* In place of an answer that does not fit: its header and question, marked as truncated. out: at least end + 11 bytes. */
+size_t dns_cut(uint8_t *out, const uint8_t *m, size_t end, bool edns);
 
 /* The address that a PTR question is about, by its name in in-addr.arpa or ip6.arpa; false if it is about something else. */
 bool dns_reverse_name(const char *name, IpAddress *ret);

@@ -42,8 +42,8 @@ void mac_derive(IpAddress address, uint8_t ret[6]);
 int link_delete(Netlink *nl, const char *name, Err *e);
 /* malloc'ed copies of the nameserver addresses that the host's containers would use; "" lines never. */
 int resolv_host_nameservers(char ***ret, Err *e);
-/* Those that the host itself asks, its loopback ones and IPv6 included. */
-int resolv_host_own(char ***ret, Err *e);
+/* Those that the host itself asks, its loopback ones and IPv6 included, and how it asks them. */
+int resolv_host_own(char ***ret_nameservers, char ***ret_options, Err *e);
 
 /* element.c: single elements of sets and maps of our table, without libnftables. */
 #define ELEMENT_KEY_MAX  32

@@ -175,14 +175,15 @@ int resolv_host_nameservers(char ***ret, Err *e)
 	return 0;
 }
 
-int resolv_host_own(char ***ret, Err *e)
+int resolv_host_own(char ***ret_nameservers, char ***ret_options, Err *e)
 {
 	_cleanup_(resolv_done) Resolv host = {0};
 	int r = resolv_of_host(true, &host, e);
 
 	if (r < 0)
 		return r;
-	*ret = take_ptr(host.nameservers);
+	*ret_nameservers = take_ptr(host.nameservers);
+	*ret_options = take_ptr(host.options);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "network/dns-cache.h"
 #include "network/dns-message.h"
 #include "network/network-internal.h"
 #include "network/resolver.h"
@@ -14,8 +15,10 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <uthash.h>
 
 #define SECOND_NS       INT64_C(1000000000)
@@ -26,8 +29,7 @@
 #define CONNS_CLIENT    16
 #define CONN_IDLE_NS    (10 * SECOND_NS)
 #define SERVERS_MAX     3
-#define SERVER_WAIT_NS  (2 * SECOND_NS) /* then the next one is asked */
-#define ANSWER_TTL      10              /* seconds: a container made anew has another address */
+#define ANSWER_TTL      10 /* seconds: a container made anew has another address */
 
 typedef struct Client Client;
 typedef struct Conn Conn;
@@ -50,10 +52,31 @@ typedef struct ClientEndpoint {
 	char **names, **links;
 } ClientEndpoint;
 
+typedef struct Server {
+	struct sockaddr_storage at;
+	char zone[IF_NAMESIZE]; /* of a link-local address: an interface of where it is asked from, or "" */
+	unsigned silent;        /* how often in a row it has not been heard */
+	int64_t heard, down_until;
+} Server;
+
+/* Who is asked, as one resolv.conf says. */
+typedef struct Servers {
+	uint64_t scope; /* what it answers is for who has the same; a number of its own after each change */
+	Server v[SERVERS_MAX];
+	size_t n;
+	unsigned attempts, turn;
+	int64_t wait; /* for one server, at most */
+	bool timed;   /* and somebody said so */
+	bool rotate, stream;
+	bool qualified; /* names of one label are not for them */
+} Servers;
+
 struct Client {
 	char id[65];
 	Slot *udp, *tcp;
-	char **servers; /* NULL: the host's */
+	bool own, own_options; /* servers, and how they are asked, are its own, not the host's */
+	Servers servers;       /* its own */
+	DnsShare share;        /* of the cache */
 	ClientEndpoint *endpoints;
 	size_t n_endpoints;
 	unsigned forwards, conns;
@@ -92,20 +115,8 @@ typedef struct Asker {
 	struct sockaddr_in from; /* of a datagram */
 } Asker;
 
-/* A question that other servers are asked, one after the other. */
-typedef struct Forward {
-	Asker asker;
-	Slot *slot;
-	uint8_t *query;
-	size_t len;
-	DnsQuestion q;
-	uint16_t id; /* towards the server */
-	struct sockaddr_storage servers[SERVERS_MAX];
-	size_t n_servers, tried;
-	uint8_t *stream; /* of TCP: what was read */
-	size_t n_stream, n_sent;
-	struct Forward *next, *prev;
-} Forward;
+typedef struct Waiter Waiter;
+typedef struct Forward Forward;
 
 /* One client's datagrams, as many as are read at once, and the answers to them (resolver-datagrams.c). */
 #define TURN 32
@@ -134,11 +145,12 @@ struct Resolver {
 	Conn *conns;
 	unsigned n_forwards, n_conns;
 	ResolverStats stats;
-	/* the host's servers as last read (resolver-forward.c) */
-	struct sockaddr_storage host[SERVERS_MAX];
-	size_t n_host;
-	int64_t host_mtime, host_size, host_inode;
-	size_t preferred;         /* of the host's: the one that answered last */
+	uint64_t scopes;  /* the last one given */
+	Servers host;     /* as last read, and from what (resolver-servers.c) */
+	struct stat file; /* st_ino 0: none */
+	bool looked;      /* in this round of the thread */
+	DnsCache *cache;
+	Forward *flights;         /* of those forwards, the ones that others may join */
 	uint8_t buf[DNS_MAX + 2]; /* what servers say, and what they are asked */
 	uint8_t out[DNS_MAX];     /* our own answers */
 	Turn turn;
@@ -166,6 +178,21 @@ bool names_answer(Resolver *r, const Client *c, const uint8_t *query, const DnsQ
 		  size_t room, size_t *ret_len);
 void client_endpoints_drop(Resolver *r, Client *c);
 
+/* resolver-servers.c */
+void servers_set(Resolver *r, Servers *s, char *const *addresses, char *const *options);
+/* Who a client's questions go to now; NULL: nobody, because it has no way out. */
+Servers *servers_of(Resolver *r, Client *c);
+/* Its networks change: what its own servers said from where it was is not what they say. */
+void client_moved(Resolver *r, Client *c);
+/* The order to ask them in: those that have been silent come last. */
+void servers_order(Servers *s, size_t order[SERVERS_MAX]);
+void servers_heard(Servers *s, const struct sockaddr_storage *at);
+/* Nothing has come since `since`. */
+void servers_silent(Servers *s, const struct sockaddr_storage *at, int64_t since);
+/* A socket that is connected to a server, in our namespace or where the client's own are; -1 if there is none. */
+int server_connect(const Server *s, const Client *inside, int type);
+
 /* resolver-forward.c */
 void forward_start(Resolver *r, const Asker *asker, const uint8_t *query, size_t len, const DnsQuestion *q);
-void forward_drop(Resolver *r, Forward *f);
+/* Nobody waits for answers any more, of a client or of one of its connections. */
+void forwards_leave(Resolver *r, const Client *client, const Conn *conn);

@@ -177,6 +177,7 @@ static int endpoint_put(Resolver *r, Client *c, const ResolverEndpoint *ep)
 {
 	ClientEndpoint *old = endpoint_of(c, ep->network_id), *v, *fresh;
 
+	client_moved(r, c);
 	if (old)
 		endpoint_drop(r, c, old);
 	v = reallocarray(c->endpoints, c->n_endpoints + 1, sizeof(*v));
@@ -231,8 +232,10 @@ void resolver_endpoint_remove(Resolver *r, const char *client, const char *netwo
 	SCOPE_LOCK(&r->lock);
 	HASH_FIND_STR(r->clients, client, c);
 	ep = c ? endpoint_of(c, network_id) : NULL;
-	if (ep)
-		endpoint_drop(r, c, ep);
+	if (!ep)
+		return;
+	client_moved(r, c);
+	endpoint_drop(r, c, ep);
 }
 
 /* ---- answers ---- */

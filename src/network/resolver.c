@@ -163,11 +163,8 @@ void question(Resolver *r, const Asker *asker, const uint8_t *query, size_t len)
 
 void conn_drop(Resolver *r, Conn *c)
 {
-	for (Forward *f = r->forwards, *next; f; f = next) {
-		next = f->next;
-		if (f->asker.conn == c)
-			forward_drop(r, f);
-	}
+	if (c->waits)
+		forwards_leave(r, c->client, c);
 	slot_drop(r, c->slot);
 	if (c->prev)
 		c->prev->next = c->next;
@@ -332,6 +329,7 @@ static void *resolver_thread(void *arg)
 		pthread_mutex_unlock(&r->lock);
 		n = epoll_wait(r->epoll_fd, evs, ELEMENTSOF(evs), wait);
 		pthread_mutex_lock(&r->lock);
+		r->looked = false;
 		for (int i = 0; i < n && !r->stop; i++)
 			dispatch(r, &evs[i]);
 		expire(r);
@@ -374,8 +372,10 @@ int resolver_new(Resolver **ret, Err *e)
 		return err_oom(e);
 	pthread_mutex_init(&r->lock, NULL);
 	r->wake_fd = r->turn.fd = -1;
-	r->host_inode = -1;
+	r->cache = dns_cache_new();
 	r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (!r->cache)
+		return err_oom(e);
 	if (r->epoll_fd >= 0)
 		r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->wake_fd < 0)
@@ -391,11 +391,7 @@ int resolver_new(Resolver **ret, Err *e)
 
 static void client_drop(Resolver *r, Client *c)
 {
-	for (Forward *f = r->forwards, *next; f; f = next) {
-		next = f->next;
-		if (f->asker.client == c)
-			forward_drop(r, f);
-	}
+	forwards_leave(r, c, NULL);
 	for (Conn *k = r->conns, *next; k; k = next) {
 		next = k->next;
 		if (k->client == c)
@@ -404,9 +400,11 @@ static void client_drop(Resolver *r, Client *c)
 	client_endpoints_drop(r, c);
 	slot_drop(r, c->udp);
 	slot_drop(r, c->tcp);
+	if (c->own)
+		dns_cache_forget(r->cache, c->servers.scope);
+	dns_cache_leave(r->cache, &c->share);
 	HASH_DEL(r->clients, c);
 	r->stats.clients--;
-	strv_free(c->servers);
 	free(c);
 }
 
@@ -434,6 +432,7 @@ void resolver_free(Resolver *r)
 	if (r->n_slots == 0)
 		close_fd(&r->wake_fd);
 	close_fd(&r->epoll_fd);
+	dns_cache_free(r->cache);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }
@@ -453,8 +452,7 @@ static int client_watch(Resolver *r, Client *c, const ResolverSockets *s)
 	return k;
 }
 
-int resolver_client_add(Resolver *r, const char *client, const ResolverSockets *sockets, char *const *servers,
-			Err *e)
+int resolver_client_add(Resolver *r, const ResolverClient *client, const ResolverSockets *sockets, Err *e)
 {
 	Client *c, *there;
 	int k;
@@ -462,19 +460,18 @@ int resolver_client_add(Resolver *r, const char *client, const ResolverSockets *
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_oom(e);
-	snprintf(c->id, sizeof(c->id), "%s", client);
-	if (servers && !(c->servers = strv_dup(servers))) {
-		free(c);
-		return err_oom(e);
-	}
+	snprintf(c->id, sizeof(c->id), "%s", client->id);
+	c->own = client->servers;
+	c->own_options = client->options;
 	SCOPE_LOCK(&r->lock);
-	HASH_FIND_STR(r->clients, client, there);
-	k = there ? err_new(e, ERR_CONFLICT, "the resolver serves container %.12s already", client)
+	servers_set(r, &c->servers, client->servers, client->options);
+	HASH_FIND_STR(r->clients, client->id, there);
+	k = there ? err_new(e, ERR_CONFLICT, "the resolver serves container %.12s already", client->id)
 		  : client_watch(r, c, sockets);
 	if (k < 0) {
-		strv_free(c->servers);
 		free(c);
-		return there ? k : err_sys(e, k, "watch the resolver's sockets of container %.12s", client);
+		return there ? k
+			     : err_sys(e, k, "watch the resolver's sockets of container %.12s", client->id);
 	}
 	HASH_ADD_STR(r->clients, id, c);
 	r->stats.clients++;

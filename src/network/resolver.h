@@ -31,9 +31,13 @@ int resolver_sockets_open(int netns_fd, ResolverSockets *ret, Err *e);
 /* Copies of the pair that another process holds (pidfd_getfd(2)): 1, or 0 if it holds none. */
 int resolver_sockets_take(pid_t pid, ResolverSockets *ret, Err *e);
 
-/* Takes the sockets over, unless it fails. servers (addresses) NULL: the host's. ERR_CONFLICT for one that is there. */
-int resolver_client_add(Resolver *r, const char *client, const ResolverSockets *sockets, char *const *servers,
-			Err *e);
+typedef struct ResolverClient {
+	const char *id;
+	char *const *servers; /* addresses; NULL: the host's */
+	char *const *options; /* as in resolv.conf(5); NULL: the host's */
+} ResolverClient;
+/* Takes the sockets over, unless it fails. ERR_CONFLICT for one that is there. */
+int resolver_client_add(Resolver *r, const ResolverClient *client, const ResolverSockets *sockets, Err *e);
 /* With all its endpoints; a missing one is success. */
 void resolver_client_remove(Resolver *r, const char *client);
 bool resolver_client_known(Resolver *r, const char *client);
@@ -54,6 +58,6 @@ void resolver_endpoint_remove(Resolver *r, const char *client, const char *netwo
 
 typedef struct ResolverStats {
 	unsigned clients, names, forwards, connections;
-	uint64_t questions, answered, forwarded, failed;
+	uint64_t questions, answered, kept, forwarded, failed; /* kept: what a server said before */
 } ResolverStats;
 ResolverStats resolver_stats(Resolver *r);

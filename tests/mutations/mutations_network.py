@@ -14,8 +14,8 @@ ALL = [
     Mutation(
         "internal-asks-outside", "data leaves an internal network as questions for names",
         [NAMES + "test_questions_for_others_are_forwarded"],
-        "src/network/resolver-forward.c:choose_servers", "every container's questions are forwarded",
-        [("src/network/resolver-forward.c", "	if (!way_out)\n		return;\n", "")], programs=("irekod",)),
+        "src/network/resolver-servers.c:servers_of", "every container's questions are forwarded",
+        [("src/network/resolver-servers.c", "	if (!way_out)\n		return NULL;\n", "")], programs=("irekod",)),
     Mutation(
         "resolver-serves-early", "an engine that starts again answers while it does not know all names yet, so one is told to strangers",
         [NAMES + "test_questions_wait_for_the_next_engine"],

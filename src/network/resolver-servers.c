@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which servers are asked, and which of them first.
+ *
+ * The host's are those of its resolv.conf at this moment, whoever wrote it and through whatever symlinks: one stat(2) in each round of the thread
+ * that asks or has kept something is what following it costs. A stub on the host's loopback is asked like any other, from the host's namespace; that is
+ * how names find the server of the link that they belong to (systemd-resolved, NetworkManager with dnsmasq).
+ *
+ * The order is the file's, as glibc has it. One that was silent is asked last for a while, a longer one each time; anything heard of it ends that.
+ */
+#include "network/resolver-internal.h"
+
+#include <arpa/inet.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#define RESOLV_CONF   "/etc/resolv.conf"
+#define DNS_PORT      53
+#define WAIT_NS       (2 * SECOND_NS) /* then the next one is asked too */
+#define ATTEMPTS      2
+#define ATTEMPTS_MOST 5
+#define DOWN_NS       (10 * SECOND_NS)
+#define DOWN_DOUBLED  5 /* times at most */
+
+static bool parse_server(const char *text, Server *ret)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&ret->at;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&ret->at;
+	char plain[INET6_ADDRSTRLEN];
+	size_t n = strcspn(text, "%");
+
+	*ret = (Server){0};
+	if (n >= sizeof(plain))
+		return false;
+	memcpy(plain, text, n);
+	plain[n] = '\0';
+	if (text[n] == '\0' && inet_pton(AF_INET, plain, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(DNS_PORT);
+		return true;
+	}
+	if (inet_pton(AF_INET6, plain, &v6->sin6_addr) != 1)
+		return false;
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons(DNS_PORT);
+	return (size_t)snprintf(ret->zone, sizeof(ret->zone), "%s", text[n] ? text + n + 1 : "") <
+	       sizeof(ret->zone);
+}
+
+/* "name:number", within bounds; false if it is another option. */
+static bool take_number(const char *option, const char *name, unsigned most, unsigned *ret)
+{
+	size_t n = strlen(name);
+	unsigned long v;
+	char *end;
+
+	if (strncmp(option, name, n) != 0 || option[n] < '0' || option[n] > '9')
+		return false;
+	v = strtoul(option + n, &end, 10);
+	*ret = (unsigned)MIN2(v, (unsigned long)most);
+	return *end == '\0';
+}
+
+static void take_option(Servers *s, const char *option)
+{
+	unsigned n;
+
+	if (take_number(option, "timeout:", 30, &n)) {
+		s->wait = MAX2(n, 1U) * SECOND_NS;
+		s->timed = true;
+	} else if (take_number(option, "attempts:", ATTEMPTS_MOST, &n))
+		s->attempts = MAX2(n, 1U);
+	else if (take_number(option, "ndots:", 15, &n))
+		s->qualified = n > 0;
+	else if (streq(option, "rotate"))
+		s->rotate = true;
+	else if (streq(option, "use-vc"))
+		s->stream = true;
+}
+
+void servers_set(Resolver *r, Servers *s, char *const *addresses, char *const *options)
+{
+	*s = (Servers){.scope = ++r->scopes, .attempts = ATTEMPTS, .wait = WAIT_NS};
+	for (size_t i = 0; addresses && addresses[i] && s->n < SERVERS_MAX; i++)
+		s->n += parse_server(addresses[i], &s->v[s->n]);
+	for (size_t i = 0; options && options[i]; i++)
+		take_option(s, options[i]);
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+static void follow_host(Resolver *r)
+{
+	_cleanup_strv_ char **addresses = NULL, **options = NULL;
+	struct stat st = {0};
+
+	if (r->looked)
+		return;
+	r->looked = true;
+	if (stat(RESOLV_CONF, &st) < 0)
+		st = (struct stat){0};
+	if (r->host.scope && same_file(&st, &r->file))
+		return;
+	r->file = st;
+	if (r->host.scope)
+		dns_cache_forget(r->cache, r->host.scope);
+	if (resolv_host_own(&addresses, &options, NULL) < 0)
+		strv_free(take_ptr(addresses));
+	servers_set(r, &r->host, addresses, options);
+}
+
+Servers *servers_of(Resolver *r, Client *c)
+{
+	bool way_out = c->own;
+
+	for (size_t i = 0; !way_out && i < c->n_endpoints; i++)
+		way_out = !c->endpoints[i].internal;
+	if (!way_out)
+		return NULL;
+	if (c->own)
+		return &c->servers;
+	follow_host(r);
+	return &r->host;
+}
+
+void client_moved(Resolver *r, Client *c)
+{
+	if (!c->own)
+		return;
+	dns_cache_forget(r->cache, c->servers.scope);
+	c->servers.scope = ++r->scopes;
+}
+
+void servers_order(Servers *s, size_t order[SERVERS_MAX])
+{
+	size_t first = s->rotate && s->n ? s->turn++ % s->n : 0, n = 0;
+	int64_t now = clock_mono_ns();
+
+	for (int down = 0; down < 2; down++)
+		for (size_t i = 0; i < s->n; i++) {
+			size_t at = (first + i) % s->n;
+
+			if ((s->v[at].down_until > now) == down)
+				order[n++] = at;
+		}
+}
+
+static Server *server_at(Servers *s, const struct sockaddr_storage *at)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (memcmp(&s->v[i].at, at, sizeof(*at)) == 0)
+			return &s->v[i];
+	return NULL;
+}
+
+void servers_heard(Servers *s, const struct sockaddr_storage *at)
+{
+	Server *server = server_at(s, at);
+
+	if (!server)
+		return;
+	server->silent = 0;
+	server->down_until = 0;
+	server->heard = clock_mono_ns();
+}
+
+void servers_silent(Servers *s, const struct sockaddr_storage *at, int64_t since)
+{
+	Server *server = server_at(s, at);
+	int64_t now = clock_mono_ns();
+
+	/* Another question was answered meanwhile, or it counts as silent already: this one is its own matter. */
+	if (!server || server->heard >= since || server->down_until > now)
+		return;
+	server->down_until = now + (DOWN_NS << MIN2(server->silent, (unsigned)DOWN_DOUBLED));
+	server->silent++;
+}
+
+typedef struct SocketJob {
+	const Server *server;
+	int type, fd;
+} SocketJob;
+
+static int socket_job(void *arg, Err *e _unused_)
+{
+	SocketJob *job = arg;
+	struct sockaddr_storage at = job->server->at;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&at;
+	_cleanup_close_ int fd = socket(at.ss_family, job->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (job->server->zone[0])
+		v6->sin6_scope_id = if_nametoindex(job->server->zone);
+	if (fd < 0 || (connect(fd, (const struct sockaddr *)&at,
+			       at.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(*v6)) < 0 &&
+		       errno != EINPROGRESS))
+		return -errno;
+	job->fd = take_fd(&fd);
+	return 0;
+}
+
+int server_connect(const Server *s, const Client *inside, int type)
+{
+	SocketJob job = {s, type, -1};
+	_cleanup_close_ int netns = -1;
+
+	if (!inside)
+		return socket_job(&job, NULL) < 0 ? -1 : job.fd;
+	netns = ioctl(inside->udp->fd, SIOCGSKNS);
+	if (netns < 0 || netns_call(netns, socket_job, &job, NULL) < 0)
+		return -1;
+	return job.fd;
+}
