@@ -93,6 +93,8 @@ typedef struct Name {
 	Holder *holders;
 	size_t n, turn;
 	char *called; /* of an address */
+	int64_t gone; /* when its last holder left; 0: it has one */
+	struct Name *prev, *next;
 	UT_hash_handle hh;
 } Name;
 
@@ -140,7 +142,8 @@ struct Resolver {
 	uint32_t *free; /* numbers of unused slots */
 	int64_t sooner; /* no deadline is before this; 0: there is none */
 	Client *clients;
-	Name *names;
+	Name *names, *gone; /* gone: those without holders, oldest first */
+	size_t n_gone;
 	Forward *forwards;
 	Conn *conns;
 	unsigned n_forwards, n_conns;
@@ -177,9 +180,18 @@ void datagram_send(Resolver *r, const Asker *to, const uint8_t *m, size_t len);
 bool names_answer(Resolver *r, const Client *c, const uint8_t *query, const DnsQuestion *q, uint8_t *out,
 		  size_t room, size_t *ret_len);
 void client_endpoints_drop(Resolver *r, Client *c);
+/* A container that the client could have asked had the name. */
+bool names_gone(Resolver *r, const Client *c, const char *name);
+/* What is left once all clients are gone. */
+void names_free(Resolver *r);
+
+/* resolver-private.c: as names_answer, for what no container has. */
+bool private_answer(Resolver *r, Client *c, const uint8_t *query, const DnsQuestion *q, uint8_t *out,
+		    size_t room, size_t *ret_len);
 
 /* resolver-servers.c */
 void servers_set(Resolver *r, Servers *s, char *const *addresses, char *const *options);
+Servers *servers_of_host(Resolver *r);
 /* Who a client's questions go to now; NULL: nobody, because it has no way out. */
 Servers *servers_of(Resolver *r, Client *c);
 /* Its networks change: what its own servers said from where it was is not what they say. */

@@ -3,13 +3,17 @@
  * The resolver's names: what each network calls its containers, and answers from that.
  *
  * Several containers may have one name (the service of a compose file, scaled): an answer has all their addresses, beginning with another
- * one each time. A name that is known has no records of types that we do not know of, so no such question leaves the machine.
+ * one each time. A name that is known has no records of types that we do not know of, so no such question leaves the machine. Nor does one of
+ * a name that nobody has any more, for an hour: it is in the table without holders, and the oldest of those make room for others.
  */
 #include "network/resolver-internal.h"
 
 #include <ctype.h>
+#include <utlist.h>
 
 #define NAMES_CLIENT 128 /* names and links of one endpoint */
+#define GONE_MOST    1024
+#define GONE_NS      (3600 * SECOND_NS)
 
 static void lower(char *s)
 {
@@ -39,6 +43,43 @@ static void name_free(Name *n)
 	free(n);
 }
 
+static void name_drop(Resolver *r, Name *n)
+{
+	if (n->gone) {
+		DL_DELETE(r->gone, n);
+		r->n_gone--;
+	} else {
+		r->stats.names--;
+	}
+	HASH_DEL(r->names, n);
+	name_free(n);
+}
+
+/* Its last holder has left. Names with dots may be those of others outside, who are asked again. */
+static void name_leave(Resolver *r, Name *n)
+{
+	const char *name = strchr(n->key, '/');
+
+	if (!name || strchr(name, '.')) {
+		name_drop(r, n);
+		return;
+	}
+	free(take_ptr(n->holders));
+	n->gone = clock_mono_ns();
+	r->stats.names--;
+	DL_APPEND(r->gone, n);
+	if (++r->n_gone > GONE_MOST)
+		name_drop(r, r->gone);
+}
+
+static void name_return(Resolver *r, Name *n)
+{
+	DL_DELETE(r->gone, n);
+	r->n_gone--;
+	n->gone = 0;
+	r->stats.names++;
+}
+
 /* Takes key over. */
 static Name *name_get(Resolver *r, char *key)
 {
@@ -49,6 +90,8 @@ static Name *name_get(Resolver *r, char *key)
 	HASH_FIND_STR(r->names, key, n);
 	if (n) {
 		free(key);
+		if (n->gone)
+			name_return(r, n);
 		return n;
 	}
 	n = calloc(1, sizeof(*n));
@@ -77,7 +120,7 @@ static int hold(Name *n, const Client *c, const ClientEndpoint *ep)
 	return 0;
 }
 
-/* Takes key over; a name that nobody has any more goes. */
+/* Takes key over. */
 static void let_go(Resolver *r, const Client *c, char *key)
 {
 	Name *n = NULL;
@@ -93,11 +136,8 @@ static void let_go(Resolver *r, const Client *c, char *key)
 		if (n->holders[i].client != c)
 			n->holders[kept++] = n->holders[i];
 	n->n = kept;
-	if (kept > 0)
-		return;
-	HASH_DEL(r->names, n);
-	r->stats.names--;
-	name_free(n);
+	if (kept == 0 && !n->gone)
+		name_leave(r, n);
 }
 
 /* ---- endpoints ---- */
@@ -240,7 +280,7 @@ void resolver_endpoint_remove(Resolver *r, const char *client, const char *netwo
 
 /* ---- answers ---- */
 
-static Name *find(Resolver *r, const char *network_id, const char *name)
+static Name *find(Resolver *r, const char *network_id, const char *name, bool gone)
 {
 	size_t id = strlen(network_id), len = strlen(name);
 	char key[65 + 256 + 2];
@@ -252,7 +292,7 @@ static Name *find(Resolver *r, const char *network_id, const char *name)
 	key[id] = '/';
 	memcpy(key + id + 1, name, len);
 	HASH_FIND(hh, r->names, key, id + 1 + len, n);
-	return n;
+	return n && !n->gone == !gone ? n : NULL;
 }
 
 /* What a link of this client's means, or the name itself. */
@@ -266,21 +306,21 @@ static const char *through_link(const ClientEndpoint *ep, const char *name)
 	return name;
 }
 
-/* The name as it is in each network of the client; then, with its last part, in the network of that name. */
-static Name *lookup(Resolver *r, const Client *c, const char *name)
+/* The name as it is in each network of the client; then, with its last part, in the network of that name. One that somebody has, or that is gone. */
+static Name *lookup(Resolver *r, const Client *c, const char *name, bool gone)
 {
 	const char *dot = strrchr(name, '.');
 	Name *n = NULL;
 
 	for (size_t i = 0; !n && i < c->n_endpoints; i++)
-		n = find(r, c->endpoints[i].network_id, through_link(&c->endpoints[i], name));
+		n = find(r, c->endpoints[i].network_id, through_link(&c->endpoints[i], name), gone);
 	for (size_t i = 0; !n && dot && i < c->n_endpoints; i++) {
 		char first[256];
 
 		if (strcasecmp(dot + 1, c->endpoints[i].network_name) != 0)
 			continue;
 		snprintf(first, sizeof(first), "%.*s", (int)(dot - name), name);
-		n = find(r, c->endpoints[i].network_id, first);
+		n = find(r, c->endpoints[i].network_id, first, gone);
 	}
 	return n;
 }
@@ -349,9 +389,26 @@ bool names_answer(Resolver *r, const Client *c, const uint8_t *query, const DnsQ
 		return false;
 	if (dns_reverse_name(q->name, &address))
 		return answer_reverse(r, c, address, query, q, out, room, ret_len);
-	n = lookup(r, c, q->name);
+	n = lookup(r, c, q->name, false);
 	if (!n)
 		return false;
 	*ret_len = answer_addresses(n, query, q, out, room);
 	return true;
+}
+
+bool names_gone(Resolver *r, const Client *c, const char *name)
+{
+	Name *n = lookup(r, c, name, true);
+
+	if (n && n->gone + GONE_NS <= clock_mono_ns()) {
+		name_drop(r, n);
+		n = NULL;
+	}
+	return n;
+}
+
+void names_free(Resolver *r)
+{
+	while (r->gone)
+		name_drop(r, r->gone);
 }

@@ -114,6 +114,12 @@ static void follow_host(Resolver *r)
 	servers_set(r, &r->host, addresses, options);
 }
 
+Servers *servers_of_host(Resolver *r)
+{
+	follow_host(r);
+	return &r->host;
+}
+
 Servers *servers_of(Resolver *r, Client *c)
 {
 	bool way_out = c->own;
@@ -122,10 +128,7 @@ Servers *servers_of(Resolver *r, Client *c)
 		way_out = !c->endpoints[i].internal;
 	if (!way_out)
 		return NULL;
-	if (c->own)
-		return &c->servers;
-	follow_host(r);
-	return &r->host;
+	return c->own ? &c->servers : servers_of_host(r);
 }
 
 void client_moved(Resolver *r, Client *c)

@@ -151,7 +151,8 @@ void question(Resolver *r, const Asker *asker, const uint8_t *query, size_t len)
 		return;
 	if (code > 0) {
 		answer_code(r, asker, query, &q, code);
-	} else if (names_answer(r, asker->client, query, &q, r->out, room_of(asker, &q), &n)) {
+	} else if (names_answer(r, asker->client, query, &q, r->out, room_of(asker, &q), &n) ||
+		   private_answer(r, asker->client, query, &q, r->out, room_of(asker, &q), &n)) {
 		r->stats.answered++;
 		answer_send(r, asker, r->out, n);
 	} else {
@@ -423,6 +424,7 @@ void resolver_free(Resolver *r)
 	}
 	HASH_ITER (hh, r->clients, c, tmp)
 		client_drop(r, c);
+	names_free(r);
 	for (size_t i = 0; i < r->n_slots; i++) {
 		slot_drop(r, r->slots[i]);
 		free(r->slots[i]);

@@ -284,3 +284,40 @@ def test_lies_are_not_kept(new_engine, tmp_path):
         ask(engine, "web", "one.example")
         assert ask(engine, "web", "www.bank.example").addresses == ["192.0.2.80"] and "www.bank.example" in server.names()
         assert ask(engine, "web", "www.bank.example").addresses == ["192.0.2.80"] and server.names().count("www.bank.example") == 1
+
+
+def test_names_of_ours_are_not_told_to_others(new_engine, tmp_path):
+    with Server(answer_all) as server, hosts_resolv_conf(f"nameserver {server.address}\n", tmp_path) as (prefix, change):
+        engine = new_engine(prefix=prefix)
+        with network(engine, "shop_default"), network(engine, "dev"):
+            start(engine, "web", "--network", "shop_default")
+            start(engine, "db", "--network", "shop_default", "--network-alias", "store", "--network-alias", "db.example")
+            start(engine, "friend", "--network", "shop_default", "--link", "db:base")
+            start(engine, "strict", "--network", "shop_default", "--dns-option", "ndots:1")
+            start(engine, "plain", "--network", "dev")
+
+            # Who was there until a moment ago, by each of the names that were its own.
+            engine.cli("rm", "-f", "db")
+            for gone in ("db", "DB", "store", "db.shop_default", "store.Shop_Default"):
+                assert ask(engine, "web", gone).rcode == NXDOMAIN and ask(engine, "web", gone, AAAA).rcode == NXDOMAIN, gone
+            assert ask(engine, "friend", "base").rcode == NXDOMAIN
+            start(engine, "db", "--network", "shop_default")
+            assert ask(engine, "web", "db").addresses and ask(engine, "web", "store").rcode == NXDOMAIN
+            # Never there, but in a network of the client's; docker.internal; localhost.
+            for none in ("ghost.shop_default", "deep.ghost.shop_default", "host.docker.internal", "gateway.docker.internal", "docker.internal"):
+                assert ask(engine, "web", none).rcode == NXDOMAIN, none
+            assert ask(engine, "web", "localhost").addresses == ask(engine, "web", "app.localhost").addresses == ["127.0.0.1"]
+            there = ask(engine, "web", "localhost", 16)
+            assert there.rcode == 0 and not there.addresses
+            # Names of one label, where the search list is to come first.
+            bare = ask(engine, "strict", "intranet")
+            assert bare.rcode == 0 and not bare.addresses and ask(engine, "strict", "intranet", AAAA).rcode == 0
+            assert server.heard == []
+
+            # What may be somebody's is asked.
+            for other in ("db.example", "web.dev", "intranet", "metadata.google.internal", "mylocalhost", "docker.internal.example"):
+                assert ask(engine, "plain" if other == "web.dev" else "web", other).addresses == ["192.0.2.80"], other
+            assert ask(engine, "strict", "www.example").addresses and ask(engine, "plain", "ghost.shop_default").addresses
+            heard = len(server.heard)
+            change(f"nameserver {server.address}\noptions ndots:2\n")
+            assert ask(engine, "web", "printer").rcode == 0 and len(server.heard) == heard

@@ -3,6 +3,7 @@
 from mutation import Mutation
 
 NAMES = "test_network_names.py::"
+CACHE = "test_network_dns_cache.py::"
 
 ALL = [
     Mutation(
@@ -21,5 +22,28 @@ ALL = [
         [NAMES + "test_questions_wait_for_the_next_engine"],
         "src/engine/endpoint-names.c:names_adopted", "the first container's sockets are served at once",
         [("src/engine/endpoint-names.c", "	if (r >= 0 && !en->resolver_serves && !en->adopting) {\n", "	if (r >= 0 && !en->resolver_serves) {\n")],
+        programs=("irekod",)),
+    Mutation(
+        "names-are-told", "names of containers are asked of the host's name servers",
+        [CACHE + "test_names_of_ours_are_not_told_to_others"],
+        "src/network/resolver-private.c:private_answer", "what no container has is anybody's",
+        [("src/network/resolver-private.c", "	if (!none && !localhost && !nothing)\n", "	if (true)\n")], programs=("irekod",)),
+    Mutation(
+        "kept-for-anybody", "a container without a way out, or with servers of its own, hears what others asked",
+        [CACHE + "test_kept_answers_are_for_who_asks_the_same_servers"],
+        "src/network/resolver-forward.c:forward_start", "kept answers are one pool",
+        [("src/network/resolver-forward.c", "		key_len = dns_key(key, servers->scope, query, q);\n",
+          "		key_len = dns_key(key, 1, query, q);\n")], programs=("irekod",)),
+    Mutation(
+        "cache-without-shares", "a flood of questions pushes out what others' questions brought",
+        [CACHE + "test_one_client_does_not_push_out_what_others_brought"],
+        "src/network/dns-cache.c:make_room", "the oldest answer goes, whoever brought it",
+        [("src/network/dns-cache.c", "share->n >= CACHE_SHARE ||", "dns_cache_count(c) >= CACHE_SHARE ||"),
+         ("src/network/dns-cache.c", "		drop(c, share->first);\n", "		drop(c, c->all);\n")], programs=("irekod",)),
+    Mutation(
+        "cookies-are-shared", "what a question says of who asks it reaches somebody else with a kept answer",
+        [CACHE + "test_what_is_about_who_asks_is_not_shared"],
+        "src/network/dns-message.c:dns_question_parse", "options behind the question do not count",
+        [("src/network/dns-message.c", "		q->alone = q->alone && get16(r) == DNS_OPT && get16(r + 8) == 0;\n", "")],
         programs=("irekod",)),
 ]
