@@ -434,11 +434,12 @@ int network_bridge_remove(NetworkHost *h, const char *name, Err *e)
 	if (r < 0)
 		return r;
 	SCOPE_LOCK(&h->lock);
-	r = link_find(&h->route, name, &link, e);
+	/* Mostly it has never been made; link_find would wait for the removal of another one. */
+	r = if_nametoindex(name) == 0 && errno == ENODEV ? 0 : link_find(&h->route, name, &link, e);
 	if (r == 1) {
 		r = check_ours(h, &link, e);
 		if (r == 0)
-			r = link_delete(&h->route, name, e);
+			r = link_remove(&link, e);
 	}
 	if (r >= 0)
 		r = firewall_bridge_remove(h, name, e);

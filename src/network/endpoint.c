@@ -407,5 +407,5 @@ int network_endpoint_remove(NetworkHost *h, const char *host_if, Err *e)
 		return err_new(e, ERR_CONFLICT,
 			       "interface %s is no veth (kind \"%s\"), so it is not a container's", host_if,
 			       link.kind);
-	return link_delete(&h->route, host_if, e);
+	return link_remove(&link, e);
 }

@@ -40,6 +40,8 @@ bool bridge_is_ours(const NetworkHost *h, const LinkInfo *link);
 void mac_derive(IpAddress address, uint8_t ret[6]);
 /* Deletes a link; a missing one is success. */
 int link_delete(Netlink *nl, const char *name, Err *e);
+/* The same of one that was found, without waiting until the kernel has tidied up behind it (link-remove.c). */
+int link_remove(const LinkInfo *link, Err *e);
 /* malloc'ed copies of the nameserver addresses that the host's containers would use; "" lines never. */
 int resolv_host_nameservers(char ***ret, Err *e);
 /* Those that the host itself asks, its loopback ones and IPv6 included, and how it asks them. */
