@@ -555,6 +555,7 @@ static int join_network(Engine *en, Container *c, size_t i, Network *n, int netn
 	endpoint_host_if(&fresh, ep.host_if);
 	choose_interface(c, i, n, asked, interface);
 	fill_ip(n, has, way_out, &ep);
+	ep.neighbours = network_users(en, n);
 	ep.mtu = n->options.mtu;
 	r = network_endpoint_add(en->nethost, netns_fd, &ep, e);
 	if (r >= 0) {

@@ -427,6 +427,8 @@ bool network_has(const Network *n, int family);
  * network_detach. */
 int network_attach(Engine *en, Network *n, const IpAddress want[IP_FAMILIES], IpAddress ret[IP_FAMILIES],
 		   Err *e);
+/* How many are on it. */
+unsigned network_users(Engine *en, const Network *n);
 void network_detach(Engine *en, Network *n, const IpAddress address[IP_FAMILIES]);
 /* As network_attach, of one that runs already. */
 int network_adopt(Engine *en, Network *n, const IpAddress address[IP_FAMILIES], Err *e);

@@ -333,6 +333,16 @@ static int users_change(Engine *en, Network *n, int by, Err *e)
 	return r;
 }
 
+unsigned network_users(Engine *en, const Network *n)
+{
+	unsigned users;
+
+	pthread_mutex_lock(&en->lock);
+	users = n->users;
+	pthread_mutex_unlock(&en->lock);
+	return users;
+}
+
 static void give_all(Network *n, const IpAddress address[IP_FAMILIES])
 {
 	for (int f = 0; f < IP_FAMILIES; f++)

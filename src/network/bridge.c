@@ -403,6 +403,8 @@ int network_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 		r = addresses_ensure(h, link.index, b, e);
 	if (r >= 0)
 		r = firewall_bridge_ensure(h, b, e);
+	if (r == 1)
+		r = shards_enter(h, b->name, e);
 	if (r >= 0)
 		r = forwarding_on(b, e);
 	if (r < 0 && made == 1) {
@@ -438,6 +440,8 @@ int network_bridge_remove(NetworkHost *h, const char *name, Err *e)
 	r = if_nametoindex(name) == 0 && errno == ENODEV ? 0 : link_find(&h->route, name, &link, e);
 	if (r == 1) {
 		r = check_ours(h, &link, e);
+		if (r == 0)
+			r = shards_remove(h, name, e);
 		if (r == 0)
 			r = link_remove(&link, e);
 	}

@@ -335,9 +335,9 @@ static int inside_sysctls(int netns_fd, const NetworkEndpoint *ep, Err *e)
 
 static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
 {
-	LinkInfo bridge;
+	LinkInfo bridge, root;
 	Netlink inside;
-	int icc, r = link_find(&h->route, ep->bridge, &bridge, e);
+	int icc, r = link_find(&h->route, ep->bridge, &root, e);
 
 	if (r < 0)
 		return r;
@@ -347,8 +347,11 @@ static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, E
 	icc = firewall_bridge_icc(h, ep->bridge, e);
 	if (icc < 0)
 		return icc;
+	r = shard_choose(h, &root, ep->neighbours, icc == 0, &bridge, e);
+	if (r < 0)
+		return r;
 	if (ep->mtu == 0)
-		ep->mtu = bridge.mtu;
+		ep->mtu = root.mtu;
 	fill_mac(ep);
 	r = netlink_open_in(&inside, netns_fd, NETLINK_ROUTE, e);
 	if (r < 0)

@@ -10,6 +10,7 @@
  *   routed     bridges whose containers are reached at their own addresses: no translation, in any direction
  *   reach      bridges where every port is reached so, asked for or not
  *   ports_any  protocol . host port -> container          ports_at  the same with the host's address
+ *   shards     bridges beside the first one of a network (shard.c)
  *   open       container . protocol . its port: a published port of a routed network
  *
  * What the chains see to, in their order:
@@ -22,7 +23,8 @@
  *   forward      only what was asked for or published reaches a container; networks do not reach each other.
  *
  * Where br_netfilter is on (net.bridge.bridge-nf-call-iptables=1), what a container sends to a published port of its own network is
- * translated while it is still a frame and never leaves the bridge: postrouting then sees no incoming interface.
+ * translated while it is still a frame and never leaves the bridge: postrouting then sees no incoming interface. And every frame on a
+ * shard is shown to the rules there, where the connection must not be entered: what is to become of it is decided on the first bridge.
  *
  * An accept here ends only this table's chain: a drop of somebody else's (ufw, iptables with FORWARD policy DROP) stands.
  */
@@ -48,6 +50,7 @@ static const char rules[] =
     "	set routed6 { type ifname; }\n"
     "	set reach4 { type ifname; }\n"
     "	set reach6 { type ifname; }\n"
+    "	set shards { type ifname; }\n"
     "	set open4 { type ipv4_addr . inet_proto . inet_service; }\n"
     "	set open6 { type ipv6_addr . inet_proto . inet_service; }\n"
     "	map ports_any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
@@ -56,6 +59,7 @@ static const char rules[] =
     "	map ports_at6 { type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }\n"
     "	chain guard {\n"
     "		type filter hook prerouting priority raw; policy accept;\n"
+    "		iifname @shards notrack accept\n"
     "		iifname != \"lo\" ip daddr 127.0.0.0/8 drop\n"
     "		iifname != \"lo\" ip saddr 127.0.0.0/8 drop\n"
     "		iifname != @bridges accept\n"
@@ -146,6 +150,11 @@ static Element two_names(const char *set, const char *name)
 	memcpy(el.key + NETWORK_IFNAME, el.key, NETWORK_IFNAME);
 	el.key_len = 2 * NETWORK_IFNAME;
 	return el;
+}
+
+Element firewall_shard_element(const char *name)
+{
+	return one_name("shards", name);
 }
 
 Element firewall_bridge_element(const char *bridge)
@@ -255,11 +264,11 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch batch = {0};
 	Wanted want[BRIDGE_ELEMENTS];
-	int r;
+	int r, known;
 
 	bridge_elements(b, want);
 	/* Every bridge is in the layout set, so mostly one lookup tells that the table is there and of this layout. */
-	r = element_get(&h->filter, h->table, &want[0].el, e);
+	r = known = element_get(&h->filter, h->table, &want[0].el, e);
 	if (r == 0) {
 		r = element_set_exists(&h->filter, h->table, LAYOUT, e);
 		if (r == 0)
@@ -279,7 +288,8 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 		else if (!want[i].there && r == 1)
 			element_remove(&batch, h->table, &want[i].el);
 	}
-	return err_ctx(e, element_commit(&h->filter, &batch, NULL, e), "rules of bridge %s", b->name);
+	r = element_commit(&h->filter, &batch, NULL, e);
+	return r < 0 ? err_ctx(e, r, "rules of bridge %s", b->name) : !known;
 }
 
 static int count(const Element *el, void *arg)

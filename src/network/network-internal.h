@@ -5,11 +5,19 @@
 #include "network/netlink.h"
 #include "network/network.h"
 
+/* The bridge that had room last, in a network of more containers than one bridge has ports (shard.c). */
+typedef struct ShardRoom {
+	int root; /* index of the network's first bridge */
+	LinkInfo bridge;
+	unsigned room;
+} ShardRoom;
+
 struct NetworkHost {
 	char table[64];
 	pthread_mutex_t lock; /* the rule table */
 	Netlink route;
 	Netlink filter;
+	ShardRoom shard_room;      /* under lock */
 	NetworkAddressPool *pools; /* NULL: the default ones */
 	size_t n_pools;
 };
@@ -74,13 +82,26 @@ typedef int (*ElementFn)(const Element *el, void *arg);
 /* A missing table is an empty one. */
 int element_list(Netlink *nl, const char *table, const char *set, ElementFn fn, void *arg, Err *e);
 
+/* shard.c: the bridge of a network that has a port free for one more, with `neighbours` on the network already: `root`, or another that
+ * is joined to it, and made if need be. */
+int shard_choose(NetworkHost *h, const LinkInfo *root, unsigned neighbours, bool isolated, LinkInfo *ret,
+		 Err *e);
+/* Those that are there become known to rules that were made anew. The host lock is held. */
+int shards_enter(NetworkHost *h, const char *bridge, Err *e);
+/* Of a bridge that goes. The host lock is held. */
+int shards_remove(NetworkHost *h, const char *bridge, Err *e);
+/* The first bridge's name, if the link is a shard of one of ours, or an end of its pair. Points into link->alias. */
+const char *shard_of(const NetworkHost *h, const LinkInfo *link);
+
 /* firewall.c; callers hold the host lock. */
+/* 1: it had none before. */
 int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e);
 /* Also removes the table when this was its last bridge. */
 int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e);
 /* 1 if containers on the bridge may talk to each other, 0 if not; an error if the bridge has no rules. */
 int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e);
 Element firewall_bridge_element(const char *bridge);
+Element firewall_shard_element(const char *name);
 /* The map entry of a port; container address 0 leaves the data out. */
 Element firewall_port_element(const NetworkPort *p, IpAddress address);
 /* 1 if the network's containers are reached at their own addresses in that family, so that nothing is translated. */

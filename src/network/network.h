@@ -115,6 +115,8 @@ typedef struct NetworkEndpoint {
 	    [NETWORK_IFNAME]; /* veth name on the host; unique: derived from the endpoint id by the caller */
 	const char *container_if; /* "eth0" */
 	const char *bridge;
+	unsigned
+	    neighbours; /* how many are on the network already: more than a bridge has ports are spread over several */
 	uint8_t mac[6]; /* all zero: derived from the address (02:42:a.b.c.d) and filled in */
 	NetworkEndpointIp ip[IP_FAMILIES];
 	uint32_t mtu;

@@ -69,8 +69,22 @@ static bool is_port_of_ours(const NetworkHost *h, const Links *links, const Link
 {
 	for (size_t i = 0; veth->master && i < links->n; i++)
 		if (links->v[i].index == veth->master)
-			return bridge_is_ours(h, &links->v[i]);
+			return bridge_is_ours(h, &links->v[i]) || shard_of(h, &links->v[i]);
 	return false;
+}
+
+/* Of no network that is known. What belongs to a shard goes with the network. */
+static bool is_orphan(const NetworkHost *h, const Links *links, const LinkInfo *link,
+		      const NetworkKnown *known)
+{
+	const char *root = shard_of(h, link);
+
+	if (root)
+		return !bridge_known(known, root);
+	if (bridge_is_ours(h, link))
+		return !bridge_known(known, link->name);
+	return streq(link->kind, "veth") && is_port_of_ours(h, links, link) &&
+	       !host_if_known(known, link->name);
 }
 
 static int remove_links(NetworkHost *h, const Links *links, const NetworkKnown *known, Err *e)
@@ -79,10 +93,8 @@ static int remove_links(NetworkHost *h, const Links *links, const NetworkKnown *
 
 	for (size_t i = 0; r >= 0 && i < links->n; i++) {
 		const LinkInfo *link = &links->v[i];
-		bool orphan = streq(link->kind, "veth") && is_port_of_ours(h, links, link) &&
-			      !host_if_known(known, link->name);
 
-		if (orphan || (bridge_is_ours(h, link) && !bridge_known(known, link->name)))
+		if (is_orphan(h, links, link, known))
 			r = link_delete(&h->route, link->name, e);
 	}
 	return r;
@@ -141,6 +153,7 @@ static int remove_bridge_rules(NetworkHost *h, const NetworkKnown *known, Err *e
 	NameJob job = {known, NULL};
 	int r = element_list(&h->filter, h->table, "bridges", take_bridge, &job, e);
 
+	h->shard_room = (ShardRoom){0};
 	for (size_t i = 0; r >= 0 && job.orphans && job.orphans[i]; i++)
 		r = firewall_bridge_remove(h, job.orphans[i], e);
 	strv_free(job.orphans);
