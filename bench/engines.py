@@ -380,7 +380,7 @@ class Table:
         for name in self.columns:
             v = values.get(name)
             told = "" if v is None else f"{v:.{(2 if unit == 'x' else 1) if digits is None else digits}f} {unit}"
-            cells.append(told + (f" ({v / ours:.1f}x)" if told and ours and name != "ireko" and unit != "x" else ""))
+            cells.append(told + (f" ({v / ours:.1f}x)" if told and ours and ours > 0 and name != "ireko" and unit != "x" else ""))
         print(f"| {what} | " + " | ".join(cells) + f" | {said} |", flush=True)
 
     def verdict(self, what, values, budgets, better):

@@ -148,7 +148,8 @@ class Bench:
 
     # ---- published ports beside others
     def firewall(self):
-        """A start and a stop with a published port less those without, beside more and more containers that have ports."""
+        """A start and a stop with a published port less those without, beside more and more containers that have ports; the change of the rules alone."""
+        self.rules()
         ports, there = itertools.count(20000), {e.name: 0 for e in self.engines}
         for others in self.o.ports:
             few = [e for e in self.engines if e is self.ours or others <= self.o.peers_ports]
@@ -168,9 +169,21 @@ class Bench:
         for e in self.engines:
             self.empty(e, "port-", there[e.name])
 
+    def rules(self):
+        """publish.c, which makes the calls that the engine makes."""
+        program, libraries = self.folder / "publish", [harness.BUILD / f"libireko-{floor}.a" for floor in ("network", "kernel", "base")]
+        source = pathlib.Path(__file__).with_name("publish.c")
+        sh(["cc", "-O2", "-std=gnu17", "-D_GNU_SOURCE", "-I", harness.BUILD / "view/network", "-o", program, source, *libraries, "-lmnl", "-lnftables", "-ljansson", "-lpthread"])
+        first = None
+        for line in sh([program, f"irkb_{self.folder.name[-8:]}", 50 * self.o.n, *self.o.ports]).splitlines():
+            others, *took = line.split()
+            first = first or [float(v) for v in took]
+            for what, was, value in zip(("publish", "take back"), first, took):
+                self.table.row(f"rules alone, {what} a port beside {others}", {"ireko": float(value)}, "us", {"at most": round(1.2 * was, 1)})
+
     def publish_once(self, e, port):
-        found = {}
-        for way, options in (("with", ["-p", f"{port}:80"]), ("without", [])):
+        found, ways = {}, [("with", ["-p", f"{port}:80"]), ("without", [])]
+        for way, options in ways if port % 2 else reversed(ways):
             e.ask(["create", *e.run_options, "--name", "published", "--network", NETWORK, *options, *SLEEP])
             found[f"start {way}"] = timed(e, ["start", "published"])
             found[f"stop {way}"] = timed(e, ["stop", "-t", "0", "published"])
