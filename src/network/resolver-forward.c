@@ -400,7 +400,7 @@ static bool wait_with(Resolver *r, Forward *f, const Asker *asker, const uint8_t
 		if (!asker->conn && !w->asker.conn && w->asker.client == asker->client && w->id == q->id &&
 		    memcmp(&w->asker.from, &asker->from, sizeof(asker->from)) == 0)
 			return true;
-	if (r->n_forwards >= FORWARDS_MAX || asker->client->forwards >= FORWARDS_CLIENT)
+	if (!may_have(asker->client->forwards, r->n_forwards, FORWARDS_SURE, FORWARDS_CLIENT, FORWARDS_MAX))
 		return false;
 	w = malloc(sizeof(*w) + q->end);
 	if (!w)

@@ -25,8 +25,10 @@
 #define SLOTS_MAX       8192 /* what can be waited for: 2 a client, and the others */
 #define FORWARDS_MAX    1024
 #define FORWARDS_CLIENT 128 /* of one client, so that none takes them all */
+#define FORWARDS_SURE   4   /* of each client, although others have taken them all */
 #define CONNS_MAX       256
 #define CONNS_CLIENT    16
+#define CONNS_SURE      2
 #define CONN_IDLE_NS    (10 * SECOND_NS)
 #define SERVERS_MAX     3
 #define ANSWER_TTL      10 /* seconds: a container made anew has another address */
@@ -34,6 +36,12 @@
 typedef struct Client Client;
 typedef struct Conn Conn;
 typedef struct Slot Slot;
+
+/* Whether a client that has `mine` of something, of `all` that there are, may have another one. */
+static inline bool may_have(unsigned mine, unsigned all, unsigned sure, unsigned most, unsigned most_all)
+{
+	return mine < most && (all < most_all || mine < sure);
+}
 
 typedef void (*SlotFn)(Resolver *r, Slot *s, uint32_t events);
 struct Slot {

@@ -5,6 +5,7 @@
 #include "network/test-net.h"
 
 #include <sys/mount.h>
+#include <sys/resource.h>
 
 #define SERVER  "127.0.0.53"
 #define WAIT_MS 5000
@@ -332,6 +333,53 @@ static void test_what_a_client_may_ask_at_once(void **state _unused_)
 	world_done(&w);
 }
 
+/* So many that nothing is left: who has asked little is still served. */
+static void test_floods_of_several(void **state _unused_)
+{
+	struct rlimit files;
+	int ns[9], fd[9];
+	char name[32];
+	World w;
+	Asked asked;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = MIN2(files.rlim_max, (rlim_t)4096);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	world_init(&w);
+	for (int i = 0; i < 9; i++) {
+		Err e = {0};
+
+		ok(network_namespace_new(&ns[i], &e));
+		snprintf(name, sizeof(name), "flood%d", i);
+		client_add(&w, name, ns[i], NULL);
+		endpoint_add(&w, name, name, 0xAC110200 + (uint32_t)i);
+		fd[i] = client_socket(ns[i], SOCK_DGRAM);
+		for (uint16_t k = 0; k < 128; k++) {
+			snprintf(name, sizeof(name), "n%d-%u.example", i, k);
+			ask(fd[i], k, name);
+			if (i < 8)
+				(void)server_hears(&w, name);
+		}
+	}
+	wait_for(&w, 1024 + 4, 0);
+	int a = client_socket(w.a, SOCK_DGRAM);
+
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "n8-%d.example", i);
+		(void)server_hears(&w, name);
+	}
+	ask(a, 1, "www.example");
+	asked = server_hears(&w, "www.example");
+	server_says(&w, &asked, 5);
+	assert_int_equal(heard(a, 1), 5);
+	for (int i = 0; i < 9; i++) {
+		close(fd[i]);
+		close(ns[i]);
+	}
+	close(a);
+	world_done(&w);
+}
+
 /* Whatever a server sends, only its answer ends the wait. */
 static void test_noise_of_a_server(void **state _unused_)
 {
@@ -448,6 +496,7 @@ int main(void)
 	    cmocka_unit_test(test_waiters_that_leave),
 	    cmocka_unit_test(test_connections_that_end),
 	    cmocka_unit_test(test_what_a_client_may_ask_at_once),
+	    cmocka_unit_test(test_floods_of_several),
 	    cmocka_unit_test(test_noise_of_a_server),
 	    cmocka_unit_test(test_kept_until_the_client_moves),
 	    cmocka_unit_test(test_names_that_go),

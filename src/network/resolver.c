@@ -251,7 +251,7 @@ static void conn_add(Resolver *r, Client *client, int fd)
 {
 	Conn *c = NULL;
 
-	if (r->n_conns < CONNS_MAX && client->conns < CONNS_CLIENT)
+	if (may_have(client->conns, r->n_conns, CONNS_SURE, CONNS_CLIENT, CONNS_MAX))
 		c = calloc(1, sizeof(*c));
 	if (!c || slot_new(r, fd, EPOLLIN, conn_ready, c, &c->slot) < 0) {
 		free(c);
