@@ -360,7 +360,8 @@ static bool ask(Resolver *r, Forward *f)
 		return true;
 	}
 	if (!*slot) {
-		int fd = server_connect(&f->servers[f->at], f->inside, f->stream ? SOCK_STREAM : SOCK_DGRAM);
+		int fd =
+		    server_connect(r, &f->servers[f->at], f->inside, f->stream ? SOCK_STREAM : SOCK_DGRAM);
 
 		if (fd < 0)
 			return false;

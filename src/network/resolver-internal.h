@@ -144,7 +144,8 @@ struct Resolver {
 	pthread_mutex_t lock;
 	pthread_t thread;
 	bool running, stop;
-	int epoll_fd, wake_fd;
+	int epoll_fd, wake_fd, home_fd; /* home: our network namespace */
+	bool away;                      /* the thread is in another one */
 	Slot **slots;
 	size_t n_slots, n_free;
 	uint32_t *free; /* numbers of unused slots */
@@ -210,7 +211,7 @@ void servers_heard(Servers *s, const struct sockaddr_storage *at);
 /* Nothing has come since `since`. */
 void servers_silent(Servers *s, const struct sockaddr_storage *at, int64_t since);
 /* A socket that is connected to a server, in our namespace or where the client's own are; -1 if there is none. */
-int server_connect(const Server *s, const Client *inside, int type);
+int server_connect(Resolver *r, const Server *s, const Client *inside, int type);
 
 /* resolver-forward.c */
 void forward_start(Resolver *r, const Asker *asker, const uint8_t *query, size_t len, const DnsQuestion *q);

@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <linux/sockios.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 
 #define RESOLV_CONF   "/etc/resolv.conf"
@@ -184,37 +185,40 @@ void servers_silent(Servers *s, const struct sockaddr_storage *at, int64_t since
 	server->silent++;
 }
 
-typedef struct SocketJob {
-	const Server *server;
-	int type, fd;
-} SocketJob;
-
-static int socket_job(void *arg, Err *e _unused_)
+static int connect_here(const Server *s, int type)
 {
-	SocketJob *job = arg;
-	struct sockaddr_storage at = job->server->at;
+	struct sockaddr_storage at = s->at;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&at;
-	_cleanup_close_ int fd = socket(at.ss_family, job->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = at.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(*v6);
+	_cleanup_close_ int fd = socket(at.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (job->server->zone[0])
-		v6->sin6_scope_id = if_nametoindex(job->server->zone);
-	if (fd < 0 || (connect(fd, (const struct sockaddr *)&at,
-			       at.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(*v6)) < 0 &&
-		       errno != EINPROGRESS))
-		return -errno;
-	job->fd = take_fd(&fd);
-	return 0;
+	if (s->zone[0])
+		v6->sin6_scope_id = if_nametoindex(s->zone);
+	if (fd < 0 || (connect(fd, (const struct sockaddr *)&at, len) < 0 && errno != EINPROGRESS))
+		return -1;
+	return take_fd(&fd);
 }
 
-int server_connect(const Server *s, const Client *inside, int type)
+/* The thread stays no longer than for the socket, because it would keep the namespace of a container that ends. Should it not get back, nothing is
+ * asked of the host's servers until it does. */
+static bool go_home(Resolver *r)
 {
-	SocketJob job = {s, type, -1};
+	r->away = r->away && setns(r->home_fd, CLONE_NEWNET) < 0;
+	return !r->away;
+}
+
+int server_connect(Resolver *r, const Server *s, const Client *inside, int type)
+{
 	_cleanup_close_ int netns = -1;
+	int fd;
 
 	if (!inside)
-		return socket_job(&job, NULL) < 0 ? -1 : job.fd;
+		return go_home(r) ? connect_here(s, type) : -1;
 	netns = ioctl(inside->udp->fd, SIOCGSKNS);
-	if (netns < 0 || netns_call(netns, socket_job, &job, NULL) < 0)
+	if (netns < 0 || setns(netns, CLONE_NEWNET) < 0)
 		return -1;
-	return job.fd;
+	r->away = true;
+	fd = connect_here(s, type);
+	(void)go_home(r);
+	return fd;
 }

@@ -3,6 +3,7 @@
 #include "network/resolver-internal.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -372,14 +373,16 @@ int resolver_new(Resolver **ret, Err *e)
 	if (!r)
 		return err_oom(e);
 	pthread_mutex_init(&r->lock, NULL);
-	r->wake_fd = r->turn.fd = -1;
+	r->wake_fd = r->home_fd = r->turn.fd = -1;
 	r->cache = dns_cache_new();
 	r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (!r->cache)
 		return err_oom(e);
 	if (r->epoll_fd >= 0)
 		r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (r->wake_fd < 0)
+	if (r->wake_fd >= 0)
+		r->home_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (r->home_fd < 0)
 		return err_sys(e, errno, "prepare the resolver");
 	k = slot_new(r, r->wake_fd, EPOLLIN, wake_ready, NULL, &wake);
 	if (k < 0)
@@ -434,6 +437,7 @@ void resolver_free(Resolver *r)
 	if (r->n_slots == 0)
 		close_fd(&r->wake_fd);
 	close_fd(&r->epoll_fd);
+	close_fd(&r->home_fd);
 	dns_cache_free(r->cache);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
