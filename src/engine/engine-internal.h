@@ -137,7 +137,7 @@ typedef struct Network {
 	unsigned users;                    /* endpoints of running containers; under Engine.lock */
 	bool removed;                      /* under Engine.lock */
 	pthread_mutex_t life;              /* making and removing the bridge */
-	UT_hash_handle hh;
+	UT_hash_handle hh, hh_name;
 } Network;
 
 struct EventHub;
@@ -166,8 +166,8 @@ struct Engine {
 	pthread_mutex_t lock;
 	Container *by_id, *by_name;
 	Exec *execs;
-	pthread_cond_t execs_changed; /* one has started or ended */
-	Network *networks;            /* by id */
+	pthread_cond_t execs_changed;         /* one has started or ended */
+	Network *networks, *networks_by_name; /* by id, which counts; a name is its network's for life */
 	/* One subnet is chosen at a time; inside Network.life. And of what follows. */
 	pthread_mutex_t subnets_lock;
 	Resolver *resolver; /* NULL until a container needs it */

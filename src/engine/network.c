@@ -111,12 +111,23 @@ Network *network_new(const char *name, const char *driver)
 
 static Network *by_name(Engine *en, const char *name)
 {
-	Network *n, *tmp;
+	Network *n;
 
-	HASH_ITER (hh, en->networks, n, tmp)
-		if (streq(n->info.name, name))
-			return n;
-	return NULL;
+	HASH_FIND(hh_name, en->networks_by_name, name, strlen(name), n);
+	return n;
+}
+
+/* Takes over a reference. */
+static void tables_add(Engine *en, Network *n)
+{
+	HASH_ADD_STR(en->networks, info.id, n);
+	HASH_ADD_KEYPTR(hh_name, en->networks_by_name, n->info.name, strlen(n->info.name), n);
+}
+
+static void tables_remove(Engine *en, Network *n)
+{
+	HASH_DELETE(hh_name, en->networks_by_name, n);
+	HASH_DEL(en->networks, n);
 }
 
 static int load_one(void *user, const char *key, json_t *doc)
@@ -144,7 +155,7 @@ static int load_one(void *user, const char *key, json_t *doc)
 		network_unref(n);
 		return 0;
 	}
-	HASH_ADD_STR(en->networks, info.id, n);
+	tables_add(en, n);
 	return 0;
 }
 
@@ -181,7 +192,7 @@ static int builtin_ensure(Engine *en, const char *name, const char *driver, Err 
 		network_unref(n);
 		return r;
 	}
-	HASH_ADD_STR(en->networks, info.id, n);
+	tables_add(en, n);
 	return network_save(en, n, e);
 }
 
@@ -210,7 +221,7 @@ void networks_free(Engine *en)
 			if (r < 0)
 				log_warn("remove bridge %s: %s", n->info.bridge, err_msg(&err, r));
 		}
-		HASH_DEL(en->networks, n);
+		tables_remove(en, n);
 		network_unref(n);
 	}
 }
@@ -252,7 +263,7 @@ int network_enter(Engine *en, Network *n, Err *e)
 	if (by_name(en, n->info.name))
 		r = err_new(e, ERR_CONFLICT, "network with name %s already exists", n->info.name);
 	else
-		HASH_ADD_STR(en->networks, info.id, network_ref(n));
+		tables_add(en, network_ref(n));
 	pthread_mutex_unlock(&en->lock);
 	return r;
 }
@@ -265,7 +276,7 @@ void network_forget(Engine *en, Network *n)
 	n->removed = true;
 	HASH_FIND_STR(en->networks, n->info.id, there);
 	if (there == n)
-		HASH_DEL(en->networks, n);
+		tables_remove(en, n);
 	pthread_mutex_unlock(&en->lock);
 	if (there == n)
 		network_unref(n);

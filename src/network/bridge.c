@@ -149,12 +149,12 @@ static int take_link(const struct nlmsghdr *m, void *arg)
 static int default_mtu(NetworkHost *h, uint32_t *ret, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch routes = {0}, link = {0};
-	struct rtmsg any = {.rtm_family = AF_INET};
+	struct rtmsg main = {.rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN};
 	DefaultRoute best = {0};
 	LinkInfo uplink = {0};
 	int r;
 
-	netlink_msg_end(&routes, netlink_msg(&routes, RTM_GETROUTE, NLM_F_DUMP, &any, sizeof(any)));
+	netlink_msg_end(&routes, netlink_msg(&routes, RTM_GETROUTE, NLM_F_DUMP, &main, sizeof(main)));
 	r = netlink_ask(&h->route, &routes, take_default_route, &best, e);
 	if (r < 0)
 		return err_ctx(e, r, "list routes");
@@ -318,11 +318,12 @@ static int take_address(const struct nlmsghdr *m, void *arg)
 static int address_ensure(NetworkHost *h, int index, int family, const NetworkSubnet *want, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch ask = {0};
-	struct ifaddrmsg any = {.ifa_family = family == IP_V4 ? AF_INET : AF_INET6};
+	struct ifaddrmsg its = {.ifa_family = family == IP_V4 ? AF_INET : AF_INET6,
+				.ifa_index = (unsigned)index};
 	AddressJob job = {.index = index, .want = want};
 	int r;
 
-	netlink_msg_end(&ask, netlink_msg(&ask, RTM_GETADDR, NLM_F_DUMP, &any, sizeof(any)));
+	netlink_msg_end(&ask, netlink_msg(&ask, RTM_GETADDR, NLM_F_DUMP, &its, sizeof(its)));
 	r = netlink_ask(&h->route, &ask, take_address, &job, e);
 	if (r == 0 && want && !job.found)
 		put_address(&job.change, RTM_NEWADDR, index, want->gateway, want->prefix);

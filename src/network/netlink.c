@@ -38,9 +38,11 @@ int netlink_open(Netlink *nl, int bus, Err *e)
 	}
 
 	int on = 1, room = SEND_LIMIT;
-	/* Neither is needed for correctness: without them the texts are poorer and batches smaller. */
+	/* None is needed for correctness: without them the texts are poorer, batches smaller and lists longer. */
 	(void)mnl_socket_setsockopt(sock, NETLINK_EXT_ACK, &on, sizeof(on));
 	(void)mnl_socket_setsockopt(sock, NETLINK_CAP_ACK, &on, sizeof(on));
+	/* A list is of what its header asks for (kernel 4.20); whoever reads it looks at that again. */
+	(void)mnl_socket_setsockopt(sock, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
 	(void)setsockopt(mnl_socket_get_fd(sock), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
 	*nl = (Netlink){.sock = sock, .seq = 1};
 	pthread_mutex_init(&nl->lock, NULL);

@@ -295,16 +295,18 @@ int shards_remove(NetworkHost *h, const char *bridge, Err *e)
 
 	for (unsigned k = 1; k <= SHARDS_MAX; k++) {
 		char name[NETWORK_IFNAME], down[NETWORK_IFNAME];
-		LinkInfo link;
+		LinkInfo link, pair;
 
 		shard_name(h, bridge, k, 'b', name);
 		shard_name(h, bridge, k, 'd', down);
 		r = link_find(&h->route, name, &link, e);
 		if (r <= 0)
 			break;
-		r = link_delete(&h->route, down, e);
+		r = link_find(&h->route, down, &pair, e);
+		if (r == 1)
+			r = link_remove(&pair, e);
 		if (r >= 0)
-			r = link_delete(&h->route, name, e);
+			r = link_remove(&link, e);
 		if (r >= 0)
 			r = change_element(h, name, false, e);
 		if (r < 0)
