@@ -138,23 +138,18 @@ static int ways_now(Engine *en, Container *c, Ways *ret, Err *e)
 	return 0;
 }
 
-static IpAddress gateway_of(const ContainerEndpoint *ep, int family)
-{
-	IpAddress a;
-
-	return ip_parse(family == IP_V4 ? ep->gateway : ep->gateway6, &a) == 0 ? a : 0;
-}
-
 static int settle_family(Engine *en, Container *c, int family, int netns_fd, const char *before, Err *e)
 {
 	int i = endpoint_gateway(en, c, family), r;
 	const ContainerEndpoint *ep = i < 0 ? NULL : &c->endpoints[i];
+	NetworkEndpointIp route;
 
 	if (ep ? streq0(before, ep->network) : !before)
 		return 0;
 	if (!ep)
-		return network_default_route_set(netns_fd, family, NULL, 0, e);
-	r = network_default_route_set(netns_fd, family, ep->interface, gateway_of(ep, family), e);
+		return network_default_route_set(netns_fd, family, NULL, NULL, e);
+	endpoint_route(en, ep, family, &route);
+	r = network_default_route_set(netns_fd, family, ep->interface, &route, e);
 	return r >= 0 && c->n_ports > 0 ? ports_publish(en, c, family, ep, e) : r;
 }
 
@@ -194,7 +189,7 @@ static int undo_connect(Engine *en, Container *c, const char *network, int netns
 	}
 	if (netns_fd >= 0) {
 		names_leave(en, c, &c->endpoints[i]);
-		endpoint_leave(en, c, (size_t)i, true);
+		endpoint_leave(en, c, (size_t)i, netns_fd);
 	}
 	take_out(c, (size_t)i, &out);
 	forget(&out);
@@ -290,7 +285,7 @@ static int disconnect_running(Engine *en, Container *c, ContainerEndpoint *out, 
 		r = net_files_update(en, c, out, NULL, e);
 	memcpy(ghost.id, c->id, sizeof(ghost.id));
 	pthread_mutex_init(&ghost.state, NULL);
-	endpoint_leave(en, &ghost, 0, true);
+	endpoint_leave(en, &ghost, 0, netns_fd);
 	pthread_mutex_destroy(&ghost.state);
 	return r < 0 ? r : settle_gateways(en, c, netns_fd, before, e);
 }

@@ -297,6 +297,14 @@ static int ways_find(Engine *en, Container *c, Ways *ret, const ContainerEndpoin
 		r = network_find(en, c->endpoints[i].network_id, &n, e);
 		if (r < 0)
 			break;
+		/* There the container is a host by itself, whose ports are all open. */
+		if (network_is_sublink(n)) {
+			log_warn("container %.12s: its ports are not published: on network %s it is reached "
+				 "at its own "
+				 "addresses",
+				 c->id, n->info.name);
+			continue;
+		}
 		ret->there[f] = true;
 		ret->routed[f] = n->options.gateway[f] == NETWORK_GATEWAY_ROUTED;
 		ret->binding = f == IP_V4 ? n->options.host_binding : ret->binding;
@@ -348,6 +356,8 @@ static int publication_make(Engine *en, const Container *c, int family, const Co
 	endpoint_addresses(ep, addresses);
 	if (!addresses[family])
 		return err_new(e, ERR_CONFLICT, "network %s: the container is not connected", ep->network);
+	if (network_is_sublink(n))
+		return 0;
 	ret->ports = calloc(c->n_ports + 1, sizeof(*ret->ports));
 	if (!ret->ports)
 		return err_oom(e);

@@ -167,7 +167,7 @@ int endpoint_config_check(const Network *n, const ContainerEndpointConfig *ep, E
 		return err_new(e, ERR_DENIED,
 			       "network %s is a configuration-only network: containers cannot join it",
 			       n->info.name);
-	if (!streq(n->info.driver, "bridge"))
+	if (!network_is_joined(n))
 		return err_new(
 		    e, ERR_INVALID,
 		    "container cannot be connected to network %s beside another one: it has it alone, by its "
@@ -400,11 +400,10 @@ int endpoints_plan(Engine *en, Container *c, Err *e)
 
 void endpoint_event(Engine *en, const Container *c, const ContainerEndpoint *ep, const char *action)
 {
-	_cleanup_free_ char *container = strf("container=%s", c->id), *name = strf("name=%s", ep->network);
-	const char *type = streq(ep->network, "host")   ? "host"
-			   : streq(ep->network, "none") ? "null"
-							: "bridge";
-	_cleanup_free_ char *of = strf("type=%s", type);
+	_cleanup_network_ Network *n = NULL;
+	const char *driver = network_find(en, ep->network_id, &n, NULL) >= 0 ? n->info.driver : "bridge";
+	_cleanup_free_ char *container = strf("container=%s", c->id), *name = strf("name=%s", ep->network),
+			    *of = strf("type=%s", driver);
 	char *attributes[] = {container, name, of, NULL};
 
 	if (container && name && of)
@@ -526,14 +525,44 @@ static int take_wishes(const Network *n, const ContainerEndpointConfig *asked, N
 	return r;
 }
 
+/* What an endpoint on the network has for a way out, in a family. */
+static void fill_route(const Network *n, int family, NetworkEndpointIp *ret)
+{
+	if (n->info.internal)
+		return;
+	ret->direct = n->options.layer3;
+	ret->gateway = n->options.layer3 ? 0 : n->subnet[family].gateway;
+}
+
+void endpoint_route(Engine *en, const ContainerEndpoint *ep, int family, NetworkEndpointIp *ret)
+{
+	_cleanup_network_ Network *n = NULL;
+
+	*ret = (NetworkEndpointIp){0};
+	if (network_find(en, ep->network_id, &n, NULL) >= 0)
+		fill_route(n, family, ret);
+}
+
 static void fill_ip(const Network *n, const IpAddress address[IP_FAMILIES], const bool way_out[IP_FAMILIES],
 		    NetworkEndpoint *ep)
 {
-	for (int f = 0; f < IP_FAMILIES; f++)
-		if (address[f])
-			ep->ip[f] =
-			    (NetworkEndpointIp){address[f], n->subnet[f].prefix,
-						way_out[f] && !n->info.internal ? n->subnet[f].gateway : 0};
+	for (int f = 0; f < IP_FAMILIES; f++) {
+		if (!address[f])
+			continue;
+		ep->ip[f] = (NetworkEndpointIp){.address = address[f], .prefix = n->subnet[f].prefix};
+		if (way_out[f])
+			fill_route(n, f, &ep->ip[f]);
+	}
+}
+
+static int interface_remove(Engine *en, const Network *n, const ContainerEndpoint *ep, int netns_fd, Err *e)
+{
+	char host_if[NETWORK_IFNAME];
+
+	if (n && network_is_sublink(n))
+		return network_interface_remove(netns_fd, ep->interface, e);
+	endpoint_host_if(ep, host_if);
+	return network_endpoint_remove(en->nethost, host_if, e);
 }
 
 static int join_network(Engine *en, Container *c, size_t i, Network *n, int netns_fd,
@@ -544,6 +573,10 @@ static int join_network(Engine *en, Container *c, size_t i, Network *n, int netn
 	char interface[NETWORK_IFNAME], id[ID_LEN + 1];
 	ContainerEndpoint fresh = {.endpoint_id = id};
 	NetworkEndpoint ep = {.container_if = interface, .bridge = n->info.bridge};
+	NetworkSublink sub = {.parent = n->options.parent,
+			      .ipvlan = streq(n->info.driver, "ipvlan"),
+			      .mode = n->options.mode,
+			      .flags = n->options.flags};
 	IpAddress want[IP_FAMILIES], has[IP_FAMILIES];
 	int r = take_wishes(n, asked, &ep, want, &sysctls, e);
 
@@ -556,12 +589,14 @@ static int join_network(Engine *en, Container *c, size_t i, Network *n, int netn
 	choose_interface(c, i, n, asked, interface);
 	fill_ip(n, has, way_out, &ep);
 	ep.neighbours = network_users(en, n);
+	ep.sub = network_is_sublink(n) ? &sub : NULL;
 	ep.mtu = n->options.mtu;
 	r = network_endpoint_add(en->nethost, netns_fd, &ep, e);
 	if (r >= 0) {
 		r = enter(c, i, n, &ep, id, e);
+		fresh.interface = interface;
 		if (r < 0)
-			(void)network_endpoint_remove(en->nethost, ep.host_if, NULL);
+			(void)interface_remove(en, n, &fresh, netns_fd, NULL);
 	}
 	if (r < 0)
 		network_detach(en, n, has);
@@ -598,7 +633,7 @@ static void clear(Container *c, ContainerEndpoint *ep)
 	pthread_mutex_unlock(&c->state);
 }
 
-void endpoint_leave(Engine *en, Container *c, size_t i, bool running)
+void endpoint_leave(Engine *en, Container *c, size_t i, int netns_fd)
 {
 	ContainerEndpoint *ep = &c->endpoints[i];
 	_cleanup_network_ Network *n = NULL;
@@ -607,20 +642,18 @@ void endpoint_leave(Engine *en, Container *c, size_t i, bool running)
 
 	if (!endpoint_connected(ep))
 		return;
-	/* Else the veth goes in the background with its namespace, which nobody holds any more; asking the kernel to remove
+	(void)network_find(en, ep->network_id, &n, NULL);
+	/* Else the interface goes in the background with its namespace, which nobody holds any more; asking the kernel to remove
 	 * it now would wait 15 ms for RCU. */
-	if (running) {
-		char host_if[NETWORK_IFNAME];
-
-		endpoint_host_if(ep, host_if);
-		int r = network_endpoint_remove(en->nethost, host_if, &err);
+	if (netns_fd >= 0) {
+		int r = interface_remove(en, n, ep, netns_fd, &err);
 
 		if (r < 0)
 			log_warn("container %.12s: disconnect from network %s: %s", c->id, ep->network,
 				 err_msg(&err, r));
 	}
 	endpoint_addresses(ep, address);
-	if (network_find(en, ep->network_id, &n, NULL) >= 0)
+	if (n)
 		network_detach(en, n, address);
 	endpoint_event(en, c, ep, "disconnect");
 	clear(c, ep);
@@ -629,8 +662,8 @@ void endpoint_leave(Engine *en, Container *c, size_t i, bool running)
 /* A network without a way out of that family is no candidate. */
 static bool is_way_out(const Network *n, int family)
 {
-	return !n->info.internal && !n->info.config_only && streq(n->info.driver, "bridge") &&
-	       network_has(n, family) && n->options.gateway[family] != NETWORK_GATEWAY_ISOLATED;
+	return !n->info.internal && !n->info.config_only && network_is_joined(n) && network_has(n, family) &&
+	       n->options.gateway[family] != NETWORK_GATEWAY_ISOLATED;
 }
 
 /* The highest priority, then the first name. */
@@ -787,7 +820,7 @@ void endpoint_teardown(Engine *en, Container *c)
 	ports_release(c);
 	names_close(en, c);
 	for (size_t i = 0; i < c->n_endpoints; i++)
-		endpoint_leave(en, c, i, false);
+		endpoint_leave(en, c, i, -1);
 }
 
 void endpoint_adopt(Engine *en, Container *c)

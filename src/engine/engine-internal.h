@@ -123,6 +123,11 @@ typedef struct NetworkOptions {
 	IpAddress host_binding; /* where ports are published if nothing else is said; 0.0.0.0: everywhere */
 	NetworkGateway gateway[IP_FAMILIES];
 	bool no_address; /* the bridge has no IPv4 address */
+	/* of macvlan and ipvlan */
+	char parent[NETWORK_IFNAME]; /* "": a bridge that nothing else is on */
+	uint32_t mode;
+	uint16_t flags;
+	bool layer3; /* ipvlan: there is no gateway, the parent routes */
 	char bridge[NETWORK_IFNAME];
 	char interface[NETWORK_IFNAME]; /* what the names of interfaces in containers begin with */
 } NetworkOptions;
@@ -347,9 +352,12 @@ void endpoint_host_if(const ContainerEndpoint *ep, char ret[NETWORK_IFNAME]);
 /* One network more, or less, for a container whose `life` is held; the namespace is that of a running one. */
 /* way_out: its gateway becomes the default route of that family. */
 int endpoint_join(Engine *en, Container *c, size_t i, int netns_fd, const bool way_out[IP_FAMILIES], Err *e);
-void endpoint_leave(Engine *en, Container *c, size_t i, bool running);
+/* netns_fd -1: the container has ended. */
+void endpoint_leave(Engine *en, Container *c, size_t i, int netns_fd);
 /* Index of the endpoint that is the way out of a family and that its ports are published on, or -1. */
 int endpoint_gateway(Engine *en, Container *c, int family);
+/* What of it is the default route of a family. */
+void endpoint_route(Engine *en, const ContainerEndpoint *ep, int family, NetworkEndpointIp *ret);
 /* Whether it has an interface now. */
 bool endpoint_connected(const ContainerEndpoint *ep);
 /* Its addresses, 0 for none. */
@@ -421,6 +429,10 @@ int network_enter(Engine *en, Network *n, Err *e);
 void network_forget(Engine *en, Network *n);
 /* Settles the subnet and makes the bridge, if they are not there yet. */
 int network_realize(Engine *en, Network *n, Err *e);
+/* Of macvlan and ipvlan: its containers are upon an interface of the host's. */
+bool network_is_sublink(const Network *n);
+/* Whether containers can join it beside others: not host and none. */
+bool network_is_joined(const Network *n);
 /* Whether the network has, or will have, addresses of the family. */
 bool network_has(const Network *n, int family);
 /* A running endpoint more, with those addresses or (0) any of the families that the network has; the network cannot be removed until
@@ -442,7 +454,7 @@ int subnet_settle(Engine *en, Network *n, Err *e);
 int subnet_load(Network *n, Err *e);
 /* network-options.c */
 void network_options_default(NetworkOptions *ret);
-int network_options_parse(char *const *options, NetworkOptions *ret, Err *e);
+int network_options_parse(const char *driver, char *const *options, NetworkOptions *ret, Err *e);
 
 /* pools.c: EngineOptions.address_pools become those of the networks. */
 int pools_set(Engine *en, Err *e);

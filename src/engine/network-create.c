@@ -114,7 +114,8 @@ int subnet_load(Network *n, Err *e)
 	return r;
 }
 
-static int check_given(Engine *en, const NetworkSubnet *s, const NetworkSubnet *used, size_t n_used, Err *e)
+static int check_given(Engine *en, const Network *n, const NetworkSubnet *s, const NetworkSubnet *used,
+		       size_t n_used, Err *e)
 {
 	for (size_t i = 0; i < n_used; i++)
 		if (network_subnet_overlap(&used[i], s))
@@ -123,7 +124,8 @@ static int check_given(Engine *en, const NetworkSubnet *s, const NetworkSubnet *
 			    "invalid pool request: Pool overlaps with other one on this address space: %s "
 			    "overlaps %s",
 			    network_subnet_text(s).s, network_subnet_text(&used[i]).s);
-	return network_subnet_check(en->nethost, s, e);
+	/* A network upon an interface of the host's is the one that the host is on. */
+	return network_is_sublink(n) ? 0 : network_subnet_check(en->nethost, s, e);
 }
 
 static int subnet_find(Engine *en, Network *n, int family, const char *given, NetworkSubnet *ret, Err *e)
@@ -137,7 +139,7 @@ static int subnet_find(Engine *en, Network *n, int family, const char *given, Ne
 	if (str_empty(given))
 		return network_subnet_choose(en->nethost, family, n->info.builtin, used, n_used, ret, e);
 	r = subnet_parse(n, family, given, ret, e);
-	return r < 0 ? r : check_given(en, ret, used, n_used, e);
+	return r < 0 ? r : check_given(en, n, ret, used, n_used, e);
 }
 
 /* Enters it, which makes it one of `subnets_used` for everybody else. */
@@ -218,7 +220,7 @@ static int check_name(const char *name, Err *e)
 
 static int check_driver(const char *driver, Err *e)
 {
-	if (streq(driver, "bridge"))
+	if (streq(driver, "bridge") || streq(driver, "macvlan") || streq(driver, "ipvlan"))
 		return 0;
 	if (streq(driver, "host") || streq(driver, "null"))
 		return err_new(e, ERR_DENIED, "only one instance of \"%s\" network is allowed", driver);
@@ -227,9 +229,8 @@ static int check_driver(const char *driver, Err *e)
 		    e, ERR_UNAVAILABLE,
 		    "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to "
 		    "connect this node to swarm and try again.");
-	if (streq(driver, "macvlan") || streq(driver, "ipvlan"))
-		return err_new(e, ERR_UNSUPPORTED, "network driver %s is not offered: use bridge", driver);
-	return err_new(e, ERR_NOT_FOUND, "plugin \"%s\" not found: the driver offered is bridge", driver);
+	return err_new(e, ERR_NOT_FOUND,
+		       "plugin \"%s\" not found: the drivers offered are bridge, macvlan and ipvlan", driver);
 }
 
 static int replace(char **field, const char *value)
@@ -331,7 +332,8 @@ static int take_from(Engine *en, Network *n, const EngineNetworkCreate *c, Err *
 /* Its name, unless the user has one for it. Two networks cannot share one. */
 static int choose_bridge(Engine *en, Network *n, Err *e)
 {
-	char *name = *n->options.bridge ? strdup(n->options.bridge) : strf("br-%.12s", n->info.id);
+	char *name = *n->options.bridge ? strdup(n->options.bridge)
+					: strf(network_is_sublink(n) ? "dm-%.12s" : "br-%.12s", n->info.id);
 	Network *other, *tmp;
 	int r = 0;
 
@@ -348,6 +350,25 @@ static int choose_bridge(Engine *en, Network *n, Err *e)
 	}
 	pthread_mutex_unlock(&en->lock);
 	free(name);
+	return r;
+}
+
+/* Two networks upon one interface would be one. */
+static int check_parent(Engine *en, const Network *n, Err *e)
+{
+	const char *parent = n->options.parent;
+	Network *other, *tmp;
+	int r = network_parent_check(en->nethost, parent, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&en->lock);
+	HASH_ITER (hh, en->networks, other, tmp)
+		if (r == 0 && other != n && network_is_sublink(other) && streq(other->options.parent, parent))
+			r = err_new(e, ERR_DENIED,
+				    "network %s is already using parent interface %s: use another one",
+				    other->info.name, parent);
+	pthread_mutex_unlock(&en->lock);
 	return r;
 }
 
@@ -376,7 +397,7 @@ static int prepare(Engine *en, Network *n, const EngineNetworkCreate *c, Err *e)
 	if (r >= 0)
 		r = take_from(en, n, c, e);
 	if (r >= 0)
-		r = network_options_parse(n->info.options, &n->options, e);
+		r = network_options_parse(n->info.driver, n->info.options, &n->options, e);
 	return r < 0 ? r : check_gateways(n, e);
 }
 
@@ -387,7 +408,7 @@ static int settle(Engine *en, Network *n, Err *e)
 
 	if (n->info.config_only)
 		return network_save(en, n, e);
-	r = choose_bridge(en, n, e);
+	r = network_is_sublink(n) && *n->options.parent ? check_parent(en, n, e) : choose_bridge(en, n, e);
 	if (r >= 0 && network_has(n, IP_V4) && str_empty(n->info.subnet))
 		r = settle_default(en, e);
 	if (r >= 0)

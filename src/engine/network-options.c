@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Options of a bridge network. Those that mean something are read here, those of Docker's names that we do not honour are refused by
+ * Options of a network, by its driver. Those that mean something are read here, those of Docker's names that we do not honour are refused by
  * name, and any other key is the user's own note, kept and shown.
  */
 #include "engine/engine-internal.h"
+
+#include <linux/if_link.h>
 
 #define BRIDGE "com.docker.network.bridge."
 #define DRIVER "com.docker.network.driver."
@@ -74,6 +76,74 @@ static bool is_default(const char *key, const char *value)
 	return streq(key, BRIDGE "default_bridge") && streq(value, "false");
 }
 
+/* A word of a list of pairs. */
+typedef struct Word {
+	const char *word;
+	uint32_t value;
+} Word;
+
+static int parse_word(const char *key, const char *value, const Word *words, size_t n, uint32_t *ret, Err *e)
+{
+	_cleanup_strbuf_ StrBuf all = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		if (streq(value, words[i].word)) {
+			*ret = words[i].value;
+			return 0;
+		}
+		strbuf_addf(&all, "%s%s", i ? ", " : "", words[i].word);
+	}
+	return err_new(e, ERR_INVALID, "invalid value for %s: \"%s\": expected one of %s", key, value,
+		       all.s ?: "");
+}
+
+static int parse_macvlan(const char *key, const char *value, NetworkOptions *o, Err *e)
+{
+	static const Word modes[] = {{"bridge", MACVLAN_MODE_BRIDGE},
+				     {"private", MACVLAN_MODE_PRIVATE},
+				     {"vepa", MACVLAN_MODE_VEPA},
+				     {"passthru", MACVLAN_MODE_PASSTHRU}};
+
+	return streq(key, "macvlan_mode") ? parse_word(key, value, modes, ELEMENTSOF(modes), &o->mode, e) : 0;
+}
+
+static int parse_ipvlan(const char *key, const char *value, NetworkOptions *o, Err *e)
+{
+	static const Word modes[] = {{"l2", IPVLAN_MODE_L2},
+				     {"l3", IPVLAN_MODE_L3},
+				     {"l3s", IPVLAN_MODE_L3S}},
+			  flags[] = {{"bridge", 0}, {"private", IPVLAN_F_PRIVATE}, {"vepa", IPVLAN_F_VEPA}};
+	uint32_t flag = 0;
+	int r;
+
+	if (streq(key, "ipvlan_flag")) {
+		r = parse_word(key, value, flags, ELEMENTSOF(flags), &flag, e);
+		o->flags = (uint16_t)flag;
+		return r;
+	}
+	if (!streq(key, "ipvlan_mode"))
+		return 0;
+	r = parse_word(key, value, modes, ELEMENTSOF(modes), &o->mode, e);
+	o->layer3 = o->mode != IPVLAN_MODE_L2;
+	return r;
+}
+
+/* What both have; the rest is each one's own. */
+static int parse_sublink(const char *driver, const char *key, const char *value, NetworkOptions *o, Err *e)
+{
+	if (streq(key, "parent"))
+		return *value ? parse_interface(key, value, NETWORK_IFNAME - 1, o->parent, e) : 0;
+	if (streq(key, "com.docker.network.container_iface_prefix"))
+		return parse_interface(key, value, NETWORK_IFNAME - 5, o->interface, e);
+	if (streq(key, DRIVER "mtu"))
+		return parse_mtu(key, value, &o->mtu, e);
+	if (str_starts(key, "com.docker.network.") && !str_starts(key, "com.docker.network.enable_ipv"))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "network option %s=%s is not offered with driver %s: leave it out", key, value,
+			       driver);
+	return streq(driver, "macvlan") ? parse_macvlan(key, value, o, e) : parse_ipvlan(key, value, o, e);
+}
+
 static int parse_one(const char *key, const char *value, NetworkOptions *o, Err *e)
 {
 	bool ignored;
@@ -112,11 +182,14 @@ void network_options_default(NetworkOptions *ret)
 	    (NetworkOptions){.icc = true, .masquerade = true, .host_binding = IP_V4_ANY, .interface = "eth"};
 }
 
-int network_options_parse(char *const *options, NetworkOptions *ret, Err *e)
+int network_options_parse(const char *driver, char *const *options, NetworkOptions *ret, Err *e)
 {
+	bool sublink = streq(driver, "macvlan") || streq(driver, "ipvlan");
 	NetworkOptions o;
 
 	network_options_default(&o);
+	if (streq(driver, "macvlan"))
+		o.mode = MACVLAN_MODE_BRIDGE;
 
 	for (size_t i = 0; options && options[i]; i++) {
 		size_t n = strcspn(options[i], "=");
@@ -125,7 +198,9 @@ int network_options_parse(char *const *options, NetworkOptions *ret, Err *e)
 
 		if (!key)
 			return err_oom(e);
-		r = parse_one(key, options[i][n] ? options[i] + n + 1 : "", &o, e);
+		const char *value = options[i][n] ? options[i] + n + 1 : "";
+
+		r = sublink ? parse_sublink(driver, key, value, &o, e) : parse_one(key, value, &o, e);
 		if (r < 0)
 			return r;
 	}

@@ -145,7 +145,7 @@ static int load_one(void *user, const char *key, json_t *doc)
 	if (r >= 0 && (!n->info.name || !n->info.driver || !n->info.subnet || !n->info.bridge))
 		r = err_new(&err, ERR_INVALID, "incomplete");
 	/* One that an older version let pass means nothing still. */
-	if (r >= 0 && network_options_parse(n->info.options, &n->options, &err) < 0)
+	if (r >= 0 && network_options_parse(n->info.driver, n->info.options, &n->options, &err) < 0)
 		network_options_default(&n->options);
 	if (r >= 0 && !n->info.config_only)
 		r = subnet_load(n, &err);
@@ -168,7 +168,7 @@ static int set_bridge_options(Engine *en, Network *n, Err *e)
 		return err_oom(e);
 	strv_free(n->info.options);
 	n->info.options = fresh;
-	return network_options_parse(fresh, &n->options, e);
+	return network_options_parse("bridge", fresh, &n->options, e);
 }
 
 static int builtin_ensure(Engine *en, const char *name, const char *driver, Err *e)
@@ -289,6 +289,16 @@ bool network_has(const Network *n, int family)
 	return family == IP_V4 ? !n->info.no_ipv4 : n->info.ipv6;
 }
 
+bool network_is_sublink(const Network *n)
+{
+	return streq(n->info.driver, "macvlan") || streq(n->info.driver, "ipvlan");
+}
+
+bool network_is_joined(const Network *n)
+{
+	return streq(n->info.driver, "bridge") || network_is_sublink(n);
+}
+
 /* All its subnets are known. */
 static bool is_settled(const Network *n)
 {
@@ -309,6 +319,11 @@ static NetworkBridge bridge_of(const Network *n)
 			   .mtu = n->options.mtu};
 
 	snprintf(b.name, sizeof(b.name), "%s", n->info.bridge);
+	/* The parent of a network that asked for none: nothing but its containers is ever on it. */
+	if (network_is_sublink(n)) {
+		b.internal = true;
+		b.gateway[IP_V4] = b.gateway[IP_V6] = NETWORK_GATEWAY_ISOLATED;
+	}
 	return b;
 }
 
@@ -322,7 +337,7 @@ int network_realize(Engine *en, Network *n, Err *e)
 		if (r >= 0)
 			r = network_save(en, n, e);
 	}
-	if (r >= 0) {
+	if (r >= 0 && !str_empty(n->info.bridge)) {
 		NetworkBridge b = bridge_of(n);
 
 		r = network_bridge_ensure(en->nethost, &b, e);

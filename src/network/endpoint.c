@@ -149,50 +149,54 @@ static void put_address(NetlinkBatch *b, const NetworkEndpointIp *ip, int index)
 	netlink_msg_end(b, m);
 }
 
-/* gateway 0: the deletion of whatever default route there is. An interface alone (a network without a gateway of ours) is no default route. */
-static void put_default_route(NetlinkBatch *b, int family, IpAddress gateway, int index, uint16_t flags)
+static bool has_default(const NetworkEndpointIp *ip)
 {
+	return ip && (ip->gateway || ip->direct);
+}
+
+/* ip NULL: the deletion of whatever default route there is. */
+static void put_default_route(NetlinkBatch *b, int family, const NetworkEndpointIp *ip, int index,
+			      uint16_t flags)
+{
+	bool there = has_default(ip);
+	uint8_t scope = !there ? RT_SCOPE_NOWHERE : ip->gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
 	struct rtmsg header = {.rtm_family = family == IP_V4 ? AF_INET : AF_INET6,
 			       .rtm_table = RT_TABLE_MAIN,
-			       .rtm_protocol = gateway ? RTPROT_BOOT : RTPROT_UNSPEC,
-			       .rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_NOWHERE,
-			       .rtm_type = gateway ? RTN_UNICAST : RTN_UNSPEC};
-	struct nlmsghdr *m = netlink_msg(b, gateway ? RTM_NEWROUTE : RTM_DELROUTE, gateway ? flags : 0,
-					 &header, sizeof(header));
+			       .rtm_protocol = there ? RTPROT_BOOT : RTPROT_UNSPEC,
+			       .rtm_scope = scope,
+			       .rtm_type = there ? RTN_UNICAST : RTN_UNSPEC};
+	struct nlmsghdr *m =
+	    netlink_msg(b, there ? RTM_NEWROUTE : RTM_DELROUTE, there ? flags : 0, &header, sizeof(header));
 	uint8_t bytes[16];
 
-	if (gateway) {
-		mnl_attr_put(m, RTA_GATEWAY, ip_to_bytes(gateway, bytes), bytes);
+	if (there && ip->gateway)
+		mnl_attr_put(m, RTA_GATEWAY, ip_to_bytes(ip->gateway, bytes), bytes);
+	if (there)
 		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
-	}
 	netlink_msg_end(b, m);
 }
 
-static int default_route_change(Netlink *inside, int family, int index, IpAddress gateway, Err *e)
+int network_default_route_set(int netns_fd, int family, const char *container_if, const NetworkEndpointIp *ip,
+			      Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
-
-	put_default_route(&b, family, gateway, index, NLM_F_CREATE | NLM_F_REPLACE);
-	int r = netlink_run(inside, &b, NULL, e);
-
-	return !gateway && (r == -ESRCH || r == -ENOENT) ? 0 : r;
-}
-
-int network_default_route_set(int netns_fd, int family, const char *container_if, IpAddress gateway, Err *e)
-{
 	LinkInfo link = {0};
 	Netlink inside;
 	int r = netlink_open_in(&inside, netns_fd, NETLINK_ROUTE, e);
 
 	if (r < 0)
 		return r;
-	if (gateway)
+	if (has_default(ip))
 		r = link_find(&inside, container_if, &link, e);
-	if (gateway && r == 0)
+	if (has_default(ip) && r == 0)
 		r = err_new(e, ERR_NOT_FOUND, "interface %s vanished", container_if);
-	if (r >= 0)
-		r = default_route_change(&inside, family, link.index, gateway, e);
+	if (r >= 0) {
+		put_default_route(&b, family, ip, link.index, NLM_F_CREATE | NLM_F_REPLACE);
+		r = netlink_run(&inside, &b, NULL, e);
+	}
 	netlink_close(&inside);
+	if (!has_default(ip) && (r == -ESRCH || r == -ENOENT))
+		return 0;
 	return r < 0 ? err_ctx(e, r, "default route of the container") : 0;
 }
 
@@ -214,8 +218,8 @@ static int inside_configure(Netlink *inside, const NetworkEndpoint *ep, Err *e)
 		}
 	put_up(&b, ep->container_if);
 	for (int f = 0; f < IP_FAMILIES; f++)
-		if (ep->ip[f].gateway)
-			put_default_route(&b, f, ep->ip[f].gateway, link.index, NLM_F_CREATE | NLM_F_EXCL);
+		if (has_default(&ep->ip[f]))
+			put_default_route(&b, f, &ep->ip[f], link.index, NLM_F_CREATE | NLM_F_EXCL);
 	r = netlink_run(inside, &b, &bad, e);
 	return err_ctx(e, r, "interface %s in the container: %s", ep->container_if,
 		       steps[bad < n_addresses    ? 0
@@ -333,7 +337,15 @@ static int inside_sysctls(int netns_fd, const NetworkEndpoint *ep, Err *e)
 	return netns_call(netns_fd, sysctl_job, (void *)ep, e);
 }
 
-static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
+/* Its settings, addresses and routes, from a socket of the namespace. */
+static int inside_all(Netlink *inside, int netns_fd, const NetworkEndpoint *ep, Err *e)
+{
+	int r = inside_sysctls(netns_fd, ep, e);
+
+	return r < 0 ? r : inside_configure(inside, ep, e);
+}
+
+static int bridge_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
 {
 	LinkInfo bridge, root;
 	Netlink inside;
@@ -352,15 +364,12 @@ static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, E
 		return r;
 	if (ep->mtu == 0)
 		ep->mtu = root.mtu;
-	fill_mac(ep);
 	r = netlink_open_in(&inside, netns_fd, NETLINK_ROUTE, e);
 	if (r < 0)
 		return r;
 	r = pair_make(h, netns_fd, ep, bridge.index, icc == 0, e);
 	if (r >= 0) {
-		r = inside_sysctls(netns_fd, ep, e);
-		if (r >= 0)
-			r = inside_configure(&inside, ep, e);
+		r = inside_all(&inside, netns_fd, ep, e);
 		if (r < 0 && link_delete(&h->route, ep->host_if, NULL) < 0)
 			r = err_ctx(e, r, "interface %s is left half made", ep->host_if);
 	}
@@ -368,9 +377,32 @@ static int endpoint_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, E
 	return r;
 }
 
+static int parent_connect(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
+{
+	LinkInfo parent;
+	Netlink inside;
+	int r = *ep->sub->parent ? link_find(&h->route, ep->sub->parent, &parent, e)
+				 : island_parent(h, ep->bridge, &parent, e);
+
+	if (r == 0 && *ep->sub->parent)
+		r = network_parent_check(h, ep->sub->parent, e);
+	if (r >= 0)
+		r = netlink_open_in(&inside, netns_fd, NETLINK_ROUTE, e);
+	if (r < 0)
+		return r;
+	r = sublink_make(h, netns_fd, ep, &parent, e);
+	if (r >= 0) {
+		r = inside_all(&inside, netns_fd, ep, e);
+		if (r < 0 && link_delete(&inside, ep->container_if, NULL) < 0)
+			r = err_ctx(e, r, "interface %s is left half made", ep->container_if);
+	}
+	netlink_close(&inside);
+	return r;
+}
+
 int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e)
 {
-	int r = link_check_name(ep->host_if, e);
+	int r = ep->sub ? 0 : link_check_name(ep->host_if, e);
 
 	if (r == 0)
 		r = link_check_name(ep->container_if, e);
@@ -384,9 +416,14 @@ int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err 
 	}
 	if (r == 0 && !ep->ip[IP_V4].address && !ep->ip[IP_V6].address)
 		r = err_new(e, ERR_INVALID, "an endpoint needs an address");
-	if (r == 0)
-		r = endpoint_connect(h, netns_fd, ep, e);
-	return err_ctx(e, r, "connect %s to bridge %s", ep->container_if, ep->bridge);
+	if (r < 0)
+		return err_ctx(e, r, "connect %s", ep->container_if);
+	fill_mac(ep);
+	if (ep->sub)
+		return err_ctx(e, parent_connect(h, netns_fd, ep, e), "connect %s to interface %s",
+			       ep->container_if, *ep->sub->parent ? ep->sub->parent : ep->bridge);
+	return err_ctx(e, bridge_connect(h, netns_fd, ep, e), "connect %s to bridge %s", ep->container_if,
+		       ep->bridge);
 }
 
 int network_endpoint_exists(NetworkHost *h, const char *host_if, Err *e)

@@ -86,12 +86,18 @@ int element_list(Netlink *nl, const char *table, const char *set, ElementFn fn, 
  * is joined to it, and made if need be. */
 int shard_choose(NetworkHost *h, const LinkInfo *root, unsigned neighbours, bool isolated, LinkInfo *ret,
 		 Err *e);
+/* The interface that stands for the parent of a network of macvlan or ipvlan that has none: the end of a pair whose other end is on a bridge that
+ * leads nowhere, which gives it a carrier. Made if it is missing. */
+int island_parent(NetworkHost *h, const char *bridge, LinkInfo *ret, Err *e);
 /* Those that are there become known to rules that were made anew. The host lock is held. */
 int shards_enter(NetworkHost *h, const char *bridge, Err *e);
 /* Of a bridge that goes. The host lock is held. */
 int shards_remove(NetworkHost *h, const char *bridge, Err *e);
 /* The first bridge's name, if the link is a shard of one of ours, or an end of its pair. Points into link->alias. */
 const char *shard_of(const NetworkHost *h, const LinkInfo *link);
+
+/* sublink.c: in the namespace, with its name there, not configured yet. */
+int sublink_make(NetworkHost *h, int netns_fd, const NetworkEndpoint *ep, const LinkInfo *parent, Err *e);
 
 /* firewall.c; callers hold the host lock. */
 /* 1: it had none before. */

@@ -108,13 +108,23 @@ typedef struct NetworkEndpointIp {
 	IpAddress address; /* 0: none of this family */
 	uint8_t prefix;
 	IpAddress gateway; /* default route, 0: none */
+	bool direct;       /* the interface is the default route, without a gateway */
 } NetworkEndpointIp;
+
+/* An interface upon one of the host's, in place of a bridge's port (sublink.c). */
+typedef struct NetworkSublink {
+	const char *parent; /* "": one that leads nowhere, made on the endpoint's `bridge` */
+	bool ipvlan;        /* else macvlan */
+	uint32_t mode;      /* MACVLAN_MODE_*, IPVLAN_MODE_* */
+	uint16_t flags;     /* IPVLAN_F_* */
+} NetworkSublink;
 
 typedef struct NetworkEndpoint {
 	char host_if
 	    [NETWORK_IFNAME]; /* veth name on the host; unique: derived from the endpoint id by the caller */
 	const char *container_if; /* "eth0" */
 	const char *bridge;
+	const NetworkSublink *sub; /* or NULL. host_if, bridge and neighbours mean nothing then */
 	unsigned
 	    neighbours; /* how many are on the network already: more than a bridge has ports are spread over several */
 	uint8_t mac[6]; /* all zero: derived from the address (02:42:a.b.c.d) and filled in */
@@ -128,8 +138,13 @@ typedef struct NetworkEndpoint {
 int network_endpoint_add(NetworkHost *h, int netns_fd, NetworkEndpoint *ep, Err *e);
 /* Of one "net.{ipv4,ipv6,mpls}.KIND.IFNAME.WORD=value": nothing that means another interface than the endpoint's own. */
 int network_endpoint_sysctl_check(const char *sysctl, Err *e);
-/* Makes `gateway`, behind container_if, the default route of a namespace in that family, in place of the one it has; 0: none. */
-int network_default_route_set(int netns_fd, int family, const char *container_if, IpAddress gateway, Err *e);
+/* What the endpoint says is its default route becomes that of the namespace in that family, in place of the one it has; ip NULL: none. */
+int network_default_route_set(int netns_fd, int family, const char *container_if, const NetworkEndpointIp *ip,
+			      Err *e);
+/* ERR_NOT_FOUND if the host has no such interface. */
+int network_parent_check(NetworkHost *h, const char *parent, Err *e);
+/* Of one that has no end on the host; missing is success. */
+int network_interface_remove(int netns_fd, const char *container_if, Err *e);
 /* 1 if the veth of that host name is there. */
 int network_endpoint_exists(NetworkHost *h, const char *host_if, Err *e);
 /* Deletes the veth by its host name; missing is success (the namespace's death removes it too). */

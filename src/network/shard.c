@@ -151,15 +151,33 @@ static int change_element(NetworkHost *h, const char *name, bool there, Err *e)
 	return err_ctx(e, element_commit(&h->filter, &b, NULL, e), "rules of bridge %s", name);
 }
 
+/* A pair from the first bridge to another one, or (other 0) to an interface that is no bridge's. */
+static int cable_make(NetworkHost *h, const LinkInfo *root, bool isolated, unsigned k, int other, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	char up[NETWORK_IFNAME], down[NETWORK_IFNAME], alias[128];
+
+	shard_name(h, root->name, k, 'u', up);
+	shard_name(h, root->name, k, 'd', down);
+	shard_alias(h, root->name, alias, sizeof(alias));
+	put_pair(&b, up, down, root->index, root->mtu);
+	put_settings(&b, up, alias, other, false);
+	put_settings(&b, down, alias, 0, isolated);
+	int r = netlink_run(&h->route, &b, NULL, e);
+
+	/* Best effort: the failure to tell is the first one. */
+	if (r < 0)
+		(void)link_delete(&h->route, down, NULL);
+	return r;
+}
+
 static int shard_make(NetworkHost *h, const LinkInfo *root, bool isolated, unsigned k, LinkInfo *ret, Err *e)
 {
-	_cleanup_batch_ NetlinkBatch make = {0}, join = {0};
-	char name[NETWORK_IFNAME], up[NETWORK_IFNAME], down[NETWORK_IFNAME], alias[128];
+	_cleanup_batch_ NetlinkBatch make = {0};
+	char name[NETWORK_IFNAME], alias[128];
 	int r;
 
 	shard_name(h, root->name, k, 'b', name);
-	shard_name(h, root->name, k, 'u', up);
-	shard_name(h, root->name, k, 'd', down);
 	shard_alias(h, root->name, alias, sizeof(alias));
 	put_bridge(&make, name, root->mtu);
 	put_settings(&make, name, alias, 0, false);
@@ -170,21 +188,37 @@ static int shard_make(NetworkHost *h, const LinkInfo *root, bool isolated, unsig
 		r = err_new(e, ERR_UNAVAILABLE, "it was removed while it was made");
 	if (r >= 0)
 		r = change_element(h, name, true, e);
-	if (r >= 0) {
-		put_pair(&join, up, down, root->index, root->mtu);
-		put_settings(&join, up, alias, ret->index, false);
-		put_settings(&join, down, alias, 0, isolated);
-		r = netlink_run(&h->route, &join, NULL, e);
-	}
+	if (r >= 0)
+		r = cable_make(h, root, isolated, k, ret->index, e);
 	if (r < 0) {
-		/* Best effort: the failure to tell is the first one. */
-		(void)link_delete(&h->route, down, NULL);
 		(void)link_delete(&h->route, name, NULL);
 		(void)change_element(h, name, false, NULL);
 		return err_ctx(e, r, "make bridge %s, as %s is full", name, root->name);
 	}
 	raise_neighbours();
 	return 0;
+}
+
+int island_parent(NetworkHost *h, const char *bridge, LinkInfo *ret, Err *e)
+{
+	char up[NETWORK_IFNAME];
+	LinkInfo root;
+	int r;
+
+	shard_name(h, bridge, 0, 'u', up);
+	SCOPE_LOCK(&h->lock);
+	r = link_find(&h->route, up, ret, e);
+	if (r != 0)
+		return MIN2(r, 0);
+	r = link_find(&h->route, bridge, &root, e);
+	if (r == 0)
+		r = err_new(e, ERR_NOT_FOUND, "bridge %s does not exist: make the network again", bridge);
+	if (r >= 0)
+		r = cable_make(h, &root, false, 0, 0, e);
+	if (r >= 0)
+		r = link_find(&h->route, up, ret, e);
+	return r == 0 ? err_new(e, ERR_UNAVAILABLE, "interface %s was removed while it was made", up)
+		      : MIN2(r, 0);
 }
 
 /* ---- which one has room ---- */
@@ -288,29 +322,35 @@ int shards_enter(NetworkHost *h, const char *bridge, Err *e)
 	return MIN2(r, 0);
 }
 
-/* The pairs go with either end. A gap ends the row: shards are made one after the other. */
+static int cable_remove(NetworkHost *h, const char *bridge, unsigned k, Err *e)
+{
+	char down[NETWORK_IFNAME];
+	LinkInfo pair;
+	int r;
+
+	shard_name(h, bridge, k, 'd', down);
+	r = link_find(&h->route, down, &pair, e);
+	return r == 1 ? link_remove(&pair, e) : r;
+}
+
+/* A gap ends the row: shards are made one after the other. */
 int shards_remove(NetworkHost *h, const char *bridge, Err *e)
 {
-	int r = 0;
+	int r = cable_remove(h, bridge, 0, e);
 
-	for (unsigned k = 1; k <= SHARDS_MAX; k++) {
-		char name[NETWORK_IFNAME], down[NETWORK_IFNAME];
-		LinkInfo link, pair;
+	for (unsigned k = 1; r >= 0 && k <= SHARDS_MAX; k++) {
+		char name[NETWORK_IFNAME];
+		LinkInfo link;
 
 		shard_name(h, bridge, k, 'b', name);
-		shard_name(h, bridge, k, 'd', down);
 		r = link_find(&h->route, name, &link, e);
 		if (r <= 0)
 			break;
-		r = link_find(&h->route, down, &pair, e);
-		if (r == 1)
-			r = link_remove(&pair, e);
+		r = cable_remove(h, bridge, k, e);
 		if (r >= 0)
 			r = link_remove(&link, e);
 		if (r >= 0)
 			r = change_element(h, name, false, e);
-		if (r < 0)
-			break;
 	}
 	h->shard_room = (ShardRoom){0};
 	return MIN2(r, 0);

@@ -263,7 +263,6 @@ def test_create_refusals(engine, name):
         refused(engine, 404, 'plugin "nope" not found', Name=f"{name}2", IPAM={"Driver": "nope"})
         refused(engine, 503, "This node is not a swarm manager", Name=f"{name}2", Driver="overlay")
         refused(engine, 503, "This node is not a swarm manager", Name=f"{name}2", Ingress=True)
-        refused(engine, 501, "network driver macvlan is not offered", Name=f"{name}2", Driver="macvlan")
         refused(engine, 400, "IPv4 or IPv6 must be enabled", Name=f"{name}2", EnableIPv4=False)
         refused(engine, 400, "the network has no IPv6", Name=f"{name}2", IPAM={"Config": [{"Subnet": "fd00:77::/64"}]})
         refused(engine, 400, "invalid subnet", Name=f"{name}2", EnableIPv6=True, IPAM={"Config": [{"Subnet": "ff02::/64"}]})
