@@ -16,6 +16,7 @@ void engine_counts(Engine *en, EngineCounts *ret)
 	ret->networks = HASH_COUNT(en->networks);
 	ret->execs = HASH_COUNT(en->execs);
 	pthread_mutex_unlock(&en->lock);
+	names_count(en, ret);
 }
 
 static void lock_state(StrBuf *b, const char *name, pthread_mutex_t *m)

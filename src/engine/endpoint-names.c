@@ -50,6 +50,20 @@ static Resolver *resolver_there(Engine *en)
 	return r;
 }
 
+void names_count(Engine *en, EngineCounts *ret)
+{
+	Resolver *r = resolver_there(en);
+	ResolverStats s = r ? resolver_stats(r) : (ResolverStats){0};
+
+	ret->dns_clients = s.clients;
+	ret->dns_waiting = s.forwards;
+	ret->dns_questions = s.questions;
+	ret->dns_answered = s.answered;
+	ret->dns_kept = s.kept;
+	ret->dns_forwarded = s.forwarded;
+	ret->dns_failed = s.failed;
+}
+
 static bool has_names(Engine *en, const ContainerEndpoint *ep)
 {
 	_cleanup_network_ Network *n = NULL;

@@ -394,6 +394,7 @@ int endpoint_names(const ContainerConfig *k, const char *name, const char *id, c
 		   char ***ret);
 /* All are: questions that have waited are answered now. */
 void names_adopted(Engine *en);
+void names_count(Engine *en, EngineCounts *ret);
 /* The container has another name. */
 void names_rename(Engine *en, Container *c);
 

@@ -112,6 +112,9 @@ typedef struct EngineCounts {
 	uint64_t health_checks, health_checks_failed; /* failed: could not be run */
 	unsigned followers;                           /* of events */
 	unsigned containers, networks, execs;
+	/* The resolver of names: who may ask, and questions by what became of them. */
+	unsigned dns_clients, dns_waiting;
+	uint64_t dns_questions, dns_answered, dns_kept, dns_forwarded, dns_failed;
 } EngineCounts;
 void engine_counts(Engine *en, EngineCounts *ret);
 /* Tables, and which locks are held; appends. Takes no lock that it would have to wait for. */

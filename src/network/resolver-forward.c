@@ -179,22 +179,13 @@ static void expired(Resolver *r, Slot *s, uint32_t events _unused_)
 
 	at_slot(f, s);
 	if (servers)
-		servers_silent(servers, &f->servers[f->at].at, f->since);
+		servers_silent(servers, f->servers[f->at].at, f->since);
 	try_next(r, f);
-}
-
-static bool is_stub(const Server *s)
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&s->at;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&s->at;
-
-	return s->at.ss_family == AF_INET ? ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
-					  : IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
 }
 
 static void keep(Resolver *r, Forward *f, const uint8_t *m, size_t len)
 {
-	bool negative, stub = is_stub(&f->servers[f->at]);
+	bool negative, stub = ip_is_loopback(f->servers[f->at].at);
 	uint32_t life, most;
 
 	if (!f->key_len || !f->share || !servers_now(r, f))
@@ -223,7 +214,7 @@ static bool take_answer(Resolver *r, Forward *f, uint8_t *m, size_t len)
 	if (!dns_answers(m, len, f->query, &f->q, f->id))
 		return false;
 	if (servers)
-		servers_heard(servers, &f->servers[f->at].at);
+		servers_heard(servers, f->servers[f->at].at);
 	code = dns_rcode(m);
 	if (code == DNS_SERVFAIL || code == DNS_REFUSED || code == DNS_NOTIMP) {
 		f->unable[f->at] = true;

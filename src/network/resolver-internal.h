@@ -61,7 +61,7 @@ typedef struct ClientEndpoint {
 } ClientEndpoint;
 
 typedef struct Server {
-	struct sockaddr_storage at;
+	IpAddress at;
 	char zone[IF_NAMESIZE]; /* of a link-local address: an interface of where it is asked from, or "" */
 	unsigned silent;        /* how often in a row it has not been heard */
 	int64_t heard, down_until;
@@ -207,9 +207,9 @@ Servers *servers_of(Resolver *r, Client *c);
 void client_moved(Resolver *r, Client *c);
 /* The order to ask them in: those that have been silent come last. */
 void servers_order(Servers *s, size_t order[SERVERS_MAX]);
-void servers_heard(Servers *s, const struct sockaddr_storage *at);
+void servers_heard(Servers *s, IpAddress at);
 /* Nothing has come since `since`. */
-void servers_silent(Servers *s, const struct sockaddr_storage *at, int64_t since);
+void servers_silent(Servers *s, IpAddress at, int64_t since);
 /* A socket that is connected to a server, in our namespace or where the client's own are; -1 if there is none. */
 int server_connect(Resolver *r, const Server *s, const Client *inside, int type);
 

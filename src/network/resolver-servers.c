@@ -25,27 +25,17 @@
 
 static bool parse_server(const char *text, Server *ret)
 {
-	struct sockaddr_in *v4 = (struct sockaddr_in *)&ret->at;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&ret->at;
 	char plain[INET6_ADDRSTRLEN];
 	size_t n = strcspn(text, "%");
+	const char *zone = text[n] ? text + n + 1 : "";
 
 	*ret = (Server){0};
 	if (n >= sizeof(plain))
 		return false;
 	memcpy(plain, text, n);
 	plain[n] = '\0';
-	if (text[n] == '\0' && inet_pton(AF_INET, plain, &v4->sin_addr) == 1) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons(DNS_PORT);
-		return true;
-	}
-	if (inet_pton(AF_INET6, plain, &v6->sin6_addr) != 1)
-		return false;
-	v6->sin6_family = AF_INET6;
-	v6->sin6_port = htons(DNS_PORT);
-	return (size_t)snprintf(ret->zone, sizeof(ret->zone), "%s", text[n] ? text + n + 1 : "") <
-	       sizeof(ret->zone);
+	return ip_parse(plain, &ret->at) >= 0 && !(*zone && ip_is_v4(ret->at)) &&
+	       (size_t)snprintf(ret->zone, sizeof(ret->zone), "%s", zone) < sizeof(ret->zone);
 }
 
 /* "name:number", within bounds; false if it is another option. */
@@ -154,15 +144,15 @@ void servers_order(Servers *s, size_t order[SERVERS_MAX])
 		}
 }
 
-static Server *server_at(Servers *s, const struct sockaddr_storage *at)
+static Server *server_at(Servers *s, IpAddress at)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (memcmp(&s->v[i].at, at, sizeof(*at)) == 0)
+		if (s->v[i].at == at)
 			return &s->v[i];
 	return NULL;
 }
 
-void servers_heard(Servers *s, const struct sockaddr_storage *at)
+void servers_heard(Servers *s, IpAddress at)
 {
 	Server *server = server_at(s, at);
 
@@ -173,7 +163,7 @@ void servers_heard(Servers *s, const struct sockaddr_storage *at)
 	server->heard = clock_mono_ns();
 }
 
-void servers_silent(Servers *s, const struct sockaddr_storage *at, int64_t since)
+void servers_silent(Servers *s, IpAddress at, int64_t since)
 {
 	Server *server = server_at(s, at);
 	int64_t now = clock_mono_ns();
@@ -187,13 +177,12 @@ void servers_silent(Servers *s, const struct sockaddr_storage *at, int64_t since
 
 static int connect_here(const Server *s, int type)
 {
-	struct sockaddr_storage at = s->at;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&at;
-	socklen_t len = at.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(*v6);
+	struct sockaddr_storage at;
+	socklen_t len = ip_to_sockaddr(s->at, DNS_PORT, &at);
 	_cleanup_close_ int fd = socket(at.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (s->zone[0])
-		v6->sin6_scope_id = if_nametoindex(s->zone);
+		((struct sockaddr_in6 *)&at)->sin6_scope_id = if_nametoindex(s->zone);
 	if (fd < 0 || (connect(fd, (const struct sockaddr *)&at, len) < 0 && errno != EINPROGRESS))
 		return -1;
 	return take_fd(&fd);

@@ -2,11 +2,14 @@
 """What the resolver asks other servers: kept answers, servers that fail, answers that do not fit, and what it never asks."""
 import contextlib
 import os
+import re
 import socket
 import struct
 import threading
 import time
+import urllib.request
 
+from harness import free_port
 from test_network_names import (A, AAAA, NXDOMAIN, SERVFAIL, Answer, Server, ask, ask_bytes, hosts_resolv_conf, in_namespace, network,
                                 question, reply, skip_name, start)
 
@@ -271,6 +274,28 @@ def test_the_hosts_file_is_followed_however_it_changes(new_engine, tmp_path):
         assert ask(engine, "web", "same.example").rcode == SERVFAIL
         os.rename(tmp_path / "stub", tmp_path / "vpn")
         assert who() == ["192.0.2.3"]
+
+
+def test_metrics_of_names(new_engine, tmp_path):
+    port = free_port()
+
+    def fetch():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply_of_engine:
+            text = reply_of_engine.read().decode()
+        return {what: int(re.search(rf"^engine_daemon_network_dns_{what} (\d+)$", text, re.M).group(1))
+                for what in ("clients", "waiting", "questions_total", "answered_total", "kept_total", "forwarded_total", "failed_total")}
+
+    with Server(answer_all) as server, hosts_resolv_conf(f"nameserver {server.address}\n", tmp_path) as (prefix, change):
+        engine = new_engine("--metrics-addr", f"127.0.0.1:{port}", prefix=prefix)
+        assert set(fetch().values()) == {0}
+        with network(engine, "names"):
+            start(engine, "web", "--network", "names")
+            for name in ("web", "web", "www.example", "www.example"):
+                assert ask(engine, "web", name).addresses
+            change("")
+            assert ask(engine, "web", "nobody.example").rcode == SERVFAIL
+            assert fetch() == {"clients": 1, "waiting": 0, "questions_total": 5, "answered_total": 2, "kept_total": 1, "forwarded_total": 1,
+                               "failed_total": 1}
 
 
 def test_lies_are_not_kept(new_engine, tmp_path):

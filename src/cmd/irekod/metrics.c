@@ -81,6 +81,24 @@ static void add_server(StrBuf *b, Daemon *d)
 	    (double)n.requests);
 }
 
+static void add_names(StrBuf *b, const EngineCounts *n)
+{
+	one(b, "engine_daemon_network_dns_clients", "gauge", "Containers that the resolver answers",
+	    n->dns_clients);
+	one(b, "engine_daemon_network_dns_waiting", "gauge", "Questions that wait for other servers",
+	    n->dns_waiting);
+	one(b, "engine_daemon_network_dns_questions_total", "counter", "Questions of containers",
+	    (double)n->dns_questions);
+	one(b, "engine_daemon_network_dns_answered_total", "counter",
+	    "Questions answered with what is known here", (double)n->dns_answered);
+	one(b, "engine_daemon_network_dns_kept_total", "counter",
+	    "Questions answered with what a server said before", (double)n->dns_kept);
+	one(b, "engine_daemon_network_dns_forwarded_total", "counter", "Answers of other servers",
+	    (double)n->dns_forwarded);
+	one(b, "engine_daemon_network_dns_failed_total", "counter", "Questions that no server answered",
+	    (double)n->dns_failed);
+}
+
 static int h_metrics(HttpRequest *rq, void *user, Err *e)
 {
 	Daemon *d = user;
@@ -106,6 +124,7 @@ static int h_metrics(HttpRequest *rq, void *user, Err *e)
 	    (double)n.health_checks);
 	one(&b, "engine_daemon_health_checks_failed_total", "counter",
 	    "The total number of failed health checks", (double)n.health_checks_failed);
+	add_names(&b, &n);
 	add_server(&b, d);
 	add_process(&b, d);
 	if (b.oom)
