@@ -344,7 +344,9 @@ int adopt_all(Engine *en, Err *e)
 	en->adopting = true;
 	end_strays(en);
 	adopt_by_threads(a);
+	firewall_watch_open(en);
 	networks_reconcile(en);
+	firewall_watch_start(en);
 	volumes_reconcile(en);
 	timers_open(en->background);
 	r = pthread_create(&en->adopter, NULL, subscribe_thread, a);

@@ -116,10 +116,13 @@ typedef struct Container {
 	UT_hash_handle hh, hh_name;
 } Container;
 
+typedef enum NetworkPorts { NETWORK_PORTS_UNSAID, NETWORK_PORTS_FIREWALL, NETWORK_PORTS_OPEN } NetworkPorts;
+
 /* What a network's options say (network-options.c). */
 typedef struct NetworkOptions {
 	bool icc, masquerade;
 	uint32_t mtu;           /* 0: the default route's */
+	NetworkPorts ports;     /* whether the host's firewall has a say in published ones */
 	IpAddress host_binding; /* where ports are published if nothing else is said; 0.0.0.0: everywhere */
 	NetworkGateway gateway[IP_FAMILIES];
 	bool no_address; /* the bridge has no IPv4 address */
@@ -144,6 +147,17 @@ typedef struct Network {
 	pthread_mutex_t life;              /* making and removing the bridge */
 	UT_hash_handle hh, hh_name;
 } Network;
+
+/* firewall-watch.c */
+typedef struct FirewallWatch {
+	int fd;           /* -1: none */
+	unsigned changes; /* NetworkChange: to be looked at */
+	char by[NETWORK_PROGRAM];
+	unsigned mended; /* how often in a row something had to be put back */
+	int64_t mended_mono_ns;
+	pthread_mutex_t lock; /* of `told` */
+	char **told;
+} FirewallWatch;
 
 struct EventHub;
 typedef struct Background Background;
@@ -175,6 +189,7 @@ struct Engine {
 	Network *networks, *networks_by_name; /* by id, which counts; a name is its network's for life */
 	/* One subnet is chosen at a time; inside Network.life. And of what follows. */
 	pthread_mutex_t subnets_lock;
+	FirewallWatch firewall;
 	Resolver *resolver; /* NULL until a container needs it */
 	bool resolver_serves;
 	bool adopting;            /* not all shims of an earlier engine are subscribed to yet */
@@ -449,6 +464,17 @@ int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
 /* Bridges and port entries of everything that runs, made again if they are gone; what nobody accounts for is removed. */
 void networks_reconcile(Engine *en);
+/* 1 if our rules are all there (and then, unless `anyway`, nothing is done), 0 if they were made again. */
+int networks_rules_restore(Engine *en, bool anyway, Err *e);
+
+/* firewall-watch.c: others change the packet filter too */
+/* From here on it is known what they do; what is to be done about it is done from firewall_watch_start() on. Failures are logged. */
+void firewall_watch_open(Engine *en);
+void firewall_watch_start(Engine *en);
+/* Of the watcher's thread. */
+void firewall_watch_ready(Engine *en);
+/* Logs what the user should know of the host's firewall and has not been told yet. */
+void firewall_tell(Engine *en);
 /* network-create.c */
 int subnet_settle(Engine *en, Network *n, Err *e);
 /* Subnet and pool from the record. */

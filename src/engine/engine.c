@@ -192,6 +192,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_mutex_init(&en->volumes_lock, NULL);
 	pthread_mutex_init(&en->mounted_lock, NULL);
 	pthread_mutex_init(&en->subnets_lock, NULL);
+	pthread_mutex_init(&en->firewall.lock, NULL);
 	pthread_mutex_init(&en->gc_lock, NULL);
 	pthread_rwlock_init(&en->images_gate, NULL);
 	en->cgroup_version = cgroup_version();
@@ -321,6 +322,8 @@ void engine_free(Engine *en)
 	pthread_mutex_destroy(&en->volumes_lock);
 	pthread_mutex_destroy(&en->mounted_lock);
 	pthread_mutex_destroy(&en->subnets_lock);
+	pthread_mutex_destroy(&en->firewall.lock);
+	strv_free(en->firewall.told);
 	pthread_mutex_destroy(&en->gc_lock);
 	pthread_rwlock_destroy(&en->images_gate);
 	free(en);

@@ -72,6 +72,8 @@ typedef struct EngineOptions {
 	const char *userns_remap; /* "default", or USER[:GROUP] of subuid(5); NULL: off */
 	EngineGc gc;
 	EngineDefaults defaults;
+	bool
+	    published_ports_open; /* of networks that do not say: the host's firewall has no say in published ports */
 	char *const *bridge_options; /* K=V: of the default network, as network_create takes them */
 	char *const
 	    *address_pools; /* base=CIDR,size=N: where networks take their subnets from; NULL: the usual */
@@ -88,6 +90,8 @@ char *const *engine_cdi_dirs(Engine *en);
 /* Names of the devices that they describe now. */
 int engine_cdi_devices(Engine *en, char ***ret, Err *e);
 const char *engine_default_runtime(Engine *en);
+/* What the user should know of the host's firewall; a malloc'ed list, maybe empty. */
+int engine_firewall_warnings(Engine *en, char ***ret, Err *e);
 const char *engine_log_driver(Engine *en); /* of containers that name none */
 typedef enum EngineProxy { ENGINE_HTTP_PROXY, ENGINE_HTTPS_PROXY, ENGINE_NO_PROXY } EngineProxy;
 /* As it may be shown: without a password. malloc'ed; "" if there is none. */

@@ -70,6 +70,15 @@ static int parse_mode(const char *key, const char *value, NetworkGateway *ret, E
 		       value);
 }
 
+static int parse_ports(const char *key, const char *value, NetworkPorts *ret, Err *e)
+{
+	if (!streq(value, "firewall") && !streq(value, "open"))
+		return err_new(e, ERR_INVALID, "invalid value for %s: \"%s\": expected firewall or open", key,
+			       value);
+	*ret = *value == 'o' ? NETWORK_PORTS_OPEN : NETWORK_PORTS_FIREWALL;
+	return 0;
+}
+
 /* Values that ask for what is done anyway are no request. */
 static bool is_default(const char *key, const char *value)
 {
@@ -168,6 +177,8 @@ static int parse_one(const char *key, const char *value, NetworkOptions *o, Err 
 	/* Of older clients: they are members of the request now, and network-create.c has looked at them. */
 	if (streq(key, "com.docker.network.enable_ipv4") || streq(key, "com.docker.network.enable_ipv6"))
 		return parse_bool(key, value, &ignored, e);
+	if (streq(key, "ireko.published-ports"))
+		return parse_ports(key, value, &o->ports, e);
 	if (streq(key, DRIVER "mtu"))
 		return parse_mtu(key, value, &o->mtu, e);
 	if (str_starts(key, "com.docker.network.") && !is_default(key, value))

@@ -308,14 +308,17 @@ static bool is_settled(const Network *n)
 	return true;
 }
 
-static NetworkBridge bridge_of(const Network *n)
+static NetworkBridge bridge_of(const Engine *en, const Network *n)
 {
+	NetworkPorts ports = n->options.ports;
 	NetworkBridge b = {.ip = {n->subnet[IP_V4], n->subnet[IP_V6]},
 			   .gateway = {n->options.gateway[IP_V4], n->options.gateway[IP_V6]},
 			   .no_address = n->options.no_address,
 			   .internal = n->info.internal,
 			   .icc = n->options.icc,
 			   .masquerade = n->options.masquerade,
+			   .open = ports == NETWORK_PORTS_OPEN ||
+				   (ports == NETWORK_PORTS_UNSAID && en->options.published_ports_open),
 			   .mtu = n->options.mtu};
 
 	snprintf(b.name, sizeof(b.name), "%s", n->info.bridge);
@@ -338,12 +341,14 @@ int network_realize(Engine *en, Network *n, Err *e)
 			r = network_save(en, n, e);
 	}
 	if (r >= 0 && !str_empty(n->info.bridge)) {
-		NetworkBridge b = bridge_of(n);
+		NetworkBridge b = bridge_of(en, n);
 
 		r = network_bridge_ensure(en->nethost, &b, e);
 	}
 	pthread_mutex_unlock(&n->life);
-	return err_ctx(e, r, "network %s", n->info.name);
+	if (r == 1)
+		firewall_tell(en);
+	return err_ctx(e, MIN2(r, 0), "network %s", n->info.name);
 }
 
 static int users_change(Engine *en, Network *n, int by, Err *e)
@@ -534,7 +539,7 @@ static int reconcile(Engine *en, Network *const *all, size_t n, Err *e)
 		return err_oom(e);
 	for (size_t i = 0; i < n; i++)
 		if (!str_empty(all[i]->info.bridge) && is_settled(all[i]))
-			bridges[known.n_bridges++] = bridge_of(all[i]);
+			bridges[known.n_bridges++] = bridge_of(en, all[i]);
 	pthread_mutex_lock(&en->lock);
 	HASH_ITER (hh, en->by_id, c, tmp)
 		r = r < 0 ? r : known_of(c, &known, &addresses, &ifs);
@@ -547,18 +552,89 @@ static int reconcile(Engine *en, Network *const *all, size_t n, Err *e)
 	return network_reconcile(en->nethost, &known, e);
 }
 
-/* Of networks in use, and ports. Nobody else is at work yet: containers stay. */
-static void restore(Engine *en, Network *const *all, size_t n)
+/* Ports of containers; unless `wait`, those that somebody is doing something with are left for later. */
+static void publish_again(Engine *en, Container *const *v, bool *done, size_t n, bool wait)
 {
-	Container *c, *tmp;
 	Err err = {0};
 
-	for (size_t i = 0; i < n; i++)
-		if (all[i]->users > 0)
-			note(network_realize(en, all[i], &err), &err, "make rules again");
+	for (size_t i = 0; i < n; i++) {
+		if (done[i] || (!wait && pthread_mutex_trylock(&v[i]->life) != 0))
+			continue;
+		if (wait)
+			container_lock(v[i]);
+		if (!v[i]->removed && v[i]->n_ports > 0)
+			note(endpoint_publish(en, v[i], &err), &err, "publish ports again");
+		done[i] = true;
+		pthread_mutex_unlock(&v[i]->life);
+	}
+}
+
+static Container **containers_all(Engine *en, size_t *ret_n)
+{
+	Container *c, *tmp, **v;
+	size_t count = 0;
+
+	pthread_mutex_lock(&en->lock);
+	v = calloc(HASH_COUNT(en->by_id) + 1, sizeof(Container *));
 	HASH_ITER (hh, en->by_id, c, tmp)
-		if (c->n_ports > 0)
-			note(endpoint_publish(en, c, &err), &err, "publish ports again");
+		if (v)
+			v[count++] = container_ref(c);
+	pthread_mutex_unlock(&en->lock);
+	*ret_n = count;
+	return v;
+}
+
+/* One that is being stopped may keep its lock for long, and needs nothing any more: the others come first. */
+static void restore_ports(Engine *en)
+{
+	size_t n;
+	_cleanup_free_ Container **all = containers_all(en, &n);
+	_cleanup_free_ bool *done = calloc(n + 1, sizeof(*done));
+
+	if (all && done) {
+		publish_again(en, all, done, n, false);
+		publish_again(en, all, done, n, true);
+	} else
+		log_warn("publish ports again: not enough memory");
+	for (size_t i = 0; all && i < n; i++)
+		container_unref(all[i]);
+}
+
+static void restore(Engine *en, Network *const *all, size_t n)
+{
+	Err err = {0};
+
+	network_firewall_hold(en->nethost);
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&en->lock);
+		bool used = all[i]->users > 0 && !all[i]->removed;
+		pthread_mutex_unlock(&en->lock);
+		if (used)
+			note(network_realize(en, all[i], &err), &err, "make rules again");
+	}
+	restore_ports(en);
+}
+
+int networks_rules_restore(Engine *en, bool anyway, Err *e)
+{
+	int whole = network_rules_whole(en->nethost, e), r = whole;
+	Network **all;
+	size_t n;
+
+	if (r < 0 || (r == 1 && !anyway))
+		return r;
+	if (r == 0 && network_rules_present(en->nethost, NULL) == 1)
+		r = network_rules_remake(en->nethost, e);
+	if (r < 0)
+		return r;
+	all = networks_all(en, &n);
+	if (!all)
+		return err_oom(e);
+	restore(en, all, n);
+	for (size_t i = 0; i < n; i++)
+		network_unref(all[i]);
+	free(all);
+	return whole;
 }
 
 void networks_reconcile(Engine *en)
@@ -569,9 +645,8 @@ void networks_reconcile(Engine *en)
 	int r = all ? reconcile(en, all, n, &err) : err_oom(&err);
 
 	note(r, &err, "clean up what an earlier irekod left of networks");
-	if (all && network_rules_present(en->nethost, &err) == 0)
-		restore(en, all, n);
 	for (size_t i = 0; i < n; i++)
 		network_unref(all[i]);
 	free(all);
+	note(networks_rules_restore(en, false, &err), &err, "look at the rules of networks");
 }

@@ -4,7 +4,8 @@
  *
  * Each running container has an event connection to its shim in an epoll set. The thread only reads
  * what a shim reports and hands it on; ends of containers are worked off on a thread of their own each, because
- * they take the container's lock and may wait for a start or stop that is under way.
+ * they take the container's lock and may wait for a start or stop that is under way. What others do to the packet filter is told in the same set
+ * (firewall-watch.c).
  */
 #include "engine/engine-internal.h"
 
@@ -145,6 +146,10 @@ static void *watcher(void *arg)
 		for (int i = 0; i < n; i++) {
 			if (!evs[i].data.ptr)
 				return NULL;
+			if (evs[i].data.ptr == &en->firewall) {
+				firewall_watch_ready(en);
+				continue;
+			}
 			read_events(en, evs[i].data.ptr);
 		}
 	}

@@ -413,7 +413,7 @@ int network_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 		(void)link_delete(&h->route, b->name, NULL);
 		(void)firewall_bridge_remove(h, b->name, NULL);
 	}
-	return err_ctx(e, MIN2(r, 0), "bridge %s", b->name);
+	return r < 0 ? err_ctx(e, r, "bridge %s", b->name) : made;
 }
 
 int link_delete(Netlink *nl, const char *name, Err *e)

@@ -85,6 +85,16 @@ void element_table_remove(NetlinkBatch *b, const char *table)
 	netlink_msg_end(b, m);
 }
 
+void element_begin_at(NetlinkBatch *b, uint32_t generation)
+{
+	struct nfgenmsg header = {.version = NFNETLINK_V0, .res_id = htons(NFNL_SUBSYS_NFTABLES)};
+	struct nlmsghdr *m = netlink_msg(b, NFNL_MSG_BATCH_BEGIN, 0, &header, sizeof(header));
+
+	b->transaction = true;
+	mnl_attr_put_u32(m, NFNL_BATCH_GENID, htonl(generation));
+	netlink_msg_end(b, m);
+}
+
 int element_commit(Netlink *nl, NetlinkBatch *b, size_t *ret_bad, Err *e)
 {
 	size_t bad = 0;

@@ -9,6 +9,8 @@
  *   nat        bridges whose containers leave with the host's address
  *   routed     bridges whose containers are reached at their own addresses: no translation, in any direction
  *   reach      bridges where every port is reached so, asked for or not
+ *   ipv6       bridges that have it             ports_open  those whose published ports are open whatever the host's own
+ *              firewall says; no rule looks into these two, but foreign.c does
  *   ports_any  protocol . host port -> container          ports_at  the same with the host's address
  *   shards     bridges beside the first one of a network (shard.c)
  *   open       container . protocol . its port: a published port of a routed network
@@ -26,16 +28,19 @@
  * translated while it is still a frame and never leaves the bridge: postrouting then sees no incoming interface. And every frame on a
  * shard is shown to the rules there, where the connection must not be entered: what is to become of it is decided on the first bridge.
  *
- * An accept here ends only this table's chain: a drop of somebody else's (ufw, iptables with FORWARD policy DROP) stands.
+ * An accept here ends only this table's chain: a drop of somebody else's (ufw, iptables with FORWARD policy DROP) stands. What is done about
+ * that is in foreign.c.
  */
-#include "network/network-internal.h"
+#include "network/foreign-internal.h"
 
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <nftables/libnftables.h>
 
 /* Names the layout. A table of another layout, left by another version, is made anew; the first ones were of family ip. */
-#define LAYOUT "layout3"
+#define LAYOUT "layout4"
 
 static const char rules[] =
     "table inet %1$s {\n"
@@ -51,6 +56,8 @@ static const char rules[] =
     "	set reach4 { type ifname; }\n"
     "	set reach6 { type ifname; }\n"
     "	set shards { type ifname; }\n"
+    "	set ipv6 { type ifname; }\n"
+    "	set ports_open { type ifname; }\n"
     "	set open4 { type ipv4_addr . inet_proto . inet_service; }\n"
     "	set open6 { type ipv6_addr . inet_proto . inet_service; }\n"
     "	map ports_any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
@@ -230,12 +237,83 @@ int network_rules_present(NetworkHost *h, Err *e)
 	return element_set_exists(&h->filter, h->table, LAYOUT, e);
 }
 
+/* ---- is it whole ---- */
+
+typedef struct ChainCount {
+	const char *name; /* within `rules` */
+	size_t name_len, want, have;
+} ChainCount;
+
+typedef struct Counts {
+	ChainCount v[16];
+	size_t n;
+} Counts;
+
+/* How many rules each chain has, as the text says: one a line, after the one with the hook. */
+static void counts_expected(Counts *ret)
+{
+	*ret = (Counts){0};
+	for (const char *line = rules; *line; line += strcspn(line, "\n") + 1) {
+		const char *text = line + strspn(line, "\t");
+		const char *chain = str_after(text, "chain ");
+
+		if (chain && ret->n < ELEMENTSOF(ret->v))
+			ret->v[ret->n++] = (ChainCount){.name = chain, .name_len = strcspn(chain, " ")};
+		else if (ret->n > 0 && !str_starts(text, "type ") && *text != '}')
+			ret->v[ret->n - 1].want++;
+	}
+}
+
+static int count_rule(const struct nlmsghdr *m, void *arg)
+{
+	const struct nlattr *attr;
+	Counts *counts = arg;
+
+	mnl_attr_for_each(attr, m, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(attr) != NFTA_RULE_CHAIN)
+			continue;
+		for (size_t i = 0; i < counts->n; i++)
+			if (strlen(mnl_attr_get_str(attr)) == counts->v[i].name_len &&
+			    strncmp(mnl_attr_get_str(attr), counts->v[i].name, counts->v[i].name_len) == 0)
+				counts->v[i].have++;
+	}
+	return 0;
+}
+
+int network_rules_whole(NetworkHost *h, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	struct nlmsghdr *m = nft_msg(&b, NFPROTO_INET, NFT_MSG_GETRULE, NLM_F_DUMP);
+	Counts counts;
+	int r = network_rules_present(h, e);
+
+	if (r <= 0)
+		return r;
+	counts_expected(&counts);
+	mnl_attr_put_strz(m, NFTA_RULE_TABLE, h->table);
+	netlink_msg_end(&b, m);
+	r = netlink_ask(&h->filter, &b, count_rule, &counts, e);
+	if (r < 0 && r != -ENOENT)
+		return err_ctx(e, r, "list the rules of nftables table inet %s", h->table);
+	for (size_t i = 0; i < counts.n; i++)
+		if (counts.v[i].have != counts.v[i].want)
+			return 0;
+	return r < 0 ? 0 : 1;
+}
+
+int network_rules_remake(NetworkHost *h, Err *e)
+{
+	SCOPE_LOCK(&h->lock);
+	return table_make(h, e);
+}
+
 typedef struct Wanted {
 	Element el;
 	bool there;
 } Wanted;
 
-#define BRIDGE_ELEMENTS 11
+#define BRIDGE_ELEMENTS 13
 
 /* All the sets that a bridge may be in, the layout's first. */
 static void bridge_elements(const NetworkBridge *b, Wanted want[BRIDGE_ELEMENTS])
@@ -258,6 +336,8 @@ static void bridge_elements(const NetworkBridge *b, Wanted want[BRIDGE_ELEMENTS]
 		want[n++] =
 		    (Wanted){one_name(reach[f], b->name), b->gateway[f] == NETWORK_GATEWAY_UNPROTECTED};
 	}
+	want[n++] = (Wanted){one_name("ipv6", b->name), b->ip[IP_V6].prefix > 0};
+	want[n++] = (Wanted){one_name("ports_open", b->name), b->open && !b->internal};
 }
 
 int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
@@ -288,7 +368,12 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 		else if (!want[i].there && r == 1)
 			element_remove(&batch, h->table, &want[i].el);
 	}
+
+	bool changed = batch.n > 1;
+
 	r = element_commit(&h->filter, &batch, NULL, e);
+	if (r >= 0 && changed)
+		r = foreign_sync(h, e);
 	return r < 0 ? err_ctx(e, r, "rules of bridge %s", b->name) : !known;
 }
 
@@ -316,7 +401,12 @@ int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e)
 		if (r == 1)
 			element_remove(&batch, h->table, &all[i].el);
 	}
+
+	bool changed = batch.n > 1;
+
 	r = element_commit(&h->filter, &batch, NULL, e);
+	if (r >= 0 && changed)
+		r = foreign_sync(h, e);
 	if (r < 0)
 		return err_ctx(e, r, "rules of bridge %s", bridge);
 

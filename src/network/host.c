@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The handle that holds the sockets and the lock of one daemon's networking. */
-#include "network/network-internal.h"
+#include "network/foreign-internal.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -50,6 +50,9 @@ void network_host_free(NetworkHost *h)
 {
 	if (!h)
 		return;
+	watch_free(h->watch);
+	strv_free(h->foreign_trouble);
+	strv_free(h->forward_tables);
 	netlink_close(&h->route);
 	netlink_close(&h->filter);
 	pthread_mutex_destroy(&h->lock);

@@ -20,6 +20,12 @@ struct NetworkHost {
 	ShardRoom shard_room;      /* under lock */
 	NetworkAddressPool *pools; /* NULL: the default ones */
 	size_t n_pools;
+	/* foreign.c, under `lock` */
+	bool foreign_held;      /* network_firewall_hold() */
+	bool ports_closed;      /* a firewall of the host drops what nobody lets in, published ports too */
+	char **foreign_trouble; /* why some chains of others could not be changed */
+	char **forward_tables;  /* of others that have a chain at the hook `forward` */
+	struct NetworkWatch *watch; /* nft-watch.c; NULL: none */
 };
 
 static inline void mutex_unlockp(pthread_mutex_t **m)
@@ -70,6 +76,8 @@ typedef struct Element {
 struct nlmsghdr *nft_msg(NetlinkBatch *b, uint8_t family, int type, uint16_t flags);
 void nft_put_value(struct nlmsghdr *m, uint16_t type, const void *value, size_t len);
 void element_begin(NetlinkBatch *b);
+/* The kernel refuses the transaction with ERESTART if the rule set has changed since it was of that generation. */
+void element_begin_at(NetlinkBatch *b, uint32_t generation);
 void element_add(NetlinkBatch *b, const char *table, const Element *el);
 void element_remove(NetlinkBatch *b, const char *table, const Element *el);
 void element_table_remove(NetlinkBatch *b, const char *table);

@@ -74,11 +74,12 @@ typedef struct NetworkBridge {
 	bool icc;        /* containers may talk to each other */
 	bool masquerade; /* what leaves takes the host's address */
 	bool no_address; /* the bridge gets no IPv4 address: somebody else is the gateway */
-	uint32_t mtu;    /* 0: the default route's MTU */
+	bool open;    /* published ports are open even if the host's own firewall drops what is forwarded */
+	uint32_t mtu; /* 0: the default route's MTU */
 } NetworkBridge;
 
 /* Makes the bridge, its address, ip_forward, and the NAT and isolation rules, or finds them made. Idempotent and
- * cheap when nothing is missing. Errors say what is missing (CAP_NET_ADMIN, bridge module, nf_tables). */
+ * cheap when nothing is missing; 1 if the interface was made. Errors say what is missing (CAP_NET_ADMIN, bridge module, nf_tables). */
 int network_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e);
 /* Removes the bridge and its rules; missing is success. When the last bridge goes the table goes too. */
 int network_bridge_remove(NetworkHost *h, const char *name, Err *e);
@@ -185,6 +186,27 @@ int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e);
 /* 1 if our rules are there, 0 if somebody has removed them, or an older version made them: bridges are then to be ensured and
  * ports published anew. */
 int network_rules_present(NetworkHost *h, Err *e);
+
+/* Rules of ours in other firewalls' chains (foreign.c) are kept by network_bridge_ensure() and _remove(). Between hold and sync they are left alone, so
+ * that many bridges cost one look; sync also follows what others have changed, and returns how many chains it changed. */
+void network_firewall_hold(NetworkHost *h);
+int network_firewall_sync(NetworkHost *h, Err *e);
+/* 1 if all rules of our table are there. */
+int network_rules_whole(NetworkHost *h, Err *e);
+/* Makes them anew, without any bridge and port: these are to be ensured and published then. */
+int network_rules_remake(NetworkHost *h, Err *e);
+/* What the user should know of the host's firewalls: a malloc'ed list of sentences, maybe empty. */
+int network_firewall_warnings(NetworkHost *h, char ***ret, Err *e);
+
+/* Tells when others change nftables. The descriptor becomes readable then; it goes with h. Our own changes do not wake it. */
+typedef enum NetworkChange {
+	NETWORK_CHANGE_OURS = 1 << 0,   /* in our table */
+	NETWORK_CHANGE_OTHERS = 1 << 1, /* where rules of ours are, or have to be */
+} NetworkChange;
+int network_watch_open(NetworkHost *h, int *ret_fd, Err *e);
+/* Takes what there is, without waiting; a mask of NetworkChange. ret_by (may be NULL): the program that did it last, "" if not known. */
+#define NETWORK_PROGRAM 16 /* TASK_COMM_LEN */
+unsigned network_watch_read(NetworkHost *h, char ret_by[NETWORK_PROGRAM]);
 
 /* Texts of the three files every container gets; malloc'ed. nameservers etc. NULL: taken from the host's resolv.conf, where
  * loopback resolvers (127.0.0.53) are replaced by the real ones (/run/systemd/resolve/resolv.conf) unless `host_mode`. */

@@ -13,7 +13,7 @@
  *
  * Shards and the ends of their pairs carry the alias "ireko:<table>/<bridge>", by which reconcile.c knows whose they are. They go with the network.
  */
-#include "network/network-internal.h"
+#include "network/foreign-internal.h"
 
 #include "base/fd.h"
 
@@ -148,7 +148,10 @@ static int change_element(NetworkHost *h, const char *name, bool there, Err *e)
 		element_add(&b, h->table, &el);
 	else
 		element_remove(&b, h->table, &el);
-	return err_ctx(e, element_commit(&h->filter, &b, NULL, e), "rules of bridge %s", name);
+	r = element_commit(&h->filter, &b, NULL, e);
+	if (r >= 0)
+		r = foreign_sync(h, e);
+	return err_ctx(e, MIN2(r, 0), "rules of bridge %s", name);
 }
 
 /* A pair from the first bridge to another one, or (other 0) to an interface that is no bridge's. */

@@ -212,7 +212,6 @@ static void info_constants(json_t *doc)
 				    ((const char *[]){"ContainerdCommit", "RuncCommit", "InitCommit"})[i],
 				    json_pack("{s:s}", "ID", IREKO_VERSION));
 	json_object_set_new(doc, "Isolation", json_string(""));
-	json_object_set_new(doc, "Warnings", json_null());
 	json_object_set_new(doc, "GenericResources", json_null());
 }
 
@@ -313,6 +312,16 @@ static void info_devices(json_t *doc, Engine *en, int version)
 	json_decref(list);
 }
 
+static int info_warnings(json_t *doc, Engine *en, Err *e)
+{
+	_cleanup_strv_ char **v = NULL;
+	int r = engine_firewall_warnings(en, &v, e);
+
+	if (r >= 0)
+		json_object_set_new(doc, "Warnings", strv_len(v) ? doc_strv(v) : json_null());
+	return r;
+}
+
 int h_info(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;
@@ -345,6 +354,11 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	info_devices(doc, d->engine, http_tag(rq));
 	json_object_set_new(doc, "DriverStatus",
 			    json_pack("[[s,s]]", "Chosen", store_snapshotter_why(engine_store(d->engine))));
+	r = info_warnings(doc, d->engine, e);
+	if (r < 0) {
+		json_decref(doc);
+		return r;
+	}
 	return reply_doc(rq, 200, doc, e);
 }
 

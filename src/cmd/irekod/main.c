@@ -163,6 +163,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .log_opts = config_list(c, "log-opts"),
 	    .cdi_dirs = config_list(c, "cdi-spec-dirs"),
 	    .userns_remap = config_text(c, "userns-remap"),
+	    .published_ports_open = streq0(config_text(c, "published-ports"), "open"),
 	    .address_pools = config_list(c, "default-address-pools"),
 	    .gc =
 		{

@@ -252,6 +252,13 @@ int setting_check_ipc(const char *value, Err *e)
 		   : err_new(e, ERR_INVALID, "expected private or shareable");
 }
 
+int setting_check_published_ports(const char *value, Err *e)
+{
+	return streq(value, "firewall") || streq(value, "open")
+		   ? 0
+		   : err_new(e, ERR_INVALID, "expected firewall or open");
+}
+
 int setting_check_gc_images(const char *value, Err *e)
 {
 	return streq(value, "dangling") || streq(value, "unused")

@@ -69,6 +69,7 @@ const Setting settings[] = {
 	{"mtu", SET_INT, .meta = "BYTES", .help = "of the default network (default: that of the default route)", .min = 68, .max = 65535},
 	{"icc", SET_BOOL, .help = "containers on the default network may talk to each other (default true)"},
 	{"ip", SET_TEXT, .meta = "ADDRESS", .help = "that ports are published on by default (default 0.0.0.0)", .check = setting_check_address},
+	{"published-ports", SET_TEXT, .meta = "WHO", .help = "has a say in who reaches published ports: firewall (the host's own rules for what is forwarded; the default) or open (they are open whatever these say)", .check = setting_check_published_ports},
 	{"default-address-pools", SET_OBJECT, .flag = "default-address-pool", .meta = "base=CIDR,size=N", .help = "where networks take their subnets from; repeatable", .check = setting_check_pool, .read = setting_read_pools},
 	/* storage */
 	{"snapshotter", SET_TEXT, .alias = "storage-driver", .letter = 's', .meta = "NAME", .help = "how layers are kept: auto, erofs (images), overlayfs (directories) or vfs (copies)"},
