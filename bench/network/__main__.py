@@ -19,11 +19,11 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import engines as peers  # noqa: E402
 from engines import DockerLike, harness, in_turns, need, sh, throughput, timed  # noqa: E402
-from traffic import Traffic, resolve, server_of  # noqa: E402
+from traffic import NETWORK, Traffic, resolve, server_of, work  # noqa: E402
 
 IMAGE = "busybox:latest"
 SLEEP = [IMAGE, "sleep", "100000"]
-NETWORK = "bench"
+HERE = pathlib.Path(__file__).parent
 
 
 class ThroughDocker(DockerLike):
@@ -39,18 +39,11 @@ class Bench:
     def __init__(self, o, folder, table):
         self.o, self.folder, self.table = o, folder, table
         self.load = folder / "load"
-        sh(["cc", "-O2", "-o", self.load, pathlib.Path(__file__).with_name("load.c")])
+        sh(["cc", "-O2", "-o", self.load, HERE / "load.c"])
         self.engines = peers.started(folder)
         self.ours = next(e for e in self.engines if e.name == "ireko")
         self.speakers = [self.ours, ThroughDocker(self.ours), *(e for e in self.engines if e is not self.ours)]
         self.numbers = itertools.count()
-
-    def prepare(self):
-        rootfs = self.folder / "busybox.tar"
-        rootfs.write_bytes(harness.make_tar(harness.fill_busybox))
-        for e in self.engines:
-            e.ask(["import", rootfs, IMAGE])
-            e.ask(["network", "create", NETWORK])
 
     def close(self):
         peers.close_all(self.engines)
@@ -137,14 +130,18 @@ class Bench:
             connection.close()
 
     # ---- traffic and names
-    def traffic(self):
-        with Traffic(self) as t:
-            t.throughput()
-            t.round_trips()
+    def throughput(self):
+        self.traffic(Traffic.throughput)
+
+    def latency(self):
+        self.traffic(Traffic.round_trips)
 
     def dns(self):
-        with Traffic(self) as t:
-            t.dns()
+        self.traffic(Traffic.dns)
+
+    def traffic(self, measure):
+        with Traffic(HERE, self) as t:
+            measure(t)
 
     # ---- published ports beside others
     def firewall(self):
@@ -172,7 +169,7 @@ class Bench:
     def rules(self):
         """publish.c, which makes the calls that the engine makes."""
         program, libraries = self.folder / "publish", [harness.BUILD / f"libireko-{floor}.a" for floor in ("network", "kernel", "base")]
-        source = pathlib.Path(__file__).with_name("publish.c")
+        source = HERE / "publish.c"
         sh(["cc", "-O2", "-std=gnu17", "-D_GNU_SOURCE", "-I", harness.BUILD / "view/network", "-o", program, source, *libraries, "-lmnl", "-lnftables", "-ljansson", "-lpthread"])
         first = None
         for line in sh([program, f"irkb_{self.folder.name[-8:]}", 50 * self.o.n, *self.o.ports]).splitlines():
@@ -261,6 +258,13 @@ class Bench:
             connection.close()
 
 
+def prepare(e, folder):
+    rootfs = folder / "busybox.tar"
+    rootfs.write_bytes(harness.make_tar(harness.fill_busybox))
+    e.ask(["import", rootfs, IMAGE])
+    e.ask(["network", "create", NETWORK])
+
+
 def request(connection, e, method, path, body):
     """Milliseconds of one request; None, with a word why, if it is refused."""
     start = time.monotonic()
@@ -277,34 +281,39 @@ def request(connection, e, method, path, body):
     return (time.monotonic() - start) * 1000
 
 
-WHAT = ("run", "parallel", "networks", "traffic", "dns", "firewall", "scale", "many")
+WHAT = ("run", "parallel", "networks", "throughput", "latency", "dns", "firewall", "scale", "many")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=20, help="rounds of each command")
-    parser.add_argument("--seconds", type=float, default=2, help="of each flow of `traffic` and `dns`")
-    parser.add_argument("--rounds", type=int, default=3, help="of each flow of `traffic` and `dns`")
+    parser.add_argument("--seconds", type=float, default=2, help="of each flow of `throughput`, `latency` and `dns`")
+    parser.add_argument("--rounds", type=int, default=3, help="of each flow of `throughput`, `latency` and `dns`")
     parser.add_argument("--ports", type=lambda s: [int(n) for n in s.split(",")], default=[0, 100, 500, 1000], help="containers with a port, of `firewall`: 0,100,500,1000")
     parser.add_argument("--peers-ports", type=int, default=100, help="most of them that docker and podman are given")
     parser.add_argument("--scale", type=int, default=200, help="containers of `scale`")
     parser.add_argument("--networks", type=int, default=500, help="networks of `many`")
     parser.add_argument("--json", type=pathlib.Path, help="file that the rows are written to")
     parser.add_argument("what", nargs="*", help=f"{' '.join(WHAT)}; default: all")
+    for hidden in ("--worker", "--load"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     o = parser.parse_args()
     if set(o.what) - set(WHAT):
         parser.error(f"unknown: {' '.join(sorted(set(o.what) - set(WHAT)))}")
     need("iperf3", "cc")
     if not o.inside:
-        peers.enter_own_namespaces(pathlib.Path(__file__).parent)
+        peers.enter_own_namespaces(HERE)
     peers.end_when_told()
     sh(["ip", "link", "set", "lo", "up"])
+    if o.worker:
+        return work(o.worker, o.load, prepare)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="irk-bench-"))
     table, bench, failed = peers.Table(("ireko", "ireko, docker CLI", "podman", "docker")), None, []
     try:
         bench = Bench(o, folder, table)
-        bench.prepare()
+        for e in bench.engines:
+            prepare(e, folder)
         table.head(f"{o.n} rounds, medians; in brackets: theirs over ours")
         for what in [w for w in WHAT if not o.what or w in o.what]:
             try:
