@@ -160,6 +160,7 @@ struct Resolver {
 	uint64_t scopes;  /* the last one given */
 	Servers host;     /* as last read, and from what (resolver-servers.c) */
 	struct stat file; /* st_ino 0: none */
+	bool settled;     /* it cannot change any more without being another file or having other times */
 	bool looked;      /* in this round of the thread */
 	DnsCache *cache;
 	Forward *flights;         /* of those forwards, the ones that others may join */

@@ -20,6 +20,7 @@
 #define WAIT_NS       (2 * SECOND_NS) /* then the next one is asked too */
 #define ATTEMPTS      2
 #define ATTEMPTS_MOST 5
+#define SETTLED_NS    (SECOND_NS / 10)
 #define DOWN_NS       (10 * SECOND_NS)
 #define DOWN_DOUBLED  5 /* times at most */
 
@@ -85,24 +86,49 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+/* Times of files move by the tick: what was written within the last one may be written again and look the same. */
+static bool has_settled(const struct stat *st)
+{
+	int64_t age = clock_now_ns() - (st->st_ctim.tv_sec * SECOND_NS + st->st_ctim.tv_nsec);
+
+	return age < 0 || age > SETTLED_NS;
+}
+
+static bool same_servers(const Servers *a, const Servers *b)
+{
+	bool same = a->n == b->n && a->attempts == b->attempts && a->wait == b->wait &&
+		    a->timed == b->timed && a->rotate == b->rotate && a->stream == b->stream &&
+		    a->qualified == b->qualified;
+
+	for (size_t i = 0; same && i < a->n; i++)
+		same = a->v[i].at == b->v[i].at && streq(a->v[i].zone, b->v[i].zone);
+	return same;
+}
+
 static void follow_host(Resolver *r)
 {
 	_cleanup_strv_ char **addresses = NULL, **options = NULL;
 	struct stat st = {0};
+	Servers fresh;
+	bool seen;
 
 	if (r->looked)
 		return;
 	r->looked = true;
 	if (stat(RESOLV_CONF, &st) < 0)
 		st = (struct stat){0};
-	if (r->host.scope && same_file(&st, &r->file))
+	seen = r->host.scope && same_file(&st, &r->file);
+	if (seen && r->settled)
 		return;
 	r->file = st;
-	if (r->host.scope)
-		dns_cache_forget(r->cache, r->host.scope);
+	r->settled = has_settled(&st);
 	if (resolv_host_own(&addresses, &options, NULL) < 0)
 		strv_free(take_ptr(addresses));
-	servers_set(r, &r->host, addresses, options);
+	servers_set(r, &fresh, addresses, options);
+	if (seen && same_servers(&fresh, &r->host))
+		return;
+	dns_cache_forget(r->cache, r->host.scope);
+	r->host = fresh;
 }
 
 Servers *servers_of_host(Resolver *r)

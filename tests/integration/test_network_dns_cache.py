@@ -276,6 +276,31 @@ def test_the_hosts_file_is_followed_however_it_changes(new_engine, tmp_path):
         assert who() == ["192.0.2.3"]
 
 
+def test_the_hosts_file_is_followed_within_a_tick(new_engine, tmp_path):
+    """Rewritten in place, as long as before, so soon that its times are the same."""
+    servers = [Server(lambda m, tcp, i=i: reply(m, f"192.0.2.{i}")) for i in range(8)]
+    with contextlib.ExitStack() as stack:
+        for s in servers:
+            stack.enter_context(s)
+        pairs = [(i, k) for i in range(8) for k in range(i) if len(servers[i].address) == len(servers[k].address)]
+        texts = {i: f"nameserver {servers[i].address}\n" for i in pairs[0]}
+        engine, _ = stack.enter_context(world(new_engine, tmp_path, texts[pairs[0][0]]))
+        pid = engine.inspect("web")["State"]["Pid"]
+
+        def alternate():
+            with open(tmp_path / "resolv.conf", "r+") as f, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.connect(("127.0.0.11", 53))
+                s.settimeout(5)
+                for i in [*pairs[0]] * 200:
+                    f.seek(0)
+                    f.write(texts[i])
+                    f.flush()
+                    s.send(question("same.example"))
+                    assert Answer(s.recv(512)).addresses == [f"192.0.2.{i}"]
+
+        in_namespace(pid, alternate)
+
+
 def test_metrics_of_names(new_engine, tmp_path):
     port = free_port()
 
