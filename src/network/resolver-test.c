@@ -413,6 +413,37 @@ static void test_noise_of_a_server(void **state _unused_)
 	world_done(&w);
 }
 
+/* A host whose servers have IPv6 addresses only, one of them with a zone. */
+static void test_servers_with_ipv6(void **state _unused_)
+{
+	struct sockaddr_in6 at = {.sin6_family = AF_INET6,
+				  .sin6_port = htons(53),
+				  .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct timeval wait = {WAIT_MS / 1000, 0};
+	struct sockaddr_in6 from;
+	socklen_t len = sizeof(from);
+	uint8_t m[DNS_UDP_PLAIN];
+	World w;
+
+	world_init(&w);
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0), a = client_socket(w.a, SOCK_DGRAM);
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	host_file("nameserver fe80::1%nowhere\nnameserver 192.0.2.1%lo\nnameserver ::1\n");
+	ask(a, 1, "www.example");
+	ssize_t n = recvfrom(fd, m, sizeof(m), 0, (struct sockaddr *)&from, &len);
+
+	assert_true(n > DNS_HEADER);
+	m[2] |= 0x80;
+	m[3] |= DNS_NXDOMAIN;
+	assert_int_equal(sendto(fd, m, (size_t)n, 0, (struct sockaddr *)&from, len), n);
+	assert_int_equal(heard(a, 1), -DNS_NXDOMAIN);
+	close(fd);
+	close(a);
+	world_done(&w);
+}
+
 /* Servers of a client's own are asked again from where it is now. */
 static void test_kept_until_the_client_moves(void **state _unused_)
 {
@@ -498,6 +529,7 @@ int main(void)
 	    cmocka_unit_test(test_what_a_client_may_ask_at_once),
 	    cmocka_unit_test(test_floods_of_several),
 	    cmocka_unit_test(test_noise_of_a_server),
+	    cmocka_unit_test(test_servers_with_ipv6),
 	    cmocka_unit_test(test_kept_until_the_client_moves),
 	    cmocka_unit_test(test_names_that_go),
 	};
