@@ -361,7 +361,22 @@ class Engine:
         links = [name for name in os.listdir("/sys/class/net") if own in name]
         tables = [line for line in run(program("nft"), "list", "tables").stdout.splitlines() if own in line]
         sockets = [str(self.socket)] if self.socket.exists() else []
+        sockets += ["ireko-proxy"] if self._proxy_answers() else []
         return [*mounts, *links, *tables, *sockets]
+
+    def _proxy_answers(self):
+        """It ends as soon as nobody is there who could want something of it, which it sees a moment later."""
+        for _ in range(50):
+            with contextlib.ExitStack() as stack:
+                try:
+                    folder = os.open(self.exec_root, os.O_PATH)
+                    stack.callback(os.close, folder)
+                    s = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                    s.connect(f"/proc/self/fd/{folder}/proxy.sock")
+                except OSError:
+                    return False
+            time.sleep(0.02)
+        return True
 
     def leftovers_of_containers(self):
         """Folders of containers that are no more, and interfaces on our bridge."""

@@ -47,6 +47,7 @@ class Proxy:
         self.control = self.connect()
         self.pid = struct.unpack("3i", self.control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         self.pidfd = os.pidfd_open(self.pid)
+        self.keys()  # it has taken the connection
 
     def connect(self):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

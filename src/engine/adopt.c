@@ -331,6 +331,7 @@ static void *subscribe_thread(void *arg)
 			(void)usleep(RETRY_US);
 	}
 	names_adopted(a->en);
+	proxied_reconcile(a->en);
 	return NULL;
 }
 

@@ -160,7 +160,7 @@ static int settle_gateways(Engine *en, Container *c, int netns_fd, const Ways *b
 
 	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++)
 		r = settle_family(en, c, f, netns_fd, before->network[f], e);
-	return r;
+	return r >= 0 && c->n_ports > 0 ? proxied_settle(en, c, e) : r;
 }
 
 /* Its ports go first, as one port cannot lead to two places. */

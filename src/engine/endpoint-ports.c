@@ -84,7 +84,8 @@ typedef struct Ways {
 	bool there[IP_FAMILIES];
 	bool routed
 	    [IP_FAMILIES]; /* nothing of the host is needed: the port is open at the container's own address */
-	IpAddress binding; /* where ports without a host address go; 0.0.0.0: everywhere */
+	bool proxied[IP_FAMILIES]; /* not there, but reached through the other */
+	IpAddress binding;         /* where ports without a host address go; 0.0.0.0: everywhere */
 } Ways;
 
 static bool host_has_ipv6(void)
@@ -101,6 +102,12 @@ static void add_port(NetworkPort *v, size_t *n, const NetworkPort *p, IpAddress 
 	++*n;
 }
 
+/* The proxy does not speak sctp. */
+static bool is_way(const Ways *w, int family, const NetworkPort *p)
+{
+	return w->there[family] || (w->proxied[family] && p->protocol != IPPROTO_SCTP);
+}
+
 /* One entry of what is asked for: one port, or one in each family under the same number. */
 static int expand(const ContainerPort *given, const Ways *w, NetworkPort *v, size_t *n, Err *e)
 {
@@ -110,14 +117,14 @@ static int expand(const ContainerPort *given, const Ways *w, NetworkPort *v, siz
 	if (r < 0)
 		return r;
 	if (str_empty(given->host_ip)) {
-		if (w->there[IP_V4])
+		if (is_way(w, IP_V4, &p))
 			add_port(v, n, &p, w->binding, w);
-		if (w->there[IP_V6] && w->binding == IP_V4_ANY && host_has_ipv6())
+		if (is_way(w, IP_V6, &p) && w->binding == IP_V4_ANY && host_has_ipv6())
 			add_port(v, n, &p, IP_V6_ANY, w);
 		return 0;
 	}
 	family = ip_index(p.host_address);
-	if (!w->there[family])
+	if (!is_way(w, family, &p))
 		return err_new(e, ERR_INVALID,
 			       "port %s: it cannot be published on %s: the container has no %s on a network "
 			       "with a way out",
@@ -310,6 +317,9 @@ static int ways_find(Engine *en, Container *c, Ways *ret, const ContainerEndpoin
 		ret->binding = f == IP_V4 ? n->options.host_binding : ret->binding;
 		*ret_ep = &c->endpoints[i];
 	}
+	for (int f = 0; f < IP_FAMILIES; f++)
+		ret->proxied[f] =
+		    !en->options.no_userland_proxy && !ret->there[f] && ret->there[!f] && !ret->routed[!f];
 	return r;
 }
 

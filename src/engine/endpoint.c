@@ -791,7 +791,7 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 	return r < 0 ? r : net_files_write(en, c, s, e);
 }
 
-int endpoint_publish(Engine *en, Container *c, Err *e)
+int endpoint_publish(Engine *en, Container *c, const NetSetup *s, Err *e)
 {
 	int r = 0;
 
@@ -801,7 +801,7 @@ int endpoint_publish(Engine *en, Container *c, Err *e)
 		if (i >= 0)
 			r = ports_publish(en, c, f, &c->endpoints[i], e);
 	}
-	return r;
+	return r >= 0 && s ? proxied_publish(en, c, s, e) : r;
 }
 
 void endpoint_withdraw(Engine *en, Container *c)
@@ -812,6 +812,7 @@ void endpoint_withdraw(Engine *en, Container *c)
 		if (i >= 0)
 			ports_withdraw(en, c, f, &c->endpoints[i]);
 	}
+	proxied_withdraw(en, c);
 }
 
 void endpoint_teardown(Engine *en, Container *c)

@@ -212,6 +212,7 @@ struct Engine {
 	int epoll_fd, stop_fd;
 	pthread_t watcher;
 	bool watching;
+	struct Proxy *proxy; /* endpoint-proxy.c */
 	int cgroup_version;
 	uint64_t health_checks, health_checks_failed; /* atomic */
 	UserRemap remap;
@@ -237,6 +238,8 @@ int container_save(Engine *en, Container *c, Err *e);
 int container_load_all(Engine *en, Err *e);
 int container_info(Engine *en, Container *c, ContainerInfo *ret, Err *e);
 ContainerStatus container_status(Container *c);
+/* A reference to each, in an array of the caller's; NULL without memory. (network.c) */
+Container **containers_all(Engine *en, size_t *ret_n);
 /* exec-root/containers/<id> and data-root/containers/<id>; malloc'ed. */
 char *container_run_dir(Engine *en, const Container *c);
 char *container_data_dir(Engine *en, const Container *c);
@@ -355,8 +358,8 @@ int endpoints_plan(Engine *en, Container *c, Err *e);
 int endpoint_prepare(Engine *en, Container *c, NetSetup *ret, Err *e);
 /* Addresses, veths in the namespace that was made, port reservations and the three files. Undone by endpoint_teardown on failure. */
 int endpoint_setup(Engine *en, Container *c, NetSetup *ret, Err *e);
-/* Publishes the ports once the container exists; then unpublishes and frees everything. */
-int endpoint_publish(Engine *en, Container *c, Err *e);
+/* Publishes the ports once the container exists (s NULL: makes again what the kernel has lost); then unpublishes and frees everything. */
+int endpoint_publish(Engine *en, Container *c, const NetSetup *s, Err *e);
 /* Its ports lead nowhere any more; they stay reserved. */
 void endpoint_withdraw(Engine *en, Container *c);
 void endpoint_teardown(Engine *en, Container *c);
@@ -394,6 +397,18 @@ void ports_withdraw(Engine *en, Container *c, int family, const ContainerEndpoin
 void ports_load(Container *c);
 /* Forgets them. */
 void ports_release(Container *c);
+
+/* endpoint-proxy.c: ports of a family that the container has no address of are carried by ireko-proxy. */
+int proxied_open(Engine *en, Err *e);
+/* With the sockets that are in s, in the order of the ports. */
+int proxied_publish(Engine *en, Container *c, const NetSetup *s, Err *e);
+void proxied_withdraw(Engine *en, Container *c);
+/* The ways out of a running container are others now. */
+int proxied_settle(Engine *en, Container *c, Err *e);
+/* Makes what the proxy has equal to what running containers have. */
+void proxied_reconcile(Engine *en);
+/* The watcher's: the connection to the proxy has hung up. */
+void proxied_hung_up(Engine *en);
 
 /* endpoint-names.c: containers of user-defined networks ask our resolver */
 /* At a start: its sockets, which the shim holds too, and the names of all its endpoints. */

@@ -3,6 +3,8 @@
  * The engine as a whole: opening, closing, and what it knows about itself.
  */
 #include "engine/engine-internal.h"
+
+#include "proxy/proxy.h"
 #include "engine/log-options.h"
 #include "kernel/cgroup.h"
 #include "kernel/mount.h"
@@ -27,6 +29,7 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .http_proxy = o->http_proxy ? strdup(o->http_proxy) : NULL,
 	    .https_proxy = o->https_proxy ? strdup(o->https_proxy) : NULL,
 	    .no_proxy = o->no_proxy ? strdup(o->no_proxy) : NULL,
+	    .no_userland_proxy = o->no_userland_proxy,
 	    .transfers = o->transfers,
 	    .runtimes = strv_dup(o->runtimes),
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
@@ -252,6 +255,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0)
 		r = watch_start(en, e);
 	if (r >= 0)
+		r = proxied_open(en, e);
+	if (r >= 0)
 		r = adopt_all(en, e);
 	if (r >= 0)
 		r = gc_start(en, e);
@@ -286,6 +291,7 @@ void engine_free(Engine *en)
 	adopt_stop(en);
 	watch_stop(en);
 	background_free(en->background);
+	proxy_free(en->proxy);
 	HASH_ITER (hh, en->execs, x, xtmp) {
 		HASH_DEL(en->execs, x);
 		exec_config_done(&x->config);

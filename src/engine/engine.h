@@ -60,6 +60,7 @@ typedef struct EngineOptions {
 	char *const *registry_token_servers; /* REGISTRY=HOST */
 	char *const *certs_dirs;             /* of registries; NULL: the usual ones */
 	const char *http_proxy, *https_proxy, *no_proxy;
+	bool no_userland_proxy; /* ports are published in the address families of the container alone */
 	EngineTransfers transfers;
 	char *const *runtimes; /* NAME=PATH: OCI runtimes beside ours, programs with runc's command line */
 	const char *default_runtime; /* a name of them, or NULL: ours */

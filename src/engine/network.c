@@ -563,13 +563,13 @@ static void publish_again(Engine *en, Container *const *v, bool *done, size_t n,
 		if (wait)
 			container_lock(v[i]);
 		if (!v[i]->removed && v[i]->n_ports > 0)
-			note(endpoint_publish(en, v[i], &err), &err, "publish ports again");
+			note(endpoint_publish(en, v[i], NULL, &err), &err, "publish ports again");
 		done[i] = true;
 		pthread_mutex_unlock(&v[i]->life);
 	}
 }
 
-static Container **containers_all(Engine *en, size_t *ret_n)
+Container **containers_all(Engine *en, size_t *ret_n)
 {
 	Container *c, *tmp, **v;
 	size_t count = 0;

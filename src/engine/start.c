@@ -473,7 +473,7 @@ static int start_steps(Start *s, Err *e)
 	if (r >= 0)
 		r = shim_make(s, e);
 	if (r >= 0)
-		r = endpoint_publish(s->en, c, e);
+		r = endpoint_publish(s->en, c, &s->net, e);
 	if (r >= 0)
 		r = attach_pending(s, e);
 	if (r >= 0)

@@ -146,11 +146,12 @@ static void *watcher(void *arg)
 		for (int i = 0; i < n; i++) {
 			if (!evs[i].data.ptr)
 				return NULL;
-			if (evs[i].data.ptr == &en->firewall) {
+			if (evs[i].data.ptr == &en->firewall)
 				firewall_watch_ready(en);
-				continue;
-			}
-			read_events(en, evs[i].data.ptr);
+			else if (evs[i].data.ptr == &en->proxy)
+				proxied_hung_up(en);
+			else
+				read_events(en, evs[i].data.ptr);
 		}
 	}
 }

@@ -126,3 +126,7 @@ Element firewall_open_element(const NetworkPort *p, IpAddress address);
 /* conntrack.c: forgets the connections that would go on bypassing a changed port entry: those to the given udp host
  * ports, and (address != 0) those translated to the address. Only udp has this trouble: tcp connections end by themselves. */
 int conntrack_forget_udp(Netlink *nl, const NetworkPort *ports, size_t n, IpAddress address, Err *e);
+
+/* held.c: each socket that a process holds, as a copy that is fn's from then on, until fn says false. */
+typedef bool (*HeldFn)(int fd, void *arg);
+int held_sockets(pid_t pid, HeldFn fn, void *arg, Err *e);

@@ -162,6 +162,8 @@ typedef struct NetworkPort {
 /* Reserves host ports: binds (and for tcp listens on) a socket each, which keeps others from taking it while the fd is
  * open; fills host_port of those that are 0. ret_fds has n entries. All or nothing. ERR_CONFLICT "... port 8080/tcp is already in use by <process or 'another program'>: ...". */
 int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e);
+/* Copies of the sockets that reserve them, which another process (the shim) holds; -1 for those that it has not. */
+int network_ports_take(pid_t pid, const NetworkPort *ports, size_t n, int *ret_fds, Err *e);
 /* "tcp", "udp", "sctp". */
 const char *network_protocol_name(uint8_t protocol);
 /* Forwards ports to `address` on `bridge`, for packets from outside, from the host itself, from localhost and from other containers

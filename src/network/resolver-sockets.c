@@ -261,42 +261,26 @@ static int type_of(int fd)
 	return type;
 }
 
-static void keep_if_ours(int fd, ResolverSockets *ret)
+static bool keep_if_ours(int fd, void *arg)
 {
+	ResolverSockets *s = arg;
 	int type = type_of(fd);
 
-	if (type == SOCK_DGRAM && ret->udp < 0)
-		ret->udp = take_fd(&fd);
-	else if (type == SOCK_STREAM && ret->tcp < 0)
-		ret->tcp = take_fd(&fd);
+	if (type == SOCK_DGRAM && s->udp < 0)
+		s->udp = take_fd(&fd);
+	else if (type == SOCK_STREAM && s->tcp < 0)
+		s->tcp = take_fd(&fd);
 	close_fd(&fd);
+	return s->udp < 0 || s->tcp < 0;
 }
 
 int resolver_sockets_take(pid_t pid, ResolverSockets *ret, Err *e)
 {
-	_cleanup_close_ int process = pidfd_open(pid, 0);
 	ResolverSockets s = {-1, -1};
-	char path[64], link[32];
-	struct dirent *entry;
-	DIR *dir;
+	int r = held_sockets(pid, keep_if_ours, &s, e);
 
-	if (process < 0)
-		return err_sys(e, errno, "open process %d", (int)pid);
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return err_sys(e, errno, "open %s", path);
-	while ((s.udp < 0 || s.tcp < 0) && (entry = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link));
-		int fd;
-
-		if (n < 7 || strncmp(link, "socket:", 7) != 0)
-			continue;
-		fd = pidfd_getfd(process, atoi(entry->d_name), 0);
-		if (fd >= 0)
-			keep_if_ours(fd, &s);
-	}
-	closedir(dir);
+	if (r < 0)
+		return r;
 	if (s.udp >= 0 && s.tcp >= 0) {
 		*ret = s;
 		return 1;

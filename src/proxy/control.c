@@ -17,6 +17,8 @@ void control_close(Server *s, Control *c)
 	s->n_controls--;
 	server_close(s, &c->source);
 	server_bury(s, &c->grave);
+	if (!s->controls && !s->ports)
+		s->quit = true; /* nobody is left who could want something soon */
 }
 
 /* Ports are in the order of their numbers. */

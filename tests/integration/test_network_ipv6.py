@@ -66,7 +66,7 @@ def test_only_ipv6_with_a_subnet_of_our_choice(engine, ireko, name):
         assert b"served-by-box" in ask6(ep["GlobalIPv6Address"], 8080)
         # By the host's address on the network: what comes to the host is translated.
         assert b"served-by-box" in ask6(config["Gateway"], port)
-        p = ireko("run", "--rm", "--network", name, "-p", "127.0.0.1:1:80", "busybox", "true", check=False)
+        p = ireko("run", "--rm", "--network", name, "-p", "127.0.0.1:1:80/sctp", "busybox", "true", check=False)
         assert p.returncode == 125 and "the container has no IPv4" in p.stderr
         ireko("restart", "-t", "0", name)
         assert b"served-by-box" in ask6(networks_of(engine, name)[name]["GlobalIPv6Address"], 8080)

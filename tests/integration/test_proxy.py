@@ -496,6 +496,7 @@ def test_it_is_caged_and_small(proxy):
         with c, s:
             c.sendall(b"x")
             assert s.recv(1) == b"x"
+            time.sleep(0.3)
             before = proxy.status("voluntary_ctxt_switches")
             time.sleep(1)
             assert proxy.status("voluntary_ctxt_switches") == before

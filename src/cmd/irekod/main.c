@@ -155,6 +155,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .http_proxy = config_text(c, "http-proxy"),
 	    .https_proxy = config_text(c, "https-proxy"),
 	    .no_proxy = config_text(c, "no-proxy"),
+	    .no_userland_proxy = !config_bool(c, "userland-proxy", true),
 	    .transfers = daemon_transfers(c),
 	    .runtimes = config_list(c, "runtimes"),
 	    .default_runtime = config_text(c, "default-runtime"),

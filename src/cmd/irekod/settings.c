@@ -70,6 +70,7 @@ const Setting settings[] = {
 	{"icc", SET_BOOL, .help = "containers on the default network may talk to each other (default true)"},
 	{"ip", SET_TEXT, .meta = "ADDRESS", .help = "that ports are published on by default (default 0.0.0.0)", .check = setting_check_address},
 	{"published-ports", SET_TEXT, .meta = "WHO", .help = "has a say in who reaches published ports: firewall (the host's own rules for what is forwarded; the default) or open (they are open whatever these say)", .check = setting_check_published_ports},
+	{"userland-proxy", SET_BOOL, .help = "ports are reached over IPv6 too if the container has only IPv4, and the other way round (default true)"},
 	{"default-address-pools", SET_OBJECT, .flag = "default-address-pool", .meta = "base=CIDR,size=N", .help = "where networks take their subnets from; repeatable", .check = setting_check_pool, .read = setting_read_pools},
 	/* storage */
 	{"snapshotter", SET_TEXT, .alias = "storage-driver", .letter = 's', .meta = "NAME", .help = "how layers are kept: auto, erofs (images), overlayfs (directories) or vfs (copies)"},
@@ -91,8 +92,7 @@ const Setting settings[] = {
 	{"ip-forward", SET_FIXED, .only = "true", .help = "networks need the host to forward: make a network with --internal where they do not"},
 	{"ip-forward-no-drop", SET_FIXED, .only = "true", .help = "the policy of the host's own forwarding is never changed: remove it, or say true"},
 	{"ip-masq", SET_FIXED, .only = "true", .help = "make a network with -o com.docker.network.bridge.enable_ip_masquerade=false instead"},
-	{"userland-proxy", SET_FIXED, .only = "false", .help = "the kernel alone publishes ports, from localhost too: remove it, or say false"},
-	{"userland-proxy-path", SET_REFUSED, .help = "there is no proxy process: the kernel publishes ports; remove it"},
+	{"userland-proxy-path", SET_REFUSED, .help = "the proxy is ireko-proxy, which is installed with irekod; remove it"},
 	{"selinux-enabled", SET_FIXED, .only = "false", .help = "labels of SELinux are not set: remove it"},
 	{"init-path", SET_REFUSED, .help = "the init is our own; remove it"},
 	{"storage-opts", SET_REFUSED, .flag = "storage-opt", .help = "the ways to keep layers have no options; see snapshotter and gc-*"},
