@@ -38,6 +38,7 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .cdi_dirs = o->cdi_dirs ? strv_dup(o->cdi_dirs) : NULL,
 	    .log_driver = strdup(o->log_driver ? o->log_driver : "json-file"),
 	    .log_opts = strv_dup(o->log_opts),
+	    .published_ports_open = o->published_ports_open,
 	    .gc = o->gc,
 	};
 	en->options.gc.keep = strv_dup(o->gc.keep);

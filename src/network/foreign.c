@@ -328,9 +328,16 @@ static void want(const NetworkHost *h, WantedList *l, const Bridges *bridges, Ou
 {
 	Wanted *w = &l->v[l->n++];
 
-	*w = (Wanted){.rule = {.kind = kind, .ipv6 = kind == OUR_WITHIN || strv_has(bridges->ipv6, bridge)}};
+	*w = (Wanted){.rule = {.kind = kind, .ipv6 = strv_has(bridges->ipv6, bridge)}};
 	snprintf(w->rule.bridge, sizeof(w->rule.bridge), "%.*s", NETWORK_IFNAME - 1, bridge);
 	our_rule_comment(h->table, &w->rule, w->comment);
+}
+
+/* Frames of either family: whose network it is, and what that has, is not told by its name. */
+static void want_shard(const NetworkHost *h, WantedList *l, const Bridges *bridges, const char *shard)
+{
+	want(h, l, bridges, OUR_WITHIN, shard);
+	l->v[l->n - 1].rule.ipv6 = true;
 }
 
 static int by_comment(const void *a, const void *b)
@@ -349,7 +356,7 @@ static int wanted_list(NetworkHost *h, WantedList *ret, Err *e)
 	if (!ret->v)
 		return err_oom(e);
 	for (char **b = bridges.shards; b && *b; b++)
-		want(h, ret, &bridges, OUR_WITHIN, *b);
+		want_shard(h, ret, &bridges, *b);
 	for (char **b = bridges.all; b && *b; b++) {
 		if (strv_has(bridges.internal, *b)) {
 			want(h, ret, &bridges, OUR_WITHIN, *b);
