@@ -271,6 +271,37 @@ int engine_network_connect(Engine *en, const char *network, const char *containe
 	return r;
 }
 
+/* ---- for a moment ---- */
+
+int connection_suspend(Engine *en, Container *c, const char *network, Err *e)
+{
+	_cleanup_close_ int netns_fd = -1;
+	int i = endpoint_index(c, network), r = open_namespace(c, &netns_fd, e);
+
+	if (r < 0 || netns_fd < 0 || i < 0 || !endpoint_connected(&c->endpoints[i]))
+		return r;
+	for (int f = 0; f < IP_FAMILIES; f++)
+		if (endpoint_gateway(en, c, f) == i)
+			leave_gateway(en, c, f, i);
+	names_leave(en, c, &c->endpoints[i]);
+	r = net_files_update(en, c, &c->endpoints[i], NULL, e);
+	endpoint_leave(en, c, (size_t)i, netns_fd);
+	return r < 0 ? r : container_save(en, c, e);
+}
+
+int connection_resume(Engine *en, Container *c, const char *network, Err *e)
+{
+	/* No network is called so: routes and ports are all settled anew. */
+	const Ways nothing = {{(char *)"", (char *)""}};
+	_cleanup_close_ int netns_fd = -1;
+	int i = endpoint_index(c, network), r = open_namespace(c, &netns_fd, e);
+
+	if (r < 0 || netns_fd < 0 || i < 0 || endpoint_connected(&c->endpoints[i]))
+		return r;
+	r = connect_running(en, c, (size_t)i, netns_fd, &nothing, e);
+	return r < 0 ? r : container_save(en, c, e);
+}
+
 /* ---- disconnect ---- */
 
 /* Its entries are gone by now; `out` is what it had. */

@@ -144,6 +144,8 @@ typedef struct Network {
 	NetworkPool *pool[IP_FAMILIES];    /* once the subnet is settled */
 	unsigned users;                    /* endpoints of running containers; under Engine.lock */
 	bool removed;                      /* under Engine.lock */
+	bool renumbering;                  /* under Engine.lock: nobody joins */
+	NetworkOverlap overlap;            /* under Engine.lock: with a route of the host's that came later */
 	pthread_mutex_t life;              /* making and removing the bridge */
 	UT_hash_handle hh, hh_name;
 } Network;
@@ -210,6 +212,7 @@ struct Engine {
 	struct EventHub *events;
 	Background *background;
 	int epoll_fd, stop_fd;
+	int routes_fd; /* tells of routes of the host's (network-overlaps.c) */
 	pthread_t watcher;
 	bool watching;
 	struct Proxy *proxy; /* endpoint-proxy.c */
@@ -490,6 +493,22 @@ void firewall_watch_start(Engine *en);
 void firewall_watch_ready(Engine *en);
 /* Logs what the user should know of the host's firewall and has not been told yet. */
 void firewall_tell(Engine *en);
+
+/* As the floor below knows it. */
+NetworkBridge network_bridge_of(const Engine *en, const Network *n);
+/* An event "update". */
+void network_changed_event(Engine *en, const Network *n);
+/* Another subnet in place of the one of that family: `given`, or one of our choice. `life` is held, and nobody is on the network. */
+int subnet_exchange(Engine *en, Network *n, int family, const char *given, Err *e);
+
+/* network-overlaps.c: a thread that watches the host's routes. */
+void network_overlaps_watch(Engine *en);
+void network_overlaps_look(Engine *en);
+
+/* connect.c: a running container leaves a network for a moment, its record of what was asked for stays; and is on it again. `life` is held.
+ * One that does not run has nothing to leave. */
+int connection_suspend(Engine *en, Container *c, const char *network, Err *e);
+int connection_resume(Engine *en, Container *c, const char *network, Err *e);
 /* network-create.c */
 int subnet_settle(Engine *en, Network *n, Err *e);
 /* Subnet and pool from the record. */

@@ -190,7 +190,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 
 	if (!en)
 		return err_oom(e);
-	en->epoll_fd = en->stop_fd = en->shim_fd = -1;
+	en->epoll_fd = en->stop_fd = en->shim_fd = en->routes_fd = -1;
 	pthread_mutex_init(&en->lock, NULL);
 	pthread_cond_init(&en->execs_changed, NULL);
 	pthread_mutex_init(&en->volumes_lock, NULL);
@@ -261,6 +261,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		r = adopt_all(en, e);
 	if (r >= 0)
 		r = gc_start(en, e);
+	if (r >= 0)
+		network_overlaps_watch(en);
 	if (r < 0) {
 		engine_free(en);
 		return r;
@@ -293,6 +295,7 @@ void engine_free(Engine *en)
 	watch_stop(en);
 	background_free(en->background);
 	proxy_free(en->proxy);
+	close_fd(&en->routes_fd);
 	HASH_ITER (hh, en->execs, x, xtmp) {
 		HASH_DEL(en->execs, x);
 		exec_config_done(&x->config);

@@ -91,8 +91,6 @@ char *const *engine_cdi_dirs(Engine *en);
 /* Names of the devices that they describe now. */
 int engine_cdi_devices(Engine *en, char ***ret, Err *e);
 const char *engine_default_runtime(Engine *en);
-/* What the user should know of the host's firewall; a malloc'ed list, maybe empty. */
-int engine_firewall_warnings(Engine *en, char ***ret, Err *e);
 const char *engine_log_driver(Engine *en); /* of containers that name none */
 typedef enum EngineProxy { ENGINE_HTTP_PROXY, ENGINE_HTTPS_PROXY, ENGINE_NO_PROXY } EngineProxy;
 /* As it may be shown: without a password. malloc'ed; "" if there is none. */
@@ -526,6 +524,10 @@ int engine_network_connect(Engine *en, const char *network, const char *containe
 /* force: also from a network that is no more. */
 int engine_network_disconnect(Engine *en, const char *network, const char *container, bool force, Err *e);
 int engine_network_remove(Engine *en, const char *ref, Err *e);
+/* Another subnet (NULL: of our choice) for a network, whose running containers leave it for a moment. */
+int engine_network_renumber(Engine *en, const char *ref, const char *subnet, Err *e);
+/* What an administrator should know, of the host's firewall and of its routes: whole sentences, malloc'ed; maybe none. */
+int engine_warnings(Engine *en, char ***ret, Err *e);
 int engine_network_inspect(Engine *en, const char *ref, NetworkInfo *ret, Err *e);
 int engine_network_list(Engine *en, NetworkInfo **ret, size_t *ret_n, Err *e);
 

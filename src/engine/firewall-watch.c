@@ -150,11 +150,6 @@ void firewall_watch_start(Engine *en)
 	firewall_tell(en);
 }
 
-int engine_firewall_warnings(Engine *en, char ***ret, Err *e)
-{
-	return network_firewall_warnings(en->nethost, ret, e);
-}
-
 void firewall_tell(Engine *en)
 {
 	FirewallWatch *w = &en->firewall;

@@ -45,6 +45,7 @@ static int subnets_used(Engine *en, const Network *but, NetworkSubnet **ret, siz
 	return 0;
 }
 
+/* Auxiliary addresses are of the subnet that they were given with. */
 static int reserve_aux(Network *n, const NetworkSubnet *s, NetworkPool *pool, Err *e)
 {
 	for (char **a = n->info.aux; a && *a; a++) {
@@ -57,6 +58,8 @@ static int reserve_aux(Network *n, const NetworkSubnet *s, NetworkPool *pool, Er
 				       "invalid auxiliary address \"%s\": expected an IP address", *a);
 		/* The other family's are that one's business, if the network has it. */
 		if (ip_af(address) != ip_af(s->address) && network_has(n, ip_index(address)))
+			continue;
+		if (n->renumbering && !network_subnet_contains(s, address))
 			continue;
 		r = network_pool_take(pool, address, &got, e);
 		if (r < 0)
@@ -183,6 +186,37 @@ int subnet_settle(Engine *en, Network *n, Err *e)
 		r = subnet_find(en, n, f, given, &s, e);
 		if (r >= 0)
 			r = subnet_enter(en, n, &s, str_empty(given), e);
+	}
+	pthread_mutex_unlock(&en->subnets_lock);
+	return r;
+}
+
+int subnet_exchange(Engine *en, Network *n, int family, const char *given, Err *e)
+{
+	FamilyConfig k = family_config(n, family);
+	NetworkPool *before = n->pool[family];
+	_cleanup_free_ char *gateway = NULL, *range = NULL;
+	NetworkSubnet s;
+	int r;
+
+	if (n->users > 0)
+		return err_new(e, ERR_CONFLICT, "%u containers have joined meanwhile: try again", n->users);
+	pthread_mutex_lock(&en->subnets_lock);
+	/* They are of the old subnet. */
+	gateway = take_ptr(*k.gateway);
+	range = take_ptr(*k.ip_range);
+	*k.gateway = strdup("");
+	*k.ip_range = strdup("");
+	r = *k.gateway && *k.ip_range ? subnet_find(en, n, family, given, &s, e) : err_oom(e);
+	if (r >= 0)
+		r = subnet_enter(en, n, &s, str_empty(given) && *k.chosen, e);
+	if (r < 0) {
+		free(*k.gateway);
+		free(*k.ip_range);
+		*k.gateway = take_ptr(gateway);
+		*k.ip_range = take_ptr(range);
+	} else {
+		network_pool_free(before);
 	}
 	pthread_mutex_unlock(&en->subnets_lock);
 	return r;
@@ -534,4 +568,9 @@ int engine_network_remove(Engine *en, const char *ref, Err *e)
 	network_forget(en, n);
 	network_event(en, n, "destroy");
 	return 0;
+}
+
+void network_changed_event(Engine *en, const Network *n)
+{
+	network_event(en, n, "update");
 }

@@ -308,7 +308,7 @@ static bool is_settled(const Network *n)
 	return true;
 }
 
-static NetworkBridge bridge_of(const Engine *en, const Network *n)
+NetworkBridge network_bridge_of(const Engine *en, const Network *n)
 {
 	NetworkPorts ports = n->options.ports;
 	NetworkBridge b = {.ip = {n->subnet[IP_V4], n->subnet[IP_V6]},
@@ -341,7 +341,7 @@ int network_realize(Engine *en, Network *n, Err *e)
 			r = network_save(en, n, e);
 	}
 	if (r >= 0 && !str_empty(n->info.bridge)) {
-		NetworkBridge b = bridge_of(en, n);
+		NetworkBridge b = network_bridge_of(en, n);
 
 		r = network_bridge_ensure(en->nethost, &b, e);
 	}
@@ -358,6 +358,8 @@ static int users_change(Engine *en, Network *n, int by, Err *e)
 	pthread_mutex_lock(&en->lock);
 	if (by > 0 && n->removed)
 		r = err_new(e, ERR_NOT_FOUND, "network %s not found", n->info.name);
+	else if (by > 0 && n->renumbering)
+		r = err_new(e, ERR_CONFLICT, "network %s is being renumbered: try again", n->info.name);
 	else
 		n->users += (unsigned)by;
 	pthread_mutex_unlock(&en->lock);
@@ -539,7 +541,7 @@ static int reconcile(Engine *en, Network *const *all, size_t n, Err *e)
 		return err_oom(e);
 	for (size_t i = 0; i < n; i++)
 		if (!str_empty(all[i]->info.bridge) && is_settled(all[i]))
-			bridges[known.n_bridges++] = bridge_of(en, all[i]);
+			bridges[known.n_bridges++] = network_bridge_of(en, all[i]);
 	pthread_mutex_lock(&en->lock);
 	HASH_ITER (hh, en->by_id, c, tmp)
 		r = r < 0 ? r : known_of(c, &known, &addresses, &ifs);

@@ -47,6 +47,20 @@ static inline IpAddress subnet_last(const NetworkSubnet *s)
 {
 	return s->address | ~ip_mask(s->address, s->prefix);
 }
+/* routes.c: ranges in use, with the interface for the message. */
+typedef struct Route {
+	NetworkSubnet range;
+	int oif;
+} Route;
+typedef struct Routes {
+	Route *v;
+	size_t n;
+} Routes;
+void routes_done(Routes *r);
+int routes_add(Routes *r, Route one);
+/* All of a family, but default ones. */
+int routes_list(NetworkHost *h, int family, Routes *ret, Err *e);
+
 /* The alias that marks our bridges. */
 #define BRIDGE_ALIAS_PREFIX "ireko:"
 bool bridge_is_ours(const NetworkHost *h, const LinkInfo *link);

@@ -84,6 +84,20 @@ int network_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e);
 /* Removes the bridge and its rules; missing is success. When the last bridge goes the table goes too. */
 int network_bridge_remove(NetworkHost *h, const char *name, Err *e);
 
+/* Becomes readable when a route of the host comes or goes. */
+int network_routes_watch(int *ret_fd, Err *e);
+/* Reads all that there is to read; true if a route came or went. */
+bool network_routes_changed(int fd);
+/* A route of somebody else's where a network of ours is. */
+typedef struct NetworkOverlap {
+	bool found;
+	NetworkSubnet subnet, route;
+	char interface[NETWORK_IFNAME]; /* that the route leads to */
+} NetworkOverlap;
+/* One answer for each bridge, whether it has been made or not: of their routes, those that lead to themselves do not count. */
+int network_overlaps_find(NetworkHost *h, const NetworkBridge *bridges, size_t n, NetworkOverlap *ret,
+			  Err *e);
+
 /* Addresses of one subnet. Thread-safe. `range` (or NULL: all of it) is where unasked ones come from. */
 typedef struct NetworkPool NetworkPool;
 int network_pool_new(const NetworkSubnet *s, const NetworkSubnet *range, NetworkPool **ret, Err *e);

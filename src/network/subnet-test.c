@@ -120,6 +120,38 @@ static void test_check_names_the_route(void **state _unused_)
 	network_host_free(h);
 }
 
+/* A VPN that comes when the network is there already. */
+static void test_a_route_that_comes_later(void **state _unused_)
+{
+	NetworkHost *h = host_new();
+	int outside = test_uplink(h), fd;
+	NetworkBridge b[2] = {test_bridge("br-a", "10.8.0.0/16"), test_bridge("br-b", "10.9.0.0/16")};
+	struct pollfd p;
+	NetworkOverlap found[2];
+	Err e = {0};
+
+	ok(network_bridge_ensure(h, &b[0], &e)); /* the other one has never been used */
+	ok(network_routes_watch(&fd, &e));
+	p = (struct pollfd){.fd = fd, .events = POLLIN};
+	assert_false(network_routes_changed(fd));
+	ok(network_overlaps_find(h, b, 2, found, &e));
+	assert_false(found[0].found || found[1].found);
+	test_route(&h->route, "10.8.128.0", 17, OUTSIDE, "up0", 51);
+	test_route(&h->route, "10.0.0.0", 8, OUTSIDE, "up0", RT_TABLE_MAIN);
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_true(network_routes_changed(fd));
+	assert_int_equal(poll(&p, 1, 0), 0);
+	ok(network_overlaps_find(h, b, 2, found, &e));
+	assert_true(found[0].found && found[1].found);
+	assert_string_equal(found[0].interface, "up0");
+	assert_string_equal(network_subnet_text(&found[0].subnet).s, "10.8.0.0/16");
+	assert_string_equal(network_subnet_text(&found[1].route).s, "10.0.0.0/8");
+	close(fd);
+	close(outside);
+	ok(network_bridge_remove(h, "br-a", &e));
+	network_host_free(h);
+}
+
 static NetworkPool *pool_new(const char *cidr, const char *range)
 {
 	NetworkSubnet s, part = {0};
@@ -240,6 +272,7 @@ int main(void)
 	    cmocka_unit_test(test_parse),
 	    cmocka_unit_test(test_choose_avoids_the_hosts_routes),
 	    cmocka_unit_test(test_check_names_the_route),
+	    cmocka_unit_test(test_a_route_that_comes_later),
 	    cmocka_unit_test(test_addresses_go_round),
 	    cmocka_unit_test(test_wanted_address),
 	    cmocka_unit_test(test_range_and_many),

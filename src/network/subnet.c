@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Subnets: their text, and the choice of one that nothing on the host uses. "Uses" means a route of any
- * routing table (a VPN's policy table counts as much as main; the local table has the host's own addresses) or a resolver
- * the host asks. Default routes overlap with everything and do not count.
+ * Subnets: their text, and the choice of one that nothing on the host uses. "Uses" means a route (routes.c) or a resolver that the host asks.
  */
 #include "network/network-internal.h"
 
@@ -10,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/rtnetlink.h>
 
 /* A subnet must have room for a gateway and a container, and be small enough that it can be meant. */
 static const struct {
@@ -125,75 +122,7 @@ bool network_subnet_overlap(const NetworkSubnet *a, const NetworkSubnet *b)
 	return ip_af(a->address) == ip_af(b->address) && (a->address & mask) == (b->address & mask);
 }
 
-/* Ranges in use, with the interface for the message. */
-typedef struct Range {
-	NetworkSubnet range;
-	int oif;
-} Range;
-
-typedef struct Ranges {
-	Range *v;
-	size_t n;
-} Ranges;
-
-static void ranges_done(Ranges *r)
-{
-	free(r->v);
-}
-
-static int ranges_add(Ranges *r, Range range)
-{
-	/* A power of two is full: double it. */
-	if ((r->n & (r->n - 1)) == 0) {
-		Range *v = realloc(r->v, MAX2(r->n * 2, (size_t)1) * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		r->v = v;
-	}
-	r->v[r->n++] = range;
-	return 0;
-}
-
-static int take_route(const struct nlmsghdr *m, void *arg)
-{
-	const struct rtmsg *header = mnl_nlmsg_get_payload(m);
-	Range range = {.range.prefix = header->rtm_dst_len};
-	bool v4 = header->rtm_family == AF_INET;
-	const struct nlattr *attr;
-
-	/* Cached routes are copies of real ones, as flows use them. */
-	if ((!v4 && header->rtm_family != AF_INET6) || header->rtm_flags & RTM_F_CLONED)
-		return 0;
-	/* VPNs split the default route in two halves to outrank it, and IPv6's unicast is 2000::/3: those are default routes all the same. */
-	if (header->rtm_dst_len <= (v4 ? 1 : 3))
-		return 0;
-	mnl_attr_for_each(attr, m, sizeof(*header))
-	{
-		size_t n = mnl_attr_get_payload_len(attr);
-
-		if (mnl_attr_get_type(attr) == RTA_DST && n == (v4 ? 4 : 16))
-			range.range.address = ip_from_bytes(mnl_attr_get_payload(attr), n);
-		else if (mnl_attr_get_type(attr) == RTA_OIF)
-			range.oif = (int)mnl_attr_get_u32(attr);
-	}
-	return range.range.address ? ranges_add(arg, range) : 0;
-}
-
-static int host_routes(NetworkHost *h, int family, Ranges *ret, Err *e)
-{
-	_cleanup_batch_ NetlinkBatch b = {0};
-	struct rtmsg any = {.rtm_family = family == IP_V4 ? AF_INET : AF_INET6};
-
-	netlink_msg_end(&b, netlink_msg(&b, RTM_GETROUTE, NLM_F_DUMP, &any, sizeof(any)));
-	int r = netlink_ask(&h->route, &b, take_route, ret, e);
-
-	if (r == -ENOMEM)
-		return err_oom(e);
-	return err_ctx(e, r, "list the host's routes");
-}
-
-static int add_resolvers(Ranges *ret, Err *e)
+static int add_resolvers(Routes *ret, Err *e)
 {
 	_cleanup_strv_ char **servers = NULL;
 	int r = resolv_host_nameservers(&servers, e);
@@ -201,18 +130,18 @@ static int add_resolvers(Ranges *ret, Err *e)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; servers && servers[i]; i++) {
-		Range one = {0};
+		Route one = {0};
 
 		if (ip_parse(servers[i], &one.range.address) < 0)
 			continue;
 		one.range.prefix = ip_bits(one.range.address);
-		if (ranges_add(ret, one) < 0)
+		if (routes_add(ret, one) < 0)
 			return err_oom(e);
 	}
 	return 0;
 }
 
-static const Range *find_overlap(const Ranges *ranges, const NetworkSubnet *s)
+static const Route *find_overlap(const Routes *ranges, const NetworkSubnet *s)
 {
 	for (size_t i = 0; i < ranges->n; i++)
 		if (network_subnet_overlap(&ranges->v[i].range, s))
@@ -222,7 +151,7 @@ static const Range *find_overlap(const Ranges *ranges, const NetworkSubnet *s)
 
 /* Whether something has it, and the last address of what has: the search goes on behind that, so that a pool of many small networks of
  * which one neighbour has a large part is not walked one by one. */
-static bool blocked(const Ranges *ranges, const NetworkSubnet *used, size_t n_used, const NetworkSubnet *s,
+static bool blocked(const Routes *ranges, const NetworkSubnet *used, size_t n_used, const NetworkSubnet *s,
 		    IpAddress *ret_last)
 {
 	bool found = false;
@@ -241,7 +170,7 @@ static bool blocked(const Ranges *ranges, const NetworkSubnet *used, size_t n_us
 	return found;
 }
 
-static bool choose_in(const NetworkAddressPool *pool, const Ranges *ranges, const NetworkSubnet *used,
+static bool choose_in(const NetworkAddressPool *pool, const Routes *ranges, const NetworkSubnet *used,
 		      size_t n_used, NetworkSubnet *ret)
 {
 	IpAddress end = subnet_last(&pool->base), last;
@@ -331,11 +260,11 @@ static const NetworkAddressPool *pools_of(NetworkHost *h, int family, NetworkAdd
 int network_subnet_choose(NetworkHost *h, int family, bool is_default, const NetworkSubnet *used,
 			  size_t n_used, NetworkSubnet *ret, Err *e)
 {
-	_cleanup_(ranges_done) Ranges ranges = {0};
+	_cleanup_(routes_done) Routes ranges = {0};
 	NetworkAddressPool local;
 	size_t n;
 	const NetworkAddressPool *pools = pools_of(h, family, &local, &n);
-	int r = host_routes(h, family, &ranges, e);
+	int r = routes_list(h, family, &ranges, e);
 
 	if (r >= 0)
 		r = add_resolvers(&ranges, e);
@@ -356,10 +285,10 @@ int network_subnet_choose(NetworkHost *h, int family, bool is_default, const Net
 
 int network_subnet_check(NetworkHost *h, const NetworkSubnet *s, Err *e)
 {
-	_cleanup_(ranges_done) Ranges ranges = {0};
+	_cleanup_(routes_done) Routes ranges = {0};
 	char name[IFNAMSIZ] = "no interface";
-	const Range *hit;
-	int r = host_routes(h, ip_index(s->address), &ranges, e);
+	const Route *hit;
+	int r = routes_list(h, ip_index(s->address), &ranges, e);
 
 	if (r < 0)
 		return r;

@@ -236,6 +236,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(network_connect) \
 	X(network_disconnect) \
 	X(network_remove) \
+	X(network_renumber)                                                                                    \
 	X(networks_prune) \
 	X(volumes_list) \
 	X(volume_inspect) \

@@ -364,6 +364,23 @@ int h_network_disconnect(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : http_reply_empty(rq, 200);
 }
 
+int h_network_renumber(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_json_ json_t *body = NULL;
+	_cleanup_(network_info_done) NetworkInfo i = {0};
+	const char *subnet, *id = http_param(rq, "id");
+	int r = http_body_json(rq, false, &body, e);
+
+	if (r < 0)
+		return r;
+	subnet = json_get_str(body, "Subnet");
+	r = engine_network_renumber(d->engine, id, str_empty(subnet) ? NULL : subnet, e);
+	if (r >= 0)
+		r = engine_network_inspect(d->engine, id, &i, e);
+	return r < 0 ? r : reply_doc(rq, 200, network_doc(&i), e);
+}
+
 int h_network_remove(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;

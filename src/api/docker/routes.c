@@ -61,6 +61,7 @@ static const HttpRoute routes[] = {
     {"POST", "/build/prune", h_build_prune, 0},
     {"POST", "/ireko/bootstrap", h_bootstrap, 0},
     {"POST", "/ireko/squash", h_squash, 0},
+    {"POST", "/ireko/networks/{id}/renumber", h_network_renumber, 0},
     {"GET", "/distribution/{name:*}/json", h_distribution, 0},
     {"GET", "/ireko/manifest", h_remote_manifest, 0},
     {"POST", "/ireko/manifest", h_remote_index_put, 0},

@@ -200,9 +200,10 @@ static void info_constants(json_t *doc)
 	for (size_t i = 0; i < ELEMENTSOF(no); i++)
 		json_object_set_new(doc, no[i], json_false());
 	json_object_set_new(doc, "Plugins",
-			    json_pack("{s:[s], s:[s,s,s], s:n, s:[s,s,s,s,s]}", "Volume", "local", "Network",
-				      "bridge", "host", "null", "Authorization", "Log", "json-file", "local",
-				      "journald", "syslog", "none"));
+			    json_pack("{s:[s], s:[s,s,s,s,s], s:n, s:[s,s,s,s,s]}", "Volume", "local",
+				      "Network", "bridge", "host", "ipvlan", "macvlan", "null",
+				      "Authorization", "Log", "json-file", "local", "journald", "syslog",
+				      "none"));
 	json_object_set_new(doc, "Swarm",
 			    json_pack("{s:s, s:s, s:s, s:b, s:s, s:n}", "NodeID", "", "NodeAddr", "",
 				      "LocalNodeState", "inactive", "ControlAvailable", 0, "Error", "",
@@ -315,7 +316,7 @@ static void info_devices(json_t *doc, Engine *en, int version)
 static int info_warnings(json_t *doc, Engine *en, Err *e)
 {
 	_cleanup_strv_ char **v = NULL;
-	int r = engine_firewall_warnings(en, &v, e);
+	int r = engine_warnings(en, &v, e);
 
 	if (r >= 0)
 		json_object_set_new(doc, "Warnings", strv_len(v) ? doc_strv(v) : json_null());

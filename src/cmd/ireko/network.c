@@ -281,6 +281,39 @@ static int run_disconnect(Call *call, Err *e)
 	return r < 0 ? r : 0;
 }
 
+/* ---- renumber */
+
+typedef struct RenumberOptions {
+	const char *subnet;
+} RenumberOptions;
+
+static const Flag renumber_flags[] = {
+    {"subnet", 0, FLAG_STRING, offsetof(RenumberOptions, subnet),
+     "The new subnet; otherwise one that is free", "CIDR"},
+    {0},
+};
+
+static int run_renumber(Call *call, Err *e)
+{
+	const RenumberOptions *o = call->opts;
+	_cleanup_json_ json_t *body = json_object(), *answer = NULL;
+	_cleanup_free_ char *path = api_path("ireko/networks", call->args[0], "/renumber", e);
+	const json_t *config, *one;
+	size_t i;
+	int r = path ? 0 : -EINVAL;
+
+	if (r >= 0 && o->subnet)
+		r = set(body, "Subnet", json_string(o->subnet), e);
+	if (r >= 0)
+		r = api_call(call->cli, "POST", path, body, &answer, e);
+	if (r < 0)
+		return r;
+	config = json_object_get(json_object_get(answer, "IPAM"), "Config");
+	json_array_foreach (config, i, one)
+		(void)printf("%s\n", json_get_str(one, "Subnet"));
+	return 0;
+}
+
 const Command cmd_network_create = {.usage = "[OPTIONS] NETWORK",
 				    .summary = "Make a network",
 				    .flags = create_flags,
@@ -314,3 +347,10 @@ const Command cmd_network_disconnect = {.usage = "[OPTIONS] NETWORK CONTAINER",
 					.min = 2,
 					.max = 2,
 					.run = run_disconnect};
+const Command cmd_network_renumber = {.usage = "[OPTIONS] NETWORK",
+				      .summary = "Give a network another subnet, while its containers run",
+				      .flags = renumber_flags,
+				      .opts_size = sizeof(RenumberOptions),
+				      .min = 1,
+				      .max = 1,
+				      .run = run_renumber};

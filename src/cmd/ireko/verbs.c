@@ -120,6 +120,7 @@ static const Verb network_verbs[] = {
     {"ls", &cmd_network_ls, false},
     {"list", &cmd_network_ls, true},
     {"prune", &cmd_network_prune, false},
+    {"renumber", &cmd_network_renumber, false},
     {"rm", &cmd_network_rm, false},
     {"remove", &cmd_network_rm, true},
     {NULL, NULL, false},

@@ -42,8 +42,8 @@ extern const Command cmd_manifest_annotate, cmd_manifest_create, cmd_manifest_in
 extern const Command cmd_search, cmd_image_tags, cmd_image_referrers;
 /* network.c, volume.c */
 extern const Command cmd_network_create, cmd_network_ls, cmd_network_rm, cmd_network_inspect,
-    cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_volume_create, cmd_volume_ls,
-    cmd_volume_rm, cmd_volume_update, cmd_volume_inspect, cmd_volume_prune;
+    cmd_network_connect, cmd_network_disconnect, cmd_network_prune, cmd_network_renumber, cmd_volume_create,
+    cmd_volume_ls, cmd_volume_rm, cmd_volume_update, cmd_volume_inspect, cmd_volume_prune;
 /* docker-context.c, docker-context-archive.c, dial-stdio.c */
 extern const Command cmd_context_create, cmd_context_update, cmd_context_ls, cmd_context_inspect,
     cmd_context_use, cmd_context_show, cmd_context_rm, cmd_context_export, cmd_context_import, cmd_dial_stdio;
