@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -73,12 +74,12 @@ static int tell(size_t bad, long long took_ns)
 	return 0;
 }
 
-static struct sockaddr_in at(const char *address, const char *port)
+static struct addrinfo *at(const char *address, const char *port, int type)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = type}, *a;
 
-	if (inet_pton(AF_INET, address, &a.sin_addr) != 1) {
-		fprintf(stderr, "%s is no IPv4 address\n", address);
+	if (getaddrinfo(address, port, &hints, &a) != 0) {
+		fprintf(stderr, "%s port %s is no address\n", address, port);
 		exit(1);
 	}
 	return a;
@@ -86,12 +87,13 @@ static struct sockaddr_in at(const char *address, const char *port)
 
 static int connected(const char *address, const char *port, int type)
 {
-	struct sockaddr_in a = at(address, port);
+	struct addrinfo *a = at(address, port, type);
 	struct timeval second = {.tv_sec = 1};
-	int one = 1, fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	int one = 1, fd = socket(a->ai_family, type | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if (fd < 0 || connect(fd, a->ai_addr, a->ai_addrlen) < 0)
 		die("connect");
+	freeaddrinfo(a);
 	if (type == SOCK_STREAM)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
@@ -102,12 +104,13 @@ static int connected(const char *address, const char *port, int type)
 
 static int bound(const char *port, int type)
 {
-	struct sockaddr_in a = at("0.0.0.0", port);
+	struct addrinfo *a = at("0.0.0.0", port, type);
 	int one = 1, fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if (fd < 0 || bind(fd, a->ai_addr, a->ai_addrlen) < 0)
 		die("bind");
+	freeaddrinfo(a);
 	if (type == SOCK_STREAM && listen(fd, 16) < 0)
 		die("listen");
 	return fd;
