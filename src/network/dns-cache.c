@@ -12,6 +12,7 @@ struct DnsKept {
 	int64_t since, until;
 	DnsKept *prev, *next; /* of the share */
 	UT_hash_handle hh;
+	unsigned turn;
 	size_t key_len, len;
 	uint8_t bytes[]; /* key, message */
 };
@@ -126,6 +127,7 @@ size_t dns_cache_get(DnsCache *c, const uint8_t *key, size_t key_len, int64_t no
 	len = k->len;
 	memcpy(out, k->bytes + k->key_len, len);
 	dns_age(out, len, (uint32_t)((now - k->since) / SECOND_NS));
+	dns_rotate(out, len, ++k->turn);
 	return len;
 }
 

@@ -34,7 +34,7 @@ void dns_cache_free(DnsCache *c);
  * too long, and what there is no memory for, is not kept. */
 void dns_cache_put(DnsCache *c, DnsShare *share, const uint8_t *key, size_t key_len, const uint8_t *m,
 		   size_t len, uint32_t life, int64_t now);
-/* The length of a copy in out (CACHE_MESSAGE_MAX bytes), its times to live as they are now; 0: there is none. */
+/* The length of a copy in out (CACHE_MESSAGE_MAX bytes), its times to live as they are now and its addresses in turn; 0: there is none. */
 size_t dns_cache_get(DnsCache *c, const uint8_t *key, size_t key_len, int64_t now, uint8_t *out);
 /* Forgets what has keys of a scope. */
 void dns_cache_forget(DnsCache *c, uint64_t scope);

@@ -199,6 +199,26 @@ static void test_age_and_cut(void **state _unused_)
 	assert_int_equal(out[11], 0);
 }
 
+static void test_rotation(void **state _unused_)
+{
+#define LAST(n) "\xc0\x0c\0\1\0\1\0\0\0\x05\0\4\xc0\0\2" n
+	static const char m[] =
+	    ANSWER("\x80", "\4", "\0", "\1") RR_ALIAS("\0\7") LAST("\1") LAST("\2") LAST("\3") LAST("\4");
+	static const char want[] =
+	    ANSWER("\x80", "\4", "\0", "\1") RR_ALIAS("\0\7") LAST("\2") LAST("\3") LAST("\1") LAST("\4");
+	static const char short_one[] = ANSWER("\x80", "\2", "\0", "\0") LAST("\1") "\xc0\x0c\0\1\0\1";
+	uint8_t buf[sizeof(m)];
+
+	memcpy(buf, m, sizeof(m));
+	dns_rotate(buf, sizeof(m) - 1, 4);
+	assert_memory_equal(buf, want, sizeof(want)); /* the last one is additional */
+	dns_rotate(buf, sizeof(m) - 1, 2);
+	assert_memory_equal(buf, m, sizeof(m));
+	memcpy(buf, short_one, sizeof(short_one));
+	dns_rotate(buf, sizeof(short_one) - 1, 1);
+	assert_memory_equal(buf, short_one, sizeof(short_one));
+}
+
 static size_t key_of(const char *m, size_t len, uint8_t key[DNS_KEY_MAX])
 {
 	DnsQuestion q;
@@ -301,6 +321,7 @@ int main(void)
 	    cmocka_unit_test(test_writing),
 	    cmocka_unit_test(test_life),
 	    cmocka_unit_test(test_age_and_cut),
+	    cmocka_unit_test(test_rotation),
 	    cmocka_unit_test(test_keys),
 	    cmocka_unit_test(test_names),
 	};

@@ -15,6 +15,7 @@
 #define FLAG_AUTHENTIC 0x0020
 #define FLAG_CHECKING  0x0010 /* checking disabled: copied */
 #define OPT_BYTES      11
+#define ROTATED_MAX    64
 #define RECORDS_MAX    64 /* behind the question, before one is taken for a nuisance */
 
 static uint16_t get16(const uint8_t *p)
@@ -413,6 +414,33 @@ void dns_age(uint8_t *m, size_t len, uint32_t seconds)
 		if (record.type != DNS_OPT)
 			put32(m + record.ttl, get32(m + record.ttl) - MIN2(get32(m + record.ttl), seconds));
 	}
+}
+
+void dns_rotate(uint8_t *m, size_t len, unsigned turn)
+{
+	size_t at = skip_name(m, len, DNS_HEADER), n = 0, where[ROTATED_MAX], size;
+	uint8_t data[ROTATED_MAX][16];
+	uint16_t wanted;
+	Record record;
+
+	if (at == 0 || len - at < 4)
+		return;
+	wanted = get16(m + at);
+	size = wanted == DNS_A ? 4 : 16;
+	at += 4;
+	/* What changes places is data without names in it, so no pointer notices. */
+	for (size_t i = 0; i < get16(m + 6) && n < ROTATED_MAX && (wanted == DNS_A || wanted == DNS_AAAA);
+	     i++) {
+		at = next_record(m, len, at, &record);
+		if (at == 0)
+			return;
+		if (record.type != wanted || record.data_len != size)
+			continue;
+		memcpy(data[n], m + record.data, size);
+		where[n++] = record.data;
+	}
+	for (size_t i = 0; i < n; i++)
+		memcpy(m + where[i], data[(i + turn) % n], size);
 }
 
 size_t dns_cut(uint8_t *out, const uint8_t *m, size_t end, bool edns)

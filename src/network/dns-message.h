@@ -66,6 +66,8 @@ size_t dns_key(uint8_t key[DNS_KEY_MAX], uint64_t scope, const uint8_t *query, c
 uint32_t dns_life(const uint8_t *m, size_t len, size_t end, bool *ret_negative);
 /* Takes seconds off each time to live in a message that dns_life found good. */
 void dns_age(uint8_t *m, size_t len, uint32_t seconds);
+/* Begins the addresses of such a message with another one, as servers do: many programs take the first. */
+void dns_rotate(uint8_t *m, size_t len, unsigned turn);
 /* In place of an answer that does not fit: its header and question, marked as truncated. out: at least end + 11 bytes. */
 size_t dns_cut(uint8_t *out, const uint8_t *m, size_t end, bool edns);
 

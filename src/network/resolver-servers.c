@@ -122,8 +122,9 @@ static void follow_host(Resolver *r)
 		return;
 	r->file = st;
 	r->settled = has_settled(&st);
+	/* What could not be read now may be later. */
 	if (resolv_host_own(&addresses, &options, NULL) < 0)
-		strv_free(take_ptr(addresses));
+		r->settled = false;
 	servers_set(r, &fresh, addresses, options);
 	if (seen && same_servers(&fresh, &r->host))
 		return;

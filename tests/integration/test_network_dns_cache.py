@@ -41,6 +41,8 @@ def world(new_engine, tmp_path, text, *containers):
 def test_answers_are_kept_and_grow_old(new_engine, tmp_path):
     def say(m, tcp):
         name = next(iter(server.names()[-1:])).lower()
+        if name.startswith("several"):
+            return reply(m, "192.0.2.1", "192.0.2.2", "192.0.2.3")
         if name.startswith("zero"):
             return reply(m, "192.0.2.80").replace(struct.pack(">HHIH", A, 1, 60, 4), struct.pack(">HHIH", A, 1, 0, 4))
         if name.startswith("sick"):
@@ -64,6 +66,11 @@ def test_answers_are_kept_and_grow_old(new_engine, tmp_path):
         again = ask(engine, "other", "www.example")
         assert again.addresses == first.addresses == ["192.0.2.80"] and first.ttls == [60] and 57 <= again.ttls[0] < 60
         assert ask(engine, "web", "www.example", tcp=True).addresses == ["192.0.2.80"] and len(server.heard) == 1
+
+        # Several addresses take turns, as they do at servers.
+        firsts = [ask(engine, "web", "several.example").addresses for _ in range(7)]
+        assert {a[0] for a in firsts} == {"192.0.2.1", "192.0.2.2", "192.0.2.3"} == set(firsts[6]) and len(server.heard) == 2
+        server.heard.pop()
 
         # The letters are the asker's.
         m = question("wWw.eXaMpLe", ident=77)
