@@ -125,7 +125,7 @@ class House:
         """One that has to be is waited for: rules may be on their way back."""
         if not want:
             return self.ask(pid, address, port, kind) is not None
-        return wait_until(f"{address}:{port}/{kind} is reached", lambda: self.ask(pid, address, port, kind), seconds=5) is not None
+        return wait_until(f"{address}:{port}/{kind} is reached", lambda: self.ask(pid, address, port, kind), seconds=10) is not None
 
     # ---- the packet filter
     def nft(self, text):

@@ -456,6 +456,7 @@ static void test_watch(void **state _unused_)
 	NetworkHost *h = small_world(
 	    INET_DROP "} } table ip nothing { chain input { type filter hook input priority 0; } }");
 	NetworkBridge c = test_bridge("br-c", "172.22.0.0/16");
+	NetworkPort port = {TCP, .host_port = 8080, .container_port = 80};
 	char by[NETWORK_PROGRAM];
 	Err e = {0};
 	int fd;
@@ -465,6 +466,8 @@ static void test_watch(void **state _unused_)
 
 	/* What we do ourselves does not even wake us. */
 	ok(network_bridge_ensure(h, &c, &e));
+	ok(network_ports_publish(h, "br-c", ip("172.22.0.2"), &port, 1, &e));
+	ok(network_ports_unpublish(h, "br-c", ip("172.22.0.2"), &port, 1, &e));
 	ok(network_bridge_remove(h, "br-c", &e));
 	assert_false(readable(fd));
 	ok(network_rules_remake(h, &e)); /* through libnftables' sockets */

@@ -2,7 +2,9 @@
 """Beside the host's own firewall: ufw, firewalld, nftables by hand, iptables and iptables-legacy. Containers have their way out, the host's policy decides
 about published ports, what is flushed or reloaded is put back, and others' rules are the same before us and after us."""
 import contextlib
+import pathlib
 import re
+import time
 
 import pytest
 
@@ -221,3 +223,25 @@ def test_firewalld(house):
         wait_until("our rules are in it", lambda: len(h.ours()) >= 7)
         h.check(published=True)
         assert house.firewall_cmd("--state").strip() == "running"
+
+
+def cpu_ticks(pid):
+    return sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+
+
+def test_who_goes_on_is_answered_later(house):
+    house.clear()
+    house.nft(POLICY_DROP)
+    with home(house) as h:
+        pid = h.engine.p.pid
+        before, began = cpu_ticks(pid), time.monotonic()
+        stubborn = house.start(*house.prefix, "sh", "-c", "while :; do nft flush chain inet house forward; sleep 0.02; done")
+        try:
+            wait_until("it is told", lambda: "goes on removing rules of ours" in h.engine.log_text())
+            time.sleep(3)
+        finally:
+            house.end(stubborn)
+        log = h.engine.log_text()
+        assert 8 <= log.count("nft changed the host's firewall") <= 8 + 2 * (time.monotonic() - began), log
+        # Peace: what the last wait was for is done.
+        assert h.way_out() and cpu_ticks(pid) - before < 50
