@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/test-dir.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -775,6 +776,37 @@ static void test_held_descriptors(void **state)
 	b->shim_pid = 0;
 }
 
+/* While it runs: more than one message of descriptors comes, and a socket goes; other handles know nothing of it. */
+static void test_held_changes(void **state)
+{
+	Box *b = *state;
+	struct sockaddr_in at = {.sin_family = AF_INET};
+	socklen_t len = sizeof(at);
+	int ends[2], fds[FDS_MAX + 8], sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	box_create(b, "sleep 1000", (Opts){0});
+	assert_int_equal(bind(sock, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(getsockname(sock, (struct sockaddr *)&at, &len), 0);
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+		fds[i] = i == ELEMENTSOF(fds) - 1 ? ends[1] : sock;
+	ok(shim_ports(b->dir, fds, ELEMENTSOF(fds), NULL, 0, e));
+	close(sock);
+	close(ends[1]);
+	struct pollfd p = {.fd = ends[0], .events = POLLIN};
+	ShimPort name = {IPPROTO_TCP, "0.0.0.0", ntohs(at.sin_port)};
+	sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(sock, (struct sockaddr *)&at, sizeof(at)), -1);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	ok(shim_ports(b->dir, NULL, 0, &name, 1, e));
+	assert_int_equal(bind(sock, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	close(sock);
+	close(ends[0]);
+	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
+	expect_exit(b, 137, SIGKILL);
+}
+
 static void test_undone(void **state)
 {
 	Box *b = *state;
@@ -921,6 +953,7 @@ int main(void)
 	    WITH_BOX(test_garbage_closes_only_its_connection),
 	    WITH_BOX(test_out_of_descriptors),
 	    WITH_BOX(test_held_descriptors),
+	    WITH_BOX(test_held_changes),
 	    WITH_BOX(test_given_network_namespace),
 	    WITH_BOX(test_undone),
 	    WITH_BOX(test_undone_though_it_hangs),

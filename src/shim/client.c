@@ -581,6 +581,75 @@ int shim_update(Shim *s, const json_t *resources, Err *e)
 			e);
 }
 
+/* ---- ports of a container that runs ---- */
+
+static json_t *release_document(const ShimPort *v, size_t n)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		if (json_array_append_new(list, json_pack("{s:i, s:s, s:i}", "protocol", v[i].protocol,
+							  "address", v[i].address, "port", (int)v[i].port)) <
+		    0) {
+			json_decref(list);
+			return NULL;
+		}
+	return json_pack("{s:o}", "release", list);
+}
+
+static int ask_ports(Shim *s, const int *fds, size_t n_fds, const ShimPort *release, size_t n_release, Err *e)
+{
+	ShimMsg m = {.type = SHIM_MSG_PORTS, .doc = release_document(release, n_release), .n_fds = n_fds};
+
+	if (!m.doc)
+		return err_oom(e);
+	if (n_fds > 0)
+		memcpy(m.fds, fds, n_fds * sizeof(int));
+	return shim_call(s, &m, NULL, e);
+}
+
+/* Nothing is asked for, but that the request is known. */
+static int knows_ports(Shim *s, const char *dir, Err *e)
+{
+	Err why = {0};
+	int r = ask_ports(s, NULL, 0, NULL, 0, &why);
+
+	if (r == -ESRCH && shim_lives(dir))
+		return err_new(e, ERR_CONFLICT,
+			       "its shim is of an older version, which cannot change the ports of a running "
+			       "container: restart the container first");
+	return r < 0 ? err_new_no(e, why.kind, -r, "%s", err_msg(&why, r)) : 0;
+}
+
+static int hold_more(Shim *s, const char *dir, const int *fds, size_t n, Err *e)
+{
+	Err why = {0};
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < n; i += FDS_MAX)
+		r = ask_ports(s, fds + i, MIN2(n - i, (size_t)FDS_MAX), NULL, 0, &why);
+	/* The message arrives without what exceeds its limit, and is refused. */
+	if (r == -ESRCH && shim_lives(dir))
+		return err_new(e, ERR_EXHAUSTED,
+			       "its shim has no room for %zu sockets more: the limit of open files of irekod "
+			       "is too low",
+			       n);
+	return r < 0 ? err_new_no(e, why.kind, -r, "%s", err_msg(&why, r)) : 0;
+}
+
+int shim_ports(const char *dir, const int *fds, size_t n_fds, const ShimPort *release, size_t n_release,
+	       Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *s = NULL;
+	int r = shim_connect(dir, &s, NULL, NULL, e);
+
+	if (r >= 0)
+		r = knows_ports(s, dir, e);
+	for (size_t i = 0; r >= 0 && i < n_release; i += SHIM_RELEASE_MAX)
+		r = ask_ports(s, NULL, 0, release + i, MIN2(n_release - i, (size_t)SHIM_RELEASE_MAX), e);
+	return r < 0 ? r : hold_more(s, dir, fds, n_fds, e);
+}
+
 static int read_pid_list(const json_t *list, pid_t **ret, size_t *ret_n, Err *e)
 {
 	size_t n = json_array_size(list), i;

@@ -126,7 +126,7 @@ static void test_damaged_messages_are_refused(void **state _unused_)
 	} while (0)
 	REFUSE_WITH(magic, 0);
 	REFUSE_WITH(type, 0);
-	REFUSE_WITH(type, SHIM_MSG_TYPE_MAX);
+	REFUSE_WITH(type, SHIM_MSG_TYPE_LIMIT);
 	REFUSE_WITH(flags, 2);
 	REFUSE_WITH(flags, 1);
 	REFUSE_WITH(doc_len, UINT32_MAX);

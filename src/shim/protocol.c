@@ -158,7 +158,7 @@ static int check_header(const MsgHeader *h, size_t len, size_t n_fds, Err *e)
 	size_t total = (size_t)h->doc_len + h->blob_len;
 	bool by_fd = h->flags & MSG_FLAG_PAYLOAD_FD;
 
-	if (h->magic != MSG_MAGIC || h->type == 0 || h->type >= SHIM_MSG_TYPE_MAX ||
+	if (h->magic != MSG_MAGIC || h->type == 0 || h->type >= SHIM_MSG_TYPE_LIMIT ||
 	    (h->flags & ~MSG_FLAG_PAYLOAD_FD) || h->doc_len > SHIM_PAYLOAD_MAX ||
 	    h->blob_len > SHIM_PAYLOAD_MAX || total > SHIM_PAYLOAD_MAX)
 		return err_new_no(e, ERR_INVALID, EPROTO, "not a shim message");
@@ -188,7 +188,7 @@ int shim_msg_decode(const void *buf, size_t len, const int *fds, size_t n_fds, S
 	r = check_header(&h, len, n_fds, e);
 	if (r < 0)
 		return r;
-	m.type = h.type;
+	m.type = (ShimMsgType)h.type;
 	m.seq = h.seq;
 	if (h.flags & MSG_FLAG_PAYLOAD_FD) {
 		r = read_payload(m.fds[0], &h, &text, e);

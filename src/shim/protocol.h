@@ -18,7 +18,8 @@
 
 #define SHIM_INLINE_MAX  16384
 #define SHIM_PAYLOAD_MAX (4u << 20)
-#define SHIM_CONTROL_FD  3 /* the first connection, inherited by the shim */
+#define SHIM_RELEASE_MAX 1024 /* sockets that one SHIM_MSG_PORTS names */
+#define SHIM_CONTROL_FD  3    /* the first connection, inherited by the shim */
 #define SHIM_NETNS_FD    4 /* kept for the network namespace: config.json names it before the shim has it */
 #define SHIM_SOCKET_NAME "shim.sock"
 #define SHIM_EXIT_NAME   "exit.json"
@@ -43,8 +44,13 @@ typedef enum ShimMsgType {
 	SHIM_MSG_UPDATE, /* behind those that shims of older versions know by number */
 	SHIM_MSG_PIDS,
 	SHIM_MSG_MOUNTS, /* as HOLD: detached mounts of the container's (ShimCreate) */
+	SHIM_MSG_PORTS, /* of a container that exists: more to hold, and bound sockets to let go of (hold.c) */
 	SHIM_MSG_TYPE_MAX,
 } ShimMsgType;
+
+/* Numbers below it that nobody here knows are answered as requests that are not offered. Shims of versions before SHIM_MSG_PORTS close the
+ * connection instead. */
+#define SHIM_MSG_TYPE_LIMIT 256
 
 typedef struct ShimMsg {
 	ShimMsgType type;

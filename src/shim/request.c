@@ -155,16 +155,21 @@ static int do_pids(Server *s, ShimMsg *m _unused_, json_t *doc, Err *e)
 	return json_object_set_new(doc, "pids", list) < 0 ? err_oom(e) : 0;
 }
 
+static int do_ports(Server *s, ShimMsg *m, json_t *doc _unused_, Err *e)
+{
+	return s->ended ? not_running(s, e) : hold_change(s, m, e);
+}
+
 static const RequestFn requests[SHIM_MSG_TYPE_MAX] = {
     [SHIM_MSG_INFO] = do_info, [SHIM_MSG_START] = do_start,         [SHIM_MSG_ATTACH] = do_attach,
     [SHIM_MSG_EXEC] = do_exec, [SHIM_MSG_EXEC_EXIT] = do_exec_exit, [SHIM_MSG_RESIZE] = do_resize,
     [SHIM_MSG_KILL] = do_kill, [SHIM_MSG_PAUSE] = do_pause,         [SHIM_MSG_UPDATE] = do_update,
-    [SHIM_MSG_PIDS] = do_pids,
+    [SHIM_MSG_PIDS] = do_pids, [SHIM_MSG_PORTS] = do_ports,
 };
 
 int request_handle(Server *s, ShimMsg *m, json_t *doc, Err *e)
 {
-	if (!requests[m->type])
+	if (m->type >= SHIM_MSG_TYPE_MAX || !requests[m->type])
 		return err_new(e, ERR_UNSUPPORTED, "the shim does not know request %d", (int)m->type);
 	return requests[m->type](s, m, doc, e);
 }

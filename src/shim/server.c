@@ -234,27 +234,6 @@ static int server_loop(Server *s)
 
 /* ---- the beginning ---- */
 
-static int add_fds(int **fds, size_t *n, ShimMsg *m, Err *e)
-{
-	int *p = reallocarray(*fds, *n + m->n_fds + 1, sizeof(*p));
-
-	if (!p)
-		return err_oom(e);
-	*fds = p;
-	for (size_t i = 0; i < m->n_fds; i++)
-		p[(*n)++] = shim_msg_take_fd(m, i);
-	return 0;
-}
-
-static void close_fds(int **fds, size_t *n)
-{
-	for (size_t i = 0; i < *n; i++)
-		close_fd(&(*fds)[i]);
-	free(*fds);
-	*fds = NULL;
-	*n = 0;
-}
-
 static int receive_create(Server *s, int control, ShimMsg *ret, Err *e)
 {
 	for (;;) {
@@ -271,9 +250,9 @@ static int receive_create(Server *s, int control, ShimMsg *ret, Err *e)
 			return 0;
 		}
 		if (m.type == SHIM_MSG_HOLD)
-			r = add_fds(&s->hold, &s->n_hold, &m, e);
+			r = hold_add(&s->hold, &s->n_hold, &m, e);
 		else if (m.type == SHIM_MSG_MOUNTS)
-			r = add_fds(&s->mounts, &s->n_mounts, &m, e);
+			r = hold_add(&s->mounts, &s->n_mounts, &m, e);
 		else
 			return err_new(e, ERR_INVALID, "the first request must be to create");
 		if (r < 0)
@@ -323,7 +302,7 @@ static int create(Server *s, int control, Err *e)
 	if (r < 0)
 		return r;
 	r = server_create(s, &m, e);
-	close_fds(&s->mounts, &s->n_mounts);
+	hold_close(&s->mounts, &s->n_mounts);
 	if (r < 0)
 		undo_create(s);
 	/* irekod may have died meanwhile: the container is there all the same, and it will find us. */
@@ -372,8 +351,8 @@ static void server_done(Server *s)
 	loop_close(&s->loop, &s->oom);
 	loop_done(&s->loop);
 	close_fd(&s->exit_fd);
-	close_fds(&s->hold, &s->n_hold);
-	close_fds(&s->mounts, &s->n_mounts);
+	hold_close(&s->hold, &s->n_hold);
+	hold_close(&s->mounts, &s->n_mounts);
 	free(s->events);
 	runner_done(&s->runner);
 }

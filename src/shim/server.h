@@ -100,6 +100,13 @@ void server_forget_strays(Server *s);
 /* Looks for victims of the OOM killer, by the tick after s->oom told of them. */
 void server_look_for_oom(Server *s, int64_t now);
 
+/* hold.c */
+/* The message's descriptors are kept with the others. */
+int hold_add(int **fds, size_t *n, ShimMsg *m, Err *e);
+void hold_close(int **fds, size_t *n);
+/* SHIM_MSG_PORTS. */
+int hold_change(Server *s, ShimMsg *m, Err *e);
+
 /* exits.c */
 /* Makes room for exit.json, so that a full disk cannot lose the exit. */
 int exits_reserve(Server *s, Err *e);

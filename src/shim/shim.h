@@ -125,6 +125,16 @@ int shim_exec_exit(Shim *s, const char *exec_id, ShimExit *ret, Err *e);
 int shim_resize(Shim *s, const char *exec_id, uint16_t rows, uint16_t cols, Err *e);
 int shim_kill(Shim *s, const char *exec_id, int signal, bool all, Err *e);
 int shim_pause(Shim *s, bool pause, Err *e);
+/* Of a container that exists: `fds` are held beside what is held already, and of that, the sockets that are bound so are let go of. On its own
+ * connection, so that the handles of others outlive a shim of an older version, which closes it: ERR_CONFLICT then, before anything is done. After
+ * another failure some of `fds` may be held. */
+typedef struct ShimPort {
+	int protocol;        /* IPPROTO_TCP, ... */
+	const char *address; /* "0.0.0.0", "::" */
+	uint16_t port;
+} ShimPort;
+int shim_ports(const char *dir, const int *fds, size_t n_fds, const ShimPort *release, size_t n_release,
+	       Err *e);
 /* resources: the runtime-spec object; what it does not name stays as it is. */
 int shim_update(Shim *s, const json_t *resources, Err *e);
 /* The pids of the container's cgroup; malloc'ed. */
