@@ -394,6 +394,40 @@ static void test_conflicting_entry_names_its_owner(void **state)
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 }
 
+static void test_change_from_one_list_to_another(void **state)
+{
+	World *w = *state;
+	NetworkPort a = {TCP, .host_port = 8080, .container_port = 80},
+		    b = {TCP, .host_port = 8081, .container_port = 80},
+		    moved = {TCP, .host_port = 8081, .container_port = 7},
+		    theirs = {TCP, .host_port = 8088, .container_port = 80};
+	IpAddress to = ip("172.20.0.2");
+	Err e = {0};
+
+	publish(w, "br-a", "172.20.0.2", NULL, 8080, 80, false);
+	ok(network_ports_change(w->h, "br-a", to, &a, 1, &b, 1, &e));
+	assert_reaches(w->outside, UPLINK, 8081, OUTSIDE);
+	assert_string_equal(test_ask(w->outside, UPLINK, 8080, false, 1000).s, "refused");
+	/* One host port, to another port of the container and back. */
+	ok(network_ports_change(w->h, "br-a", to, &b, 1, &moved, 1, &e));
+	assert_string_equal(test_ask(w->outside, UPLINK, 8081, false, 1000).s, "refused");
+	ok(network_ports_change(w->h, "br-a", to, &moved, 1, &b, 1, &e));
+	assert_reaches(w->outside, UPLINK, 8081, OUTSIDE);
+	/* All or nothing. */
+	publish(w, "br-a", "172.20.0.3", NULL, 8088, 80, false);
+	assert_true(network_ports_change(w->h, "br-a", to, &b, 1, (NetworkPort[]){a, theirs}, 2, &e) < 0);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_non_null(strstr(e.msg, "8088/tcp is already in use by the container with address 172.20.0.3"));
+	assert_reaches(w->outside, UPLINK, 8081, OUTSIDE);
+	/* What should be there and is not is made again; what is somebody else's stays. */
+	ok(network_ports_unpublish(w->h, "br-a", to, &b, 1, &e));
+	ok(network_ports_change(w->h, "br-a", to, &theirs, 1, &b, 1, &e));
+	assert_reaches(w->outside, UPLINK, 8081, OUTSIDE);
+	assert_true(network_ports_publish(w->h, "br-a", to, &theirs, 1, &e) < 0);
+	ok(network_ports_change(w->h, "br-a", to, &b, 1, NULL, 0, &e));
+	assert_string_equal(test_ask(w->outside, UPLINK, 8081, false, 1000).s, "refused");
+}
+
 static void test_thousand_ports_in_one_go(void **state)
 {
 	World *w = *state;
@@ -454,6 +488,7 @@ int main(void)
 	    filtered_test(test_localhost_is_guarded),
 	    world_test(test_localhost_port_is_guarded),
 	    world_test(test_conflicting_entry_names_its_owner),
+	    world_test(test_change_from_one_list_to_another),
 	    world_test(test_thousand_ports_in_one_go),
 	    world_test(test_table_of_another_version_is_made_anew),
 	};

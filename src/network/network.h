@@ -178,6 +178,8 @@ typedef struct NetworkPort {
 int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e);
 /* Copies of the sockets that reserve them, which another process (the shim) holds; -1 for those that it has not. */
 int network_ports_take(pid_t pid, const NetworkPort *ports, size_t n, int *ret_fds, Err *e);
+/* Whether that would succeed for one port of a known number at this moment; the same errors. Nobody can connect to it meanwhile. */
+int network_port_probe(const NetworkPort *port, Err *e);
 /* "tcp", "udp", "sctp". */
 const char *network_protocol_name(uint8_t protocol);
 /* Forwards ports to `address` on `bridge`, for packets from outside, from the host itself, from localhost and from other containers
@@ -187,6 +189,12 @@ int network_ports_publish(NetworkHost *h, const char *bridge, IpAddress address,
 /* Missing entries are success. */
 int network_ports_unpublish(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *ports,
 			    size_t n, Err *e);
+
+/* From one list to another in one transaction: what is in `fresh` alone is published, what is in `old` alone no longer is, and what both have is there
+ * without a gap, made again if it is missing. Connections that are established go on, but for those of udp ports that changed. */
+int network_ports_change(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *old,
+			 size_t n_old, const NetworkPort *fresh, size_t n_fresh, Err *e);
+bool network_port_equal(const NetworkPort *a, const NetworkPort *b);
 
 /* Makes the kernel state equal to what the daemon knows after a crash: removes bridges of ours, veths and port entries that are not
  * listed. Bridges of ours are found by the interface alias "ireko:<table>". */

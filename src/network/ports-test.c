@@ -91,6 +91,31 @@ static void test_any_port(void **state _unused_)
 		close(fds[i]);
 }
 
+/* The verdict of a reservation without one: whoever wants the port meanwhile gets it. */
+static void test_probe(void **state _unused_)
+{
+	NetworkPort p[] = {{TCP, .host_port = 8080}, {UDP, .host_port = 8080}};
+	Err e = {0};
+	int fd;
+
+	test_enter_host();
+	for (size_t i = 0; i < 2; i++) {
+		ok(network_port_probe(&p[i], &e));
+		fd = bound(AF_INET, i == 1, 8080);
+		assert_true(fd >= 0);
+		assert_true(network_port_probe(&p[i], &e) < 0);
+		assert_int_equal(e.kind, ERR_CONFLICT);
+		assert_non_null(strstr(e.msg, "port is already allocated"));
+		close(fd);
+		ok(network_ports_reserve(&p[i], 1, &fd, &e));
+		assert_true(network_port_probe(&p[i], &e) < 0);
+		close(fd);
+	}
+	p[0].host_address = ip("203.0.113.7");
+	assert_true(network_port_probe(&p[0], &e) < 0);
+	assert_int_equal(e.kind, ERR_INVALID);
+}
+
 static void test_foreign_address(void **state _unused_)
 {
 	NetworkPort p = {TCP, .host_port = 8080};
@@ -129,11 +154,9 @@ static void test_time_wait_is_no_conflict(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_conflicts),
-	    cmocka_unit_test(test_reserved_is_reserved),
-	    cmocka_unit_test(test_any_port),
-	    cmocka_unit_test(test_foreign_address),
-	    cmocka_unit_test(test_time_wait_is_no_conflict),
+	    cmocka_unit_test(test_conflicts),       cmocka_unit_test(test_reserved_is_reserved),
+	    cmocka_unit_test(test_any_port),        cmocka_unit_test(test_probe),
+	    cmocka_unit_test(test_foreign_address), cmocka_unit_test(test_time_wait_is_no_conflict),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -189,6 +189,23 @@ static int bind_socket(NetworkPort *p)
 	return take_fd(&fd);
 }
 
+/* A udp port has nothing like SO_REUSEADDR (see above): while one is tried, nobody of ours takes it. */
+static pthread_mutex_t probing = PTHREAD_MUTEX_INITIALIZER;
+
+int network_port_probe(const NetworkPort *p, Err *e)
+{
+	SCOPE_LOCK(&probing);
+	_cleanup_close_ int fd = socket_for(p);
+	struct sockaddr_storage at;
+	socklen_t len = ip_to_sockaddr(p->host_address, p->host_port, &at);
+
+	if (fd == -EPROTONOSUPPORT && p->protocol == IPPROTO_SCTP)
+		return 0;
+	if (fd < 0)
+		return bind_error(p, -fd, e);
+	return bind(fd, (struct sockaddr *)&at, len) < 0 ? bind_error(p, errno, e) : 0;
+}
+
 static bool same_but_family(const NetworkPort *a, const NetworkPort *b)
 {
 	return a->protocol == b->protocol && a->container_port == b->container_port &&
@@ -251,6 +268,7 @@ int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e)
 	if (!chosen)
 		return err_oom(e);
 	memcpy(chosen, ports, n * sizeof(*ports));
+	SCOPE_LOCK(&probing);
 	for (i = 0; i < n; i += together(&ports[i], n - i)) {
 		r = reserve_some(&chosen[i], together(&ports[i], n - i), &ret_fds[i], e);
 		if (r < 0)
@@ -386,4 +404,79 @@ int network_ports_unpublish(NetworkHost *h, const char *bridge, IpAddress addres
 	if (r < 0)
 		return err_ctx(e, r, "unpublish ports of %s on bridge %s", ip_text(address).s, bridge);
 	return any_udp(ports, n) ? conntrack_forget_udp(&h->filter, NULL, 0, address, e) : 0;
+}
+
+bool network_port_equal(const NetworkPort *a, const NetworkPort *b)
+{
+	return a->protocol == b->protocol && a->host_address == b->host_address &&
+	       a->host_port == b->host_port && a->container_port == b->container_port;
+}
+
+static bool is_in(const NetworkPort *list, size_t n, const NetworkPort *p)
+{
+	for (size_t i = 0; i < n; i++)
+		if (network_port_equal(&list[i], p))
+			return true;
+	return false;
+}
+
+/* What is in the one list and not in the other. */
+static size_t ports_without(const NetworkPort *list, size_t n, const NetworkPort *other, size_t n_other,
+			    NetworkPort *ret)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (!is_in(other, n_other, &list[i]))
+			ret[found++] = list[i];
+	return found;
+}
+
+/* Removals come first: a host port may lead to another port of the container afterwards, and in a routed network two of them to one. */
+static int put_change(NetworkHost *h, NetlinkBatch *b, IpAddress address, bool routed,
+		      const NetworkPort *gone, size_t n_gone, const NetworkPort *fresh, size_t n_fresh,
+		      size_t *ret_removals, Err *e)
+{
+	int r = 0;
+
+	element_begin(b);
+	for (size_t i = 0; r >= 0 && i < n_gone; i++)
+		if (!routed || !is_open_twice(gone, i))
+			r = put_withdrawal(h, b, &gone[i], address, routed, e);
+	*ret_removals = b->n - 1;
+	for (size_t i = 0; r >= 0 && i < n_fresh; i++) {
+		Element el = routed ? firewall_open_element(&fresh[i], address)
+				    : firewall_port_element(&fresh[i], address);
+
+		element_add(b, h->table, &el);
+	}
+	return r;
+}
+
+int network_ports_change(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *old,
+			 size_t n_old, const NetworkPort *fresh, size_t n_fresh, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	_cleanup_free_ NetworkPort *changed = calloc(n_old + n_fresh + 1, sizeof(*changed));
+	size_t gone, n, bad = 0, removals = 0;
+	int r, routed;
+
+	if (!changed)
+		return err_oom(e);
+	gone = ports_without(old, n_old, fresh, n_fresh, changed);
+	n = gone + ports_without(fresh, n_fresh, old, n_old, changed + gone);
+	SCOPE_LOCK(&h->lock);
+	r = routed = is_routed(h, bridge, address, e);
+	if (r >= 0)
+		r = check_ports(fresh, n_fresh, address, routed, e);
+	if (r >= 0)
+		r = put_change(h, &b, address, routed, changed, gone, fresh, n_fresh, &removals, e);
+	if (r < 0)
+		return err_ctx(e, r, "change ports");
+	r = element_commit(&h->filter, &b, &bad, e);
+	if (r < 0 && n_fresh > 0 && bad >= removals)
+		return publish_error(h, &fresh[MIN2(bad - removals, n_fresh - 1)], r, e);
+	if (r < 0)
+		return err_ctx(e, r, "unpublish ports of %s on bridge %s", ip_text(address).s, bridge);
+	return any_udp(changed, n) ? conntrack_forget_udp(&h->filter, changed, n, 0, e) : 0;
 }
