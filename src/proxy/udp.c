@@ -7,22 +7,24 @@
  */
 #include "proxy/proxy-internal.h"
 
+#include <netinet/udp.h>
 #include <sys/mman.h>
 
 #define BATCH        32
 #define DATAGRAM_MAX 65536
+#define SEGMENTS_MAX 65000 /* what one datagram may have, less headers */
 
-typedef union PacketInfo {
+typedef union Ancillary {
 	struct cmsghdr align;
-	char space[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-} PacketInfo;
+	char space[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint16_t))];
+} Ancillary;
 
 /* One batch at a time. Its pages go back to the kernel when the last client has gone. */
 static char data[BATCH][DATAGRAM_MAX] __attribute__((aligned(4096)));
 static struct iovec iov[BATCH];
 static struct mmsghdr messages[BATCH];
 static struct sockaddr_storage peers[BATCH];
-static PacketInfo infos[BATCH];
+static Ancillary infos[BATCH];
 
 void udp_rest(void)
 {
@@ -61,21 +63,68 @@ static int receive(int fd, bool from_port)
 	return n < 0 ? 0 : n;
 }
 
-/* The first call may tell what became of an earlier datagram, and sends nothing then. */
-static void send_all(int fd, struct mmsghdr *v, int n)
+/* How many, from the first on, have one length, of which the last may fall short: the kernel takes them as one and cuts it (UDP_SEGMENT),
+ * which is most of what sending costs. */
+static int together(int first, int n)
 {
-	int errors = 0;
+	size_t len = iov[first].iov_len, sum = len;
+	int k = 1;
 
+	while (len > 0 && k < n && iov[first + k - 1].iov_len == len && iov[first + k].iov_len > 0 &&
+	       iov[first + k].iov_len <= len && (sum += iov[first + k].iov_len) <= SEGMENTS_MAX)
+		k++;
+	return k;
+}
+
+static void put_ancillary(struct msghdr *m, Ancillary *c, int level, int type, const void *value, size_t len)
+{
+	struct cmsghdr *h = (struct cmsghdr *)(c->space + m->msg_controllen);
+
+	m->msg_control = c;
+	m->msg_controllen += CMSG_SPACE(len);
+	*h = (struct cmsghdr){.cmsg_level = level, .cmsg_type = type, .cmsg_len = CMSG_LEN(len)};
+	memcpy(CMSG_DATA(h), value, len);
+}
+
+/* 0 or -errno. */
+static int send_some(int fd, const struct msghdr *to, int first, int n)
+{
+	Ancillary own = {0};
+	struct msghdr m = *to;
+	uint16_t len = (uint16_t)iov[first].iov_len;
+
+	m.msg_iov = &iov[first];
+	m.msg_iovlen = (size_t)n;
+	if (m.msg_controllen > 0)
+		memcpy(&own, m.msg_control, m.msg_controllen);
+	if (m.msg_controllen > 0)
+		m.msg_control = &own;
+	if (n > 1)
+		put_ancillary(&m, &own, IPPROTO_UDP, UDP_SEGMENT, &len, sizeof(len));
+	return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* A call may tell what became of an earlier datagram, and sends nothing then; and what does not fit a packet cannot be cut from more. */
+static int send_surely(int fd, const struct msghdr *to, int first, int n)
+{
+	int r = send_some(fd, to, first, n);
+
+	if (r == -ECONNREFUSED)
+		r = send_some(fd, to, first, n);
+	for (int i = 0; n > 1 && r < 0 && r != -EAGAIN && i < n; i++)
+		(void)send_some(fd, to, first + i, 1);
+	return r;
+}
+
+static void send_all(int fd, const struct msghdr *to, int first, int n)
+{
 	while (n > 0) {
-		int sent = sendmmsg(fd, v, (unsigned)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		int k = together(first, n);
 
-		if (sent < 0 && errno == EAGAIN)
+		if (send_surely(fd, to, first, k) == -EAGAIN)
 			return;
-		if (sent < 0 && errors++ == 0)
-			continue;
-		sent = MAX2(sent, 1);
-		v += sent;
-		n -= sent;
+		first += k;
+		n -= k;
 	}
 }
 
@@ -124,13 +173,13 @@ static UdpAddress address_of(struct msghdr *m)
 	return a;
 }
 
-/* As they are, from its socket, which is connected. */
+/* From its socket, which is connected. */
 static void hand_on(Server *s, UdpClient *c, int first, int n)
 {
-	for (int i = first; i < first + n; i++)
-		messages[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1};
+	const struct msghdr there = {0};
+
 	udp_client_touch(s, c);
-	send_all(c->source.fd, messages + first, n);
+	send_all(c->source.fd, &there, first, n);
 }
 
 void udp_receive(Server *s, Source *src, uint32_t events _unused_)
@@ -173,43 +222,31 @@ static socklen_t peer_address(const UdpClient *c, struct sockaddr_storage *ret)
 	return sizeof(*to6);
 }
 
-/* The address to send from; its length, or 0: whatever the kernel chooses. */
-static size_t source_address(const UdpClient *c, PacketInfo *ret)
+/* The address to send from, if it is known; else the kernel chooses. */
+static void put_source(const UdpClient *c, struct msghdr *m, Ancillary *own)
 {
-	bool v6 = c->port->family == AF_INET6;
-	struct in6_pktinfo i6 = {.ipi6_addr = c->address.local, .ipi6_ifindex = c->address.ifindex};
-	struct in_pktinfo i4 = {0};
-	size_t len = v6 ? sizeof(i6) : sizeof(i4);
+	const struct in6_pktinfo v6 = {.ipi6_addr = c->address.local, .ipi6_ifindex = c->address.ifindex};
+	struct in_pktinfo v4 = {0};
 
 	if (IN6_IS_ADDR_UNSPECIFIED(&c->address.local))
-		return 0;
-	memset(ret, 0, sizeof(*ret));
-	memcpy(&i4.ipi_spec_dst, c->address.local.s6_addr + 12, sizeof(i4.ipi_spec_dst));
-	ret->align = (struct cmsghdr){.cmsg_level = v6 ? IPPROTO_IPV6 : IPPROTO_IP,
-				      .cmsg_type = v6 ? IPV6_PKTINFO : IP_PKTINFO,
-				      .cmsg_len = CMSG_LEN(len)};
-	memcpy(CMSG_DATA(&ret->align), v6 ? (void *)&i6 : (void *)&i4, len);
-	return CMSG_SPACE(len);
+		return;
+	memcpy(&v4.ipi_spec_dst, c->address.local.s6_addr + 12, sizeof(v4.ipi_spec_dst));
+	if (c->port->family == AF_INET6)
+		put_ancillary(m, own, IPPROTO_IPV6, IPV6_PKTINFO, &v6, sizeof(v6));
+	else
+		put_ancillary(m, own, IPPROTO_IP, IP_PKTINFO, &v4, sizeof(v4));
 }
 
 void udp_answer(Server *s, Source *src, uint32_t events _unused_)
 {
 	UdpClient *c = (UdpClient *)((char *)src - offsetof(UdpClient, source));
 	int n = receive(src->fd, false);
-	struct sockaddr_storage to;
-	socklen_t to_len = peer_address(c, &to);
-	PacketInfo from;
-	size_t from_len = source_address(c, &from);
+	struct sockaddr_storage peer;
+	Ancillary own = {0};
+	struct msghdr to = {.msg_name = &peer, .msg_namelen = peer_address(c, &peer)};
 
-	for (int i = 0; i < n; i++) {
-		messages[i].msg_hdr = (struct msghdr){.msg_name = &to,
-						      .msg_namelen = to_len,
-						      .msg_iov = &iov[i],
-						      .msg_iovlen = 1,
-						      .msg_control = from_len > 0 ? &from : NULL,
-						      .msg_controllen = from_len};
-	}
+	put_source(c, &to, &own);
 	if (n > 0)
 		udp_client_touch(s, c);
-	send_all(c->port->source.fd, messages, n);
+	send_all(c->port->source.fd, &to, 0, n);
 }

@@ -123,7 +123,7 @@ def test_a_port_of_an_ipv4_network_is_reached_over_ipv6(cli, engine, name):
 def test_udp_over_ipv6(ireko, engine, name):
     port = free_port()
     ireko("run", "-d", "--name", name, "-p", f"{port}:9999/udp", "busybox", "sleep", "1000")
-    code = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 9999))\nwhile True:\n d, a = s.recvfrom(100); s.sendto(b'echo ' + d, a)"
+    code = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 9999)); s.setsockopt(1, 8, 1 << 20)\nwhile True:\n d, a = s.recvfrom(10000); s.sendto(b'echo ' + d, a)"
     server = subprocess.Popen(["nsenter", "-t", str(engine.inspect(name)["State"]["Pid"]), "-n", "/usr/bin/python3", "-c", code])
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
@@ -136,6 +136,15 @@ def test_udp_over_ipv6(ireko, engine, name):
                     return s.recv(100) == b"echo hello"
 
             wait_until("an answer", answered)
+            s.settimeout(5)
+            # Bursts, which are handed on as one for the kernel to cut, and others for which it cannot be done: too large for a packet, or mixed.
+            for sizes in ([500] * 30, [1400] * 20, [3000] * 5, [100, 100, 50, 100, 200, 0, 100, 100], [1, 1, 1]):
+                with contextlib.suppress(OSError):
+                    while s.recv(10000, socket.MSG_DONTWAIT):
+                        pass  # an answer that was late
+                for i, size in enumerate(sizes):
+                    s.send(bytes([i]) * size)
+                assert [s.recv(10000) for _ in sizes] == [b"echo " + bytes([i]) * size for i, size in enumerate(sizes)]
     finally:
         server.kill()
         server.wait()

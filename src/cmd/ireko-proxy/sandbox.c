@@ -100,9 +100,8 @@ int sandbox_seal(Err *e)
 				      "getsockopt", "listen",     "madvise",         "mmap",
 				      "mprotect",   "mremap",     "munmap",          "pipe2",
 				      "recvmmsg",   "recvmsg",    "restart_syscall", "rt_sigreturn",
-				      "sendmmsg",   "recvfrom",   "sendmsg",         "sendto",
-				      "setsockopt", "shutdown",   "splice",          "write",
-				      NULL};
+				      "recvfrom",   "sendmsg",    "sendto",          "setsockopt",
+				      "shutdown",   "splice",     "write",           NULL};
 	static char *const sockets[] = {"socket", NULL};
 	const SeccompArg v4 = {.index = 0, .value = AF_INET, .op = "SCMP_CMP_EQ"},
 			 v6 = {.index = 0, .value = AF_INET6, .op = "SCMP_CMP_EQ"};
