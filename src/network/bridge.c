@@ -388,6 +388,9 @@ static int link_ensure(NetworkHost *h, const NetworkBridge *b, LinkInfo *link, E
 	r = link_find(&h->route, b->name, link, e);
 	if (r == 0)
 		return err_new(e, ERR_UNAVAILABLE, "it was removed while it was made");
+	/* Best effort: the failure to tell is the first one. */
+	if (r < 0)
+		(void)link_delete(&h->route, b->name, NULL);
 	return r < 0 ? r : 1;
 }
 

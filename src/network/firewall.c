@@ -383,12 +383,25 @@ static int count(const Element *el, void *arg)
 	return 0;
 }
 
+int firewall_table_release(NetworkHost *h, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch last = {0};
+	size_t left = 0;
+	int r = element_list(&h->filter, h->table, "bridges", count, &left, e);
+
+	if (r < 0 || left > 0)
+		return r;
+	element_begin(&last);
+	element_table_remove(&last, h->table);
+	r = element_commit(&h->filter, &last, NULL, e);
+	return r == -ENOENT ? 0 : err_ctx(e, r, "remove nftables table inet %s", h->table);
+}
+
 int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch batch = {0};
 	NetworkBridge b = {0};
 	Wanted all[BRIDGE_ELEMENTS];
-	size_t left = 0;
 	int r;
 
 	snprintf(b.name, sizeof(b.name), "%s", bridge);
@@ -409,17 +422,7 @@ int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e)
 		r = foreign_sync(h, e);
 	if (r < 0)
 		return err_ctx(e, r, "rules of bridge %s", bridge);
-
-	r = element_list(&h->filter, h->table, "bridges", count, &left, e);
-	if (r < 0 || left > 0)
-		return r;
-
-	_cleanup_batch_ NetlinkBatch last = {0};
-
-	element_begin(&last);
-	element_table_remove(&last, h->table);
-	r = element_commit(&h->filter, &last, NULL, e);
-	return r == -ENOENT ? 0 : err_ctx(e, r, "remove nftables table inet %s", h->table);
+	return firewall_table_release(h, e);
 }
 
 int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e)

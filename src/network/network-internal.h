@@ -126,6 +126,8 @@ int sublink_make(NetworkHost *h, int netns_fd, const NetworkEndpoint *ep, const 
 int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e);
 /* Also removes the table when this was its last bridge. */
 int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e);
+/* Removes the table if it has no bridge. */
+int firewall_table_release(NetworkHost *h, Err *e);
 /* 1 if containers on the bridge may talk to each other, 0 if not; an error if the bridge has no rules. */
 int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e);
 Element firewall_bridge_element(const char *bridge);

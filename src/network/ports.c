@@ -333,6 +333,43 @@ static int is_routed(NetworkHost *h, const char *bridge, IpAddress address, Err 
 	return r < 0 ? r : firewall_bridge_routed(h, bridge, ip_index(address), e);
 }
 
+/* Two host ports may lead to one port of the container, which is open once. */
+static bool is_open_twice(const NetworkPort *ports, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (ports[k].protocol == ports[i].protocol &&
+		    ports[k].container_port == ports[i].container_port)
+			return true;
+	return false;
+}
+
+/* The entry of a translated port goes only if it is still this container's: somebody else may have the port by now. */
+static int put_withdrawal(NetworkHost *h, NetlinkBatch *b, const NetworkPort *p, IpAddress address,
+			  bool routed, Err *e)
+{
+	Element ours = routed ? firewall_open_element(p, address) : firewall_port_element(p, address),
+		now = ours;
+	int r = element_get(&h->filter, h->table, &now, e);
+
+	if (r == 1 && memcmp(now.data, ours.data, sizeof(now.data)) == 0)
+		element_remove(b, h->table, &ours);
+	return r;
+}
+
+/* The host lock is held. */
+static int withdraw(NetworkHost *h, IpAddress address, const NetworkPort *ports, size_t n, bool routed,
+		    Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	int r = 0;
+
+	element_begin(&b);
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		if (!routed || !is_open_twice(ports, i))
+			r = put_withdrawal(h, &b, &ports[i], address, routed, e);
+	return r < 0 ? r : element_commit(&h->filter, &b, NULL, e);
+}
+
 int network_ports_publish(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *ports,
 			  size_t n, Err *e)
 {
@@ -358,49 +395,24 @@ int network_ports_publish(NetworkHost *h, const char *bridge, IpAddress address,
 	r = element_commit(&h->filter, &b, &bad, e);
 	if (r < 0)
 		return publish_error(h, &ports[MIN2(bad, n - 1)], r, e);
-	return any_udp(ports, n) ? conntrack_forget_udp(&h->filter, ports, n, 0, e) : 0;
-}
-
-/* Two host ports may lead to one port of the container, which is open once. */
-static bool is_open_twice(const NetworkPort *ports, size_t i)
-{
-	for (size_t k = 0; k < i; k++)
-		if (ports[k].protocol == ports[i].protocol &&
-		    ports[k].container_port == ports[i].container_port)
-			return true;
-	return false;
-}
-
-/* The entry of a translated port goes only if it is still this container's: somebody else may have the port by now. */
-static int put_withdrawal(NetworkHost *h, NetlinkBatch *b, const NetworkPort *p, IpAddress address,
-			  bool routed, Err *e)
-{
-	Element ours = routed ? firewall_open_element(p, address) : firewall_port_element(p, address),
-		now = ours;
-	int r = element_get(&h->filter, h->table, &now, e);
-
-	if (r == 1 && memcmp(now.data, ours.data, sizeof(now.data)) == 0)
-		element_remove(b, h->table, &ours);
+	r = any_udp(ports, n) ? conntrack_forget_udp(&h->filter, ports, n, 0, e) : 0;
+	/* Best effort: the failure to tell is the first one. */
+	if (r < 0)
+		(void)withdraw(h, address, ports, n, routed, NULL);
 	return r;
 }
 
 int network_ports_unpublish(NetworkHost *h, const char *bridge, IpAddress address, const NetworkPort *ports,
 			    size_t n, Err *e)
 {
-	_cleanup_batch_ NetlinkBatch b = {0};
-	int r, routed;
+	int r;
 
 	if (n == 0)
 		return 0;
 	SCOPE_LOCK(&h->lock);
-	r = routed = firewall_bridge_routed(h, bridge, ip_index(address), e);
-	element_begin(&b);
-	for (size_t i = 0; r >= 0 && i < n; i++)
-		if (!routed || !is_open_twice(ports, i))
-			r = put_withdrawal(h, &b, &ports[i], address, routed, e);
-	if (r < 0)
-		return err_ctx(e, r, "unpublish ports");
-	r = element_commit(&h->filter, &b, NULL, e);
+	r = firewall_bridge_routed(h, bridge, ip_index(address), e);
+	if (r >= 0)
+		r = withdraw(h, address, ports, n, r, e);
 	if (r < 0)
 		return err_ctx(e, r, "unpublish ports of %s on bridge %s", ip_text(address).s, bridge);
 	return any_udp(ports, n) ? conntrack_forget_udp(&h->filter, NULL, 0, address, e) : 0;

@@ -87,16 +87,18 @@ static bool is_orphan(const NetworkHost *h, const Links *links, const LinkInfo *
 	       !host_if_known(known, link->name);
 }
 
+/* Bridges last: a veth is known as ours by its bridge, if not now then the next time. */
 static int remove_links(NetworkHost *h, const Links *links, const NetworkKnown *known, Err *e)
 {
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < links->n; i++) {
-		const LinkInfo *link = &links->v[i];
+	for (int bridges = 0; bridges <= 1; bridges++)
+		for (size_t i = 0; r >= 0 && i < links->n; i++) {
+			const LinkInfo *link = &links->v[i];
 
-		if (is_orphan(h, links, link, known))
-			r = link_delete(&h->route, link->name, e);
-	}
+			if (streq(link->kind, "bridge") == bridges && is_orphan(h, links, link, known))
+				r = link_delete(&h->route, link->name, e);
+		}
 	return r;
 }
 
@@ -134,6 +136,41 @@ static int remove_ports(NetworkHost *h, const NetworkKnown *known, Err *e)
 	return err_ctx(e, r, "remove port entries");
 }
 
+typedef struct ShardJob {
+	const NetworkHost *h;
+	const Links *links;
+	const NetworkKnown *known;
+	NetlinkBatch remove;
+} ShardJob;
+
+static int take_shard(const Element *el, void *arg)
+{
+	char name[NETWORK_IFNAME + 1] = "";
+	ShardJob *job = arg;
+
+	memcpy(name, el->key, NETWORK_IFNAME);
+	for (size_t i = 0; i < job->links->n; i++)
+		if (streq(job->links->v[i].name, name) &&
+		    !is_orphan(job->h, job->links, &job->links->v[i], job->known))
+			return 0;
+	element_remove(&job->remove, job->h->table, el);
+	return 0;
+}
+
+/* Of shards that are gone. */
+static int remove_shard_rules(NetworkHost *h, const Links *links, const NetworkKnown *known, Err *e)
+{
+	ShardJob job = {h, links, known, {{0}}};
+	int r;
+
+	element_begin(&job.remove);
+	r = element_list(&h->filter, h->table, "shards", take_shard, &job, e);
+	if (r >= 0)
+		r = element_commit(&h->filter, &job.remove, NULL, e);
+	netlink_batch_done(&job.remove);
+	return err_ctx(e, r, "remove rules of bridges");
+}
+
 typedef struct NameJob {
 	const NetworkKnown *known;
 	char **orphans;
@@ -156,6 +193,9 @@ static int remove_bridge_rules(NetworkHost *h, const NetworkKnown *known, Err *e
 	h->shard_room = (ShardRoom){0};
 	for (size_t i = 0; r >= 0 && job.orphans && job.orphans[i]; i++)
 		r = firewall_bridge_remove(h, job.orphans[i], e);
+	/* Whoever removed the last one may not have come to it. */
+	if (r >= 0)
+		r = firewall_table_release(h, e);
 	strv_free(job.orphans);
 	return r;
 }
@@ -171,6 +211,8 @@ int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e)
 		r = remove_links(h, &links, known, e);
 	if (r >= 0)
 		r = remove_ports(h, known, e);
+	if (r >= 0)
+		r = remove_shard_rules(h, &links, known, e);
 	if (r >= 0)
 		r = remove_bridge_rules(h, known, e);
 	return err_ctx(e, r, "clean up networks");

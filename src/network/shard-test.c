@@ -2,32 +2,6 @@
 /* More containers than a bridge has ports: the next ones are on another bridge and on the same network all the same. */
 #include "network/test-net.h"
 
-/* As many ports as that, by interfaces that are nobody's. */
-static void fill_bridge(NetworkHost *h, const char *bridge, unsigned n)
-{
-	LinkInfo link;
-	Err e = {0};
-
-	assert_int_equal(ok(link_find(&h->route, bridge, &link, &e)), 1);
-	for (unsigned i = 0; i < n; i++) {
-		_cleanup_batch_ NetlinkBatch b = {0};
-		struct ifinfomsg header = {0};
-		struct nlmsghdr *m =
-		    netlink_msg(&b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
-		char name[IFNAMSIZ];
-
-		snprintf(name, sizeof(name), "fill%u", i);
-		mnl_attr_put_strz(m, IFLA_IFNAME, name);
-		mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)link.index);
-		struct nlattr *info = mnl_attr_nest_start(m, IFLA_LINKINFO);
-
-		mnl_attr_put_str(m, IFLA_INFO_KIND, "ifb");
-		mnl_attr_nest_end(m, info);
-		netlink_msg_end(&b, m);
-		ok(netlink_run(&h->route, &b, NULL, &e));
-	}
-}
-
 static int join(NetworkHost *h, const NetworkBridge *b, const char *host_if, const char *address,
 		unsigned neighbours)
 {
@@ -79,7 +53,7 @@ static void a_full_bridge_grows(bool filtered)
 	ok(network_bridge_ensure(h, &a, &e));
 	int first = join(h, &a, "va1", "172.20.0.2", 0);
 
-	fill_bridge(h, "br-a", 965);
+	test_fill_bridge(h, "br-a", 965);
 	int second = join(h, &a, "va2", "172.20.0.3", 967), third = join(h, &a, "va3", "172.20.0.4", 968);
 	pid_t servers[] = {test_serve(first, 80, false), test_serve(second, 80, false),
 			   test_serve(outside, 99, false)};
@@ -135,7 +109,7 @@ static void test_orphans_go(void **state _unused_)
 	ok(network_host_new(TEST_TABLE, &h, &e));
 	a = test_bridge("br-a", "172.20.0.0/16");
 	ok(network_bridge_ensure(h, &a, &e));
-	fill_bridge(h, "br-a", 965);
+	test_fill_bridge(h, "br-a", 965);
 	int ns = join(h, &a, "va1", "172.20.0.2", 1000);
 
 	assert_int_equal(shard_links(h), 3);
@@ -158,7 +132,7 @@ static void test_isolated_ports_stay_so(void **state _unused_)
 	ok(network_bridge_ensure(h, &a, &e));
 	int first = join(h, &a, "va1", "172.20.0.2", 0);
 
-	fill_bridge(h, "br-a", 965);
+	test_fill_bridge(h, "br-a", 965);
 	int second = join(h, &a, "va2", "172.20.0.3", 967);
 	pid_t server = test_serve(first, 80, false);
 

@@ -349,11 +349,12 @@ int shards_remove(NetworkHost *h, const char *bridge, Err *e)
 		r = link_find(&h->route, name, &link, e);
 		if (r <= 0)
 			break;
-		r = cable_remove(h, bridge, k, e);
+		/* Itself last: what a failure leaves is found by it. */
+		r = change_element(h, name, false, e);
+		if (r >= 0)
+			r = cable_remove(h, bridge, k, e);
 		if (r >= 0)
 			r = link_remove(&link, e);
-		if (r >= 0)
-			r = change_element(h, name, false, e);
 	}
 	h->shard_room = (ShardRoom){0};
 	return MIN2(r, 0);

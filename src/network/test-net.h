@@ -183,6 +183,32 @@ static inline NetworkBridge test_bridge(const char *name, const char *cidr)
 	return b;
 }
 
+/* As many ports as that, by interfaces that are nobody's. */
+static inline void test_fill_bridge(NetworkHost *h, const char *bridge, unsigned n)
+{
+	LinkInfo link;
+	Err e = {0};
+
+	assert_int_equal(ok(link_find(&h->route, bridge, &link, &e)), 1);
+	for (unsigned i = 0; i < n; i++) {
+		_cleanup_batch_ NetlinkBatch b = {0};
+		struct ifinfomsg header = {0};
+		struct nlmsghdr *m =
+		    netlink_msg(&b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
+		char name[IFNAMSIZ];
+
+		snprintf(name, sizeof(name), "fill%u", i);
+		mnl_attr_put_strz(m, IFLA_IFNAME, name);
+		mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)link.index);
+		struct nlattr *info = mnl_attr_nest_start(m, IFLA_LINKINFO);
+
+		mnl_attr_put_str(m, IFLA_INFO_KIND, "ifb");
+		mnl_attr_nest_end(m, info);
+		netlink_msg_end(&b, m);
+		ok(netlink_run(&h->route, &b, NULL, &e));
+	}
+}
+
 /* A namespace on the bridge; its descriptor. */
 static inline int test_container(NetworkHost *h, const NetworkBridge *b, const char *host_if,
 				 const char *address)
