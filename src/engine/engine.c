@@ -21,6 +21,8 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .exec_root = strdup(o->exec_root),
 	    .helper_dir = strdup(o->helper_dir),
 	    .bridge_subnet = o->bridge_subnet ? strdup(o->bridge_subnet) : NULL,
+	    .bridge_subnet6 = o->bridge_subnet6 ? strdup(o->bridge_subnet6) : NULL,
+	    .bridge_ipv6 = o->bridge_ipv6,
 	    .api_socket = o->api_socket ? strdup(o->api_socket) : NULL,
 	    .insecure_registries = strv_dup(o->insecure_registries),
 	    .registry_mirrors = strv_dup(o->registry_mirrors),
@@ -58,6 +60,7 @@ static void options_done(EngineOptions *o)
 	free((char *)o->exec_root);
 	free((char *)o->helper_dir);
 	free((char *)o->bridge_subnet);
+	free((char *)o->bridge_subnet6);
 	free((char *)o->api_socket);
 	strv_free((char **)o->insecure_registries);
 	strv_free((char **)o->registry_mirrors);
@@ -166,13 +169,20 @@ static int shim_program(Engine *en, Err *e)
 	return en->shim_program ? 0 : err_oom(e);
 }
 
-/* It is used when the first container starts; a typing error should be told now. */
-static int subnet_check(const EngineOptions *o, Err *e)
+/* They are used when the first container starts; a typing error should be told now. */
+static int subnets_check(const EngineOptions *o, Err *e)
 {
 	NetworkSubnet s;
-	int r = o->bridge_subnet ? network_subnet_parse(o->bridge_subnet, NULL, &s, e) : 0;
+	int r = o->bridge_subnet ? network_gateway_parse(o->bridge_subnet, &s, e) : 0;
 
-	return r < 0 ? err_ctx(e, r, "--bridge-subnet %s", o->bridge_subnet) : 0;
+	if (r >= 0 && o->bridge_subnet && !ip_is_v4(s.address))
+		r = err_new(e, ERR_INVALID, "expected a subnet of IPv4");
+	if (r < 0)
+		return err_ctx(e, r, "--bip %s", o->bridge_subnet);
+	r = o->bridge_subnet6 ? network_gateway_parse(o->bridge_subnet6, &s, e) : 0;
+	if (r >= 0 && o->bridge_subnet6 && ip_is_v4(s.address))
+		r = err_new(e, ERR_INVALID, "expected a subnet of IPv6");
+	return r < 0 ? err_ctx(e, r, "--bip6 %s", o->bridge_subnet6) : 0;
 }
 
 static int cgroup_version(void)
@@ -200,7 +210,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_mutex_init(&en->gc_lock, NULL);
 	pthread_rwlock_init(&en->images_gate, NULL);
 	en->cgroup_version = cgroup_version();
-	r = options_copy(en, o) < 0 ? err_oom(e) : subnet_check(o, e);
+	r = options_copy(en, o) < 0 ? err_oom(e) : subnets_check(o, e);
 	if (r >= 0)
 		r = runtimes_check(en, e);
 	if (r >= 0)
@@ -214,12 +224,6 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		r = shim_program(en, e);
 	if (r >= 0)
 		r = store_start(en, e);
-	if (r >= 0 && o->bridge_subnet) {
-		NetworkSubnet subnet;
-
-		/* Used at the first container only; a mistake is told now. */
-		r = err_ctx(e, network_subnet_parse(o->bridge_subnet, NULL, &subnet, e), "--bridge-subnet");
-	}
 	if (r >= 0)
 		r = remap_load(en, e);
 	if (r >= 0)

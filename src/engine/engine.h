@@ -52,9 +52,11 @@ typedef struct EngineTransfers {
 
 typedef struct EngineOptions {
 	const char *data_root, *exec_root;
-	const char *helper_dir;    /* where ireko-shim and ireko-unpack are */
-	const char *bridge_subnet; /* CIDR of the default network, or NULL: chosen */
-	const char *api_socket;    /* for `info` */
+	const char *helper_dir;     /* where ireko-shim and ireko-unpack are */
+	const char *bridge_subnet;  /* CIDR of the default network, or of its gateway; NULL: chosen */
+	const char *bridge_subnet6; /* the same of IPv6 */
+	bool bridge_ipv6;           /* the default network has IPv6 */
+	const char *api_socket;     /* for `info` */
 	char *const *insecure_registries;
 	char *const *registry_mirrors;
 	char *const *registry_token_servers; /* REGISTRY=HOST */

@@ -141,7 +141,8 @@ static int subnet_find(Engine *en, Network *n, int family, const char *given, Ne
 		return r;
 	if (str_empty(given))
 		return network_subnet_choose(en->nethost, family, n->info.builtin, used, n_used, ret, e);
-	r = subnet_parse(n, family, given, ret, e);
+	/* The default network's is said by its gateway, as dockerd's is. */
+	r = n->info.builtin ? network_gateway_parse(given, ret, e) : subnet_parse(n, family, given, ret, e);
 	return r < 0 ? r : check_given(en, n, ret, used, n_used, e);
 }
 
@@ -177,8 +178,9 @@ int subnet_settle(Engine *en, Network *n, Err *e)
 
 	pthread_mutex_lock(&en->subnets_lock);
 	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++) {
-		const char *given =
-		    n->info.builtin && f == IP_V4 ? en->options.bridge_subnet : *family_config(n, f).subnet;
+		const char *given = !n->info.builtin ? *family_config(n, f).subnet
+				    : f == IP_V4     ? en->options.bridge_subnet
+						     : en->options.bridge_subnet6;
 		NetworkSubnet s;
 
 		if (!network_has(n, f) || n->subnet[f].prefix)

@@ -176,6 +176,8 @@ static int builtin_ensure(Engine *en, const char *name, const char *driver, Err 
 	Network *n = by_name(en, name);
 	int r = 0;
 
+	if (n && streq(driver, "bridge"))
+		n->info.ipv6 = en->options.bridge_ipv6;
 	if (n)
 		return streq(driver, "bridge") ? set_bridge_options(en, n, e) : 0;
 	n = network_new(name, driver);
@@ -184,6 +186,7 @@ static int builtin_ensure(Engine *en, const char *name, const char *driver, Err 
 	n->info.builtin = true;
 	network_options_default(&n->options);
 	if (streq(driver, "bridge")) {
+		n->info.ipv6 = en->options.bridge_ipv6;
 		free(n->info.bridge);
 		n->info.bridge = strdup(en->bridge_name);
 		r = n->info.bridge ? set_bridge_options(en, n, e) : err_oom(e);

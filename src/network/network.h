@@ -35,6 +35,8 @@ typedef struct NetworkSubnet {
 
 int network_subnet_parse(const char *cidr, const char *gateway /* or NULL: first address */,
 			 NetworkSubnet *ret, Err *e);
+/* "172.18.5.1/16": the subnet that it lies in, with this address as the gateway; of a subnet's own first address, as network_subnet_parse. */
+int network_gateway_parse(const char *cidr, NetworkSubnet *ret, Err *e);
 /* "172.18.0.0/16", "fd00:1::/64". Static storage in the value. */
 AddressText network_subnet_text(const NetworkSubnet *s);
 bool network_subnet_contains(const NetworkSubnet *s, IpAddress a);

@@ -40,7 +40,14 @@ static void test_parse(void **state _unused_)
 					  "224.0.0.0/8",
 					  "0.0.0.0/8",
 					  "172.20.0.0/-1",
-					  "::1/64"};
+					  "::1/64",
+					  "fd00:30::1/64",
+					  "ff02::/64",
+					  "fe80::/64",
+					  "::/64",
+					  "fd00::/15",
+					  "fd00::/127",
+					  "::ffff:10.0.0.0/104"};
 	static const char *const bad_gateway[] = {"172.20.0.0", "172.20.255.255", "172.21.0.1", "x", ""};
 	NetworkSubnet s = {0};
 	Err e = {0};
@@ -50,9 +57,19 @@ static void test_parse(void **state _unused_)
 	assert_string_equal(network_subnet_text(&s).s, "172.20.0.0/16");
 	ok(network_subnet_parse("10.1.2.8/29", "10.1.2.14", &s, &e));
 	assert_string_equal(ip_text(s.gateway).s, "10.1.2.14");
+	ok(network_subnet_parse("fd00:30::/64", "fd00:30::fe", &s, &e));
+	assert_string_equal(network_subnet_text(&s).s, "fd00:30::/64");
+	assert_string_equal(ip_text(s.gateway).s, "fd00:30::fe");
 	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
 		if (network_subnet_parse(bad[i], NULL, &s, &e) != -EINVAL)
 			fail_msg("\"%s\" was accepted", bad[i]);
+	ok(network_gateway_parse("172.20.5.1/16", &s, &e));
+	assert_string_equal(network_subnet_text(&s).s, "172.20.0.0/16");
+	assert_string_equal(ip_text(s.gateway).s, "172.20.5.1");
+	ok(network_gateway_parse("fd00:5::/64", &s, &e));
+	assert_string_equal(ip_text(s.gateway).s, "fd00:5::1");
+	assert_int_equal(network_gateway_parse("172.20.255.255/16", &s, &e), -EINVAL);
+	assert_int_equal(network_gateway_parse("172.20.5.1", &s, &e), -EINVAL);
 	for (size_t i = 0; i < ELEMENTSOF(bad_gateway); i++)
 		if (network_subnet_parse("172.20.0.0/16", bad_gateway[i], &s, &e) != -EINVAL)
 			fail_msg("gateway \"%s\" was accepted", bad_gateway[i]);
@@ -152,6 +169,32 @@ static void test_a_route_that_comes_later(void **state _unused_)
 	network_host_free(h);
 }
 
+/* IPv6 subnets are this machine's own; what is used is passed, and pools are huge. */
+static void test_ipv6_subnets(void **state _unused_)
+{
+	NetworkHost *h = host_new();
+	NetworkSubnet first, second, half, local = {(IpAddress)0xFD << 120, 8, 0};
+	NetworkAddressPool pool;
+	Err e = {0};
+
+	ok(network_subnet_choose(h, IP_V6, false, NULL, 0, &first, &e));
+	assert_true(network_subnet_contains(&local, first.address));
+	assert_int_equal(first.prefix, 64);
+	assert_true(first.gateway == first.address + 1);
+	ok(network_subnet_choose(h, IP_V6, false, &first, 1, &second, &e));
+	assert_true(second.address == first.address + ((IpAddress)1 << 64));
+
+	/* Half of 2^56 networks is somebody's: the other half begins at once. */
+	ok(network_subnet_parse("fd77:7700::/41", NULL, &half, &e));
+	pool = (NetworkAddressPool){{half.address, 40, 0}, 96};
+	ok(network_host_set_pools(h, &pool, 1, &e));
+	ok(network_subnet_choose(h, IP_V6, false, &half, 1, &second, &e));
+	assert_string_equal(network_subnet_text(&second).s, "fd77:7700:80::/96");
+	ok(network_subnet_choose(h, IP_V4, true, NULL, 0, &second, &e)); /* the other family's pools stay */
+	assert_string_equal(network_subnet_text(&second).s, "172.17.0.0/16");
+	network_host_free(h);
+}
+
 static NetworkPool *pool_new(const char *cidr, const char *range)
 {
 	NetworkSubnet s, part = {0};
@@ -172,6 +215,23 @@ static void assert_taken(NetworkPool *p, const char *want)
 
 	ok(network_pool_take(p, 0, &a, &e));
 	assert_string_equal(ip_text(a).s, want);
+}
+
+static void test_ipv6_addresses(void **state _unused_)
+{
+	_cleanup_(network_pool_freep) NetworkPool *p = pool_new("fd00:1::/64", NULL);
+	_cleanup_(network_pool_freep) NetworkPool *small = pool_new("fd00:1::/126", NULL);
+	IpAddress a;
+	Err e = {0};
+
+	assert_taken(p, "fd00:1::2");
+	assert_taken(p, "fd00:1::3");
+	ok(network_pool_take(p, ip("fd00:1::ffff:ffff:ffff:ffff"), &a, &e)); /* there is no broadcast */
+	assert_true(network_pool_take(p, ip("fd00:1::"), &a, &e) < 0);
+	assert_true(network_pool_take(p, ip("10.0.0.4"), &a, &e) < 0);
+	assert_taken(small, "fd00:1::2");
+	assert_taken(small, "fd00:1::3");
+	assert_int_equal(network_pool_take(small, 0, &a, &e), -ENOSPC);
 }
 
 static void test_addresses_go_round(void **state _unused_)
@@ -273,6 +333,8 @@ int main(void)
 	    cmocka_unit_test(test_choose_avoids_the_hosts_routes),
 	    cmocka_unit_test(test_check_names_the_route),
 	    cmocka_unit_test(test_a_route_that_comes_later),
+	    cmocka_unit_test(test_ipv6_subnets),
+	    cmocka_unit_test(test_ipv6_addresses),
 	    cmocka_unit_test(test_addresses_go_round),
 	    cmocka_unit_test(test_wanted_address),
 	    cmocka_unit_test(test_range_and_many),

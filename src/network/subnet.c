@@ -83,6 +83,24 @@ int network_subnet_parse(const char *cidr, const char *gateway, NetworkSubnet *r
 	return 0;
 }
 
+int network_gateway_parse(const char *cidr, NetworkSubnet *ret, Err *e)
+{
+	NetworkSubnet s = {0};
+	AddressText gateway, subnet;
+	IpAddress first;
+	int r = parse_cidr(cidr, &s, e);
+
+	if (r < 0)
+		return r;
+	first = s.address & ip_mask(s.address, s.prefix);
+	if (first == s.address)
+		return network_subnet_parse(cidr, NULL, ret, e);
+	gateway = ip_text(s.address);
+	s.address = first;
+	subnet = network_subnet_text(&s);
+	return network_subnet_parse(subnet.s, gateway.s, ret, e);
+}
+
 AddressText network_subnet_text(const NetworkSubnet *s)
 {
 	AddressText t = ip_text(s->address);

@@ -6,7 +6,7 @@ import json
 import random
 import socket
 
-from harness import free_port, run, tcp_ask, wait_until
+from harness import BUILD, free_port, free_subnet, run, tcp_ask, wait_until
 from test_network import SERVE, ask_from
 from test_network_connect import default_route, network, networks_of
 
@@ -151,7 +151,6 @@ def outside(subnet):
 
 def test_routed_network(engine, ireko, name):
     """What is published is open at the container's own address, nothing else is, and no port of the host is taken."""
-    from harness import free_subnet
 
     subnet, port = free_subnet(), free_port()
     options = {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}
@@ -168,3 +167,20 @@ def test_routed_network(engine, ireko, name):
         own = networks_of(engine, name)[name]["IPAddress"]
         assert tcp_ask(own, 8080, REQUEST)
         assert ask_from(elsewhere, own, 8080).returncode != 0
+
+
+def test_default_network_as_dockerd_has_it(new_engine):
+    """bip is the gateway's address; ipv6 gives the default network a subnet of our choice, or the one that is said."""
+    net = ipaddress.ip_network(free_subnet())
+    six = ipaddress.ip_network(subnet6())
+    engine = new_engine("--ipv6", "--bip6", f"{six[7]}/64", subnet=f"{net[9]}/24")
+    engine.cli("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    ep = networks_of(engine, "web")["bridge"]
+    assert ep["Gateway"] == str(net[9]) and ep["IPv6Gateway"] == str(six[7]) and ipaddress.ip_address(ep["GlobalIPv6Address"]) in six
+    assert engine.inspect("web")["NetworkSettings"]["GlobalIPv6Address"] == ep["GlobalIPv6Address"]
+    assert engine.api("GET", "/networks/bridge").json["EnableIPv6"]
+    chosen = new_engine("--ipv6")
+    chosen.cli("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    assert ipaddress.ip_address(networks_of(chosen, "web")["bridge"]["GlobalIPv6Address"]) in ipaddress.ip_network("fd00::/8")
+    p = run(BUILD / "irekod", "--data-root", engine.root / "x", "--exec-root", engine.root / "y", "--bip6", "10.0.0.1/24", check=False)
+    assert p.returncode != 0 and "--bip6 10.0.0.1/24: expected a subnet of IPv6" in p.stderr

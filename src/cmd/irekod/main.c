@@ -147,6 +147,8 @@ static int make_engine(Daemon *d, Err *e)
 	    .exec_root = config_text(c, "exec-root"),
 	    .helper_dir = d->helper_dir,
 	    .bridge_subnet = config_text(c, "bip"),
+	    .bridge_subnet6 = config_text(c, "bip6") ?: config_text(c, "fixed-cidr-v6"),
+	    .bridge_ipv6 = config_bool(c, "ipv6", false),
 	    .api_socket = d->sockets ? d->sockets[0] : NULL,
 	    .insecure_registries = config_list(c, "insecure-registries"),
 	    .registry_mirrors = config_list(c, "registry-mirrors"),
