@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import random
 import select
 import socket
 import struct
@@ -411,6 +412,66 @@ def test_a_thousand_ports_cost_a_descriptor_each(proxy):
         for i in range(1000):
             proxy.remove(f"port-{i}")
         assert proxy.n_fds() == before
+
+
+PATTERN = bytes((i * 7 + 3) & 255 for i in range(1 << 20))
+
+
+def misbehave(s, r):
+    """Sends, reads, waits, closes halves, resets, in any order; what arrives has to be the pattern from its beginning."""
+    sent = got = 0
+    s.settimeout(r.choice([0.01, 0.2, 1]))
+    with contextlib.suppress(OSError), s:
+        for _ in range(r.randrange(1, 20)):
+            k = r.random()
+            if k < 0.4:
+                sent += s.send(PATTERN[sent:sent + r.choice([1, 100, 8191, 8192, 65536, 300000])])
+            elif k < 0.8:
+                data = s.recv(r.choice([1, 1000, 100000]))
+                if data != PATTERN[got:got + len(data)]:
+                    return False
+                got += len(data)
+            elif k < 0.85:
+                s.shutdown(socket.SHUT_WR)
+            else:
+                time.sleep(r.random() / 200)
+        if r.random() < 0.3:
+            reset(s)
+    return True
+
+
+def test_a_crowd_that_does_everything_at_once(proxy):
+    """While ports come and go too. Nothing is mixed up, and nothing is left."""
+    end = time.monotonic() + 2
+    before = proxy.n_fds()
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server, listening() as front, concurrent.futures.ThreadPoolExecutor(64) as pool:
+        server.settimeout(0.2)
+
+        def serve():
+            served = []
+            while time.monotonic() < end:
+                with contextlib.suppress(TimeoutError):
+                    served.append(pool.submit(misbehave, server.accept()[0], random.Random(len(served))))
+            return all(f.result(30) for f in served), len(served)
+
+        def ask(seed):
+            r, good = random.Random(seed), True
+            while time.monotonic() < end:
+                with contextlib.suppress(OSError):
+                    good = misbehave(socket.create_connection(front.getsockname()[:2], timeout=2), r) and good
+            return good
+
+        proxy.add("a", front, server.getsockname())
+        serving, asking = pool.submit(serve), [pool.submit(ask, 1000 + i) for i in range(16)]
+        while time.monotonic() < end:
+            time.sleep(0.3)
+            proxy.add("a", front, server.getsockname())  # in place of itself: all its connections end
+        assert all(f.result(60) for f in asking)
+        good, served = serving.result(60)
+        assert good and served > 20
+        proxy.remove("a")
+    settled(proxy, before + 64)
+    assert proxy.keys() == [] and int(proxy.status("VmRSS").split()[0]) < 1500
 
 
 def test_hostile_messages_are_answered_and_harm_nothing(proxy):
