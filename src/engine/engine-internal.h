@@ -155,8 +155,8 @@ typedef struct FirewallWatch {
 	int fd;           /* -1: none */
 	unsigned changes; /* NetworkChange: to be looked at */
 	char by[NETWORK_PROGRAM];
-	unsigned mended; /* how often in a row something had to be put back */
-	int64_t mended_mono_ns;
+	int64_t paid_mono_ns; /* what putting back has cost */
+	bool stubborn;        /* somebody who goes on removing has been told of */
 	pthread_mutex_t lock; /* of `told` */
 	char **told;
 } FirewallWatch;

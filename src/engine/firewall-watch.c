@@ -6,18 +6,17 @@
  * background thread waits a moment, for a reload is many changes, then looks, puts back what is missing, and listens again. So nothing is done while
  * nobody changes anything, and one look serves any number of changes.
  *
- * Somebody may be as stubborn as we are. The first few times everything is put back at once; who goes on is answered ever later, up to half a
- * minute. A minute of peace, and all is as before.
+ * Somebody may be as stubborn as we are. What is put back has a price in time: some twenty times in a row it is done at once, as series of changes by
+ * an administrator need it, and whoever goes on is answered every other second.
  */
 #include "engine/engine-internal.h"
 
 #include <poll.h>
 #include <sys/epoll.h>
 
-#define DELAY_MS     100
-#define DELAY_MAX_MS 30000
-#define AT_ONCE      8 /* times */
-#define PEACE_NS     (60 * (int64_t)1000000000)
+#define DELAY_MS  100
+#define PRICE_NS  (2 * (int64_t)1000000000) /* of putting back */
+#define CREDIT_NS (20 * PRICE_NS)
 
 static int arm(Engine *en, int op, bool on, Err *e)
 {
@@ -53,23 +52,27 @@ void firewall_watch_open(Engine *en)
 
 static int delay_ms(const FirewallWatch *w)
 {
-	unsigned n = w->mended;
+	int64_t debt_ms = (w->paid_mono_ns - CREDIT_NS - clock_mono_ns()) / 1000000;
 
-	if (n < AT_ONCE || clock_mono_ns() - w->mended_mono_ns > PEACE_NS)
-		return DELAY_MS;
-	return n - AT_ONCE >= 10 ? DELAY_MAX_MS : MIN2(DELAY_MS << (n - AT_ONCE), DELAY_MAX_MS);
+	return debt_ms > DELAY_MS ? (int)debt_ms : DELAY_MS;
 }
 
+/* paid_mono_ns is the time that all that was put back is paid for until. */
 static void note_mended(FirewallWatch *w)
 {
 	int64_t now = clock_mono_ns();
 
-	w->mended = now - w->mended_mono_ns > PEACE_NS ? 1 : w->mended + 1;
-	w->mended_mono_ns = now;
-	if (w->mended == AT_ONCE)
+	if (w->paid_mono_ns < now) {
+		w->paid_mono_ns = now;
+		w->stubborn = false;
+	}
+	w->paid_mono_ns += PRICE_NS;
+	if (!w->stubborn && delay_ms(w) > DELAY_MS) {
+		w->stubborn = true;
 		log_warn("%s goes on removing rules of ours from the packet filter: from now on they are put "
-			 "back later and later",
+			 "back every other second",
 			 *w->by ? w->by : "somebody");
+	}
 }
 
 /* True if there was something to put back. */
@@ -84,14 +87,14 @@ static bool mend(Engine *en)
 		r = networks_rules_restore(en, true, &err);
 		if (r < 0)
 			log_error("put back the rules of networks that %s changed: %s", by, err_msg(&err, r));
-		else if (r == 0)
+		else if (r == 0 && !w->stubborn)
 			log_warn("%s removed rules of networks from the packet filter: they were put back",
 				 by);
 	}
 	theirs = network_firewall_sync(en->nethost, &err);
 	if (theirs < 0)
 		log_error("put rules into the host's firewall: %s", err_msg(&err, theirs));
-	else if (theirs > 0)
+	else if (theirs > 0 && !w->stubborn)
 		log_info("%s changed the host's firewall: what containers need was put into it again", by);
 	firewall_tell(en);
 	return r == 0 || theirs > 0;
