@@ -38,7 +38,7 @@ struct Forward {
 	uint8_t key[DNS_KEY_MAX + 1]; /* and by what transport */
 	size_t key_len;               /* 0: nobody joins */
 	UT_hash_handle hh;
-	const Client *inside; /* whose own servers they are; NULL: the host's */
+	Client *inside; /* whose own servers they are; NULL: the host's */
 	DnsShare *share;
 	Waiter *waiters;
 	uint8_t *query;
@@ -159,7 +159,7 @@ static bool ask(Resolver *r, Forward *f);
 
 static Servers *servers_now(Resolver *r, Forward *f)
 {
-	Servers *s = f->inside ? (Servers *)&f->inside->servers : &r->host;
+	Servers *s = f->inside ? &f->inside->servers : &r->host;
 
 	return s->scope == f->scope ? s : NULL;
 }
