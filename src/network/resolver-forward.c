@@ -20,6 +20,7 @@
 #define TOTAL_NS      (9 * SECOND_NS / 2)
 #define AGAIN_NS      SECOND_NS       /* for servers after the first */
 #define DOUBTFUL_NS   (SECOND_NS / 2) /* for one that was silent the last time */
+#define PAUSE_NS      (3 * SECOND_NS / 10)
 #define KEEP_MOST     3600U
 #define KEEP_NEGATIVE 300U
 #define STUB_MOST     10U
@@ -53,6 +54,7 @@ struct Forward {
 	size_t n, at, tried, tries;
 	int code;         /* what the last one said that was unable */
 	bool stream, cut; /* cut: by datagram it was cut short */
+	bool refused;     /* in this round of the servers, the port of one was closed */
 	uint8_t *in;      /* of TCP: what was read */
 	size_t n_in, n_sent;
 	Forward *next, *prev;
@@ -248,7 +250,7 @@ static void datagram_ready(Resolver *r, Slot *s, uint32_t events _unused_)
 			return;
 		at_slot(f, s);
 		if (n < 0) {
-			f->unable[f->at] = true; /* its port is closed */
+			f->refused = true;
 			try_next(r, f);
 			return;
 		}
@@ -367,9 +369,28 @@ static bool ask(Resolver *r, Forward *f)
 	return f->stream || send_datagram(r, f);
 }
 
+static void resume(Resolver *r, Slot *s, uint32_t events _unused_)
+{
+	try_next(r, s->owner);
+}
+
+/* A stub that is made anew (an update of systemd-resolved) has its port again in a moment. */
+static bool pause_between_rounds(Resolver *r, Forward *f)
+{
+	Slot *s = f->slots[f->at];
+
+	if (!f->refused || !s || f->tried % f->n != 0 || f->tried == f->tries)
+		return false;
+	f->refused = false;
+	slot_deadline(r, s, clock_mono_ns() + PAUSE_NS, resume);
+	return true;
+}
+
 /* Those that are able, in turn, as often as there are attempts. */
 static void try_next(Resolver *r, Forward *f)
 {
+	if (f->tried > 0 && pause_between_rounds(r, f))
+		return;
 	while (f->tried < f->tries && clock_mono_ns() < f->until) {
 		f->at = f->tried++ % f->n;
 		if (f->unable[f->at])
