@@ -97,10 +97,14 @@ static void watch(void *arg)
 
 	network_overlaps_look(en);
 	while (poll(p, 2, -1) > 0 || errno == EINTR) {
-		if (p[0].revents || poll(p, 1, REST_MS) > 0)
+		if (p[0].revents)
 			return;
-		if (network_routes_changed(en->routes_fd))
-			network_overlaps_look(en);
+		if (!network_routes_changed(en->routes_fd))
+			continue;
+		if (poll(p, 1, REST_MS) > 0)
+			return;
+		(void)network_routes_changed(en->routes_fd);
+		network_overlaps_look(en);
 	}
 }
 

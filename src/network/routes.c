@@ -92,6 +92,30 @@ int network_routes_watch(int *ret, Err *e)
 	return 0;
 }
 
+static int take_destination(const struct nlattr *attr, void *arg)
+{
+	size_t n = mnl_attr_get_payload_len(attr);
+
+	if (mnl_attr_get_type(attr) == RTA_DST && (n == 4 || n == 16))
+		*(IpAddress *)arg = ip_from_bytes(mnl_attr_get_payload(attr), n);
+	return MNL_CB_OK;
+}
+
+/* Every interface that comes up brings routes for multicast, for its link and for itself, and each container brings interfaces. */
+static bool matters(const struct nlmsghdr *m)
+{
+	const struct rtmsg *header = mnl_nlmsg_get_payload(m);
+	IpAddress to = 0;
+
+	if ((m->nlmsg_type != RTM_NEWROUTE && m->nlmsg_type != RTM_DELROUTE) ||
+	    mnl_nlmsg_get_payload_len(m) < sizeof(*header) || header->rtm_type == RTN_MULTICAST ||
+	    header->rtm_type == RTN_ANYCAST || header->rtm_type == RTN_LOCAL ||
+	    header->rtm_type == RTN_BROADCAST)
+		return false;
+	(void)mnl_attr_parse(m, sizeof(*header), take_destination, &to);
+	return !ip_is_link_local(to);
+}
+
 /* What was lost when it came too fast (ENOBUFS) may have mattered. */
 bool network_routes_changed(int fd)
 {
@@ -108,7 +132,7 @@ bool network_routes_changed(int fd)
 		if (got < 0)
 			return changed || errno == ENOBUFS;
 		for (; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left))
-			changed = changed || m->nlmsg_type == RTM_NEWROUTE || m->nlmsg_type == RTM_DELROUTE;
+			changed = changed || matters(m);
 	}
 }
 
