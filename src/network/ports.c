@@ -220,8 +220,8 @@ static size_t together(const NetworkPort *p, size_t n)
 	return n > 1 && same_but_family(&p[0], &p[1]) ? 2 : 1;
 }
 
-/* All of them at one number; the descriptors of those that worked are closed again if one does not. */
-static int bind_together(NetworkPort *p, size_t n, uint16_t number, int *ret_fds)
+/* All of them at one number; the descriptors of those that worked are closed again if one does not, which *ret_bad says. */
+static int bind_together(NetworkPort *p, size_t n, uint16_t number, int *ret_fds, size_t *ret_bad)
 {
 	int r = 0;
 	size_t i;
@@ -238,6 +238,7 @@ static int bind_together(NetworkPort *p, size_t n, uint16_t number, int *ret_fds
 	}
 	if (r >= 0)
 		return 0;
+	*ret_bad = i;
 	while (i-- > 0)
 		close_fd(&ret_fds[i]);
 	return r;
@@ -247,16 +248,13 @@ static int reserve_some(NetworkPort *p, size_t n, int *ret_fds, Err *e)
 {
 	int tries = p->host_port == 0 ? EPHEMERAL_TRIES : 1, r = -EADDRINUSE;
 	uint16_t first = p->host_port;
+	size_t bad = 0;
 
 	if (first && p->host_port_last > first)
 		tries = p->host_port_last - first + 1;
 	for (int i = 0; r == -EADDRINUSE && i < tries; i++)
-		r = bind_together(p, n, first ? (uint16_t)(first + i) : 0, ret_fds);
-	if (r >= 0)
-		return 0;
-	/* The failed one is the last that was given the number. */
-	return bind_error(n > 1 && p[1].host_port == p[0].host_port && p[0].host_port != 0 ? &p[1] : &p[0],
-			  -r, e);
+		r = bind_together(p, n, first ? (uint16_t)(first + i) : 0, ret_fds, &bad);
+	return r < 0 ? bind_error(&p[bad], -r, e) : 0;
 }
 
 int network_ports_reserve(NetworkPort *ports, size_t n, int *ret_fds, Err *e)
