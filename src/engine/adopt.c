@@ -112,6 +112,8 @@ static bool adopt_one(Engine *en, Container *c)
 	endpoint_adopt(en, c);
 	if (same_boot)
 		r = later ? take_handle(en, c, dir, &err) : adopt_asked(en, c, dir, &err);
+	if (r >= 0 && c->n_unsettled > 0)
+		ports_settle(en, c);
 	pthread_mutex_unlock(&c->life);
 	if (r < 0)
 		adopt_dead(en, c, dir, same_boot, err_msg(&err, r));

@@ -428,10 +428,9 @@ static int fill(ContainerConfig *c, Err *e)
 	return r < 0 ? err_oom(e) : 0;
 }
 
-static int port_add(ContainerHost *h, const char *port, const json_t *binding, Err *e)
+int container_port_add(ContainerHost *h, const char *port, const char *ip, const char *host, Err *e)
 {
 	ContainerPort *grown = realloc(h->ports, (h->n_ports + 1) * sizeof(*grown));
-	const char *ip = json_get_str(binding, "HostIp"), *host = json_get_str(binding, "HostPort");
 
 	if (!grown)
 		return err_oom(e);
@@ -439,6 +438,12 @@ static int port_add(ContainerHost *h, const char *port, const json_t *binding, E
 	ContainerPort *p = &h->ports[h->n_ports++];
 	*p = (ContainerPort){strdup(port), strdup(ip ?: ""), strdup(host ?: "")};
 	return p->port && p->host_ip && p->host_port ? 0 : err_oom(e);
+}
+
+static int port_add(ContainerHost *h, const char *port, const json_t *binding, Err *e)
+{
+	return container_port_add(h, port, json_get_str(binding, "HostIp"), json_get_str(binding, "HostPort"),
+				  e);
 }
 
 static int ports_decode(const json_t *obj, ContainerHost *h, Err *e)

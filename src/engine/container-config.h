@@ -162,6 +162,8 @@ json_t *container_member(const json_t *obj, const char *key);
 int container_endpoint_decode(const char *network, const json_t *o, ContainerEndpointConfig *ret, Err *e);
 json_t *container_endpoint_encode(const ContainerEndpointConfig *ep);
 void container_endpoint_done(ContainerEndpointConfig *ep);
+/* One of HostConfig.PortBindings more; ip and host may be NULL. */
+int container_port_add(ContainerHost *h, const char *port, const char *ip, const char *host, Err *e);
 /* Takes what ep points to over, unless it fails. */
 int container_endpoint_add(ContainerConfig *c, const ContainerEndpointConfig *ep, Err *e);
 int container_endpoints_decode(const json_t *obj, ContainerConfig *c, Err *e);

@@ -111,6 +111,7 @@ void container_unref(Container *c)
 	free(c->error);
 	endpoints_free(c->endpoints, c->n_endpoints);
 	published_free(c->published, c->n_published);
+	published_free(c->unsettled, c->n_unsettled);
 	free(c->ports);
 	health_state_done(&c->health);
 	pthread_mutex_destroy(&c->life);
@@ -344,6 +345,8 @@ typedef struct Row {
 	size_t n_endpoints;
 	ContainerPublished *published;
 	size_t n_published;
+	ContainerPublished *unsettled;
+	size_t n_unsettled;
 	int64_t created_ns, started_ns, finished_ns, exit_code, restart_count, backoff_ms, pid;
 	ContainerHealthState health;
 	bool running, paused, restarting, oom_killed, stop_requested, dead;
@@ -383,6 +386,7 @@ static const JsonField row_table[] = {
     ROW_ARRAY(mounts, mount_point_table, ContainerMountPoint),
     ROW_ARRAY(endpoints, endpoint_table, ContainerEndpoint),
     ROW_ARRAY(published, published_table, ContainerPublished),
+    ROW_ARRAY(unsettled, published_table, ContainerPublished),
     {0},
 };
 
@@ -403,6 +407,8 @@ static Row row_of(const Container *c)
 	    .n_endpoints = c->n_endpoints,
 	    .published = c->published,
 	    .n_published = c->n_published,
+	    .unsettled = c->unsettled,
+	    .n_unsettled = c->n_unsettled,
 	    .created_ns = c->created_ns,
 	    .started_ns = c->started_ns,
 	    .finished_ns = c->finished_ns,
@@ -452,6 +458,8 @@ static void row_into(Row *row, Container *c)
 	c->n_endpoints = row->n_endpoints;
 	c->published = row->published;
 	c->n_published = row->n_published;
+	c->unsettled = row->unsettled;
+	c->n_unsettled = row->n_unsettled;
 	c->created_ns = row->created_ns;
 	c->started_ns = row->started_ns;
 	c->finished_ns = row->finished_ns;

@@ -270,7 +270,9 @@ static int create_over(Engine *en, const char *name, const ContainerConfig *conf
 	if (r < 0)
 		return r;
 	container_lock(c);
-	r = make_resources(en, c, ic, e);
+	r = ports_warn(en, c, warnings, e);
+	if (r >= 0)
+		r = make_resources(en, c, ic, e);
 	if (r < 0)
 		(void)container_remove_locked(en, c, true, NULL);
 	pthread_mutex_unlock(&c->life);

@@ -4,7 +4,7 @@
  *
  * What holds a port that is wanted is told by name when it is a container of ours; anybody else is found by the bound socket.
  */
-#include "engine/engine-internal.h"
+#include "engine/endpoint-ports.h"
 
 static int port_range(const char *s, uint16_t *ret_first, uint16_t *ret_last)
 {
@@ -45,7 +45,7 @@ static int protocol_parse(const char *slash, uint8_t *ret)
 	return -EINVAL;
 }
 
-static int port_parse(const ContainerPort *p, NetworkPort *ret, Err *e)
+int port_parse(const ContainerPort *p, NetworkPort *ret, Err *e)
 {
 	_cleanup_free_ char *number = strndup(p->port, strcspn(p->port, "/"));
 	uint16_t last;
@@ -79,21 +79,12 @@ int ports_check(const ContainerConfig *k, Err *e)
 	return r;
 }
 
-/* The ways out that ports are published on. */
-typedef struct Ways {
-	bool there[IP_FAMILIES];
-	bool routed
-	    [IP_FAMILIES]; /* nothing of the host is needed: the port is open at the container's own address */
-	bool proxied[IP_FAMILIES]; /* not there, but reached through the other */
-	IpAddress binding;         /* where ports without a host address go; 0.0.0.0: everywhere */
-} Ways;
-
 static bool host_has_ipv6(void)
 {
 	return access("/proc/sys/net/ipv6", F_OK) == 0;
 }
 
-static void add_port(NetworkPort *v, size_t *n, const NetworkPort *p, IpAddress at, const Ways *w)
+static void add_port(NetworkPort *v, size_t *n, const NetworkPort *p, IpAddress at, const PortWays *w)
 {
 	v[*n] = *p;
 	v[*n].host_address = at;
@@ -103,13 +94,12 @@ static void add_port(NetworkPort *v, size_t *n, const NetworkPort *p, IpAddress 
 }
 
 /* The proxy does not speak sctp. */
-static bool is_way(const Ways *w, int family, const NetworkPort *p)
+static bool is_way(const PortWays *w, int family, const NetworkPort *p)
 {
 	return w->there[family] || (w->proxied[family] && p->protocol != IPPROTO_SCTP);
 }
 
-/* One entry of what is asked for: one port, or one in each family under the same number. */
-static int expand(const ContainerPort *given, const Ways *w, NetworkPort *v, size_t *n, Err *e)
+int ports_expand(const ContainerPort *given, const PortWays *w, NetworkPort *v, size_t *n, Err *e)
 {
 	NetworkPort p;
 	int family, r = port_parse(given, &p, e);
@@ -141,7 +131,7 @@ static bool is_given(const ContainerHost *h, const char *port)
 	return false;
 }
 
-static int ports_wanted(const Container *c, const Ways *w, NetworkPort **ret, size_t *ret_n, Err *e)
+int ports_wanted(const Container *c, const PortWays *w, NetworkPort **ret, size_t *ret_n, Err *e)
 {
 	const ContainerHost *h = &c->config.host;
 	size_t extra = h->publish_all_ports ? strv_len(c->config.exposed_ports) : 0, n = 0;
@@ -149,12 +139,12 @@ static int ports_wanted(const Container *c, const Ways *w, NetworkPort **ret, si
 	int r = v ? 0 : err_oom(e);
 
 	for (size_t i = 0; r >= 0 && i < h->n_ports; i++)
-		r = expand(&h->ports[i], w, v, &n, e);
+		r = ports_expand(&h->ports[i], w, v, &n, e);
 	for (size_t i = 0; r >= 0 && i < extra; i++) {
 		ContainerPort p = {c->config.exposed_ports[i], (char *)"", (char *)""};
 
 		if (!is_given(h, p.port))
-			r = expand(&p, w, v, &n, e);
+			r = ports_expand(&p, w, v, &n, e);
 	}
 	if (r < 0) {
 		free(v);
@@ -165,7 +155,7 @@ static int ports_wanted(const Container *c, const Ways *w, NetworkPort **ret, si
 	return 0;
 }
 
-static bool ports_meet(const NetworkPort *have, const NetworkPort *want)
+bool ports_meet(const NetworkPort *have, const NetworkPort *want)
 {
 	return have->protocol == want->protocol && have->host_port == want->host_port &&
 	       want->host_port != 0 && ip_index(have->host_address) == ip_index(want->host_address) &&
@@ -199,26 +189,85 @@ static bool find_holder(Engine *en, const Container *but, const NetworkPort *wan
 	return found;
 }
 
-static int reserve(Engine *en, const Container *c, NetworkPort *ports, size_t n, int *fds, Err *e)
+/* 0 if it is none of ours. */
+static int taken_by_ours(Engine *en, const Container *c, const NetworkPort *ports, size_t n, Err *e)
 {
 	_cleanup_free_ char *holder = NULL;
 	const NetworkPort *at;
+
+	if (!find_holder(en, c, ports, n, &holder, &at))
+		return 0;
+	return err_new(
+	    e, ERR_CONFLICT,
+	    "Bind for %s failed: port is already allocated: port %u/%s is published by %s: stop it, "
+	    "or publish another host port",
+	    ip_port_text(at->host_address, at->host_port).s, at->host_port,
+	    network_protocol_name(at->protocol), holder);
+}
+
+static int reserve(Engine *en, const Container *c, NetworkPort *ports, size_t n, int *fds, Err *e)
+{
 	Err first = {0};
-	int r = network_ports_reserve(ports, n, fds, &first);
+	int r = network_ports_reserve(ports, n, fds, &first), ours = 0;
 
 	if (r >= 0)
 		return r;
-	if (first.kind == ERR_CONFLICT && find_holder(en, c, ports, n, &holder, &at))
-		return err_new(e, ERR_CONFLICT,
-			       "Bind for %s failed: port is already allocated: port %u/%s is published by "
-			       "%s: stop it, "
-			       "or publish another host port",
-			       ip_port_text(at->host_address, at->host_port).s, at->host_port,
-			       network_protocol_name(at->protocol), holder);
-	return err_new_no(e, first.kind, first.no, "%s", err_msg(&first, r));
+	if (first.kind == ERR_CONFLICT)
+		ours = taken_by_ours(en, c, ports, n, e);
+	return ours < 0 ? ours : err_new_no(e, first.kind, first.no, "%s", err_msg(&first, r));
 }
 
-static int published_make(const NetworkPort *ports, size_t n, ContainerPublished **ret, Err *e)
+static bool is_one_number(const NetworkPort *p)
+{
+	return p->host_port != 0 && p->host_port_last <= p->host_port;
+}
+
+/* Every address of both families is told once. */
+static bool is_told(const NetworkPort *told, const NetworkPort *p)
+{
+	return told && told->protocol == p->protocol && told->host_port == p->host_port &&
+	       told->container_port == p->container_port;
+}
+
+static int warn_of_taken(Engine *en, Container *c, const NetworkPort *v, size_t n, char ***warnings)
+{
+	const NetworkPort *told = NULL;
+	int failed = 0;
+
+	for (size_t i = 0; failed >= 0 && i < n; i++) {
+		Err err = {0};
+		int r;
+
+		if (!is_one_number(&v[i]) || is_told(told, &v[i]))
+			continue;
+		r = taken_by_ours(en, c, &v[i], 1, &err);
+		if (r >= 0)
+			r = network_port_probe(&v[i], &err);
+		if (r >= 0)
+			continue;
+		told = &v[i];
+		failed = strv_take(warnings, strf("A start would fail now: %s", err_msg(&err, r)));
+	}
+	return failed;
+}
+
+int ports_warn(Engine *en, Container *c, char ***warnings, Err *e)
+{
+	_cleanup_free_ NetworkPort *v = NULL;
+	const ContainerEndpoint *ep;
+	const char *arg;
+	PortWays ways;
+	size_t n = 0;
+
+	if (c->config.host.n_ports == 0 || net_mode(c, &arg) != NET_BRIDGE)
+		return 0;
+	/* What is wrong with them is the start's to tell: networks may come until then. */
+	if (ports_ways(en, c, &ways, &ep, NULL) < 0 || !ep || ports_wanted(c, &ways, &v, &n, NULL) < 0)
+		return 0;
+	return warn_of_taken(en, c, v, n, warnings) < 0 ? err_oom(e) : 0;
+}
+
+int ports_text(const NetworkPort *ports, size_t n, ContainerPublished **ret, Err *e)
 {
 	ContainerPublished *published = calloc(n + 1, sizeof(*published));
 	bool oom = !published;
@@ -235,9 +284,8 @@ static int published_make(const NetworkPort *ports, size_t n, ContainerPublished
 	return oom ? err_oom(e) : 0;
 }
 
-/* Sockets for those that take a port of the host; fds has room for all, *ret_n says how many there are. */
-static int reserve_all(Engine *en, const Container *c, const Ways *w, NetworkPort *ports, size_t n, int *fds,
-		       size_t *ret_n, Err *e)
+int ports_bind(Engine *en, const Container *c, const PortWays *w, NetworkPort *ports, size_t n, int *fds,
+	       size_t *ret_n, Err *e)
 {
 	size_t first = 0, held = 0;
 	int r = 0;
@@ -259,7 +307,7 @@ static int reserve_all(Engine *en, const Container *c, const Ways *w, NetworkPor
 	return r;
 }
 
-static int reserve_on(Engine *en, Container *c, const Ways *w, NetSetup *s, Err *e)
+static int reserve_on(Engine *en, Container *c, const PortWays *w, NetSetup *s, Err *e)
 {
 	ContainerPublished *published = NULL;
 	NetworkPort *ports = NULL;
@@ -272,12 +320,12 @@ static int reserve_on(Engine *en, Container *c, const Ways *w, NetSetup *s, Err 
 		return r;
 	}
 	s->hold_fds = calloc(n + NET_HOLD_MORE, sizeof(int));
-	r = s->hold_fds ? reserve_all(en, c, w, ports, n, s->hold_fds, &s->n_hold_fds, e) : err_oom(e);
+	r = s->hold_fds ? ports_bind(en, c, w, ports, n, s->hold_fds, &s->n_hold_fds, e) : err_oom(e);
 	if (r < 0) {
 		free(ports);
 		return r;
 	}
-	r = published_make(ports, n, &published, e);
+	r = ports_text(ports, n, &published, e);
 	pthread_mutex_lock(&c->state);
 	free(c->ports);
 	c->ports = ports;
@@ -288,12 +336,11 @@ static int reserve_on(Engine *en, Container *c, const Ways *w, NetSetup *s, Err 
 	return r;
 }
 
-/* The endpoint that errors name is the last one that was found; NULL if there is no way out at all. */
-static int ways_find(Engine *en, Container *c, Ways *ret, const ContainerEndpoint **ret_ep, Err *e)
+int ports_ways(Engine *en, Container *c, PortWays *ret, const ContainerEndpoint **ret_ep, Err *e)
 {
 	int r = 0;
 
-	*ret = (Ways){.binding = IP_V4_ANY};
+	*ret = (PortWays){.binding = IP_V4_ANY};
 	*ret_ep = NULL;
 	for (int f = IP_FAMILIES - 1; r >= 0 && f >= 0; f--) {
 		_cleanup_network_ Network *n = NULL;
@@ -326,12 +373,12 @@ static int ways_find(Engine *en, Container *c, Ways *ret, const ContainerEndpoin
 int ports_reserve(Engine *en, Container *c, NetSetup *s, Err *e)
 {
 	const ContainerEndpoint *ep;
-	Ways ways;
+	PortWays ways;
 	int r;
 
 	if (c->config.host.n_ports == 0 && !c->config.host.publish_all_ports)
 		return 0;
-	r = ways_find(en, c, &ways, &ep, e);
+	r = ports_ways(en, c, &ways, &ep, e);
 	if (r < 0 || !ep)
 		return r;
 	return err_ctx(e, reserve_on(en, c, &ways, s, e),
@@ -354,8 +401,8 @@ static void publication_done(Publication *p)
 	free(p->ports);
 }
 
-static int publication_make(Engine *en, const Container *c, int family, const ContainerEndpoint *ep,
-			    Publication *ret, Err *e)
+static int publication_make(Engine *en, int family, const ContainerEndpoint *ep, const NetworkPort *ports,
+			    size_t n_ports, Publication *ret, Err *e)
 {
 	_cleanup_network_ Network *n = NULL;
 	IpAddress addresses[IP_FAMILIES];
@@ -368,12 +415,12 @@ static int publication_make(Engine *en, const Container *c, int family, const Co
 		return err_new(e, ERR_CONFLICT, "network %s: the container is not connected", ep->network);
 	if (network_is_sublink(n))
 		return 0;
-	ret->ports = calloc(c->n_ports + 1, sizeof(*ret->ports));
+	ret->ports = calloc(n_ports + 1, sizeof(*ret->ports));
 	if (!ret->ports)
 		return err_oom(e);
-	for (size_t i = 0; i < c->n_ports; i++)
-		if (ip_index(c->ports[i].host_address) == family)
-			ret->ports[ret->n++] = c->ports[i];
+	for (size_t i = 0; i < n_ports; i++)
+		if (ip_index(ports[i].host_address) == family)
+			ret->ports[ret->n++] = ports[i];
 	snprintf(ret->bridge, sizeof(ret->bridge), "%s", n->info.bridge);
 	ret->address = addresses[family];
 	return 0;
@@ -382,7 +429,7 @@ static int publication_make(Engine *en, const Container *c, int family, const Co
 int ports_publish(Engine *en, Container *c, int family, const ContainerEndpoint *ep, Err *e)
 {
 	_cleanup_(publication_done) Publication p = {0};
-	int r = publication_make(en, c, family, ep, &p, e);
+	int r = publication_make(en, family, ep, c->ports, c->n_ports, &p, e);
 
 	return r < 0 ? r : network_ports_publish(en->nethost, p.bridge, p.address, p.ports, p.n, e);
 }
@@ -391,7 +438,7 @@ void ports_withdraw(Engine *en, Container *c, int family, const ContainerEndpoin
 {
 	_cleanup_(publication_done) Publication p = {0};
 	Err err = {0};
-	int r = publication_make(en, c, family, ep, &p, &err);
+	int r = publication_make(en, family, ep, c->ports, c->n_ports, &p, &err);
 
 	if (r >= 0)
 		r = network_ports_unpublish(en->nethost, p.bridge, p.address, p.ports, p.n, &err);
@@ -399,17 +446,52 @@ void ports_withdraw(Engine *en, Container *c, int family, const ContainerEndpoin
 		log_warn("container %.12s: unpublish ports: %s", c->id, err_msg(&err, r));
 }
 
+static int change_family(Engine *en, Container *c, int family, const PortList *old, const PortList *fresh,
+			 Err *e)
+{
+	_cleanup_(publication_done) Publication from = {0}, to = {0};
+	int i = endpoint_gateway(en, c, family), r;
+
+	if (i < 0)
+		return 0;
+	r = publication_make(en, family, &c->endpoints[i], old->v, old->n, &from, e);
+	if (r >= 0)
+		r = publication_make(en, family, &c->endpoints[i], fresh->v, fresh->n, &to, e);
+	if (r < 0 || (from.n == 0 && to.n == 0))
+		return r;
+	return network_ports_change(en->nethost, to.bridge, to.address, from.ports, from.n, to.ports, to.n,
+				    e);
+}
+
+int ports_change(Engine *en, Container *c, const PortList *old, const PortList *fresh, Err *e)
+{
+	int r = 0;
+
+	for (int f = 0; r >= 0 && f < IP_FAMILIES; f++)
+		r = change_family(en, c, f, old, fresh, e);
+	return r;
+}
+
+int ports_parse_text(const ContainerPublished *text, size_t n, PortList *ret)
+{
+	ret->v = calloc(n + 1, sizeof(*ret->v));
+	for (size_t i = 0; ret->v && i < n; i++) {
+		ContainerPort p = {text[i].port, text[i].host_ip, text[i].host_port};
+
+		if (port_parse(&p, &ret->v[ret->n], NULL) >= 0)
+			ret->n++;
+	}
+	return ret->v ? 0 : -ENOMEM;
+}
+
 void ports_load(Container *c)
 {
-	if (c->ports || c->n_published == 0)
-		return;
-	c->ports = calloc(c->n_published, sizeof(*c->ports));
-	for (size_t i = 0; c->ports && i < c->n_published; i++) {
-		ContainerPort p = {c->published[i].port, c->published[i].host_ip, c->published[i].host_port};
+	PortList loaded = {0};
 
-		if (port_parse(&p, &c->ports[c->n_ports], NULL) >= 0)
-			c->n_ports++;
-	}
+	if (c->ports || c->n_published == 0 || ports_parse_text(c->published, c->n_published, &loaded) < 0)
+		return;
+	c->ports = loaded.v;
+	c->n_ports = loaded.n;
 }
 
 void ports_release(Container *c)
@@ -426,4 +508,5 @@ void ports_release(Container *c)
 	c->n_published = 0;
 	pthread_mutex_unlock(&c->state);
 	container_info_done(&garbage);
+	ports_unsettled_set(c, NULL, 0);
 }

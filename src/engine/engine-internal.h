@@ -105,6 +105,9 @@ typedef struct Container {
 	size_t n_published;
 	NetworkPort *ports; /* what was published, for unpublish */
 	size_t n_ports;
+	/* Of a change of ports that is under way: what beyond `ports` may have rules and sockets (endpoint-ports-change.c). */
+	ContainerPublished *unsettled;
+	size_t n_unsettled;
 	Waiter *waiters;
 	Shim *shim; /* while running */
 	PendingAttach *pending;
@@ -400,6 +403,13 @@ void ports_withdraw(Engine *en, Container *c, int family, const ContainerEndpoin
 void ports_load(Container *c);
 /* Forgets them. */
 void ports_release(Container *c);
+/* For each port that is asked for by number and is taken now: what a start would say. Warnings are not errors. */
+int ports_warn(Engine *en, Container *c, char ***warnings, Err *e);
+/* endpoint-ports-change.c */
+/* Takes over v. */
+void ports_unsettled_set(Container *c, ContainerPublished *v, size_t n);
+/* A change was cut short: rules and sockets become those of the record. `life` is held, the container runs. */
+void ports_settle(Engine *en, Container *c);
 
 /* endpoint-proxy.c: ports of a family that the container has no address of are carried by ireko-proxy. */
 int proxied_open(Engine *en, Err *e);

@@ -233,6 +233,10 @@ int engine_container_resize(Engine *en, const char *ref, uint16_t rows, uint16_t
 int engine_container_update(Engine *en, const char *ref, const ContainerHost *changes, Err *e);
 /* Of the request for it, a HostConfig: ERR_UNSUPPORTED for a member that says something and cannot be changed. */
 int engine_container_update_check(const json_t *body, Err *e);
+/* Publishes `add`, and no longer what leads to the ports of the container that `remove` names ("80", "53/udp"); at once if it runs. All or nothing.
+ * *ret_warnings: as those of a new container, if it does not. */
+int engine_container_ports(Engine *en, const char *ref, const ContainerHost *add, char *const *remove,
+			   char ***ret_warnings, Err *e);
 int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Err *e);
 /* What it is called in a network of the user's; 0 or -ENOMEM. */
 int engine_endpoint_names(const ContainerInfo *i, const char *network, char ***ret);

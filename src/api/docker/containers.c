@@ -413,6 +413,40 @@ int h_container_update(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : reply_doc(rq, 200, json_pack("{s:n}", "Warnings"), e);
 }
 
+/* {"Publish": as HostConfig.PortBindings, "Unpublish": ["80/tcp"]}. */
+static int ports_body_decode(const json_t *body, ContainerConfig *ret, char ***ret_remove, Err *e)
+{
+	_cleanup_json_ json_t *wrapped = NULL;
+	const json_t *publish = json_object_get(body, "Publish");
+	const char *name;
+	json_t *value;
+
+	json_object_foreach ((json_t *)body, name, value)
+		if (!streq(name, "Publish") && !streq(name, "Unpublish"))
+			return err_new(e, ERR_INVALID, "ports: unknown member %.60s", name);
+	if (json_to_strv(json_object_get(body, "Unpublish"), ret_remove) < 0)
+		return err_new(e, ERR_INVALID, "Unpublish: expected an array of strings");
+	wrapped = json_pack("{s:s, s:{s:O?}}", "Image", "unchanged", "HostConfig", "PortBindings",
+			    (json_t *)publish);
+	return wrapped ? container_config_decode(wrapped, ret, e) : err_oom(e);
+}
+
+int h_container_ports(HttpRequest *rq, void *user, Err *e)
+{
+	Door *d = user;
+	_cleanup_json_ json_t *body = NULL;
+	_cleanup_(container_config_done) ContainerConfig config = {0};
+	_cleanup_strv_ char **remove = NULL, **warnings = NULL;
+	int r = http_body_json(rq, true, &body, e);
+
+	if (r >= 0)
+		r = ports_body_decode(body, &config, &remove, e);
+	if (r >= 0)
+		r = engine_container_ports(d->engine, http_param(rq, "id"), &config.host, remove, &warnings,
+					   e);
+	return r < 0 ? r : reply_doc(rq, 200, json_pack("{s:o}", "Warnings", doc_strv(warnings)), e);
+}
+
 int h_container_top(HttpRequest *rq, void *user, Err *e)
 {
 	Door *d = user;

@@ -192,7 +192,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(container_remove) X(link_remove) \
 	X(container_wait) \
 	X(container_resize) \
-	X(container_update) \
+	X(container_ports) X(container_update) \
 	X(container_top) \
 	X(container_stats) \
 	X(container_changes) \

@@ -69,6 +69,7 @@ static const HttpRoute routes[] = {
     {"GET", "/ireko/tags", h_remote_tags, 0},
     {"GET", "/ireko/check", h_check, 0},
     {"POST", "/ireko/check", h_check, 0},
+    {"POST", "/ireko/containers/{id}/ports", h_container_ports, 0},
 
     {"GET", "/networks", h_networks_list, 0},
     {"GET", "/networks/", h_networks_list, 0},

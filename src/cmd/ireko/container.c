@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The commands that do one thing to each of some containers: stop, restart, kill, pause, unpause, wait,
  * rm, update. */
+#include "base/str.h"
 #include "many.h"
 #include "options.h"
 #include "resources.h"
+#include "spec.h"
 #include "text.h"
 #include "verbs.h"
 
@@ -178,10 +180,15 @@ static int run_rm(Call *call, Err *e)
 typedef struct UpdateOptions {
 	ResourceOptions resources;
 	const char *restart;
+	List publish, unpublish;
 } UpdateOptions;
 
 static const Flag update_flags[] = {
     RESOURCE_FLAGS(UpdateOptions, resources),
+    {"publish", 'p', FLAG_LIST, offsetof(UpdateOptions, publish),
+     "Publish a port more: [[IP:]HOST:]CONTAINER[/PROTO]", NULL},
+    {"unpublish", 0, FLAG_LIST, offsetof(UpdateOptions, unpublish),
+     "No longer publish a port of the container: PORT[-PORT][/PROTO]", NULL},
     {"restart", 0, FLAG_STRING, offsetof(UpdateOptions, restart),
      "no, always, unless-stopped or on-failure[:MAX]", NULL},
     {0},
@@ -216,17 +223,66 @@ static int show_update(Call *call, const char *arg, int status, const json_t *an
 	return 0;
 }
 
+/* ---- the ports of update */
+
+static int ports_body(const UpdateOptions *o, json_t **ret, Err *e)
+{
+	_cleanup_json_ json_t *exposed = json_object(), *publish = json_object(), *gone = json_object(),
+			      *list = json_array();
+	const char *port;
+	json_t *value;
+	int r = exposed && publish && gone && list ? 0 : err_oom(e);
+
+	for (size_t i = 0; r == 0 && o->publish.v && o->publish.v[i]; i++)
+		r = spec_add_port(o->publish.v[i], exposed, publish, e);
+	for (size_t i = 0; r == 0 && o->unpublish.v && o->unpublish.v[i]; i++)
+		r = spec_add_exposed(o->unpublish.v[i], gone, e);
+	if (r < 0)
+		return r;
+	json_object_foreach (gone, port, value)
+		(void)json_array_append_new(list, json_string(port));
+	*ret = json_pack("{s:O, s:O}", "Publish", publish, "Unpublish", list);
+	return *ret ? 0 : err_oom(e);
+}
+
+static int make_ports(Call *call, const char *arg, ManyRequest *rq, Err *e)
+{
+	_cleanup_free_ char *path = api_path("containers", arg, "/ports", e);
+
+	if (!path)
+		return -EINVAL;
+	rq->method = "POST";
+	rq->target = strf("/ireko%s", path);
+	return rq->target ? ports_body(call->opts, &rq->body, e) : err_oom(e);
+}
+
+/* The arguments are told once, by the last round. */
+static int show_nothing(Call *call _unused_, const char *arg _unused_, int status _unused_,
+			const json_t *answer _unused_, Err *e _unused_)
+{
+	return 0;
+}
+
 static int run_update(Call *call, Err *e)
 {
 	const UpdateOptions *o = call->opts;
-	_cleanup_json_ json_t *asked = json_object();
+	_cleanup_json_ json_t *asked = json_object(), *body = NULL;
+	bool ports = o->publish.v || o->unpublish.v, more;
 	int r = asked ? resources_add(asked, &o->resources, e) : err_oom(e);
 
+	if (r >= 0 && ports)
+		r = ports_body(o, &body, e);
 	if (r < 0)
 		return r;
-	if (json_object_size(asked) == 0 && !o->restart)
+	more = json_object_size(asked) > 0 || o->restart;
+	if (!more && !ports)
 		return err_new(e, ERR_INVALID, "you must provide one or more flags when using this command");
-	return many_run(call, &(Many){.make = make_update, .show = show_update}, e);
+	if (more)
+		r = many_run(call, &(Many){.make = make_update, .show = ports ? show_nothing : show_update},
+			     e);
+	if (r == 0 && ports)
+		r = many_run(call, &(Many){.make = make_ports, .show = show_update}, e);
+	return r;
 }
 
 const Command cmd_stop = {.usage = "[OPTIONS] CONTAINER [CONTAINER...]",
@@ -273,7 +329,8 @@ const Command cmd_rm = {.usage = "[OPTIONS] CONTAINER [CONTAINER...]",
 			.max = -1,
 			.run = run_rm};
 const Command cmd_update = {.usage = "[OPTIONS] CONTAINER [CONTAINER...]",
-			    .summary = "Change the limits and the restart policy of containers",
+			    .summary =
+				"Change the limits, the restart policy and the published ports of containers",
 			    .flags = update_flags,
 			    .opts_size = sizeof(UpdateOptions),
 			    .min = 1,
