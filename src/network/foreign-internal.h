@@ -58,7 +58,7 @@ typedef struct OurRule {
 	bool ipv6; /* the bridge has it, and so may what passes */
 } OurRule;
 
-/* "ireko:<table> <bridge> <kind>"; ret has FOREIGN_NAME bytes. */
+/* "ireko:<table> <bridge> <kind>", with "+ipv6" if it has that; ret has FOREIGN_NAME bytes. */
 void our_rule_comment(const char *table, const OurRule *rule, char *ret);
 /* True for any rule of this daemon's. */
 bool our_rule_is(const char *table, const char *comment);

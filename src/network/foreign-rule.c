@@ -241,7 +241,8 @@ static const char *const kinds[] = {[OUR_WAY_OUT] = "out",
 
 void our_rule_comment(const char *table, const OurRule *rule, char *ret)
 {
-	snprintf(ret, FOREIGN_NAME, BRIDGE_ALIAS_PREFIX "%s %s %s", table, rule->bridge, kinds[rule->kind]);
+	snprintf(ret, FOREIGN_NAME, BRIDGE_ALIAS_PREFIX "%s %s %s%s", table, rule->bridge, kinds[rule->kind],
+		 rule->ipv6 ? "+ipv6" : "");
 }
 
 bool our_rule_is(const char *table, const char *comment)

@@ -409,6 +409,49 @@ static void test_warning_about_closed_ports(void **state _unused_)
 	small_end(h);
 }
 
+/* IPv6 passes where a network has it, and only there. */
+static void test_ipv6(void **state _unused_)
+{
+	NetworkHost *h =
+	    small_world(INET_DROP "} } table ip6 filter { chain FORWARD { type filter hook forward priority "
+				  "filter; policy drop; } }");
+	NetworkBridge a = test_bridge("br-a", "172.20.0.0/16");
+	_cleanup_free_ char *none = nft_list("chain ip6 filter FORWARD"), *both = NULL, *inet = NULL;
+	Err e = {0};
+
+	assert_int_equal(times(none, "ireko"), 0);
+	ok(network_subnet_parse("fd00:1::/64", NULL, &a.ip[IP_V6], &e));
+	ok(network_bridge_ensure(h, &a, &e));
+	both = nft_list("chain ip6 filter FORWARD");
+	assert_int_equal(times(both, "ifname \"br-a\""), 2);
+	assert_int_equal(times(both, "ireko:"), 2);
+	inet = nft_list("chain inet house forward");
+	assert_int_equal(times(inet,
+			       "meta nfproto ipv4 oifname \"br-b\" ct state established,related accept"),
+			 1);
+	assert_int_equal(times(inet, "meta nfproto ipv4"), 2);
+	assert_int_equal(times(inet, "ifname \"br-a\""), 2);
+	small_end(h);
+}
+
+/* Containers that are reached at their own addresses: what is published there is not translated. */
+static void test_open_ports_of_a_routed_network(void **state _unused_)
+{
+	NetworkHost *h = small_world(INET_DROP "} }");
+	NetworkBridge a = test_bridge("br-a", "172.20.0.0/16");
+	_cleanup_free_ char *text = NULL;
+	Err e = {0};
+
+	a.gateway[IP_V4] = NETWORK_GATEWAY_ROUTED;
+	a.open = true;
+	ok(network_bridge_ensure(h, &a, &e));
+	text = nft_list("chain inet house forward");
+	assert_int_equal(times(text, "oifname \"br-a\" accept comment \"ireko:" TEST_TABLE " br-a inbound\""),
+			 1);
+	assert_int_equal(times(text, "dnat"), 0);
+	small_end(h);
+}
+
 static void test_rules_of_ours_are_counted(void **state _unused_)
 {
 	NetworkHost *h = small_world("table inet other");
@@ -500,6 +543,8 @@ int main(void)
 	    cmocka_unit_test(test_many_bridges_at_once),
 	    cmocka_unit_test(test_chain_of_an_owner),
 	    cmocka_unit_test(test_warning_about_closed_ports),
+	    cmocka_unit_test(test_ipv6),
+	    cmocka_unit_test(test_open_ports_of_a_routed_network),
 	    cmocka_unit_test(test_rules_of_ours_are_counted),
 	    cmocka_unit_test(test_watch),
 	};

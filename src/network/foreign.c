@@ -323,21 +323,13 @@ static int bridges_list(NetworkHost *h, Bridges *ret, Err *e)
 	return r;
 }
 
-static void want(const NetworkHost *h, WantedList *l, const Bridges *bridges, OurRuleKind kind,
-		 const char *bridge)
+static void want(const NetworkHost *h, WantedList *l, OurRuleKind kind, const char *bridge, bool ipv6)
 {
 	Wanted *w = &l->v[l->n++];
 
-	*w = (Wanted){.rule = {.kind = kind, .ipv6 = strv_has(bridges->ipv6, bridge)}};
+	*w = (Wanted){.rule = {.kind = kind, .ipv6 = ipv6}};
 	snprintf(w->rule.bridge, sizeof(w->rule.bridge), "%.*s", NETWORK_IFNAME - 1, bridge);
 	our_rule_comment(h->table, &w->rule, w->comment);
-}
-
-/* Frames of either family: whose network it is, and what that has, is not told by its name. */
-static void want_shard(const NetworkHost *h, WantedList *l, const Bridges *bridges, const char *shard)
-{
-	want(h, l, bridges, OUR_WITHIN, shard);
-	l->v[l->n - 1].rule.ipv6 = true;
 }
 
 static int by_comment(const void *a, const void *b)
@@ -355,17 +347,20 @@ static int wanted_list(NetworkHost *h, WantedList *ret, Err *e)
 	ret->v = calloc(3 * strv_len(bridges.all) + strv_len(bridges.shards) + 1, sizeof(*ret->v));
 	if (!ret->v)
 		return err_oom(e);
+	/* Frames of either family: what their network has is not told by a shard's name. */
 	for (char **b = bridges.shards; b && *b; b++)
-		want_shard(h, ret, &bridges, *b);
+		want(h, ret, OUR_WITHIN, *b, true);
 	for (char **b = bridges.all; b && *b; b++) {
+		bool ipv6 = strv_has(bridges.ipv6, *b);
+
 		if (strv_has(bridges.internal, *b)) {
-			want(h, ret, &bridges, OUR_WITHIN, *b);
+			want(h, ret, OUR_WITHIN, *b, ipv6);
 			continue;
 		}
-		want(h, ret, &bridges, OUR_WAY_OUT, *b);
-		want(h, ret, &bridges, OUR_ANSWERS, *b);
+		want(h, ret, OUR_WAY_OUT, *b, ipv6);
+		want(h, ret, OUR_ANSWERS, *b, ipv6);
 		if (strv_has(bridges.open, *b))
-			want(h, ret, &bridges, strv_has(bridges.direct, *b) ? OUR_INBOUND : OUR_PORTS, *b);
+			want(h, ret, strv_has(bridges.direct, *b) ? OUR_INBOUND : OUR_PORTS, *b, ipv6);
 		else
 			ret->closed = true;
 	}

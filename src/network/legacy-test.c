@@ -5,22 +5,34 @@
 
 #include <linux/netfilter_ipv4/ip_tables.h>
 
+/* An entry without matches, and its target behind it. */
 typedef struct Entry {
-	struct ipt_entry entry;
-	struct xt_standard_target target;
+	_Alignas(8) char room[sizeof(struct ipt_entry) + sizeof(struct xt_standard_target)];
 } Entry;
 
 #define ACCEPT (-NF_ACCEPT - 1)
 #define DROP   (-NF_DROP - 1)
 
+static struct ipt_entry *head(Entry *e)
+{
+	return (void *)e->room;
+}
+
+static struct xt_standard_target *target(Entry *e)
+{
+	return (void *)(e->room + sizeof(struct ipt_entry));
+}
+
 static Entry entry(const char *in, int verdict)
 {
-	Entry e = {.entry = {.target_offset = sizeof(struct ipt_entry), .next_offset = sizeof(Entry)},
-		   .target = {.target = {.u = {.user = {.target_size = sizeof(struct xt_standard_target)}}},
-			      .verdict = verdict}};
+	Entry e = {{0}};
 
-	snprintf(e.entry.ip.iniface, sizeof(e.entry.ip.iniface), "%s", in);
-	memset(e.entry.ip.iniface_mask, 0xFF, *in ? strlen(in) + 1 : 0);
+	head(&e)->target_offset = sizeof(struct ipt_entry);
+	head(&e)->next_offset = sizeof(Entry);
+	snprintf(head(&e)->ip.iniface, IFNAMSIZ, "%s", in);
+	memset(head(&e)->ip.iniface_mask, 0xFF, *in ? strlen(in) + 1 : 0);
+	target(&e)->target.u.user.target_size = sizeof(struct xt_standard_target);
+	target(&e)->verdict = verdict;
 	return e;
 }
 
@@ -45,16 +57,16 @@ static void test_chains(void **state _unused_)
 	assert_false(drops(helped, 2));
 	assert_true(drops(other, 2));
 	assert_true(drops(closed, 2));
-	some[0].entry.ip.proto = IPPROTO_TCP; /* lets out some of it */
+	head(&some[0])->ip.proto = IPPROTO_TCP; /* lets out some of it */
 	assert_true(drops(some, 2));
-	some[0].entry.ip.proto = 0;
-	some[0].entry.ip.invflags = IPT_INV_VIA_IN;
+	head(&some[0])->ip.proto = 0;
+	head(&some[0])->ip.invflags = IPT_INV_VIA_IN;
 	assert_true(drops(some, 2));
 	assert_true(drops(call, 2));
 	assert_true(drops(all, 2));
-	all[0].entry.ip.iniface_mask[3] = 0; /* "br-+" */
+	head(&all[0])->ip.iniface_mask[3] = 0; /* "br-+" */
 	assert_false(drops(all, 2));
-	memcpy(reject[0].target.target.u.user.name, "REJECT", sizeof("REJECT"));
+	memcpy(target(&reject[0])->target.u.user.name, "REJECT", sizeof("REJECT"));
 	assert_true(drops(reject, 2));
 }
 
@@ -67,12 +79,12 @@ static void test_broken_tables(void **state _unused_)
 	assert_false(legacy_chain_drops(v, sizeof(v), sizeof(v), sizeof(v), "br-a"));
 	assert_false(legacy_chain_drops(v, sizeof(v), SIZE_MAX - 3, SIZE_MAX, "br-a"));
 	assert_false(legacy_chain_drops(v, 0, 0, 0, "br-a"));
-	v[0].entry.next_offset = 0; /* would never end */
+	head(&v[0])->next_offset = 0; /* would never end */
 	assert_false(drops(v, 2));
-	v[0].entry.next_offset = 65535;
+	head(&v[0])->next_offset = 65535;
 	assert_false(drops(v, 2));
-	v[0].entry.next_offset = sizeof(Entry);
-	v[0].entry.target_offset = 65535;
+	head(&v[0])->next_offset = sizeof(Entry);
+	head(&v[0])->target_offset = 65535;
 	assert_false(drops(v, 2));
 }
 

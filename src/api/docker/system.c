@@ -313,14 +313,16 @@ static void info_devices(json_t *doc, Engine *en, int version)
 	json_decref(list);
 }
 
-static int info_warnings(json_t *doc, Engine *en, Err *e)
+static void info_warnings(json_t *doc, Engine *en)
 {
 	_cleanup_strv_ char **v = NULL;
-	int r = engine_warnings(en, &v, e);
+	Err err = {0};
+	int r = engine_firewall_warnings(en, &v, &err);
 
-	if (r >= 0)
+	if (r < 0)
+		json_object_set_new(doc, "Warnings", json_pack("[s]", err_msg(&err, r)));
+	else
 		json_object_set_new(doc, "Warnings", strv_len(v) ? doc_strv(v) : json_null());
-	return r;
 }
 
 int h_info(HttpRequest *rq, void *user, Err *e)
@@ -355,11 +357,7 @@ int h_info(HttpRequest *rq, void *user, Err *e)
 	info_devices(doc, d->engine, http_tag(rq));
 	json_object_set_new(doc, "DriverStatus",
 			    json_pack("[[s,s]]", "Chosen", store_snapshotter_why(engine_store(d->engine))));
-	r = info_warnings(doc, d->engine, e);
-	if (r < 0) {
-		json_decref(doc);
-		return r;
-	}
+	info_warnings(doc, d->engine);
 	return reply_doc(rq, 200, doc, e);
 }
 
