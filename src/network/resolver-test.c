@@ -407,7 +407,13 @@ static void test_noise_of_a_server(void **state _unused_)
 		if (i % 50 == 0)
 			usleep(1000);
 	}
-	server_says(&w, &asked, 9);
+	/* There may be no room for it behind the noise. */
+	struct pollfd p = {a, POLLIN, 0};
+
+	for (int i = 0; i < 40 && poll(&p, 1, 0) == 0; i++) {
+		server_says(&w, &asked, 9);
+		poll(&p, 1, 50);
+	}
 	assert_int_equal(heard(a, 1), 9);
 	close(a);
 	world_done(&w);
