@@ -317,7 +317,7 @@ static void info_warnings(json_t *doc, Engine *en)
 {
 	_cleanup_strv_ char **v = NULL;
 	Err err = {0};
-	int r = engine_firewall_warnings(en, &v, &err);
+	int r = engine_warnings(en, &v, &err);
 
 	if (r < 0)
 		json_object_set_new(doc, "Warnings", json_pack("[s]", err_msg(&err, r)));
