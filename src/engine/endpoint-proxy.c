@@ -300,8 +300,11 @@ void proxied_reconcile(Engine *en)
 	_cleanup_free_ Container **all = NULL;
 	size_t n = 0, n_all;
 	Err err = {0};
-	int r = proxy_list(en->proxy, &list, &n, &err);
+	/* One that has only been silent for too long is still there. */
+	int r = proxy_find(en->proxy, &err);
 
+	if (r >= 0)
+		r = proxy_list(en->proxy, &list, &n, &err);
 	for (size_t i = 0; r >= 0 && i < n; i++)
 		r = remove_dead(en, &list[i], &err);
 	note(NULL, r, &err);

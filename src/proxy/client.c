@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define ANSWER_S     10 /* it never waits for anybody, so this is a process that is stopped */
+#define ANSWER_S     30 /* it never waits for anybody, so this is a process that is stopped */
 #define PAGES_MOST   2048
 #define LISTEN_TRIES 1000
 
@@ -225,18 +225,21 @@ static int find_locked(Proxy *p, Err *e)
 {
 	ProxyRequest q = {.version = PROXY_VERSION, .op = PROXY_LIST};
 	_cleanup_free_ ProxyReply *reply = malloc(sizeof(*reply));
+	Err own = {0};
 	int r = reply ? connect_it(p, e) : err_oom(e);
 
+	e = e ? e : &own;
 	if (r <= 0)
 		return r;
 	r = exchange(p, &q, -1, reply, e);
 	if (r == 0)
 		return 1;
-	if (r == -EPIPE)
-		close_fd(&p->fd);
-	else
+	if (r == -EPROTO || (r != -EPIPE && e->kind == ERR_UNSUPPORTED)) {
 		quit(p);
-	return r == -ETIMEDOUT ? r : 0;
+		return 0;
+	}
+	close_fd(&p->fd);
+	return r == -EPIPE ? 0 : r;
 }
 
 int proxy_find(Proxy *p, Err *e)
