@@ -15,6 +15,12 @@
  */
 #include "engine/endpoint-ports.h"
 
+/* One of HostConfig.PortBindings. */
+typedef struct Entry {
+	NetworkPort port;
+	bool both; /* families, as no address is said */
+} Entry;
+
 typedef struct Change {
 	Engine *en;
 	Container *c;
@@ -22,6 +28,8 @@ typedef struct Change {
 	ContainerHost add; /* borrowed */
 	ContainerConfig
 	    config; /* ports, exposed ports and publish_all_ports: what the container has afterwards, then what it had */
+	Entry *entries; /* of `config` */
+	size_t n_entries;
 	/* Of one that runs. */
 	PortList fresh, added, removed; /* what there is afterwards, and how it differs */
 	ContainerPublished *published;  /* of fresh, then what was */
@@ -42,6 +50,7 @@ static void change_done(Change *h)
 	for (size_t i = 0; i < h->n_fds; i++)
 		close_fd(&h->fds[i]);
 	free(h->fds);
+	free(h->entries);
 	free(h->gone.v);
 	free(h->fresh.v);
 	free(h->added.v);
@@ -95,28 +104,38 @@ static int gone_parse(char *const *remove, PortList *ret, Err *e)
 	return r;
 }
 
-/* Both would need one socket of the host. A range is the engine's choice, which avoids what is taken. */
-static bool entries_clash(const ContainerPort *a, const ContainerPort *b)
+static bool is_one_number(const NetworkPort *p)
 {
-	NetworkPort x, y;
-
-	if (port_parse(a, &x, NULL) < 0 || port_parse(b, &y, NULL) < 0 || x.host_port != x.host_port_last ||
-	    y.host_port != y.host_port_last)
-		return false;
-	/* Without an address it is both families. */
-	if (str_empty(a->host_ip) || str_empty(b->host_ip))
-		return x.protocol == y.protocol && x.host_port == y.host_port && x.host_port != 0;
-	return ports_meet(&x, &y);
+	return p->host_port != 0 && p->host_port == p->host_port_last;
 }
 
-static int entry_add(ContainerHost *h, const ContainerPort *p, Err *e)
+/* Both would need one socket of the host. A range is the engine's choice, which avoids what is taken. */
+static bool entries_clash(const Entry *a, const Entry *b)
 {
-	for (size_t i = 0; i < h->n_ports; i++)
-		if (entries_clash(&h->ports[i], p))
+	if (!is_one_number(&a->port) || !is_one_number(&b->port))
+		return false;
+	if (a->both || b->both)
+		return a->port.protocol == b->port.protocol && a->port.host_port == b->port.host_port;
+	return ports_meet(&a->port, &b->port);
+}
+
+static int entry_append(Change *h, const ContainerPort *p, const NetworkPort *parsed, Err *e)
+{
+	h->entries[h->n_entries++] = (Entry){*parsed, str_empty(p->host_ip)};
+	return container_port_add(&h->config.host, p->port, p->host_ip, p->host_port, e);
+}
+
+static int entry_add(Change *h, const ContainerPort *p, Err *e)
+{
+	Entry one = {.both = str_empty(p->host_ip)};
+	int r = port_parse(p, &one.port, e);
+
+	for (size_t i = 0; r >= 0 && i < h->n_entries; i++)
+		if (entries_clash(&h->entries[i], &one))
 			return err_new(e, ERR_CONFLICT,
 				       "host port %s for %s is published by this container already, for %s",
-				       p->host_port, p->port, h->ports[i].port);
-	return container_port_add(h, p->port, p->host_ip, p->host_port, e);
+				       p->host_port, p->port, h->config.host.ports[i].port);
+	return r < 0 ? r : entry_append(h, p, &one.port, e);
 }
 
 static int keep_entry(Change *h, const ContainerPort *p, bool *found, Err *e)
@@ -132,9 +151,7 @@ static int keep_entry(Change *h, const ContainerPort *p, bool *found, Err *e)
 			found[i] = true;
 			stays = false;
 		}
-	if (!stays)
-		return 0;
-	return container_port_add(&h->config.host, p->port, p->host_ip, p->host_port, e);
+	return stays ? entry_append(h, p, &parsed, e) : 0;
 }
 
 /* What --publish-all means is said by name from now on: else a port that was taken away would be there again after the next start. */
@@ -169,8 +186,11 @@ static int config_keep(Change *h, Err *e)
 {
 	const ContainerHost *own = &h->c->config.host;
 	_cleanup_free_ bool *found = calloc(h->gone.n + 1, sizeof(*found));
-	int r = found ? 0 : err_oom(e);
+	int r;
 
+	h->entries =
+	    calloc(own->n_ports + strv_len(h->c->config.exposed_ports) + h->add.n_ports + 1, sizeof(Entry));
+	r = found && h->entries ? 0 : err_oom(e);
 	for (size_t i = 0; r >= 0 && i < own->n_ports; i++)
 		r = keep_entry(h, &own->ports[i], found, e);
 	if (r >= 0)
@@ -187,12 +207,12 @@ static int config_make(Change *h, Err *e)
 	    !(k->exposed_ports = strv_dup(h->c->config.exposed_ports)))
 		r = err_oom(e);
 	for (size_t i = 0; r >= 0 && i < h->add.n_ports; i++) {
-		r = entry_add(&k->host, &h->add.ports[i], e);
+		r = entry_add(h, &h->add.ports[i], e);
 		if (r >= 0 && !strv_has(k->exposed_ports, h->add.ports[i].port) &&
 		    strv_add(&k->exposed_ports, h->add.ports[i].port) < 0)
 			r = err_oom(e);
 	}
-	return r < 0 ? r : ports_check(k, e);
+	return r;
 }
 
 #define SWAP(a, b)                                                                                           \

@@ -40,28 +40,42 @@ typedef struct PortsJob {
 	int *fds;
 } PortsJob;
 
-static bool is_bound_to(int fd, const NetworkPort *p)
-{
-	struct sockaddr_storage at = {0}, want = {0};
-	socklen_t len = sizeof(at), want_len = ip_to_sockaddr(p->host_address, p->host_port, &want);
-	int protocol = 0;
-	socklen_t protocol_len = sizeof(protocol);
+/* What a socket is bound to, asked once. */
+typedef struct Bound {
+	struct sockaddr_storage at;
+	socklen_t len;
+	int protocol;
+} Bound;
 
-	return getsockname(fd, (struct sockaddr *)&at, &len) == 0 && len == want_len &&
-	       memcmp(&at, &want, len) == 0 &&
-	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) == 0 &&
-	       protocol == p->protocol;
+static bool bound_of(int fd, Bound *ret)
+{
+	socklen_t protocol_len = sizeof(ret->protocol);
+
+	*ret = (Bound){.len = sizeof(ret->at)};
+	return getsockname(fd, (struct sockaddr *)&ret->at, &ret->len) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &ret->protocol, &protocol_len) == 0;
+}
+
+static bool is_bound_to(const Bound *has, const NetworkPort *p)
+{
+	struct sockaddr_storage want = {0};
+
+	return has->protocol == p->protocol &&
+	       has->len == ip_to_sockaddr(p->host_address, p->host_port, &want) &&
+	       memcmp(&has->at, &want, has->len) == 0;
 }
 
 static bool keep_if_wanted(int fd, void *arg)
 {
 	PortsJob *job = arg;
+	Bound has;
 
-	for (size_t i = 0; fd >= 0 && i < job->n; i++)
-		if (job->fds[i] < 0 && is_bound_to(fd, &job->ports[i])) {
-			job->fds[i] = take_fd(&fd);
-			job->found++;
-		}
+	if (bound_of(fd, &has))
+		for (size_t i = 0; fd >= 0 && i < job->n; i++)
+			if (job->fds[i] < 0 && is_bound_to(&has, &job->ports[i])) {
+				job->fds[i] = take_fd(&fd);
+				job->found++;
+			}
 	close_fd(&fd);
 	return job->found < job->n;
 }

@@ -277,13 +277,40 @@ def test_a_failure_of_the_kernel_is_undone(new_engine, name):
     assert (as_recorded(engine, name), bindings(engine, name)) == before and is_free(b)
 
 
-@pytest.mark.parametrize("mode", ["host", "none", "container", "internal"])
+def test_in_a_routed_network(ireko, engine, name):
+    """Nothing of the host is needed there: a port is open at the container's own address, once, however often it is asked for."""
+    def opened():
+        text = run(program("nft"), "-n", "list", "set", "inet", f"ireko_{engine.mark}", "open4").stdout
+        return sorted(int(port) for port in re.findall(rf"{re.escape(address)} \. 6 \. (\d+)", text))
+
+    with network(engine, f"{name}n", Options={"com.docker.network.bridge.gateway_mode_ipv4": "routed"}) as routed:
+        ireko("run", "-d", "--name", name, "--network", routed, "-p", "8080", "busybox", "sleep", "1000")
+        address = engine.inspect(name)["NetworkSettings"]["Networks"][f"{name}n"]["IPAddress"]
+        ireko("update", "-p", f"{free_port()}:8080", "-p", "8081", name)
+        assert opened() == [8080, 8081]
+        ireko("update", "--unpublish", "8081", name)
+        assert opened() == [8080]
+        ireko("update", "--unpublish", "8080", name)
+        assert opened() == [] and held(engine) == set()
+
+
+def test_while_it_is_paused(ireko, engine, name):
+    port = free_port()
+    serve(ireko, name)
+    ireko("pause", name)
+    ireko("update", "-p", f"{port}:8080", name)
+    ireko("unpause", name)
+    served(port)
+    as_recorded(engine, name)
+
+
+@pytest.mark.parametrize("mode", ["host", "none", "container", "internal", "macvlan"])
 def test_where_no_ports_are_published(ireko, engine, name, mode):
-    with network(engine, f"{name}n", Internal=True) as internal:
+    with network(engine, f"{name}n", Internal=True) as internal, network(engine, f"{name}m", Driver="macvlan") as macvlan:
         ireko("run", "-d", "--name", f"{name}a", "busybox", "sleep", "1000")
-        ireko("run", "-d", "--name", name, "--network", {"container": f"container:{name}a", "internal": internal}.get(mode, mode), "busybox", "sleep", "1000")
+        ireko("run", "-d", "--name", name, "--network", {"container": f"container:{name}a", "internal": internal, "macvlan": macvlan}.get(mode, mode), "busybox", "sleep", "1000")
         said = ireko.fails("update", "-p", f"{free_port()}:80", name)
-        assert "its ports are not published" in said and {"host": "the host's network", "none": "no network", "container": "publish them there", "internal": "internal"}[mode] in said
+        assert "its ports are not published" in said and {"host": "the host's network", "none": "no network", "container": "publish them there", "internal": "internal", "macvlan": "its own address"}[mode] in said
         assert bindings(engine, name) == {}
         engine.remove_containers()
 
