@@ -15,6 +15,8 @@
  */
 #include "engine/endpoint-ports.h"
 
+#include <sys/stat.h>
+
 /* One of HostConfig.PortBindings. */
 typedef struct Entry {
 	NetworkPort port;
@@ -303,6 +305,36 @@ static size_t sort_added(Change *h)
 	return have;
 }
 
+/* What goes keeps its socket until the change is on record, so another address of the same number is not free yet. */
+static int check_places(const Change *h, const NetworkPort *added, size_t n, Err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < h->removed.n; k++)
+			if (is_one_number(&added[i]) && ports_meet(&h->removed.v[k], &added[i]))
+				return err_new(
+				    e, ERR_CONFLICT,
+				    "%s cannot take the place of %s in one step: unpublish that first, with "
+				    "a "
+				    "command of its own",
+				    ip_port_text(added[i].host_address, added[i].host_port).s,
+				    ip_port_text(h->removed.v[k].host_address, h->removed.v[k].host_port).s);
+	return 0;
+}
+
+/* Where the kernel has no sctp, nothing is to be held of its ports. */
+static void drop_placeholders(Change *h)
+{
+	size_t kept = 0;
+	struct stat st;
+
+	for (size_t i = 0; i < h->n_fds; i++)
+		if (fstat(h->fds[i], &st) == 0 && !S_ISSOCK(st.st_mode))
+			close_fd(&h->fds[i]);
+		else
+			h->fds[kept++] = h->fds[i];
+	h->n_fds = kept;
+}
+
 static int bind_added(Change *h, const PortWays *ways, Err *e)
 {
 	size_t have;
@@ -316,8 +348,12 @@ static int bind_added(Change *h, const PortWays *ways, Err *e)
 	h->fds = calloc(h->added.n + 1, sizeof(*h->fds));
 	if (have == SIZE_MAX || !h->fds)
 		return err_oom(e);
+	r = check_places(h, h->added.v + have, h->added.n - have, e);
 	/* Nobody is left out when holders are looked for: it may have the port itself. */
-	return ports_bind(h->en, NULL, ways, h->added.v + have, h->added.n - have, h->fds, &h->n_fds, e);
+	if (r >= 0)
+		r = ports_bind(h->en, NULL, ways, h->added.v + have, h->added.n - have, h->fds, &h->n_fds, e);
+	drop_placeholders(h);
+	return r;
 }
 
 static int plan_running(Change *h, Err *e)

@@ -74,7 +74,7 @@ def rules(engine, name):
     address = engine.inspect(name)["NetworkSettings"]["IPAddress"]
     text = run(program("nft"), "-n", "list", "table", "inet", f"ireko_{engine.mark}").stdout
     found = re.findall(rf"(\d+|tcp|udp|sctp) \. (?:[\d.]+ \. )?(\d+) : {re.escape(address)} \. (\d+)", text)
-    return {({"6": "tcp", "17": "udp"}.get(proto, proto), int(host), int(port)) for proto, host, port in found}
+    return {({"6": "tcp", "17": "udp", "132": "sctp"}.get(proto, proto), int(host), int(port)) for proto, host, port in found}
 
 
 def held(engine):
@@ -167,6 +167,27 @@ def test_one_goes_as_another_comes(ireko, engine, name):
     served(port)
     assert numbers(engine, name, "8080/tcp") == [port] and numbers(engine, name, "9/tcp") == []
     as_recorded(engine, name)
+    # Not to one address where all were meant: that socket cannot be had beside the other.
+    said = ireko.fails("update", "--unpublish", "8080", "-p", f"127.0.0.1:{port}:8080", name)
+    assert f"127.0.0.1:{port} cannot take the place of 0.0.0.0:{port} in one step: unpublish that first" in said
+    served(port)
+    ireko("update", "--unpublish", "8080", name)
+    ireko("update", "-p", f"127.0.0.1:{port}:8080", name)
+    served(port, ["127.0.0.1"])
+    as_recorded(engine, name)
+
+
+def test_sctp(ireko, engine, name):
+    """Whether the kernel speaks it or not."""
+    serve(ireko, name)
+    (shim,) = engine.shims()
+    before = len(os.listdir(f"/proc/{shim}/fd"))
+    for _ in range(3):
+        port = free_port()
+        ireko("update", "-p", f"{port}:5000/sctp", name)
+        assert numbers(engine, name, "5000/sctp") == [port] and rules(engine, name) == {("sctp", port, 5000)}
+        ireko("update", "--unpublish", "5000/sctp", name)
+    assert rules(engine, name) == set() and len(os.listdir(f"/proc/{shim}/fd")) == before
 
 
 def test_one_address_and_both_families(ireko, engine, name):
