@@ -406,7 +406,7 @@ int network_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 	if (r >= 0)
 		r = addresses_ensure(h, link.index, b, e);
 	if (r >= 0)
-		r = firewall_bridge_ensure(h, b, e);
+		r = firewall_bridge_ensure(h, b, link.mac, e);
 	if (r == 1)
 		r = shards_enter(h, b->name, e);
 	if (r >= 0)

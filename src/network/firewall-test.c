@@ -168,6 +168,22 @@ static void test_way_out_is_masqueraded(void **state)
 	assert_reaches(w->a1, "172.20.0.3", 80, "172.20.0.2"); /* neighbours see each other as they are */
 }
 
+/* A container that routes a network of its own, as nodes of a cluster do. The host has no part in it, and br_netfilter may show it the frames. */
+static void test_containers_that_route(void **state)
+{
+	World *w = *state;
+	Netlink inside;
+	Err e = {0};
+
+	ok(netlink_open_in(&inside, w->a1, NETLINK_ROUTE, &e));
+	test_address(&inside, "lo", "10.244.1.1", 32);
+	netlink_close(&inside);
+	ok(netlink_open_in(&inside, w->a2, NETLINK_ROUTE, &e));
+	test_route(&inside, "10.244.1.0", 24, "172.20.0.2", "eth0", RT_TABLE_MAIN);
+	netlink_close(&inside);
+	assert_reaches(w->a2, "10.244.1.1", 80, "172.20.0.3");
+}
+
 static void test_networks_are_apart(void **state)
 {
 	World *w = *state;
@@ -477,6 +493,8 @@ int main(void)
 	    world_test(test_udp_flow_follows_the_port),
 	    world_test(test_way_out_is_masqueraded),
 	    filtered_test(test_way_out_is_masqueraded),
+	    world_test(test_containers_that_route),
+	    filtered_test(test_containers_that_route),
 	    world_test(test_networks_are_apart),
 	    filtered_test(test_networks_are_apart),
 	    world_test(test_unpublished_port_is_closed_to_the_outside),

@@ -12,13 +12,15 @@
  *   ipv6       bridges that have it             ports_open  those whose published ports are open whatever the host's own
  *              firewall says; no rule looks into these two, but foreign.c does
  *   ports_any  protocol . host port -> container          ports_at  the same with the host's address
+ *   routers    bridge . its own MAC address: frames that are for the host, to go on from there
  *   shards     bridges beside the first one of a network (shard.c)
  *   open       container . protocol . its port: a published port of a routed network
  *
  * What the chains see to, in their order:
  *   guard        nothing for or from 127.0.0.0/8 arrives from outside: our bridges have route_localnet (CVE-2020-8558), and a
  *                port published on 127.0.0.1 would be translated before routing could refuse it. (IPv6 refuses ::1 by itself.) And
- *                nothing comes from a container under an address that does not lie behind its bridge.
+ *                nothing comes from a container under an address that does not lie behind its bridge. (That is for what the host routes. Frames
+ *                between containers, which br_netfilter shows here too, may be of networks that containers route: nodes of a cluster.)
  *   publish      translates what is for a local address, whether it arrives or starts here. What starts at ::1 cannot leave the host.
  *   postrouting  container -> elsewhere takes the host's address; so does a container that comes back to its own
  *                network over a published port (the answer has to pass here), and localhost.
@@ -40,7 +42,7 @@
 #include <nftables/libnftables.h>
 
 /* Names the layout. A table of another layout, left by another version, is made anew; the first ones were of family ip. */
-#define LAYOUT "layout4"
+#define LAYOUT "layout5"
 
 static const char rules[] =
     "table inet %1$s {\n"
@@ -55,6 +57,7 @@ static const char rules[] =
     "	set routed6 { type ifname; }\n"
     "	set reach4 { type ifname; }\n"
     "	set reach6 { type ifname; }\n"
+    "	set routers { type ifname . ether_addr; }\n"
     "	set shards { type ifname; }\n"
     "	set ipv6 { type ifname; }\n"
     "	set ports_open { type ifname; }\n"
@@ -70,6 +73,7 @@ static const char rules[] =
     "		iifname != \"lo\" ip daddr 127.0.0.0/8 drop\n"
     "		iifname != \"lo\" ip saddr 127.0.0.0/8 drop\n"
     "		iifname != @bridges accept\n"
+    "		iifname . ether daddr != @routers accept\n"
     "		ip saddr 0.0.0.0 accept\n"
     "		ip6 saddr :: accept\n"
     "		fib saddr . iif oif missing drop\n"
@@ -340,7 +344,51 @@ static void bridge_elements(const NetworkBridge *b, Wanted want[BRIDGE_ELEMENTS]
 	want[n++] = (Wanted){one_name("ports_open", b->name), b->open && !b->internal};
 }
 
-int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
+static Element router_element(const char *bridge, const uint8_t mac[6])
+{
+	Element el = one_name("routers", bridge);
+
+	put(el.key, &el.key_len, mac, 6);
+	return el;
+}
+
+typedef struct RouterJob {
+	const NetworkHost *h;
+	const char *bridge;
+	NetlinkBatch *b;
+} RouterJob;
+
+static int drop_router(const Element *el, void *arg)
+{
+	RouterJob *job = arg;
+
+	if (strncmp((const char *)el->key, job->bridge, NETWORK_IFNAME) == 0)
+		element_remove(job->b, job->h->table, el);
+	return 0;
+}
+
+/* Whatever address it had. */
+static int put_router_removal(NetworkHost *h, NetlinkBatch *b, const char *bridge, Err *e)
+{
+	RouterJob job = {h, bridge, b};
+
+	return element_list(&h->filter, h->table, "routers", drop_router, &job, e);
+}
+
+static int put_router(NetworkHost *h, NetlinkBatch *b, const char *bridge, const uint8_t mac[6], Err *e)
+{
+	Element el = router_element(bridge, mac);
+	int r = element_get(&h->filter, h->table, &el, e);
+
+	if (r != 0)
+		return MIN2(r, 0);
+	r = put_router_removal(h, b, bridge, e);
+	if (r >= 0)
+		element_add(b, h->table, &el);
+	return r;
+}
+
+int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, const uint8_t mac[6], Err *e)
 {
 	_cleanup_batch_ NetlinkBatch batch = {0};
 	Wanted want[BRIDGE_ELEMENTS];
@@ -368,6 +416,9 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e)
 		else if (!want[i].there && r == 1)
 			element_remove(&batch, h->table, &want[i].el);
 	}
+	r = put_router(h, &batch, b->name, mac, e);
+	if (r < 0)
+		return r;
 
 	bool changed = batch.n > 1;
 
@@ -414,6 +465,9 @@ int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e)
 		if (r == 1)
 			element_remove(&batch, h->table, &all[i].el);
 	}
+	r = put_router_removal(h, &batch, bridge, e);
+	if (r < 0)
+		return r;
 
 	bool changed = batch.n > 1;
 

@@ -366,6 +366,10 @@ void link_info_parse(const struct nlmsghdr *m, LinkInfo *ret)
 		case IFLA_IFALIAS:
 			copy_text(ret->alias, sizeof(ret->alias), attr);
 			break;
+		case IFLA_ADDRESS:
+			if (mnl_attr_get_payload_len(attr) == sizeof(ret->mac))
+				memcpy(ret->mac, mnl_attr_get_payload(attr), sizeof(ret->mac));
+			break;
 		case IFLA_MTU:
 			ret->mtu = mnl_attr_get_u32(attr);
 			break;

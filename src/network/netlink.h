@@ -77,6 +77,7 @@ typedef struct LinkInfo {
 	bool route_localnet;
 	char name[IFNAMSIZ];
 	char kind[16];
+	uint8_t mac[6];
 	char alias[256];
 } LinkInfo;
 

@@ -123,7 +123,7 @@ int sublink_make(NetworkHost *h, int netns_fd, const NetworkEndpoint *ep, const 
 
 /* firewall.c; callers hold the host lock. */
 /* 1: it had none before. */
-int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, Err *e);
+int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, const uint8_t mac[6], Err *e);
 /* Also removes the table when this was its last bridge. */
 int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e);
 /* Removes the table if it has no bridge. */
