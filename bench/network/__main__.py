@@ -151,18 +151,14 @@ class Bench:
         for others in self.o.ports:
             few = [e for e in self.engines if e is self.ours or others <= self.o.peers_ports]
             for e in few:
-                # In one command line a container; several at once, and the peers too.
-                first = there[e.name]
-                if others > first:
-                    base = 30000 + first
-                    self.fill(e, "port-", first, others, lambda i, base=base, first=first: ["-p", f"{base + i - first}:80"])
-                    there[e.name] = others
-            if not few:
-                continue
+                # All engines have one host here.
+                base = 30000 + 10000 * self.engines.index(e)
+                self.fill(e, "port-", there[e.name], others, lambda i, base=base: ["-p", f"{base + i}:80"])
+                there[e.name] = max(there[e.name], others)
             t = in_turns(few, self.o.n, lambda e: self.publish_once(e, next(ports)), blocks=2)
             for what in ("start", "stop"):
                 self.table.row(f"{what} with a port, beside {others}", t.get(f"{what} with", {}), "ms")
-                self.table.row(f"of it the port, beside {others}", {name: t[f"{what} with"][name] - v for name, v in t.get(f"{what} without", {}).items()}, "ms")
+                self.table.row(f"{what}, the port's part, beside {others}", {name: t[f"{what} with"][name] - v for name, v in t.get(f"{what} without", {}).items()}, "ms")
         for e in self.engines:
             self.empty(e, "port-", there[e.name])
 
