@@ -5,6 +5,9 @@
  * In one that runs, the interface comes first and the record after it when it joins, and the other way round when it leaves: an
  * interface that a crash leaves without a record is removed at the next start (networks_reconcile), while one that is missing would
  * not be noticed. Whatever endpoint is the way out by then has the default route and the published ports.
+ *
+ * The record does not tell whose route and ports a change that a crash cut short has left, nor what the container's files say. So a mark lies in the
+ * run directory as long as a change lasts, with the addresses that come or go, and a start that finds it settles all of that anew.
  */
 #include "engine/engine-internal.h"
 
@@ -170,6 +173,40 @@ static void leave_gateway(Engine *en, Container *c, int family, int gateway)
 		ports_withdraw(en, c, family, &c->endpoints[gateway]);
 }
 
+/* ---- a change that is under way ---- */
+
+#define MARK      "network-change"
+#define MARK_SIZE 256
+
+static char *mark_path(Engine *en, const Container *c)
+{
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+
+	return dir ? strf("%s/" MARK, dir) : NULL;
+}
+
+/* ep: what comes or goes, or NULL as long as its addresses are not known. */
+static int mark_set(Engine *en, const Container *c, const ContainerEndpoint *ep, Err *e)
+{
+	_cleanup_free_ char *path = mark_path(en, c), *text = NULL;
+	int r;
+
+	text = strf("%s\n%s\n", ep && ep->address ? ep->address : "", ep && ep->address6 ? ep->address6 : "");
+	if (!path || !text)
+		return err_oom(e);
+	r = file_replace_at(AT_FDCWD, path, text, strlen(text), 0600, false);
+	return r < 0 ? err_sys(e, r, "write %s", path) : 0;
+}
+
+/* One that stays costs the next start some work. */
+static void mark_clear(Engine *en, const Container *c)
+{
+	_cleanup_free_ char *path = mark_path(en, c);
+
+	if (path)
+		(void)unlink(path);
+}
+
 /* ---- connect ---- */
 
 static int undo_connect(Engine *en, Container *c, const char *network, int netns_fd, const Ways *before,
@@ -189,12 +226,15 @@ static int undo_connect(Engine *en, Container *c, const char *network, int netns
 	}
 	if (netns_fd >= 0) {
 		names_leave(en, c, &c->endpoints[i]);
+		(void)net_files_update(en, c, &c->endpoints[i], NULL, NULL);
 		endpoint_leave(en, c, (size_t)i, netns_fd);
 	}
 	take_out(c, (size_t)i, &out);
 	forget(&out);
 	if (netns_fd >= 0 && (before->network[IP_V4] || before->network[IP_V6]))
 		again = settle_gateways(en, c, netns_fd, &nothing, &more);
+	if (netns_fd >= 0 && again >= 0)
+		mark_clear(en, c);
 	return again < 0 ? err_ctx(e, r, "the default route is not as it was (%s)", err_msg(&more, again))
 			 : r;
 }
@@ -202,8 +242,12 @@ static int undo_connect(Engine *en, Container *c, const char *network, int netns
 static int connect_running(Engine *en, Container *c, size_t i, int netns_fd, const Ways *before, Err *e)
 {
 	static const bool no[IP_FAMILIES];
-	int r = endpoint_join(en, c, i, netns_fd, no, e);
+	int r = mark_set(en, c, NULL, e);
 
+	if (r >= 0)
+		r = endpoint_join(en, c, i, netns_fd, no, e);
+	if (r >= 0)
+		r = mark_set(en, c, &c->endpoints[i], e);
 	if (r < 0)
 		return r;
 	for (int f = 0; f < IP_FAMILIES; f++)
@@ -243,7 +287,9 @@ static int connect_locked(Engine *en, Container *c, const Network *n, const Cont
 		r = container_save(en, c, e);
 	if (r < 0)
 		return undo_connect(en, c, n->info.name, netns_fd, &before, r, e);
-	if (netns_fd < 0)
+	if (netns_fd >= 0)
+		mark_clear(en, c);
+	else
 		endpoint_event(en, c, &c->endpoints[c->n_endpoints - 1], "connect");
 	return 0;
 }
@@ -314,6 +360,8 @@ static int disconnect_running(Engine *en, Container *c, ContainerEndpoint *out, 
 	names_leave(en, c, out);
 	if (endpoint_connected(out))
 		r = net_files_update(en, c, out, NULL, e);
+	if (r >= 0)
+		r = names_settle(en, c, out, e);
 	memcpy(ghost.id, c->id, sizeof(ghost.id));
 	pthread_mutex_init(&ghost.state, NULL);
 	endpoint_leave(en, &ghost, 0, netns_fd);
@@ -333,6 +381,8 @@ static int disconnect_locked(Engine *en, Container *c, const char *network, Err 
 	r = open_namespace(c, &netns_fd, e);
 	if (r >= 0 && netns_fd >= 0)
 		r = ways_now(en, c, &before, e);
+	if (r >= 0 && netns_fd >= 0)
+		r = mark_set(en, c, &c->endpoints[i], e);
 	if (r < 0)
 		return r;
 	for (int f = 0; netns_fd >= 0 && f < IP_FAMILIES; f++)
@@ -344,6 +394,8 @@ static int disconnect_locked(Engine *en, Container *c, const char *network, Err 
 		int gone = disconnect_running(en, c, &out, netns_fd, &before, r < 0 ? NULL : e);
 
 		r = r < 0 ? r : gone;
+		if (r >= 0)
+			mark_clear(en, c);
 	} else {
 		endpoint_event(en, c, &out, "disconnect");
 	}
@@ -373,4 +425,65 @@ int engine_network_disconnect(Engine *en, const char *network, const char *conta
 		       : disconnect_locked(en, c, n ? n->info.name : network, e);
 	pthread_mutex_unlock(&c->life);
 	return r;
+}
+
+/* ---- after a crash ---- */
+
+static bool has_address(const Container *c, const ContainerEndpoint *ep)
+{
+	for (size_t i = 0; i < c->n_endpoints; i++)
+		if ((*ep->address && streq0(c->endpoints[i].address, ep->address)) ||
+		    (*ep->address6 && streq0(c->endpoints[i].address6, ep->address6)))
+			return true;
+	return false;
+}
+
+static int keep_interfaces(const Container *c, int netns_fd, Err *e)
+{
+	_cleanup_strv_ char **known = NULL;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < c->n_endpoints; i++)
+		if (endpoint_connected(&c->endpoints[i]))
+			r = strv_add(&known, c->endpoints[i].interface);
+	return r < 0 ? err_oom(e) : network_interfaces_keep(netns_fd, known, e);
+}
+
+/* mark: two lines, an address of each family. */
+static int settle_anew(Engine *en, Container *c, char *mark, Err *e)
+{
+	const Ways nothing = {{NULL, NULL}};
+	_cleanup_close_ int netns_fd = -1;
+	char *four = strsep(&mark, "\n"), *six = mark ? strsep(&mark, "\n") : NULL;
+	ContainerEndpoint ep = {.address = four ?: (char *)"", .address6 = six ?: (char *)""};
+	int r = open_namespace(c, &netns_fd, e);
+
+	if (r < 0 || netns_fd < 0)
+		return r;
+	r = keep_interfaces(c, netns_fd, e);
+	if (r >= 0 && !has_address(c, &ep))
+		r = net_files_update(en, c, &ep, NULL, e);
+	if (r >= 0)
+		r = names_settle(en, c, NULL, e);
+	return r < 0 ? r : settle_gateways(en, c, netns_fd, &nothing, e);
+}
+
+void connect_recover(Engine *en, Container *c)
+{
+	_cleanup_free_ char *path = mark_path(en, c), *mark = NULL;
+	Err err = {0};
+	int r;
+
+	if (!path || access(path, F_OK) < 0)
+		return;
+	container_lock(c);
+	r = file_read_at(AT_FDCWD, path, MARK_SIZE, &mark, NULL);
+	if (r >= 0 && !c->removed)
+		r = settle_anew(en, c, mark, &err);
+	if (r >= 0)
+		mark_clear(en, c);
+	else
+		log_warn("container %.12s: a change of its networks was cut short: %s", c->id,
+			 err_msg(&err, r));
+	pthread_mutex_unlock(&c->life);
 }

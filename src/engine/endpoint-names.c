@@ -255,6 +255,14 @@ void names_leave(Engine *en, Container *c, const ContainerEndpoint *ep)
 		resolver_endpoint_remove(resolver, c->id, ep->network_id);
 }
 
+int names_settle(Engine *en, Container *c, const ContainerEndpoint *out, Err *e)
+{
+	if (any_names(en, c) || (out && !has_names(en, out)))
+		return 0;
+	names_close(en, c);
+	return net_files_resolver(en, c, false, e);
+}
+
 void names_close(Engine *en, Container *c)
 {
 	Resolver *resolver = resolver_there(en);

@@ -429,6 +429,8 @@ int names_open(Engine *en, Container *c, NetSetup *s, Err *e);
 /* Of one that runs: one endpoint more, or less. */
 int names_join(Engine *en, Container *c, const ContainerEndpoint *ep, int netns_fd, Err *e);
 void names_leave(Engine *en, Container *c, const ContainerEndpoint *ep);
+/* On no network with names any more: it asks the servers that it would have without. out: the network that it has left; NULL: not known. */
+int names_settle(Engine *en, Container *c, const ContainerEndpoint *out, Err *e);
 void names_close(Engine *en, Container *c);
 /* Takes over the sockets that its shim holds. */
 void names_adopt(Engine *en, Container *c, pid_t shim_pid);
@@ -492,6 +494,8 @@ int networks_load(Engine *en, Err *e);
 void networks_free(Engine *en);
 /* Bridges and port entries of everything that runs, made again if they are gone; what nobody accounts for is removed. */
 void networks_reconcile(Engine *en);
+/* connect.c: of a container that runs, after a start: what a crash in the middle of a change of its networks has left. */
+void connect_recover(Engine *en, Container *c);
 /* 1 if our rules are all there (and then, unless `anyway`, nothing is done), 0 if they were made again. */
 int networks_rules_restore(Engine *en, bool anyway, Err *e);
 

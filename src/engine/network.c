@@ -642,6 +642,17 @@ int networks_rules_restore(Engine *en, bool anyway, Err *e)
 	return whole;
 }
 
+static void recover_all(Engine *en)
+{
+	size_t n;
+	_cleanup_free_ Container **all = containers_all(en, &n);
+
+	for (size_t i = 0; all && i < n; i++) {
+		connect_recover(en, all[i]);
+		container_unref(all[i]);
+	}
+}
+
 void networks_reconcile(Engine *en)
 {
 	size_t n;
@@ -654,4 +665,5 @@ void networks_reconcile(Engine *en)
 		network_unref(all[i]);
 	free(all);
 	note(networks_rules_restore(en, false, &err), &err, "look at the rules of networks");
+	recover_all(en);
 }

@@ -60,6 +60,8 @@ void routes_done(Routes *r);
 int routes_add(Routes *r, Route one);
 /* All of a family, but default ones. */
 int routes_list(NetworkHost *h, int family, Routes *ret, Err *e);
+/* Not one of an interface that is gone: the kernel takes those away a moment later than the interface. */
+bool route_stands(const Route *r);
 
 /* The alias that marks our bridges. */
 #define BRIDGE_ALIAS_PREFIX "ireko:"

@@ -162,6 +162,9 @@ int network_default_route_set(int netns_fd, int family, const char *container_if
 int network_parent_check(NetworkHost *h, const char *parent, Err *e);
 /* Of one that has no end on the host; missing is success. */
 int network_interface_remove(int netns_fd, const char *container_if, Err *e);
+/* Removes those of the kind whose names are not among `known` (NULL: none): what a crash has left. What the container made itself, upon an interface
+ * of its own, stays. */
+int network_interfaces_keep(int netns_fd, char *const *known, Err *e);
 /* 1 if the veth of that host name is there. */
 int network_endpoint_exists(NetworkHost *h, const char *host_if, Err *e);
 /* Deletes the veth by its host name; missing is success (the namespace's death removes it too). */

@@ -41,6 +41,14 @@ static int list_links(NetworkHost *h, Links *ret, Err *e)
 	return r == -ENOMEM ? err_oom(e) : err_ctx(e, r, "list interfaces");
 }
 
+static bool link_listed(const Links *links, const char *name)
+{
+	for (size_t i = 0; i < links->n; i++)
+		if (streq(links->v[i].name, name))
+			return true;
+	return false;
+}
+
 static bool bridge_known(const NetworkKnown *known, const char *name)
 {
 	for (size_t i = 0; i < known->n_bridges; i++)
@@ -87,6 +95,19 @@ static bool is_orphan(const NetworkHost *h, const Links *links, const LinkInfo *
 	       !host_if_known(known, link->name);
 }
 
+/* The rules come after the bridge: one without them and without a port has never been used, and is made whole when it is. */
+static bool is_half_made(NetworkHost *h, const Links *links, const LinkInfo *bridge)
+{
+	Element el = firewall_bridge_element(bridge->name);
+
+	if (!bridge_is_ours(h, bridge))
+		return false;
+	for (size_t i = 0; i < links->n; i++)
+		if (links->v[i].master == bridge->index)
+			return false;
+	return element_get(&h->filter, h->table, &el, NULL) == 0;
+}
+
 /* Bridges last: a veth is known as ours by its bridge, if not now then the next time. */
 static int remove_links(NetworkHost *h, const Links *links, const NetworkKnown *known, Err *e)
 {
@@ -96,7 +117,8 @@ static int remove_links(NetworkHost *h, const Links *links, const NetworkKnown *
 		for (size_t i = 0; r >= 0 && i < links->n; i++) {
 			const LinkInfo *link = &links->v[i];
 
-			if (streq(link->kind, "bridge") == bridges && is_orphan(h, links, link, known))
+			if (streq(link->kind, "bridge") == bridges &&
+			    (is_orphan(h, links, link, known) || is_half_made(h, links, link)))
 				r = link_delete(&h->route, link->name, e);
 		}
 	return r;
@@ -172,6 +194,7 @@ static int remove_shard_rules(NetworkHost *h, const Links *links, const NetworkK
 }
 
 typedef struct NameJob {
+	const Links *links;
 	const NetworkKnown *known;
 	char **orphans;
 } NameJob;
@@ -182,12 +205,15 @@ static int take_bridge(const Element *el, void *arg)
 	NameJob *job = arg;
 
 	memcpy(name, el->key, NETWORK_IFNAME);
-	return bridge_known(job->known, name) ? 0 : strv_add(&job->orphans, name);
+	/* Of a network that was being removed: its bridge goes before its rules, and both before the network. */
+	if (bridge_known(job->known, name) && link_listed(job->links, name))
+		return 0;
+	return strv_add(&job->orphans, name);
 }
 
-static int remove_bridge_rules(NetworkHost *h, const NetworkKnown *known, Err *e)
+static int remove_bridge_rules(NetworkHost *h, const Links *links, const NetworkKnown *known, Err *e)
 {
-	NameJob job = {known, NULL};
+	NameJob job = {links, known, NULL};
 	int r = element_list(&h->filter, h->table, "bridges", take_bridge, &job, e);
 
 	h->shard_room = (ShardRoom){0};
@@ -214,6 +240,6 @@ int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e)
 	if (r >= 0)
 		r = remove_shard_rules(h, &links, known, e);
 	if (r >= 0)
-		r = remove_bridge_rules(h, known, e);
+		r = remove_bridge_rules(h, &links, known, e);
 	return err_ctx(e, r, "clean up networks");
 }

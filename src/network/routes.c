@@ -57,6 +57,13 @@ static int take_route(const struct nlmsghdr *m, void *arg)
 	return range.range.address ? routes_add(arg, range) : 0;
 }
 
+bool route_stands(const Route *r)
+{
+	char name[IFNAMSIZ];
+
+	return r->oif <= 0 || if_indextoname((unsigned)r->oif, name);
+}
+
 int routes_list(NetworkHost *h, int family, Routes *ret, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
@@ -143,7 +150,7 @@ static const Route *stranger(const Routes *routes, const NetworkBridge *b, int f
 
 	for (size_t i = 0; i < routes->n; i++)
 		if (network_subnet_overlap(&routes->v[i].range, &b->ip[family]) &&
-		    (own == 0 || routes->v[i].oif != (int)own))
+		    (own == 0 || routes->v[i].oif != (int)own) && route_stands(&routes->v[i]))
 			return &routes->v[i];
 	return NULL;
 }

@@ -90,3 +90,45 @@ int network_interface_remove(int netns_fd, const char *container_if, Err *e)
 	netlink_close(&inside);
 	return r;
 }
+
+typedef struct StrangerJob {
+	char *const *known;
+	char **strangers;
+} StrangerJob;
+
+static int take_stranger(const struct nlmsghdr *m, void *arg)
+{
+	StrangerJob *job = arg;
+	const struct nlattr *attr;
+	LinkInfo link;
+	bool from_elsewhere = false;
+
+	link_info_parse(m, &link);
+	mnl_attr_for_each(attr, m, sizeof(struct ifinfomsg)) if (mnl_attr_get_type(attr) == IFLA_LINK_NETNSID)
+	    from_elsewhere = true;
+	if (!from_elsewhere || (!streq(link.kind, "macvlan") && !streq(link.kind, "ipvlan")) ||
+	    strv_has(job->known, link.name))
+		return 0;
+	return strv_add(&job->strangers, link.name);
+}
+
+int network_interfaces_keep(int netns_fd, char *const *known, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
+	StrangerJob job = {.known = known};
+	Netlink inside;
+	int r = netlink_open_in(&inside, netns_fd, NETLINK_ROUTE, e);
+
+	if (r < 0)
+		return r;
+	netlink_msg_end(&b, netlink_msg(&b, RTM_GETLINK, NLM_F_DUMP, &any, sizeof(any)));
+	r = netlink_ask(&inside, &b, take_stranger, &job, e);
+	if (r == -ENOMEM)
+		r = err_oom(e);
+	for (char **s = job.strangers; r >= 0 && s && *s; s++)
+		r = link_delete(&inside, *s, e);
+	strv_free(job.strangers);
+	netlink_close(&inside);
+	return r;
+}

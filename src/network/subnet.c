@@ -162,7 +162,7 @@ static int add_resolvers(Routes *ret, Err *e)
 static const Route *find_overlap(const Routes *ranges, const NetworkSubnet *s)
 {
 	for (size_t i = 0; i < ranges->n; i++)
-		if (network_subnet_overlap(&ranges->v[i].range, s))
+		if (network_subnet_overlap(&ranges->v[i].range, s) && route_stands(&ranges->v[i]))
 			return &ranges->v[i];
 	return NULL;
 }
