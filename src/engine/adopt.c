@@ -349,6 +349,7 @@ int adopt_all(Engine *en, Err *e)
 	adopt_by_threads(a);
 	firewall_watch_open(en);
 	networks_reconcile(en);
+	proxied_remove_dead(en);
 	firewall_watch_start(en);
 	volumes_reconcile(en);
 	timers_open(en->background);

@@ -294,30 +294,53 @@ static int remove_dead(Engine *en, const ProxyPort *have, Err *e)
 	return r;
 }
 
+static int list_living(Engine *en, ProxyPort **ret, size_t *ret_n, Err *e)
+{
+	/* One that has only been silent for too long is still there. */
+	int r = proxy_find(en->proxy, e);
+
+	*ret = NULL;
+	*ret_n = 0;
+	if (r >= 0)
+		r = proxy_list(en->proxy, ret, ret_n, e);
+	for (size_t i = 0; r >= 0 && i < *ret_n; i++)
+		r = remove_dead(en, &(*ret)[i], e);
+	return r;
+}
+
+void proxied_remove_dead(Engine *en)
+{
+	_cleanup_free_ ProxyPort *list = NULL;
+	size_t n;
+	Err err = {0};
+
+	note(NULL, list_living(en, &list, &n, &err), &err);
+}
+
+static void settle_one(Engine *en, Container *c, const ProxyPort *list, size_t n)
+{
+	Err err = {0};
+	int r = 0;
+
+	container_lock(c);
+	if (has_network(c) && c->n_ports > 0)
+		r = settle_if_differs(en, c, list, n, &err);
+	pthread_mutex_unlock(&c->life);
+	note(c, r, &err);
+}
+
 void proxied_reconcile(Engine *en)
 {
 	_cleanup_free_ ProxyPort *list = NULL;
 	_cleanup_free_ Container **all = NULL;
-	size_t n = 0, n_all;
+	size_t n, n_all;
 	Err err = {0};
-	/* One that has only been silent for too long is still there. */
-	int r = proxy_find(en->proxy, &err);
 
-	if (r >= 0)
-		r = proxy_list(en->proxy, &list, &n, &err);
-	for (size_t i = 0; r >= 0 && i < n; i++)
-		r = remove_dead(en, &list[i], &err);
-	note(NULL, r, &err);
+	note(NULL, list_living(en, &list, &n, &err), &err);
 	all = containers_all(en, &n_all);
 	for (size_t i = 0; all && i < n_all; i++) {
-		r = 0;
-		if (has_network(all[i])) {
-			container_lock(all[i]);
-			if (has_network(all[i]) && all[i]->n_ports > 0)
-				r = settle_if_differs(en, all[i], list, n, &err);
-			pthread_mutex_unlock(&all[i]->life);
-		}
-		note(all[i], r, &err);
+		if (has_network(all[i]))
+			settle_one(en, all[i], list, n);
 		container_unref(all[i]);
 	}
 }

@@ -418,6 +418,8 @@ int proxied_publish(Engine *en, Container *c, const NetSetup *s, Err *e);
 void proxied_withdraw(Engine *en, Container *c);
 /* The ways out of a running container are others now. */
 int proxied_settle(Engine *en, Container *c, Err *e);
+/* Before anything starts: what it has of containers that do not run, whose ports would be taken. */
+void proxied_remove_dead(Engine *en);
 /* Makes what the proxy has equal to what running containers have. */
 void proxied_reconcile(Engine *en);
 /* The watcher's: the connection to the proxy has hung up. */

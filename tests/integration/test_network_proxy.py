@@ -8,9 +8,8 @@ import struct
 import subprocess
 import time
 
-import pytest
-from harness import free_port, free_subnet, run, tcp_ask, wait_until
-from proxy_control import LIST, PORT, REPLY, REQUEST, VERSION, mapped
+from harness import free_port, run, tcp_ask, wait_until
+from proxy_control import ADD, LIST, PORT, REPLY, REQUEST, TCP, VERSION, mapped
 from test_network import SERVE, ask_from, other_namespace
 from test_network_connect import network
 from test_network_ipv6 import subnet6
@@ -243,6 +242,34 @@ def test_what_ended_while_the_engine_was_away_is_taken_back(new_engine, name):
     assert refused("::1", ports[0]) and b"served-by-box-1" in tcp_ask("::1", ports[1], GET)
     engine.cli("start", f"{name}-0")
     assert b"served-by-box-0" in tcp_ask("::1", ports[0], GET)
+
+
+def test_ports_of_what_does_not_run_are_taken_back_before_anything_starts(new_engine, name):
+    """As an engine leaves them that is killed in the middle of a start."""
+    engine = new_engine()
+    ports = [free_port(), free_port()]
+    engine.cli("run", "-d", "--name", f"{name}-0", "-p", f"{ports[0]}:8080", "busybox", "sleep", "1000")
+    engine.cli("run", "-d", "--restart", "always", "--name", f"{name}-1", "-p", f"{ports[1]}:8080", "busybox", "sleep", "1000")
+    engine.cli("stop", "-t", "0", f"{name}-1")  # the next engine starts it
+    mine = container_id(engine, f"{name}-1")
+    with contextlib.ExitStack() as stack:
+        folder = os.open(engine.exec_root, os.O_PATH)
+        stack.callback(os.close, folder)
+        control = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        control.connect(f"/proc/self/fd/{folder}/proxy.sock")
+        for key in (f"{mine}/tcp/[::]:{ports[1]}", f"{'0' * 64}/tcp/[::]:1", "nonsense"):
+            with socket.socket(socket.AF_INET6) as s:
+                s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                s.bind(("::", ports[1] if key.startswith(mine) else 0))
+                s.listen()
+                socket.send_fds(control, [REQUEST.pack(VERSION, ADD, 0, key.encode(), mapped("127.0.0.1"), 80, TCP)], [s.fileno()])
+                assert REPLY.unpack_from(control.recv(65536))[2] == 0
+    assert len(Proxy.of(engine).keys) == 4
+    engine.kill()
+    engine.start()
+    wait_until("it runs", lambda: engine.inspect(f"{name}-1")["State"]["Status"] == "running")
+    assert "already allocated" not in engine.log_text()
+    assert sorted(Proxy.of(engine).keys) == sorted(f"{container_id(engine, f'{name}-{i}')}/tcp/[::]:{ports[i]}" for i in range(2))
 
 
 def test_it_ends_with_the_engine_when_it_has_nothing_to_do(new_engine, name):
