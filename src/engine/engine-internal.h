@@ -498,7 +498,7 @@ void networks_free(Engine *en);
 void networks_reconcile(Engine *en);
 /* connect.c: of a container that runs, after a start: what a crash in the middle of a change of its networks has left. */
 void connect_recover(Engine *en, Container *c);
-/* 1 if our rules are all there (and then, unless `anyway`, nothing is done), 0 if they were made again. */
+/* 1 if our rules are all there, 0 if not. Then, and anyway if `anyway`, they are made again with all that is in them. */
 int networks_rules_restore(Engine *en, bool anyway, Err *e);
 
 /* firewall-watch.c: others change the packet filter too */

@@ -97,7 +97,7 @@ static bool mend(Engine *en)
 	else if (theirs > 0 && !w->stubborn)
 		log_info("%s changed the host's firewall: what containers need was put into it again", by);
 	firewall_tell(en);
-	return r == 0 || theirs > 0;
+	return w->changes & NETWORK_CHANGE_OURS || theirs > 0;
 }
 
 static void look(void *arg)

@@ -628,7 +628,8 @@ int networks_rules_restore(Engine *en, bool anyway, Err *e)
 
 	if (r < 0 || (r == 1 && !anyway))
 		return r;
-	if (r == 0 && network_rules_present(en->nethost, NULL) == 1)
+	/* What others have done to the elements is not seen from what rules there are. */
+	if (network_rules_present(en->nethost, NULL) == 1)
 		r = network_rules_remake(en->nethost, e);
 	if (r < 0)
 		return r;

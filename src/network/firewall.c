@@ -317,9 +317,10 @@ typedef struct Wanted {
 	bool there;
 } Wanted;
 
-#define BRIDGE_ELEMENTS 13
+#define BRIDGE_ELEMENTS  13
+#define FOREIGN_ELEMENTS 2
 
-/* All the sets that a bridge may be in, the layout's first. */
+/* All the sets that a bridge may be in, the layout's first, and last the FOREIGN_ELEMENTS that no rule of ours looks into. */
 static void bridge_elements(const NetworkBridge *b, Wanted want[BRIDGE_ELEMENTS])
 {
 	static const char *const nat[] = {"nat4", "nat6"}, *const routed[] = {"routed4", "routed6"},
@@ -406,7 +407,8 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, const uint8_t
 	if (r < 0)
 		return r;
 	element_begin(&batch);
-	for (size_t i = 0; i < ELEMENTSOF(want); i++) {
+	/* The last ones do not change while the daemon runs: firewall_open_follow() sees to that. */
+	for (size_t i = 0; i < (known ? BRIDGE_ELEMENTS - FOREIGN_ELEMENTS : BRIDGE_ELEMENTS); i++) {
 		if (i > 0)
 			r = element_get(&h->filter, h->table, &want[i].el, e);
 		if (r < 0)
@@ -426,6 +428,47 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, const uint8_t
 	if (r >= 0 && changed)
 		r = foreign_sync(h, e);
 	return r < 0 ? err_ctx(e, r, "rules of bridge %s", b->name) : !known;
+}
+
+static int take_name(const Element *el, void *arg)
+{
+	char name[NETWORK_IFNAME + 1] = "";
+
+	memcpy(name, el->key, NETWORK_IFNAME);
+	return strv_add(arg, name);
+}
+
+int firewall_names(NetworkHost *h, const char *set, char ***ret, Err *e)
+{
+	int r = element_list(&h->filter, h->table, set, take_name, ret, e);
+
+	return r == -ENOMEM ? err_oom(e) : r;
+}
+
+int firewall_open_follow(NetworkHost *h, const NetworkBridge *bridges, size_t n, Err *e)
+{
+	_cleanup_strv_ char **there = NULL, **open = NULL;
+	_cleanup_batch_ NetlinkBatch batch = {0};
+	int r = firewall_names(h, "bridges", &there, e);
+
+	if (r >= 0)
+		r = firewall_names(h, "ports_open", &open, e);
+	if (r < 0)
+		return r;
+	element_begin(&batch);
+	for (size_t i = 0; i < n; i++) {
+		const NetworkBridge *b = &bridges[i];
+		Element el = one_name("ports_open", b->name);
+		bool is = strv_has(open, b->name), want = b->open && !b->internal;
+
+		if (is == want || !strv_has(there, b->name))
+			continue;
+		if (want)
+			element_add(&batch, h->table, &el);
+		else
+			element_remove(&batch, h->table, &el);
+	}
+	return err_ctx(e, element_commit(&h->filter, &batch, NULL, e), "bridges whose ports are open");
 }
 
 static int count(const Element *el, void *arg)

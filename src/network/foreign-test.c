@@ -399,9 +399,10 @@ static void test_warning_about_closed_ports(void **state _unused_)
 	assert_int_equal(strv_len(warnings), 1);
 	assert_non_null(strstr(warnings[0], "published-ports"));
 	strv_free(warnings);
+	/* The daemon starts again, and has been told that ports are open. */
 	a.open = b.open = true;
-	ok(network_bridge_ensure(h, &a, &e));
-	ok(network_bridge_ensure(h, &b, &e));
+	ok(network_reconcile(h, &(NetworkKnown){.bridges = (NetworkBridge[]){a, b}, .n_bridges = 2}, &e));
+	assert_int_equal(ok(network_firewall_sync(h, &e)), 1);
 	assert_int_equal(ours(), 6);
 	ok(network_firewall_warnings(h, &warnings, &e));
 	assert_int_equal(strv_len(warnings), 0);
@@ -420,6 +421,7 @@ static void test_ipv6(void **state _unused_)
 	Err e = {0};
 
 	assert_int_equal(times(none, "ireko"), 0);
+	ok(network_bridge_remove(h, "br-a", &e));
 	ok(network_subnet_parse("fd00:1::/64", NULL, &a.ip[IP_V6], &e));
 	ok(network_bridge_ensure(h, &a, &e));
 	both = nft_list("chain ip6 filter FORWARD");
@@ -442,6 +444,7 @@ static void test_open_ports_of_a_routed_network(void **state _unused_)
 	_cleanup_free_ char *text = NULL;
 	Err e = {0};
 
+	ok(network_bridge_remove(h, "br-a", &e));
 	a.gateway[IP_V4] = NETWORK_GATEWAY_ROUTED;
 	a.open = true;
 	ok(network_bridge_ensure(h, &a, &e));

@@ -278,21 +278,6 @@ static void wanted_done(WantedList *l)
 	free(l->v);
 }
 
-static int take_name(const Element *el, void *arg)
-{
-	char name[NETWORK_IFNAME + 1] = "";
-
-	memcpy(name, el->key, NETWORK_IFNAME);
-	return strv_add(arg, name);
-}
-
-static int names_of(NetworkHost *h, const char *set, char ***ret, Err *e)
-{
-	int r = element_list(&h->filter, h->table, set, take_name, ret, e);
-
-	return r == -ENOMEM ? err_oom(e) : r;
-}
-
 /* The bridges of our table, by what they are there. */
 typedef struct Bridges {
 	char **all, **internal, **shards, **ipv6, **open, **direct;
@@ -319,7 +304,7 @@ static int bridges_list(NetworkHost *h, Bridges *ret, Err *e)
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(sets); i++)
-		r = names_of(h, sets[i].set, sets[i].to, e);
+		r = firewall_names(h, sets[i].set, sets[i].to, e);
 	return r;
 }
 
@@ -522,10 +507,10 @@ static int warn_legacy(NetworkHost *h, char ***ret, Err *e)
 {
 	_cleanup_strv_ char **bridges = NULL, **internal = NULL, **out = NULL;
 	size_t which;
-	int r = names_of(h, "bridges", &bridges, e);
+	int r = firewall_names(h, "bridges", &bridges, e);
 
 	if (r >= 0)
-		r = names_of(h, "internal", &internal, e);
+		r = firewall_names(h, "internal", &internal, e);
 	for (char **b = bridges; r >= 0 && b && *b; b++)
 		if (!strv_has(internal, *b) && strv_add(&out, *b) < 0)
 			r = err_oom(e);

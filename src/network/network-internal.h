@@ -130,6 +130,10 @@ int firewall_bridge_ensure(NetworkHost *h, const NetworkBridge *b, const uint8_t
 int firewall_bridge_remove(NetworkHost *h, const char *bridge, Err *e);
 /* Removes the table if it has no bridge. */
 int firewall_table_release(NetworkHost *h, Err *e);
+/* The interfaces in a set, appended. */
+int firewall_names(NetworkHost *h, const char *set, char ***ret, Err *e);
+/* After a start of the daemon: whether published ports are open is said anew for all bridges that have rules. foreign_sync() is to follow. */
+int firewall_open_follow(NetworkHost *h, const NetworkBridge *bridges, size_t n, Err *e);
 /* 1 if containers on the bridge may talk to each other, 0 if not; an error if the bridge has no rules. */
 int firewall_bridge_icc(NetworkHost *h, const char *bridge, Err *e);
 Element firewall_bridge_element(const char *bridge);

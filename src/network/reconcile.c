@@ -241,5 +241,7 @@ int network_reconcile(NetworkHost *h, const NetworkKnown *known, Err *e)
 		r = remove_shard_rules(h, &links, known, e);
 	if (r >= 0)
 		r = remove_bridge_rules(h, &links, known, e);
+	if (r >= 0)
+		r = firewall_open_follow(h, known->bridges, known->n_bridges, e);
 	return err_ctx(e, r, "clean up networks");
 }

@@ -141,8 +141,9 @@ def test_policy_drop(house):
         house.nft(POLICY_DROP)
         h.engine.start()
         h.check()
+        h.engine.options = ("--published-ports", "open")
         h.engine.restart()
-        h.check()
+        h.check(published=True)
 
 
 def test_ports_open_for_all(house):
