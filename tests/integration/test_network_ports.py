@@ -257,10 +257,11 @@ def test_several_containers_at_once(ireko, engine, name):
     for n in names:
         served(numbers(engine, n, "8080/tcp")[0])
         assert engine.inspect(n)["HostConfig"]["RestartPolicy"]["Name"] == "always"
-    # The second of two that want one port has nothing changed.
+    # Of two that want one port at the same time, one has it, and nothing of the other has changed.
     port = free_port()
     p = ireko("update", "-p", f"{port}:8081", names[0], names[1], check=False)
-    assert p.returncode == 1 and p.stderr.count("is published by container") == 1 and len(p.stdout.split()) == 1
+    assert p.returncode == 1 and p.stderr.count("port is already allocated") == 1, p.stderr
+    assert sorted(numbers(engine, n, "8081/tcp") for n in names[:2]) == [[], [port]] and p.stdout.split() in ([names[0]], [names[1]])
 
 
 # ---- all or nothing
