@@ -75,11 +75,9 @@ static ProxyPort proxy_port(const Container *c, const NetworkPort *p, IpAddress 
 	return r;
 }
 
-static int add(Engine *en, Container *c, const NetworkPort *p, IpAddress target, int fd, Err *e)
+static int add(Engine *en, const NetworkPort *p, const ProxyPort *what, int fd, Err *e)
 {
-	ProxyPort port = proxy_port(c, p, target);
-
-	return err_ctx(e, proxy_add(en->proxy, &port, fd, e), "publish port %u/%s", p->host_port,
+	return err_ctx(e, proxy_add(en->proxy, what, fd, e), "publish port %u/%s", p->host_port,
 		       network_protocol_name(p->protocol));
 }
 
@@ -92,8 +90,11 @@ int proxied_publish(Engine *en, Container *c, const NetSetup *s, Err *e)
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < c->n_ports; i++) {
-		if (proxied_target(en, c, &c->ports[i], &target))
-			r = add(en, c, &c->ports[i], target, s->hold_fds[held], e);
+		if (proxied_target(en, c, &c->ports[i], &target)) {
+			ProxyPort what = proxy_port(c, &c->ports[i], target);
+
+			r = add(en, &c->ports[i], &what, s->hold_fds[held], e);
+		}
 		held += c->ports[i].host_port != 0;
 	}
 	return r;
@@ -133,27 +134,32 @@ static int shim_pid_of(Engine *en, const Container *c, pid_t *ret, Err *e)
 	return r;
 }
 
+/* The same ports twice: as they are published, and as the proxy has them. */
 typedef struct Wanted {
 	NetworkPort *ports;
-	IpAddress *targets;
+	ProxyPort *all;
 	size_t n;
 } Wanted;
 
 static void wanted_done(Wanted *w)
 {
 	free(w->ports);
-	free(w->targets);
+	free(w->all);
 }
 
 static int wanted_make(Engine *en, Container *c, Wanted *ret, Err *e)
 {
+	IpAddress target;
+
 	ret->ports = calloc(c->n_ports + 1, sizeof(*ret->ports));
-	ret->targets = calloc(c->n_ports + 1, sizeof(*ret->targets));
-	if (!ret->ports || !ret->targets)
+	ret->all = calloc(c->n_ports + 1, sizeof(*ret->all));
+	if (!ret->ports || !ret->all)
 		return err_oom(e);
 	for (size_t i = 0; i < c->n_ports; i++)
-		if (proxied_target(en, c, &c->ports[i], &ret->targets[ret->n]))
-			ret->ports[ret->n++] = c->ports[i];
+		if (proxied_target(en, c, &c->ports[i], &target)) {
+			ret->ports[ret->n] = c->ports[i];
+			ret->all[ret->n++] = proxy_port(c, &c->ports[i], target);
+		}
 	return 0;
 }
 
@@ -175,7 +181,7 @@ static int add_again(Engine *en, Container *c, const Wanted *w, Err *e)
 			r = err_new(e, ERR_INTERNAL, "port %u/%s: its shim does not hold the socket",
 				    p->host_port, network_protocol_name(p->protocol));
 		if (r >= 0)
-			r = add(en, c, p, w->targets[i], fds[i], e);
+			r = add(en, p, &w->all[i], fds[i], e);
 		close_fd(&fds[i]);
 	}
 	return r;
@@ -190,15 +196,11 @@ static bool is_listed(const ProxyPort *list, size_t n, const ProxyPort *want)
 	return false;
 }
 
-static bool has_key(const Container *c, const Wanted *w, const char *key)
+static bool has_key(const Wanted *w, const char *key)
 {
-	char own[PROXY_KEY_MAX];
-
-	for (size_t i = 0; i < w->n; i++) {
-		proxy_key(c, &w->ports[i], own);
-		if (streq(own, key))
+	for (size_t i = 0; i < w->n; i++)
+		if (streq(w->all[i].key, key))
 			return true;
-	}
 	return false;
 }
 
@@ -207,22 +209,20 @@ static const ProxyPort *next_stray(const Container *c, const Wanted *w, const Pr
 				   size_t *i)
 {
 	for (; *i < n; ++*i)
-		if (str_starts(list[*i].key, c->id) && !has_key(c, w, list[*i].key))
+		if (str_starts(list[*i].key, c->id) && !has_key(w, list[*i].key))
 			return &list[(*i)++];
 	return NULL;
 }
 
-static void drop_listed(const Container *c, Wanted *w, const ProxyPort *list, size_t n)
+static void drop_listed(Wanted *w, const ProxyPort *list, size_t n)
 {
 	size_t missing = 0;
 
 	for (size_t i = 0; i < w->n; i++) {
-		ProxyPort want = proxy_port(c, &w->ports[i], w->targets[i]);
-
-		if (is_listed(list, n, &want))
+		if (is_listed(list, n, &w->all[i]))
 			continue;
 		w->ports[missing] = w->ports[i];
-		w->targets[missing++] = w->targets[i];
+		w->all[missing++] = w->all[i];
 	}
 	w->n = missing;
 }
@@ -240,7 +240,7 @@ int proxied_settle(Engine *en, Container *c, Err *e)
 		r = wanted_make(en, c, &w, e);
 	while (r >= 0 && (stray = next_stray(c, &w, list, n, &at)))
 		r = proxy_remove(en->proxy, stray->key, e);
-	drop_listed(c, &w, list, n);
+	drop_listed(&w, list, n);
 	return r >= 0 && w.n > 0 ? add_again(en, c, &w, e) : r;
 }
 
@@ -270,7 +270,7 @@ static int settle_if_differs(Engine *en, Container *c, const ProxyPort *list, si
 	if (r < 0)
 		return r;
 	if (!next_stray(c, &w, list, n, &at)) {
-		drop_listed(c, &w, list, n);
+		drop_listed(&w, list, n);
 		if (w.n == 0)
 			return 0;
 	}
