@@ -390,6 +390,11 @@ void endpoint_addresses(const ContainerEndpoint *ep, IpAddress ret[IP_FAMILIES])
 int endpoint_append(Engine *en, Container *c, const char *network, Err *e);
 ContainerEndpointConfig *endpoint_config_find(ContainerConfig *k, const char *network);
 void endpoint_event(Engine *en, const Container *c, const ContainerEndpoint *ep, const char *action);
+/* endpoint-plan.c */
+#define ENDPOINT_IFNAME "com.docker.network.endpoint.ifname"
+/* What was asked for, into what is to be made; *ret_sysctls is the caller's. */
+int endpoint_wishes(const Network *n, const ContainerEndpointConfig *asked, NetworkEndpoint *ep,
+		    IpAddress want[IP_FAMILIES], char ***ret_sysctls, Err *e);
 int endpoint_config_check(const Network *n, const ContainerEndpointConfig *ep, Err *e);
 int mac_parse(const char *s, uint8_t mac[6], Err *e);
 
