@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -75,6 +76,11 @@ def rules(engine, name):
     text = run(program("nft"), "-n", "list", "table", "inet", f"ireko_{engine.mark}").stdout
     found = re.findall(rf"(\d+|tcp|udp|sctp) \. (?:[\d.]+ \. )?(\d+) : {re.escape(address)} \. (\d+)", text)
     return {({"6": "tcp", "17": "udp", "132": "sctp"}.get(proto, proto), int(host), int(port)) for proto, host, port in found}
+
+
+def rules_of_all(engine):
+    text = run(program("nft"), "-n", "list", "table", "inet", f"ireko_{engine.mark}", check=False).stdout
+    return set(re.findall(r"\d+ \. \d+ : [\d.]+ \. \d+", text))
 
 
 def held(engine):
@@ -443,3 +449,23 @@ def test_killed_between_any_two_steps(new_engine, name):
     assert kills["sendmsg"] >= 5 and kills["sendto"] >= 3 and kills["pwrite64"] >= 3, kills
     engine.cli(*change[{host for *_, host in published(engine, name)}.pop()])
     as_recorded(engine, name)
+
+
+def test_killed_and_the_container_ends_meanwhile(new_engine, name):
+    """What was under way goes with it."""
+    engine = new_engine()
+    a, b = free_port(), free_port()
+    engine.cli("run", "-d", "--name", name, "--hostname", "box", "-p", f"{a}:8080", "busybox", "sh", "-c", SERVE)
+    pid = engine.inspect(name)["State"]["Pid"]
+    # The shim holds the new sockets by then; the record is being written.
+    assert killed_at(engine, "pwrite64", 16, ("update", "-p", f"{b}:8081", "--unpublish", "8080", name))
+    assert not is_free(b)
+    os.kill(pid, signal.SIGKILL)
+    wait_until("the shim ends", lambda: not engine.shims())
+    engine.start()
+    assert not engine.inspect(name)["State"]["Running"] and rules_of_all(engine) == set() and is_free(a) and is_free(b)
+    engine.cli("start", name)
+    ((spec, (port,)),) = bindings(engine, name).items()
+    assert (spec, int(port)) in (("8080/tcp", a), ("8081/tcp", b))
+    served(int(port))
+    assert as_recorded(engine, name) == {(spec[:4], "tcp", six, int(port)) for six in (False, True)}
