@@ -249,6 +249,19 @@ def test_what_the_host_serves(world):
             datagrams.recv(100)
 
 
+def test_nobody_else_is_believed_to_send(world):
+    """What comes from a container comes from its network, or is dropped: the host hears the sender's own address only."""
+    with socket.socket(type=socket.SOCK_DGRAM) as host:
+        host.bind((world.evil.gateway, 0))
+        host.settimeout(0.3)
+        for source in (world.far.four, world.far.gateway, "203.0.113.9", world.evil.four):
+            send(world.evil.pid, ethernet(world.evil.bridge_mac, world.evil.mac, 0x0800,
+                                          ip4(source, world.evil.gateway, struct.pack("!HHHH", 4000, host.getsockname()[1], 12, 0) + b"evil")))
+        assert host.recvfrom(100)[1][0] == world.evil.four
+        with pytest.raises(TimeoutError):
+            host.recv(100)
+
+
 def test_the_api_on_localhost_is_the_hosts(new_engine):
     port = free_port()
     engine = new_engine("-H", f"tcp://127.0.0.1:{port}")

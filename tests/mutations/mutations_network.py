@@ -4,6 +4,8 @@ from mutation import Mutation
 
 NAMES = "test_network_names.py::"
 CACHE = "test_network_dns_cache.py::"
+HOSTILE = "test_network_hostile.py::"
+SURVIVE = "test_network_survive.py::"
 
 ALL = [
     Mutation(
@@ -46,4 +48,24 @@ ALL = [
         "src/network/dns-message.c:dns_question_parse", "options behind the question do not count",
         [("src/network/dns-message.c", "		q->alone = q->alone && get16(r) == DNS_OPT && get16(r + 8) == 0;\n", "")],
         programs=("irekod",)),
+    Mutation(
+        "networks-reach-each-other", "a container sends to one of another network, by way of the host",
+        [HOSTILE + "test_no_frame_leaves_the_network"],
+        "src/network/firewall.c:forward", "what nothing asked for passes",
+        [("src/network/firewall.c", '    "		oifname @bridges drop\\n"\n    "	}\\n"\n', '    "	}\\n"\n')], programs=("irekod",)),
+    Mutation(
+        "any-source-is-believed", "a container sends under an address of another network, or of nobody's",
+        [HOSTILE + "test_nobody_else_is_believed_to_send"],
+        "src/network/firewall.c:guard", "where an address lies is not looked at",
+        [("src/network/firewall.c", '    "		fib saddr . iif oif missing drop\\n"\n', "")], programs=("irekod",)),
+    Mutation(
+        "localhost-is-open", "CVE-2020-8558: a container sends to 127.0.0.1 of the host, where the engine's API may listen",
+        [HOSTILE + "test_what_the_host_serves"],
+        "src/network/firewall.c:guard", "packets for localhost may come from outside",
+        [("src/network/firewall.c", '    "		iifname != \\"lo\\" ip daddr 127.0.0.0/8 drop\\n"\n', "")], programs=("irekod",)),
+    Mutation(
+        "change-is-forgotten", "a crash in the middle of a connect leaves a container without its way out and its published ports",
+        [SURVIVE + "test_kill_9_anywhere"],
+        "src/engine/connect.c:connect_recover", "the mark of a change is not looked at",
+        [("src/engine/connect.c", "	if (!path || access(path, F_OK) < 0)\n		return;\n", "	if (true)\n		return;\n")], programs=("irekod",)),
 ]
