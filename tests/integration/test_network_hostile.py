@@ -6,6 +6,7 @@ CAP_NET_ADMIN is given by --cap-add). Where the same attack succeeds upon the at
 """
 import contextlib
 import ipaddress
+import json
 import socket
 import struct
 import subprocess
@@ -109,7 +110,7 @@ class Place:
         self.name, self.pid, self.mac = name, engine.inspect(name)["State"]["Pid"], mac(n["MacAddress"])
         self.four, self.six, self.gateway, self.gateway6 = n["IPAddress"], n["GlobalIPv6Address"], n["Gateway"], n["IPv6Gateway"]
         self.bridge = f"br-{n['NetworkID'][:12]}"
-        self.bridge_mac = mac(open(f"/sys/class/net/{self.bridge}/address").read().strip())
+        self.bridge_mac = mac(json.loads(run("ip", "-j", "link", "show", self.bridge).stdout)[0]["address"])
 
 
 class World:
