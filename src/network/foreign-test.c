@@ -363,6 +363,38 @@ static void test_many_bridges_at_once(void **state _unused_)
 	small_end(h);
 }
 
+/* Somebody changes the rule set all the time: what was looked at is not true any more when ours is sent, and is looked at again. */
+static void test_while_others_change(void **state _unused_)
+{
+	NetworkHost *h = small_world(INET_DROP "ct state established accept; } }");
+	pid_t pid = fork();
+	Err e = {0};
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;) {
+			nft("insert rule inet house forward tcp dport 25 drop");
+			nft("flush chain inet house forward");
+			(void)usleep(2000);
+		}
+	}
+	for (unsigned i = 0; i < 40; i++) {
+		NetworkBridge b = test_bridge("br-c", "172.23.0.0/16");
+
+		ok(network_bridge_ensure(h, &b, &e));
+		assert_null(h->foreign_trouble);
+		ok(network_bridge_remove(h, "br-c", &e));
+		assert_null(h->foreign_trouble);
+	}
+	test_stop(pid);
+	nft("flush chain inet house forward; add rule inet house forward tcp dport 25 drop");
+	ok(network_firewall_sync(h, &e));
+	assert_order("inet house forward", "tO");
+	assert_int_equal(ours(), 4);
+	small_end(h);
+}
+
 /* A table that its owner keeps for himself (flag "owner") is not touched, and the user hears of it. */
 static void test_chain_of_an_owner(void **state _unused_)
 {
@@ -544,6 +576,7 @@ int main(void)
 	    cmocka_unit_test(test_rules_are_put_back),
 	    cmocka_unit_test(test_leftovers_go),
 	    cmocka_unit_test(test_many_bridges_at_once),
+	    cmocka_unit_test(test_while_others_change),
 	    cmocka_unit_test(test_chain_of_an_owner),
 	    cmocka_unit_test(test_warning_about_closed_ports),
 	    cmocka_unit_test(test_ipv6),
