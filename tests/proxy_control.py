@@ -43,6 +43,9 @@ class Proxy:
         with os.fdopen(told, "rb") as f:
             error = f.read()
         status = os.waitpid(pid, 0)[1]
+        if error or status:
+            os.unlink(self.path)
+            self.folder.rmdir()
         assert not error and status == 0, error[60:].split(b"\0")[0].decode()
         self.control = self.connect()
         self.pid = struct.unpack("3i", self.control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
