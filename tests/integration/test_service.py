@@ -158,16 +158,22 @@ def test_it_ends_while_clients_hang_on(new_engine, name):
     assert engine.inspect(name)["State"]["Running"] is True
 
 
+def is_up(engine, name):
+    """A first process without a handler takes no notice of a signal."""
+    wait_until("it handles signals", lambda: engine.cli("logs", name).stdout == "up\n")
+
+
 def test_containers_end_with_it_if_they_are_to(new_engine, name):
     engine = new_engine("--live-restore=false", "--shutdown-timeout", "30")
-    engine.cli("run", "-d", "--name", name, "busybox", "sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done")
+    engine.cli("run", "-d", "--name", name, "busybox", "sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")
+    is_up(engine, name)
     engine.cli("run", "-d", "--name", f"{name}a", "--restart", "unless-stopped", "busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
     assert engine.api("GET", "/info").json["LiveRestoreEnabled"] is False
     assert engine.stop(seconds=60) == 0
     wait_until("no shim is left", lambda: not engine.shims())
     engine.start()
     state = engine.inspect(name)["State"]
-    assert (state["Status"], state["ExitCode"]) == ("exited", 3) and engine.cli("logs", name).stdout == "bye\n"
+    assert (state["Status"], state["ExitCode"]) == ("exited", 3) and engine.cli("logs", name).stdout == "up\nbye\n"
     wait_until("what is to run always runs again", lambda: engine.inspect(f"{name}a")["State"]["Running"])
 
 
@@ -186,7 +192,8 @@ def test_containers_end_with_the_machine(new_engine, folder, name, says, status)
     (folder / "systemctl").chmod(0o755)
     manager = Manager(folder)
     engine = new_engine("--shutdown-timeout", "40", prefix=("env", f"NOTIFY_SOCKET={manager.path}", f"PATH={folder}:{os.environ['PATH']}"))
-    engine.cli("run", "-d", "--name", name, "--restart", "unless-stopped", "busybox", "sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done")
+    engine.cli("run", "-d", "--name", name, "--restart", "unless-stopped", "busybox", "sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")
+    is_up(engine, name)
     pid = engine.inspect(name)["State"]["Pid"]
     assert engine.stop() == 0
     assert os.path.exists(f"/proc/{pid}") == (status == "running")
@@ -199,7 +206,7 @@ def test_containers_end_with_the_machine(new_engine, folder, name, says, status)
     manager.s.close()
     engine.start()
     wait_until("it runs", lambda: engine.inspect(name)["State"]["Running"])
-    assert engine.cli("logs", name).stdout == ("" if status == "running" else "bye\n")
+    wait_until("it is up again", lambda: engine.cli("logs", name).stdout == ("up\n" if status == "running" else "up\nbye\nup\n"))
     assert (engine.inspect(name)["State"]["Pid"] == pid) == (status == "running")
 
 
