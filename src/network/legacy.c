@@ -43,12 +43,15 @@ static bool is_about_all_of(const struct ipt_entry *entry, const char *bridge)
 
 static Fate fate_of(const struct ipt_entry *entry, const char *bridge)
 {
-	const struct xt_standard_target *target = (const void *)((const char *)entry + entry->target_offset);
-	const char *name = target->target.u.user.name;
 	size_t len = (size_t)entry->next_offset - entry->target_offset;
+	const struct xt_standard_target *target;
+	const char *name;
 
+	/* Its target lies right behind it then, and so in its place of memory. */
 	if (len < sizeof(target->target) || !is_about_all_of(entry, bridge))
 		return FATE_NONE;
+	target = (const void *)(entry + 1);
+	name = target->target.u.user.name;
 	if (strncmp(name, "REJECT", XT_EXTENSION_MAXNAMELEN) == 0)
 		return FATE_DROPPED;
 	if (*name || len < sizeof(*target))

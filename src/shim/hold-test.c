@@ -43,7 +43,8 @@ static int change(Server *s, const int *fds, size_t n, json_t *release, Err *e)
 	ShimMsg m = {.type = SHIM_MSG_PORTS, .doc = json_pack("{s:o}", "release", release), .n_fds = n};
 	int r;
 
-	memcpy(m.fds, fds, n * sizeof(int));
+	if (n > 0)
+		memcpy(m.fds, fds, n * sizeof(int));
 	r = hold_change(s, &m, e);
 	shim_msg_done(&m);
 	return r;

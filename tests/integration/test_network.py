@@ -157,9 +157,10 @@ def test_the_way_out_is_translated(ireko, engine):
     from harness import free_subnet
 
     with other_namespace(free_subnet()) as (namespace, here, there):
-        code = ("import http.server as h\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s):\n  d=s.client_address[0].encode(); s.send_response(200); "
+        code = ("import http.server as h, socketserver as ss\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s):\n  d=s.client_address[0].encode(); s.send_response(200); "
                 "s.send_header('Content-Length',str(len(d))); s.end_headers(); s.wfile.write(d)\n def log_message(*a): pass\n"
-                f"h.HTTPServer(('{there}',8000),H).serve_forever()")
+                # Whose name the address has would be asked of a server that is out of reach, for 10 s.
+                f"h.HTTPServer.server_bind=ss.TCPServer.server_bind\nh.HTTPServer(('{there}',8000),H).serve_forever()")
         server = subprocess.Popen(["ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", code])
         try:
             def seen():
