@@ -524,7 +524,8 @@ int subnet_exchange(Engine *en, Network *n, int family, const char *given, Err *
 
 /* network-overlaps.c: a thread that watches the host's routes. */
 void network_overlaps_watch(Engine *en);
-void network_overlaps_look(Engine *en);
+/* True if there is one, or it could not be found out. */
+bool network_overlaps_look(Engine *en);
 
 /* connect.c: a running container leaves a network for a moment, its record of what was asked for stays; and is on it again. `life` is held.
  * One that does not run has nothing to leave. */

@@ -4,13 +4,15 @@
  * such a route is out of reach then, for the containers or for the host. Nothing is changed unasked: the network is named together with the
  * interface, in the log and among the warnings of GET /info, and `ireko network renumber` gives it another subnet.
  *
- * One thread waits for the kernel to tell of routes; a burst of them (a VPN brings hundreds) is one look.
+ * One thread waits for the kernel to tell of routes; a burst of them (a VPN brings hundreds) is one look. Of IPv4 routes that go with their
+ * interface the kernel says nothing, so while there is an overlap it is looked at again every now and then.
  */
 #include "engine/engine-internal.h"
 
 #include <poll.h>
 
-#define REST_MS 300
+#define REST_MS  300
+#define AGAIN_MS 3000
 
 typedef struct Look {
 	Network **networks;
@@ -76,18 +78,22 @@ static void note(Engine *en, Network *n, const NetworkOverlap *now)
 		log_info("network %s: no route overlaps with its subnet any more", n->info.name);
 }
 
-void network_overlaps_look(Engine *en)
+bool network_overlaps_look(Engine *en)
 {
 	_cleanup_(look_done) Look l = {0};
+	bool any = false;
 	Err err = {0};
 	int r = look_begin(en, &l, &err);
 
 	if (r >= 0)
 		r = network_overlaps_find(en->nethost, l.bridges, l.n, l.found, &err);
-	for (size_t i = 0; r >= 0 && i < l.n; i++)
+	for (size_t i = 0; r >= 0 && i < l.n; i++) {
 		note(en, l.networks[i], &l.found[i]);
+		any = any || l.found[i].found;
+	}
 	if (r < 0)
 		log_warn("look for routes that overlap with networks: %s", err_msg(&err, r));
+	return any || r < 0;
 }
 
 static void watch(void *arg)
@@ -95,16 +101,21 @@ static void watch(void *arg)
 	Engine *en = arg;
 	struct pollfd p[] = {{background_quit_fd(en->background), POLLIN, 0}, {en->routes_fd, POLLIN, 0}};
 
-	network_overlaps_look(en);
-	while (poll(p, 2, -1) > 0 || errno == EINTR) {
-		if (p[0].revents)
+	bool again = network_overlaps_look(en);
+
+	for (;;) {
+		int n = poll(p, 2, again ? AGAIN_MS : -1);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || p[0].revents)
 			return;
-		if (!network_routes_changed(en->routes_fd))
+		if (n > 0 && !network_routes_changed(en->routes_fd))
 			continue;
 		if (poll(p, 1, REST_MS) > 0)
 			return;
 		(void)network_routes_changed(en->routes_fd);
-		network_overlaps_look(en);
+		again = network_overlaps_look(en);
 	}
 }
 

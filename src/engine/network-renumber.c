@@ -192,7 +192,7 @@ int engine_network_renumber(Engine *en, const char *ref, const char *subnet, Err
 		r = exchange(en, n, family, subnet, &m, e);
 	finish(en, n);
 	again = each_member(en, n, &m, connection_resume, r < 0 ? NULL : e);
-	network_overlaps_look(en);
+	(void)network_overlaps_look(en);
 	if (r >= 0)
 		network_changed_event(en, n);
 	return err_ctx(e, r < 0 ? r : again, "renumber network %s", n->info.name);
