@@ -202,9 +202,17 @@ def test_nothing_runs_for_containers_without_a_check(new_engine, name):
         with open(f"/proc/{engine.p.pid}/status", encoding="utf-8") as f:
             return int(next(line.split()[1] for line in f if line.startswith("Threads:")))
 
+    def at_rest():
+        """Threads that have nothing to do any more stay for a moment, in case that something comes."""
+        seen, since = threads(), time.monotonic()
+        while time.monotonic() - since < 6:
+            time.sleep(0.05)
+            if threads() != seen:
+                seen, since = threads(), time.monotonic()
+        return seen
+
     engine.api("GET", "/_ping")
-    time.sleep(0.5)
-    before = threads()
+    before = at_rest()
     start(engine, name, "sleep", "1000")
     wait_until("the engine rests", lambda: threads() <= before)
     start(engine, name + "b", "sleep", "1000", **check(["CMD", "true"], interval=3600000 * MS))
