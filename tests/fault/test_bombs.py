@@ -51,6 +51,14 @@ def test_memory_bomb(engine, name):
         assert engine.inspect(name)["State"]["OOMKilled"] is True
 
 
+def size_of(path):
+    """It may be rotated away while it is looked at."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def test_log_flood(engine, name):
     """A reader that does not read holds nobody up, and a log that is capped stays capped."""
     with bystander_goes_on(engine):
@@ -59,7 +67,7 @@ def test_log_flood(engine, name):
         time.sleep(1)
         answers(engine, f"/containers/{name}/logs?stdout=1&tail=10")
         folder = engine.data_root / "containers" / engine.inspect(name)["Id"]
-        assert sum(p.stat().st_size for p in folder.iterdir() if "log" in p.name) < 4 << 20
+        assert sum(size_of(p) for p in folder.iterdir() if "log" in p.name) < 4 << 20
         engine.cli("rm", "-f", name)
         reader.kill()
         reader.communicate()
