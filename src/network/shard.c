@@ -29,6 +29,8 @@
 #define SHARD_AT 900
 /* The kernel keeps the neighbours of all namespaces in one table, by default of 1,024 entries. */
 #define NEIGHBOURS 32768
+/* A broadcast is a packet for each port, and what one processor has waiting is 1,000 by default: who is behind that hears no ARP. */
+#define BACKLOG 65536
 
 /* Of a kind: 'b' the bridge, 'u' its end of the pair, 'd' the first bridge's end. 15 characters at most. */
 static void shard_name(const NetworkHost *h, const char *bridge, unsigned k, char kind,
@@ -116,23 +118,29 @@ static void put_settings(NetlinkBatch *b, const char *name, const char *alias, i
 }
 
 /* Where a limit is larger already, or cannot be changed (a daemon in a container), it stays. */
-static void raise_neighbours(void)
+static void raise_limit(const char *path, unsigned want)
+{
+	_cleanup_free_ char *now = NULL;
+	char value[16];
+
+	snprintf(value, sizeof(value), "%u", want);
+	if (file_read_at(AT_FDCWD, path, 32, &now, NULL) >= 0 && atol(now) < (long)want)
+		(void)file_write_at(AT_FDCWD, path, value);
+}
+
+static void raise_limits(void)
 {
 	static const char *const families[] = {"ipv4", "ipv6"};
 
 	for (size_t f = 0; f < ELEMENTSOF(families); f++)
 		for (unsigned i = 3; i >= 1; i--) {
-			_cleanup_free_ char *now = NULL;
-			char path[96], value[16];
-			unsigned want = NEIGHBOURS >> (3 - i);
+			char path[96];
 
 			snprintf(path, sizeof(path), "/proc/sys/net/%s/neigh/default/gc_thresh%u",
 				 families[f], i);
-			snprintf(value, sizeof(value), "%u", want);
-			if (file_read_at(AT_FDCWD, path, 32, &now, NULL) >= 0 && atol(now) < (long)want &&
-			    file_write_at(AT_FDCWD, path, value) < 0)
-				return;
+			raise_limit(path, NEIGHBOURS >> (3 - i));
 		}
+	raise_limit("/proc/sys/net/core/netdev_max_backlog", BACKLOG);
 }
 
 static int change_element(NetworkHost *h, const char *name, bool there, Err *e)
@@ -198,7 +206,7 @@ static int shard_make(NetworkHost *h, const LinkInfo *root, bool isolated, unsig
 		(void)change_element(h, name, false, NULL);
 		return err_ctx(e, r, "make bridge %s, as %s is full", name, root->name);
 	}
-	raise_neighbours();
+	raise_limits();
 	return 0;
 }
 
