@@ -193,33 +193,42 @@ int subnet_settle(Engine *en, Network *n, Err *e)
 	return r;
 }
 
+/* Others read them under the lock. */
+static void swap_texts(Engine *en, FamilyConfig k, char **gateway, char **range)
+{
+	pthread_mutex_lock(&en->lock);
+	char *g = *k.gateway, *r = *k.ip_range;
+
+	*k.gateway = *gateway;
+	*k.ip_range = *range;
+	pthread_mutex_unlock(&en->lock);
+	*gateway = g;
+	*range = r;
+}
+
 int subnet_exchange(Engine *en, Network *n, int family, const char *given, Err *e)
 {
 	FamilyConfig k = family_config(n, family);
 	NetworkPool *before = n->pool[family];
-	_cleanup_free_ char *gateway = NULL, *range = NULL;
+	_cleanup_free_ char *gateway = strdup(""), *range = strdup("");
+	unsigned users = network_users(en, n);
 	NetworkSubnet s;
 	int r;
 
-	if (n->users > 0)
-		return err_new(e, ERR_CONFLICT, "%u containers have joined meanwhile: try again", n->users);
+	if (users > 0)
+		return err_new(e, ERR_CONFLICT, "%u containers have joined meanwhile: try again", users);
+	if (!gateway || !range)
+		return err_oom(e);
 	pthread_mutex_lock(&en->subnets_lock);
 	/* They are of the old subnet. */
-	gateway = take_ptr(*k.gateway);
-	range = take_ptr(*k.ip_range);
-	*k.gateway = strdup("");
-	*k.ip_range = strdup("");
-	r = *k.gateway && *k.ip_range ? subnet_find(en, n, family, given, &s, e) : err_oom(e);
+	swap_texts(en, k, &gateway, &range);
+	r = subnet_find(en, n, family, given, &s, e);
 	if (r >= 0)
 		r = subnet_enter(en, n, &s, str_empty(given) && *k.chosen, e);
-	if (r < 0) {
-		free(*k.gateway);
-		free(*k.ip_range);
-		*k.gateway = take_ptr(gateway);
-		*k.ip_range = take_ptr(range);
-	} else {
+	if (r < 0)
+		swap_texts(en, k, &gateway, &range);
+	else
 		network_pool_free(before);
-	}
 	pthread_mutex_unlock(&en->subnets_lock);
 	return r;
 }

@@ -110,7 +110,8 @@ static void watch(void *arg)
 			continue;
 		if (n < 0 || p[0].revents)
 			return;
-		if (n > 0 && !network_routes_changed(en->routes_fd))
+		/* Containers' own news does not put off the look that is due. */
+		if (n > 0 && !network_routes_changed(en->routes_fd) && !again)
 			continue;
 		if (poll(p, 1, REST_MS) > 0)
 			return;
