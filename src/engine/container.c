@@ -124,6 +124,16 @@ char *container_run_dir(Engine *en, const Container *c)
 	return strf("%s/%s", en->containers_run, c->id);
 }
 
+int container_shim_pid(Engine *en, const Container *c, pid_t *ret, Err *e)
+{
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+	Shim *shim = NULL;
+	int r = dir ? shim_connect(dir, &shim, ret, NULL, e) : err_oom(e);
+
+	shim_unref(shim);
+	return r;
+}
+
 char *container_data_dir(Engine *en, const Container *c)
 {
 	return strf("%s/containers/%s", store_root(en->store), c->id);

@@ -231,17 +231,28 @@ int names_open(Engine *en, Container *c, NetSetup *s, Err *e)
 	return begin(en, c, &sockets, e);
 }
 
+/* What the shim holds since the start is where the namespace's rules lead to. Not being allowed to look into it is as good as finding nothing:
+ * the container joined its first network of the kind while it ran. */
+static int sockets_find(pid_t shim_pid, int netns_fd, ResolverSockets *ret, Err *e)
+{
+	if (shim_pid > 0 && resolver_sockets_take(shim_pid, ret, NULL) > 0)
+		return 0;
+	return resolver_sockets_open(netns_fd, ret, e);
+}
+
 int names_join(Engine *en, Container *c, const ContainerEndpoint *ep, int netns_fd, Err *e)
 {
 	Resolver *resolver = resolver_there(en);
 	ResolverSockets sockets;
+	pid_t shim_pid = 0;
 	int r;
 
 	if (resolver && resolver_client_known(resolver, c->id))
 		return enter(en, resolver, c, ep, e);
 	if (!has_names(en, ep))
 		return 0;
-	r = resolver_sockets_open(netns_fd, &sockets, e);
+	(void)container_shim_pid(en, c, &shim_pid, NULL);
+	r = sockets_find(shim_pid, netns_fd, &sockets, e);
 	if (r >= 0)
 		r = begin(en, c, &sockets, e);
 	return r < 0 ? r : net_files_resolver(en, c, true, e);
@@ -286,15 +297,14 @@ void names_rename(Engine *en, Container *c)
 			 err_msg(&err, r));
 }
 
-/* Where the shim has none: the container joined its first network of the kind while it ran. */
-static int make_again(Container *c, ResolverSockets *ret, Err *e)
+static int sockets_find_again(Container *c, pid_t shim_pid, ResolverSockets *ret, Err *e)
 {
 	_cleanup_free_ char *path = strf("/proc/%d/ns/net", (int)c->pid);
 	_cleanup_close_ int netns_fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
 	if (netns_fd < 0)
 		return path ? err_sys(e, errno, "open %s", path) : err_oom(e);
-	return resolver_sockets_open(netns_fd, ret, e);
+	return sockets_find(shim_pid, netns_fd, ret, e);
 }
 
 void names_adopt(Engine *en, Container *c, pid_t shim_pid)
@@ -305,10 +315,7 @@ void names_adopt(Engine *en, Container *c, pid_t shim_pid)
 
 	if (!any_names(en, c))
 		return;
-	/* Not being allowed to look into the shim is as good as finding nothing. */
-	r = resolver_sockets_take(shim_pid, &sockets, NULL);
-	if (r <= 0)
-		r = make_again(c, &sockets, &err);
+	r = sockets_find_again(c, shim_pid, &sockets, &err);
 	if (r >= 0)
 		r = begin(en, c, &sockets, &err);
 	if (r < 0)

@@ -124,16 +124,6 @@ void proxied_withdraw(Engine *en, Container *c)
 
 /* ---- while it runs ---- */
 
-static int shim_pid_of(Engine *en, const Container *c, pid_t *ret, Err *e)
-{
-	_cleanup_free_ char *dir = container_run_dir(en, c);
-	Shim *shim = NULL;
-	int r = dir ? shim_connect(dir, &shim, ret, NULL, e) : err_oom(e);
-
-	shim_unref(shim);
-	return r;
-}
-
 /* The same ports twice: as they are published, and as the proxy has them. */
 typedef struct Wanted {
 	NetworkPort *ports;
@@ -168,7 +158,7 @@ static int add_again(Engine *en, Container *c, const Wanted *w, Err *e)
 {
 	_cleanup_free_ int *fds = calloc(w->n + 1, sizeof(*fds));
 	pid_t pid = 0;
-	int r = fds ? shim_pid_of(en, c, &pid, e) : err_oom(e);
+	int r = fds ? container_shim_pid(en, c, &pid, e) : err_oom(e);
 
 	if (r >= 0)
 		r = network_ports_take(pid, w->ports, w->n, fds, e);

@@ -249,6 +249,8 @@ Container **containers_all(Engine *en, size_t *ret_n);
 /* exec-root/containers/<id> and data-root/containers/<id>; malloc'ed. */
 char *container_run_dir(Engine *en, const Container *c);
 char *container_data_dir(Engine *en, const Container *c);
+/* The process of its shim, which is asked. */
+int container_shim_pid(Engine *en, const Container *c, pid_t *ret, Err *e);
 void container_wake(Container *c);
 /* Emits a container event with name, image, labels and extra K=V pairs (NULL-terminated list). */
 void container_event(Engine *en, Container *c, const char *action, ...);

@@ -5,6 +5,9 @@
  * They are bound to ports of the kernel's choice, because port 53 belongs to the container: one that is itself a name server binds it on every
  * address. Four rules in a table of the namespace's own change the port on the way, of what goes to 127.0.0.11:53 and of what comes back.
  * They rewrite packets and keep no state, so no connection tracking starts in the namespace; other packets pass one comparison.
+ *
+ * The table says in its comment which ports those are. It outlives the sockets, and a container that joins a network again gets sockets at the
+ * same ports: to replace a table takes the kernel 20 to 40 ms, as it waits for all who may be reading the old one.
  */
 #include "network/network-internal.h"
 #include "network/resolver.h"
@@ -15,6 +18,7 @@
 #include <dirent.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -22,6 +26,8 @@
 #define TABLE        "ireko_resolver"
 #define CHAIN        "output"
 #define PORT         53
+#define COMMENT      "127.0.0.11:53 is at udp port %hu and tcp port %hu"
+#define COMMENT_ROOM 80
 #define RECEIVE_ROOM (64 << 10)
 #define BACKLOG      16
 
@@ -102,12 +108,59 @@ static void put_store(struct nlmsghdr *m, uint16_t port, uint32_t offset, uint32
 
 /* ---- the table ---- */
 
-static void put_table(NetlinkBatch *b, int type, uint16_t flags)
+typedef struct Ports {
+	uint16_t udp, tcp;
+} Ports;
+
+/* A comment as nft(8) writes and shows it: an attribute of type 0 of the table's user data. */
+typedef struct Comment {
+	uint8_t type, len;
+	char text[COMMENT_ROOM];
+} Comment;
+
+static void put_table(NetlinkBatch *b, int type, uint16_t flags, const Ports *ports)
 {
 	struct nlmsghdr *m = nft_msg(b, NFPROTO_IPV4, type, flags);
+	Comment c = {0};
 
 	mnl_attr_put_strz(m, NFTA_TABLE_NAME, TABLE);
+	if (ports) {
+		c.len = (uint8_t)(snprintf(c.text, sizeof(c.text), COMMENT, ports->udp, ports->tcp) + 1);
+		mnl_attr_put(m, NFTA_TABLE_USERDATA, offsetof(Comment, text) + c.len, &c);
+	}
 	netlink_msg_end(b, m);
+}
+
+static int take_ports(const struct nlmsghdr *m, void *arg)
+{
+	const struct nlattr *attr;
+	Comment c = {0};
+
+	mnl_attr_for_each(attr, m, sizeof(struct nfgenmsg))
+	{
+		size_t len = mnl_attr_get_payload_len(attr);
+
+		if (mnl_attr_get_type(attr) == NFTA_TABLE_USERDATA && len < sizeof(c))
+			memcpy(&c, mnl_attr_get_payload(attr), len);
+	}
+	*(Ports *)arg = (Ports){0};
+	/* What the container wrote there itself leads nobody but itself astray. */
+	if (c.type != 0 || sscanf(c.text, COMMENT, &((Ports *)arg)->udp, &((Ports *)arg)->tcp) != 2)
+		*(Ports *)arg = (Ports){0};
+	return 0;
+}
+
+/* 1 if the table is there; then the ports that it leads to, or zeros. */
+static int table_find(Netlink *nl, Ports *ret, Err *e)
+{
+	_cleanup_batch_ NetlinkBatch b = {0};
+	struct nlmsghdr *m = nft_msg(&b, NFPROTO_IPV4, NFT_MSG_GETTABLE, 0);
+	int r;
+
+	mnl_attr_put_strz(m, NFTA_TABLE_NAME, TABLE);
+	netlink_msg_end(&b, m);
+	r = netlink_ask(nl, &b, take_ports, ret, e);
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
 }
 
 static void put_chain(NetlinkBatch *b)
@@ -152,26 +205,22 @@ static void put_rule(NetlinkBatch *b, const Rewrite *w)
 	netlink_msg_end(b, m);
 }
 
-/* anew: in place of the table that is there. Its deletion is not asked for where there is none, as the kernel then waits for all readers of it
- * before it lets the socket go: 5 to 15 ms. */
-static int rules_commit(Netlink *nl, bool anew, const Rewrite *rules, size_t n, Err *e)
+/* anew: in place of the table that is there. */
+static int rules_commit(Netlink *nl, bool anew, const Ports *ports, const Rewrite *rules, size_t n, Err *e)
 {
 	_cleanup_batch_ NetlinkBatch b = {0};
 
 	element_begin(&b);
-	if (anew) {
-		/* Made so that it can be deleted, whether it was there or not. */
-		put_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-		put_table(&b, NFT_MSG_DELTABLE, 0);
-	}
-	put_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
+	if (anew)
+		put_table(&b, NFT_MSG_DELTABLE, 0, NULL);
+	put_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, ports);
 	put_chain(&b);
 	for (size_t i = 0; i < n; i++)
 		put_rule(&b, &rules[i]);
 	return element_commit(nl, &b, NULL, e);
 }
 
-static int rules_make(uint16_t udp, uint16_t tcp, Err *e)
+static int rules_make(Netlink *nl, bool anew, const Ports *p, Err *e)
 {
 	enum {
 		SOURCE = 12,
@@ -182,55 +231,85 @@ static int rules_make(uint16_t udp, uint16_t tcp, Err *e)
 		TCP_SUM = 16
 	};
 	const Rewrite rules[] = {
-	    {IPPROTO_UDP, DESTINATION, DESTINATION_PORT, UDP_SUM, PORT, udp},
-	    {IPPROTO_UDP, SOURCE, SOURCE_PORT, UDP_SUM, udp, PORT},
-	    {IPPROTO_TCP, DESTINATION, DESTINATION_PORT, TCP_SUM, PORT, tcp},
-	    {IPPROTO_TCP, SOURCE, SOURCE_PORT, TCP_SUM, tcp, PORT},
+	    {IPPROTO_UDP, DESTINATION, DESTINATION_PORT, UDP_SUM, PORT, p->udp},
+	    {IPPROTO_UDP, SOURCE, SOURCE_PORT, UDP_SUM, p->udp, PORT},
+	    {IPPROTO_TCP, DESTINATION, DESTINATION_PORT, TCP_SUM, PORT, p->tcp},
+	    {IPPROTO_TCP, SOURCE, SOURCE_PORT, TCP_SUM, p->tcp, PORT},
 	};
-	Netlink nl;
-	int r = netlink_open(&nl, NETLINK_NETFILTER, e);
 
-	if (r < 0)
-		return r;
-	r = rules_commit(&nl, false, rules, ELEMENTSOF(rules), e);
-	if (r == -EEXIST)
-		r = rules_commit(&nl, true, rules, ELEMENTSOF(rules), e);
-	netlink_close(&nl);
-	return err_ctx(e, r, "nftables table ip " TABLE " (needs the kernel module nf_tables)");
+	return rules_commit(nl, anew, p, rules, ELEMENTSOF(rules), e);
 }
 
 /* ---- the sockets ---- */
 
-static int socket_open(int type, uint16_t *ret_port, Err *e)
+/* *port: 0 for one of the kernel's choice, which is put there. */
+static int socket_open(int type, uint16_t *port, Err *e)
 {
 	_cleanup_close_ int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_in at = {.sin_family = AF_INET,
-				 .sin_addr.s_addr = inet_addr(NETWORK_RESOLVER_ADDRESS)};
+				 .sin_addr.s_addr = inet_addr(NETWORK_RESOLVER_ADDRESS),
+				 .sin_port = htons(*port)};
 	socklen_t len = sizeof(at);
-	int room = RECEIVE_ROOM;
+	int room = RECEIVE_ROOM, on = 1;
 
 	if (fd < 0)
 		return err_sys(e, errno, "open a socket");
 	/* What a flood may take of the kernel's memory. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	/* Connections to the last one at this port may not be forgotten yet (tcp(7), TIME_WAIT). */
+	if (type == SOCK_STREAM)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
 	    (type == SOCK_STREAM && listen(fd, BACKLOG) < 0) ||
 	    getsockname(fd, (struct sockaddr *)&at, &len) < 0)
 		return err_sys(e, errno, "bind a socket to " NETWORK_RESOLVER_ADDRESS);
-	*ret_port = ntohs(at.sin_port);
+	*port = ntohs(at.sin_port);
 	return take_fd(&fd);
+}
+
+static int sockets_bind(ResolverSockets *s, Ports *ports, Err *e)
+{
+	s->udp = socket_open(SOCK_DGRAM, &ports->udp, e);
+	s->tcp = s->udp < 0 ? -1 : socket_open(SOCK_STREAM, &ports->tcp, e);
+	if (s->tcp >= 0)
+		return 0;
+
+	int r = s->udp < 0 ? s->udp : s->tcp;
+
+	s->tcp = -1;
+	if (s->udp < 0)
+		s->udp = -1;
+	close_fd(&s->udp);
+	return r;
+}
+
+/* Sockets where the table leads to, if there is one and nobody else is there; else anywhere, and a table that leads to them. */
+static int sockets_and_rules(Netlink *nl, ResolverSockets *s, Err *e)
+{
+	Ports ports = {0};
+	int there = table_find(nl, &ports, e), r;
+
+	if (there < 0)
+		return there;
+	if (ports.udp && ports.tcp) {
+		if (sockets_bind(s, &ports, NULL) == 0)
+			return 0;
+		ports = (Ports){0};
+	}
+	r = sockets_bind(s, &ports, e);
+	return r < 0 ? r : rules_make(nl, there == 1, &ports, e);
 }
 
 static int open_job(void *arg, Err *e)
 {
-	ResolverSockets *ret = arg;
-	uint16_t udp = 0, tcp = 0;
-	int r;
+	Netlink nl;
+	int r = netlink_open(&nl, NETLINK_NETFILTER, e);
 
-	r = ret->udp = socket_open(SOCK_DGRAM, &udp, e);
-	if (r >= 0)
-		r = ret->tcp = socket_open(SOCK_STREAM, &tcp, e);
-	return r < 0 ? r : rules_make(udp, tcp, e);
+	if (r < 0)
+		return r;
+	r = sockets_and_rules(&nl, arg, e);
+	netlink_close(&nl);
+	return err_ctx(e, r, "nftables table ip " TABLE " (needs the kernel module nf_tables)");
 }
 
 int resolver_sockets_open(int netns_fd, ResolverSockets *ret, Err *e)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import free_subnet, run, wait_until
+from harness import free_subnet, program, run, wait_until
 
 A, PTR, AAAA, MX, ANY = 1, 12, 28, 15, 255
 NXDOMAIN, SERVFAIL, FORMERR, NOTIMP, BADVERS = 3, 2, 1, 4, 16
@@ -269,6 +269,51 @@ def test_names_follow_connect_rename_and_removal(engine, name):
         assert ask(engine, "asker", "other").addresses == []
         engine.cli("rm", "-f", "shop")
         assert ask(engine, "asker", "shop").addresses == []
+
+
+@pytest.mark.parametrize("born_there", (True, False), ids=("born in it", "joined it"))
+def test_who_leaves_its_last_network_and_joins_again_asks_as_before(new_engine, born_there):
+    """The rules of the namespace outlive the sockets: what joins again must be where they lead to, and must be found there after a restart."""
+    engine = new_engine()
+    with network(engine, "n"):
+        start(engine, "web", "--network", "n")
+        pid = start(engine, "asker", *(("--network", "n") if born_there else ()))["State"]["Pid"]
+
+        def table():
+            return in_namespace(pid, lambda: run(program("nft"), "-a", "list", "table", "ip", "ireko_resolver").stdout)
+
+        if not born_there:
+            engine.cli("network", "connect", "n", "asker")
+        was = table()
+        for _ in range(2):
+            engine.cli("network", "disconnect", "n", "asker")
+            engine.cli("network", "connect", "n", "asker")
+            for tcp in (False, True):
+                assert ask(engine, "asker", "web", tcp=tcp).addresses == [address(engine, "web", "n")]
+            assert table() == was and "127.0.0.11:53 is at udp port" in was
+        engine.kill()
+        engine.start()
+        assert ask(engine, "asker", "web").addresses == [address(engine, "web", "n")]
+        assert table() == was
+
+
+def test_a_port_of_the_resolver_that_the_container_took_meanwhile(engine, name):
+    with network(engine, name):
+        start(engine, "web", "--network", name)
+        pid = start(engine, "asker")["State"]["Pid"]
+        engine.cli("network", "connect", name, "asker")
+        said = in_namespace(pid, lambda: run(program("nft"), "list", "table", "ip", "ireko_resolver").stdout)
+        port = int(said.split("at udp port ")[1].split()[0])
+        engine.cli("network", "disconnect", name, "asker")
+
+        def take():
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.bind(("127.0.0.11", port))
+            return s
+
+        with in_namespace(pid, take):
+            engine.cli("network", "connect", name, "asker")
+            assert ask(engine, "asker", "web").addresses == [address(engine, "web", name)]
 
 
 def test_links_are_for_one_container(engine, name):
