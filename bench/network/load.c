@@ -5,6 +5,7 @@
  *     serve PORT                        echoes what comes by tcp and udp to any address, until killed
  *     ask tcp|udp ADDRESS PORT SECONDS  one byte there and one back, one at a time
  *     dns SERVER NAME WINDOW SECONDS    questions for the IPv4 address of NAME, WINDOW of them unanswered at any time
+ *     dns SERVER NAME WINDOW SECONDS RATE  the same, but RATE questions a second, whatever is answered; times count from when a question was due
  *     names SERVER NAME COUNT           one question for each of COUNT names ("@" in NAME: the number), a dozen at once
  *
  * All but the first print: <answers> <other or missing answers> <seconds> <median, us> <99th percentile, us>. A
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -316,6 +318,52 @@ static int dns(const char *server, const char *name, size_t n_window, double sec
 	return tell(f.bad, now_ns() - start);
 }
 
+static void once(int fd, Question *q, bool good, void *arg)
+{
+	(void)fd;
+	note(arg, q, good);
+	q->sent = 0;
+}
+
+/* Sends what is due by now, as long as numbers are free; when the next is due. */
+static long long send_due(int fd, size_t n_window, long long start, double rate, size_t *sent)
+{
+	for (size_t i = 0; i < n_window; i++) {
+		long long due = start + (long long)((double)*sent / rate * 1e9);
+
+		if (due > now_ns())
+			return due;
+		if (window[i].sent)
+			continue;
+		question_send(fd, &window[i]);
+		window[i].sent = due;
+		++*sent;
+	}
+	return now_ns() + 100000;
+}
+
+static int dns_at_rate(const char *server, const char *name, size_t n_window, double seconds, double rate)
+{
+	Flow f = {.name = name};
+	struct pollfd p = {.fd = connected(server, "53", SOCK_DGRAM), .events = POLLIN};
+	long long start = now_ns();
+	size_t sent = 0;
+
+	prctl(PR_SET_TIMERSLACK, 1UL);
+	f.end = start + (long long)(seconds * 1e9);
+	for (size_t i = 0; i < n_window; i++)
+		question_make(&window[i], (uint16_t)i, name, 0);
+	while (now_ns() < f.end) {
+		long long rest = send_due(p.fd, n_window, start, rate, &sent) - now_ns();
+		struct timespec wait = {0, rest > 0 ? rest : 0};
+
+		if (ppoll(&p, 1, &wait, NULL) > 0)
+			answers_take(p.fd, n_window, once, &f);
+		f.bad += overdue(p.fd, n_window);
+	}
+	return tell(f.bad, now_ns() - start);
+}
+
 static int names(const char *server, const char *name, int count)
 {
 	Flow f = {.name = name, .count = count};
@@ -346,8 +394,10 @@ int main(int argc, char **argv)
 		return ask(argv[2], argv[3], argv[4], atof(argv[5]));
 	if (argc == 6 && strcmp(argv[1], "dns") == 0 && atoi(argv[4]) > 0 && atoi(argv[4]) <= WINDOW_MAX)
 		return dns(argv[2], argv[3], (size_t)atoi(argv[4]), atof(argv[5]));
+	if (argc == 7 && strcmp(argv[1], "dns") == 0 && atoi(argv[4]) > 0 && atoi(argv[4]) <= WINDOW_MAX && atof(argv[6]) >= 1)
+		return dns_at_rate(argv[2], argv[3], (size_t)atoi(argv[4]), atof(argv[5]), atof(argv[6]));
 	if (argc == 5 && strcmp(argv[1], "names") == 0)
 		return names(argv[2], argv[3], atoi(argv[4]));
-	fprintf(stderr, "usage: load serve PORT | ask tcp|udp ADDRESS PORT SECONDS | dns SERVER NAME WINDOW SECONDS | names SERVER NAME COUNT\n");
+	fprintf(stderr, "usage: load serve PORT | ask tcp|udp ADDRESS PORT SECONDS | dns SERVER NAME WINDOW SECONDS [RATE] | names SERVER NAME COUNT\n");
 	return 2;
 }
