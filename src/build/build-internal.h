@@ -5,7 +5,7 @@
 #pragma once
 
 #include "build/build.h"
-#include "build/dockerfile.h"
+#include "dockerfile/dockerfile.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

@@ -278,7 +278,7 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	bool owned = false;
 	int from = -1, r;
 
-	if (step->heredoc)
+	if (step->n_heredocs)
 		return err_new(e, ERR_UNSUPPORTED,
 			       "%s with a here-document is not offered: put the file into the context",
 			       dockerfile_verb_name(step->verb));

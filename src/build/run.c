@@ -88,7 +88,7 @@ static int command_of(const Stage *s, const DockerfileStep *step, char ***ret, c
 
 	if (!dockerfile_exec_form(step->text, ret)) {
 		*ret = strv_dup(s->config.run.shell ? s->config.run.shell : sh);
-		r = *ret ? strv_add(ret, step->heredoc ?: step->text) : -ENOMEM;
+		r = *ret ? strv_add(ret, step->n_heredocs ? step->heredocs[0].text : step->text) : -ENOMEM;
 	}
 	*ret_shown = r < 0 ? NULL : strv_join(*ret, " ");
 	return *ret_shown ? 0 : err_oom(e);

@@ -2,7 +2,7 @@
 /* What `build` sends: the directory without what .dockerignore names, an archive, or a lone Dockerfile. */
 #pragma once
 
-#include "ignore.h"
+#include "dockerfile/ignore.h"
 #include "tar.h"
 
 typedef struct Context {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libFuzzer: any bytes as a Dockerfile, and each step's text through expansion and splitting. */
 #include "base/str.h"
-#include "build/dockerfile.h"
+#include "dockerfile/dockerfile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 /* Dockerfiles: form, places in errors, variables and words. */
 #include "base/str.h"
 #include "base/test.h"
-#include "build/dockerfile.h"
+#include "dockerfile/dockerfile.h"
 
 static Dockerfile parse_ok(const char *text)
 {
@@ -57,7 +57,7 @@ static void test_heredoc(void **state _unused_)
 	Dockerfile d = parse_ok("FROM x\nRUN <<EOF\necho one\necho two\nEOF\nUSER me\n");
 
 	assert_int_equal(d.n_steps, 3);
-	assert_string_equal(d.steps[1].heredoc, "echo one\necho two\n");
+	assert_string_equal(d.steps[1].heredocs[0].text, "echo one\necho two\n");
 	assert_int_equal(d.steps[2].verb, DF_USER);
 	dockerfile_done(&d);
 }

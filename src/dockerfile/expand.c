@@ -3,7 +3,7 @@
  * Variables and words of a Dockerfile: shell-like, but only the forms that the Dockerfile reference
  * lists; nothing is ever run.
  */
-#include "build/dockerfile.h"
+#include "dockerfile/dockerfile.h"
 
 #include "base/str.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ignore.h"
+#include "dockerfile/ignore.h"
 #include "base/str.h"
 #include "base/test.h"
 

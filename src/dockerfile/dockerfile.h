@@ -34,12 +34,21 @@ typedef enum DockerfileVerb {
 	DF_WORKDIR,
 } DockerfileVerb;
 
+typedef struct DockerfileHeredoc {
+	char *name; /* what ends it, without quotes */
+	char *text; /* its lines, each with its newline */
+	bool
+	    expand; /* the name was not quoted: variables in the text are replaced where the instruction does that */
+	bool strip; /* <<-: tabs at the start of lines are gone */
+} DockerfileHeredoc;
+
 typedef struct DockerfileStep {
 	DockerfileVerb verb;
-	int line;       /* of its first line, from 1 */
-	char **flags;   /* "--from=x" without the dashes: "from=x" */
-	char *text;     /* everything behind the verb and the flags, continuation lines joined */
-	char *heredoc;  /* body of a here-document, NULL if there is none */
+	int line, last_line;         /* from 1; here-documents included */
+	char **flags;                /* "--from=x" without the dashes: "from=x" */
+	char *text;                  /* everything behind the verb and the flags, continuation lines joined */
+	DockerfileHeredoc *heredocs; /* in the order of their marks in the text, which stay there */
+	size_t n_heredocs;
 	char *original; /* the whole step on one line, for output and history */
 } DockerfileStep;
 

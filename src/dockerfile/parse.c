@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parsing of Dockerfiles; the contracts are in dockerfile.h. */
-#include "build/dockerfile.h"
+#include "dockerfile/dockerfile.h"
 
 #include "base/json.h"
 #include "base/str.h"
@@ -182,15 +182,17 @@ static int split_flags(DockerfileStep *s, const char *rest, Err *e)
 	return s->text ? 0 : err_oom(e);
 }
 
-/* <<EOF, <<-EOF, <<"EOF" at a word's start: fills *ret_tag; the body follows on the next lines. */
-static bool heredoc_start(const char *text, char tag[64], bool *ret_strip)
+/* <<EOF, <<-EOF, <<"EOF" at a word's start, from *at on, which moves behind it; the body follows on the next lines. */
+static bool heredoc_mark(const char *text, const char **at, char tag[64], DockerfileHeredoc *ret)
 {
-	const char *p = strstr(text, "<<");
+	const char *p = strstr(*at, "<<");
 
-	if (!p || (p > text && !isspace((unsigned char)p[-1])))
+	for (; p && p > text && !isspace((unsigned char)p[-1]); p = strstr(p + 2, "<<"))
+		;
+	if (!p)
 		return false;
 	p += 2;
-	*ret_strip = *p == '-';
+	ret->strip = *p == '-';
 	if (*p == '-')
 		p++;
 	char quote = *p == '"' || *p == '\'' ? *p++ : 0;
@@ -201,29 +203,51 @@ static bool heredoc_start(const char *text, char tag[64], bool *ret_strip)
 		return false;
 	memcpy(tag, p, n);
 	tag[n] = '\0';
+	ret->expand = !quote;
+	*at = p + n;
 	return true;
 }
 
-static int heredoc_body(Lines *l, DockerfileStep *s, const char *tag, bool strip, Err *e)
+static int heredoc_body(Lines *l, const DockerfileStep *s, DockerfileHeredoc *h, Err *e)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
 	const char *line;
-	size_t len, tag_len = strlen(tag);
+	size_t len, tag_len = strlen(h->name);
 
 	while (next_line(l, &line, &len)) {
-		while (strip && len > 0 && *line == '\t') {
+		while (h->strip && len > 0 && *line == '\t') {
 			line++;
 			len--;
 		}
-		if (len == tag_len && memcmp(line, tag, len) == 0) {
-			s->heredoc = strbuf_steal(&b);
-			return s->heredoc ? 0 : err_oom(e);
+		if (len == tag_len && memcmp(line, h->name, len) == 0) {
+			h->text = b.len || b.oom ? strbuf_steal(&b) : strdup("");
+			return h->text ? 0 : err_oom(e);
 		}
 		strbuf_add_n(&b, line, len);
 		strbuf_add_c(&b, '\n');
 	}
 	return err_new(e, ERR_INVALID, "%s:%d: unterminated heredoc: no line \"%s\" ends it", l->name,
-		       s->line, tag);
+		       s->line, h->name);
+}
+
+static int heredocs_read(Lines *l, DockerfileStep *s, Err *e)
+{
+	const char *at = s->text;
+	DockerfileHeredoc h = {0};
+	char tag[64];
+	int r = 0;
+
+	while (r >= 0 && heredoc_mark(s->text, &at, tag, &h)) {
+		DockerfileHeredoc *grown = reallocarray(s->heredocs, s->n_heredocs + 1, sizeof(*s->heredocs));
+
+		if (!grown)
+			return err_oom(e);
+		s->heredocs = grown;
+		h.name = strdup(tag);
+		s->heredocs[s->n_heredocs++] = h;
+		r = h.name ? heredoc_body(l, s, &s->heredocs[s->n_heredocs - 1], e) : err_oom(e);
+	}
+	return r;
 }
 
 static int step_add(Dockerfile *d, Lines *l, const char *logical, int line, Err *e)
@@ -231,8 +255,6 @@ static int step_add(Dockerfile *d, Lines *l, const char *logical, int line, Err 
 	const char *start = skip_blanks(logical), *blank = strpbrk(start, " \t");
 	_cleanup_free_ char *word = strndup(start, blank ? (size_t)(blank - start) : strlen(start));
 	DockerfileStep *grown, *s;
-	char tag[64];
-	bool strip;
 	int r;
 
 	if (d->n_steps >= DOCKERFILE_STEPS_MAX)
@@ -250,9 +272,9 @@ static int step_add(Dockerfile *d, Lines *l, const char *logical, int line, Err 
 	if (r >= 0 && !*s->text)
 		r = err_new(e, ERR_INVALID, "%s:%d: %s requires at least one argument", l->name, line,
 			    verbs[s->verb]);
-	if (r >= 0 && (s->verb == DF_RUN || s->verb == DF_COPY || s->verb == DF_ADD) &&
-	    heredoc_start(s->text, tag, &strip))
-		r = heredoc_body(l, s, tag, strip, e);
+	if (r >= 0 && (s->verb == DF_RUN || s->verb == DF_COPY || s->verb == DF_ADD))
+		r = heredocs_read(l, s, e);
+	s->last_line = l->number;
 	return r;
 }
 
@@ -334,7 +356,11 @@ void dockerfile_done(Dockerfile *d)
 	for (size_t i = 0; i < d->n_steps; i++) {
 		strv_free(d->steps[i].flags);
 		free(d->steps[i].text);
-		free(d->steps[i].heredoc);
+		for (size_t k = 0; k < d->steps[i].n_heredocs; k++) {
+			free(d->steps[i].heredocs[k].name);
+			free(d->steps[i].heredocs[k].text);
+		}
+		free(d->steps[i].heredocs);
 		free(d->steps[i].original);
 	}
 	free(d->steps);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See ignore.h. The matcher backtracks; a step budget keeps a malicious pattern from taking for ever. */
-#include "ignore.h"
+#include "dockerfile/ignore.h"
 #include "base/path.h"
 #include "base/str.h"
 
