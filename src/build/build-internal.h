@@ -1,51 +1,112 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the builder share: one build, and the state of the stage that it is in.
+ * What the files of the builder share: one build, and the stages that it is in.
+ *
+ * A Stage belongs to the thread that runs it until it is STAGE_DONE; from then on it does not change and all may read it. What the threads share is
+ * under Build.lock. The first that fails ends the others: alive_fd reports POLLHUP, which everything long looks at.
  */
 #pragma once
 
 #include "build/build.h"
-#include "dockerfile/dockerfile.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/id.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "dockerfile/dockerfile.h"
+#include "dockerfile/ignore.h"
+
+#include <pthread.h>
+
+typedef enum StageState { STAGE_WAITING, STAGE_DONE, STAGE_FAILED } StageState;
+
+typedef struct Build Build;
 
 /* What a stage has come to after some of its steps. */
 typedef struct Stage {
-	char *name;         /* AS name, or NULL */
-	size_t first, last; /* its steps: [first, last) of the Dockerfile, FROM included */
-	bool done;
+	char *name;           /* AS name, lower case, or NULL */
+	size_t index;         /* among the stages */
+	size_t first, last;   /* its steps: [first, last) of the Dockerfile, FROM included */
+	char *base;           /* what FROM names, expanded */
+	char *platform;       /* of FROM --platform, expanded, or NULL */
+	struct Stage *parent; /* the stage that FROM names, or NULL */
+	bool needed;
+	StageState state;    /* Build.lock */
+	unsigned parts;      /* its steps that are vertices */
+	unsigned part;       /* of these, the one it is at, from 1 */
+	BuildVertex *vertex; /* of the step it is at; the Build's */
+
 	ImageConfig config;       /* platform, run config, history, diff ids so far */
 	char *base_id;            /* image it started from, NULL for scratch */
 	char *chain;              /* top layer, NULL when empty */
 	char key[DIGEST_LEN + 1]; /* cache key of the last step */
 	char **args;              /* K=V: ARGs declared in this stage with their values */
-	size_t n_inherited;       /* entries of the history that are the base's */
-	int64_t time_ns;          /* of the newest step; what makes the result reproducible from cache */
+	char **
+	    declared; /* names of those that this stage itself declared, in order: what history shows of a RUN */
+	bool cmd_set;       /* by this stage: an ENTRYPOINT leaves such a CMD alone */
+	size_t n_inherited; /* entries of the history that are the base's */
+	int64_t time_ns;    /* of the newest step; what makes the result reproducible from cache */
 } Stage;
 
-typedef struct Build {
+typedef struct Vertices {
+	BuildVertex **items;
+	size_t n;
+} Vertices;
+
+struct Build {
+	Builder *builder;
 	Engine *en;
 	Store *store;
 	const BuildRequest *rq;
-	Dockerfile df;
-	Stage *stages;
-	size_t n_stages;
-	char **global_args; /* K=V: ARGs before the first FROM */
 	char *dockerfile_name;
+	Dockerfile df;
+	Ignore ignore; /* of the context */
+	Stage *stages;
+	size_t n_stages, target;
+	Stage **order; /* those that are needed, each behind what it needs */
+	size_t n_order;
+	char **global_args;   /* K=V: ARGs before the first FROM, and the platforms */
+	char **platform_args; /* K=V: TARGETPLATFORM ..., which a stage gets by declaring them */
+	char **proxy_args;    /* K=V: HTTP_PROXY ... of the request, which every RUN has and no key */
 	size_t steps_total, steps_done;
-	int exit_code; /* of a failing RUN */
-} Build;
 
-/* output.c */
-void build_note(Build *b, BuildOutputKind kind, const char *fmt, ...) _printf_(3, 4);
-/* What a build whose client has gone ends with. */
-int build_cancelled(Err *e);
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* of a stage's state */
+	int alive_fd;           /* POLLHUP: the build is given up */
+	int stop_fd;            /* the other end, until then */
+	int failed;             /* what the first failure returned, 0: none */
+	Err failure;
+	BuildFailure how;
 
-/* cache.c */
+	pthread_mutex_t context_lock;
+	int context_fd; /* the main context, once it was asked for */
+
+	pthread_mutex_t events_lock; /* events are told one at a time; also guards what follows */
+	Vertices vertices;
+	char seed[17];    /* makes the names of this build's vertices its own */
+	char **used_args; /* names of build arguments that something asked for */
+};
+
+/* ---- progress.c ---- */
+/* A vertex that has not begun; the Build's. NULL without memory. */
+BuildVertex *vertex_new(Build *b, int line, const char *fmt, ...) _printf_(3, 4);
+void vertex_begin(Build *b, BuildVertex *v);
+/* r < 0: with the error. Ends what has begun; returns r. */
+int vertex_end(Build *b, BuildVertex *v, int r, const Err *e);
+void vertex_cached(Build *b, BuildVertex *v);
+void vertex_why(Build *b, BuildVertex *v, const char *fmt, ...) _printf_(3, 4);
+void vertex_log(Build *b, const BuildVertex *v, int stream, const char *text, size_t len);
+/* ended: it is whole. */
+void vertex_progress(Build *b, const BuildVertex *v, const char *id, int64_t current, int64_t total,
+		     bool ended);
+void vertices_done(Build *b);
+void build_warn(Build *b, const char *rule, const char *url, int line, int last_line, const char *fmt, ...)
+    _printf_(6, 7);
+/* Lines of the classic builder's stream. */
+void build_tell(Build *b, BuildEventKind kind, const char *fmt, ...) _printf_(3, 4);
+
+/* ---- cache.c ---- */
 typedef struct CacheHit {
 	char *chain, *diff; /* chain NULL: nothing was changed by the step and there are no layers at all */
 	bool empty;
@@ -53,26 +114,65 @@ typedef struct CacheHit {
 } CacheHit;
 void cache_hit_done(CacheHit *h);
 void cache_key(char key[DIGEST_LEN + 1], const char *parent, const char *instruction, const char *content);
-/* 1 if found and its layer is still there. */
-int cache_get(Build *b, const char *key, CacheHit *ret, Err *e);
-int cache_put(Build *b, const char *key, const CacheHit *h, Err *e);
+typedef int (*CacheMakeFn)(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *ret, Err *e);
+/* What the step with this key gives: from the cache, from another build that is making it, or by make(). Enters it into the stage
+ * and its vertex. created_by: what history says of it. */
+int cache_step(Build *b, Stage *s, const char *created_by, const DockerfileStep *step, const char *key,
+	       CacheMakeFn make, void *arg, Err *e);
+
+/* ---- flight.c: steps that are being made, of all builds ---- */
+typedef struct Flight Flight;
+/* 0 and a flight to be ended if the caller is the first to make the step `key`; else waits until the one who makes it is done, and 1: he may have failed,
+ * so look into the cache and, if it is not there, begin again. */
+int flight_begin(Builder *b, const char *key, int alive_fd, Flight **ret, Err *e);
+void flight_end(Flight *f);
+/* ---- plan.c ---- */
+/* The stages of the Dockerfile, what each needs, and an order to make them in. */
+int plan_make(Build *b, Err *e);
+/* The stage called `name` or numbered so, or NULL. */
+Stage *build_stage(Build *b, const char *name);
+/* ARG NAME[=VALUE]... in this environment. */
+int plan_args(Build *b, const char *text, char *const *env, Stage *s, char ***args, Err *e);
+/* The value of a build argument of the request, noted as used; NULL: none. */
+const char *plan_given_arg(Build *b, const char *name);
+
+/* ---- stage.c ---- */
+int stage_run(Build *b, Stage *s, Err *e);
+void stage_done(Stage *s);
+/* The environment for expansion: ARGs, overridden by ENVs. */
+int stage_environment(const Stage *s, char ***ret, Err *e);
+/* Enters a finished layer step into the stage. */
+int stage_add_layer(Stage *s, const char *created_by, const char *key, const CacheHit *h, Err *e);
+int stage_add_history(Stage *s, const char *created_by, bool empty, Err *e);
+/* One step, with its vertex. */
+int stage_step(Build *b, Stage *s, const DockerfileStep *step, Err *e);
+/* A place of the Dockerfile in front of an error. */
+int step_fail(Build *b, const DockerfileStep *step, int r, Err *e);
+
+/* ---- history.c: how a step is told in an image's history; malloc'ed, NULL without memory ---- */
+char *history_text(Build *b, const Stage *s, const DockerfileStep *step, char *const *command);
+
+/* ---- from.c ---- */
+int stage_from(Build *b, Stage *s, Err *e);
+/* Finds an image, pulling it if it is not there (or rq->pull). */
+int build_image_get(Build *b, const char *reference, const char *platform, StoreImage *ret, Err *e);
+
+/* ---- solve.c ---- */
+/* What a build that nobody waits for ends with. */
+int build_cancelled(Err *e);
+bool build_is_over(const Build *b);
+/* Waits until another stage is done. ERR_CANCELLED if it will never be. */
+int build_await(Build *b, Stage *other, Err *e);
+
+/* ---- context.c ---- */
+/* The main context's directory: the Build's. */
+int build_context(Build *b, int *ret_fd, Err *e);
 
 /* run.c */
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 /* copy.c */
 int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e);
-/* build.c */
-/* The environment for expansion: ARGs, overridden by ENVs. */
-int stage_environment(const Stage *s, char ***ret, Err *e);
-/* Enters a finished layer step into the stage (and, when fresh, into the cache). */
-int stage_add_layer(Build *b, Stage *s, const DockerfileStep *step, const char *key, const CacheHit *h,
-		    Err *e);
-/* The stage called `name` or numbered so, finished, or NULL. */
-Stage *build_stage(Build *b, const char *name);
-/* Finds an image, pulling it if it is not there (or rq->pull). */
-int build_image_get(Build *b, const char *reference, StoreImage *ret, Err *e);
-int step_fail(const Build *b, const DockerfileStep *step, int r, Err *e);
 
 /* source.c: what COPY and ADD take */
 typedef struct Source {

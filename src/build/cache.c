@@ -25,10 +25,11 @@ void cache_key(char key[DIGEST_LEN + 1], const char *parent, const char *instruc
 	memcpy(key, fresh, sizeof(fresh));
 }
 
-int cache_get(Build *b, const char *key, CacheHit *ret, Err *e)
+/* 1 if found and its layer is still there. */
+static int get(Build *b, const char *key, CacheHit *ret, Err *e)
 {
 	StoreCacheEntry c = {0};
-	int r = b->rq->no_cache ? 0 : store_cache_get(b->store, key, &c, e);
+	int r = store_cache_get(b->store, key, &c, e);
 
 	if (r <= 0)
 		return r;
@@ -42,7 +43,7 @@ int cache_get(Build *b, const char *key, CacheHit *ret, Err *e)
 	return 1;
 }
 
-int cache_put(Build *b, const char *key, const CacheHit *h, Err *e)
+static int put(Build *b, const char *key, const CacheHit *h, Err *e)
 {
 	const StoreCacheEntry c = {
 	    .key = (char *)(uintptr_t)key,
@@ -53,4 +54,62 @@ int cache_put(Build *b, const char *key, const CacheHit *h, Err *e)
 	};
 
 	return store_cache_put(b->store, &c, e);
+}
+
+/* --no-cache, for all stages or for those that were named. */
+static bool unwanted(const Build *b, const Stage *s)
+{
+	if (!b->rq->no_cache)
+		return false;
+	return !b->rq->no_cache_stages || (s->name && strv_has(b->rq->no_cache_stages, s->name));
+}
+
+static void tell_hit(Build *b, Stage *s, const CacheHit *h)
+{
+	build_tell(b, BUILD_NOTE, " ---> Using cache");
+	vertex_cached(b, s->vertex);
+	vertex_why(b, s->vertex, "cached: the same step on the same files was made at %s",
+		   clock_rfc3339(h->created_ns).s);
+}
+
+/* By this build or by another one that is at it. */
+static int make_once(Build *b, Stage *s, const DockerfileStep *step, const char *key, CacheMakeFn make,
+		     void *arg, CacheHit *ret, Err *e)
+{
+	Flight *f = NULL;
+	int r = 0;
+
+	if (unwanted(b, s)) {
+		vertex_why(b, s->vertex, "made: the cache is not wanted");
+		r = make(b, s, step, arg, ret, e);
+		return r < 0 ? r : put(b, key, ret, e);
+	}
+	do {
+		r = flight_begin(b->builder, key, b->alive_fd, &f, e);
+		if (r < 0)
+			return r;
+		r = get(b, key, ret, e);
+	} while (r == 0 && !f);
+	if (r > 0)
+		tell_hit(b, s, ret);
+	if (r == 0) {
+		vertex_why(b, s->vertex, "made: no such step on such files is in the cache");
+		r = make(b, s, step, arg, ret, e);
+		if (r >= 0)
+			r = put(b, key, ret, e);
+	}
+	flight_end(f);
+	return r;
+}
+
+int cache_step(Build *b, Stage *s, const char *created_by, const DockerfileStep *step, const char *key,
+	       CacheMakeFn make, void *arg, Err *e)
+{
+	CacheHit hit = {0};
+	int r = make_once(b, s, step, key, make, arg, &hit, e);
+
+	if (r >= 0)
+		r = stage_add_layer(s, created_by, key, &hit, e);
+	cache_hit_done(&hit);
+	return r < 0 ? r : 0;
 }

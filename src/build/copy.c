@@ -67,23 +67,19 @@ static int origin_open(Build *b, const DockerfileStep *step, int *ret_root, bool
 	int r;
 
 	*ret_owned = false;
-	if (!from) {
-		*ret_root = b->rq->context_fd;
-		return b->rq->context_fd >= 0
-			   ? 0
-			   : err_new(e, ERR_INVALID, "%s: there is no build context", step->original);
-	}
+	if (!from)
+		return build_context(b, ret_root, e);
 	*ret_owned = true;
 	s = build_stage(b, from);
-	if (s && !s->done)
-		return err_new(e, ERR_INVALID,
-			       "COPY --from=%s: a stage cannot copy from itself or from a later one", from);
 	if (s) {
+		r = build_await(b, s, e);
+		if (r < 0)
+			return r;
 		if (!s->chain)
 			return err_new(e, ERR_INVALID, "COPY --from=%s: that stage is empty", from);
 		return store_layers_mount(b->store, s->chain, ret_root, e);
 	}
-	r = build_image_get(b, from, &image, e);
+	r = build_image_get(b, from, b->rq->platform, &image, e);
 	if (r >= 0 && !image.chain_id)
 		r = err_new(e, ERR_INVALID, "COPY --from=%s: that image is empty", from);
 	if (r >= 0)
@@ -187,18 +183,24 @@ static int copy_one(Build *b, Work *w, int from, const Source *src, const char *
 	return tree_copy(from, src->path, dir, name, how, e);
 }
 
-static int copy_all(Build *b, Stage *s, const DockerfileStep *step, int from, const Sources *sources,
-		    const char *to, CacheHit *hit, Err *e)
+typedef struct Copy {
+	int from;
+	Sources sources;
+	const char *to;
+} Copy;
+
+static int copy_all(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
 {
+	const Copy *c = arg;
 	_cleanup_free_ char *dest = NULL;
 	bool into_dir;
 	TreeCopy how;
 	Work w;
-	int r = destination(s, to, &dest, &into_dir, e), closed;
+	int r = destination(s, c->to, &dest, &into_dir, e), closed;
 
 	if (r < 0)
 		return r;
-	if (sources->n > 1 && !into_dir)
+	if (c->sources.n > 1 && !into_dir)
 		return err_new(e, ERR_INVALID,
 			       "When using %s with more than one source file, the destination must be a "
 			       "directory and end with a /",
@@ -206,8 +208,8 @@ static int copy_all(Build *b, Stage *s, const DockerfileStep *step, int from, co
 	r = work_open(b, s, &w, e);
 	if (r >= 0)
 		r = copy_how(&w, step, &how, e);
-	for (size_t i = 0; r >= 0 && i < sources->n; i++)
-		r = copy_one(b, &w, from, &sources->items[i], dest, into_dir || sources->n > 1,
+	for (size_t i = 0; r >= 0 && i < c->sources.n; i++)
+		r = copy_one(b, &w, c->from, &c->sources.items[i], dest, into_dir || c->sources.n > 1,
 			     step->verb == DF_ADD, &how, e);
 	if (r >= 0)
 		r = work_commit(b, s, &w, hit, e);
@@ -272,11 +274,10 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
 	char content[DIGEST_LEN + 1], key[DIGEST_LEN + 1];
 	_cleanup_strv_ char **words = NULL;
-	_cleanup_free_ char *flags = NULL, *line = NULL, *joined = NULL;
-	CacheHit hit = {0};
-	Sources sources = {0};
+	_cleanup_free_ char *flags = NULL, *line = NULL, *joined = NULL, *told = NULL;
+	Copy c = {.from = -1};
 	bool owned = false;
-	int from = -1, r;
+	int r;
 
 	if (step->n_heredocs)
 		return err_new(e, ERR_UNSUPPORTED,
@@ -284,42 +285,53 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 			       dockerfile_verb_name(step->verb));
 	r = copy_words(b, s, step, &words, e);
 	if (r >= 0)
-		r = origin_open(b, step, &from, &owned, e);
+		r = origin_open(b, step, &c.from, &owned, e);
 	size_t n = strv_len(words);
 	if (r >= 0)
-		r = gather(from, words, n - 1, &sources, e);
+		r = gather(c.from, words, n - 1, &c.sources, e);
 	if (r >= 0)
-		r = sources_digest(from, &sources, owned, content, e);
+		r = sources_digest(c.from, &c.sources, owned, content, e);
 	if (r >= 0) {
-		flags = strv_join(step->flags, " ");
+		c.to = words[n - 1];
+		flags = step->flags ? strv_join(step->flags, " ") : strdup("");
 		joined = strv_join(words, " ");
 		line = strf("%s %s %s in %s", dockerfile_verb_name(step->verb), flags ?: "", joined ?: "",
 			    s->config.run.working_dir ?: "/");
+		told = history_text(b, s, step, NULL);
 		cache_key(key, s->key, line ?: "", content);
-		r = cache_get(b, key, &hit, e);
+		r = told ? cache_step(b, s, told, step, key, copy_all, &c, e) : err_oom(e);
 	}
-	if (r > 0)
-		build_note(b, BUILD_NOTE, " ---> Using cache");
-	else if (r == 0)
-		r = copy_all(b, s, step, from, &sources, words[n - 1], &hit, e);
-	if (r >= 0)
-		r = stage_add_layer(b, s, step, key, &hit, e);
-	cache_hit_done(&hit);
-	sources_done(&sources);
+	sources_done(&c.sources);
 	if (owned)
-		close_fd(&from);
+		close_fd(&c.from);
 	return r;
+}
+
+static int make_directory(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
+{
+	_cleanup_close_ int made = -1;
+	const char *dir = arg;
+	Work w;
+	int r = work_open(b, s, &w, e), closed;
+
+	if (r >= 0) {
+		made = path_mkdir_in_root(w.root, dir, 0755);
+		if (made < 0)
+			r = err_sys(e, made, "make directory %s", dir);
+	}
+	close_fd(&made);
+	if (r >= 0)
+		r = work_commit(b, s, &w, hit, e);
+	closed = work_close(b, &w, r < 0 ? NULL : e);
+	return r < 0 ? r : closed;
 }
 
 int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
 	_cleanup_free_ char *text = NULL, *word = NULL, *dir = NULL, *line = NULL;
 	_cleanup_strv_ char **env = NULL;
-	_cleanup_close_ int made = -1;
 	char key[DIGEST_LEN + 1];
-	CacheHit hit = {0};
-	Work w;
-	int r = stage_environment(s, &env, e), closed;
+	int r = stage_environment(s, &env, e);
 
 	if (r >= 0)
 		r = dockerfile_expand(step->text, b->df.escape, env, true, &text, e);
@@ -336,24 +348,5 @@ int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	free(s->config.run.working_dir);
 	s->config.run.working_dir = strdup(dir);
 	cache_key(key, s->key, line, NULL);
-	r = cache_get(b, key, &hit, e);
-	if (r > 0)
-		build_note(b, BUILD_NOTE, " ---> Using cache");
-	if (r == 0) {
-		r = work_open(b, s, &w, e);
-		if (r >= 0) {
-			made = path_mkdir_in_root(w.root, dir, 0755);
-			if (made < 0)
-				r = err_sys(e, made, "make directory %s", dir);
-		}
-		close_fd(&made);
-		if (r >= 0)
-			r = work_commit(b, s, &w, &hit, e);
-		closed = work_close(b, &w, r < 0 ? NULL : e);
-		r = r < 0 ? r : closed;
-	}
-	if (r >= 0)
-		r = stage_add_layer(b, s, step, key, &hit, e);
-	cache_hit_done(&hit);
-	return r;
+	return cache_step(b, s, line, step, key, make_directory, dir, e);
 }

@@ -33,18 +33,10 @@ static void tail_add(Tail *t, const char *s, size_t n)
 	t->text[t->len] = '\0';
 }
 
-static void emit(Build *b, BuildOutputKind kind, const char *text, size_t len)
-{
-	BuildOutput o = {.kind = kind, .text = text, .len = len};
-
-	if (b->rq->output)
-		b->rq->output(b->rq->user, &o);
-}
-
 /* A step may be silent for hours, and its client may leave meanwhile. */
 static int await_output(const Build *b, int sock, Err *e)
 {
-	struct pollfd p[] = {{.fd = sock, .events = POLLIN}, {.fd = b->rq->alive_fd}};
+	struct pollfd p[] = {{.fd = sock, .events = POLLIN}, {.fd = b->alive_fd}};
 
 	while (poll(p, ELEMENTSOF(p), -1) < 0)
 		if (errno != EINTR)
@@ -53,7 +45,7 @@ static int await_output(const Build *b, int sock, Err *e)
 }
 
 /* Docker's frames: stream, three zeros, length; until the shim closes. */
-static int pump(Build *b, int sock, Tail *tail, Err *e)
+static int pump(Build *b, const Stage *s, int sock, Tail *tail, Err *e)
 {
 	char buf[32768];
 	uint8_t head[8];
@@ -73,7 +65,7 @@ static int pump(Build *b, int sock, Tail *tail, Err *e)
 			n = fd_read_full(sock, buf, MIN2(left, sizeof(buf)));
 			if (n <= 0)
 				return 0;
-			emit(b, head[0] == 2 ? BUILD_STDERR : BUILD_STDOUT, buf, (size_t)n);
+			vertex_log(b, s->vertex, head[0] == 2 ? 2 : 1, buf, (size_t)n);
 			tail_add(tail, buf, (size_t)n);
 			left -= (size_t)n;
 		}
@@ -94,7 +86,19 @@ static int command_of(const Stage *s, const DockerfileStep *step, char ***ret, c
 	return *ret_shown ? 0 : err_oom(e);
 }
 
-/* What the step sees: ENV of the image and the ARGs of the stage. */
+/* An ENV of the same name wins over an ARG, and that over what the builder adds. */
+static int env_add(char ***env, char *const *more)
+{
+	for (size_t i = 0; more && more[i]; i++) {
+		_cleanup_free_ char *key = strndup(more[i], strcspn(more[i], "="));
+
+		if (!key || (!strv_env_get(*env, key) && strv_env_set(env, more[i]) < 0))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* What the step sees: ENV of the image, the ARGs of the stage, proxies. */
 static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfig *c, Err *e)
 {
 	const BuildRequest *rq = b->rq;
@@ -104,7 +108,7 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 	    .image = strdup(""),
 	    .cmd = strv_dup(cmd),
 	    .has_entrypoint = true,
-	    .env = strv_dup(s->config.run.env),
+	    .env = s->config.run.env ? strv_dup(s->config.run.env) : calloc(1, sizeof(char *)),
 	    .user = strdup(s->config.run.user ?: ""),
 	    .working_dir = strdup(s->config.run.working_dir ?: ""),
 	    .attach_stdout = true,
@@ -130,17 +134,12 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 	};
 	if (strv_add(&c->health.test, "NONE") < 0)
 		return err_oom(e);
-	for (size_t i = 0; s->args && s->args[i]; i++) {
-		_cleanup_free_ char *key = strndup(s->args[i], strcspn(s->args[i], "="));
-
-		/* An ENV of the same name wins over an ARG. */
-		if (!key || (!strv_env_get(c->env, key) && strv_env_set(&c->env, s->args[i]) < 0))
-			return err_oom(e);
-	}
+	if (env_add(&c->env, s->args) < 0 || env_add(&c->env, b->proxy_args) < 0)
+		return err_oom(e);
 	return c->cmd && c->env && c->host.network_mode ? 0 : err_oom(e);
 }
 
-static int run_container(Build *b, const char *id, Tail *tail, int *ret_status, Err *e)
+static int run_container(Build *b, const Stage *s, const char *id, Tail *tail, int *ret_status, Err *e)
 {
 	ContainerEnd end = {0};
 	int pair[2], r;
@@ -153,10 +152,10 @@ static int run_container(Build *b, const char *id, Tail *tail, int *ret_status, 
 	if (r >= 0)
 		r = engine_container_start(b->en, id, e);
 	if (r >= 0)
-		r = pump(b, pair[0], tail, e);
+		r = pump(b, s, pair[0], tail, e);
 	close_fd(&pair[0]);
 	if (r >= 0)
-		r = engine_container_wait(b->en, id, WAIT_NOT_RUNNING, NULL, NULL, b->rq->alive_fd, &end, e);
+		r = engine_container_wait(b->en, id, WAIT_NOT_RUNNING, NULL, NULL, b->alive_fd, &end, e);
 	*ret_status = end.status;
 	free(end.error);
 	return r;
@@ -183,63 +182,97 @@ static int commit(Build *b, const Stage *s, const char *id, CacheHit *hit, Err *
 	return !empty && (!hit->chain || !hit->diff) ? err_oom(e) : 0;
 }
 
-static int fail_text(Build *b, const DockerfileStep *step, const char *shown, int status, const Tail *tail,
-		     Err *e)
+static char *last_lines(const Tail *tail)
 {
 	const char *last = tail->text;
 	int lines = 0;
 
-	/* The last ten lines are enough to see what went wrong. */
+	/* Ten are enough to see what went wrong. */
 	for (const char *p = tail->text + tail->len; p > tail->text; p--)
 		if (p[-1] == '\n' && p < tail->text + tail->len && ++lines == 10) {
 			last = p;
 			break;
 		}
-	b->exit_code = status;
-	return err_new(e, ERR_INTERNAL, "The command '%.500s' returned a non-zero code: %d (%s:%d)%s%.1000s",
-		       shown, status, b->dockerfile_name, step->line, *last ? "; its last output was:\n" : "",
-		       last);
+	return strdup(last);
 }
 
-static int execute(Build *b, Stage *s, const DockerfileStep *step, char **cmd, const char *shown,
-		   CacheHit *hit, Err *e)
+static int step_failed(Build *b, const DockerfileStep *step, const char *shown, const char *id, int status,
+		       const Tail *tail, Err *e)
 {
+	pthread_mutex_lock(&b->lock);
+	/* Without memory something of it is not told. */
+	if (b->how.status == 0 && b->failed == 0)
+		b->how = (BuildFailure){.status = status,
+					.command = strdup(shown),
+					.output = last_lines(tail),
+					.container_id = b->rq->keep_failed ? strdup(id) : NULL,
+					.line = step->line,
+					.last_line = step->last_line};
+	pthread_mutex_unlock(&b->lock);
+	return err_new(e, ERR_INTERNAL, "process \"%.1000s\" did not complete successfully: exit code: %d",
+		       shown, status);
+}
+
+typedef struct Command {
+	char **argv;
+	char *shown;
+} Command;
+
+static void command_done(Command *c)
+{
+	strv_free(c->argv);
+	free(c->shown);
+}
+
+static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
+{
+	const Command *command = arg;
 	ContainerConfig config = {0};
 	_cleanup_free_ char *id = NULL;
-	Tail *tail = calloc(1, sizeof(*tail));
+	_cleanup_free_ Tail *tail = calloc(1, sizeof(*tail));
 	/* Neither the image's command nor its volumes concern a build step. */
 	ImageConfig base = {.run.stop_timeout = -1};
 	int status = 0, r, removed;
 
 	if (!tail)
 		return err_oom(e);
-	r = container_config(b, s, cmd, &config, e);
+	r = container_config(b, s, command->argv, &config, e);
 	if (r >= 0)
 		r = engine_container_create_on(b->en, &config, s->chain, &base, &id, e);
 	container_config_done(&config);
-	if (r >= 0) {
-		build_note(b, BUILD_NOTE, " ---> Running in %.12s", id);
-		r = run_container(b, id, tail, &status, e);
-		if (r >= 0 && status != 0)
-			r = fail_text(b, step, shown, status, tail, e);
-		if (r >= 0)
-			r = commit(b, s, id, hit, e);
-		/* What failed is kept to be looked at if that was asked for; what nobody waits for any more is ended. */
-		if (r >= 0 || r == -ECANCELED || !b->rq->keep_containers) {
-			removed = engine_container_remove(b->en, id, true, true, r < 0 ? NULL : e);
-			r = r < 0 ? r : removed;
-		}
+	if (r < 0)
+		return r;
+	build_tell(b, BUILD_NOTE, " ---> Running in %.12s", id);
+	r = run_container(b, s, id, tail, &status, e);
+	if (r >= 0 && status != 0)
+		r = step_failed(b, step, command->shown, id, status, tail, e);
+	if (r >= 0)
+		r = commit(b, s, id, hit, e);
+	/* What failed is kept to be looked at if that was asked for; what nobody waits for any more is ended. */
+	if (r >= 0 || r == -ECANCELED || !b->rq->keep_failed) {
+		removed = engine_container_remove(b->en, id, true, true, r < 0 ? NULL : e);
+		r = r < 0 ? r : removed;
 	}
-	free(tail);
 	return r;
+}
+
+/* Everything that the process could tell apart: command, arguments, environment, user, directory, network. */
+static char *key_text(const Build *b, const Stage *s, const Command *c)
+{
+	_cleanup_free_ char *args = s->args ? strv_join(s->args, "\n") : strdup("");
+	_cleanup_free_ char *env = strv_join(s->config.run.env, "\n");
+
+	if (!args || !env)
+		return NULL;
+	return strf("RUN %s\nargs %s\nenv %s\nuser %s\ndir %s\nnet %s", c->shown, args, env,
+		    s->config.run.user ?: "", s->config.run.working_dir ?: "", b->rq->network_mode ?: "");
 }
 
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
-	_cleanup_strv_ char **cmd = NULL, **args = strv_dup(s->args);
-	_cleanup_free_ char *shown = NULL, *joined = NULL, *line = NULL;
+	_cleanup_(command_done) Command command = {0};
+	_cleanup_free_ char *line = NULL, *told = NULL;
 	char key[DIGEST_LEN + 1];
-	CacheHit hit = {0};
 	int r;
 
 	for (size_t i = 0; step->flags && step->flags[i]; i++)
@@ -248,24 +281,13 @@ int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 		return err_new(
 		    e, ERR_INVALID,
 		    "RUN needs files to run: the stage starts from scratch: COPY or ADD some first");
-	r = command_of(s, step, &cmd, &shown, e);
+	r = command_of(s, step, &command.argv, &command.shown, e);
 	if (r < 0)
 		return r;
-	/* Everything that the process could tell apart: environment, user, directory, network. */
-	joined = strv_join(args, "\n");
-	_cleanup_free_ char *env = strv_join(s->config.run.env, "\n");
-	line = strf("RUN %s\nargs %s\nenv %s\nuser %s\ndir %s\nnet %s", shown, joined ?: "", env ?: "",
-		    s->config.run.user ?: "", s->config.run.working_dir ?: "", b->rq->network_mode ?: "");
-	if (!args || !joined || !env || !line)
+	line = key_text(b, s, &command);
+	told = history_text(b, s, step, command.argv);
+	if (!line || !told)
 		return err_oom(e);
 	cache_key(key, s->key, line, NULL);
-	r = cache_get(b, key, &hit, e);
-	if (r > 0)
-		build_note(b, BUILD_NOTE, " ---> Using cache");
-	else if (r == 0)
-		r = execute(b, s, step, cmd, shown, &hit, e);
-	if (r >= 0)
-		r = stage_add_layer(b, s, step, key, &hit, e);
-	cache_hit_done(&hit);
-	return r;
+	return cache_step(b, s, told, step, key, execute, &command, e);
 }

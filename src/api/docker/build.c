@@ -42,24 +42,55 @@ static void build_auth(void *user, const char *domain, EngineAuth *ret)
 	auth_account(auth_config_find(b->accounts, domain), ret);
 }
 
-static void build_output(void *user, const BuildOutput *o)
+static void tell_text(Build *b, const BuildEvent *ev, const char *end)
 {
-	Build *b = user;
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = strf("%.*s%s", (int)MIN2(ev->len, (size_t)INT32_MAX), ev->text, end);
 
-	if (o->kind == BUILD_PULL) {
-		_cleanup_free_ char *status = strndup(o->text, o->len);
-
-		if (status && !b->quiet)
-			progress_status(&b->progress, o->id, status, o->current, o->total);
-		return;
-	}
-	if (b->quiet)
-		return;
-	text = strf(o->kind == BUILD_STDOUT || o->kind == BUILD_STDERR ? "%.*s" : "%.*s\n",
-		    (int)MIN2(o->len, (size_t)INT32_MAX), o->text);
 	if (text)
 		progress_stream(&b->progress, text);
+}
+
+/* The classic builder's stream: steps, their output, and how far a base image is. */
+static void build_event(void *user, const BuildEvent *ev)
+{
+	Build *b = user;
+
+	if (b->quiet)
+		return;
+	switch (ev->kind) {
+	case BUILD_STEP:
+	case BUILD_NOTE:
+		tell_text(b, ev, "\n");
+		break;
+	case BUILD_LOG:
+		tell_text(b, ev, "");
+		break;
+	case BUILD_WARNING:
+		progress_stream(&b->progress, "[Warning] ");
+		tell_text(b, ev, "\n");
+		break;
+	case BUILD_PROGRESS:
+		/* What the client sent it knows. */
+		if (!str_ends(ev->id, ":"))
+			progress_status(&b->progress, ev->id, ev->ended_ns ? "Pull complete" : "Downloading",
+					ev->current, ev->total);
+		break;
+	case BUILD_VERTEX:
+		break;
+	}
+}
+
+/* All directories are the one that came as a tar. */
+static int build_directory(void *user, const char *name, const BuildFiles *files _unused_,
+			   const BuildVertex *vertex _unused_, int *ret_fd, Err *e)
+{
+	const Build *b = user;
+
+	if (!streq(name, "context") && !streq(name, "dockerfile"))
+		return err_new(e, ERR_INVALID,
+			       "local:%.100s: this request brings no directory but the context", name);
+	*ret_fd = fcntl(b->context_fd, F_DUPFD_CLOEXEC, 3);
+	return *ret_fd < 0 ? err_sys(e, errno, "copy the context's descriptor") : 0;
 }
 
 /* A JSON object of strings; null values ("from the environment") give K alone. */
@@ -215,8 +246,15 @@ static void tell_success(Build *b, const char *id)
 }
 
 /* The text clients match on, and the code that docker build exits with. */
-static int tell_failure(Build *b, int r, int code, Err *e)
+static int tell_failure(Build *b, int r, const BuildFailure *f, Err *e)
 {
+	int code = f->status;
+
+	if (code)
+		r = err_new(e, ERR_INTERNAL,
+			    "The command '%.500s' returned a non-zero code: %d (%s:%d)%s%.1000s",
+			    f->command ?: "", code, query_or_null(b->rq, "dockerfile") ?: "Dockerfile",
+			    f->line, str_empty(f->output) ? "" : "; its last output was:\n", f->output ?: "");
 	if (!http_answered(b->rq))
 		return r;
 	progress_send(&b->progress, code ? json_pack("{s:{s:i, s:o}, s:o}", "errorDetail", "code", code,
@@ -229,12 +267,19 @@ static int tell_failure(Build *b, int r, int code, Err *e)
 static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 {
 	HttpRequest *rq = b->rq;
+	const BuildClient client = {.user = b,
+				    .directory = build_directory,
+				    .auth = build_auth,
+				    .event = build_event,
+				    .alive_fd = http_alive_fd(rq)};
+	BuildFailure failure = {0};
+	BuildResult *result = NULL;
 	char id[DIGEST_LEN + 1];
-	int code = 0, r;
+	int r = build_tags_check(b->tags, e);
 
-	q->context_fd = b->context_fd;
+	q->client = &client;
+	q->in_order = true;
 	q->dockerfile = query_or_null(rq, "dockerfile");
-	q->tags = b->tags;
 	q->args = b->args;
 	q->labels = b->labels;
 	q->extra_hosts = b->hosts;
@@ -243,17 +288,20 @@ static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 	q->platform = query_or_null(rq, "platform");
 	q->no_cache = http_query_bool(rq, "nocache", false);
 	q->pull = http_query_bool(rq, "pull", false);
-	q->keep_containers = !http_query_bool(rq, "rm", true) && !http_query_bool(rq, "forcerm", false);
+	q->keep_failed = !http_query_bool(rq, "rm", true) && !http_query_bool(rq, "forcerm", false);
 	q->cpuset_cpus = query_or_null(rq, "cpusetcpus");
 	q->cpuset_mems = query_or_null(rq, "cpusetmems");
 	q->cgroup_parent = query_or_null(rq, "cgroupparent");
-	q->auth = build_auth;
-	q->output = build_output;
-	q->user = b;
-	q->alive_fd = http_alive_fd(rq);
-	r = build_image(d->engine, q, id, &code, e);
-	if (r < 0)
-		return tell_failure(b, r, code, e);
+	if (r >= 0)
+		r = build_solve(d->builder, q, &result, &failure, e);
+	if (r >= 0)
+		r = build_result_image(result, b->tags, id, e);
+	build_result_free(result);
+	if (r < 0) {
+		r = tell_failure(b, r, &failure, e);
+		build_failure_done(&failure);
+		return r;
+	}
 	tell_success(b, id);
 	return progress_end(&b->progress, 0, e);
 }

@@ -56,6 +56,7 @@ typedef struct Measured {
 
 struct DockerDoor {
 	Engine *engine;
+	struct Builder *builder;
 	char *data_root;
 	pthread_mutex_t settings; /* of what a reload replaces */
 	char **insecure_registries, **registry_mirrors, **labels, **address_pools;

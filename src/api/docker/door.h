@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "build/build.h"
 #include "engine/engine.h"
 #include "wire/httpd/httpd.h"
 
@@ -22,8 +23,8 @@ typedef struct DockerDoorOptions {
 } DockerDoorOptions;
 
 int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e);
-/* Before the first request. The engine outlives the door. */
-void docker_door_set_engine(DockerDoor *d, Engine *en);
+/* Before the first request. Both outlive the door. */
+void docker_door_set_engine(DockerDoor *d, Engine *en, Builder *builder);
 void docker_door_free(DockerDoor *d);
 /* What `info` shows from now on. */
 int docker_door_reload(DockerDoor *d, const DockerDoorOptions *o, Err *e);

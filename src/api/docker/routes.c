@@ -191,9 +191,10 @@ int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e)
 	return 0;
 }
 
-void docker_door_set_engine(DockerDoor *d, Engine *en)
+void docker_door_set_engine(DockerDoor *d, Engine *en, Builder *builder)
 {
 	d->engine = en;
+	d->builder = builder;
 }
 
 void docker_door_free(DockerDoor *d)

@@ -27,6 +27,7 @@ typedef struct Daemon {
 	HttpServer *server;
 	Engine *engine;
 	DockerDoor *door;
+	Builder *builder;
 	Metrics *metrics;
 	int64_t started_ns;
 	bool wrote_pidfile;

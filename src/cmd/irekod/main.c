@@ -238,7 +238,10 @@ static int start(Daemon *d, Err *e)
 		r = make_engine(d, e);
 	if (r < 0)
 		return r;
-	docker_door_set_engine(d->door, d->engine);
+	r = builder_new(d->engine, &d->builder, e);
+	if (r < 0)
+		return r;
+	docker_door_set_engine(d->door, d->engine, d->builder);
 	r = metrics_start(d, e);
 	return r < 0 ? r : control_start(d, e);
 }
@@ -306,6 +309,7 @@ static void finish(Daemon *d)
 	http_server_free(d->server);
 	http_tls_free(d->tls);
 	docker_door_free(d->door);
+	builder_free(d->builder);
 	engine_free(d->engine);
 	close_fd(&d->exec_lock);
 	close_fd(&d->data_lock);

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * FROM: what a stage begins with: nothing, another stage, or an image, whose ONBUILD triggers run then.
+ */
+#include "build/build-internal.h"
+
+typedef struct Pull {
+	Build *b;
+	BuildVertex *vertex;
+} Pull;
+
+static void pull_progress(void *user, const char *id, const char *status, int64_t current, int64_t total)
+{
+	const Pull *p = user;
+
+	if (str_empty(id))
+		return;
+	vertex_progress(p->b, p->vertex, id, current, total,
+			streq0(status, "Pull complete") || streq0(status, "Already exists"));
+}
+
+static int pull(Build *b, const char *reference, const char *platform, StoreImage *ret, Err *e)
+{
+	BuildVertex *v = vertex_new(b, 0, "[internal] load metadata for %s", reference);
+	Pull to = {b, v};
+	EnginePull p = {.reference = reference,
+			.platform = platform,
+			.progress = pull_progress,
+			.user = &to,
+			.alive_fd = b->alive_fd};
+	char id[DIGEST_LEN + 1];
+	Reference ref = {0};
+	int r = v ? reference_parse(reference, &ref, e) : err_oom(e);
+
+	if (r < 0)
+		return r;
+	vertex_begin(b, v);
+	if (b->rq->client->auth)
+		b->rq->client->auth(b->rq->client->user, ref.domain, &p.auth);
+	reference_done(&ref);
+	r = vertex_end(b, v, engine_image_pull(b->en, &p, id, e), e);
+	return r < 0 ? r : store_image_find(b->store, id, ret, e);
+}
+
+static bool platform_fits(Build *b, const StoreImage *image, const char *platform)
+{
+	ImagePlatform want = {0};
+	ImageConfig config = {0};
+	bool fits = true;
+
+	if (str_empty(platform))
+		return true;
+	if (image_platform_parse(platform, &want, NULL) >= 0 &&
+	    store_image_config(b->store, image->id, &config, NULL) >= 0)
+		fits = streq0(config.platform.os, want.os) &&
+		       streq0(config.platform.architecture, want.architecture);
+	image_platform_done(&want);
+	image_config_done(&config);
+	return fits;
+}
+
+int build_image_get(Build *b, const char *reference, const char *platform, StoreImage *ret, Err *e)
+{
+	Err missing = {0};
+	int r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
+
+	if (r >= 0 && platform_fits(b, ret, platform))
+		return r;
+	if (r >= 0)
+		store_image_done(ret);
+	else if (!b->rq->pull && missing.kind != ERR_NOT_FOUND) {
+		if (e)
+			*e = missing;
+		return r;
+	}
+	return pull(b, reference, platform, ret, e);
+}
+
+/* Every image says where programs are looked for. */
+static int default_path(Stage *s, Err *e)
+{
+	if (strv_env_get(s->config.run.env, "PATH"))
+		return 0;
+	return strv_add(&s->config.run.env,
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") < 0
+		   ? err_oom(e)
+		   : 0;
+}
+
+static int scratch(Build *b, Stage *s, Err *e)
+{
+	int r;
+
+	s->config.run.stop_timeout = -1;
+	cache_key(s->key, "", "FROM scratch", NULL);
+	r = image_platform_parse(s->platform ?: b->rq->platform, &s->config.platform, e);
+	return r < 0 ? r : default_path(s, e);
+}
+
+static int from_stage(Build *b, Stage *s, Err *e)
+{
+	const Stage *other = s->parent;
+	_cleanup_json_ json_t *doc = NULL;
+	int r = build_await(b, s->parent, e);
+
+	if (r < 0)
+		return r;
+	doc = image_config_encode(&other->config);
+	r = doc ? image_config_decode(doc, &s->config, e) : err_oom(e);
+	if (r < 0)
+		return r;
+	s->args = strv_dup(other->args);
+	s->base_id = other->base_id ? strdup(other->base_id) : NULL;
+	s->chain = other->chain ? strdup(other->chain) : NULL;
+	s->time_ns = other->time_ns;
+	s->n_inherited = other->n_inherited;
+	memcpy(s->key, other->key, sizeof(s->key));
+	return 0;
+}
+
+static int onbuild_run(Build *b, Stage *s, Err *e)
+{
+	_cleanup_strv_ char **triggers = take_ptr(s->config.run.on_build);
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && triggers && triggers[i]; i++) {
+		Dockerfile one = {0};
+
+		build_tell(b, BUILD_NOTE, "# Executing build trigger %zu: %s", i + 1, triggers[i]);
+		r = dockerfile_parse_step(triggers[i], &one, e);
+		if (r >= 0)
+			r = stage_step(b, s, &one.steps[0], e);
+		r = err_ctx(e, r, "ONBUILD %.200s", triggers[i]);
+		dockerfile_done(&one);
+	}
+	return r;
+}
+
+static int from_image(Build *b, Stage *s, Err *e)
+{
+	StoreImage image = {0};
+	int r = build_image_get(b, s->base, s->platform ?: b->rq->platform, &image, e);
+
+	if (r >= 0)
+		r = store_image_config(b->store, image.id, &s->config, e);
+	if (r >= 0) {
+		s->base_id = strdup(image.id);
+		s->n_inherited = s->config.n_history;
+		s->chain = image.chain_id ? strdup(image.chain_id) : NULL;
+		if (s->config.created)
+			(void)clock_parse(s->config.created,
+					  &s->time_ns); /* an unreadable time counts as none */
+		cache_key(s->key, "FROM", image.id, NULL);
+		build_tell(b, BUILD_NOTE, " ---> %.12s", digest_hex(image.id));
+		r = store_image_used(b->store, image.id, e);
+	}
+	store_image_done(&image);
+	return r < 0 ? r : default_path(s, e);
+}
+
+int stage_from(Build *b, Stage *s, Err *e)
+{
+	int r;
+
+	if (s->parent) {
+		r = from_stage(b, s, e);
+		s->vertex = NULL;
+	} else if (streq(s->base, "scratch")) {
+		r = scratch(b, s, e);
+	} else {
+		vertex_begin(b, s->vertex);
+		r = vertex_end(b, s->vertex, from_image(b, s, e), e);
+	}
+	return r < 0 ? r : onbuild_run(b, s, e);
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The graph: the stages of the Dockerfile, which of them the target needs, and in which order they can be made.
+ *
+ * A stage needs the one that its FROM names, which comes before it, and those that COPY --from and RUN --mount=from= name, which may come anywhere.
+ * Circles are refused here, so nobody waits for a stage that waits for him.
+ */
+#include "build/build-internal.h"
+
+#include <ctype.h>
+
+static const char *const proxy_args[] = {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy",
+					 "FTP_PROXY",  "ftp_proxy",  "NO_PROXY",    "no_proxy",
+					 "ALL_PROXY",  "all_proxy"};
+
+Stage *build_stage(Build *b, const char *name)
+{
+	int number;
+
+	for (size_t i = b->n_stages; i-- > 0;)
+		if (b->stages[i].name && strcasecmp(b->stages[i].name, name) == 0)
+			return &b->stages[i];
+	if (b->n_stages && str_to_int(name, 0, (int)b->n_stages - 1, &number) >= 0)
+		return &b->stages[number];
+	return NULL;
+}
+
+/* ---- build arguments ---- */
+
+const char *plan_given_arg(Build *b, const char *name)
+{
+	const char *v = strv_env_get(b->rq->args, name);
+
+	if (!v)
+		return NULL;
+	pthread_mutex_lock(&b->events_lock);
+	if (!strv_has(b->used_args, name))
+		(void)strv_add(&b->used_args, name); /* at worst a warning too many */
+	pthread_mutex_unlock(&b->events_lock);
+	return v;
+}
+
+static char *arg_value(Build *b, const char *name, const char *written, const Stage *s)
+{
+	const char *given = plan_given_arg(b, name);
+
+	if (!given && !written && s)
+		given = strv_env_get(b->platform_args, name) ?: strv_env_get(b->global_args, name);
+	if (!given && !written)
+		return NULL;
+	return strf("%s=%s", name, given ?: written);
+}
+
+int plan_args(Build *b, const char *text, char *const *env, Stage *s, char ***args, Err *e)
+{
+	_cleanup_free_ char *expanded = NULL;
+	_cleanup_strv_ char **words = NULL;
+	int r = dockerfile_expand(text, b->df.escape, env, true, &expanded, e);
+
+	if (r >= 0)
+		r = dockerfile_words(expanded, b->df.escape, &words, e);
+	for (size_t i = 0; r >= 0 && words[i]; i++) {
+		size_t n = strcspn(words[i], "=");
+		_cleanup_free_ char *name = strndup(words[i], n), *assignment = NULL;
+
+		if (!name)
+			return err_oom(e);
+		if (n == 0)
+			return err_new(e, ERR_INVALID, "ARG names can not be blank");
+		assignment = arg_value(b, name, words[i][n] ? words[i] + n + 1 : NULL, s);
+		if (assignment && strv_env_set(args, assignment) < 0)
+			return err_oom(e);
+		if (s && !strv_has(s->declared, name) && strv_add(&s->declared, name) < 0)
+			return err_oom(e);
+	}
+	return r;
+}
+
+static int platform_args_add(Build *b, const char *side, const char *platform, Err *e)
+{
+	ImagePlatform p = {0};
+	_cleanup_free_ char *text = NULL;
+	int r = image_platform_parse(platform, &p, e);
+
+	if (r >= 0)
+		text = image_platform_text(&p);
+	if (r >= 0 && (!text || strv_take(&b->platform_args, strf("%sPLATFORM=%s", side, text)) < 0 ||
+		       strv_take(&b->platform_args, strf("%sOS=%s", side, p.os)) < 0 ||
+		       strv_take(&b->platform_args, strf("%sARCH=%s", side, p.architecture)) < 0 ||
+		       strv_take(&b->platform_args, strf("%sVARIANT=%s", side, p.variant ?: "")) < 0))
+		r = err_oom(e);
+	image_platform_done(&p);
+	return r;
+}
+
+static int args_begin(Build *b, Err *e)
+{
+	int r = platform_args_add(b, "BUILD", NULL, e);
+
+	if (r >= 0)
+		r = platform_args_add(b, "TARGET", b->rq->platform, e);
+	if (r >= 0 &&
+	    strv_take(&b->platform_args,
+		      strf("TARGETSTAGE=%s", str_empty(b->rq->target) ? "default" : b->rq->target)) < 0)
+		return err_oom(e);
+	for (char **p = b->platform_args; r >= 0 && p && *p; p++) {
+		_cleanup_free_ char *name = strndup(*p, strcspn(*p, "="));
+		const char *given = name ? plan_given_arg(b, name) : NULL;
+
+		if (!name || (given && strv_take(&b->global_args, strf("%s=%s", name, given)) < 0) ||
+		    (!given && strv_add(&b->global_args, *p) < 0))
+			return err_oom(e);
+	}
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(proxy_args); i++) {
+		const char *v = plan_given_arg(b, proxy_args[i]);
+
+		if (v && strv_take(&b->proxy_args, strf("%s=%s", proxy_args[i], v)) < 0)
+			return err_oom(e);
+	}
+	for (size_t i = 0; r >= 0 && i < b->df.n_steps && b->df.steps[i].verb == DF_ARG; i++)
+		r = step_fail(b, &b->df.steps[i],
+			      plan_args(b, b->df.steps[i].text, b->global_args, NULL, &b->global_args, e), e);
+	return r;
+}
+
+/* ---- stages ---- */
+
+/* A word, expanded with the global arguments. */
+static int global_word(Build *b, const char *text, char **ret, Err *e)
+{
+	_cleanup_free_ char *expanded = NULL;
+	int r = dockerfile_expand(text, b->df.escape, b->global_args, false, &expanded, e);
+
+	return r < 0 ? r : dockerfile_word(expanded, b->df.escape, ret, e);
+}
+
+static int stage_name(Stage *s, const char *word, Err *e)
+{
+	s->name = strdup(word);
+	if (!s->name)
+		return err_oom(e);
+	for (char *p = s->name; *p; p++) {
+		*p = (char)tolower((unsigned char)*p);
+		if (!isalnum((unsigned char)*p) && (p == s->name || !strchr("-_.", *p)))
+			break;
+		if (!p[1] && isalpha((unsigned char)*s->name))
+			return 0;
+	}
+	return err_new(
+	    e, ERR_INVALID,
+	    "invalid name for build stage: \"%s\", name can't start with a number or contain symbols", word);
+}
+
+static int from_words(Build *b, Stage *s, const DockerfileStep *step, Err *e)
+{
+	const char *platform = dockerfile_flag(step, "platform");
+	_cleanup_free_ char *text = NULL;
+	_cleanup_strv_ char **words = NULL;
+	int r = dockerfile_expand(step->text, b->df.escape, b->global_args, true, &text, e);
+
+	if (r >= 0)
+		r = dockerfile_words(text, b->df.escape, &words, e);
+	if (r >= 0 && platform)
+		r = global_word(b, platform, &s->platform, e);
+	if (r < 0)
+		return r;
+	size_t n = strv_len(words);
+	if (n == 0 || !*words[0])
+		return err_new(e, ERR_INVALID, "base name (%s) should not be blank", step->text);
+	if (n != 1 && !(n == 3 && strcasecmp(words[1], "AS") == 0))
+		return err_new(e, ERR_INVALID,
+			       "FROM requires either one argument, or three: FROM <source> [AS <name>]");
+	s->base = strdup(words[0]);
+	if (!s->base)
+		return err_oom(e);
+	/* Only a stage before this one: a later one of that name does not hide an image. Numbers name no base. */
+	for (Stage *t = s; t-- > b->stages && !s->parent;)
+		if (t->name && strcasecmp(t->name, s->base) == 0)
+			s->parent = t;
+	return n == 3 ? stage_name(s, words[2], e) : 0;
+}
+
+static bool is_part(const DockerfileStep *step)
+{
+	return step->verb == DF_FROM || step->verb == DF_RUN || step->verb == DF_COPY ||
+	       step->verb == DF_ADD || step->verb == DF_WORKDIR;
+}
+
+static int stages_find(Build *b, Err *e)
+{
+	const Dockerfile *d = &b->df;
+	int r = 0;
+
+	b->stages = calloc(d->n_steps + 1, sizeof(*b->stages));
+	if (!b->stages)
+		return err_oom(e);
+	for (size_t i = 0; r >= 0 && i < d->n_steps; i++) {
+		if (d->steps[i].verb == DF_FROM) {
+			Stage *s = &b->stages[b->n_stages];
+
+			s->index = b->n_stages;
+			s->first = i;
+			r = from_words(b, s, &d->steps[i], e);
+			b->n_stages++;
+			if (r < 0)
+				return step_fail(b, &d->steps[i], r, e);
+		}
+		if (b->n_stages == 0)
+			continue;
+		b->stages[b->n_stages - 1].last = i + 1;
+		b->stages[b->n_stages - 1].parts += is_part(&d->steps[i]);
+	}
+	return r;
+}
+
+/* ---- needs ---- */
+
+typedef enum Mark { NOT_SEEN, ON_THE_WAY, SEEN } Mark;
+
+static int need(Build *b, Stage *s, Mark *marks, Err *e);
+
+static int need_named(Build *b, const char *name, Mark *marks, Err *e)
+{
+	Stage *other = name ? build_stage(b, name) : NULL;
+
+	return other ? need(b, other, marks, e) : 0;
+}
+
+static int step_needs(Build *b, const DockerfileStep *step, Mark *marks, Err *e)
+{
+	int r = 0;
+
+	if (step->verb == DF_COPY || step->verb == DF_ADD) {
+		const char *from = dockerfile_flag(step, "from");
+		_cleanup_free_ char *name = NULL;
+
+		if (from)
+			r = global_word(b, from, &name, e);
+		return r < 0 ? r : need_named(b, name, marks, e);
+	}
+	return r;
+}
+
+static int need(Build *b, Stage *s, Mark *marks, Err *e)
+{
+	int r = 0;
+
+	if (marks[s->index] == SEEN)
+		return 0;
+	if (marks[s->index] == ON_THE_WAY)
+		return err_new(e, ERR_INVALID, "circular dependency detected on stage: %s",
+			       s->name ?: s->base);
+	marks[s->index] = ON_THE_WAY;
+	if (s->parent)
+		r = need(b, s->parent, marks, e);
+	for (size_t k = s->first; r >= 0 && k < s->last; k++) {
+		r = step_needs(b, &b->df.steps[k], marks, e);
+		if (r < 0)
+			return step_fail(b, &b->df.steps[k], r, e);
+	}
+	marks[s->index] = SEEN;
+	s->needed = true;
+	b->order[b->n_order++] = s;
+	b->steps_total += s->last - s->first;
+	return r;
+}
+
+static int target_find(Build *b, Err *e)
+{
+	Stage *s;
+
+	b->target = b->n_stages - 1;
+	if (str_empty(b->rq->target))
+		return 0;
+	s = build_stage(b, b->rq->target);
+	if (!s)
+		return err_new(
+		    e, ERR_INVALID,
+		    "target stage \"%s\" could not be found: failed to reach build target %s in Dockerfile",
+		    b->rq->target, b->rq->target);
+	b->target = s->index;
+	return 0;
+}
+
+int plan_make(Build *b, Err *e)
+{
+	_cleanup_free_ Mark *marks = NULL;
+	int r = args_begin(b, e);
+
+	if (r >= 0)
+		r = stages_find(b, e);
+	if (r >= 0)
+		r = target_find(b, e);
+	if (r < 0)
+		return r;
+	marks = calloc(b->n_stages, sizeof(*marks));
+	b->order = calloc(b->n_stages, sizeof(*b->order));
+	if (!marks || !b->order)
+		return err_oom(e);
+	return need(b, &b->stages[b->target], marks, e);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a build has come to, kept until it is exported: the configuration and the layers of the target stage. While there is one the store keeps its
+ * layers (a lease).
+ */
+#include "build/solve.h"
+
+#include "base/log.h"
+
+struct BuildResult {
+	Store *store;
+	ImageConfig config;
+	char *text; /* config, encoded */
+	char *chain, *base_id;
+};
+
+static int labels_apply(const Build *b, ImageConfig *c, Err *e)
+{
+	for (size_t i = 0; b->rq->labels && b->rq->labels[i]; i++)
+		if (strv_env_set(&c->run.labels, b->rq->labels[i]) < 0)
+			return err_oom(e);
+	return 0;
+}
+
+/* When the image says that it was made: with the last step, unless the build argument SOURCE_DATE_EPOCH says when everything was. */
+static int dates_apply(const Build *b, const Stage *s, ImageConfig *c, Err *e)
+{
+	const char *epoch = strv_env_get(b->rq->args, "SOURCE_DATE_EPOCH");
+	int64_t ns = s->time_ns ?: clock_now_ns();
+	bool given = !str_empty(epoch);
+
+	if (given && (strspn(epoch, "0123456789") != strlen(epoch) || clock_parse(epoch, &ns) < 0))
+		return err_new(e, ERR_INVALID,
+			       "build argument SOURCE_DATE_EPOCH=%.40s: expected seconds since 1970", epoch);
+	TimeText at = clock_rfc3339(ns);
+	free(c->created);
+	c->created = strdup(at.s);
+	for (size_t i = s->n_inherited; given && c->created && i < c->n_history; i++) {
+		free(c->history[i].created);
+		c->history[i].created = strdup(at.s);
+		if (!c->history[i].created)
+			return err_oom(e);
+	}
+	return c->created ? 0 : err_oom(e);
+}
+
+static int config_copy(const ImageConfig *from, ImageConfig *ret, Err *e)
+{
+	_cleanup_json_ json_t *doc = image_config_encode(from);
+
+	return doc ? image_config_decode(doc, ret, e) : err_oom(e);
+}
+
+static int fill(const Build *b, BuildResult *r, Err *e)
+{
+	const Stage *s = &b->stages[b->target];
+	_cleanup_json_ json_t *doc = NULL;
+	int no = config_copy(&s->config, &r->config, e);
+
+	if (no >= 0)
+		no = labels_apply(b, &r->config, e);
+	if (no >= 0)
+		no = dates_apply(b, s, &r->config, e);
+	if (no < 0)
+		return no;
+	r->chain = s->chain ? strdup(s->chain) : NULL;
+	r->base_id = s->base_id ? strdup(s->base_id) : NULL;
+	doc = image_config_encode(&r->config);
+	r->text = doc ? json_text(doc) : NULL;
+	return r->text && (r->chain || !s->chain) && (r->base_id || !s->base_id) ? 0 : err_oom(e);
+}
+
+static void release(BuildResult *r)
+{
+	image_config_done(&r->config);
+	free(r->text);
+	free(r->chain);
+	free(r->base_id);
+	free(r);
+}
+
+int build_result_new(Build *b, BuildResult **ret, Err *e)
+{
+	BuildResult *result = calloc(1, sizeof(*result));
+	int r;
+
+	if (!result)
+		return err_oom(e);
+	result->store = b->store;
+	r = fill(b, result, e);
+	if (r < 0)
+		release(result);
+	else
+		*ret = result;
+	return r;
+}
+
+void build_result_free(BuildResult *r)
+{
+	Store *s;
+	Err err = {0};
+
+	if (!r)
+		return;
+	s = r->store;
+	release(r);
+	if (store_lease_end(s, &err) < 0)
+		log_warn("after a build: what nobody needs any more was not removed: %s", err.msg);
+}
+
+const char *build_result_config(const BuildResult *r)
+{
+	return r->text;
+}
+
+int build_tags_check(char *const *tags, Err *e)
+{
+	for (; tags && *tags; tags++) {
+		Reference ref = {0};
+		int r = reference_parse(*tags, &ref, e);
+
+		reference_done(&ref);
+		if (r < 0)
+			return err_ctx(e, r, "invalid argument \"%s\" for tag", *tags);
+	}
+	return 0;
+}
+
+int build_result_image(BuildResult *r, char *const *tags, char ret_id[DIGEST_LEN + 1], Err *e)
+{
+	int no = build_tags_check(tags, e);
+
+	if (no >= 0)
+		no = store_blob_put(r->store, r->text, strlen(r->text), ret_id, e);
+	if (no >= 0)
+		no = store_image_put(r->store, ret_id, NULL, r->base_id, e);
+	for (size_t i = 0; no >= 0 && tags && tags[i]; i++) {
+		Reference ref = {0};
+		_cleanup_free_ char *full = NULL;
+
+		no = reference_parse(tags[i], &ref, e);
+		if (no >= 0)
+			full = reference_full(&ref);
+		reference_done(&ref);
+		if (no >= 0)
+			no = full ? store_tag_put_new(r->store, full, ret_id, NULL, r->base_id, e)
+				  : err_oom(e);
+	}
+	return no;
+}
+
+int build_result_mount(BuildResult *r, int *ret_fd, Err *e)
+{
+	if (!r->chain)
+		return err_new(e, ERR_NOT_FOUND, "the stage has no files: nothing was copied or run in it");
+	return store_layers_mount(r->store, r->chain, ret_fd, e);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A build from its Dockerfile to the stage that was asked for: a thread a stage, all at once.
+ *
+ * The thread of the caller waits for them and for the client: whichever ends the build, alive_fd of all that is under way reports POLLHUP then, and
+ * everybody comes home before build_solve() returns.
+ */
+#include "build/build-internal.h"
+#include "build/solve.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+int build_cancelled(Err *e)
+{
+	return err_new(e, ERR_CANCELLED, "the build was cancelled by its client");
+}
+
+bool build_is_over(const Build *b)
+{
+	struct pollfd p = {.fd = b->alive_fd};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
+}
+
+static void give_up(Build *b)
+{
+	(void)shutdown(b->stop_fd, SHUT_RDWR); /* a second time it is shut already */
+}
+
+int build_await(Build *b, Stage *other, Err *e)
+{
+	pthread_mutex_lock(&b->lock);
+	while (other->state == STAGE_WAITING && b->failed == 0)
+		pthread_cond_wait(&b->changed, &b->lock);
+	StageState state = other->state;
+	pthread_mutex_unlock(&b->lock);
+	return state == STAGE_DONE ? 0 : build_cancelled(e);
+}
+
+/* ---- the Dockerfile ---- */
+
+static int read_file(int dir, const char *path, size_t max, char **ret, size_t *ret_len, Err *e)
+{
+	_cleanup_close_ int fd = path_open_in_root(dir, path, O_RDONLY | O_NONBLOCK, 0);
+	int r;
+
+	if (fd < 0)
+		return fd == -ENOENT ? fd : err_sys(e, fd, "open %s", path);
+	r = fd_read_all(fd, max, ret, ret_len);
+	return r < 0 ? err_sys(e, r, "read %s", path) : 0;
+}
+
+/* The rules for the context: beside the Dockerfile under its own name, or the context's .dockerignore. */
+static int ignore_load(Build *b, int dir, Err *e)
+{
+	_cleanup_free_ char *own = strf("%s.dockerignore", b->dockerfile_name), *text = NULL;
+	size_t len;
+	int r = own ? read_file(dir, own, DOCKERFILE_MAX, &text, &len, e) : err_oom(e);
+	_cleanup_close_ int context = -1;
+	char *follow[] = {(char *)".dockerignore", NULL};
+	const BuildFiles files = {.follow = follow};
+
+	if (r == -ENOENT && !b->rq->context) {
+		r = b->rq->client->directory(b->rq->client->user, "context", &files, NULL, &context, e);
+		if (r >= 0)
+			r = read_file(context, ".dockerignore", DOCKERFILE_MAX, &text, &len, e);
+	}
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? r : ignore_parse(text, &b->ignore, e);
+}
+
+static int dockerfile_open(Build *b, BuildVertex *v, int *ret, Err *e)
+{
+	_cleanup_free_ char *ignore = strf("%s.dockerignore", b->dockerfile_name);
+	char *follow[] = {b->dockerfile_name, ignore, NULL};
+	const BuildFiles files = {.follow = follow};
+
+	if (!ignore)
+		return err_oom(e);
+	return b->rq->client->directory(b->rq->client->user, "dockerfile", &files, v, ret, e);
+}
+
+static int dockerfile_read(Build *b, BuildVertex *v, char **ret, size_t *ret_len, Err *e)
+{
+	_cleanup_close_ int dir = -1;
+	int r = 0;
+
+	if (b->rq->dockerfile_text) {
+		*ret = strdup(b->rq->dockerfile_text);
+		*ret_len = strlen(b->rq->dockerfile_text);
+		if (!*ret)
+			return err_oom(e);
+	}
+	if (b->rq->dockerfile_text && b->rq->context)
+		return 0;
+	r = dockerfile_open(b, v, &dir, e);
+	if (r < 0)
+		return b->rq->dockerfile_text ? 0 : r;
+	if (!b->rq->dockerfile_text)
+		r = read_file(dir, b->dockerfile_name, DOCKERFILE_MAX, ret, ret_len, e);
+	if (r == -ENOENT)
+		return err_new(
+		    e, ERR_INVALID,
+		    "failed to read dockerfile: Cannot locate specified Dockerfile: open %s: no such file or "
+		    "directory: put one into the context or name it with -f",
+		    b->dockerfile_name);
+	return r < 0 ? r : ignore_load(b, dir, e);
+}
+
+static int dockerfile_load(Build *b, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	BuildVertex *v;
+	size_t len = 0;
+	int r;
+
+	b->dockerfile_name = strdup(str_empty(b->rq->dockerfile) ? "Dockerfile" : b->rq->dockerfile);
+	v = b->dockerfile_name
+		? vertex_new(b, 0, "[internal] load build definition from %s", path_base(b->dockerfile_name))
+		: NULL;
+	if (!v)
+		return err_oom(e);
+	vertex_begin(b, v);
+	r = dockerfile_read(b, v, &text, &len, e);
+	if (r >= 0)
+		vertex_progress(b, v, "transferring dockerfile:", (int64_t)len, (int64_t)len, true);
+	if (r >= 0)
+		r = dockerfile_parse(text, len, b->dockerfile_name, &b->df, e);
+	return vertex_end(b, v, r, e);
+}
+
+/* ---- the stages ---- */
+
+static void stage_ended(Build *b, Stage *s, int r, const Err *e)
+{
+	pthread_mutex_lock(&b->lock);
+	s->state = r < 0 ? STAGE_FAILED : STAGE_DONE;
+	/* What the others say after the first is that they were told to stop. */
+	if (r < 0 && b->failed == 0) {
+		b->failed = r;
+		b->failure = *e;
+	}
+	pthread_cond_broadcast(&b->changed);
+	pthread_mutex_unlock(&b->lock);
+	if (r < 0)
+		give_up(b);
+}
+
+typedef struct StageThread {
+	Build *b;
+	Stage *s;
+	pthread_t thread;
+	int done_fd; /* counts those that have ended */
+	bool started;
+} StageThread;
+
+static void *stage_thread(void *arg)
+{
+	StageThread *t = arg;
+	Err err = {0};
+	uint64_t one = 1;
+	int r = stage_run(t->b, t->s, &err);
+
+	stage_ended(t->b, t->s, r, &err);
+	(void)!write(t->done_fd, &one, sizeof(one)); /* an eventfd that counts to 2^64 takes it */
+	return NULL;
+}
+
+/* Until all have ended; the client's departure ends them. */
+static void stages_await(Build *b, int done_fd, size_t n)
+{
+	struct pollfd p[] = {{.fd = done_fd, .events = POLLIN}, {.fd = b->rq->client->alive_fd}};
+	uint64_t ended = 0, some;
+
+	while (ended < n) {
+		if (poll(p, ELEMENTSOF(p), -1) < 0)
+			continue;
+		if (p[1].revents & (POLLERR | POLLHUP)) {
+			p[1].fd = -1;
+			give_up(b);
+		}
+		if (p[0].revents & POLLIN && read(done_fd, &some, sizeof(some)) == sizeof(some))
+			ended += some;
+	}
+}
+
+static int stages_at_once(Build *b, Err *e)
+{
+	_cleanup_free_ StageThread *threads = calloc(b->n_order, sizeof(*threads));
+	_cleanup_close_ int done_fd = eventfd(0, EFD_CLOEXEC);
+	size_t n = 0;
+	int no = 0;
+
+	if (!threads || done_fd < 0)
+		return err_sys(e, threads ? errno : ENOMEM, "begin the stages");
+	for (; n < b->n_order && no == 0; n++) {
+		threads[n] = (StageThread){.b = b, .s = b->order[n], .done_fd = done_fd};
+		no = pthread_create(&threads[n].thread, NULL, stage_thread, &threads[n]);
+		if (no != 0)
+			break;
+	}
+	if (no != 0) {
+		Err err = {0};
+
+		stage_ended(b, b->order[n], err_sys(&err, no, "start a thread for a stage"), &err);
+	}
+	stages_await(b, done_fd, n);
+	for (size_t i = 0; i < n; i++)
+		pthread_join(threads[i].thread, NULL);
+	return 0;
+}
+
+/* The client is looked at by a thread of its own then: nobody else waits for it. */
+static void *watch_client(void *arg)
+{
+	Build *b = arg;
+	struct pollfd p[] = {{.fd = b->alive_fd}, {.fd = b->rq->client->alive_fd}};
+
+	while (poll(p, ELEMENTSOF(p), -1) < 0 && errno == EINTR)
+		;
+	give_up(b);
+	return NULL;
+}
+
+static int stages_in_order(Build *b, Err *e)
+{
+	pthread_t watcher;
+	int no = pthread_create(&watcher, NULL, watch_client, b);
+
+	if (no != 0)
+		return err_sys(e, no, "start a thread that looks at the client");
+	for (size_t i = 0; i < b->n_order && b->failed == 0; i++) {
+		Err err = {0};
+		int r = stage_run(b, b->order[i], &err);
+
+		stage_ended(b, b->order[i], r, &err);
+	}
+	give_up(b);
+	pthread_join(watcher, NULL);
+	return 0;
+}
+
+static void warn_of_unused(Build *b)
+{
+	_cleanup_strbuf_ StrBuf names = {0};
+
+	for (char *const *a = b->rq->args; a && *a; a++) {
+		_cleanup_free_ char *name = strndup(*a, strcspn(*a, "="));
+
+		if (name && !strv_has(b->used_args, name) && !str_starts(name, "BUILDKIT_") &&
+		    !streq(name, "SOURCE_DATE_EPOCH"))
+			strbuf_addf(&names, "%s%s", names.len ? ", " : "", name);
+	}
+	if (names.len && !names.oom)
+		build_warn(b, "UnusedBuildArg", NULL, 0, 0, "One or more build-args [%s] were not consumed",
+			   names.s);
+}
+
+static int solve(Build *b, Err *e)
+{
+	int r = dockerfile_load(b, e);
+
+	if (r >= 0)
+		r = plan_make(b, e);
+	if (r < 0)
+		return r;
+	r = b->n_order == 1 || b->rq->in_order ? stages_in_order(b, e) : stages_at_once(b, e);
+	if (r >= 0 && b->failed < 0) {
+		if (e)
+			*e = b->failure;
+		r = b->failed;
+	}
+	if (r >= 0)
+		warn_of_unused(b);
+	return r;
+}
+
+void build_free(Build *b)
+{
+	for (size_t i = 0; i < b->n_stages; i++)
+		stage_done(&b->stages[i]);
+	free(b->stages);
+	free(b->order);
+	strv_free(b->global_args);
+	strv_free(b->platform_args);
+	strv_free(b->proxy_args);
+	strv_free(b->used_args);
+	dockerfile_done(&b->df);
+	ignore_done(&b->ignore);
+	free(b->dockerfile_name);
+	vertices_done(b);
+	close_fd(&b->context_fd);
+	close_fd(&b->alive_fd);
+	close_fd(&b->stop_fd);
+	pthread_mutex_destroy(&b->lock);
+	pthread_mutex_destroy(&b->context_lock);
+	pthread_mutex_destroy(&b->events_lock);
+	pthread_cond_destroy(&b->changed);
+	free(b);
+}
+
+static int build_new(Builder *builder, const BuildRequest *rq, Build **ret, Err *e)
+{
+	Build *b = calloc(1, sizeof(*b));
+	int pair[2];
+
+	if (!b || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		int no = b ? errno : ENOMEM;
+
+		free(b);
+		return err_sys(e, no, "begin a build");
+	}
+	*b = (Build){.builder = builder,
+		     .en = builder_engine(builder),
+		     .store = engine_store(builder_engine(builder)),
+		     .rq = rq,
+		     .alive_fd = pair[0],
+		     .stop_fd = pair[1],
+		     .context_fd = -1};
+	id_random_hex(b->seed, 16);
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_mutex_init(&b->context_lock, NULL);
+	pthread_mutex_init(&b->events_lock, NULL);
+	pthread_cond_init(&b->changed, NULL);
+	*ret = b;
+	return 0;
+}
+
+void build_failure_done(BuildFailure *f)
+{
+	free(f->command);
+	free(f->output);
+	free(f->container_id);
+	*f = (BuildFailure){0};
+}
+
+int build_solve(Builder *builder, const BuildRequest *rq, BuildResult **ret, BuildFailure *ret_failure,
+		Err *e)
+{
+	Store *store = engine_store(builder_engine(builder));
+	Build *b;
+	int r = build_new(builder, rq, &b, e), ended;
+
+	if (ret_failure)
+		*ret_failure = (BuildFailure){0};
+	if (r < 0)
+		return r;
+	/* Layers of the cache are not an image's yet: they must not be collected between the steps, nor before they are exported. */
+	store_lease_begin(store);
+	r = solve(b, e);
+	if (r >= 0)
+		r = build_result_new(b, ret, e);
+	if (r < 0) {
+		ended = store_lease_end(store, NULL);
+		(void)ended; /* the build's own error is the one to tell */
+	}
+	if (r < 0 && ret_failure)
+		*ret_failure = b->how;
+	else
+		build_failure_done(&b->how);
+	build_free(b);
+	return r;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stage: its steps in order, each applied to what the stage has come to.
+ *
+ * Instructions that only change the configuration are computed afresh each time; those that change files go through
+ * the cache. The result depends on nothing else: a build that finds all its layers in the cache gives the very
+ * same image id again, because times come from the layers.
+ */
+#include "build/build-internal.h"
+#include "engine/change.h"
+
+int step_fail(Build *b, const DockerfileStep *step, int r, Err *e)
+{
+	if (r >= 0)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	bool ran = b->how.status != 0;
+	if (!b->how.line && step->line) {
+		b->how.line = step->line;
+		b->how.last_line = step->last_line;
+	}
+	pthread_mutex_unlock(&b->lock);
+	/* A failing RUN names its place itself, behind the wording that clients look for. */
+	return ran || !step->line ? r : err_ctx(e, r, "%s:%d", b->dockerfile_name, step->line);
+}
+
+void stage_done(Stage *s)
+{
+	free(s->name);
+	free(s->base);
+	free(s->platform);
+	image_config_done(&s->config);
+	free(s->base_id);
+	free(s->chain);
+	strv_free(s->args);
+	strv_free(s->declared);
+}
+
+int stage_environment(const Stage *s, char ***ret, Err *e)
+{
+	_cleanup_strv_ char **env = strv_dup(s->args);
+
+	if (!env)
+		return err_oom(e);
+	for (size_t i = 0; s->config.run.env && s->config.run.env[i]; i++)
+		if (strv_env_set(&env, s->config.run.env[i]) < 0)
+			return err_oom(e);
+	*ret = take_ptr(env);
+	return 0;
+}
+
+int stage_add_history(Stage *s, const char *created_by, bool empty, Err *e)
+{
+	ImageHistory *grown = realloc(s->config.history, (s->config.n_history + 1) * sizeof(*grown));
+
+	if (!grown || !created_by)
+		return err_oom(e);
+	s->config.history = grown;
+	ImageHistory *h = &grown[s->config.n_history++];
+	*h = (ImageHistory){
+	    .created = strdup(clock_rfc3339(s->time_ns).s),
+	    .created_by = strdup(created_by),
+	    .comment = strdup("buildkit.dockerfile.v0"),
+	    .empty_layer = empty,
+	};
+	return h->created && h->created_by && h->comment ? 0 : err_oom(e);
+}
+
+int stage_add_layer(Stage *s, const char *created_by, const char *key, const CacheHit *h, Err *e)
+{
+	/* What a step gave belongs to the keys of those after it: run again (--no-cache), it may have given another layer, and what
+	 * was once made on the former one does not fit on this. */
+	cache_key(s->key, key, h->empty ? "" : h->diff, NULL);
+	s->time_ns = MAX2(s->time_ns, h->created_ns);
+	if (!h->empty) {
+		free(s->chain);
+		s->chain = strdup(h->chain);
+		if (!s->chain || strv_add(&s->config.diff_ids, h->diff) < 0)
+			return err_oom(e);
+	}
+	return stage_add_history(s, created_by, h->empty, e);
+}
+
+/* ---- steps that only change the configuration ---- */
+
+static int change(Build *b, Stage *s, const DockerfileStep *step, Err *e)
+{
+	_cleanup_strv_ char **env = NULL;
+	_cleanup_free_ char *text = NULL, *line = NULL;
+	/* The words of a command are the container's shell's to expand. */
+	bool expand = step->verb != DF_CMD && step->verb != DF_ENTRYPOINT && step->verb != DF_ONBUILD;
+	int r = 0;
+
+	if (expand) {
+		r = stage_environment(s, &env, e);
+		if (r >= 0)
+			r = dockerfile_expand(step->text, b->df.escape, env, true, &text, e);
+	}
+	if (r < 0)
+		return r;
+	line = strf("%s %s", dockerfile_verb_name(step->verb), text ?: step->text);
+	r = line ? engine_apply_change(&s->config.run, line, e) : err_oom(e);
+	if (r < 0)
+		return r;
+	if (step->verb == DF_CMD)
+		s->cmd_set = true;
+	/* The command of the base was meant for its own entry point. */
+	if (step->verb == DF_ENTRYPOINT && !s->cmd_set) {
+		strv_free(s->config.run.cmd);
+		s->config.run.cmd = NULL;
+	}
+	return 0;
+}
+
+static int configure(Build *b, Stage *s, const DockerfileStep *step, Err *e)
+{
+	_cleanup_strv_ char **env = NULL;
+	_cleanup_free_ char *told = NULL;
+	char key[DIGEST_LEN + 1];
+	int r = 0;
+
+	switch (step->verb) {
+	case DF_ARG:
+		r = stage_environment(s, &env, e);
+		if (r >= 0)
+			r = plan_args(b, step->text, env, s, &s->args, e);
+		break;
+	case DF_HEALTHCHECK:
+		r = change_health(&s->config.run, step->flags, step->text, e);
+		break;
+	case DF_SHELL:
+		r = change_shell(&s->config.run, step->text, e);
+		break;
+	case DF_MAINTAINER:
+		free(s->config.author);
+		s->config.author = strdup(step->text);
+		break;
+	default:
+		r = change(b, s, step, e);
+	}
+	if (r < 0)
+		return r;
+	told = history_text(b, s, step, NULL);
+	cache_key(key, s->key, told ?: "", NULL);
+	memcpy(s->key, key, sizeof(key));
+	return stage_add_history(s, told, true, e);
+}
+
+static int step_do(Build *b, Stage *s, const DockerfileStep *step, Err *e)
+{
+	switch (step->verb) {
+	case DF_RUN:
+		return step_run(b, s, step, e);
+	case DF_COPY:
+	case DF_ADD:
+		return step_copy(b, s, step, e);
+	case DF_WORKDIR:
+		return step_workdir(b, s, step, e);
+	default:
+		return configure(b, s, step, e);
+	}
+}
+
+/* "[base 2/5] ", "[2/5] " where there is one stage only. */
+static char *vertex_place(const Build *b, const Stage *s)
+{
+	if (b->n_stages == 1)
+		return strf("[%u/%u]", s->part, s->parts);
+	return s->name ? strf("[%s %u/%u]", s->name, s->part, s->parts)
+		       : strf("[stage-%zu %u/%u]", s->index, s->part, s->parts);
+}
+
+static int vertex_of(Build *b, Stage *s, const DockerfileStep *step, Err *e)
+{
+	_cleanup_free_ char *place = NULL;
+
+	s->part++;
+	place = vertex_place(b, s);
+	s->vertex = place ? vertex_new(b, step->line, "%s %s", place, step->original) : NULL;
+	return s->vertex ? 0 : err_oom(e);
+}
+
+int stage_step(Build *b, Stage *s, const DockerfileStep *step, Err *e)
+{
+	bool part =
+	    step->verb == DF_RUN || step->verb == DF_COPY || step->verb == DF_ADD || step->verb == DF_WORKDIR;
+	int r;
+
+	if (!part && step->verb != DF_FROM)
+		return step_do(b, s, step, e);
+	r = vertex_of(b, s, step, e);
+	if (r < 0 || step->verb == DF_FROM)
+		return r < 0 ? r : stage_from(b, s, e);
+	vertex_begin(b, s->vertex);
+	return vertex_end(b, s->vertex, step_do(b, s, step, e), e);
+}
+
+int stage_run(Build *b, Stage *s, Err *e)
+{
+	int r = 0;
+
+	for (size_t i = s->first; r >= 0 && i < s->last; i++) {
+		const DockerfileStep *step = &b->df.steps[i];
+
+		if (build_is_over(b))
+			return build_cancelled(e);
+		pthread_mutex_lock(&b->events_lock);
+		size_t number = ++b->steps_done;
+		pthread_mutex_unlock(&b->events_lock);
+		build_tell(b, BUILD_STEP, "Step %zu/%zu : %s", number, b->steps_total, step->original);
+		r = step_fail(b, step, stage_step(b, s, step, e), e);
+	}
+	return r;
+}
