@@ -120,6 +120,23 @@ static void test_choose_avoids_the_hosts_routes(void **state _unused_)
 	network_host_free(h);
 }
 
+static void test_hundreds_of_networks_fit(void **state _unused_)
+{
+	NetworkHost *h = host_new();
+	_cleanup_free_ NetworkSubnet *used = calloc(1000, sizeof(*used));
+	size_t n = 0;
+	Err e = {0};
+
+	assert_non_null(used);
+	while (n < 1000 && network_subnet_choose(h, IP_V4, false, used, n, &used[n], &e) >= 0)
+		n++;
+	/* The /16 of the default network is left to it. */
+	assert_int_equal(n, 192 + 2 * 256 + 256);
+	assert_string_equal(network_subnet_text(&used[191]).s, "172.29.240.0/20");
+	assert_string_equal(network_subnet_text(&used[192]).s, "172.30.0.0/24");
+	network_host_free(h);
+}
+
 static void test_check_names_the_route(void **state _unused_)
 {
 	NetworkHost *h = host_new();
@@ -331,6 +348,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_parse),
 	    cmocka_unit_test(test_choose_avoids_the_hosts_routes),
+	    cmocka_unit_test(test_hundreds_of_networks_fit),
 	    cmocka_unit_test(test_check_names_the_route),
 	    cmocka_unit_test(test_a_route_that_comes_later),
 	    cmocka_unit_test(test_ipv6_subnets),

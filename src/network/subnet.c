@@ -204,13 +204,14 @@ static bool choose_in(const NetworkAddressPool *pool, const Routes *ranges, cons
 	return false;
 }
 
-/* Docker's, cut smaller: its /16 is for the default network, where most containers are; 4,096 addresses do for one of the user's, so
- * that 240 of those fit into 172.18.0.0-172.31.255.255 and 256 more into 192.168.0.0/16. */
+/* Docker's, cut smaller: its /16 is for the default network, where most containers are; 4,096 addresses do for one of the user's. 192 of
+ * those fit into 172.18.0.0-172.29.255.255; who has more networks than that has small ones: 768 with 256 addresses each follow. */
 static const NetworkAddressPool default_pools[] = {
     {{IP_V4_BASE | 0xAC110000, 16, 0}, 16}, /* 172.17.0.0/16 */
-    {{IP_V4_BASE | 0xAC120000, 15, 0}, 20}, /* 172.18-172.31 */
-    {{IP_V4_BASE | 0xAC140000, 14, 0}, 20}, {{IP_V4_BASE | 0xAC180000, 13, 0}, 20},
-    {{IP_V4_BASE | 0xC0A80000, 16, 0}, 24}, /* 192.168.0.0/16 */
+    {{IP_V4_BASE | 0xAC120000, 15, 0}, 20}, /* 172.18-172.29 */
+    {{IP_V4_BASE | 0xAC140000, 14, 0}, 20}, {{IP_V4_BASE | 0xAC180000, 14, 0}, 20},
+    {{IP_V4_BASE | 0xAC1C0000, 15, 0}, 20}, {{IP_V4_BASE | 0xAC1E0000, 15, 0}, 24}, /* 172.30-172.31 */
+    {{IP_V4_BASE | 0xC0A80000, 16, 0}, 24},                                         /* 192.168.0.0/16 */
 };
 
 int network_host_set_pools(NetworkHost *h, const NetworkAddressPool *pools, size_t n, Err *e)
