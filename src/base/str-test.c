@@ -262,6 +262,26 @@ static void test_env_is_unique(void **state _unused_)
 		assert_string_equal(v[i], out[i]);
 }
 
+static void assert_csv(const char *s, const char *want)
+{
+	_cleanup_strv_ char **v = NULL;
+	int r = strv_split_csv(s, &v);
+	_cleanup_free_ char *got = r < 0 ? strdup("bad") : strv_join(v, "|");
+
+	assert_string_equal(got, want);
+}
+
+static void test_csv(void **state _unused_)
+{
+	assert_csv("a,b,,c", "a|b||c");
+	assert_csv("\"a,b\",c", "a,b|c");
+	assert_csv("\"a\"\"b\"", "a\"b");
+	assert_csv("", "");
+	assert_csv("\"a", "bad");
+	assert_csv("\"a\"b", "bad");
+	assert_csv("a\"b", "bad");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +295,7 @@ int main(void)
 	    cmocka_unit_test(test_buffer_remembers_failure),
 	    cmocka_unit_test(test_vectors),
 	    cmocka_unit_test(test_environment),
+	    cmocka_unit_test(test_csv),
 	    cmocka_unit_test(test_log_shows_control_bytes),
 	    cmocka_unit_test(test_log_knows_the_journal),
 	    cmocka_unit_test(test_log_levels),

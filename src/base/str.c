@@ -323,6 +323,38 @@ bool strv_has(char *const *v, const char *s)
 	return false;
 }
 
+int strv_split_csv(const char *s, char ***ret)
+{
+	_cleanup_strv_ char **v = NULL;
+
+	for (;;) {
+		_cleanup_strbuf_ StrBuf b = {0};
+
+		if (*s == '"') {
+			for (s++; *s && !(*s == '"' && s[1] != '"'); s++) {
+				s += *s == '"';
+				strbuf_add_c(&b, *s);
+			}
+			if (*s++ != '"' || (*s && *s != ','))
+				return -EINVAL;
+		} else {
+			size_t n = strcspn(s, ",");
+
+			if (memchr(s, '"', n))
+				return -EINVAL;
+			strbuf_add_n(&b, s, n);
+			s += n;
+		}
+		if (strv_take(&v, strbuf_steal(&b)) < 0)
+			return -ENOMEM;
+		if (!*s)
+			break;
+		s++;
+	}
+	*ret = take_ptr(v);
+	return 0;
+}
+
 char **strv_split(const char *s, char sep)
 {
 	_cleanup_strv_ char **v = NULL;

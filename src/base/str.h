@@ -66,6 +66,8 @@ int strv_add(char ***v, const char *s);
 bool strv_has(char *const *v, const char *s);
 /* Splits at every `sep`; empty pieces are kept. */
 char **strv_split(const char *s, char sep);
+/* One CSV record ("a,\"b,c\",d") as a vector. -EINVAL for a stray or open quote. */
+int strv_split_csv(const char *s, char ***ret);
 char *strv_join(char *const *v, const char *sep);
 /* Environment vectors of KEY=VALUE: the value of key or NULL; strv_env_set replaces or appends, strv_env_unset removes. */
 const char *strv_env_get(char *const *env, const char *key);

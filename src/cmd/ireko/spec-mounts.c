@@ -256,7 +256,7 @@ int spec_add_mount(const char *s, json_t *mounts, Err *e)
 	Mount m = {.spec = s, .j = j};
 	int r = j ? 0 : err_oom(e);
 
-	if (r == 0 && text_split_csv(s, &fields) < 0)
+	if (r == 0 && strv_split_csv(s, &fields) < 0)
 		r = bad(&m, "quotes are not closed", e);
 	for (size_t i = 0; r == 0 && fields[i]; i++) {
 		char *eq = strchr(fields[i], '=');

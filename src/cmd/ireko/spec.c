@@ -79,7 +79,7 @@ int spec_parse_network(const char *s, char **ret_name, json_t **ret_endpoint, Er
 	_cleanup_free_ char *name = NULL;
 	int r = endpoint ? 0 : err_oom(e);
 
-	if (r == 0 && text_split_csv(s, &fields) < 0)
+	if (r == 0 && strv_split_csv(s, &fields) < 0)
 		return err_new(e, ERR_INVALID, "invalid --network \"%s\": quotes are not closed", s);
 	if (r == 0 && !fields[1] && !strchr(fields[0], '='))
 		name = strdup(s);
@@ -222,7 +222,7 @@ int spec_add_gpus(const char *s, json_t *requests, Err *e)
 	_cleanup_json_ json_t *rq = json_object(), *capabilities = json_pack("[s]", "gpu");
 	int r = rq && capabilities ? 0 : err_oom(e);
 
-	if (r == 0 && text_split_csv(s, &fields) < 0)
+	if (r == 0 && strv_split_csv(s, &fields) < 0)
 		return err_new(e, ERR_INVALID, "invalid --gpus \"%s\": quotes are not closed", s);
 	for (size_t i = 0; r == 0 && fields[i]; i++)
 		r = set_gpu_field(rq, fields[i], capabilities, e);

@@ -82,26 +82,6 @@ static void escaping(void **state)
 	test_escape("\xe7\xa7", true, "\\xe7\\xa7");
 }
 
-static void test_csv(const char *s, const char *want)
-{
-	_cleanup_strv_ char **v = NULL;
-	int r = text_split_csv(s, &v);
-	_cleanup_free_ char *got = r < 0 ? strdup("bad") : strv_join(v, "|");
-
-	assert_string_equal(got, want);
-}
-
-static void csv(void **state)
-{
-	test_csv("a,b,,c", "a|b||c");
-	test_csv("\"a,b\",c", "a,b|c");
-	test_csv("\"a\"\"b\"", "a\"b");
-	test_csv("", "");
-	test_csv("\"a", "bad");
-	test_csv("\"a\"b", "bad");
-	test_csv("a\"b", "bad");
-}
-
 static void urls(void **state)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
@@ -117,7 +97,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(sizes),    cmocka_unit_test(timestamps), cmocka_unit_test(cutting),
-	    cmocka_unit_test(escaping), cmocka_unit_test(csv),        cmocka_unit_test(urls),
+	    cmocka_unit_test(escaping), cmocka_unit_test(urls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

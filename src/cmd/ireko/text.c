@@ -227,38 +227,6 @@ void text_put(FILE *f, const char *s, bool tty)
 	(void)fputs(s, f);
 }
 
-int text_split_csv(const char *s, char ***ret)
-{
-	_cleanup_strv_ char **v = NULL;
-
-	for (;;) {
-		_cleanup_strbuf_ StrBuf b = {0};
-
-		if (*s == '"') {
-			for (s++; *s && !(*s == '"' && s[1] != '"'); s++) {
-				s += *s == '"';
-				strbuf_add_c(&b, *s);
-			}
-			if (*s++ != '"' || (*s && *s != ','))
-				return -EINVAL;
-		} else {
-			size_t n = strcspn(s, ",");
-
-			if (memchr(s, '"', n))
-				return -EINVAL;
-			strbuf_add_n(&b, s, n);
-			s += n;
-		}
-		if (strv_take(&v, strbuf_steal(&b)) < 0)
-			return -ENOMEM;
-		if (!*s)
-			break;
-		s++;
-	}
-	*ret = take_ptr(v);
-	return 0;
-}
-
 void text_url_escape(StrBuf *b, const char *s, bool keep_slash)
 {
 	for (; *s; s++) {

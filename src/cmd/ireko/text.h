@@ -39,8 +39,6 @@ void text_escape(StrBuf *b, const char *s, bool lines);
 /* Writes s, escaped if `tty`. */
 void text_put(FILE *f, const char *s, bool tty);
 
-/* One CSV record ("a,\"b,c\",d") as a vector. -EINVAL for a stray or open quote. */
-int text_split_csv(const char *s, char ***ret);
 /* Appends s percent-encoded; '/' stays if keep_slash. */
 void text_url_escape(StrBuf *b, const char *s, bool keep_slash);
 /* Appends "?key=value" or "&key=value". */
