@@ -6,6 +6,7 @@
  * Circles are refused here, so nobody waits for a stage that waits for him.
  */
 #include "build/build-internal.h"
+#include "dockerfile/mount.h"
 
 #include <ctype.h>
 
@@ -237,6 +238,15 @@ static int step_needs(Build *b, const DockerfileStep *step, Mark *marks, Err *e)
 		if (from)
 			r = global_word(b, from, &name, e);
 		return r < 0 ? r : need_named(b, name, marks, e);
+	}
+	for (size_t i = 0; r >= 0 && step->verb == DF_RUN && step->flags && step->flags[i]; i++) {
+		const char *spec = str_after(step->flags[i], "mount=");
+		DockerfileMount m = {0};
+
+		/* What is wrong with it is told by the step, with its variables. */
+		if (spec && dockerfile_mount_parse(spec, &m, NULL) >= 0)
+			r = need_named(b, m.from, marks, e);
+		dockerfile_mount_done(&m);
 	}
 	return r;
 }

@@ -4,7 +4,7 @@
  *
  * Its output reaches us like any client's, over an attached socket, framed; the log driver is off.
  */
-#include "build/build-internal.h"
+#include "build/run-mounts.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -72,18 +72,109 @@ static int pump(Build *b, const Stage *s, int sock, Tail *tail, Err *e)
 	}
 }
 
-/* ["/bin/sh", "-c", text], the SHELL instruction's words, or the exec form as it is. */
-static int command_of(const Stage *s, const DockerfileStep *step, char ***ret, char **ret_shown, Err *e)
+/* ---- what is run ---- */
+
+typedef struct Run {
+	char **argv;
+	char *shown;
+	StepMounts *mounts;
+	const DockerfileHeredoc *script; /* which is a program itself: it begins with #! */
+	const char *network;             /* "default", "none", "host" or the request's */
+	bool insecure;
+} Run;
+
+static void run_done(Build *b, Run *r)
+{
+	strv_free(r->argv);
+	free(r->shown);
+	step_mounts_free(b, r->mounts);
+}
+
+static int shell_command(const Stage *s, const char *text, char ***ret, Err *e)
 {
 	static char *const sh[] = {(char *)"/bin/sh", (char *)"-c", NULL};
-	int r = 0;
 
-	if (!dockerfile_exec_form(step->text, ret)) {
-		*ret = strv_dup(s->config.run.shell ? s->config.run.shell : sh);
-		r = *ret ? strv_add(ret, step->n_heredocs ? step->heredocs[0].text : step->text) : -ENOMEM;
+	*ret = strv_dup(s->config.run.shell ? s->config.run.shell : sh);
+	return *ret && strv_add(ret, text) >= 0 ? 0 : err_oom(e);
+}
+
+/* The text with its here-documents behind it, as the shell reads them. */
+static char *with_heredocs(const DockerfileStep *step)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+
+	strbuf_add(&b, step->text);
+	for (size_t i = 0; i < step->n_heredocs; i++)
+		strbuf_addf(&b, "\n%s%s", step->heredocs[i].text, step->heredocs[i].name);
+	return strbuf_steal(&b);
+}
+
+/* "RUN <<EOF" and nothing else. */
+static bool is_script(const DockerfileStep *step)
+{
+	const char *p = str_after(step->text, "<<");
+
+	if (!p || step->n_heredocs != 1)
+		return false;
+	p += *p == '-';
+	p += *p == '"' || *p == '\'';
+	p = str_after(p, step->heredocs[0].name);
+	return p && strspn(p, "\"' \t") == strlen(p);
+}
+
+/* ["/bin/sh", "-c", text], the SHELL instruction's words, the exec form as it is, or a script. */
+static int command_of(const Stage *s, const DockerfileStep *step, Run *r, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	int no = 0;
+
+	if (is_script(step) && str_starts(step->heredocs[0].text, "#!")) {
+		r->script = &step->heredocs[0];
+		no = strv_take(&r->argv, strf("/dev/pipes/%s", r->script->name)) < 0 ? err_oom(e) : 0;
+	} else if (is_script(step)) {
+		no = shell_command(s, step->heredocs[0].text, &r->argv, e);
+	} else if (step->n_heredocs) {
+		text = with_heredocs(step);
+		no = text ? shell_command(s, text, &r->argv, e) : err_oom(e);
+	} else if (!dockerfile_exec_form(step->text, &r->argv)) {
+		no = shell_command(s, step->text, &r->argv, e);
 	}
-	*ret_shown = r < 0 ? NULL : strv_join(*ret, " ");
-	return *ret_shown ? 0 : err_oom(e);
+	if (no < 0)
+		return no;
+	r->shown = r->argv ? strv_join(r->argv, " ") : NULL;
+	return r->shown ? 0 : err_oom(e);
+}
+
+static bool entitled(const Build *b, const char *to)
+{
+	return b->rq->entitlements && strv_has(b->rq->entitlements, to);
+}
+
+static int flags_read(Build *b, const DockerfileStep *step, Run *r, Err *e)
+{
+	const char *network = dockerfile_flag(step, "network"), *security = dockerfile_flag(step, "security");
+
+	r->network = str_empty(b->rq->network_mode) ? "default" : b->rq->network_mode;
+	if (network && !streq(network, "default") && !streq(network, "none") && !streq(network, "host"))
+		return err_new(e, ERR_INVALID, "invalid network mode \"%s\": default, none or host", network);
+	if (streq0(network, "host") && !streq(r->network, "host") && !entitled(b, "network.host"))
+		return err_new(
+		    e, ERR_DENIED,
+		    "granting entitlement network.host is not allowed by build daemon configuration or "
+		    "client: allow it with --allow network.host");
+	if (network && !streq(network, "default"))
+		r->network = network;
+	if (security && !streq(security, "sandbox") && !streq(security, "insecure"))
+		return err_new(e, ERR_INVALID, "security \"%s\" is not valid: sandbox or insecure", security);
+	r->insecure = streq0(security, "insecure");
+	if (r->insecure && !entitled(b, "security.insecure"))
+		return err_new(
+		    e, ERR_DENIED,
+		    "granting entitlement security.insecure is not allowed by build daemon configuration or "
+		    "client: allow it with --allow security.insecure");
+	if (dockerfile_flag(step, "device"))
+		return err_new(e, ERR_UNSUPPORTED, "RUN --device: this option is not offered");
+	return 0;
 }
 
 /* An ENV of the same name wins over an ARG, and that over what the builder adds. */
@@ -98,15 +189,38 @@ static int env_add(char ***env, char *const *more)
 	return 0;
 }
 
+/* "nofile=1024:2048" */
+static int ulimits_add(char *const *texts, ContainerHost *h, Err *e)
+{
+	h->ulimits = calloc(strv_len(texts) + 1, sizeof(*h->ulimits));
+	if (!h->ulimits)
+		return err_oom(e);
+	for (; texts && *texts; texts++) {
+		ContainerUlimit *u = &h->ulimits[h->n_ulimits];
+		char name[32];
+		long long soft, hard;
+		int n = sscanf(*texts, "%31[a-z]=%lld:%lld", name, &soft, &hard);
+
+		if (n < 2)
+			return err_new(e, ERR_INVALID, "ulimit %.80s: expected NAME=SOFT[:HARD]", *texts);
+		*u = (ContainerUlimit){.name = strdup(name), .soft = soft, .hard = n == 3 ? hard : soft};
+		h->n_ulimits++;
+		if (!u->name)
+			return err_oom(e);
+	}
+	return 0;
+}
+
 /* What the step sees: ENV of the image, the ARGs of the stage, proxies. */
-static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfig *c, Err *e)
+static int container_config(Build *b, const Stage *s, const Run *run, ContainerConfig *c, Err *e)
 {
 	const BuildRequest *rq = b->rq;
-	const char *network = rq->network_mode;
+	const char *hostname = rq->hostname ?: plan_given_arg(b, "BUILDKIT_SANDBOX_HOSTNAME");
 
 	*c = (ContainerConfig){
 	    .image = strdup(""),
-	    .cmd = strv_dup(cmd),
+	    .cmd = strv_dup(run->argv),
+	    .hostname = strdup(hostname ?: "buildkitsandbox"),
 	    .has_entrypoint = true,
 	    .env = s->config.run.env ? strv_dup(s->config.run.env) : calloc(1, sizeof(char *)),
 	    .user = strdup(s->config.run.user ?: ""),
@@ -117,7 +231,8 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 	    .has_health = true, /* nobody asks whether a step is healthy */
 	    .host =
 		{
-		    .network_mode = strdup(str_empty(network) ? "default" : network),
+		    .network_mode = strdup(run->network),
+		    .privileged = run->insecure,
 		    .log.type = strdup("none"),
 		    .memory_swappiness = -1,
 		    .memory = rq->memory,
@@ -132,8 +247,11 @@ static int container_config(Build *b, const Stage *s, char **cmd, ContainerConfi
 		    .extra_hosts = strv_dup(rq->extra_hosts),
 		},
 	};
-	if (strv_add(&c->health.test, "NONE") < 0)
+	if (strv_add(&c->health.test, "NONE") < 0 ||
+	    (rq->keep_failed && strv_add(&c->labels, ENGINE_STEP_KEPT "=1") < 0))
 		return err_oom(e);
+	if (ulimits_add(rq->ulimits, &c->host, e) < 0)
+		return -EINVAL;
 	if (env_add(&c->env, s->args) < 0 || env_add(&c->env, b->proxy_args) < 0)
 		return err_oom(e);
 	return c->cmd && c->env && c->host.network_mode ? 0 : err_oom(e);
@@ -213,41 +331,53 @@ static int step_failed(Build *b, const DockerfileStep *step, const char *shown, 
 		       shown, status);
 }
 
-typedef struct Command {
-	char **argv;
-	char *shown;
-} Command;
-
-static void command_done(Command *c)
+static int step_container(Build *b, Stage *s, Run *run, char **ret_id, Err *e)
 {
-	strv_free(c->argv);
-	free(c->shown);
+	ContainerConfig config = {0};
+	/* Neither the image's command nor its volumes concern a build step. */
+	const ImageConfig base = {.run.stop_timeout = -1};
+	EngineStep step = {.chain_id = s->chain, .base = &base};
+	const char *path;
+	int r = container_config(b, s, run, &config, e);
+
+	if (r >= 0 && run->script)
+		r = step_mounts_script(b, run->mounts, run->script, &path, e);
+	if (r >= 0)
+		r = step_mounts_open(b, s, run->mounts, &step, &config.env, e);
+	if (r >= 0)
+		r = engine_container_create_on(b->en, &config, &step, ret_id, e);
+	container_config_done(&config);
+	return r;
+}
+
+static int commit_clean(Build *b, const Stage *s, const Run *run, const char *id, CacheHit *hit, Err *e)
+{
+	_cleanup_free_ char *upper = NULL;
+	int r = store_snapshot_changes(b->store, id, &upper, e);
+
+	if (r >= 0)
+		r = step_mounts_clean(b, run->mounts, upper, e);
+	return r < 0 ? r : commit(b, s, id, hit, e);
 }
 
 static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
 {
-	const Command *command = arg;
-	ContainerConfig config = {0};
+	Run *run = arg;
 	_cleanup_free_ char *id = NULL;
 	_cleanup_free_ Tail *tail = calloc(1, sizeof(*tail));
-	/* Neither the image's command nor its volumes concern a build step. */
-	ImageConfig base = {.run.stop_timeout = -1};
 	int status = 0, r, removed;
 
 	if (!tail)
 		return err_oom(e);
-	r = container_config(b, s, command->argv, &config, e);
-	if (r >= 0)
-		r = engine_container_create_on(b->en, &config, s->chain, &base, &id, e);
-	container_config_done(&config);
+	r = step_container(b, s, run, &id, e);
 	if (r < 0)
 		return r;
 	build_tell(b, BUILD_NOTE, " ---> Running in %.12s", id);
 	r = run_container(b, s, id, tail, &status, e);
 	if (r >= 0 && status != 0)
-		r = step_failed(b, step, command->shown, id, status, tail, e);
+		r = step_failed(b, step, run->shown, id, status, tail, e);
 	if (r >= 0)
-		r = commit(b, s, id, hit, e);
+		r = commit_clean(b, s, run, id, hit, e);
 	/* What failed is kept to be looked at if that was asked for; what nobody waits for any more is ended. */
 	if (r >= 0 || r == -ECANCELED || !b->rq->keep_failed) {
 		removed = engine_container_remove(b->en, id, true, true, r < 0 ? NULL : e);
@@ -256,38 +386,60 @@ static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, Ca
 	return r;
 }
 
-/* Everything that the process could tell apart: command, arguments, environment, user, directory, network. */
-static char *key_text(const Build *b, const Stage *s, const Command *c)
+/* Everything that the process could tell apart: command, arguments, environment, user, directory, network, mounts. */
+static int key_of(Build *b, const Stage *s, const Run *run, char key[DIGEST_LEN + 1], Err *e)
 {
-	_cleanup_free_ char *args = s->args ? strv_join(s->args, "\n") : strdup("");
-	_cleanup_free_ char *env = strv_join(s->config.run.env, "\n");
+	_cleanup_strbuf_ StrBuf text = {0};
+	int r;
 
-	if (!args || !env)
-		return NULL;
-	return strf("RUN %s\nargs %s\nenv %s\nuser %s\ndir %s\nnet %s", c->shown, args, env,
-		    s->config.run.user ?: "", s->config.run.working_dir ?: "", b->rq->network_mode ?: "");
+	strbuf_add(&text, "RUN");
+	for (char **w = run->argv; *w; w++)
+		strbuf_addf(&text, " %zu:%s", strlen(*w), *w);
+	if (run->script)
+		strbuf_addf(&text, "\nscript %s", run->script->text);
+	for (char *const *v = s->args; v && *v; v++)
+		strbuf_addf(&text, "\narg %s", *v);
+	for (char *const *v = s->config.run.env; v && *v; v++)
+		strbuf_addf(&text, "\nenv %s", *v);
+	strbuf_addf(&text, "\nuser %s\ndir %s\nnet %s%s", s->config.run.user ?: "",
+		    s->config.run.working_dir ?: "", run->network, run->insecure ? "\ninsecure" : "");
+	r = step_mounts_key(b, run->mounts, &text, e);
+	if (r < 0)
+		return r;
+	if (text.oom)
+		return err_oom(e);
+	cache_key(key, s->key, text.s, NULL);
+	return 0;
+}
+
+static int run_it(Build *b, Stage *s, const DockerfileStep *step, Run *run, Err *e)
+{
+	_cleanup_free_ char *told = NULL;
+	char key[DIGEST_LEN + 1];
+	int r = flags_read(b, step, run, e);
+
+	if (r >= 0)
+		r = step_mounts_parse(b, s, step, &run->mounts, e);
+	if (r >= 0)
+		r = command_of(s, step, run, e);
+	if (r >= 0)
+		r = key_of(b, s, run, key, e);
+	if (r < 0)
+		return r;
+	told = history_text(b, s, step, run->argv);
+	return told ? cache_step(b, s, told, step, key, execute, run, e) : err_oom(e);
 }
 
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
-	_cleanup_(command_done) Command command = {0};
-	_cleanup_free_ char *line = NULL, *told = NULL;
-	char key[DIGEST_LEN + 1];
+	Run run = {0};
 	int r;
 
-	for (size_t i = 0; step->flags && step->flags[i]; i++)
-		return err_new(e, ERR_UNSUPPORTED, "RUN --%s: this option is not offered", step->flags[i]);
 	if (!s->chain)
 		return err_new(
 		    e, ERR_INVALID,
 		    "RUN needs files to run: the stage starts from scratch: COPY or ADD some first");
-	r = command_of(s, step, &command.argv, &command.shown, e);
-	if (r < 0)
-		return r;
-	line = key_text(b, s, &command);
-	told = history_text(b, s, step, command.argv);
-	if (!line || !told)
-		return err_oom(e);
-	cache_key(key, s->key, line, NULL);
-	return cache_step(b, s, told, step, key, execute, &command, e);
+	r = run_it(b, s, step, &run, e);
+	run_done(b, &run);
+	return r;
 }

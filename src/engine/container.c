@@ -82,6 +82,8 @@ void mount_points_free(ContainerMountPoint *v, size_t n)
 		free(v[i].image_id);
 		free(v[i].idmap);
 		free(v[i].options);
+		if (v[i].given)
+			close_fd(&v[i].given_fd);
 	}
 	free(v);
 }
@@ -105,6 +107,10 @@ void container_unref(Container *c)
 	free(c->chain_id);
 	free(c->path);
 	strv_free(c->args);
+	if (c->secret_env)
+		for (char **v = c->secret_env; *v; v++)
+			explicit_bzero(*v, strlen(*v));
+	strv_free(c->secret_env);
 	container_config_done(&c->config);
 	mount_points_free(c->mounts, c->n_mounts);
 	free(c->name);

@@ -237,7 +237,7 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 }
 
 /* What needs the name to be ours first. */
-static int make_resources(Engine *en, Container *c, const ImageConfig *ic, Err *e)
+static int make_resources(Engine *en, Container *c, const ImageConfig *ic, const EngineStep *step, Err *e)
 {
 	_cleanup_strv_ char **made = NULL;
 	int r = store_snapshot_prepare(en->store, c->id, c->chain_id, e);
@@ -245,7 +245,7 @@ static int make_resources(Engine *en, Container *c, const ImageConfig *ic, Err *
 	if (r >= 0)
 		r = data_dir_make(en, c, e);
 	if (r >= 0)
-		r = mounts_resolve(en, c, ic, &made, e);
+		r = mounts_resolve(en, c, ic, step, &made, e);
 	if (r >= 0)
 		r = mounts_populate(en, c, made, e);
 	if (r >= 0)
@@ -255,7 +255,8 @@ static int make_resources(Engine *en, Container *c, const ImageConfig *ic, Err *
 
 /* The images' gate is held; it is open again when this returns. */
 static int create_over(Engine *en, const char *name, const ContainerConfig *config, const StoreImage *image,
-		       const ImageConfig *ic, Container **ret, char ***warnings, Err *e)
+		       const ImageConfig *ic, const EngineStep *step, Container **ret, char ***warnings,
+		       Err *e)
 {
 	_cleanup_container_ Container *c = container_new();
 	int r = c ? container_config_copy(config, &c->config, e) : err_oom(e);
@@ -272,7 +273,7 @@ static int create_over(Engine *en, const char *name, const ContainerConfig *conf
 	container_lock(c);
 	r = ports_warn(en, c, warnings, e);
 	if (r >= 0)
-		r = make_resources(en, c, ic, e);
+		r = make_resources(en, c, ic, step, e);
 	if (r < 0)
 		(void)container_remove_locked(en, c, true, NULL);
 	pthread_mutex_unlock(&c->life);
@@ -354,7 +355,7 @@ int engine_container_create(Engine *en, const char *name, const char *platform, 
 	if (r >= 0)
 		r = check_platform(&ic, config->image, platform, &warnings, e);
 	if (r >= 0)
-		r = create_over(en, name, config, &image, &ic, &c, &warnings, e);
+		r = create_over(en, name, config, &image, &ic, NULL, &c, &warnings, e);
 	else
 		pthread_rwlock_unlock(&en->images_gate);
 	if (r >= 0)
@@ -371,18 +372,22 @@ int engine_container_create(Engine *en, const char *name, const char *platform, 
 	return 0;
 }
 
-int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id,
-			       const ImageConfig *base, char **ret_id, Err *e)
+int engine_container_create_on(Engine *en, const ContainerConfig *config, const EngineStep *step,
+			       char **ret_id, Err *e)
 {
-	StoreImage image = {.id = (char *)"", .chain_id = (char *)chain_id};
+	StoreImage image = {.id = (char *)"", .chain_id = (char *)(uintptr_t)step->chain_id};
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_strv_ char **warnings = NULL;
 	int r;
 
 	pthread_rwlock_rdlock(&en->images_gate);
-	r = create_over(en, NULL, config, &image, base, &c, &warnings, e);
+	r = create_over(en, NULL, config, &image, step->base, step, &c, &warnings, e);
 	if (r < 0)
 		return r;
+	if (step->secret_env && !(c->secret_env = strv_dup(step->secret_env))) {
+		(void)engine_container_remove(en, c->id, true, true, NULL);
+		return err_oom(e);
+	}
 	*ret_id = strdup(c->id);
 	return *ret_id ? 0 : err_oom(e);
 }

@@ -81,6 +81,7 @@ typedef struct Container {
 	ContainerConfig config;
 	ContainerMountPoint *mounts;
 	size_t n_mounts;
+	char **secret_env; /* of a build step: K=V that nothing of is written down but the spec of its run */
 
 	/* Under `state`. */
 	char *name;
@@ -315,7 +316,8 @@ int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, Use
 
 /* mounts.c: binds, volumes, tmpfs and anonymous volumes of a new container */
 /* *ret_made: names of the volumes that were not there before. */
-int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***ret_made, Err *e);
+int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, const EngineStep *step,
+		   char ***ret_made, Err *e);
 /* The layers over images that are mounted. */
 void mounts_remove_snapshots(Engine *en, Container *c);
 /* As the image that it runs, or one that is mounted. */
@@ -672,6 +674,9 @@ void gc_disk_full(Engine *en);
 
 /* leftovers.c: what an engine that was killed has left of containers and builds. At start, after the containers were loaded. */
 int leftovers_remove(Engine *en, Err *e);
+/* Build steps: containers without an image. Nobody waits for what they do, and what they were given is gone. One that failed and that the user wanted to
+ * look at stays. After the running ones were adopted. */
+void leftovers_steps_remove(Engine *en);
 
 /* sizes.c */
 int sizes_new(SizeCache **ret, Err *e);

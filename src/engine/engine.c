@@ -264,6 +264,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0)
 		r = adopt_all(en, e);
 	if (r >= 0)
+		leftovers_steps_remove(en);
+	if (r >= 0)
 		r = gc_start(en, e);
 	if (r >= 0)
 		network_overlaps_watch(en);

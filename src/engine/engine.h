@@ -149,6 +149,9 @@ typedef struct ContainerMountPoint {
 	bool own_fs;   /* a volume that is a file system of its own: mounted while it is in use */
 	bool by_flag;  /* --tmpfs, which inspect shows elsewhere */
 	bool no_copy, non_recursive, ro_non_recursive, ro_force_recursive;
+	/* Of a build step: a detached mount that was given, of which nothing is written down. */
+	bool given;
+	int given_fd;
 } ContainerMountPoint;
 
 /* One for each network, in the order in which interfaces are made. */
@@ -213,9 +216,23 @@ char *const *container_default_paths(bool masked);
  * ERR_NOT_FOUND "No such image: x" when the image is missing (the caller may pull). ERR_CONFLICT for a taken name. */
 int engine_container_create(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
 			    char **ret_id, char ***ret_warnings, Err *e);
-/* A container over bare layers, for a build step: there is no image to name yet. base gives the settings that are inherited. */
-int engine_container_create_on(Engine *en, const ContainerConfig *config, const char *chain_id,
-			       const ImageConfig *base, char **ret_id, Err *e);
+/* A container over bare layers, for a build step: there is no image to name yet. What it is given in memory alone (descriptors, secrets) it has
+ * for one run; after a crash of the engine it is removed. */
+#define ENGINE_STEP_KEPT "io.ireko.build.kept" /* label of a step that stays when it has failed */
+typedef struct EngineStepMount {
+	const char *destination; /* absolute and clean */
+	int fd;                  /* a detached mount, of a directory or a file; the caller's */
+	bool read_only;
+} EngineStepMount;
+typedef struct EngineStep {
+	const char *chain_id;    /* NULL: no layers */
+	const ImageConfig *base; /* settings that are inherited */
+	const EngineStepMount *mounts;
+	size_t n_mounts;
+	char *const *secret_env; /* K=V, or NULL */
+} EngineStep;
+int engine_container_create_on(Engine *en, const ContainerConfig *config, const EngineStep *step,
+			       char **ret_id, Err *e);
 /* ERR_NOT_MODIFIED if running. A command that cannot be run: ERR_NO_COMMAND, ERR_NOT_RUNNABLE. */
 int engine_container_start(Engine *en, const char *ref, Err *e);
 /* timeout_s: -1 the container's own, else seconds until SIGKILL. signal NULL: its stop signal. ERR_NOT_MODIFIED if not running. */

@@ -72,6 +72,26 @@ static bool belongs(const Names *ids, const char *key)
 	return !id || has(ids, id);
 }
 
+void leftovers_steps_remove(Engine *en)
+{
+	size_t n;
+	Container **all = containers_all(en, &n);
+
+	for (size_t i = 0; all && i < n; i++) {
+		Err err;
+
+		bool kept = strv_env_get(all[i]->config.labels, ENGINE_STEP_KEPT) &&
+			    container_status(all[i]) == CONTAINER_EXITED && all[i]->exit_code != 0;
+
+		if (str_empty(all[i]->image_id) && !kept &&
+		    engine_container_remove(en, all[i]->id, true, true, &err) < 0)
+			log_warn("build step %.12s of an earlier run is not removed: %s", all[i]->id,
+				 err.msg);
+		container_unref(all[i]);
+	}
+	free(all);
+}
+
 int leftovers_remove(Engine *en, Err *e)
 {
 	_cleanup_strv_ char **known = NULL, **snapshots = NULL, **dirs = NULL;

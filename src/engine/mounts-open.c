@@ -3,8 +3,7 @@
  * A container's mount points as mounts: opened by descriptor, detached, for the shim or for a copy of files.
  *
  * Part of a volume or of an image (a subpath) is opened beneath its root: whatever the path and the links in it say, they lead
- * nowhere else, and what was opened is what is mounted. In an image's own mount, which is in no namespace, nothing can be copied
- * before Linux 6.15; so there a thread attaches it in a mount namespace that ends with it.
+ * nowhere else, and what was opened is what is mounted.
  */
 #include "engine/engine-internal.h"
 #include "engine/volume.h"
@@ -12,7 +11,6 @@
 #include "kernel/mount.h"
 
 #include <fcntl.h>
-#include <sched.h>
 
 /* ---- while a container runs ---- */
 
@@ -123,54 +121,21 @@ static int clone_beneath(const ContainerMountPoint *m, int root, int *ret_fd, Er
 	return 0;
 }
 
-typedef struct Part {
-	const ContainerMountPoint *m;
-	const char *place; /* some directory */
-	int root, fd, result;
-	Err err;
-} Part;
-
-static int attach_and_clone(Part *p, Err *e)
-{
-	int r;
-
-	if (unshare(CLONE_NEWNS) < 0)
-		return err_sys(e, errno, "make a mount namespace");
-	r = mount_change(AT_FDCWD, "/", &(MountChange){.propagation = MS_PRIVATE, .recursive = true});
-	if (r >= 0)
-		r = mount_attach_path(p->root, p->place);
-	return r < 0 ? err_sys(e, r, "attach image %s", p->m->source)
-		     : clone_beneath(p->m, p->root, &p->fd, e);
-}
-
-static void *part_thread(void *arg)
-{
-	Part *p = arg;
-
-	p->result = attach_and_clone(p, &p->err);
-	return NULL;
-}
-
 static int open_part_of_image(Engine *en, const ContainerMountPoint *m, int root, int *ret_fd, Err *e)
 {
-	Part p = {.m = m, .place = en->containers_run, .root = root, .fd = -1};
-	pthread_t thread;
-	int r = pthread_create(&thread, NULL, part_thread, &p);
+	int fd = mount_clone_part(root, en->containers_run, m->subpath);
 
-	if (r != 0)
-		return err_sys(e, r, "start a thread");
-	pthread_join(thread, NULL);
-	if (p.result < 0 && e)
-		*e = p.err;
-	*ret_fd = p.fd;
-	return p.result;
+	if (fd < 0)
+		return subpath_error(m, fd, e);
+	*ret_fd = fd;
+	return 0;
 }
 
 /* ---- all of it ---- */
 
 bool mount_is_made(const ContainerMountPoint *m)
 {
-	return m->snapshot || m->subpath;
+	return m->snapshot || m->subpath || m->given;
 }
 
 static int mount_image(Engine *en, const ContainerMountPoint *m, bool read_only, const StoreShift *shift,
@@ -207,6 +172,10 @@ int mount_open(Engine *en, const ContainerMountPoint *m, bool read_only, const S
 	_cleanup_close_ int root = -1;
 	int fd;
 
+	if (m->given) {
+		*ret_fd = fcntl(m->given_fd, F_DUPFD_CLOEXEC, 3);
+		return *ret_fd < 0 ? err_sys(e, errno, "copy the descriptor of mount %s", m->destination) : 0;
+	}
 	if (m->snapshot)
 		return open_image(en, m, read_only, shift, ret_fd, e);
 	if (!m->subpath) {

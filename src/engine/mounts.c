@@ -509,6 +509,32 @@ static int resolve_all(Points *p, Err *e)
 	return r;
 }
 
+/* What a build step is given: a copy of each descriptor, as the container's. */
+static int resolve_given(Points *p, const EngineStep *step, Err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && step && i < step->n_mounts; i++) {
+		int fd = fcntl(step->mounts[i].fd, F_DUPFD_CLOEXEC, 3);
+
+		if (fd < 0)
+			return err_sys(e, errno, "copy the descriptor of mount %s",
+				       step->mounts[i].destination);
+		ContainerMountPoint m = {
+		    .type = strdup("bind"),
+		    .source = strdup(""),
+		    .destination = strdup(step->mounts[i].destination),
+		    .mode = strdup(""),
+		    .propagation = strdup("rprivate"),
+		    .rw = !step->mounts[i].read_only,
+		    .given = true,
+		    .given_fd = fd,
+		};
+		r = points_add(p, m, false, e);
+	}
+	return r;
+}
+
 /* Volumes and snapshots that were made for a container that does not come to be. Engine.volumes_lock is held. */
 static void undo(Points *p)
 {
@@ -520,7 +546,8 @@ static void undo(Points *p)
 		(void)volume_remove_locked(p->en, p->made[i], NULL);
 }
 
-int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***ret_made, Err *e)
+int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, const EngineStep *step,
+		   char ***ret_made, Err *e)
 {
 	Points p = {.en = en, .c = c};
 	int r = merge_declared(c, image, e);
@@ -529,6 +556,8 @@ int mounts_resolve(Engine *en, Container *c, const ImageConfig *image, char ***r
 		return r;
 	pthread_mutex_lock(&en->volumes_lock);
 	r = resolve_all(&p, e);
+	if (r >= 0)
+		r = resolve_given(&p, step, e);
 	if (r >= 0) {
 		pthread_mutex_lock(&c->state);
 		c->mounts = p.v;

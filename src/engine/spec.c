@@ -170,7 +170,7 @@ static int process_json(Engine *en, const SpecInput *in, const SecurityOptions *
 		r = links_environment(en, c, &links, e);
 	if (r < 0)
 		return r;
-	if (environment(c, in->hostname, u.home, links, NULL, &env) < 0)
+	if (environment(c, in->hostname, u.home, links, c->secret_env, &env) < 0)
 		return err_oom(e);
 	r = rlimits_json(&c->config.host, &limits, e);
 	if (r < 0)
