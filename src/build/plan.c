@@ -129,10 +129,8 @@ static int args_begin(Build *b, Err *e)
 /* A word, expanded with the global arguments. */
 static int global_word(Build *b, const char *text, char **ret, Err *e)
 {
-	_cleanup_free_ char *expanded = NULL;
-	int r = dockerfile_expand(text, b->df.escape, b->global_args, false, &expanded, e);
-
-	return r < 0 ? r : dockerfile_word(expanded, b->df.escape, ret, e);
+	return dockerfile_lex_word(&(DockerfileLex){.escape = b->df.escape, .env = b->global_args}, text, ret,
+				   e);
 }
 
 static int stage_name(Stage *s, const char *word, Err *e)

@@ -69,10 +69,27 @@ const char *dockerfile_flag(const DockerfileStep *s, const char *name);
 /* True if text is a JSON array of strings; then *ret has it. */
 bool dockerfile_exec_form(const char *text, char ***ret);
 
-/* Replaces $name, ${name}, ${name:-word}, ${name:+word}, ${name-word}, ${name+word}, ${name:?word} outside of single quotes. Quotes and escapes are
- * kept as they are; what is put in is escaped so that it stays one word when words are split later (`words`), or not. env is K=V. */
+/* How words are read: outside of single quotes $name, ${name} and ${name} with one of the operators :- - :+ + :? ? # ## % %% / //
+ * are replaced (replace.h has the patterns), and words nest in them. */
+typedef struct DockerfileLex {
+	char escape;
+	char *const *env;    /* K=V */
+	bool raw_quotes;     /* quotes stay in the result */
+	bool raw_escapes;    /* so does the escape character */
+	bool literal_quotes; /* quotes are letters like others, as in a here-document */
+	bool keep_unset;     /* variables that are not set stay as they are written */
+	char ***unset; /* if given: the names that were asked for and are not set are added, each once */
+} DockerfileLex;
+
+/* The whole text as one, blanks included, without quotes and escapes. */
+int dockerfile_lex_word(const DockerfileLex *lex, const char *text, char **ret, Err *e);
+/* Split at blanks, also at those of variables outside of quotes. Empty words are left out. */
+int dockerfile_lex_words(const DockerfileLex *lex, const char *text, char ***ret, Err *e);
+
+/* `words`: quotes and escapes stay, and what is put in is escaped so that it stays one word when words are split later;
+ * otherwise it is dockerfile_lex_word(). */
 int dockerfile_expand(const char *text, char escape, char *const *env, bool words, char **ret, Err *e);
-/* The whole text as one word, blanks included, without its quotes and escapes. */
+/* Without looking for variables: the whole text as one word, blanks included, without its quotes and escapes. */
 int dockerfile_word(const char *text, char escape, char **ret, Err *e);
-/* Splits into words at blanks, removing quotes and escapes. */
+/* Splits into words at blanks, removing quotes and escapes. An empty one in quotes is a word too. */
 int dockerfile_words(const char *text, char escape, char ***ret, Err *e);

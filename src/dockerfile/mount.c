@@ -253,8 +253,7 @@ static int lone(Parser *p, const char *field, int key, Err *e)
 static int field(Parser *p, const char *text, char escape, char *const *env, Err *e)
 {
 	const char *eq = strchr(text, '=');
-	_cleanup_free_ char *name = eq ? strndup(text, (size_t)(eq - text)) : strdup(text), *expanded = NULL,
-			    *value = NULL;
+	_cleanup_free_ char *name = eq ? strndup(text, (size_t)(eq - text)) : strdup(text), *value = NULL;
 	int key, r = 0;
 
 	if (!name)
@@ -272,11 +271,8 @@ static int field(Parser *p, const char *text, char escape, char *const *env, Err
 	if (key == KEY_FROM && env && strchr(eq, '$') && strchr(eq, '$')[1])
 		return err_new(e, ERR_INVALID,
 			       "'from' doesn't support variable expansion, define alias stage instead");
-	if (env) {
-		r = dockerfile_expand(eq + 1, escape, env, true, &expanded, e);
-		if (r >= 0)
-			r = dockerfile_word(expanded, escape, &value, e);
-	}
+	if (env)
+		r = dockerfile_lex_word(&(DockerfileLex){.escape = escape, .env = env}, eq + 1, &value, e);
 	return r < 0 ? r : assign(p, (Key)key, value ?: eq + 1, e);
 }
 

@@ -72,56 +72,6 @@ static void test_errors_have_file_and_line(void **state _unused_)
 	assert_refused("FROM x\nRUN \xff\n", "UTF-8");
 }
 
-static void assert_expands(const char *text, const char *want)
-{
-	char *env[] = {(char *)"a=1", (char *)"empty=", (char *)"sp=x y", (char *)"q=\"", NULL};
-	_cleanup_free_ char *got = NULL;
-	Err e = {0};
-
-	if (dockerfile_expand(text, '\\', env, true, &got, &e) < 0)
-		fail_msg("%s: %s", text, e.msg);
-	assert_string_equal(got, want);
-}
-
-static void test_expansion(void **state _unused_)
-{
-	assert_expands("$a ${a}b $none.", "1 1b .");
-	assert_expands("${none:-d} ${empty:-d} ${empty-d} ${a:+set} ${none:+set}", "d d  set ");
-	assert_expands("'$a' \"$a\" \\$a", "'$a' \"1\" \\$a");
-	assert_expands("$sp", "x\\ y");
-	assert_expands("\"$sp\"", "\"x y\"");
-	assert_expands("$q", "\\\"");
-	assert_expands("${none:-${a}}", "1");
-	assert_expands("$1 $", "$1 $");
-}
-
-static void test_expansion_refuses(void **state _unused_)
-{
-	_cleanup_free_ char *got = NULL;
-	Err e = {0};
-
-	assert_true(dockerfile_expand("${a", '\\', NULL, true, &got, &e) < 0);
-	assert_true(dockerfile_expand("${x:?must be set}", '\\', NULL, true, &got, &e) < 0);
-	assert_string_equal(e.msg, "x: must be set");
-	assert_true(dockerfile_expand("${a/b/c}", '\\', NULL, true, &got, &e) < 0);
-}
-
-static void test_words(void **state _unused_)
-{
-	_cleanup_strv_ char **v = NULL, **none = NULL;
-	_cleanup_free_ char *word = NULL;
-	Err e = {0};
-
-	assert_int_equal(dockerfile_words("a \"b c\" 'd e' f\\ g \"\"", '\\', &v, &e), 0);
-	assert_int_equal(strv_len(v), 5);
-	assert_string_equal(v[1], "b c");
-	assert_string_equal(v[3], "f g");
-	assert_string_equal(v[4], "");
-	assert_int_equal(dockerfile_word("/a b\\ c/\"d  e\"", '\\', &word, &e), 0);
-	assert_string_equal(word, "/a b c/d  e");
-	assert_true(dockerfile_words("\"open", '\\', &none, &e) < 0);
-}
-
 static void test_exec_form(void **state _unused_)
 {
 	_cleanup_strv_ char **v = NULL, **none = NULL;
@@ -139,9 +89,6 @@ int main(void)
 	    cmocka_unit_test(test_escape_directive),
 	    cmocka_unit_test(test_heredoc),
 	    cmocka_unit_test(test_errors_have_file_and_line),
-	    cmocka_unit_test(test_expansion),
-	    cmocka_unit_test(test_expansion_refuses),
-	    cmocka_unit_test(test_words),
 	    cmocka_unit_test(test_exec_form),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
