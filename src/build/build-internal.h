@@ -44,9 +44,10 @@ typedef struct Stage {
 	char **args;              /* K=V: ARGs declared in this stage with their values */
 	char **
 	    declared; /* names of those that this stage itself declared, in order: what history shows of a RUN */
-	bool cmd_set;       /* by this stage: an ENTRYPOINT leaves such a CMD alone */
-	size_t n_inherited; /* entries of the history that are the base's */
-	int64_t time_ns;    /* of the newest step; what makes the result reproducible from cache */
+	bool cmd_set;         /* by this stage: an ENTRYPOINT leaves such a CMD alone */
+	size_t n_base_layers; /* layers that are the base's */
+	size_t n_inherited;   /* entries of the history that are the base's */
+	int64_t time_ns;      /* of the newest step; what makes the result reproducible from cache */
 } Stage;
 
 typedef struct Vertices {
@@ -115,10 +116,16 @@ typedef struct CacheHit {
 void cache_hit_done(CacheHit *h);
 void cache_key(char key[DIGEST_LEN + 1], const char *parent, const char *instruction, const char *content);
 typedef int (*CacheMakeFn)(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *ret, Err *e);
-/* What the step with this key gives: from the cache, from another build that is making it, or by make(). Enters it into the stage
- * and its vertex. created_by: what history says of it. */
-int cache_step(Build *b, Stage *s, const char *created_by, const DockerfileStep *step, const char *key,
-	       CacheMakeFn make, void *arg, Err *e);
+typedef struct CacheStep {
+	const DockerfileStep *step;
+	const char *key;
+	const char *told;    /* what history says of it */
+	const char *content; /* digest of the files that it reads, or NULL */
+	CacheMakeFn make;
+	void *arg; /* of make */
+} CacheStep;
+/* What the step gives: from the cache, from another build that is making it, or by make(). Enters it into the stage and its vertex. */
+int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e);
 
 /* ---- flight.c: steps that are being made, of all builds ---- */
 typedef struct Flight Flight;

@@ -43,10 +43,13 @@ static int get(Build *b, const char *key, CacheHit *ret, Err *e)
 	return 1;
 }
 
-static int put(Build *b, const char *key, const CacheHit *h, Err *e)
+static int put(Build *b, const Stage *s, const CacheStep *st, const CacheHit *h, Err *e)
 {
 	const StoreCacheEntry c = {
-	    .key = (char *)(uintptr_t)key,
+	    .key = (char *)(uintptr_t)st->key,
+	    .step = (char *)(uintptr_t)st->told,
+	    .parent = (char *)(uintptr_t)s->key,
+	    .content = (char *)(uintptr_t)st->content,
 	    .chain_id = h->chain,
 	    .diff_id = h->diff,
 	    .empty = h->empty,
@@ -72,44 +75,71 @@ static void tell_hit(Build *b, Stage *s, const CacheHit *h)
 		   clock_rfc3339(h->created_ns).s);
 }
 
+/* What is different from the steps that the cache has. An error in here only makes the answer poorer. */
+static void tell_miss(Build *b, Stage *s, const CacheStep *st)
+{
+	StoreCacheEntry like = {0}, after = {0};
+
+	if (store_cache_find_like(b->store, st->told, s->key, &like, NULL) > 0) {
+		if (!streq0(like.parent, s->key))
+			vertex_why(
+			    b, s->vertex,
+			    "made: what lies below it is not what it was when the same step was made at %s",
+			    clock_rfc3339(like.created_ns).s);
+		else if (st->content && !streq0(like.content, st->content))
+			vertex_why(b, s->vertex, "made: the files that it reads have changed since %s",
+				   clock_rfc3339(like.created_ns).s);
+		else
+			vertex_why(b, s->vertex,
+				   "made: its arguments, its environment or its mounts have changed, or its "
+				   "layer was removed, since %s",
+				   clock_rfc3339(like.created_ns).s);
+	} else if (store_cache_find_after(b->store, s->key, &after, NULL) > 0) {
+		vertex_why(b, s->vertex, "made: the instruction is new or has changed; at this place was: %s",
+			   after.step);
+	} else {
+		vertex_why(b, s->vertex, "made: nothing was ever made on these files");
+	}
+	store_cache_entry_done(&like);
+	store_cache_entry_done(&after);
+}
+
 /* By this build or by another one that is at it. */
-static int make_once(Build *b, Stage *s, const DockerfileStep *step, const char *key, CacheMakeFn make,
-		     void *arg, CacheHit *ret, Err *e)
+static int make_once(Build *b, Stage *s, const CacheStep *st, CacheHit *ret, Err *e)
 {
 	Flight *f = NULL;
 	int r = 0;
 
 	if (unwanted(b, s)) {
 		vertex_why(b, s->vertex, "made: the cache is not wanted");
-		r = make(b, s, step, arg, ret, e);
-		return r < 0 ? r : put(b, key, ret, e);
+		r = st->make(b, s, st->step, st->arg, ret, e);
+		return r < 0 ? r : put(b, s, st, ret, e);
 	}
 	do {
-		r = flight_begin(b->builder, key, b->alive_fd, &f, e);
+		r = flight_begin(b->builder, st->key, b->alive_fd, &f, e);
 		if (r < 0)
 			return r;
-		r = get(b, key, ret, e);
+		r = get(b, st->key, ret, e);
 	} while (r == 0 && !f);
 	if (r > 0)
 		tell_hit(b, s, ret);
 	if (r == 0) {
-		vertex_why(b, s->vertex, "made: no such step on such files is in the cache");
-		r = make(b, s, step, arg, ret, e);
+		tell_miss(b, s, st);
+		r = st->make(b, s, st->step, st->arg, ret, e);
 		if (r >= 0)
-			r = put(b, key, ret, e);
+			r = put(b, s, st, ret, e);
 	}
 	flight_end(f);
 	return r;
 }
 
-int cache_step(Build *b, Stage *s, const char *created_by, const DockerfileStep *step, const char *key,
-	       CacheMakeFn make, void *arg, Err *e)
+int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e)
 {
 	CacheHit hit = {0};
-	int r = make_once(b, s, step, key, make, arg, &hit, e);
+	int r = make_once(b, s, st, &hit, e);
 
 	if (r >= 0)
-		r = stage_add_layer(s, created_by, key, &hit, e);
+		r = stage_add_layer(s, st->told, st->key, &hit, e);
 	cache_hit_done(&hit);
 	return r < 0 ? r : 0;
 }

@@ -299,7 +299,8 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 			    s->config.run.working_dir ?: "/");
 		told = history_text(b, s, step, NULL);
 		cache_key(key, s->key, line ?: "", content);
-		r = told ? cache_step(b, s, told, step, key, copy_all, &c, e) : err_oom(e);
+		r = told ? cache_step(b, s, &(CacheStep){step, key, told, content, copy_all, &c}, e)
+			 : err_oom(e);
 	}
 	sources_done(&c.sources);
 	if (owned)
@@ -348,5 +349,5 @@ int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	free(s->config.run.working_dir);
 	s->config.run.working_dir = strdup(dir);
 	cache_key(key, s->key, line, NULL);
-	return cache_step(b, s, line, step, key, make_directory, dir, e);
+	return cache_step(b, s, &(CacheStep){step, key, line, NULL, make_directory, dir}, e);
 }

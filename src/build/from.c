@@ -114,6 +114,7 @@ static int from_stage(Build *b, Stage *s, Err *e)
 	s->chain = other->chain ? strdup(other->chain) : NULL;
 	s->time_ns = other->time_ns;
 	s->n_inherited = other->n_inherited;
+	s->n_base_layers = other->n_base_layers;
 	memcpy(s->key, other->key, sizeof(s->key));
 	return 0;
 }
@@ -146,6 +147,7 @@ static int from_image(Build *b, Stage *s, Err *e)
 	if (r >= 0) {
 		s->base_id = strdup(image.id);
 		s->n_inherited = s->config.n_history;
+		s->n_base_layers = strv_len(s->config.diff_ids);
 		s->chain = image.chain_id ? strdup(image.chain_id) : NULL;
 		if (s->config.created)
 			(void)clock_parse(s->config.created,

@@ -8,7 +8,10 @@
 #include "base/log.h"
 
 struct BuildResult {
+	Engine *en;
 	Store *store;
+	bool squash;      /* the layers above the base's are to be one */
+	char *base_layer; /* diff id of the base's last layer, or NULL */
 	ImageConfig config;
 	char *text; /* config, encoded */
 	char *chain, *base_id;
@@ -63,6 +66,9 @@ static int fill(const Build *b, BuildResult *r, Err *e)
 		no = dates_apply(b, s, &r->config, e);
 	if (no < 0)
 		return no;
+	if (b->rq->squash && s->n_base_layers &&
+	    !(r->base_layer = strdup(s->config.diff_ids[s->n_base_layers - 1])))
+		return err_oom(e);
 	r->chain = s->chain ? strdup(s->chain) : NULL;
 	r->base_id = s->base_id ? strdup(s->base_id) : NULL;
 	doc = image_config_encode(&r->config);
@@ -76,6 +82,7 @@ static void release(BuildResult *r)
 	free(r->text);
 	free(r->chain);
 	free(r->base_id);
+	free(r->base_layer);
 	free(r);
 }
 
@@ -86,7 +93,9 @@ int build_result_new(Build *b, BuildResult **ret, Err *e)
 
 	if (!result)
 		return err_oom(e);
+	result->en = b->en;
 	result->store = b->store;
+	result->squash = b->rq->squash;
 	r = fill(b, result, e);
 	if (r < 0)
 		release(result);
@@ -126,6 +135,20 @@ int build_tags_check(char *const *tags, Err *e)
 	return 0;
 }
 
+/* The image with all its layers is of no use any more; it goes unless somebody has given it a name meanwhile. */
+static int squash(BuildResult *r, char id[DIGEST_LEN + 1], Err *e)
+{
+	const EngineSquash q = {.image = id, .from = r->base_layer};
+	char one[DIGEST_LEN + 1];
+	int no = engine_image_squash(r->en, &q, one, e);
+
+	if (no < 0 || streq(one, id))
+		return no;
+	(void)store_image_delete(r->store, id, NULL, NULL);
+	memcpy(id, one, sizeof(one));
+	return 0;
+}
+
 int build_result_image(BuildResult *r, char *const *tags, char ret_id[DIGEST_LEN + 1], Err *e)
 {
 	int no = build_tags_check(tags, e);
@@ -134,6 +157,8 @@ int build_result_image(BuildResult *r, char *const *tags, char ret_id[DIGEST_LEN
 		no = store_blob_put(r->store, r->text, strlen(r->text), ret_id, e);
 	if (no >= 0)
 		no = store_image_put(r->store, ret_id, NULL, r->base_id, e);
+	if (no >= 0 && r->squash)
+		no = squash(r, ret_id, e);
 	for (size_t i = 0; no >= 0 && tags && tags[i]; i++) {
 		Reference ref = {0};
 		_cleanup_free_ char *full = NULL;

@@ -427,7 +427,7 @@ static int run_it(Build *b, Stage *s, const DockerfileStep *step, Run *run, Err 
 	if (r < 0)
 		return r;
 	told = history_text(b, s, step, run->argv);
-	return told ? cache_step(b, s, told, step, key, execute, run, e) : err_oom(e);
+	return told ? cache_step(b, s, &(CacheStep){step, key, told, NULL, execute, run}, e) : err_oom(e);
 }
 
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e)

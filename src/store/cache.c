@@ -2,9 +2,8 @@
 /*
  * The build cache: from what a build step is made of (a key) to the layer that it gave.
  *
- * A row is a hint. Its layer may go with the image that it belongs to, and then the row is a miss, and goes at the next look.
- * The other way round a row is what keeps a layer that no image has (of a stage, say): store_sweep() leaves it alone
- * until the row is deleted.
+ * A row keeps its layer, when no image has it any more too: `rmi` of what was built does not make the next build anew. It is still a hint: what was
+ * repaired or removed by hand is a miss.
  */
 #include "base/clock.h"
 #include "base/str.h"
@@ -15,6 +14,9 @@ void store_cache_entry_done(StoreCacheEntry *c)
 	free(c->key);
 	free(c->chain_id);
 	free(c->diff_id);
+	free(c->step);
+	free(c->parent);
+	free(c->content);
 	*c = (StoreCacheEntry){0};
 }
 
@@ -23,6 +25,16 @@ void store_cache_free(StoreCacheEntry *v, size_t n)
 	for (size_t i = 0; i < n; i++)
 		store_cache_entry_done(&v[i]);
 	free(v);
+}
+
+#define COLUMNS "key, chain_id, diff_id, empty, created_ns, used_ns, uses, step, parent, content"
+
+static int text_at(const DbQuery *q, int column, char **ret)
+{
+	const char *text = db_text(q, column);
+
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
 }
 
 static int fill(const DbQuery *q, StoreCacheEntry *ret)
@@ -38,25 +50,52 @@ static int fill(const DbQuery *q, StoreCacheEntry *ret)
 	    .used_ns = db_int(q, 5),
 	    .uses = db_int(q, 6),
 	};
+	if (text_at(q, 7, &ret->step) < 0 || text_at(q, 8, &ret->parent) < 0 ||
+	    text_at(q, 9, &ret->content) < 0)
+		return -ENOMEM;
 	return ret->key && !ret->chain_id == !chain && !ret->diff_id == !diff ? 0 : -ENOMEM;
+}
+
+static int take_one(DbQuery *q, int r, StoreCacheEntry *ret, Err *e)
+{
+	if (r >= 0)
+		r = db_step(q, e);
+	if (r <= 0)
+		return r;
+	if (fill(q, ret) >= 0)
+		return 1;
+	store_cache_entry_done(ret);
+	return err_oom(e);
 }
 
 static int find(Store *s, const char *key, StoreCacheEntry *ret, Err *e)
 {
 	_cleanup_query_ DbQuery q = {0};
-	int r = db_query(
-	    &s->db, &q, e,
-	    "SELECT key, chain_id, diff_id, empty, created_ns, used_ns, uses FROM build_cache WHERE key = ?1",
-	    "t", key);
+	int r = db_query(&s->db, &q, e, "SELECT " COLUMNS " FROM build_cache WHERE key = ?1", "t", key);
 
-	if (r >= 0)
-		r = db_step(&q, e);
-	if (r <= 0)
-		return r;
-	if (fill(&q, ret) >= 0)
-		return 1;
-	store_cache_entry_done(ret);
-	return err_oom(e);
+	return take_one(&q, r, ret, e);
+}
+
+int store_cache_find_like(Store *s, const char *step, const char *parent, StoreCacheEntry *ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e,
+			 "SELECT " COLUMNS " FROM build_cache WHERE step = ?1"
+			 " ORDER BY parent = ?2 DESC, created_ns DESC LIMIT 1",
+			 "tt", step, parent);
+
+	return take_one(&q, r, ret, e);
+}
+
+int store_cache_find_after(Store *s, const char *parent, StoreCacheEntry *ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e,
+			 "SELECT " COLUMNS " FROM build_cache WHERE parent = ?1 AND step IS NOT NULL"
+			 " ORDER BY created_ns DESC LIMIT 1",
+			 "t", parent);
+
+	return take_one(&q, r, ret, e);
 }
 
 int store_cache_get(Store *s, const char *key, StoreCacheEntry *ret, Err *e)
@@ -83,13 +122,16 @@ int store_cache_get(Store *s, const char *key, StoreCacheEntry *ret, Err *e)
 
 int store_cache_put(Store *s, const StoreCacheEntry *c, Err *e)
 {
-	int r = db_run(
-	    &s->db, e,
-	    "INSERT INTO build_cache (key, chain_id, diff_id, empty, created_ns, used_ns, uses)"
-	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1) ON CONFLICT DO UPDATE SET chain_id = excluded.chain_id,"
-	    " diff_id = excluded.diff_id, empty = excluded.empty, created_ns = excluded.created_ns,"
-	    " used_ns = excluded.used_ns",
-	    "tttiii", c->key, c->chain_id, c->diff_id, (int64_t)c->empty, c->created_ns, clock_now_ns());
+	int r =
+	    db_run(&s->db, e,
+		   "INSERT INTO build_cache (key, chain_id, diff_id, empty, created_ns, used_ns, uses, step, "
+		   "parent, content)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET chain_id = "
+		   "excluded.chain_id,"
+		   " diff_id = excluded.diff_id, empty = excluded.empty, created_ns = excluded.created_ns,"
+		   " used_ns = excluded.used_ns",
+		   "tttiiittt", c->key, c->chain_id, c->diff_id, (int64_t)c->empty, c->created_ns,
+		   clock_now_ns(), c->step, c->parent, c->content);
 
 	return r < 0 ? err_ctx(e, r, "write to the build cache") : 0;
 }
@@ -99,8 +141,8 @@ int store_cache_put(Store *s, const StoreCacheEntry *c, Err *e)
 	"WITH RECURSIVE of_image (chain_id) AS (SELECT chain_id FROM image WHERE chain_id IS NOT NULL"       \
 	" UNION SELECT l.parent FROM layer l JOIN of_image o ON l.chain_id = o.chain_id"                     \
 	" WHERE l.parent IS NOT NULL)"                                                                       \
-	" SELECT c.key, c.chain_id, c.diff_id, c.empty, c.created_ns, c.used_ns, c.uses, coalesce(l.size, "  \
-	"0),"                                                                                                \
+	" SELECT c.key, c.chain_id, c.diff_id, c.empty, c.created_ns, c.used_ns, c.uses, c.step, c.parent,"  \
+	" c.content, coalesce(l.size, 0),"                                                                   \
 	" c.chain_id IN (SELECT chain_id FROM of_image),"                                                    \
 	" c.chain_id IN (SELECT chain_id FROM snapshot WHERE chain_id IS NOT NULL)"                          \
 	" FROM build_cache c LEFT JOIN layer l ON l.chain_id = c.chain_id AND NOT c.empty"                   \
@@ -125,9 +167,9 @@ int store_cache_list(Store *s, StoreCacheEntry **ret, size_t *ret_n, Err *e)
 		}
 		StoreCacheEntry *c = &v[n++];
 		r = fill(&q, c) < 0 ? err_oom(e) : 0;
-		c->size = db_int(&q, 7);
-		c->shared = db_int(&q, 8) != 0;
-		c->in_use = db_int(&q, 9) != 0;
+		c->size = db_int(&q, 10);
+		c->shared = db_int(&q, 11) != 0;
+		c->in_use = db_int(&q, 12) != 0;
 	}
 	if (r < 0) {
 		store_cache_free(v, n);

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
-#define SCHEMA_VERSION 4
+#define SCHEMA_VERSION 5
 #define LOG_LARGE      256 /* pages of 4 KiB: the next start reads them all before anything else */
 #define LOG_MOST       20000
 
@@ -61,6 +61,12 @@ static const char *const steps[SCHEMA_VERSION - 1] = {
     "DELETE FROM doc WHERE collection = 'build-cache';"
     "PRAGMA user_version = 3;",
     "ALTER TABLE image ADD COLUMN artifact_type TEXT; PRAGMA user_version = 4;",
+    /* Rows of before say nothing of their step. */
+    "ALTER TABLE build_cache ADD COLUMN step TEXT; ALTER TABLE build_cache ADD COLUMN parent TEXT;"
+    "ALTER TABLE build_cache ADD COLUMN content TEXT;"
+    "CREATE INDEX build_cache_parent ON build_cache (parent);"
+    "CREATE INDEX build_cache_step ON build_cache (step);"
+    "PRAGMA user_version = 5;",
 };
 
 static int db_error(Db *db, int code, const char *what, Err *e)

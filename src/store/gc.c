@@ -21,8 +21,8 @@
 
 /* ---- on deletion ---- */
 
-/* Deletes the row if nothing needs the layer: 1 and what it was made of, or 0. A row of the build cache is a need only for
- * the sweep: with an image go its layers, and the cache has one hit less. */
+/* Deletes the row if nothing needs the layer: 1 and what it was made of, or 0. With an image go the layers that were pulled with it; those that a
+ * build made stay until the cache lets go of them. */
 static int drop_layer_row(Store *s, const char *chain_id, bool keep_cached, char **ret_parent,
 			  char **ret_blob, int64_t *ret_size, Err *e)
 {
@@ -224,7 +224,7 @@ int store_lease_end(Store *s, Err *e)
 		pending = take_ptr(s->pending);
 	pthread_mutex_unlock(&s->lock);
 	for (char **p = pending; r >= 0 && p && *p; p++) {
-		r = gc_layers(s, *p, &blobs, NULL, e);
+		r = gc_uncached(s, *p, &blobs, NULL, e);
 		if (r >= 0)
 			r = strv_add(&blobs, *p) < 0 ? err_oom(e) : 0;
 	}

@@ -616,7 +616,7 @@ int store_image_delete(Store *s, const char *id, StoreFreed *ret, Err *e)
 		r = delete_rows(s, id, &blobs, e);
 	}
 	if (r >= 0)
-		r = gc_layers(s, i.chain_id, &blobs, ret, e);
+		r = gc_uncached(s, i.chain_id, &blobs, ret, e);
 	if (r >= 0)
 		r = gc_blobs(s, blobs, ret, e);
 	return r < 0 ? err_ctx(e, r, "delete image %s", id) : 0;

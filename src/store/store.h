@@ -258,6 +258,9 @@ typedef struct StoreCacheEntry {
 	char *chain_id, *diff_id; /* chain_id NULL: nothing was changed and there are no layers at all */
 	bool empty;               /* the step changed nothing: chain_id is the layer before it */
 	int64_t created_ns, used_ns, uses;
+	char *step;    /* as history tells it; NULL: not known */
+	char *parent;  /* key of the step before it, or NULL */
+	char *content; /* digest of the files that it reads, or NULL */
 	/* Of listings: bytes of its layer (0 if it is empty or gone), which an image has too, which a container is on. */
 	int64_t size;
 	bool shared, in_use;
@@ -267,6 +270,10 @@ void store_cache_free(StoreCacheEntry *v, size_t n);
 /* 1 if there is one whose layer is there, which is noted as a use; 0 if not. */
 int store_cache_get(Store *s, const char *key, StoreCacheEntry *ret, Err *e);
 int store_cache_put(Store *s, const StoreCacheEntry *c, Err *e);
+/* The last one made of the same step: after the same parent (with other files), if there is one, else after another. 0: none. */
+int store_cache_find_like(Store *s, const char *step, const char *parent, StoreCacheEntry *ret, Err *e);
+/* The last one made after the same parent, whatever the step; 0: none. */
+int store_cache_find_after(Store *s, const char *parent, StoreCacheEntry *ret, Err *e);
 /* The longest unused first. */
 int store_cache_list(Store *s, StoreCacheEntry **ret, size_t *ret_n, Err *e);
 /* The row, and the layers that were kept by it alone; what went is added to ret. A missing key is success. */

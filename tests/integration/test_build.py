@@ -109,8 +109,8 @@ def test_cache_is_used_and_missed(box, cli, engine, name):
     assert cli.out("run", "--rm", name, "cat", "/time") != first
 
 
-def test_cache_sees_modes_but_not_times(box, folder):
-    text = "FROM busybox\nCOPY a.txt /\n"
+def test_cache_sees_modes_but_not_times(box, folder, name):
+    text = f"FROM busybox\nCOPY a.txt /{name}\n"
     box(text, {"a.txt": "one"})
     os.utime(folder / "a.txt", (1, 1))
     assert box(text).stdout.count("Using cache") == 1
@@ -295,3 +295,19 @@ def attempt(engine, path, tar):
     with contextlib.suppress(OSError, http.client.HTTPException):
         return engine.api("POST", path, tar, headers={"Content-Type": "application/x-tar"}).body
     return b"it hung up"
+
+
+def test_squash_makes_one_layer_over_the_base(engine, folder, name):
+    """By ours: docker's command asks for an experimental daemon first."""
+    def build():
+        (folder / "Dockerfile").write_text("FROM busybox\nRUN echo one > /one && echo gone > /gone\nRUN rm /gone\nENV A=b\nRUN echo two > /two\n")
+        engine.cli("build", "-t", name, "--squash", folder)
+        return engine.api("GET", f"/images/{name}/json").json
+
+    layers = engine.api("GET", "/images/busybox/json").json["RootFS"]["Layers"]
+    made = build()
+    assert made["RootFS"]["Layers"][:len(layers)] == layers and len(made["RootFS"]["Layers"]) == len(layers) + 1
+    assert engine.cli("run", "--rm", name, "sh", "-c", "cat /one /two; test ! -e /gone; echo $A").stdout == "one\ntwo\nb\n"
+    # The same steps once more, from the cache: the same image.
+    assert build()["Id"] == made["Id"]
+    engine.cli("rmi", "-f", name)

@@ -223,8 +223,6 @@ static int refuse_unsupported(HttpRequest *rq, Err *e)
 	if (streq0(version, "2"))
 		return err_new(e, ERR_UNSUPPORTED,
 			       "BuildKit builds (version=2) are not offered: set DOCKER_BUILDKIT=0");
-	if (http_query_bool(rq, "squash", false))
-		return err_new(e, ERR_UNSUPPORTED, "squash is not offered");
 	return 0;
 }
 
@@ -288,6 +286,7 @@ static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 	q->platform = query_or_null(rq, "platform");
 	q->no_cache = http_query_bool(rq, "nocache", false);
 	q->pull = http_query_bool(rq, "pull", false);
+	q->squash = http_query_bool(rq, "squash", false);
 	q->keep_failed = !http_query_bool(rq, "rm", true) && !http_query_bool(rq, "forcerm", false);
 	q->cpuset_cpus = query_or_null(rq, "cpusetcpus");
 	q->cpuset_mems = query_or_null(rq, "cpusetmems");

@@ -191,10 +191,10 @@ static int volumes(const Df *x, json_t *doc, Err *e)
 
 static json_t *cache_doc(const StoreCacheEntry *c)
 {
-	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:o, s:o, s:I}", "ID", c->key, "Type", "regular",
-			 "Description", "build step", "InUse", c->in_use, "Shared", c->shared, "Size",
-			 (json_int_t)c->size, "CreatedAt", doc_time(c->created_ns), "LastUsedAt",
-			 doc_time(c->used_ns), "UsageCount", (json_int_t)c->uses);
+	return json_pack("{s:s, s:s, s:o, s:b, s:b, s:I, s:o, s:o, s:I}", "ID", c->key, "Type", "regular",
+			 "Description", doc_str(c->step ?: "build step"), "InUse", c->in_use, "Shared",
+			 c->shared, "Size", (json_int_t)c->size, "CreatedAt", doc_time(c->created_ns),
+			 "LastUsedAt", doc_time(c->used_ns), "UsageCount", (json_int_t)c->uses);
 }
 
 static int build_cache(const Df *x, json_t *doc, Err *e)

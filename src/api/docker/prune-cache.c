@@ -18,7 +18,7 @@ static bool matches(void *user, const StoreCacheEntry *c)
 	if (m->has_in_use && c->in_use != m->in_use)
 		return false;
 	return filters_prefix(m->filters, "id", c->key) && filters_exact(m->filters, "type", "regular") &&
-	       filters_exact(m->filters, "description", "build step");
+	       filters_exact(m->filters, "description", c->step ?: "build step");
 }
 
 static int read_match(const Filters *f, CacheMatch *m, Err *e)
