@@ -1,344 +1,385 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parsing of Dockerfiles; the contracts are in dockerfile.h. */
-#include "dockerfile/dockerfile.h"
+/*
+ * The lines of a Dockerfile become logical lines, and those become steps; the contracts are in dockerfile.h.
+ *
+ * A line goes on when its last character, blanks aside, is the escape character and the one before is not. Comments and empty lines
+ * are nothing, between the lines of an instruction too; there, blanks at the start of a line stay. The bodies of here-documents are
+ * taken as they are.
+ */
+#include "dockerfile/parse-internal.h"
+#include "dockerfile/utf8.h"
 
 #include "base/json.h"
 #include "base/str.h"
 
-#include <ctype.h>
-
-static const char *const verbs[] = {
-    [DF_ADD] = "ADD",
-    [DF_ARG] = "ARG",
-    [DF_CMD] = "CMD",
-    [DF_COPY] = "COPY",
-    [DF_ENTRYPOINT] = "ENTRYPOINT",
-    [DF_ENV] = "ENV",
-    [DF_EXPOSE] = "EXPOSE",
-    [DF_FROM] = "FROM",
-    [DF_HEALTHCHECK] = "HEALTHCHECK",
-    [DF_LABEL] = "LABEL",
-    [DF_MAINTAINER] = "MAINTAINER",
-    [DF_ONBUILD] = "ONBUILD",
-    [DF_RUN] = "RUN",
-    [DF_SHELL] = "SHELL",
-    [DF_STOPSIGNAL] = "STOPSIGNAL",
-    [DF_USER] = "USER",
-    [DF_VOLUME] = "VOLUME",
-    [DF_WORKDIR] = "WORKDIR",
-};
-
-/* A cursor over the lines of the file. */
-typedef struct Lines {
-	const char *p, *end;
+typedef struct Parser {
+	Dockerfile d;
+	const char *text, *p, *end;
 	int number; /* of the line that next_line gave last */
 	const char *name;
-} Lines;
+	DockerfilePlace place; /* of what is being read */
+	Culprit culprit;
+	Directives directives;
+	StrBuf comments; /* since the last instruction */
+} Parser;
 
-const char *dockerfile_verb_name(DockerfileVerb v)
+/* The next line without its end; *ret_full is its length with it. */
+static bool next_line(Parser *p, const char **ret, size_t *ret_len, size_t *ret_full)
 {
-	return verbs[v];
-}
-
-static bool next_line(Lines *l, const char **ret, size_t *ret_len)
-{
-	if (l->p >= l->end)
+	if (p->p >= p->end)
 		return false;
-	const char *nl = memchr(l->p, '\n', (size_t)(l->end - l->p));
-	size_t len = (size_t)((nl ?: l->end) - l->p);
+	const char *nl = memchr(p->p, '\n', (size_t)(p->end - p->p));
+	const char *next = nl ? nl + 1 : p->end;
+	size_t len = (size_t)(next - p->p);
 
-	*ret = l->p;
-	*ret_len = len > 0 && l->p[len - 1] == '\r' ? len - 1 : len;
-	l->p = nl ? nl + 1 : l->end;
-	l->number++;
+	*ret = p->p;
+	*ret_full = len;
+	while (len > 0 && (p->p[len - 1] == '\n' || p->p[len - 1] == '\r'))
+		len--;
+	*ret_len = len;
+	p->p = next;
+	p->number++;
 	return true;
 }
 
-static bool is_comment_or_blank(const char *s, size_t len, bool *ret_comment)
+/* How much of the line is blank at its start. */
+static size_t indent(const char *s, size_t len)
 {
-	size_t i = 0;
+	size_t i = 0, n;
 
-	while (i < len && isspace((unsigned char)s[i]))
-		i++;
-	*ret_comment = i < len && s[i] == '#';
-	return i == len || *ret_comment;
+	/* The text ends with NUL, so that looking at one character is safe. */
+	while (i < len && (n = df_blank(s + i)))
+		i += n;
+	return MIN2(i, len);
 }
 
-/* "# escape=`" before anything else; false once a line is no directive. */
-static bool directive(const char *s, size_t len, char *escape)
+/* True if the line goes on; *len is then without the escape character and what is behind it. */
+static bool goes_on(const char *s, size_t *len, char escape)
 {
-	_cleanup_free_ char *line = strndup(s, len);
-	char key[32], value[256];
+	size_t n = *len;
 
-	if (!line || sscanf(line, " # %31[a-zA-Z] = %255s", key, value) != 2)
+	while (n > 0 && (s[n - 1] == ' ' || s[n - 1] == '\t'))
+		n--;
+	if (n == 0 || s[n - 1] != escape || (n > 1 && s[n - 2] == escape))
 		return false;
-	if (strcasecmp(key, "escape") == 0 && (streq(value, "\\") || streq(value, "`")))
-		*escape = value[0];
-	return strcasecmp(key, "escape") == 0 || strcasecmp(key, "syntax") == 0 ||
-	       strcasecmp(key, "check") == 0;
+	*len = n - 1;
+	return true;
 }
 
-static size_t distance(const char *a, const char *b)
+/* A comment of its own line: perhaps a directive, else kept for the instruction that follows. */
+static int comment(Parser *p, const char *s, size_t len, Err *e)
 {
-	size_t row[16], la = strlen(a), lb = MIN2(strlen(b), ELEMENTSOF(row) - 1);
+	_cleanup_free_ char *value = NULL, *trimmed = NULL;
+	DirectiveName name;
+	int r = directive_read(&p->directives, s, len, "#", &name, &value, e);
 
-	for (size_t j = 0; j <= lb; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= la; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= lb; j++) {
-			size_t up = row[j];
-			size_t swap = diagonal + (toupper((unsigned char)a[i - 1]) != b[j - 1]);
-			size_t step = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-
-			diagonal = up;
-			row[j] = swap < step ? swap : step;
-		}
-	}
-	return row[lb];
-}
-
-static int verb_of(const char *word, const Lines *l, int line, DockerfileVerb *ret, Err *e)
-{
-	size_t best = 3;
-	const char *guess = NULL;
-
-	for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
-		if (strcasecmp(word, verbs[i]) == 0) {
-			*ret = (DockerfileVerb)i;
-			return 0;
-		}
-		size_t d = strlen(word) < 15 ? distance(word, verbs[i]) : 99;
-		if (d < best) {
-			best = d;
-			guess = verbs[i];
-		}
-	}
-	if (guess)
-		return err_new(e, ERR_INVALID, "%s:%d: unknown instruction: %.40s (did you mean %s?)",
-			       l->name, line, word, guess);
-	return err_new(e, ERR_INVALID, "%s:%d: unknown instruction: %.40s", l->name, line, word);
-}
-
-/* Joins continuation lines into one logical line; comments and blank lines inside of it are dropped. */
-static int logical_line(Lines *l, char escape, char **ret, int *ret_line, Err *e)
-{
-	_cleanup_strbuf_ StrBuf b = {0};
-	bool open = false, comment;
-	const char *s;
-	size_t len;
-
-	while (next_line(l, &s, &len)) {
-		if (is_comment_or_blank(s, len, &comment)) {
-			if (open && !comment && l->p >= l->end)
-				break;
-			continue;
-		}
-		if (!open)
-			*ret_line = l->number;
-		size_t end = len;
-		while (end > 0 && (s[end - 1] == ' ' || s[end - 1] == '\t'))
-			end--;
-		open = end > 0 && s[end - 1] == escape;
-		strbuf_add_n(&b, s, open ? end - 1 : len);
-		if (!open)
-			break;
-	}
-	if (b.len == 0 && !b.oom) {
-		*ret = NULL;
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		if (name == DIRECTIVE_ESCAPE && !streq(value, "\\") && !streq(value, "`"))
+			return err_new(e, ERR_INVALID, "invalid escape token '%.20s' does not match ` or \\",
+				       value);
+		if (name == DIRECTIVE_ESCAPE)
+			p->d.escape = value[0];
 		return 0;
 	}
-	*ret = strbuf_steal(&b);
-	return *ret ? 1 : err_oom(e);
-}
-
-static const char *skip_blanks(const char *s)
-{
-	while (*s == ' ' || *s == '\t')
-		s++;
-	return s;
-}
-
-static bool takes_flags(DockerfileVerb v)
-{
-	return v == DF_ADD || v == DF_COPY || v == DF_FROM || v == DF_RUN || v == DF_HEALTHCHECK;
-}
-
-static int split_flags(DockerfileStep *s, const char *rest, Err *e)
-{
-	rest = skip_blanks(rest);
-	while (takes_flags(s->verb) && str_starts(rest, "--")) {
-		size_t n = strcspn(rest, " \t");
-
-		if (n == 2)
-			break;
-		if (strv_take(&s->flags, strndup(rest + 2, n - 2)) < 0)
-			return err_oom(e);
-		rest = skip_blanks(rest + n);
+	value = strndup(s + 1, len - 1);
+	trimmed = value ? str_trim_dup(value) : NULL;
+	if (!trimmed)
+		return err_oom(e);
+	if (!*trimmed) {
+		strbuf_done(&p->comments);
+		return 0;
 	}
-	s->text = str_trim_dup(rest);
-	return s->text ? 0 : err_oom(e);
+	strbuf_add(&p->comments, trimmed);
+	strbuf_add_c(&p->comments, '\n');
+	return 0;
 }
 
-/* <<EOF, <<-EOF, <<"EOF" at a word's start, from *at on, which moves behind it; the body follows on the next lines. */
-static bool heredoc_mark(const char *text, const char **at, char tag[64], DockerfileHeredoc *ret)
+/* The lines that follow one that goes on. */
+static void continuation(Parser *p, StrBuf *b, DockerfileStep *s)
 {
-	const char *p = strstr(*at, "<<");
+	const char *line;
+	size_t len, full;
+	bool open = true;
 
-	for (; p && p > text && !isspace((unsigned char)p[-1]); p = strstr(p + 2, "<<"))
-		;
-	if (!p)
-		return false;
-	p += 2;
-	ret->strip = *p == '-';
-	if (*p == '-')
-		p++;
-	char quote = *p == '"' || *p == '\'' ? *p++ : 0;
-	size_t n = 0;
-	while (n < 63 && (isalnum((unsigned char)p[n]) || p[n] == '_'))
-		n++;
-	if (n == 0 || (quote && p[n] != quote))
-		return false;
-	memcpy(tag, p, n);
-	tag[n] = '\0';
-	ret->expand = !quote;
-	*at = p + n;
-	return true;
+	while (open && next_line(p, &line, &len, &full)) {
+		size_t blanks = indent(line, len);
+
+		if (blanks < len && line[blanks] == '#')
+			continue;
+		if (blanks == len) {
+			s->empty_continuation = true;
+			continue;
+		}
+		open = goes_on(line, &len, p->d.escape);
+		strbuf_add_n(b, line, len);
+	}
 }
 
-static int heredoc_body(Lines *l, const DockerfileStep *s, DockerfileHeredoc *h, Err *e)
+/* The next instruction as one line. 0 at the end of the file. */
+static int logical_line(Parser *p, DockerfileStep *s, char **ret, Err *e)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
 	const char *line;
-	size_t len, tag_len = strlen(h->name);
+	size_t len, full;
 
-	while (next_line(l, &line, &len)) {
-		while (h->strip && len > 0 && *line == '\t') {
-			line++;
-			len--;
+	while (next_line(p, &line, &len, &full)) {
+		size_t blanks = indent(line, len);
+		int r;
+
+		p->place = (DockerfilePlace){p->number, p->number, p->number, (int)blanks + 1};
+		line += blanks;
+		len -= blanks;
+		if (len && *line == '#') {
+			r = comment(p, line, len, e);
+			if (r < 0)
+				return r;
+			continue;
 		}
-		if (len == tag_len && memcmp(line, h->name, len) == 0) {
-			h->text = b.len || b.oom ? strbuf_steal(&b) : strdup("");
+		p->directives.done = true;
+		if (len == 0)
+			continue;
+		s->line = p->number;
+		s->column = (int)blanks + 1;
+		bool open = goes_on(line, &len, p->d.escape);
+		strbuf_add_n(&b, line, len);
+		if (open)
+			continuation(p, &b, s);
+		s->joined_line = s->last_line = p->place.last = p->number;
+		*ret = strbuf_steal(&b);
+		return *ret ? 1 : err_oom(e);
+	}
+	return 0;
+}
+
+static int heredoc_body(Parser *p, DockerfileHeredoc *h, Err *e)
+{
+	_cleanup_strbuf_ StrBuf b = {0};
+	size_t len, full, name_len = strlen(h->name);
+	const char *line;
+
+	while (next_line(p, &line, &len, &full)) {
+		while (h->strip && full > 0 && *line == '\t') {
+			line++;
+			full--;
+			len -= len > 0;
+		}
+		if (len == name_len && memcmp(line, h->name, len) == 0) {
+			h->text = strbuf_steal(&b);
 			return h->text ? 0 : err_oom(e);
 		}
-		strbuf_add_n(&b, line, len);
-		strbuf_add_c(&b, '\n');
+		strbuf_add_n(&b, line, full);
 	}
-	return err_new(e, ERR_INVALID, "%s:%d: unterminated heredoc: no line \"%s\" ends it", l->name,
-		       s->line, h->name);
+	return err_new(e, ERR_INVALID, "unterminated heredoc: no line \"%.100s\" ends it", h->name);
 }
 
-static int heredocs_read(Lines *l, DockerfileStep *s, Err *e)
+static int heredocs(Parser *p, const char *line, DockerfileStep *s, Err *e)
 {
-	const char *at = s->text;
-	DockerfileHeredoc h = {0};
-	char tag[64];
+	int r = heredoc_marks(line, s, e);
+
+	for (size_t i = 0; r >= 0 && i < s->n_heredocs; i++)
+		r = heredoc_body(p, &s->heredocs[i], e);
+	s->last_line = p->number;
+	return r;
+}
+
+static void step_done(DockerfileStep *s)
+{
+	free(s->word);
+	strv_free(s->flags);
+	free(s->text);
+	strv_free(s->args);
+	for (size_t k = 0; k < s->n_heredocs; k++) {
+		free(s->heredocs[k].name);
+		free(s->heredocs[k].text);
+	}
+	free(s->heredocs);
+	free(s->original);
+	free(s->comments);
+}
+
+/* An ONBUILD's own instruction may have here-documents; its text is made so that it can be parsed again. */
+static int onbuild_heredocs(Parser *p, const char *line, DockerfileStep *s, Err *e)
+{
+	DockerfileStep inner = {0};
+	StrBuf b = {0};
+	Culprit c;
+	/* What is wrong in the instruction is told when it is run. */
+	bool may = step_read(&inner, s->text, p->d.escape, &c, NULL) >= 0 && heredoc_allowed(&inner);
 	int r = 0;
 
-	while (r >= 0 && heredoc_mark(s->text, &at, tag, &h)) {
-		DockerfileHeredoc *grown = reallocarray(s->heredocs, s->n_heredocs + 1, sizeof(*s->heredocs));
+	step_done(&inner);
+	if (may)
+		r = heredocs(p, line, s, e);
+	if (r < 0 || s->n_heredocs == 0)
+		return r;
+	strbuf_add(&b, s->text);
+	for (size_t i = 0; i < s->n_heredocs; i++)
+		strbuf_addf(&b, "\n%s%s", s->heredocs[i].text, s->heredocs[i].name);
+	free(s->text);
+	s->text = strbuf_steal(&b);
+	return s->text ? 0 : err_oom(e);
+}
 
-		if (!grown)
-			return err_oom(e);
-		s->heredocs = grown;
-		h.name = strdup(tag);
-		s->heredocs[s->n_heredocs++] = h;
-		r = h.name ? heredoc_body(l, s, &s->heredocs[s->n_heredocs - 1], e) : err_oom(e);
+static int step_add(Parser *p, DockerfileStep *s, const char *line, Err *e)
+{
+	int r = step_read(s, line, p->d.escape, &p->culprit, e);
+
+	if (r >= 0)
+		r = step_check(s, &p->culprit, e);
+	if (r < 0)
+		return r;
+	p->culprit.text[0] = '\0';
+	if (s->verb == DF_ONBUILD)
+		r = onbuild_heredocs(p, line, s, e);
+	else if (heredoc_allowed(s))
+		r = heredocs(p, line, s, e);
+	if (r >= 0 && p->comments.len) {
+		s->comments = strbuf_steal(&p->comments);
+		r = s->comments ? 0 : err_oom(e);
 	}
 	return r;
 }
 
-static int step_add(Dockerfile *d, Lines *l, const char *logical, int line, Err *e)
+/* 0 at the end of the file. */
+static int step_next(Parser *p, Err *e)
 {
-	const char *start = skip_blanks(logical), *blank = strpbrk(start, " \t");
-	_cleanup_free_ char *word = strndup(start, blank ? (size_t)(blank - start) : strlen(start));
-	DockerfileStep *grown, *s;
+	_cleanup_free_ char *line = NULL;
+	DockerfileStep s = {0}, *grown;
+	int r = logical_line(p, &s, &line, e);
+
+	if (r <= 0)
+		return r;
+	r = p->d.n_steps >= DOCKERFILE_STEPS_MAX
+		? err_new(e, ERR_INVALID, "more than %d instructions", DOCKERFILE_STEPS_MAX)
+		: step_add(p, &s, line, e);
+	grown = r < 0 ? NULL : reallocarray(p->d.steps, p->d.n_steps + 1, sizeof(*grown));
+	if (!grown) {
+		step_done(&s);
+		return r < 0 ? r : err_oom(e);
+	}
+	p->d.steps = grown;
+	p->d.steps[p->d.n_steps++] = s;
+	return 1;
+}
+
+static int check_order(Parser *p, Err *e)
+{
+	for (size_t i = 0; i < p->d.n_steps; i++) {
+		const DockerfileStep *s = &p->d.steps[i];
+
+		if (s->verb == DF_FROM)
+			return 0;
+		p->place = (DockerfilePlace){s->line, s->last_line, s->line, s->column};
+		if (s->verb != DF_ARG)
+			return err_new(e, ERR_INVALID,
+				       "no build stage in current context: %s comes before the first FROM",
+				       dockerfile_verb_name(s->verb));
+	}
+	p->place = (DockerfilePlace){0};
+	return err_new(e, ERR_INVALID,
+		       p->d.n_steps ? "no build stage in current context: there is no FROM"
+				    : "file with no instructions: a Dockerfile starts with FROM");
+}
+
+/* Points the place at the word that the error is about, if that is in the lines of the instruction as it is written. */
+static void locate(Parser *p)
+{
+	const char *line = p->text, *found;
+	size_t n = strlen(p->culprit.text);
+
+	for (int i = 1; line && i < p->place.first; i++)
+		line = (line = strchr(line, '\n')) ? line + 1 : NULL;
+	for (int i = p->place.first; n && line && i <= p->place.last; i++) {
+		const char *nl = strchrnul(line, '\n');
+
+		found = memmem(line, (size_t)(nl - line), p->culprit.text, n);
+		if (found) {
+			p->place.line = i;
+			p->place.column = 1;
+			for (uint32_t c; line < found; p->place.column++)
+				line += df_char(line, &c);
+			return;
+		}
+		line = *nl ? nl + 1 : NULL;
+	}
+}
+
+/* "Dockerfile:3: ", with the line of the instruction. */
+static int place_error(const Parser *p, int r, Err *e)
+{
+	if (p->place.first)
+		return err_ctx(e, r, "%s:%d", p->name, p->place.first);
+	return err_ctx(e, r, "%s", p->name);
+}
+
+static int read_all(Parser *p, size_t len, Err *e)
+{
 	int r;
 
-	if (d->n_steps >= DOCKERFILE_STEPS_MAX)
-		return err_new(e, ERR_INVALID, "%s:%d: more than %d instructions", l->name, line,
-			       DOCKERFILE_STEPS_MAX);
-	grown = realloc(d->steps, (d->n_steps + 1) * sizeof(*grown));
-	if (!word || !grown)
-		return err_oom(e);
-	d->steps = grown;
-	s = &d->steps[d->n_steps++];
-	*s = (DockerfileStep){.line = line, .original = str_trim_dup(start)};
-	r = verb_of(word, l, line, &s->verb, e);
+	if (len > DOCKERFILE_MAX)
+		return err_new(e, ERR_INVALID, "larger than %u bytes", DOCKERFILE_MAX);
+	if (memchr(p->text, 0, len) || !str_is_utf8(p->text, len))
+		return err_new(e, ERR_INVALID, "is not UTF-8 text");
+	if (len >= 3 && memcmp(p->text, "\xEF\xBB\xBF", 3) == 0)
+		p->p += 3;
+	r = directive_find(p->text, len, "#", DIRECTIVE_SYNTAX, &p->d.syntax, &p->d.syntax_line, NULL);
 	if (r >= 0)
-		r = split_flags(s, blank ?: "", e);
-	if (r >= 0 && !*s->text)
-		r = err_new(e, ERR_INVALID, "%s:%d: %s requires at least one argument", l->name, line,
-			    verbs[s->verb]);
-	if (r >= 0 && (s->verb == DF_RUN || s->verb == DF_COPY || s->verb == DF_ADD))
-		r = heredocs_read(l, s, e);
-	s->last_line = l->number;
+		r = directive_find(p->text, len, "#", DIRECTIVE_CHECK, &p->d.check, &p->d.check_line, NULL);
+	if (r == -ENOMEM)
+		return err_oom(e);
+	do {
+		p->culprit.text[0] = '\0';
+		r = step_next(p, e);
+	} while (r > 0);
 	return r;
 }
 
-static int check_order(const Dockerfile *d, const char *name, Err *e)
+/* whole: it is a file, which must have a stage. */
+static int parse(const char *text, size_t len, const char *name, bool whole, Dockerfile *ret,
+		 DockerfilePlace *ret_place, Err *e)
 {
-	for (size_t i = 0; i < d->n_steps; i++) {
-		if (d->steps[i].verb == DF_FROM)
-			return 0;
-		if (d->steps[i].verb != DF_ARG)
-			return err_new(
-			    e, ERR_INVALID,
-			    "%s:%d: no build stage in current context: %s comes before the first FROM", name,
-			    d->steps[i].line, verbs[d->steps[i].verb]);
+	size_t taken = MIN2(len, (size_t)DOCKERFILE_MAX);
+	_cleanup_free_ char *copy = malloc(taken + 1);
+	Parser p = {.d = {.escape = '\\'}, .text = copy, .p = copy, .end = copy + taken, .name = name};
+	int r;
+
+	if (!copy)
+		return err_oom(e);
+	/* Characters of several bytes are looked at as a whole: the copy ends with NUL. */
+	memcpy(copy, text, taken);
+	copy[taken] = '\0';
+	r = read_all(&p, len, e);
+	if (r >= 0 && whole)
+		r = check_order(&p, e);
+	strbuf_done(&p.comments);
+	if (r >= 0) {
+		*ret = p.d;
+		return 0;
 	}
-	return err_new(e, ERR_INVALID, "%s: file with no instructions: a Dockerfile starts with FROM", name);
+	locate(&p);
+	if (ret_place)
+		*ret_place = p.place;
+	dockerfile_done(&p.d);
+	return place_error(&p, r, e);
 }
 
-static int parse(const char *text, size_t len, const char *name, Dockerfile *d, Err *e)
+int dockerfile_parse_at(const char *text, size_t len, const char *name, Dockerfile *ret,
+			DockerfilePlace *ret_place, Err *e)
 {
-	Lines l = {text, text + len, 0, name};
-	const char *s;
-	size_t n;
-
-	if (len > DOCKERFILE_MAX)
-		return err_new(e, ERR_INVALID, "%s: larger than %u bytes", name, DOCKERFILE_MAX);
-	if (memchr(text, 0, len) || !str_is_utf8(text, len))
-		return err_new(e, ERR_INVALID, "%s: is not UTF-8 text", name);
-	d->escape = '\\';
-	if (len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
-		l.p += 3;
-	for (Lines ahead = l; next_line(&ahead, &s, &n) && directive(s, n, &d->escape);)
-		l = ahead;
-	for (;;) {
-		_cleanup_free_ char *logical = NULL;
-		int line = 0, r = logical_line(&l, d->escape, &logical, &line, e);
-
-		if (r > 0)
-			r = step_add(d, &l, logical, line, e);
-		else if (r == 0)
-			return 0;
-		if (r < 0)
-			return r;
-	}
+	return parse(text, len, name, true, ret, ret_place, e);
 }
 
 int dockerfile_parse(const char *text, size_t len, const char *name, Dockerfile *ret, Err *e)
 {
-	Dockerfile d = {0};
-	int r = parse(text, len, name, &d, e);
-
-	if (r >= 0)
-		r = check_order(&d, name, e);
-	if (r < 0) {
-		dockerfile_done(&d);
-		return r;
-	}
-	*ret = d;
-	return 0;
+	return parse(text, len, name, true, ret, NULL, e);
 }
 
 int dockerfile_parse_step(const char *line, Dockerfile *ret, Err *e)
 {
 	Dockerfile d = {0};
-	int r = parse(line, strlen(line), "ONBUILD", &d, e);
+	int r = parse(line, strlen(line), "ONBUILD", false, &d, NULL, e);
 
 	if (r >= 0 && (d.n_steps != 1 || d.steps[0].verb == DF_FROM || d.steps[0].verb == DF_ONBUILD ||
 		       d.steps[0].verb == DF_MAINTAINER))
@@ -353,39 +394,20 @@ int dockerfile_parse_step(const char *line, Dockerfile *ret, Err *e)
 
 void dockerfile_done(Dockerfile *d)
 {
-	for (size_t i = 0; i < d->n_steps; i++) {
-		strv_free(d->steps[i].flags);
-		free(d->steps[i].text);
-		for (size_t k = 0; k < d->steps[i].n_heredocs; k++) {
-			free(d->steps[i].heredocs[k].name);
-			free(d->steps[i].heredocs[k].text);
-		}
-		free(d->steps[i].heredocs);
-		free(d->steps[i].original);
-	}
+	for (size_t i = 0; i < d->n_steps; i++)
+		step_done(&d->steps[i]);
 	free(d->steps);
+	free(d->syntax);
+	free(d->check);
 	*d = (Dockerfile){0};
-}
-
-const char *dockerfile_flag(const DockerfileStep *s, const char *name)
-{
-	for (size_t i = 0; s->flags && s->flags[i]; i++) {
-		const char *rest = str_after(s->flags[i], name);
-
-		if (rest && *rest == '=')
-			return rest + 1;
-		if (rest && !*rest)
-			return "true";
-	}
-	return NULL;
 }
 
 bool dockerfile_exec_form(const char *text, char ***ret)
 {
 	_cleanup_json_ json_t *array = NULL;
 
-	if (*skip_blanks(text) != '[')
+	if (*df_skip_blanks(text) != '[')
 		return false;
-	array = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	array = json_loads(text, 0, NULL);
 	return json_is_array(array) && json_to_strv(array, ret) >= 0;
 }
