@@ -22,6 +22,7 @@
 typedef enum StageState { STAGE_WAITING, STAGE_DONE, STAGE_FAILED } StageState;
 
 typedef struct Build Build;
+struct CacheRecord;
 
 /* What a stage has come to after some of its steps. */
 typedef struct Stage {
@@ -44,7 +45,9 @@ typedef struct Stage {
 	char **args;              /* K=V: ARGs declared in this stage with their values */
 	char **
 	    declared; /* names of those that this stage itself declared, in order: what history shows of a RUN */
-	bool cmd_set;         /* by this stage: an ENTRYPOINT leaves such a CMD alone */
+	bool cmd_set;                /* by this stage: an ENTRYPOINT leaves such a CMD alone */
+	struct CacheRecord *records; /* of its steps and of those it began with (cache-image.h) */
+	size_t n_records;
 	size_t n_base_layers; /* layers that are the base's */
 	size_t n_inherited;   /* entries of the history that are the base's */
 	int64_t time_ns;      /* of the newest step; what makes the result reproducible from cache */
@@ -85,8 +88,9 @@ struct Build {
 
 	pthread_mutex_t events_lock; /* events are told one at a time; also guards what follows */
 	Vertices vertices;
-	char seed[17];    /* makes the names of this build's vertices its own */
-	char **used_args; /* names of build arguments that something asked for */
+	char seed[17];       /* makes the names of this build's vertices its own */
+	char **cache_mounts; /* names of the caches that its steps were given */
+	char **used_args;    /* names of build arguments that something asked for */
 };
 
 /* ---- progress.c ---- */
@@ -126,6 +130,14 @@ typedef struct CacheStep {
 } CacheStep;
 /* What the step gives: from the cache, from another build that is making it, or by make(). Enters it into the stage and its vertex. */
 int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e);
+
+/* ---- cache-transfer.c ---- */
+/* What --cache-from names is in the cache afterwards, or there is a warning. */
+void cache_import(Build *b);
+/* Of a build that has succeeded. */
+int cache_export(Build *b, Err *e);
+/* Whether the image itself is to say which step gave which layer. */
+bool cache_is_inline(const Build *b);
 
 /* ---- flight.c: steps that are being made, of all builds ---- */
 typedef struct Flight Flight;

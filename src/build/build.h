@@ -74,6 +74,8 @@ typedef struct BuildClient {
 	int (*ssh)(void *user, const char *id, int *ret_fd, Err *e);
 	/* The upload that "http://buildkit-session/..." names: a readable descriptor of the caller's. NULL: none. */
 	int (*upload)(void *user, const char *url, int *ret_fd, Err *e);
+	/* A file in a directory of the client's, for reading or to be written: a cache of type=local. NULL: it has none. */
+	int (*file)(void *user, const char *dir, const char *name, bool write, int *ret_fd, Err *e);
 	/* The result that the named context "input:KEY" stands for; the client keeps it. NULL: none. */
 	BuildResult *(*input)(void *user, const char *key);
 	/* Account at a registry; may leave it empty. */
@@ -97,9 +99,11 @@ typedef struct BuildRequest {
 	char *const *ulimits;         /* NAME=SOFT[:HARD] */
 	char *const *entitlements;    /* "network.host", "security.insecure": what RUN may ask for */
 	char *const *no_cache_stages; /* with no_cache: only these; NULL: all */
-	const char *target;           /* stage, or NULL: the last */
-	const char *network_mode;     /* of RUN */
-	const char *hostname;         /* of RUN */
+	char *const *cache_from;      /* "type=registry,ref=NAME", "type=local,src=DIR", or a name */
+	char *const *cache_to; /* "type=registry,ref=NAME[,mode=max]", "type=local,dest=DIR", "type=inline" */
+	const char *target;    /* stage, or NULL: the last */
+	const char *network_mode; /* of RUN */
+	const char *hostname;     /* of RUN */
 	const char *platform;
 	bool no_cache, pull;
 	bool keep_failed; /* the container of a step that fails stays */

@@ -16,6 +16,7 @@
 #define PRIVATE_MAX 64
 
 struct CacheMount {
+	char name[65];
 	char *path; /* below the store's root: CACHES "/<name>/<number>" */
 	bool exclusive;
 	struct CacheMount *next;
@@ -114,7 +115,8 @@ int cache_mount_take(Store *s, const CacheMountWanted *w, int alive_fd, CacheMou
 		return err_oom(e);
 	}
 	digest_of(id, strlen(id), name);
-	base = strf(CACHES "/%.64s", digest_hex(name));
+	memcpy(m->name, digest_hex(name), 65);
+	base = strf(CACHES "/%s", m->name);
 	m->exclusive = w->sharing != DF_SHARING_SHARED;
 	pthread_mutex_lock(&lock);
 	r = base ? choose(base, w->sharing, alive_fd, &m->path, e) : err_oom(e);
@@ -133,6 +135,42 @@ int cache_mount_take(Store *s, const CacheMountWanted *w, int alive_fd, CacheMou
 	}
 	*ret = m;
 	return 0;
+}
+
+const char *cache_mount_name(const CacheMount *m)
+{
+	return m->name;
+}
+
+char *cache_mount_path(const char *name)
+{
+	return strf(CACHES "/%s/0", name);
+}
+
+int cache_mount_fill(Store *s, const char *name, const char *chain, Err *e)
+{
+	CacheMount m = {.path = cache_mount_path(name)};
+	_cleanup_close_ int seed = -1;
+	struct stat st;
+	int r = m.path ? 0 : err_oom(e);
+
+	pthread_mutex_lock(&lock);
+	if (r >= 0 && fstatat(store_root_fd(s), m.path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		r = store_layers_mount(s, chain, &seed, e);
+		if (r >= 0 && fstat(seed, &st) < 0)
+			r = err_sys(e, errno, "look at the cache");
+		if (r >= 0)
+			r = directory_make(store_root_fd(s), &m,
+					   &(CacheMountWanted){.seed_root = seed,
+							       .seed_path = "",
+							       .mode = st.st_mode & 07777,
+							       .uid = st.st_uid,
+							       .gid = st.st_gid},
+					   e);
+	}
+	pthread_mutex_unlock(&lock);
+	free(m.path);
+	return r;
 }
 
 int cache_mount_open(Store *s, const CacheMount *m, Err *e)

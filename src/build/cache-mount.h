@@ -24,5 +24,11 @@ int cache_mount_take(Store *s, const CacheMountWanted *w, int alive_fd, CacheMou
 /* Its directory: a descriptor of the caller's. */
 int cache_mount_open(Store *s, const CacheMount *m, Err *e);
 void cache_mount_release(CacheMount *m);
+/* The hash that names it on the disk: 64 hexadecimal digits; the mount's. */
+const char *cache_mount_name(const CacheMount *m);
+/* Where the caches of a name are that steps share: below the store's root. malloc'ed. */
+char *cache_mount_path(const char *name);
+/* Makes the shared cache of that name with what is in the layers, if there is none yet. */
+int cache_mount_fill(Store *s, const char *name, const char *chain, Err *e);
 /* Removes all of them, unless one is in use. */
 int cache_mounts_prune(Store *s, Err *e);

@@ -4,7 +4,7 @@
  *
  * A row is only a hint: its layer may have been removed with the image that it belonged to, and then it is a miss.
  */
-#include "build/build-internal.h"
+#include "build/cache-image.h"
 
 void cache_hit_done(CacheHit *h)
 {
@@ -137,7 +137,16 @@ int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e)
 {
 	CacheHit hit = {0};
 	int r = make_once(b, s, st, &hit, e);
+	CacheRecord record = {.key = (char *)(uintptr_t)st->key,
+			      .step = (char *)(uintptr_t)st->told,
+			      .parent = s->key,
+			      .content = (char *)(uintptr_t)st->content,
+			      .layers = strv_len(s->config.diff_ids) + !hit.empty,
+			      .empty = hit.empty,
+			      .created_ns = hit.created_ns};
 
+	if (r >= 0)
+		r = cache_record_add(&s->records, &s->n_records, &record, e);
 	if (r >= 0)
 		r = stage_add_layer(s, st->told, st->key, &hit, e);
 	cache_hit_done(&hit);

@@ -2,7 +2,7 @@
 /*
  * FROM: what a stage begins with: nothing, another stage, or an image, whose ONBUILD triggers run then.
  */
-#include "build/build-internal.h"
+#include "build/cache-image.h"
 
 typedef struct Pull {
 	Build *b;
@@ -115,8 +115,9 @@ static int from_stage(Build *b, Stage *s, Err *e)
 	s->time_ns = other->time_ns;
 	s->n_inherited = other->n_inherited;
 	s->n_base_layers = other->n_base_layers;
+	r = cache_records_copy(&other->records, other->n_records, &s->records, &s->n_records, e);
 	memcpy(s->key, other->key, sizeof(s->key));
-	return 0;
+	return r;
 }
 
 static int onbuild_run(Build *b, Stage *s, Err *e)

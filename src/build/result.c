@@ -3,6 +3,7 @@
  * What a build has come to, kept until it is exported: the configuration and the layers of the target stage. While there is one the store keeps its
  * layers (a lease).
  */
+#include "build/cache-image.h"
 #include "build/solve.h"
 
 #include "base/log.h"
@@ -72,6 +73,10 @@ static int fill(const Build *b, BuildResult *r, Err *e)
 	r->chain = s->chain ? strdup(s->chain) : NULL;
 	r->base_id = s->base_id ? strdup(s->base_id) : NULL;
 	doc = image_config_encode(&r->config);
+	if (doc && cache_is_inline(b) && !r->squash)
+		no = cache_records_encode(doc, s->records, s->n_records, NULL, e);
+	if (no < 0)
+		return no;
 	r->text = doc ? json_text(doc) : NULL;
 	return r->text && (r->chain || !s->chain) && (r->base_id || !s->base_id) ? 0 : err_oom(e);
 }

@@ -277,6 +277,18 @@ static int open_bind(Build *b, One *x, Err *e)
 	return r < 0 ? r : part(b, x, root, e);
 }
 
+static int note_cache(Build *b, const CacheMount *m, Err *e)
+{
+	const char *name = cache_mount_name(m);
+	int r = 0;
+
+	pthread_mutex_lock(&b->events_lock);
+	if (!strv_has(b->cache_mounts, name))
+		r = strv_add(&b->cache_mounts, name);
+	pthread_mutex_unlock(&b->events_lock);
+	return r < 0 ? err_oom(e) : 0;
+}
+
 static int open_cache(Build *b, One *x, Err *e)
 {
 	_cleanup_close_ int seed = -1, dir = -1, at = -1;
@@ -298,6 +310,8 @@ static int open_cache(Build *b, One *x, Err *e)
 	}
 	if (r >= 0)
 		r = cache_mount_take(b->store, &w, b->alive_fd, &x->cache, e);
+	if (r >= 0)
+		r = note_cache(b, x->cache, e);
 	if (r >= 0)
 		r = dir = cache_mount_open(b->store, x->cache, e);
 	if (r < 0)

@@ -2,14 +2,13 @@
 /*
  * A build from its Dockerfile to the stage that was asked for: a thread a stage, all at once.
  *
- * The thread of the caller waits for them and for the client: whichever ends the build, alive_fd of all that is under way reports POLLHUP then, and
- * everybody comes home before build_solve() returns.
+ * One more thread watches the client: whatever ends the build, its departure or a stage that fails, alive_fd of all that is under way reports POLLHUP
+ * then, and everybody comes home before build_solve() returns.
  */
 #include "build/build-internal.h"
 #include "build/solve.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 int build_cancelled(Err *e)
@@ -153,51 +152,28 @@ typedef struct StageThread {
 	Build *b;
 	Stage *s;
 	pthread_t thread;
-	int done_fd; /* counts those that have ended */
-	bool started;
 } StageThread;
 
 static void *stage_thread(void *arg)
 {
 	StageThread *t = arg;
 	Err err = {0};
-	uint64_t one = 1;
 	int r = stage_run(t->b, t->s, &err);
 
 	stage_ended(t->b, t->s, r, &err);
-	(void)!write(t->done_fd, &one, sizeof(one)); /* an eventfd that counts to 2^64 takes it */
 	return NULL;
-}
-
-/* Until all have ended; the client's departure ends them. */
-static void stages_await(Build *b, int done_fd, size_t n)
-{
-	struct pollfd p[] = {{.fd = done_fd, .events = POLLIN}, {.fd = b->rq->client->alive_fd}};
-	uint64_t ended = 0, some;
-
-	while (ended < n) {
-		if (poll(p, ELEMENTSOF(p), -1) < 0)
-			continue;
-		if (p[1].revents & (POLLERR | POLLHUP)) {
-			p[1].fd = -1;
-			give_up(b);
-		}
-		if (p[0].revents & POLLIN && read(done_fd, &some, sizeof(some)) == sizeof(some))
-			ended += some;
-	}
 }
 
 static int stages_at_once(Build *b, Err *e)
 {
 	_cleanup_free_ StageThread *threads = calloc(b->n_order, sizeof(*threads));
-	_cleanup_close_ int done_fd = eventfd(0, EFD_CLOEXEC);
 	size_t n = 0;
 	int no = 0;
 
-	if (!threads || done_fd < 0)
-		return err_sys(e, threads ? errno : ENOMEM, "begin the stages");
-	for (; n < b->n_order && no == 0; n++) {
-		threads[n] = (StageThread){.b = b, .s = b->order[n], .done_fd = done_fd};
+	if (!threads)
+		return err_oom(e);
+	for (; n < b->n_order; n++) {
+		threads[n] = (StageThread){.b = b, .s = b->order[n]};
 		no = pthread_create(&threads[n].thread, NULL, stage_thread, &threads[n]);
 		if (no != 0)
 			break;
@@ -207,40 +183,19 @@ static int stages_at_once(Build *b, Err *e)
 
 		stage_ended(b, b->order[n], err_sys(&err, no, "start a thread for a stage"), &err);
 	}
-	stages_await(b, done_fd, n);
 	for (size_t i = 0; i < n; i++)
 		pthread_join(threads[i].thread, NULL);
 	return 0;
 }
 
-/* The client is looked at by a thread of its own then: nobody else waits for it. */
-static void *watch_client(void *arg)
+static void stages_in_order(Build *b)
 {
-	Build *b = arg;
-	struct pollfd p[] = {{.fd = b->alive_fd}, {.fd = b->rq->client->alive_fd}};
-
-	while (poll(p, ELEMENTSOF(p), -1) < 0 && errno == EINTR)
-		;
-	give_up(b);
-	return NULL;
-}
-
-static int stages_in_order(Build *b, Err *e)
-{
-	pthread_t watcher;
-	int no = pthread_create(&watcher, NULL, watch_client, b);
-
-	if (no != 0)
-		return err_sys(e, no, "start a thread that looks at the client");
 	for (size_t i = 0; i < b->n_order && b->failed == 0; i++) {
 		Err err = {0};
 		int r = stage_run(b, b->order[i], &err);
 
 		stage_ended(b, b->order[i], r, &err);
 	}
-	give_up(b);
-	pthread_join(watcher, NULL);
-	return 0;
 }
 
 static void warn_of_unused(Build *b)
@@ -259,7 +214,23 @@ static void warn_of_unused(Build *b)
 			   names.s);
 }
 
-static int solve(Build *b, Err *e)
+static int stages_make(Build *b, Err *e)
+{
+	int r = 0;
+
+	if (b->n_order == 1 || b->rq->in_order)
+		stages_in_order(b);
+	else
+		r = stages_at_once(b, e);
+	if (r >= 0 && b->failed < 0) {
+		if (e)
+			*e = b->failure;
+		r = b->failed;
+	}
+	return r;
+}
+
+static int solve_watched(Build *b, Err *e)
 {
 	int r = dockerfile_load(b, e);
 
@@ -267,14 +238,37 @@ static int solve(Build *b, Err *e)
 		r = plan_make(b, e);
 	if (r < 0)
 		return r;
-	r = b->n_order == 1 || b->rq->in_order ? stages_in_order(b, e) : stages_at_once(b, e);
-	if (r >= 0 && b->failed < 0) {
-		if (e)
-			*e = b->failure;
-		r = b->failed;
-	}
+	cache_import(b);
+	r = stages_make(b, e);
+	if (r >= 0)
+		r = cache_export(b, e);
 	if (r >= 0)
 		warn_of_unused(b);
+	return r;
+}
+
+/* Everything long looks at alive_fd alone, which a failure ends as well as the client. */
+static void *watch_client(void *arg)
+{
+	Build *b = arg;
+	struct pollfd p[] = {{.fd = b->alive_fd}, {.fd = b->rq->client->alive_fd}};
+
+	while (poll(p, ELEMENTSOF(p), -1) < 0 && errno == EINTR)
+		;
+	give_up(b);
+	return NULL;
+}
+
+static int solve(Build *b, Err *e)
+{
+	pthread_t watcher;
+	int no = pthread_create(&watcher, NULL, watch_client, b), r;
+
+	if (no != 0)
+		return err_sys(e, no, "start a thread that looks at the client");
+	r = solve_watched(b, e);
+	give_up(b);
+	pthread_join(watcher, NULL);
 	return r;
 }
 
@@ -288,6 +282,7 @@ void build_free(Build *b)
 	strv_free(b->platform_args);
 	strv_free(b->proxy_args);
 	strv_free(b->used_args);
+	strv_free(b->cache_mounts);
 	dockerfile_done(&b->df);
 	ignore_done(&b->ignore);
 	free(b->dockerfile_name);

@@ -6,7 +6,7 @@
  * the cache. The result depends on nothing else: a build that finds all its layers in the cache gives the very
  * same image id again, because times come from the layers.
  */
-#include "build/build-internal.h"
+#include "build/cache-image.h"
 #include "engine/change.h"
 
 int step_fail(Build *b, const DockerfileStep *step, int r, Err *e)
@@ -34,6 +34,7 @@ void stage_done(Stage *s)
 	free(s->chain);
 	strv_free(s->args);
 	strv_free(s->declared);
+	cache_records_free(s->records, s->n_records);
 }
 
 int stage_environment(const Stage *s, char ***ret, Err *e)

@@ -14,7 +14,7 @@ typedef struct Build {
 	Progress progress;
 	HttpRequest *rq;
 	json_t *accounts; /* of X-Registry-Config */
-	char **args, **labels, **hosts, **tags;
+	char **args, **labels, **hosts, **tags, **cache_from, **cache_to;
 	char *context; /* directory, or NULL */
 	int context_fd;
 	bool quiet;
@@ -31,6 +31,8 @@ static void build_done(Build *b)
 	strv_free(b->labels);
 	strv_free(b->hosts);
 	strv_free(b->tags);
+	strv_free(b->cache_from);
+	strv_free(b->cache_to);
 	json_decref(b->accounts);
 	progress_done(&b->progress);
 }
@@ -119,6 +121,24 @@ static int query_map(HttpRequest *rq, const char *name, char ***ret, Err *e)
 	return 0;
 }
 
+/* A JSON list of strings. */
+static int query_strings(HttpRequest *rq, const char *name, char ***ret, Err *e)
+{
+	const char *v = http_query(rq, name);
+	_cleanup_json_ json_t *doc = NULL;
+	int r;
+
+	if (str_empty(v))
+		return 0;
+	r = json_parse(v, strlen(v), name, &doc, e);
+	if (r < 0)
+		return err_kind(e, r, ERR_INVALID);
+	if (json_is_null(doc))
+		return 0;
+	r = json_to_strv(doc, ret);
+	return r < 0 ? err_new(e, ERR_INVALID, "%s: expected a JSON list of strings", name) : 0;
+}
+
 static int query_list(HttpRequest *rq, const char *name, char sep, char ***ret, Err *e)
 {
 	const char *v;
@@ -192,6 +212,11 @@ static int read_options(Build *b, BuildRequest *q, Err *e)
 
 	if (r >= 0)
 		r = query_map(b->rq, "labels", &b->labels, e);
+	if (r >= 0)
+		r = query_strings(b->rq, "cachefrom", &b->cache_from, e);
+	/* Ours: docker's command has it for BuildKit only. */
+	if (r >= 0)
+		r = query_strings(b->rq, "cacheto", &b->cache_to, e);
 	if (r >= 0)
 		r = query_list(b->rq, "extrahosts", ',', &b->hosts, e);
 	if (r >= 0)
@@ -281,6 +306,8 @@ static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 	q->args = b->args;
 	q->labels = b->labels;
 	q->extra_hosts = b->hosts;
+	q->cache_from = b->cache_from;
+	q->cache_to = b->cache_to;
 	q->target = query_or_null(rq, "target");
 	q->network_mode = query_or_null(rq, "networkmode");
 	q->platform = query_or_null(rq, "platform");
