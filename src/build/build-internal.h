@@ -131,6 +131,12 @@ typedef struct CacheStep {
 /* What the step gives: from the cache, from another build that is making it, or by make(). Enters it into the stage and its vertex. */
 int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e);
 
+/* ---- commit.c ---- */
+/* What a step has changed, a snapshot's upper directory, as a layer over the stage's; the directory is empty or gone afterwards. */
+int step_commit(Build *b, const Stage *s, const char *upper, CacheHit *ret, Err *e);
+/* 1 and the build argument SOURCE_DATE_EPOCH as nanoseconds, 0 if it was not given. */
+int build_epoch(const Build *b, int64_t *ret_ns, Err *e);
+
 /* ---- cache-transfer.c ---- */
 /* What --cache-from names is in the cache afterwards, or there is a warning. */
 void cache_import(Build *b);

@@ -37,24 +37,11 @@ static int work_close(Build *b, Work *w, Err *e)
 static int work_commit(Build *b, Stage *s, Work *w, CacheHit *ret, Err *e)
 {
 	_cleanup_free_ char *upper = NULL;
-	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
-	int64_t size;
-	bool empty;
 	int r;
 
 	close_fd(&w->root);
 	r = store_snapshot_changes(b->store, w->key, &upper, e);
-	if (r >= 0)
-		r = store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e);
-	if (r < 0)
-		return r;
-	*ret = (CacheHit){
-	    .chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
-	    .diff = empty ? NULL : strdup(diff),
-	    .empty = empty,
-	    .created_ns = clock_now_ns(),
-	};
-	return !empty && (!ret->chain || !ret->diff) ? err_oom(e) : 0;
+	return r < 0 ? r : step_commit(b, s, upper, ret, e);
 }
 
 /* ---- where things come from ---- */

@@ -161,6 +161,21 @@ static int from_image(Build *b, Stage *s, Err *e)
 	return r < 0 ? r : default_path(s, e);
 }
 
+/* Layers whose files are to be older are other layers. */
+static int epoch_into_key(const Build *b, Stage *s, Err *e)
+{
+	char text[64], key[DIGEST_LEN + 1];
+	int64_t ns;
+	int r = build_epoch(b, &ns, e);
+
+	if (r <= 0)
+		return r;
+	snprintf(text, sizeof(text), "SOURCE_DATE_EPOCH %lld", (long long)ns);
+	cache_key(key, s->key, text, NULL);
+	memcpy(s->key, key, sizeof(key));
+	return 0;
+}
+
 int stage_from(Build *b, Stage *s, Err *e)
 {
 	int r;
@@ -174,5 +189,7 @@ int stage_from(Build *b, Stage *s, Err *e)
 		vertex_begin(b, s->vertex);
 		r = vertex_end(b, s->vertex, from_image(b, s, e), e);
 	}
+	if (r >= 0 && !s->parent)
+		r = epoch_into_key(b, s, e);
 	return r < 0 ? r : onbuild_run(b, s, e);
 }

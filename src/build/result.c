@@ -29,13 +29,11 @@ static int labels_apply(const Build *b, ImageConfig *c, Err *e)
 /* When the image says that it was made: with the last step, unless the build argument SOURCE_DATE_EPOCH says when everything was. */
 static int dates_apply(const Build *b, const Stage *s, ImageConfig *c, Err *e)
 {
-	const char *epoch = strv_env_get(b->rq->args, "SOURCE_DATE_EPOCH");
 	int64_t ns = s->time_ns ?: clock_now_ns();
-	bool given = !str_empty(epoch);
+	int given = build_epoch(b, &ns, e);
 
-	if (given && (strspn(epoch, "0123456789") != strlen(epoch) || clock_parse(epoch, &ns) < 0))
-		return err_new(e, ERR_INVALID,
-			       "build argument SOURCE_DATE_EPOCH=%.40s: expected seconds since 1970", epoch);
+	if (given < 0)
+		return given;
 	TimeText at = clock_rfc3339(ns);
 	free(c->created);
 	c->created = strdup(at.s);

@@ -279,27 +279,6 @@ static int run_container(Build *b, const Stage *s, const char *id, Tail *tail, i
 	return r;
 }
 
-static int commit(Build *b, const Stage *s, const char *id, CacheHit *hit, Err *e)
-{
-	_cleanup_free_ char *upper = NULL;
-	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
-	int64_t size;
-	bool empty;
-	int r = store_snapshot_changes(b->store, id, &upper, e);
-
-	if (r >= 0)
-		r = store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e);
-	if (r < 0)
-		return r;
-	*hit = (CacheHit){
-	    .chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
-	    .diff = empty ? NULL : strdup(diff),
-	    .empty = empty,
-	    .created_ns = clock_now_ns(),
-	};
-	return !empty && (!hit->chain || !hit->diff) ? err_oom(e) : 0;
-}
-
 static char *last_lines(const Tail *tail)
 {
 	const char *last = tail->text;
@@ -357,7 +336,7 @@ static int commit_clean(Build *b, const Stage *s, const Run *run, const char *id
 
 	if (r >= 0)
 		r = step_mounts_clean(b, run->mounts, upper, e);
-	return r < 0 ? r : commit(b, s, id, hit, e);
+	return r < 0 ? r : step_commit(b, s, upper, hit, e);
 }
 
 static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)

@@ -143,3 +143,17 @@ def test_rmi_leaves_the_cache_and_prune_takes_it(new_engine):
     engine.cli("rmi", "x")
     assert engine.api("POST", "/build/prune?all=1").json["SpaceReclaimed"] > 0
     assert steps_cached(build(engine, text, t="x")) == 0
+
+
+def test_source_date_epoch_gives_the_same_bytes_anywhere(two, name):
+    """Steps at other times, on other engines, files of other times: the same image id, which is the digest of all layers."""
+    text = "FROM busybox\nCOPY a dir/\nWORKDIR /w/x\nRUN mkdir -p /made/deep && echo hello > /made/deep/f && ln -s f /made/deep/l && touch -t 203801010000 /made/late\n"
+    ids = []
+    for engine in two:
+        build(engine, text, {"a": "x"}, t=name, buildargs={"SOURCE_DATE_EPOCH": "1600000000"})
+        ids.append(engine.api("GET", f"/images/{name}/json").json)
+        assert engine.cli("run", "--rm", name, "stat", "-c", "%Y", "/made/deep/f", "/made/late", "/made/deep", "/w/x", "/made/deep/l").stdout.split() == ["1600000000"] * 5
+    assert ids[0]["Id"] == ids[1]["Id"] and ids[0]["Created"] == "2020-09-13T12:26:40Z"
+    build(two[0], text, {"a": "x"}, t=name)
+    assert two[0].api("GET", f"/images/{name}/json").json["Id"] != ids[0]["Id"]
+    assert "expected seconds since 1970" in build(two[0], text, {"a": "x"}, check=False, t=name, buildargs={"SOURCE_DATE_EPOCH": "yesterday"})
