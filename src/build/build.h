@@ -139,3 +139,9 @@ const char *build_result_config(const BuildResult *r);
 int build_result_image(BuildResult *r, char *const *tags, char ret_id[DIGEST_LEN + 1], Err *e);
 /* Its files, read only, as a detached mount: a descriptor of the caller's. ERR_NOT_FOUND: it has no files. */
 int build_result_mount(BuildResult *r, int *ret_fd, Err *e);
+
+/* ---- directories of RUN --mount=type=cache, as rows of the build cache: key is their name, step what they are ---- */
+int build_cache_mounts_list(Store *s, StoreCacheEntry **ret, size_t *ret_n, Err *e);
+/* Removes those that match and that no step uses; names and bytes are added. Limits of p do not count. */
+int build_cache_mounts_prune(Store *s, const StoreCachePrune *p, char ***ret_names, int64_t *ret_bytes,
+			     Err *e);

@@ -7,11 +7,16 @@
  */
 #include "build/cache-mount.h"
 #include "build/solve.h"
+#include "store/dir.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <sys/stat.h>
 
-#define CACHES      "build/caches"
+#define CACHES "build/caches"
+#define ABOUT                                                                                                \
+	"about" /* beside the numbers: the id that the Dockerfile gives; its time is that of the last use */
+#define ABOUT_MAX   4096
 #define LOOK_MS     200
 #define PRIVATE_MAX 64
 
@@ -102,6 +107,15 @@ static int directory_make(int root, const CacheMount *m, const CacheMountWanted 
 	return 0;
 }
 
+/* For people: without it a cache is only not told by its name. */
+static void note_use(int root, const CacheMount *m, const char *id)
+{
+	_cleanup_free_ char *path = strf(CACHES "/%s/" ABOUT, m->name);
+
+	if (path && utimensat(root, path, NULL, AT_SYMLINK_NOFOLLOW) < 0)
+		(void)file_replace_at(root, path, id, MIN2(strlen(id), (size_t)ABOUT_MAX - 1), 0600, false);
+}
+
 int cache_mount_take(Store *s, const CacheMountWanted *w, int alive_fd, CacheMount **ret, Err *e)
 {
 	_cleanup_free_ char *id = strf("%s\n%s", w->space, w->id), *base = NULL;
@@ -124,6 +138,7 @@ int cache_mount_take(Store *s, const CacheMountWanted *w, int alive_fd, CacheMou
 	if (r >= 0 && fstatat(store_root_fd(s), m->path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		r = directory_make(store_root_fd(s), m, w, e);
 	if (r >= 0) {
+		note_use(store_root_fd(s), m, w->id);
 		m->next = in_use;
 		in_use = m;
 	}
@@ -196,23 +211,134 @@ void cache_mount_release(CacheMount *m)
 	free(m);
 }
 
-int cache_mounts_prune(Store *s, Err *e)
+/* ---- all of them ---- */
+
+/* Bytes on the disk of what lies below; what cannot be read counts nothing. */
+static int64_t tree_bytes(int at, const char *name, int depth)
 {
-	_cleanup_free_ char *away = NULL;
+	int64_t bytes;
+	struct dirent *d;
+	struct stat st;
+	DIR *dir;
+	int fd;
+
+	if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	bytes = (int64_t)st.st_blocks * 512 /
+		(st.st_nlink > 1 && !S_ISDIR(st.st_mode) ? (int64_t)st.st_nlink : 1);
+	if (!S_ISDIR(st.st_mode) || depth > 1024)
+		return bytes;
+	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		close_fd(&fd);
+		return bytes;
+	}
+	while ((d = readdir(dir)))
+		if (!streq(d->d_name, ".") && !streq(d->d_name, ".."))
+			bytes += tree_bytes(dirfd(dir), d->d_name, depth + 1);
+	closedir(dir);
+	return bytes;
+}
+
+/* Of a name: its directories and the file that says whose they are. */
+static int describe(Store *s, const char *name, StoreCacheEntry *ret, Err *e)
+{
+	_cleanup_free_ char *path = strf(CACHES "/%s", name), *about = path ? strf("%s/" ABOUT, path) : NULL,
+			    *text = NULL;
+	struct stat st = {0};
+	size_t len;
+
+	if (!about)
+		return err_oom(e);
+	if (file_read_at(store_root_fd(s), about, ABOUT_MAX, &text, &len) < 0)
+		text = strdup("");
+	(void)fstatat(store_root_fd(s), about, &st, AT_SYMLINK_NOFOLLOW);
+	*ret = (StoreCacheEntry){.key = strdup(name),
+				 .step = text ? strf("cached mount %s", text) : NULL,
+				 .used_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec,
+				 .created_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec,
+				 .uses = 1,
+				 .size = tree_bytes(store_root_fd(s), path, 0)};
+	pthread_mutex_lock(&lock);
+	for (const CacheMount *m = in_use; m; m = m->next)
+		ret->in_use |= streq(m->name, name);
+	pthread_mutex_unlock(&lock);
+	if (ret->key && ret->step)
+		return 0;
+	store_cache_entry_done(ret);
+	return err_oom(e);
+}
+
+int build_cache_mounts_list(Store *s, StoreCacheEntry **ret, size_t *ret_n, Err *e)
+{
+	_cleanup_close_ int fd =
+	    openat(store_root_fd(s), CACHES, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_strv_ char **names = NULL;
+	StoreCacheEntry *v;
+	size_t n = 0;
+	int r;
+
+	*ret = NULL;
+	*ret_n = 0;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(e, errno, "open %s/" CACHES, store_root(s));
+	r = dir_names(fd, &names);
+	v = r < 0 ? NULL : calloc(strv_len(names) + 1, sizeof(*v));
+	if (!v)
+		return r < 0 ? err_sys(e, r, "read %s/" CACHES, store_root(s)) : err_oom(e);
+	for (; r >= 0 && names && names[n]; n += r >= 0)
+		r = describe(s, names[n], &v[n], e);
+	if (r < 0) {
+		store_cache_free(v, n);
+		return r;
+	}
+	*ret = v;
+	*ret_n = n;
+	return 0;
+}
+
+/* Under another name first, so that a step which begins meanwhile makes a new one. */
+static int remove_name(Store *s, const char *name, Err *e)
+{
+	_cleanup_free_ char *path = strf(CACHES "/%s", name), *away = NULL;
+	bool used = false;
 	char id[17];
 	int r = 0;
 
 	id_random_hex(id, 16);
-	away = strf("tmp/caches-%s", id);
-	if (!away)
+	away = strf("tmp/cache-%s", id);
+	if (!path || !away)
 		return err_oom(e);
 	pthread_mutex_lock(&lock);
-	/* While one is in use all stay: which one belongs to whom is not worth knowing here. */
-	if (!in_use && renameat(store_root_fd(s), CACHES, store_root_fd(s), away) < 0 && errno != ENOENT)
-		r = err_sys(e, errno, "move the cache mounts away");
+	for (const CacheMount *m = in_use; m; m = m->next)
+		used |= streq(m->name, name);
+	if (!used && renameat(store_root_fd(s), path, store_root_fd(s), away) < 0)
+		r = errno == ENOENT ? 0 : err_sys(e, errno, "move cache mount %.12s away", name);
 	pthread_mutex_unlock(&lock);
-	if (r < 0)
+	if (used || r < 0)
 		return r;
 	r = remove_tree_at(store_root_fd(s), away);
-	return r < 0 && r != -ENOENT ? err_sys(e, r, "remove %s/%s", store_root(s), away) : 0;
+	return r < 0 && r != -ENOENT ? err_sys(e, r, "remove %s/%s", store_root(s), away) : 1;
+}
+
+int build_cache_mounts_prune(Store *s, const StoreCachePrune *p, char ***ret_names, int64_t *ret_bytes,
+			     Err *e)
+{
+	StoreCacheEntry *v = NULL;
+	size_t n = 0;
+	int r = build_cache_mounts_list(s, &v, &n, e);
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		if (v[i].in_use || (p->unused_since_ns && v[i].used_ns > p->unused_since_ns) ||
+		    (p->match && !p->match(p->user, &v[i])))
+			continue;
+		r = remove_name(s, v[i].key, e);
+		if (r > 0) {
+			*ret_bytes += v[i].size;
+			r = strv_add(ret_names, v[i].key) < 0 ? err_oom(e) : 0;
+		}
+	}
+	store_cache_free(v, n);
+	return r;
 }

@@ -30,5 +30,3 @@ const char *cache_mount_name(const CacheMount *m);
 char *cache_mount_path(const char *name);
 /* Makes the shared cache of that name with what is in the layers, if there is none yet. */
 int cache_mount_fill(Store *s, const char *name, const char *chain, Err *e);
-/* Removes all of them, unless one is in use. */
-int cache_mounts_prune(Store *s, Err *e);

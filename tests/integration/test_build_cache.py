@@ -157,3 +157,20 @@ def test_source_date_epoch_gives_the_same_bytes_anywhere(two, name):
     build(two[0], text, {"a": "x"}, t=name)
     assert two[0].api("GET", f"/images/{name}/json").json["Id"] != ids[0]["Id"]
     assert "expected seconds since 1970" in build(two[0], text, {"a": "x"}, check=False, t=name, buildargs={"SOURCE_DATE_EPOCH": "yesterday"})
+
+
+def test_cache_mounts_are_told_and_pruned(new_engine):
+    engine = new_engine()
+    text = "FROM busybox\nRUN --mount=type=cache,target=/c,id=kept dd if=/dev/zero of=/c/f bs=1k count=300; ls /c > /seen\n"
+    build(engine, text)
+    rows = {row["Type"]: row for row in engine.api("GET", "/system/df").json["BuildCache"]}
+    mount = rows["exec.cachemount"]
+    assert mount["Description"] == "cached mount kept" and 300_000 < mount["Size"] < 400_000 and not mount["InUse"]
+    # Limits of the cache's size are about layers.
+    assert engine.api("POST", "/build/prune?all=1&reserved-space=1000000000").json["CachesDeleted"] in (None, [])
+    only = urllib.parse.quote(json.dumps({"type": {"exec.cachemount": True}}))
+    said = engine.api("POST", f"/build/prune?filters={only}").json
+    assert said["CachesDeleted"] == [mount["ID"]] and said["SpaceReclaimed"] >= 300_000
+    assert [row["Type"] for row in engine.api("GET", "/system/df").json["BuildCache"]] == ["regular"]
+    assert not list((engine.data_root / "build/caches").iterdir())
+    assert "\nf\n" not in build(engine, "FROM busybox\nRUN --mount=type=cache,target=/c,id=kept ls /c\n")

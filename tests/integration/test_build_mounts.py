@@ -192,7 +192,7 @@ RUN <<EOF
 #!/bin/sh -e
 echo "by itself: $0 $-"
 EOF
-RUN sh -s <<'ONE'; cat <<TWO
+RUN sh -s <<'ONE' ; cat <<TWO
 echo "quoted $HOME"
 ONE
 two

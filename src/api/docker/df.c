@@ -189,34 +189,45 @@ static int volumes(const Df *x, json_t *doc, Err *e)
 
 /* ---- the build cache ---- */
 
-static json_t *cache_doc(const StoreCacheEntry *c)
+static json_t *cache_doc(const StoreCacheEntry *c, const char *type)
 {
-	return json_pack("{s:s, s:s, s:o, s:b, s:b, s:I, s:o, s:o, s:I}", "ID", c->key, "Type", "regular",
+	return json_pack("{s:s, s:s, s:o, s:b, s:b, s:I, s:o, s:o, s:I}", "ID", c->key, "Type", type,
 			 "Description", doc_str(c->step ?: "build step"), "InUse", c->in_use, "Shared",
 			 c->shared, "Size", (json_int_t)c->size, "CreatedAt", doc_time(c->created_ns),
 			 "LastUsedAt", doc_time(c->used_ns), "UsageCount", (json_int_t)c->uses);
 }
 
+static int cache_rows(const StoreCacheEntry *v, size_t n, const char *type, json_t *list, Summary *s, Err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		s->active += v[i].in_use;
+		s->size += v[i].shared ? 0 : v[i].size;
+		s->reclaimable += v[i].shared || v[i].in_use ? 0 : v[i].size;
+		if (json_array_append_new(list, cache_doc(&v[i], type)) < 0)
+			return err_oom(e);
+	}
+	s->total += (int64_t)n;
+	return 0;
+}
+
 static int build_cache(const Df *x, json_t *doc, Err *e)
 {
+	Store *store = engine_store(x->door->engine);
 	json_t *list = json_array();
-	StoreCacheEntry *v = NULL;
-	size_t n = 0;
+	StoreCacheEntry *steps = NULL, *mounts = NULL;
+	size_t n_steps = 0, n_mounts = 0;
 	Summary s = {0};
-	int r = store_cache_list(engine_store(x->door->engine), &v, &n, e);
+	int r = store_cache_list(store, &steps, &n_steps, e);
 
 	json_object_set_new(doc, "BuildCache", list);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; r >= 0 && i < n; i++) {
-		s.active += v[i].in_use;
-		s.size += v[i].shared ? 0 : v[i].size;
-		s.reclaimable += v[i].shared || v[i].in_use ? 0 : v[i].size;
-		if (json_array_append_new(list, cache_doc(&v[i])) < 0)
-			r = err_oom(e);
-	}
-	s.total = (int64_t)n;
-	store_cache_free(v, n);
+	if (r >= 0)
+		r = build_cache_mounts_list(store, &mounts, &n_mounts, e);
+	if (r >= 0)
+		r = cache_rows(steps, n_steps, "regular", list, &s, e);
+	if (r >= 0)
+		r = cache_rows(mounts, n_mounts, "exec.cachemount", list, &s, e);
+	store_cache_free(steps, n_steps);
+	store_cache_free(mounts, n_mounts);
 	json_object_set_new(doc, "BuilderSize", json_integer(s.size));
 	json_object_set_new(doc, "BuildCacheUsage", summary_doc(&s));
 	return r;

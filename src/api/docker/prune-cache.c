@@ -17,7 +17,8 @@ static bool matches(void *user, const StoreCacheEntry *c)
 		return false;
 	if (m->has_in_use && c->in_use != m->in_use)
 		return false;
-	return filters_prefix(m->filters, "id", c->key) && filters_exact(m->filters, "type", "regular") &&
+	return filters_prefix(m->filters, "id", c->key) &&
+	       filters_exact(m->filters, "type", c->chain_id || c->empty ? "regular" : "exec.cachemount") &&
 	       filters_exact(m->filters, "description", c->step ?: "build step");
 }
 
@@ -84,6 +85,9 @@ int h_build_prune(HttpRequest *rq, void *user, Err *e)
 	if (r < 0)
 		return r;
 	r = store_cache_prune(engine_store(d->engine), &p, &keys, &freed, e);
+	/* What limits the cache's size leaves these alone: nobody can say what they are worth. */
+	if (r >= 0 && !p.max_bytes && !p.min_free && !p.reserved)
+		r = build_cache_mounts_prune(engine_store(d->engine), &p, &keys, &freed.bytes, e);
 	prune_end(d, PRUNE_BUILD_CACHE);
 	if (r < 0)
 		return r;
