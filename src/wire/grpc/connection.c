@@ -4,12 +4,12 @@
  */
 #include "wire/grpc/grpc-internal.h"
 #include "base/clock.h"
-#include "base/fd.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #define IN_FIRST     (16 * 1024)
 #define IN_MAX       (256 * 1024)

@@ -137,7 +137,7 @@ static bool gather(GrpcConnection *c)
 
 		if (n < 0)
 			grpc_lose(c, "send frames: %s", nghttp2_strerror((int)n));
-		if (n < 0 || (n == 0 && !c->batch_full))
+		if (n <= 0)
 			return c->parts_bytes > 0;
 		if ((size_t)n <= sizeof(c->scratch) - c->scratch_len) {
 			add_copy(c, data, (size_t)n);
