@@ -235,6 +235,8 @@ class Pty:
 
 
 class Engine:
+    more_env = {}  # of its clients
+
     def __init__(self, *options, subnet=None, root=None, data_root=None, exec_root=None, prefix=()):
         self.root = root or temp_folder("engine")
         self.data_root = data_root or self.root / "data"
@@ -390,7 +392,7 @@ class Engine:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKER_", "IREKO_"))}
         # No configuration of the user's, and what a client writes (contexts, credentials) goes with the engine.
         return dict(env, DOCKER_HOST=f"unix://{self.socket}", DOCKER_CONFIG=str(self.root / "client"), XDG_DATA_HOME=str(self.root / "client-data"),
-                    XDG_STATE_HOME=str(self.root / "client-state"), LC_ALL="C.UTF-8", **more)
+                    XDG_STATE_HOME=str(self.root / "client-state"), LC_ALL="C.UTF-8", **{**self.more_env, **more})
 
     def cli(self, *args, client="ireko", check=True, **kw):
         path = BUILD / "ireko" if client == "ireko" else program(client)

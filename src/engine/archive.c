@@ -312,11 +312,11 @@ int engine_container_archive_put(Engine *en, const char *ref, const char *path, 
 /* ---- export ---- */
 
 /* Names without a "./", as in Docker's exports: programs look for "etc/passwd" in them. */
-static int write_root(int root, int out_fd, Err *e)
+int engine_directory_archive(int root, int out_fd, Err *e)
 {
 	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
 	_cleanup_close_ int dir = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = dir < 0 ? err_sys(e, errno, "open the root") : tar_writer_new(out_fd, NULL, &w, e);
+	int r = dir < 0 ? err_sys(e, errno, "open the directory") : tar_writer_new(out_fd, NULL, &w, e);
 
 	if (r >= 0)
 		r = tar_walk_dir(w, dir, 0, e);
@@ -337,7 +337,7 @@ int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e)
 		       : store_snapshot_mount(en->store, c->id, true, &root, e);
 	pthread_mutex_unlock(&c->life);
 	if (r >= 0)
-		r = write_root(root, out_fd, e);
+		r = engine_directory_archive(root, out_fd, e);
 	if (r < 0)
 		return err_ctx(e, r, "export container %s", ref);
 	container_event(en, c, "export", NULL);

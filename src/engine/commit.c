@@ -228,7 +228,8 @@ static int config_complete(ImageConfig *ic, const Container *c, const EngineComm
 {
 	if (replace(&ic->created, clock_rfc3339(cm->created_ns > 0 ? cm->created_ns : clock_now_ns()).s) <
 		0 ||
-	    replace(&ic->container, c->id) < 0 || replace(&ic->parent, c->image_id) < 0 ||
+	    replace(&ic->container, c->id) < 0 ||
+	    replace(&ic->parent, str_empty(c->image_id) ? NULL : c->image_id) < 0 ||
 	    replace(&ic->comment, cm->comment) < 0 || (cm->author && replace(&ic->author, cm->author) < 0))
 		return -ENOMEM;
 	if (!layer->empty && strv_add(&ic->diff_ids, layer->diff) < 0)
@@ -249,19 +250,33 @@ int image_record(Engine *en, const ImageConfig *ic, const char *parent, char ret
 	return r < 0 ? r : store_image_put(en->store, ret_id, NULL, parent, e);
 }
 
+/* The configuration that the container's layers come with; of a build's container, which was made of no image, what follows from the layers. */
+static int base_config(Engine *en, const Container *c, ImageConfig *ret, Err *e)
+{
+	int r;
+
+	if (!str_empty(c->image_id))
+		return store_image_config(en->store, c->image_id, ret, e);
+	r = c->chain_id ? store_layer_diffs(en->store, c->chain_id, &ret->diff_ids, e) : 0;
+	if (r >= 0)
+		r = image_platform_parse(NULL, &ret->platform, e);
+	return r;
+}
+
 static int commit_locked(Engine *en, Container *c, const EngineCommit *cm, char ret_id[DIGEST_LEN + 1],
 			 Err *e)
 {
 	ImageConfig ic = {.run.stop_timeout = -1};
 	ImageRunConfig run = {.stop_timeout = -1};
 	NewLayer layer;
+	const char *parent = str_empty(c->image_id) ? NULL : c->image_id;
 	int r;
 
 	if (c->removed)
 		return err_new(e, ERR_NOT_FOUND, "No such container: %s", c->id);
 	r = run_config_make(c, cm, &run, e);
 	if (r >= 0)
-		r = store_image_config(en->store, c->image_id, &ic, e);
+		r = base_config(en, c, &ic, e);
 	if (r >= 0) {
 		image_run_config_done(&ic.run);
 		ic.run = run;
@@ -271,7 +286,7 @@ static int commit_locked(Engine *en, Container *c, const EngineCommit *cm, char 
 	if (r >= 0)
 		r = config_complete(&ic, c, cm, &layer) < 0 ? err_oom(e) : 0;
 	if (r >= 0)
-		r = image_record(en, &ic, c->image_id, ret_id, e);
+		r = image_record(en, &ic, parent, ret_id, e);
 	image_run_config_done(&run);
 	image_config_done(&ic);
 	return r;
@@ -285,7 +300,7 @@ static int tag_new(Engine *en, const Container *c, const char *name, const char 
 
 	if (r < 0 && own.kind == ERR_NOT_FOUND) {
 		own = (Err){0};
-		r = store_image_put(en->store, id, NULL, c->image_id, &own);
+		r = store_image_put(en->store, id, NULL, str_empty(c->image_id) ? NULL : c->image_id, &own);
 		if (r >= 0)
 			r = image_tag_as(en, name, id, &own);
 	}

@@ -351,6 +351,19 @@ int engine_container_archive_get(Engine *en, const char *ref, const char *path, 
 int engine_container_archive_put(Engine *en, const char *ref, const char *path, int tar_fd,
 				 bool no_overwrite_dir_non_dir, bool copy_uid_gid, Err *e);
 int engine_container_export(Engine *en, const char *ref, int out_fd, Err *e);
+/* All that is in a directory (any descriptor of it) as a tar, written to out_fd. */
+int engine_directory_archive(int dir_fd, int out_fd, Err *e);
+
+/* rights.c: somebody on this machine. */
+typedef struct EngineUser {
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups;
+	size_t n_groups;
+} EngineUser;
+/* A read-only view of a directory through which nobody, whoever he is, sees more than this user may see: a detached mount. File systems that are mounted
+ * below the directory are not in it. ERR_UNSUPPORTED where the kernel cannot make one of that directory. */
+int engine_directory_as(int dir_fd, const EngineUser *user, int *ret_fd, Err *e);
 /* {"Path","Kind"} array of differences. */
 int engine_container_changes(Engine *en, const char *ref, json_t **ret, Err *e);
 

@@ -112,6 +112,35 @@ int layer_parent(Store *s, const char *chain_id, char **ret, Err *e)
 	return r;
 }
 
+int store_layer_diffs(Store *s, const char *chain_id, char ***ret, Err *e)
+{
+	_cleanup_strv_ char **diffs = NULL;
+	_cleanup_free_ char *chain = strdup(chain_id);
+	size_t n = 0;
+	int r = chain ? 0 : err_oom(e);
+
+	while (r >= 0 && chain) {
+		_cleanup_(layer_row_done) LayerRow l = {0};
+
+		r = layer_row_load(s, chain, &l, e);
+		if (r >= 0 && strv_take(&diffs, take_ptr(l.diff_id)) < 0)
+			r = err_oom(e);
+		free(chain);
+		chain = r >= 0 ? take_ptr(l.parent) : NULL;
+	}
+	if (r < 0)
+		return r;
+	n = strv_len(diffs);
+	for (size_t i = 0; i < n / 2; i++) {
+		char *other = diffs[i];
+
+		diffs[i] = diffs[n - 1 - i];
+		diffs[n - 1 - i] = other;
+	}
+	*ret = take_ptr(diffs);
+	return 0;
+}
+
 int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e)
 {
 	_cleanup_(layer_row_done) LayerRow l = {0};

@@ -141,6 +141,8 @@ int store_layers_squash(Store *s, const char *base, const char *top, size_t n, c
 			char ret_diff[DIGEST_LEN + 1], Err *e);
 /* Writes the uncompressed tar of one layer whose SHA-256 is its diff id; verified while written. */
 int store_layer_write_tar(Store *s, const char *chain_id, int out_fd, Err *e);
+/* The diff ids of the layers of a chain, the lowest first; malloc'ed. */
+int store_layer_diffs(Store *s, const char *chain_id, char ***ret, Err *e);
 int store_layer_size(Store *s, const char *chain_id, int64_t *ret, Err *e);
 /* Bytes of that tar; cheap, unless it has to be made to be counted, which is done once. */
 int store_layer_tar_size(Store *s, const char *chain_id, int64_t *ret, Err *e);

@@ -118,8 +118,8 @@ static int build_head(const HttpcRequest *rq, StrBuf *b)
 {
 	if (!header_is_safe(rq->target) || strpbrk(rq->target, " \t"))
 		return -EINVAL;
-	strbuf_addf(b, "%s %s HTTP/1.1\r\nHost: ireko\r\nUser-Agent: ireko/" IREKO_VERSION "\r\n", rq->method,
-		    rq->target);
+	strbuf_addf(b, "%s %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ireko/" IREKO_VERSION "\r\n",
+		    rq->method, rq->target);
 	for (size_t i = 0; rq->headers && rq->headers[i]; i++) {
 		if (!header_is_safe(rq->headers[i]))
 			return -EINVAL;

@@ -261,5 +261,5 @@ def test_old_database(new_engine, folder):
         db.execute("PRAGMA user_version = 1")
     engine.start()
     assert rows(engine, "SELECT key, chain_id, diff_id, empty, created_ns FROM build_cache") == cache
-    assert "Using cache" in engine.cli("build", "-t", "again", folder).stdout
+    assert "CACHED" in engine.cli("build", "-t", "again", folder).stderr
     assert "The store is consistent" in check(engine)

@@ -11,7 +11,14 @@ import threading
 
 import pytest
 
+import harness
 from harness import add_file, make_tar, wait_until
+
+
+@pytest.fixture(autouse=True)
+def classic(monkeypatch):
+    """Both clients take the classic builder's way; ours has one of its own as well: test_build_cli.py."""
+    monkeypatch.setattr(harness.Engine, "more_env", {"DOCKER_BUILDKIT": "0"})
 
 
 @pytest.fixture

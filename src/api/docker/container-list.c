@@ -7,38 +7,11 @@
 
 /* ---- text ---- */
 
-static void add_doc(StrBuf *b, json_t *doc)
-{
-	_cleanup_json_ json_t *owned = doc;
-	_cleanup_free_ char *text = owned ? json_dumps(owned, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-
-	if (text)
-		strbuf_add(b, text);
-	else
-		b->oom = true;
-}
-
-static void add_string(StrBuf *b, const char *s)
-{
-	size_t n = 0;
-
-	s = s ? s : "";
-	while (s[n] >= ' ' && s[n] <= '~' && s[n] != '"' && s[n] != '\\')
-		n++;
-	if (s[n]) {
-		add_doc(b, doc_str(s));
-		return;
-	}
-	strbuf_add_c(b, '"');
-	strbuf_add_n(b, s, n);
-	strbuf_add_c(b, '"');
-}
-
 /* `name` with its punctuation: "{\"Id\":" */
 static inline void add_member(StrBuf *b, const char *name, const char *value)
 {
 	strbuf_add(b, name);
-	add_string(b, value);
+	doc_add_str(b, value);
 }
 
 static void add_number(StrBuf *b, const char *name, int64_t value)
@@ -68,7 +41,7 @@ static void add_labels(StrBuf *b, char *const *labels)
 		strbuf_add(b, ",\"Labels\":{}");
 	else {
 		strbuf_add(b, ",\"Labels\":");
-		add_doc(b, doc_map(labels));
+		doc_add(b, doc_map(labels));
 	}
 }
 
@@ -154,7 +127,7 @@ static void add_networks(StrBuf *b, const ContainerInfo *i)
 		if (is_plain(i, ep))
 			add_plain_endpoint(b, ep);
 		else
-			add_doc(b, endpoint_doc(i, ep, API_VERSION));
+			doc_add(b, endpoint_doc(i, ep, API_VERSION));
 	}
 	strbuf_add(b, "}}");
 }
@@ -183,7 +156,7 @@ static void add_mounts(StrBuf *b, const ContainerInfo *i)
 	if (i->n_mounts == 0)
 		strbuf_add(b, "[]");
 	else
-		add_doc(b, mounts_doc(i));
+		doc_add(b, mounts_doc(i));
 }
 
 void container_list_add(StrBuf *b, const ContainerInfo *i, const char *image, const int64_t *size_rw,

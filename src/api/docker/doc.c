@@ -90,3 +90,30 @@ void prune_end(Door *d, PruneKind kind)
 {
 	pthread_mutex_unlock(&d->pruning[kind]);
 }
+
+void doc_add(StrBuf *b, json_t *doc)
+{
+	_cleanup_json_ json_t *owned = doc;
+	_cleanup_free_ char *text = owned ? json_dumps(owned, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	if (text)
+		strbuf_add(b, text);
+	else
+		b->oom = true;
+}
+
+void doc_add_str(StrBuf *b, const char *s)
+{
+	size_t n = 0;
+
+	s = s ? s : "";
+	while (s[n] >= ' ' && s[n] <= '~' && s[n] != '"' && s[n] != '\\')
+		n++;
+	if (s[n]) {
+		doc_add(b, doc_str(s));
+		return;
+	}
+	strbuf_add_c(b, '"');
+	strbuf_add_n(b, s, n);
+	strbuf_add_c(b, '"');
+}

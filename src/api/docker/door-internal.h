@@ -78,6 +78,9 @@ json_t *doc_time(int64_t ns);
 json_t *doc_strv(char *const *v); /* never null */
 json_t *doc_map(char *const *v);  /* K=V; never null */
 json_t *doc_set(char *const *v);  /* {"a":{}} */
+/* Appends as text; takes the reference. A string that needs no escapes, as most, is copied. */
+void doc_add(StrBuf *b, json_t *doc);
+void doc_add_str(StrBuf *b, const char *s);
 int reply_doc(HttpRequest *rq, int status, json_t *doc, Err *e);
 bool name_matches(const char *text, const char *ref);
 /* Two parallel prunes of one kind: ERR_CONFLICT. */
@@ -229,6 +232,7 @@ int door_admit(HttpRequest *rq, void *user, Err *e);
 	X(remote_referrers) \
 	X(build) \
 	X(build_cancel) \
+	X(build_local) \
 	X(build_prune) \
 	X(bootstrap) X(squash) \
 	X(networks_list) \

@@ -59,6 +59,7 @@ static const HttpRoute routes[] = {
     {"POST", "/build", h_build, B, MEASURE_BUILD},
     {"POST", "/build/cancel", h_build_cancel, 0},
     {"POST", "/build/prune", h_build_prune, 0},
+    {"POST", "/ireko/build", h_build_local, 0, MEASURE_BUILD},
     {"POST", "/ireko/bootstrap", h_bootstrap, 0},
     {"POST", "/ireko/squash", h_squash, 0},
     {"POST", "/ireko/networks/{id}/renumber", h_network_renumber, 0},

@@ -316,7 +316,7 @@ static int run_plugin_or_complain(Cli *cli, const char *name)
 	return 1;
 }
 
-static int dispatch(Cli *cli, int argc, char **argv)
+int cli_dispatch(Cli *cli, int argc, char **argv)
 {
 	const char *name = argv[0];
 
@@ -325,7 +325,7 @@ static int dispatch(Cli *cli, int argc, char **argv)
 		static char help[] = "--help";
 		char *again[] = {argv[1], argc > 2 ? argv[2] : help, argc > 2 ? help : NULL, NULL};
 
-		return dispatch(cli, argc > 2 ? 3 : 2, again);
+		return cli_dispatch(cli, argc > 2 ? 3 : 2, again);
 	}
 	if (is_help(name)) {
 		print_help(cli);
@@ -369,7 +369,7 @@ static int run_globals(Cli *cli, int argc, char **argv)
 		print_version(cli);
 		status = 0;
 	} else {
-		status = dispatch(cli, (int)strv_len(args), args);
+		status = cli_dispatch(cli, (int)strv_len(args), args);
 	}
 	options_done(global_flags, &o);
 	return status;

@@ -57,6 +57,8 @@ struct Call {
 
 /* The whole program: its exit status. */
 int cli_main(int argc, char **argv);
+/* A command of ours, as if it had been typed behind the global options: its exit status. */
+int cli_dispatch(Cli *cli, int argc, char **argv);
 /* "program: message" or the bare message on standard error, control bytes escaped on a terminal. */
 void cli_complain(const Cli *cli, const char *fmt, ...) _printf_(2, 3);
 /* Runs `each` for every argument; complains about those that fail and goes on. The exit status. */

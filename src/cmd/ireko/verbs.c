@@ -157,6 +157,13 @@ static const Verb system_verbs[] = {
     {NULL, NULL, false},
 };
 
+static const Verb buildx_verbs[] = {
+    {"build", &cmd_build, false},
+    {"b", &cmd_build, true},
+    {"prune", &cmd_builder_prune, false},
+    {NULL, NULL, false},
+};
+
 static const Verb builder_verbs[] = {
     {"build", &cmd_build, false},
     {"prune", &cmd_builder_prune, false},
@@ -164,7 +171,8 @@ static const Verb builder_verbs[] = {
 };
 
 const VerbGroup verb_groups[] = {
-    {"builder", "Manage the build cache", builder_verbs, false},
+    {"builder", "Build images, and manage the build cache", builder_verbs, false},
+    {"buildx", "Build images, as the plugin of this name has it", buildx_verbs, false},
     {"checkpoint", "Manage checkpoints", checkpoint_verbs, false},
     {"container", "Manage containers", container_verbs, false},
     {"context", "Manage contexts: names for engines", context_verbs, false},

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A shell in what a failed step has left (--shell-on-fail). The engine has kept the step's container; its files become an image without a name, with the step's
+ * user, directory and environment, in which `run` starts the shell. Image and container are removed afterwards, whatever comes.
+ */
+#include "base/str.h"
+#include "build.h"
+#include "client.h"
+#include "text.h"
+
+static int commit(Cli *cli, const char *container, char **ret, Err *e)
+{
+	_cleanup_strbuf_ StrBuf target = {0};
+	_cleanup_json_ json_t *answer = NULL;
+	int r;
+
+	strbuf_add(&target, "/commit");
+	text_query(&target, "container", container);
+	text_query(&target, "pause", "0");
+	if (target.oom)
+		return err_oom(e);
+	r = api_call(cli, "POST", target.s, NULL, &answer, e);
+	if (r < 0)
+		return r;
+	const char *id = json_get_str(answer, "Id");
+	*ret = id ? strdup(id) : NULL;
+	return *ret ? 0 : err_new(e, ERR_INTERNAL, "the engine did not tell the image's id");
+}
+
+/* What is not there any more needs no removal; anything else is told, as it stays. */
+static void clean_up(Cli *cli, const char *kind, const char *id)
+{
+	Err e = {0};
+	_cleanup_free_ char *path = api_path(kind, id, "?force=1", &e);
+
+	if (path && api_call(cli, "DELETE", path, NULL, NULL, &e) < 0 && e.kind != ERR_NOT_FOUND)
+		cli_complain(cli, "%s", e.msg);
+}
+
+int build_shell(Cli *cli, const char *container, Err *e)
+{
+	_cleanup_free_ char *image = NULL;
+	bool tty = isatty(STDIN_FILENO) == 1 && cli->out_tty;
+	int r = commit(cli, container, &image, e);
+
+	if (r == 0) {
+		char *words[] = {(char *)"run",
+				 (char *)"--rm",
+				 tty ? (char *)"-it" : (char *)"-i",
+				 (char *)"--entrypoint",
+				 (char *)"/bin/sh",
+				 image,
+				 NULL};
+
+		if (tty)
+			(void)fprintf(stderr,
+				      "A shell in the files of the failed step; it ends with exit.\n");
+		r = cli_dispatch(cli, (int)ELEMENTSOF(words) - 1, words);
+		clean_up(cli, "images", image);
+	}
+	clean_up(cli, "containers", container);
+	return r < 0 ? r : 1;
+}

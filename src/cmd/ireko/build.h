@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of `build`.
+ *
+ * An engine of ours on this machine is given our directories as descriptors (build-local.c); any other gets a tar and answers with the classic builder's stream
+ * (build-classic.c). What is done with the result afterwards (archives of images, pushing) are calls to the API, the same for both.
+ */
+#pragma once
+
+#include "base/json.h"
+#include "context.h"
+#include "options.h"
+#include "resources.h"
+
+typedef struct BuildOptions {
+	List tags, args, labels, annotations, hosts, cache_from, cache_to, ulimits, security_opts, contexts,
+	    secrets, agents, outputs, allow, no_cache_filter;
+	const char *file, *target, *network, *iidfile, *metadata_file, *platform, *cgroup_parent, *isolation,
+	    *progress, *call, *provenance, *sbom;
+	bool no_cache, pull, quiet, force_rm, squash, load, push, compress, disable_content_trust, check,
+	    shell_on_fail, explain;
+	Tri rm;
+	ResourceOptions resources;
+	Num shm_size;
+} BuildOptions;
+
+typedef enum BuildOutputKind {
+	OUT_IMAGE,   /* in the engine, with the names of the tags */
+	OUT_CACHE,   /* nothing but cached steps */
+	OUT_LOCAL,   /* the files, into a directory */
+	OUT_TAR,     /* the files, as an archive */
+	OUT_ARCHIVE, /* the image as an archive: format */
+} BuildOutputKind;
+
+typedef struct BuildOutput {
+	BuildOutputKind kind;
+	char *dest;         /* "-" for standard output, or NULL */
+	const char *format; /* "docker" or "oci" */
+	bool push;
+} BuildOutput;
+
+/* What the options add up to. */
+typedef struct BuildPlan {
+	const BuildOptions *o;
+	Context context;
+	BuildOutput output;
+	char **tags; /* with the names of the output */
+} BuildPlan;
+
+/* What came of it. */
+typedef struct BuildOutcome {
+	char *id;               /* of the image, or NULL */
+	char *failed_container; /* the one that was kept, or NULL */
+} BuildOutcome;
+
+void build_outcome_done(BuildOutcome *o);
+
+/* build-output.c. "-o" and its shorthands. */
+int build_output_parse(const BuildOptions *o, BuildOutput *ret, char ***tags, Err *e);
+void build_output_done(BuildOutput *out);
+/* After the build: archives, pushes, files about it. */
+int build_output_finish(Cli *cli, const BuildPlan *p, const char *id, Err *e);
+
+/* build-classic.c */
+int build_classic(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e);
+/* The first option that only our own way has, or NULL. */
+const char *build_classic_lacks(const BuildPlan *p);
+
+/* build-local.c. 1: the engine is not ours, or cannot read our files; nothing was done. */
+int build_local(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e);
+
+/* build-files.c: what goes with the request as descriptors. */
+typedef struct BuildFiles {
+	json_t *docs; /* [{"kind", "name"}] */
+	int fds[32];
+	size_t n;
+	char **contexts; /* NAME=VALUE as the engine is told */
+	char **agents;   /* ID=PATH */
+} BuildFiles;
+/* The name of a Dockerfile that lies outside the context, in its own directory, or NULL. */
+const char *build_files_dockerfile(const BuildPlan *p);
+int build_files_open(const BuildPlan *p, BuildFiles *ret, Err *e);
+/* Takes the descriptor, on failure too. */
+int build_files_add(BuildFiles *f, const char *kind, const char *name, int fd, Err *e);
+void build_files_done(BuildFiles *f);
+
+/* build-shell.c: a shell in what a failed step has left; its status. */
+int build_shell(Cli *cli, const char *container, Err *e);

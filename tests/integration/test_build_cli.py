@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ireko build` on an engine of this machine: directories, secrets and agents by descriptor, what is shown, where results go, and what a hostile client gets."""
+import array
+import contextlib
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+import tarfile
+import threading
+
+import pytest
+
+import harness
+from harness import wait_until
+
+
+def write(folder, files):
+    for path, data in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+@pytest.fixture
+def box(ireko, folder, name):
+    """box(dockerfile, files={...}, *options): the image is `name`, removed after the test."""
+
+    def build(dockerfile, files=None, *options, tag=name, check=True, **kw):
+        write(folder, files or {})
+        if dockerfile is not None:
+            (folder / "Dockerfile").write_text(dockerfile)
+        return ireko("build", *(["-t", tag] if tag else []), *options, folder, check=check, **kw)
+
+    yield build
+    ireko("rmi", "-f", name, check=False)
+
+
+# ---- what is built and shown
+
+
+def test_plain_progress_goes_to_standard_error(box, ireko, name):
+    p = box("FROM busybox\nCOPY a.txt /\nRUN echo from-run && echo to-stderr >&2\nCMD cat /a.txt\n", {"a.txt": "A"}, "--progress", "plain")
+    assert p.stdout == ""
+    assert re.search(r"^#\d+ \[1/3\] FROM busybox$", p.stderr, re.M) and re.search(r"^#\d+ \d+\.\d{3} from-run$", p.stderr, re.M)
+    assert re.search(r"^#\d+ \d+\.\d{3} to-stderr$", p.stderr, re.M) and re.search(r"^#\d+ DONE \d+\.\ds$", p.stderr, re.M)
+    assert ireko.out("run", "--rm", name) == "A"
+    again = box(None, None, "--progress", "plain")
+    assert again.stderr.count("CACHED") == 2 and not re.search(r"\d from-run$", again.stderr, re.M)
+
+
+def test_progress_on_a_terminal(box, ireko, folder, name):
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN printf '\\033[2Jcleared\\n'; echo $((40+2))-lines; sleep 0.5\n")
+    with ireko.pty("build", "-t", name, folder) as t:
+        t.expect(r"\[\+\] Building \d+\.\ds \(\d/3\)")
+        t.expect(r"=> => # cleared\x1b\[K\r\n => => # 42-lines")
+        t.expect(r"FINISHED")
+        assert t.wait() == 0
+
+
+def test_rawjson_is_one_document_a_line(box):
+    p = box("FROM busybox\nRUN echo hello\n", None, "--progress", "rawjson", tag=None)
+    docs = [json.loads(line) for line in p.stderr.splitlines()]
+    names = [v["name"] for d in docs for v in d.get("vertexes", [])]
+    assert "[2/2] RUN echo hello" in names and any(v.get("completed") for d in docs for v in d.get("vertexes", []))
+    assert any(log["data"] == "aGVsbG8K" for d in docs for log in d.get("logs", []))
+
+
+def test_quiet_iidfile_metadata(box, ireko, folder, name):
+    p = box("FROM busybox\nLABEL a=b\n", None, "-q", "--iidfile", folder / "id", "--metadata-file", folder / "meta.json")
+    identity = p.stdout.strip()
+    assert p.stderr == "" and re.fullmatch(r"sha256:[0-9a-f]{64}", identity) and (folder / "id").read_text() == identity
+    meta = json.loads((folder / "meta.json").read_text())
+    assert meta["containerimage.config.digest"] == identity and meta["image.name"] == f"docker.io/library/{name}:latest"
+    assert json.loads(ireko.out("image", "inspect", name))[0]["Id"] == identity
+
+
+def test_same_thing_under_other_names(ireko, folder):
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN echo same > /x\n")
+    ids = {ireko.out(*words, "-q", folder) for words in (["build"], ["buildx", "build"], ["builder", "build"], ["image", "build"])}
+    assert len(ids) == 1
+
+
+# ---- options
+
+
+def test_args_labels_target_and_more(box, ireko, engine, folder, name):
+    p = engine.cli("build", "-t", name, "--build-arg", "A=1", "--build-arg", "FROM_OURS", "--label", "l=2", "--target", "t", "--add-host", "h:10.1.2.3", "--shm-size", "2m",
+                   "--network", "none", folder, env=engine.env(FROM_OURS="env")) if (folder / "Dockerfile").write_text(
+        "FROM busybox AS t\nARG A\nARG FROM_OURS\nRUN echo $A $FROM_OURS > /args; grep h$ /etc/hosts > /hosts; df -k /dev/shm | tail -1 > /shm; ls /sys/class/net > /net\nFROM t\nRUN false\n") else None
+    assert p.returncode == 0
+    said = ireko.out("run", "--rm", name, "cat", "/args", "/hosts", "/shm", "/net")
+    assert "1 env" in said and "10.1.2.3" in said and re.search(r"shm +2048 ", said) and said.endswith("\nlo")
+    assert json.loads(ireko.out("image", "inspect", name))[0]["Config"]["Labels"] == {"l": "2"}
+
+
+def test_outputs(box, ireko, folder, name):
+    text = "FROM busybox AS b\nRUN mkdir /out && echo hi > /out/file && ln -s file /out/link && chmod 600 /out/file\nFROM scratch\nCOPY --from=b /out /\n"
+    box(text, None, "-o", folder / "to here", tag=None)
+    assert (folder / "to here/file").read_text() == "hi\n" and os.readlink(folder / "to here/link") == "file"
+    assert stat.S_IMODE((folder / "to here/file").stat().st_mode) == 0o600
+    box(None, None, "--output", f"type=tar,dest={folder}/r.tar", tag=None)
+    with tarfile.open(folder / "r.tar") as t:
+        assert sorted(t.getnames()) == ["file", "link"]
+    box(None, None, "-o", f"type=oci,dest={folder}/oci.tar")
+    box(None, None, "-o", f"type=docker,dest={folder}/docker.tar")
+    for archive in ("oci.tar", "docker.tar"):
+        with tarfile.open(folder / archive) as t:
+            assert "index.json" in t.getnames()
+    before = ireko.out("images", "-aq")
+    box(text + "LABEL never=seen\n", None, "-o", "type=cacheonly", tag=None)
+    assert ireko.out("images", "-aq") == before
+    assert "dest" in box(None, None, "-o", "type=local", tag=None, check=False).stderr
+    assert "leave -t away" in box(None, None, "-o", folder / "x", check=False).stderr
+
+
+def test_push(box, registry, ireko):
+    name = f"{registry.host}/pushed"
+    try:
+        box("FROM busybox\nLABEL pushed=1\n", None, "--push", tag=name)
+        ireko("rmi", name)
+        ireko("pull", name)
+    finally:
+        ireko("rmi", "-f", name, check=False)
+
+
+def test_secrets_by_file_and_variable(box, ireko, engine, folder, name):
+    text = ("FROM busybox\nRUN --mount=type=secret,id=f cat /run/secrets/f | md5sum > /f\nRUN --mount=type=secret,id=e,env=E echo -n $E | md5sum > /e\n"
+            "RUN --mount=type=secret,id=none test ! -e /run/secrets/none\n")
+    (folder / "Dockerfile").write_text(text)
+    (folder / "s ecret").write_text("from-file")
+    ireko("build", "-t", name, "--secret", f"id=f,src={folder}/s ecret", "--secret", "id=e,env=VAR", folder, env=engine.env(VAR="from-var"))
+    sums = ireko.out("run", "--rm", name, "cat", "/f", "/e").split()
+    assert sums[::2] == ["a7df8a0c11a5e5cd9ac7a8a7bbdd8a58", "x"] or len(sums) == 4
+    for wrong in ("id=f,src=/nowhere", "src=x", "id=e,env=NOT_SET_HERE", "id=x,mode=1"):
+        assert box(None, None, "--secret", wrong, check=False).returncode != 0
+
+
+ASK_AGENT = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char got[100] = "";
+	int s = socket(AF_UNIX, SOCK_STREAM, 0);
+	strncpy(a.sun_path, getenv("SSH_AUTH_SOCK"), sizeof(a.sun_path) - 1);
+	if (connect(s, (void *)&a, sizeof(a)) < 0 || write(s, "question", 8) != 8)
+		return 1;
+	if (read(s, got, sizeof(got) - 1) <= 0)
+		return 2;
+	puts(got);
+	return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def ask_agent(tmp_path_factory):
+    """A program that says something to the agent of its step and prints the answer."""
+    where = tmp_path_factory.mktemp("ask")
+    (where / "ask.c").write_text(ASK_AGENT)
+    harness.run("gcc", "-O1", "-static", where / "ask.c", "-o", where / "ask")
+    return (where / "ask").read_bytes()
+
+
+def test_ssh_agent_is_asked_through_the_client(box, folder, name, ireko, ask_agent):
+    """Each connection is a new one to the agent's socket; nothing of it is in the image."""
+    path, got = folder / "agent", []
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    listener.settimeout(30)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            for i in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    got.append(connection.recv(100))
+                    connection.sendall(b"answer-%d" % i)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        write(folder, {"ask": ask_agent})
+        (folder / "ask").chmod(0o755)
+        p = box("FROM busybox\nCOPY ask /\nRUN --mount=type=ssh /ask && /ask\n", None, "--ssh", f"default={path}")
+        assert "answer-0" in p.stderr and "answer-1" in p.stderr and got == [b"question"] * 2
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+    assert "SSH_AUTH_SOCK" not in ireko.out("image", "inspect", name)
+    assert "no socket" in box(None, None, "--ssh", f"default={folder}/Dockerfile", check=False).stderr
+
+
+@pytest.mark.parametrize("option", [["--annotation", "a=b"], ["--cache-to", "type=gha"], ["--provenance", "max"], ["--platform", "linux/amd64,linux/arm64"],
+                                    ["-o", "type=image,compression=zstd"], ["-o", "a", "-o", "b"], ["--progress", "fancy"], ["--ulimit", "nofile=x"]])
+def test_what_is_not_offered_is_refused_by_name(box, option):
+    said = box("FROM scratch\nLABEL a=b\n", None, *option, check=False)
+    assert said.returncode != 0 and (option[-1].split("=")[0].split(",")[0] in said.stderr or option[0].strip("-") in said.stderr), said.stderr
+
+
+# ---- failure
+
+
+def test_failure_shows_the_step_and_its_last_lines(box):
+    p = box("FROM busybox\nRUN for i in $(seq 30); do echo line-$i; done; exit 3\n", None, check=False)
+    assert p.returncode == 1 and 'process "/bin/sh -c for i in' in p.stderr and "exit code: 3" in p.stderr
+    tail = p.stderr.split("------")[1]
+    assert "line-30" in tail and "line-21" in tail and "line-20" not in tail
+
+
+def test_explain(box):
+    box("FROM busybox\nCOPY a /\nRUN echo explained\n", {"a": "1"})
+    p = box(None, {"a": "2"}, "--explain")
+    assert re.search(r"RUN +\[2/3\] COPY a /\n +\S", p.stderr), p.stderr
+    p = box(None, None, "--explain")
+    assert re.search(r"CACHED \[3/3\] RUN echo explained\n +\S", p.stderr), p.stderr
+
+
+def test_shell_in_what_a_failed_step_left(box, ireko):
+    before = ireko.out("images", "-aq"), ireko.out("ps", "-aq")
+    p = box("FROM busybox\nENV V=kept\nWORKDIR /w 1\nUSER user\nRUN echo made > /tmp/file; false\n", None, "--shell-on-fail", check=False, input="pwd; id -un; echo $V; cat /tmp/file\n")
+    assert p.returncode == 1 and p.stdout.split("\n")[:4] == ["/w 1", "user", "kept", "made"], p.stdout + p.stderr
+    assert (ireko.out("images", "-aq"), ireko.out("ps", "-aq")) == before
+
+
+def test_client_that_goes_ends_its_build(ireko, engine, folder):
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN echo begun; sleep 1000\n")
+    p = engine.popen("build", "--progress", "plain", "--no-cache", folder)
+    while "begun" not in p.stdout.readline():
+        assert p.poll() is None
+    p.kill()
+    p.wait()
+    wait_until("the step is gone", lambda: not ireko.out("ps", "-aq"))
+
+
+def test_engine_that_goes_ends_the_client(new_engine, folder):
+    engine = new_engine()
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN echo begun; sleep 1000\n")
+    p = engine.popen("build", "--progress", "plain", folder)
+    while "begun" not in p.stdout.readline():
+        assert p.poll() is None
+    engine.kill()
+    assert p.wait(20) == 1 and "went away" in p.stdout.read()
+    engine.start()
+
+
+# ---- other people's files
+
+
+def as_user(engine, uid, *args, groups=(), cwd="/"):
+    os.chmod(engine.root, 0o755)
+    os.chmod(engine.socket, 0o666)
+    return subprocess.run([str(harness.BUILD / "ireko"), *map(str, args)], env=engine.env(HOME="/tmp"), user=uid, group=uid, extra_groups=list(groups), cwd=cwd, check=False, timeout=60,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+@pytest.fixture
+def theirs(tmp_path_factory):
+    """A context that others may reach, with files of several people."""
+    folder = tmp_path_factory.mktemp("their 文脈")
+    for parent in (folder, *folder.parents[:-2]):
+        parent.chmod(parent.stat().st_mode | 0o055)
+    write(folder, {"Dockerfile": "FROM busybox\nCOPY . /c/\nCMD cat /c/mine\n", "mine": "mine", "group's": "group"})
+    os.chown(folder / "mine", 1234, 1234)
+    (folder / "mine").chmod(0o600)
+    os.chown(folder / "group's", 0, 4321)
+    (folder / "group's").chmod(0o640)
+    yield folder
+
+
+def test_a_user_builds_from_his_own_files(new_engine, theirs):
+    engine = new_engine()
+    p = as_user(engine, 1234, "build", "--progress", "plain", "-t", "theirs", theirs, groups=[4321])
+    assert p.returncode == 0 and "[internal] load build context" in p.stderr, p.stderr
+    assert engine.cli("run", "--rm", "theirs").stdout == "mine"
+
+
+@pytest.mark.parametrize("secret", ["file", "folder", "link"])
+def test_nobody_reads_through_the_engine_what_he_may_not(new_engine, theirs, folder, secret):
+    engine = new_engine()
+    target = folder / "root's"
+    target.write_text("for root alone")
+    target.chmod(0o600)
+    if secret == "file":
+        write(theirs, {"private": "for root alone"})
+        (theirs / "private").chmod(0o600)
+    elif secret == "folder":
+        write(theirs, {"private/x": "for root alone"})
+        (theirs / "private").chmod(0o700)
+    else:
+        os.symlink(target, theirs / "private")
+        write(theirs, {"Dockerfile": "FROM busybox\nCOPY private /c\n"})
+    p = as_user(engine, 1234, "build", "-t", "stolen", theirs, groups=[4321])
+    if secret == "link":  # where it leads to in the context there is nothing, and the link itself is no secret
+        assert p.returncode != 0 or engine.cli("run", "--rm", "stolen", "cat", "/c", check=False).returncode != 0
+        return
+    assert p.returncode != 0 and re.search("ermission denied", p.stderr), p.stderr
+    assert "stolen" not in engine.images()
+    # The group alone makes the difference for its file.
+    assert as_user(engine, 1234, "build", "-t", "stolen", theirs).returncode != 0
+
+
+# ---- hostile clients
+
+
+class Wire:
+    """A client that has been let in by 101 and may now say what it likes."""
+
+    def __init__(self, engine):
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.settimeout(30)
+        self.s.connect(str(engine.socket))
+        self.s.sendall(b"POST /ireko/build HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: ireko-build\r\nContent-Length: 0\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.s.recv(1)
+        assert head.startswith(b"HTTP/1.1 101 "), head
+
+    def send(self, doc, fds=()):
+        data = doc if isinstance(doc, bytes) else json.dumps(doc).encode() + b"\n"
+        if fds:
+            self.s.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        else:
+            self.s.sendall(data)
+        return self
+
+    def last(self):
+        data = b""
+        while more := self.s.recv(65536):
+            data += more
+        self.s.close()
+        return json.loads(data.splitlines()[-1]) if data else None
+
+
+@pytest.mark.parametrize("request_,why", [
+    (b"nonsense\n", "build request"), (b"[]\n", "expected a JSON object"), ({"privileged": True}, "unknown member privileged"), ({"files": [{"kind": "secret", "name": "a"}]}, "0 descriptors for 1 files"),
+    ({"tags": ["UPPER"]}, "UPPER"), (b"{}\n{}\n", "more than one line"), (b"x" * (3 << 20), "more than"),
+], ids=lambda v: repr(v)[:20])
+def test_wrong_requests(engine, request_, why):
+    wire = Wire(engine)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        wire.send(request_)
+    with contextlib.suppress(ConnectionResetError):
+        assert why in wire.last()["error"]["message"]
+
+
+def test_wrong_descriptors(engine, folder):
+    (folder / "file").write_text("FROM scratch\n")
+    directory, plain = os.open(folder, os.O_RDONLY), os.open(folder / "file", os.O_RDONLY)
+    pair = socket.socketpair()
+    try:
+        cases = [("directory", plain), ("directory", pair[0].fileno()), ("secret", directory), ("dockerfile", pair[0].fileno()), ("archive", directory)]
+        for kind, fd in cases:
+            assert "another type" in Wire(engine).send({"files": [{"kind": kind, "name": "context"}]}, [fd]).last()["error"]["message"], kind
+        many = Wire(engine).send({"files": [{"kind": "secret", "name": str(i)} for i in range(33)]}, [plain] * 33)
+        assert "error" in many.last()
+        before = len(os.listdir(f"/proc/{engine.p.pid}/fd"))
+        for _ in range(20):
+            Wire(engine).send({"files": []}, [plain] * 30).last()
+        wait_until("the engine closes what it was sent", lambda: len(os.listdir(f"/proc/{engine.p.pid}/fd")) <= before + 2)
+    finally:
+        os.close(directory)
+        os.close(plain)
+        for s in pair:
+            s.close()
+
+
+def test_links_lead_out_of_no_context(engine, folder):
+    (folder / "out").symlink_to("/etc/shadow")
+    (folder / "up").symlink_to("../../../../../../etc/shadow")
+    (folder / "Dockerfile").symlink_to("/etc/shadow")
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        last = Wire(engine).send({"files": [{"kind": "directory", "name": "context"}]}, [fd]).last()
+        assert "error" in last and "root:" not in last["error"]["message"]
+        (folder / "Dockerfile").unlink()
+        for source in ("out", "up"):
+            (folder / "Dockerfile").write_text(f"FROM busybox\nCOPY {source} /x\nRUN grep root: /x\n")
+            assert "error" in Wire(engine).send({"files": [{"kind": "directory", "name": "context"}]}, [fd]).last()
+    finally:
+        os.close(fd)
+
+
+def test_not_over_tcp(new_engine):
+    port = harness.free_port()
+    engine = new_engine("-H", f"tcp://127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as s:
+        s.sendall(f"POST /ireko/build HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 0\r\n\r\n".encode())
+        data = b""
+        while more := s.recv(65536):
+            data += more
+    assert b"unix socket only" in data
+    (engine.root / "c").mkdir()
+    (engine.root / "c/Dockerfile").write_text("FROM busybox\nCOPY Dockerfile /\n")
+    p = engine.cli("-H", f"tcp://127.0.0.1:{port}", "build", "-t", "by-tar", engine.root / "c")
+    assert "Successfully built" in p.stdout
+    assert "--secret" in engine.cli("-H", f"tcp://127.0.0.1:{port}", "build", "--secret", "id=x,env=HOME", engine.root / "c", check=False).stderr
+
+
+def test_answers_that_are_none(engine, folder, ask_agent):
+    """An answer that is no document, has no descriptor, one of a wrong type, or too many: the step's agent hangs up, and nothing else happens."""
+    write(folder, {"ask": ask_agent, "Dockerfile": "FROM busybox\nCOPY ask /\nRUN --mount=type=ssh /ask\n"})
+    (folder / "ask").chmod(0o755)
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        for answer, fds in ((b"nonsense\n", []), (b'{"connected":true}\n', []), (b'{"connected":true}\n', [fd]), (b'{"connected":true}\n', [fd, fd]), (b'{"error":"no"}\n', [])):
+            wire = Wire(engine).send({"agents": ["default"], "files": [{"kind": "directory", "name": "context"}], "noCache": True}, [fd])
+            data = b""
+            while b'"ask"' not in data and (more := wire.s.recv(65536)):
+                data += more
+            assert b'"ask"' in data, data
+            assert "exit code: " in wire.send(answer, fds).last()["error"]["message"]
+    finally:
+        os.close(fd)
+
+
+def test_cache_in_a_folder_of_ours(box, new_engine, folder, tmp_path_factory):
+    """Written and read through the client: with its rights, and only where it said."""
+    cache = tmp_path_factory.mktemp("キャッシュ") / "a b"
+    text = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /made\n"
+    box(text, None, "--cache-to", f"type=local,dest={cache},mode=max", tag=None)
+    assert any(cache.iterdir())
+    other = new_engine()
+    p = other.cli("build", "--cache-from", f"type=local,src={cache}", folder)
+    assert re.search(r"RUN cat[^\n]*\n#\d+ CACHED", p.stderr), p.stderr
