@@ -63,7 +63,8 @@ struct Build {
 	Engine *en;
 	Store *store;
 	const BuildRequest *rq;
-	char *dockerfile_name;
+	char *dockerfile_name, *dockerfile_text;
+	size_t dockerfile_len;
 	Dockerfile df;
 	Ignore ignore; /* of the context */
 	Stage *stages;

@@ -52,6 +52,8 @@ typedef struct BuildEvent {
 	int64_t current, total, started_ns, ended_ns;
 	const char *rule, *detail, *url;
 	int line, last_line;
+	const char *file, *source; /* of a warning: the Dockerfile's name and text */
+	size_t source_len;
 } BuildEvent;
 
 /* ---- what is asked of the client ---- */
@@ -113,13 +115,16 @@ typedef struct BuildRequest {
 	const char *cpuset_cpus, *cpuset_mems, *cgroup_parent;
 } BuildRequest;
 
-/* How a build failed, if it was by a RUN. To be released by build_failure_done. */
+/* How a build failed. To be released by build_failure_done. */
 typedef struct BuildFailure {
-	int status;          /* exit status of the step, 0: it was something else */
+	int status;          /* exit status of the RUN that failed, 0: it was something else */
 	char *command;       /* what it ran, as text */
 	char *output;        /* its last lines, "" if there were none */
 	char *container_id;  /* the one that was kept (keep_failed), or NULL */
 	int line, last_line; /* of the Dockerfile; 0: no particular one */
+	char *file, *source; /* the Dockerfile's name and text; NULL: it was not read */
+	size_t source_len;
+	char *excerpt; /* the lines around it as docker shows them, or NULL */
 } BuildFailure;
 void build_failure_done(BuildFailure *f);
 

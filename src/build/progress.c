@@ -145,7 +145,10 @@ void build_warn(Build *b, const char *rule, const char *url, int line, int last_
 			 .rule = rule,
 			 .url = url,
 			 .line = line,
-			 .last_line = last_line};
+			 .last_line = last_line,
+			 .file = b->dockerfile_name,
+			 .source = b->dockerfile_text,
+			 .source_len = b->dockerfile_len};
 	pthread_mutex_lock(&b->events_lock);
 	tell(b, &ev);
 	pthread_mutex_unlock(&b->events_lock);

@@ -109,11 +109,46 @@ static int dockerfile_read(Build *b, BuildVertex *v, char **ret, size_t *ret_len
 	return r < 0 ? r : ignore_load(b, dir, e);
 }
 
+/* The language is built in: other front ends would be images that are run. */
+static int syntax_check(Build *b, Err *e)
+{
+	const char *given = plan_given_arg(b, "BUILDKIT_SYNTAX"), *name, *end;
+	_cleanup_free_ char *asked = NULL;
+	int line, r = 0;
+
+	if (!given)
+		r = dockerfile_syntax(b->dockerfile_text, b->dockerfile_len, &asked, &line, e);
+	name = given ?: asked;
+	if (r < 0 || str_empty(name))
+		return r;
+	name = str_after(name, "docker.io/") ?: name;
+	end = str_after(name, "docker/dockerfile-upstream") ?: str_after(name, "docker/dockerfile");
+	if (end && (!*end || *end == ':' || *end == '@'))
+		return 0;
+	return err_new(
+	    e, ERR_UNSUPPORTED,
+	    "syntax %.200s: front ends that are images are not offered: docker/dockerfile is built in",
+	    given ?: asked);
+}
+
+static int dockerfile_understand(Build *b, Err *e)
+{
+	DockerfilePlace place = {0};
+	int r = syntax_check(b, e);
+
+	if (r < 0)
+		return r;
+	r = dockerfile_parse_at(b->dockerfile_text, b->dockerfile_len, b->dockerfile_name, &b->df, &place, e);
+	if (r < 0) {
+		b->how.line = place.first;
+		b->how.last_line = place.last;
+	}
+	return r;
+}
+
 static int dockerfile_load(Build *b, Err *e)
 {
-	_cleanup_free_ char *text = NULL;
 	BuildVertex *v;
-	size_t len = 0;
 	int r;
 
 	b->dockerfile_name = strdup(str_empty(b->rq->dockerfile) ? "Dockerfile" : b->rq->dockerfile);
@@ -123,11 +158,13 @@ static int dockerfile_load(Build *b, Err *e)
 	if (!v)
 		return err_oom(e);
 	vertex_begin(b, v);
-	r = dockerfile_read(b, v, &text, &len, e);
-	if (r >= 0)
-		vertex_progress(b, v, "transferring dockerfile:", (int64_t)len, (int64_t)len, true);
-	if (r >= 0)
-		r = dockerfile_parse(text, len, b->dockerfile_name, &b->df, e);
+	r = dockerfile_read(b, v, &b->dockerfile_text, &b->dockerfile_len, e);
+	if (r >= 0) {
+		int64_t len = (int64_t)b->dockerfile_len;
+
+		vertex_progress(b, v, "transferring dockerfile:", len, len, true);
+		r = dockerfile_understand(b, e);
+	}
 	return vertex_end(b, v, r, e);
 }
 
@@ -286,6 +323,7 @@ void build_free(Build *b)
 	dockerfile_done(&b->df);
 	ignore_done(&b->ignore);
 	free(b->dockerfile_name);
+	free(b->dockerfile_text);
 	vertices_done(b);
 	close_fd(&b->context_fd);
 	close_fd(&b->alive_fd);
@@ -329,7 +367,24 @@ void build_failure_done(BuildFailure *f)
 	free(f->command);
 	free(f->output);
 	free(f->container_id);
+	free(f->file);
+	free(f->source);
+	free(f->excerpt);
 	*f = (BuildFailure){0};
+}
+
+/* Without memory there is less to show. */
+static void tell_failure(Build *b, BuildFailure *ret)
+{
+	const DockerfilePlace place = {.first = b->how.line, .last = b->how.last_line};
+
+	if (b->dockerfile_text && place.first)
+		b->how.excerpt = dockerfile_excerpt(b->dockerfile_text, b->dockerfile_len, b->dockerfile_name,
+						    &place, NULL);
+	b->how.file = take_ptr(b->dockerfile_name);
+	b->how.source = take_ptr(b->dockerfile_text);
+	b->how.source_len = b->dockerfile_len;
+	*ret = b->how;
 }
 
 int build_solve(Builder *builder, const BuildRequest *rq, BuildResult **ret, BuildFailure *ret_failure,
@@ -353,7 +408,7 @@ int build_solve(Builder *builder, const BuildRequest *rq, BuildResult **ret, Bui
 		(void)ended; /* the build's own error is the one to tell */
 	}
 	if (r < 0 && ret_failure)
-		*ret_failure = b->how;
+		tell_failure(b, ret_failure);
 	else
 		build_failure_done(&b->how);
 	build_free(b);

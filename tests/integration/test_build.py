@@ -318,3 +318,11 @@ def test_squash_makes_one_layer_over_the_base(engine, folder, name):
     # The same steps once more, from the cache: the same image.
     assert build()["Id"] == made["Id"]
     engine.cli("rmi", "-f", name)
+
+
+@pytest.mark.parametrize("line, taken", [("docker/dockerfile:1", True), ("docker.io/docker/dockerfile:1.20-labs", True), ("docker/dockerfile-upstream:master", True),
+                                         ("docker/dockerfile2", False), ("example.org/other:1", False)])
+def test_front_ends_are_built_in_or_refused(engine, folder, line, taken):
+    (folder / "Dockerfile").write_text(f"# syntax={line}\nFROM busybox\n")
+    p = engine.cli("build", folder, check=False)
+    assert (p.returncode == 0) == taken and (taken or "front ends that are images are not offered" in p.stdout + p.stderr)
