@@ -193,37 +193,14 @@ int build_await(Build *b, Stage *other, Err *e);
 /* ---- context.c ---- */
 /* The main context's directory: the Build's. */
 int build_context(Build *b, int *ret_fd, Err *e);
+/* ---- context-part.c ---- */
+/* Of what `source` (clean, "" for all) names in it, as far as .dockerignore lets it be seen. */
+int build_context_digest(Build *b, const char *source, char ret[DIGEST_LEN + 1], Err *e);
+/* Copies it to the same place in root. */
+int build_context_copy(Build *b, const char *source, int root, Err *e);
 
 /* run.c */
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e);
-/* copy.c */
+/* copy.c, work.c */
 int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e);
-
-/* source.c: what COPY and ADD take */
-typedef struct Source {
-	char *
-	    path; /* relative to the root it comes from, clean, without leading slash; "" is the root itself */
-	bool is_dir;
-} Source;
-typedef struct Sources {
-	Source *items;
-	size_t n;
-} Sources;
-void sources_done(Sources *s);
-/* Expands a pattern (Go's filepath.Match for each component) below rootfd; ERR_NOT_FOUND when nothing matches. */
-int sources_match(int rootfd, const char *pattern, Sources *ret, Err *e);
-/* Digest over names, types, modes, owners and contents. */
-int sources_digest(int rootfd, const Sources *s, bool owners, char ret[DIGEST_LEN + 1], Err *e);
-
-/* tree.c */
-typedef struct TreeCopy {
-	bool set_owner;
-	uint32_t uid, gid;
-	bool set_mode;
-	mode_t mode;
-} TreeCopy;
-/* Copies `path` of from_root (a file, link, directory or special file) to the name `name` in to_dir, merging directories. */
-int tree_copy(int from_root, const char *path, int to_dir, const char *name, const TreeCopy *how, Err *e);
-/* Copies what is in a directory. */
-int tree_copy_contents(int from_root, const char *path, int to_dir, const TreeCopy *how, Err *e);

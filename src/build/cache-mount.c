@@ -8,6 +8,7 @@
 #include "build/cache-mount.h"
 #include "build/solve.h"
 #include "store/dir.h"
+#include "build/tree.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -97,7 +98,7 @@ static int directory_make(int root, const CacheMount *m, const CacheMountWanted 
 	if (r < 0)
 		return err_sys(e, r == -1 ? errno : r, "make the directory of a cache mount");
 	if (w->seed_root >= 0) {
-		r = tree_copy_contents(w->seed_root, w->seed_path, dir, &(TreeCopy){0}, e);
+		r = tree_copy_contents(w->seed_root, w->seed_path, dir, e);
 		if (r < 0)
 			return r;
 	}

@@ -1,340 +1,330 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * COPY, ADD and WORKDIR: steps that change files without running anything.
+ * COPY and ADD: a step's key is what it says and what it takes; what it takes is looked for again, and copied, only if there is no layer with
+ * that key yet.
  *
- * The layer is written through a detached overlay mount of the stage so far, so links of the image are
- * followed inside of it and nowhere else; what was written is the upper directory, which becomes the layer.
+ * A client's directory may change between the two. The files that were copied are compared with those that were hashed, and the step begins again if they
+ * were others, so that a layer is never found under the key of other contents.
  */
-#include "build/build-internal.h"
+#include "build/copy.h"
+#include "build/memo.h"
 
-#include <sys/mount.h>
+#define TRIES_MAX 5
 
-/* A writable view of a stage. */
-typedef struct Work {
-	char key[32];
-	int root; /* of the mount */
-} Work;
+typedef struct Copy {
+	CopyStep step;
+	Origin origin;
+	TreeFilter filter;
+	char content[DIGEST_LEN + 1]; /* of what is taken */
+	uint64_t state;               /* of the files that were hashed */
+	bool known;                   /* from the memo: nothing was looked for */
+	bool changed;                 /* meanwhile */
+} Copy;
 
-static int work_open(Build *b, const Stage *s, Work *w, Err *e)
+static bool has_local(const CopyStep *c)
 {
-	int r;
+	for (size_t i = 0; i < c->n; i++)
+		if (c->items[i].kind == COPY_LOCAL)
+			return true;
+	return false;
+}
 
-	w->root = -1;
-	memcpy(w->key, "build-", 7);
-	id_random_hex(w->key + 6, 16);
-	r = store_snapshot_prepare(b->store, w->key, s->chain, e);
-	if (r >= 0)
-		r = store_snapshot_mount(b->store, w->key, false, &w->root, e);
+/* ---- what is taken ---- */
+
+static int find_sources(Build *b, Copy *c, Err *e)
+{
+	size_t found = 0;
+	int r = origin_root(b, &c->origin, e);
+
+	for (size_t i = 0; r >= 0 && i < c->step.n; i++) {
+		CopyItem *it = &c->step.items[i];
+
+		if (it->kind != COPY_LOCAL) {
+			found++;
+			continue;
+		}
+		sources_done(&it->sources);
+		r = c->step.parents
+			? sources_match_parents(c->origin.root, it->word, &c->filter, &it->sources, e)
+			: sources_match(c->origin.root, it->word, &c->filter, &it->sources, e);
+		found += it->sources.n;
+	}
+	/* Patterns may match nothing beside others that do. */
+	if (r >= 0 && found == 0 && !c->step.exclude.patterns)
+		return err_new(e, ERR_NOT_FOUND,
+			       "%s failed: no source files were specified: \"%s\": not found", c->step.verb,
+			       c->step.items[0].word);
+	if (r >= 0 && found > 1 && !c->step.into_dir)
+		return err_new(
+		    e, ERR_INVALID,
+		    "When using %s with more than one source file, the destination must be a directory "
+		    "and end with a /",
+		    c->step.verb);
 	return r;
 }
 
-static int work_close(Build *b, Work *w, Err *e)
+/* What all of it would be called in a layer: the layers, and everything that says which part of them. */
+static int name_of_taken(const Copy *c, uint8_t ret[MEMO_DIGEST], Err *e)
 {
-	close_fd(&w->root);
-	return store_snapshot_remove(b->store, w->key, e);
+	_cleanup_strbuf_ StrBuf t = {0};
+	char digest[DIGEST_LEN + 1];
+
+	strbuf_addf(&t, "%s parents %d\n", c->origin.chain, c->step.parents);
+	for (char **p = c->step.exclude.patterns; p && *p; p++)
+		strbuf_addf(&t, "exclude %zu %s\n", strlen(*p), *p);
+	for (size_t i = 0; i < c->step.n; i++)
+		if (c->step.items[i].kind == COPY_LOCAL)
+			strbuf_addf(&t, "%zu %s\n", strlen(c->step.items[i].word), c->step.items[i].word);
+	if (t.oom)
+		return err_oom(e);
+	digest_of(t.s, t.len, digest);
+	return digest_to_bytes(digest, ret) ? 0 : err_sys(e, EIO, "read a digest");
 }
 
-static int work_commit(Build *b, Stage *s, Work *w, CacheHit *ret, Err *e)
+/* One source's digest after the other. */
+static int hash_sources(Build *b, Copy *c, char ret[DIGEST_LEN + 1], Err *e)
 {
-	_cleanup_free_ char *upper = NULL;
-	int r;
+	_cleanup_strbuf_ StrBuf all = {0};
+	WalkLimits limits = build_limits(b);
+	const SourceDigest how = {
+	    .filter = &c->filter,
+	    .limits = &limits,
+	    .owners = c->origin.chain != NULL,
+	    .memo_root = c->origin.chain ? -1 : store_root_fd(b->store),
+	    .state = &c->state,
+	};
+	int r = find_sources(b, c, e);
 
-	close_fd(&w->root);
-	r = store_snapshot_changes(b->store, w->key, &upper, e);
-	return r < 0 ? r : step_commit(b, s, upper, ret, e);
-}
+	c->state = 0;
+	for (size_t i = 0; r >= 0 && i < c->step.n; i++) {
+		char one[DIGEST_LEN + 1];
 
-/* ---- where things come from ---- */
-
-static int origin_open(Build *b, const DockerfileStep *step, int *ret_root, bool *ret_owned, Err *e)
-{
-	const char *from = dockerfile_flag(step, "from");
-	StoreImage image = {0};
-	Stage *s;
-	int r;
-
-	*ret_owned = false;
-	if (!from)
-		return build_context(b, ret_root, e);
-	*ret_owned = true;
-	s = build_stage(b, from);
-	if (s) {
-		r = build_await(b, s, e);
-		if (r < 0)
-			return r;
-		if (!s->chain)
-			return err_new(e, ERR_INVALID, "COPY --from=%s: that stage is empty", from);
-		return store_layers_mount(b->store, s->chain, ret_root, e);
+		if (c->step.items[i].kind != COPY_LOCAL)
+			continue;
+		r = sources_digest(c->origin.root, &c->step.items[i].sources, &how, one, e);
+		if (r >= 0)
+			strbuf_addf(&all, "%s\n", one);
 	}
-	r = build_image_get(b, from, b->rq->platform, &image, e);
-	if (r >= 0 && !image.chain_id)
-		r = err_new(e, ERR_INVALID, "COPY --from=%s: that image is empty", from);
+	if (r >= 0 && all.oom)
+		r = err_oom(e);
 	if (r >= 0)
-		r = store_layers_mount(b->store, image.chain_id, ret_root, e);
-	store_image_done(&image);
+		digest_of(all.s, all.len, ret);
 	return r;
 }
 
-/* ---- ADD's archives ---- */
-
-/* By magic numbers, as Docker decides: gzip, bzip2, xz, zstd, or ustar at offset 257. */
-static bool is_archive(int root, const char *path)
+/* Layers never change: what was found in them once need not be looked for again. */
+static int hash_layers(Build *b, Copy *c, char ret[DIGEST_LEN + 1], Err *e)
 {
-	_cleanup_close_ int fd = path_open_in_root(root, path, O_RDONLY | O_NONBLOCK, 0);
-	unsigned char head[264] = {0};
-	struct stat st;
+	_cleanup_(memo_freep) Memo *memo = NULL;
+	uint8_t name[MEMO_DIGEST], content[MEMO_DIGEST];
+	int r = name_of_taken(c, name, e), saved;
+	MemoKey key = memo_key_of_digest(name);
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fd_read_full(fd, head, sizeof(head)) < 10)
-		return false;
-	return memcmp(head, "\x1f\x8b", 2) == 0 || memcmp(head, "BZh", 3) == 0 ||
-	       memcmp(head, "\xfd\x37zXZ", 6) == 0 || memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0 ||
-	       memcmp(head + 257, "ustar", 5) == 0;
-}
-
-static int extract(Build *b, int root, const char *path, int to_dir, const TreeCopy *how, Err *e)
-{
-	_cleanup_close_ int fd = path_open_in_root(root, path, O_RDONLY, 0);
-	ArchiveExtract x = {
-	    .fd = fd, .dir_fd = to_dir, .keep_owner = !how->set_owner, .uid = how->uid, .gid = how->gid};
-
-	if (fd < 0)
-		return err_sys(e, fd, "open %s", path);
-	return err_ctx(e, store_archive_extract(b->store, &x, e), "unpack %s", path);
-}
-
-/* ---- the copy ---- */
-
-static int copy_how(Work *w, const DockerfileStep *step, TreeCopy *ret, Err *e)
-{
-	const char *chown = dockerfile_flag(step, "chown"), *chmod = dockerfile_flag(step, "chmod");
-	char *end;
-	int r;
-
-	*ret = (TreeCopy){.set_owner = !dockerfile_flag(step, "from")};
-	if (chown) {
-		ret->set_owner = true;
-		r = engine_user_lookup(w->root, chown, &ret->uid, &ret->gid, e);
-		/* "--chown=1000" means group 1000 as well when no account says otherwise. */
-		if (r < 0)
-			return r;
-		if (!strchr(chown, ':') && ret->gid == 0 && ret->uid != 0)
-			ret->gid = ret->uid;
+	if (r >= 0)
+		r = memo_open(store_root_fd(b->store), &memo, e);
+	if (r < 0)
+		return r;
+	c->known = memo_get(memo, &key, content);
+	if (c->known) {
+		digest_of_bytes(content, ret);
+		return 0;
 	}
-	if (chmod) {
-		unsigned long mode = strtoul(chmod, &end, 8);
-
-		if (*end || mode > 07777)
-			return err_new(e, ERR_INVALID, "--chmod=%s: expected an octal mode such as 0755",
-				       chmod);
-		ret->set_mode = true;
-		ret->mode = (mode_t)mode;
-	}
+	r = hash_sources(b, c, ret, e);
+	if (r < 0)
+		return r;
+	if (!digest_to_bytes(ret, content) || memo_put(memo, &key, content) < 0)
+		return err_oom(e);
+	saved = memo_save(memo, NULL);
+	(void)saved; /* what could not be written down is hashed again */
 	return 0;
 }
 
-/* The destination as an absolute clean path; *ret_dir: it was written with a slash at the end. */
-static int destination(const Stage *s, const char *text, char **ret, bool *ret_dir, Err *e)
+/* The key of the step. */
+static int key_of(Build *b, const Stage *s, Copy *c, char key[DIGEST_LEN + 1], Err *e)
 {
-	const char *wd = str_empty(s->config.run.working_dir) ? "/" : s->config.run.working_dir;
-	size_t n = strlen(text);
+	_cleanup_strbuf_ StrBuf t = {0};
+	int r = 0;
 
-	*ret_dir = n > 0 && (text[n - 1] == '/' || streq(text, ".") || str_ends(text, "/."));
-	*ret = path_join_clean(wd, text);
-	return *ret ? 0 : err_oom(e);
+	if (has_local(&c->step))
+		r = c->origin.chain ? hash_layers(b, c, c->content, e) : hash_sources(b, c, c->content, e);
+	if (r < 0)
+		return r;
+	strbuf_addf(&t, "%s link %d parents %d unpack %d %d chown %s chmod %s to %s %d\n%s\n", c->step.verb,
+		    c->step.link, c->step.parents, c->step.unpacks, c->step.unpacks_remote,
+		    c->step.chown ?: "", c->step.chmod ?: "", c->step.dest, c->step.into_dir, c->content);
+	for (size_t i = 0; i < c->step.n; i++) {
+		const CopyItem *it = &c->step.items[i];
+		char text[DIGEST_LEN + 1] = "";
+
+		if (it->kind == COPY_TEXT)
+			digest_of(it->text, strlen(it->text), text);
+		strbuf_addf(&t, "%d %zu %s %s\n", (int)it->kind, strlen(it->word), it->word, text);
+	}
+	if (t.oom)
+		return err_oom(e);
+	cache_key(key, s->key, t.s, NULL);
+	return 0;
 }
 
-static int copy_one(Build *b, Work *w, int from, const Source *src, const char *dest, bool into_dir, bool add,
-		    const TreeCopy *how, Err *e)
-{
-	_cleanup_close_ int dir = -1, target = -1;
-	struct stat st;
+/* ---- writing ---- */
 
-	if (src->is_dir || (add && is_archive(from, src->path))) {
-		dir = path_mkdir_in_root(w->root, dest, 0755);
-		if (dir < 0)
-			return err_sys(e, dir, "make directory %s", dest);
-		return src->is_dir ? tree_copy_contents(from, src->path, dir, how, e)
-				   : extract(b, from, src->path, dir, how, e);
+/* "user[:group]", looked up in the stage. A number alone is the group's too. */
+static int owner(Build *b, const Stage *s, const Copy *c, const Work *w, TreeCopy *how, Err *e)
+{
+	_cleanup_close_ int below = -1;
+	const char *chown = c->step.chown;
+	int root = w->root, r = 0;
+
+	how->set_owner = !c->origin.chain;
+	if (str_empty(chown))
+		return 0;
+	if (c->step.link && s->chain) {
+		r = store_layers_mount(b->store, s->chain, &below, e);
+		root = below;
 	}
-	target = path_open_in_root(w->root, dest, O_PATH | O_DIRECTORY, 0);
-	if (into_dir || (target >= 0 && fstat(target, &st) == 0)) {
-		dir = path_mkdir_in_root(w->root, dest, 0755);
-		if (dir < 0)
-			return err_sys(e, dir, "make directory %s", dest);
-		return tree_copy(from, src->path, dir, path_base(src->path), how, e);
-	}
-	const char *name;
-	dir = path_open_parent_in_root(w->root, dest, true, &name);
-	if (dir < 0)
-		return err_sys(e, dir, "make the directory of %s", dest);
-	return tree_copy(from, src->path, dir, name, how, e);
+	if (r < 0)
+		return r;
+	r = engine_user_lookup(root, chown, &how->uid, &how->gid, e);
+	how->set_owner = true;
+	if (strspn(chown, "0123456789") == strlen(chown))
+		how->gid = how->uid;
+	return r;
 }
 
-typedef struct Copy {
-	int from;
-	Sources sources;
-	const char *to;
-} Copy;
-
-static int copy_all(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
+static int write_text(const CopyItem *it, const Place *p, const TreeCopy *how, Err *e)
 {
-	const Copy *c = arg;
-	_cleanup_free_ char *dest = NULL;
-	bool into_dir;
-	TreeCopy how;
-	Work w;
-	int r = destination(s, c->to, &dest, &into_dir, e), closed;
+	_cleanup_close_ int fd = tree_create_file(p->dir, p->name, e);
+	mode_t mode = how->chmod ? mode_change_apply(how->chmod, S_IFREG | 0644) : 0644;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = fd_write_all(fd, it->text, strlen(it->text));
+	if (r < 0)
+		return err_sys(e, r, "write %s", it->word);
+	if (fchown(fd, how->uid, how->gid) < 0 || fchmod(fd, mode) < 0)
+		return err_sys(e, errno, "set the owner and the mode of %s", it->word);
+	return 0;
+}
+
+static int place_text(const Copy *c, const CopyItem *it, const Work *w, const TreeCopy *how, Err *e)
+{
+	Place p;
+	int r = place_open(w->root, c->step.dest, c->step.into_dir, it->word, how, &p, e);
+
+	if (r >= 0)
+		r = write_text(it, &p, how, e);
+	place_done(&p);
+	return r;
+}
+
+static int place_source(Build *b, Copy *c, const Source *src, const Work *w, TreeCopy *how, Err *e)
+{
+	Place p = {.dir = -1};
+	int r = 0;
+
+	if (!src->is_dir && c->step.unpacks) {
+		r = unpack_into(b, c->origin.root, src->path, w->root, c->step.dest, how,
+				str_empty(c->step.chown), e);
+		if (r != 0)
+			return MIN2(r, 0);
+	}
+	if (src->is_dir) {
+		p.dir = place_directory(w->root, c->step.dest, how, e);
+		r = MIN2(p.dir, 0);
+	} else {
+		r = place_open(w->root, c->step.dest, c->step.into_dir, src->name, how, &p, e);
+	}
+	if (r >= 0)
+		r = tree_copy(how, c->origin.root, src, p.dir, p.name, e);
+	place_done(&p);
+	return r;
+}
+
+static int place_item(Build *b, Copy *c, CopyItem *it, const Work *w, TreeCopy *how, Err *e)
+{
+	int r = 0;
+
+	if (it->kind == COPY_TEXT)
+		return place_text(c, it, w, how, e);
+	for (size_t i = 0; r >= 0 && i < it->sources.n; i++)
+		r = place_source(b, c, &it->sources.items[i], w, how, e);
+	return r;
+}
+
+static int write_all(Build *b, Stage *s, Copy *c, Work *w, Err *e)
+{
+	WalkLimits limits = build_limits(b);
+	TreeCopy how = {.chmod = c->step.changes_mode ? &c->step.mode : NULL,
+			.devices = c->origin.chain != NULL,
+			.filter = &c->filter,
+			.limits = &limits};
+	int r = owner(b, s, c, w, &how, e);
+
+	for (size_t i = 0; r >= 0 && i < c->step.n; i++)
+		r = place_item(b, c, &c->step.items[i], w, &how, e);
+	file_copy_done(&how.contents);
+	c->changed = r >= 0 && !c->origin.chain && how.state != c->state;
+	return r;
+}
+
+static int make(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
+{
+	Copy *c = arg;
+	Work w = {.root = -1};
+	int r = c->known ? find_sources(b, c, e) : 0, closed;
 
 	if (r < 0)
 		return r;
-	if (c->sources.n > 1 && !into_dir)
-		return err_new(e, ERR_INVALID,
-			       "When using %s with more than one source file, the destination must be a "
-			       "directory and end with a /",
-			       dockerfile_verb_name(step->verb));
-	r = work_open(b, s, &w, e);
+	r = work_open(b, c->step.link ? NULL : s->chain, &w, e);
 	if (r >= 0)
-		r = copy_how(&w, step, &how, e);
-	for (size_t i = 0; r >= 0 && i < c->sources.n; i++)
-		r = copy_one(b, &w, c->from, &c->sources.items[i], dest, into_dir || c->sources.n > 1,
-			     step->verb == DF_ADD, &how, e);
+		r = write_all(b, s, c, &w, e);
+	if (r >= 0 && c->changed)
+		r = err_new(e, ERR_CONFLICT, "the files in the build context are being changed: build again");
 	if (r >= 0)
 		r = work_commit(b, s, &w, hit, e);
 	closed = work_close(b, &w, r < 0 ? NULL : e);
 	return r < 0 ? r : closed;
 }
 
-/* The words of a COPY: JSON or blank-separated; at least two. */
-static int copy_words(Build *b, Stage *s, const DockerfileStep *step, char ***ret, Err *e)
+static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 {
-	_cleanup_strv_ char **env = NULL;
-	_cleanup_free_ char *text = NULL;
-	int r = stage_environment(s, &env, e);
+	_cleanup_free_ char *told = copy_step_told(&c->step);
+	char key[DIGEST_LEN + 1];
+	int r = told ? 0 : err_oom(e);
 
-	if (r >= 0)
-		r = dockerfile_expand(step->text, b->df.escape, env, true, &text, e);
-	if (r < 0)
-		return r;
-	if (!dockerfile_exec_form(text, ret)) {
-		r = dockerfile_words(text, b->df.escape, ret, e);
-		if (r < 0)
+	for (int i = 0; r >= 0 && i < TRIES_MAX; i++) {
+		c->changed = false;
+		r = key_of(b, s, c, key, e);
+		if (r >= 0)
+			r = cache_step(
+			    b, s, &(CacheStep){step, key, told, *c->content ? c->content : NULL, make, c}, e);
+		if (r >= 0 || !c->changed || i == TRIES_MAX - 1)
 			return r;
+		r = 0;
 	}
-	if (strv_len(*ret) < 2)
-		return err_new(
-		    e, ERR_INVALID,
-		    "%s requires at least two arguments, but only one was provided. Destination could "
-		    "not be determined.",
-		    dockerfile_verb_name(step->verb));
-	return 0;
-}
-
-static int gather(int from, char **words, size_t n, Sources *all, Err *e)
-{
-	for (size_t i = 0; i < n; i++) {
-		Sources some = {0};
-		Source *grown;
-		int r;
-
-		if (strstr(words[i], "://") || str_starts(words[i], "git@"))
-			return err_new(
-			    e, ERR_UNSUPPORTED,
-			    "ADD %s: fetching from the network is not offered: use RUN with curl or git",
-			    words[i]);
-		r = sources_match(from, words[i], &some, e);
-		if (r < 0)
-			return r;
-		grown = realloc(all->items, (all->n + some.n) * sizeof(*grown));
-		if (!grown) {
-			sources_done(&some);
-			return err_oom(e);
-		}
-		all->items = grown;
-		memcpy(all->items + all->n, some.items, some.n * sizeof(*grown));
-		all->n += some.n;
-		free(some.items);
-	}
-	return 0;
+	return r;
 }
 
 int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
-	char content[DIGEST_LEN + 1], key[DIGEST_LEN + 1];
-	_cleanup_strv_ char **words = NULL;
-	_cleanup_free_ char *flags = NULL, *line = NULL, *joined = NULL, *told = NULL;
-	Copy c = {.from = -1};
-	bool owned = false;
-	int r;
+	Copy c = {.origin = {.root = -1}};
+	int r = copy_step_parse(b, s, step, &c.step, e);
 
-	if (step->n_heredocs)
-		return err_new(e, ERR_UNSUPPORTED,
-			       "%s with a here-document is not offered: put the file into the context",
-			       dockerfile_verb_name(step->verb));
-	r = copy_words(b, s, step, &words, e);
-	if (r >= 0)
-		r = origin_open(b, step, &c.from, &owned, e);
-	size_t n = strv_len(words);
-	if (r >= 0)
-		r = gather(c.from, words, n - 1, &c.sources, e);
-	if (r >= 0)
-		r = sources_digest(c.from, &c.sources, owned, content, e);
+	for (size_t i = 0; r >= 0 && i < c.step.n; i++)
+		if (c.step.items[i].kind == COPY_HTTP || c.step.items[i].kind == COPY_GIT)
+			r = err_new(
+			    e, ERR_UNSUPPORTED,
+			    "ADD %.200s: fetching from the network is not offered: use RUN with curl or git",
+			    c.step.items[i].word);
+	if (r >= 0 && has_local(&c.step))
+		r = origin_find(b, c.step.from, &c.origin, e);
 	if (r >= 0) {
-		c.to = words[n - 1];
-		flags = step->flags ? strv_join(step->flags, " ") : strdup("");
-		joined = strv_join(words, " ");
-		line = strf("%s %s %s in %s", dockerfile_verb_name(step->verb), flags ?: "", joined ?: "",
-			    s->config.run.working_dir ?: "/");
-		told = history_text(b, s, step, NULL);
-		cache_key(key, s->key, line ?: "", content);
-		r = told ? cache_step(b, s, &(CacheStep){step, key, told, content, copy_all, &c}, e)
-			 : err_oom(e);
+		c.filter =
+		    (TreeFilter){.ignore = c.step.from ? NULL : &b->ignore, .exclude = &c.step.exclude};
+		r = run(b, s, step, &c, e);
 	}
-	sources_done(&c.sources);
-	if (owned)
-		close_fd(&c.from);
+	origin_done(&c.origin);
+	copy_step_done(&c.step);
 	return r;
-}
-
-static int make_directory(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
-{
-	_cleanup_close_ int made = -1;
-	const char *dir = arg;
-	Work w;
-	int r = work_open(b, s, &w, e), closed;
-
-	if (r >= 0) {
-		made = path_mkdir_in_root(w.root, dir, 0755);
-		if (made < 0)
-			r = err_sys(e, made, "make directory %s", dir);
-	}
-	close_fd(&made);
-	if (r >= 0)
-		r = work_commit(b, s, &w, hit, e);
-	closed = work_close(b, &w, r < 0 ? NULL : e);
-	return r < 0 ? r : closed;
-}
-
-int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
-{
-	_cleanup_free_ char *text = NULL, *word = NULL, *dir = NULL, *line = NULL;
-	_cleanup_strv_ char **env = NULL;
-	char key[DIGEST_LEN + 1];
-	int r = stage_environment(s, &env, e);
-
-	if (r >= 0)
-		r = dockerfile_expand(step->text, b->df.escape, env, true, &text, e);
-	if (r >= 0)
-		r = dockerfile_word(text, b->df.escape, &word, e);
-	if (r < 0)
-		return r;
-	if (!*word)
-		return err_new(e, ERR_INVALID, "WORKDIR requires exactly one argument");
-	dir = path_join_clean(str_empty(s->config.run.working_dir) ? "/" : s->config.run.working_dir, word);
-	line = strf("WORKDIR %s", dir);
-	if (!dir || !line)
-		return err_oom(e);
-	free(s->config.run.working_dir);
-	s->config.run.working_dir = strdup(dir);
-	cache_key(key, s->key, line, NULL);
-	return cache_step(b, s, &(CacheStep){step, key, line, NULL, make_directory, dir}, e);
 }

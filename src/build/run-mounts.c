@@ -174,16 +174,10 @@ static int source_of(const One *x, char **ret, Err *e)
 static int context_digest(Build *b, const One *x, char ret[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_free_ char *source = NULL;
-	Sources found = {0};
-	int fd, r = build_context(b, &fd, e);
+	int r = source_of(x, &source, e);
 
 	if (r >= 0)
-		r = source_of(x, &source, e);
-	if (r >= 0)
-		r = sources_match(fd, source, &found, e);
-	if (r >= 0)
-		r = sources_digest(fd, &found, true, ret, e);
-	sources_done(&found);
+		r = build_context_digest(b, source, ret, e);
 	return r < 0 ? err_ctx(e, r, "--mount=source=%s", x->m.source ?: "/") : 0;
 }
 
@@ -232,31 +226,11 @@ static int part(Build *b, const One *x, int root, Err *e)
 static int context_fill(Build *b, const One *x, int root, Err *e)
 {
 	_cleanup_free_ char *source = NULL;
-	_cleanup_close_ int parent = -1, dir = -1;
-	const TreeCopy how = {.set_owner = true};
-	const char *name;
-	struct stat st;
-	int from, r = build_context(b, &from, e);
+	int r = source_of(x, &source, e);
 
 	if (r >= 0)
-		r = source_of(x, &source, e);
-	if (r < 0)
-		return r;
-	if (!*source)
-		return tree_copy_contents(from, "", root, &how, e);
-	parent = path_open_in_root(from, source, O_PATH, 0);
-	if (parent < 0 || fstat(parent, &st) < 0)
-		return err_new(e, ERR_NOT_FOUND,
-			       "--mount: source=%s: there is no such file or directory in the context",
-			       x->m.source);
-	if (S_ISDIR(st.st_mode)) {
-		dir = path_mkdir_in_root(root, source, 0755);
-		return dir < 0 ? err_sys(e, dir, "make %s", source)
-			       : tree_copy_contents(from, source, dir, &how, e);
-	}
-	dir = path_open_parent_in_root(root, source, true, &name);
-	return dir < 0 ? err_sys(e, dir, "make the directory of %s", source)
-		       : tree_copy(from, source, dir, name, &how, e);
+		r = build_context_copy(b, source, root, e);
+	return r < 0 ? err_ctx(e, r, "--mount=source=%s", x->m.source ?: "/") : 0;
 }
 
 static int open_bind(Build *b, One *x, Err *e)

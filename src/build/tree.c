@@ -1,179 +1,299 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copying trees from a context or a stage into a layer, by directory descriptors only.
- *
- * Both sides may be hostile: the source is opened component by component without following links, and a
- * link at the target is replaced, never written through. Hard links become separate files.
+ * See tree.h. A row of levels follows the walk, one for each directory that it is in. A directory that the filter wants only for what is in it
+ * is made when the first such thing comes.
  */
-#include "build/build-internal.h"
+#include "build/tree.h"
 
-#include <dirent.h>
-#include <sys/sysmacros.h>
+#include "base/path.h"
+#include "base/str.h"
+#include "build/memo.h"
+#include "store/dir.h"
+#include "store/tar-read.h"
+
+#include <limits.h>
 #include <sys/xattr.h>
 
-#define COPY_DEPTH_MAX 512
+typedef struct Level {
+	int fd;           /* in the target; -1: not made yet */
+	const char *name; /* the walk's, which is in there */
+	bool ours;        /* it was made here, or is wanted itself: it gets the looks of its original */
+	bool setgid;      /* what is made in it gets its group */
+} Level;
 
-static int apply_meta(int dir, const char *name, const struct stat *st, const TreeCopy *how, Err *e)
+typedef struct Copier {
+	TreeCopy *k;
+	const char *as;
+	DirSeen *seen;
+	Level levels[WALK_DEPTH_MAX + 1];
+	size_t n;
+} Copier;
+
+/* ---- what things look like ---- */
+
+static uid_t owner_of(const TreeCopy *k, const struct stat *st)
 {
-	uid_t uid = how->set_owner ? how->uid : st->st_uid;
-	gid_t gid = how->set_owner ? how->gid : st->st_gid;
-	mode_t mode = how->set_mode && !S_ISLNK(st->st_mode) ? how->mode : st->st_mode & 07777;
-	struct timespec times[2] = {st->st_atim, st->st_mtim};
+	return k->set_owner ? k->uid : st->st_uid;
+}
 
-	if (fchownat(dir, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_sys(e, errno, "set the owner of %s", name);
-	if (!S_ISLNK(st->st_mode) && fchmodat(dir, name, mode, 0) < 0)
-		return err_sys(e, errno, "set the mode of %s", name);
-	if (utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_sys(e, errno, "set the times of %s", name);
+static gid_t group_of(const TreeCopy *k, const struct stat *st)
+{
+	return k->set_owner ? k->gid : st->st_gid;
+}
+
+static mode_t mode_of(const TreeCopy *k, const struct stat *st)
+{
+	return k->chmod ? mode_change_apply(k->chmod, st->st_mode) : st->st_mode & 07777;
+}
+
+static int copy_xattr(void *user, const char *name, const void *value, size_t len, Err *e)
+{
+	const int *to = user;
+
+	if (!tar_xattr_is_wanted(name) || fsetxattr(*to, name, value, len, 0) == 0)
+		return 0;
+	return err_sys(e, errno, "set the attribute %s", name);
+}
+
+/* An open file or directory. In this order: a change of owner takes set-user-id bits and capabilities away. */
+static int dress(const TreeCopy *k, int in, int out, const struct stat *st, bool chown, Err *e)
+{
+	const struct timespec times[2] = {st->st_mtim, st->st_mtim};
+	int r;
+
+	if ((chown && fchown(out, owner_of(k, st), group_of(k, st)) < 0) || fchmod(out, mode_of(k, st)) < 0)
+		return err_sys(e, errno, "set the owner and the mode");
+	r = dir_xattrs(in, copy_xattr, &out, e);
+	if (r < 0)
+		return r;
+	return futimens(out, times) < 0 ? err_sys(e, errno, "set the time") : 0;
+}
+
+/* A link, fifo or device by its name, which nobody else knows. */
+static int dress_name(const TreeCopy *k, int dir, const char *name, const struct stat *st, Err *e)
+{
+	const struct timespec times[2] = {st->st_mtim, st->st_mtim};
+
+	if (fchownat(dir, name, owner_of(k, st), group_of(k, st), AT_SYMLINK_NOFOLLOW) < 0 ||
+	    (!S_ISLNK(st->st_mode) && fchmodat(dir, name, mode_of(k, st), 0) < 0) ||
+	    utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, errno, "set the owner, the mode and the time");
 	return 0;
 }
 
-/* What stands in the way of a non-directory goes; a directory does not. */
-static int clear_target(int dir, const char *name, Err *e)
+/* ---- directories ---- */
+
+static int level_open(Copier *c, Level *up, Level *l, Err *e)
+{
+	struct stat st;
+	bool made = mkdirat(up->fd, l->name, 0700) == 0;
+
+	if (!made && errno != EEXIST)
+		return err_sys(e, errno, "make the directory");
+	l->fd = openat(up->fd, l->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (l->fd < 0)
+		return err_new(e, ERR_INVALID, "cannot copy to non-directory: %.500s", l->name);
+	if (fstat(l->fd, &st) < 0)
+		return err_sys(e, errno, "look at the directory");
+	l->ours = l->ours || made;
+	l->setgid = st.st_mode & S_ISGID;
+	return 0;
+}
+
+/* Every directory down to where the walk is. */
+static int levels_open(Copier *c, Err *e)
+{
+	int r = 0;
+
+	for (size_t i = 1; r >= 0 && i < c->n; i++)
+		if (c->levels[i].fd < 0)
+			r = level_open(c, &c->levels[i - 1], &c->levels[i], e);
+	return r;
+}
+
+static int enter_dir(Copier *c, const WalkEntry *n, Err *e)
+{
+	/* The first level is the target itself, for what a directory that was named has in it. */
+	if (!*n->below)
+		return 0;
+	c->levels[c->n++] = (Level){.fd = -1, .name = n->name, .ours = n->says == FILTER_TAKE};
+	return n->says == FILTER_TAKE ? levels_open(c, e) : 0;
+}
+
+static int leave_dir(void *user, const WalkEntry *n, Err *e)
+{
+	Copier *c = user;
+	Level *l;
+	int r = 0;
+
+	if (!*n->below)
+		return 0;
+	l = &c->levels[--c->n];
+	if (l->fd >= 0 && l->ours)
+		r = dress(c->k, n->fd, l->fd, &n->st, true, e);
+	close_fd(&l->fd);
+	return err_ctx(e, r, "copy /%.500s", n->path);
+}
+
+/* ---- everything else ---- */
+
+/* Whatever has the name goes, unless it is a directory. */
+static int make_room(int dir, const char *name, Err *e)
 {
 	struct stat st;
 
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_sys(e, errno, "look at %s", name);
 	if (S_ISDIR(st.st_mode))
-		return err_new(e, ERR_INVALID, "cannot overwrite directory %s with a file", name);
+		return err_new(e, ERR_INVALID, "cannot replace to directory %.500s with file", name);
 	return unlinkat(dir, name, 0) < 0 ? err_sys(e, errno, "replace %s", name) : 0;
 }
 
-static int copy_file(int from, const char *name, int to, const char *as, Err *e)
+int tree_create_file(int dir, const char *name, Err *e)
 {
-	_cleanup_close_ int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	_cleanup_close_ int out = -1;
-	int64_t n;
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, name, flags, 0600), r;
 
-	if (in < 0)
-		return err_sys(e, errno, "open %s", name);
-	out = openat(to, as, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (out < 0)
-		return err_sys(e, errno, "create %s", as);
-	n = fd_copy(in, out);
-	return n < 0 ? err_sys(e, (int)n, "copy %s", name) : 0;
-}
-
-static int copy_link(int from, const char *name, int to, const char *as, Err *e)
-{
-	char target[4097];
-	ssize_t n = readlinkat(from, name, target, sizeof(target) - 1);
-
-	if (n < 0)
-		return err_sys(e, errno, "read link %s", name);
-	target[n] = '\0';
-	return symlinkat(target, to, as) < 0 ? err_sys(e, errno, "make link %s", as) : 0;
-}
-
-static int copy_entry(int from, const char *name, int to, const char *as, const TreeCopy *how, int depth,
-		      Err *e);
-
-static int copy_children(int from_dir, int to_dir, const TreeCopy *how, int depth, Err *e)
-{
-	int fd = openat(from_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *d;
-
-	if (!dir) {
-		closep(&fd);
-		return err_sys(e, errno, "read a directory");
-	}
-	while (r >= 0 && (d = readdir(dir)))
-		if (!streq(d->d_name, ".") && !streq(d->d_name, ".."))
-			r = copy_entry(dirfd(dir), d->d_name, to_dir, d->d_name, how, depth + 1, e);
-	closedir(dir);
-	return r;
-}
-
-static int copy_directory(int from, const char *name, int to, const char *as, const struct stat *st,
-			  const TreeCopy *how, int depth, Err *e)
-{
-	_cleanup_close_ int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-			    out = -1;
-	bool made = true;
-	int r;
-
-	if (in < 0)
-		return err_sys(e, errno, "open %s", name);
-	if (mkdirat(to, as, 0700) < 0) {
-		if (errno != EEXIST)
-			return err_sys(e, errno, "make directory %s", as);
-		made = false;
-	}
-	/* A link to a directory counts as one, inside the target's root only; elsewhere it is refused here. */
-	out = openat(to, as, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (out < 0)
-		return err_new(e, ERR_INVALID, "cannot copy directory over %s: it is not a directory", as);
-	r = copy_children(in, out, how, depth, e);
-	if (r >= 0 && made)
-		r = apply_meta(to, as, st, how, e);
-	return r;
-}
-
-static int copy_entry(int from, const char *name, int to, const char *as, const TreeCopy *how, int depth,
-		      Err *e)
-{
-	struct stat st;
-	int r;
-
-	if (depth > COPY_DEPTH_MAX)
-		return err_new(e, ERR_INVALID, "directories are nested more than %d deep", COPY_DEPTH_MAX);
-	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_sys(e, errno, "look at %s", name);
-	if (S_ISDIR(st.st_mode))
-		return copy_directory(from, name, to, as, &st, how, depth, e);
-	r = clear_target(to, as, e);
+	if (fd >= 0)
+		return fd;
+	r = errno == EEXIST ? make_room(dir, name, e) : err_sys(e, errno, "make the file");
 	if (r < 0)
 		return r;
-	if (S_ISREG(st.st_mode))
-		r = copy_file(from, name, to, as, e);
-	else if (S_ISLNK(st.st_mode))
-		r = copy_link(from, name, to, as, e);
-	else if (S_ISFIFO(st.st_mode))
-		r = mkfifoat(to, as, 0600) < 0 ? err_sys(e, errno, "make fifo %s", as) : 0;
-	else
-		return err_new(e, ERR_INVALID, "%s is neither a file, a link, a directory nor a fifo", name);
+	fd = openat(dir, name, flags, 0600);
+	return fd < 0 ? err_sys(e, errno, "make the file") : fd;
+}
+
+static int copy_contents(Copier *c, int in, int out, const struct stat *st, Err *e)
+{
+	MemoKey before = memo_key_of_file(st), after;
+	struct stat now;
+	int r = file_copy(&c->k->contents, in, out, st);
+
+	if (r < 0)
+		return err_sys(e, r, "copy the contents");
+	if (fstat(in, &now) < 0)
+		return err_sys(e, errno, "look at the file");
+	after = memo_key_of_file(&now);
+	c->k->state += memo_keys_equal(&before, &after) ? memo_key_mix(&before) : 1;
+	return 0;
+}
+
+static int copy_file(Copier *c, const WalkEntry *n, const Level *to, const char *as, const char *as_path,
+		     Err *e)
+{
+	_cleanup_close_ int in = openat(n->dir_fd, n->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
+			    out = -1;
+	const char *first;
+	struct stat st;
+	int r;
+
+	if (in < 0 || fstat(in, &st) < 0)
+		return err_sys(e, errno, "open");
+	if (!S_ISREG(st.st_mode))
+		return err_new(e, ERR_CONFLICT, "it was replaced while it was copied: build again");
+	if (dir_seen(&c->seen, &st, as_path, &first) < 0)
+		return err_oom(e);
+	if (first) {
+		MemoKey key = memo_key_of_file(&st);
+
+		r = make_room(to->fd, as, e);
+		if (r < 0)
+			return r;
+		c->k->state += memo_key_mix(&key);
+		return linkat(c->levels[0].fd, first, to->fd, as, 0) < 0
+			   ? err_sys(e, errno, "link to %s", first)
+			   : 0;
+	}
+	out = tree_create_file(to->fd, as, e);
+	if (out < 0)
+		return out;
+	r = copy_contents(c, in, out, &st, e);
+	if (r < 0)
+		return r;
+	return dress(c->k, in, out, &st, to->setgid || owner_of(c->k, &st) != 0 || group_of(c->k, &st) != 0,
+		     e);
+}
+
+static int copy_link(const WalkEntry *n, int to, const char *as, Err *e)
+{
+	char target[PATH_MAX + 1];
+	ssize_t len = readlinkat(n->dir_fd, n->name, target, PATH_MAX);
+
+	if (len < 0)
+		return err_sys(e, errno, "read the link");
+	target[len] = '\0';
+	return symlinkat(target, to, as) < 0 ? err_sys(e, errno, "make the link") : 0;
+}
+
+static int copy_other(Copier *c, const WalkEntry *n, const Level *to, const char *as, Err *e)
+{
+	bool device = S_ISCHR(n->st.st_mode) || S_ISBLK(n->st.st_mode);
+	int r;
+
+	if (device && !c->k->devices)
+		return err_new(e, ERR_INVALID, "it is a device, which a build context may not have");
+	r = make_room(to->fd, as, e);
+	if (r < 0)
+		return r;
+	if (S_ISLNK(n->st.st_mode))
+		r = copy_link(n, to->fd, as, e);
+	else if (mknodat(to->fd, as, (n->st.st_mode & S_IFMT) | 0600, device ? n->st.st_rdev : 0) < 0)
+		r = err_sys(e, errno, "make the special file");
+	return r < 0 ? r : dress_name(c->k, to->fd, as, &n->st, e);
+}
+
+static int enter(void *user, const WalkEntry *n, Err *e)
+{
+	Copier *c = user;
+	bool named = !*n->below; /* a file that the step names itself */
+	const char *as = named ? c->as : n->name, *as_path = named ? c->as : n->below;
+	int r;
+
+	if (S_ISDIR(n->st.st_mode))
+		return err_ctx(e, enter_dir(c, n, e), "copy /%.500s", n->path);
+	r = levels_open(c, e);
 	if (r >= 0)
-		r = apply_meta(to, as, &st, how, e);
+		r = S_ISREG(n->st.st_mode) ? copy_file(c, n, &c->levels[c->n - 1], as, as_path, e)
+					   : copy_other(c, n, &c->levels[c->n - 1], as, e);
+	return err_ctx(e, r, "copy /%.500s", n->path);
+}
+
+int tree_copy(TreeCopy *k, int root, const Source *s, int to_dir, const char *as, Err *e)
+{
+	Copier *c = malloc(sizeof(*c));
+	const WalkOps ops = {.enter = enter, .leave = leave_dir, .user = c};
+	TreeFilter f = *k->filter;
+	struct stat st;
+	int r;
+
+	if (!c)
+		return err_oom(e);
+	c->k = k;
+	c->as = as;
+	c->seen = NULL;
+	c->n = 1;
+	f.include = s->include;
+	r = fstat(to_dir, &st) < 0 ? err_sys(e, errno, "look at the target directory") : 0;
+	c->levels[0] = (Level){.fd = to_dir, .setgid = st.st_mode & S_ISGID};
+	if (r >= 0)
+		r = walk_tree(root, s->path, &f, k->limits, &ops, e);
+	/* What a failure has left open. */
+	for (; c->n > 1; c->n--)
+		close_fd(&c->levels[c->n - 1].fd);
+	dir_seen_free(c->seen);
+	free(c);
 	return r;
 }
 
-int tree_copy(int from_root, const char *path, int to_dir, const char *name, const TreeCopy *how, Err *e)
+int tree_copy_contents(int root, const char *path, int to_dir, Err *e)
 {
-	_cleanup_close_ int target = path_open_in_root(from_root, path, O_PATH, 0), parent = -1;
-	const char *last;
-	char self[32];
-	struct stat st;
+	const TreeFilter all = {0};
+	WalkLimits limits = {.max_bytes = INT64_MAX, .max_files = INT64_MAX};
+	TreeCopy k = {.devices = true, .filter = &all, .limits = &limits};
+	const Source s = {.path = (char *)(uintptr_t) "", .name = (char *)(uintptr_t) "", .is_dir = true};
+	_cleanup_close_ int from = path_open_in_root(root, *path ? path : "/", O_RDONLY | O_DIRECTORY, 0);
+	int r = from < 0 ? err_sys(e, from, "open %.500s", path) : tree_copy(&k, from, &s, to_dir, "", e);
 
-	/* A link that a source names is followed inside the root: what is copied is the file that it means. */
-	if (target >= 0 && fstat(target, &st) == 0 && S_ISREG(st.st_mode)) {
-		int r = clear_target(to_dir, name, e);
-
-		if (r < 0)
-			return r;
-		snprintf(self, sizeof(self), "/proc/self/fd/%d", target);
-		_cleanup_close_ int in = open(self, O_RDONLY | O_CLOEXEC), out = -1;
-		if (in < 0)
-			return err_sys(e, errno, "open %s", path);
-		out = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (out < 0)
-			return err_sys(e, errno, "create %s", name);
-		int64_t n = fd_copy(in, out);
-		return n < 0 ? err_sys(e, (int)n, "copy %s", path) : apply_meta(to_dir, name, &st, how, e);
-	}
-	parent = path_open_parent_in_root(from_root, path, false, &last);
-	if (parent < 0)
-		return err_sys(e, parent, "open the directory of %s", path);
-	return copy_entry(parent, last, to_dir, name, how, 0, e);
-}
-
-int tree_copy_contents(int from_root, const char *path, int to_dir, const TreeCopy *how, Err *e)
-{
-	_cleanup_close_ int dir = path_open_in_root(from_root, *path ? path : "/", O_RDONLY | O_DIRECTORY, 0);
-
-	if (dir < 0)
-		return err_sys(e, dir, "open %s", path);
-	return copy_children(dir, to_dir, how, 0, e);
+	file_copy_done(&k.contents);
+	return r;
 }

@@ -28,5 +28,8 @@ char *reference_familiar_name(const Reference *r);
 
 #define DIGEST_LEN 71                /* strlen("sha256:") + 64 */
 bool digest_is_valid(const char *s); /* sha256:<64 lower hex> */
+/* A SHA-256 itself; false if the text is no valid digest. */
+bool digest_to_bytes(const char *digest, uint8_t ret[32]);
+void digest_of_bytes(const uint8_t bytes[32], char ret[DIGEST_LEN + 1]);
 /* The hex part of a valid digest. */
 const char *digest_hex(const char *digest);

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A tar into a directory that is in use, through the sandbox (docker cp, build contexts, ADD). */
+#include "base/fd.h"
 #include "base/path.h"
+#include "store/inflate.h"
 #include "store/store-internal.h"
+#include "store/tar-read.h"
 #include "store/unpack-protocol.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
 
 typedef struct Extraction {
 	const ArchiveExtract *x;
@@ -68,4 +74,52 @@ int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e)
 	if (root < 0)
 		return err_sys(e, root, "open the target directory");
 	return unpack_fix(root, &u, NULL, e);
+}
+
+/* ---- is it one? ---- */
+
+/* The beginning of what is compressed. It goes to a file that cannot grow, which ends the helper: its failure means nothing then. */
+static int inflate_beginning(Store *s, int fd, uint8_t *block, ssize_t *ret_len, Err *e)
+{
+	const UnpackJob job = {.cat = true, .max_bytes = s->layer_max_bytes, .max_files = s->layer_max_files};
+	_cleanup_close_ int out = memfd_create("archive", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	_cleanup_close_ int empty = openat(s->root_fd, "empty", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	UnpackDone done;
+	Err ignored;
+	int r;
+
+	if (out < 0 || empty < 0 || ftruncate(out, 4096) < 0 || fcntl(out, F_ADD_SEALS, F_SEAL_GROW) < 0)
+		return err_sys(e, errno, "prepare to look into an archive");
+	UnpackRun u = {.job = &job, .in_fd = fd, .dir_fd = empty, .out_fd = out, .done = &done};
+	r = unpack_run(s, &u, &ignored);
+	unpack_run_done(&u);
+	(void)r;
+	*ret_len = fd_pread_full(out, block, TAR_BLOCK, 0);
+	return *ret_len < 0 ? err_sys(e, (int)*ret_len, "look into an archive") : 0;
+}
+
+static bool is_compressed(const uint8_t *head, ssize_t n)
+{
+	Inflate *d = NULL;
+	bool plain = n < INFLATE_MAGIC || inflate_new(head, INFLATE_MAGIC, &d, NULL) < 0 ||
+		     streq(inflate_name(d), "plain");
+
+	inflate_free(d);
+	return !plain;
+}
+
+int store_archive_recognise(Store *s, int fd, bool *ret, Err *e)
+{
+	uint8_t block[TAR_BLOCK] = {0};
+	ssize_t n = fd_pread_full(fd, block, sizeof(block), 0);
+	int r = 0;
+
+	if (n < 0)
+		return err_sys(e, (int)n, "read an archive");
+	if (is_compressed(block, n))
+		r = inflate_beginning(s, fd, block, &n, e);
+	*ret = r >= 0 && n == (ssize_t)TAR_BLOCK && tar_block_begins(block);
+	if (r >= 0 && lseek(fd, 0, SEEK_SET) < 0)
+		r = err_sys(e, errno, "go back in an archive");
+	return r;
 }

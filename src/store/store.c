@@ -210,6 +210,11 @@ void store_close(Store *s)
 	free(s);
 }
 
+StoreLayerLimits store_layer_limits(const Store *s)
+{
+	return (StoreLayerLimits){.bytes = s->layer_max_bytes, .files = s->layer_max_files};
+}
+
 int store_root_fd(const Store *s)
 {
 	return s->root_fd;

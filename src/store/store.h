@@ -38,6 +38,11 @@ int store_open(const StoreOptions *o, Store **ret, Err *e);
 void store_close(Store *s);
 DEFINE_CLEANUP(Store *, store_close)
 int store_root_fd(const Store *s);
+/* What a layer may have. */
+typedef struct StoreLayerLimits {
+	int64_t bytes, files;
+} StoreLayerLimits;
+StoreLayerLimits store_layer_limits(const Store *s);
 const char *store_root(const Store *s);
 /* The snapshotter in use, and why that one. */
 const char *store_snapshotter(const Store *s);
@@ -385,6 +390,8 @@ typedef struct ArchiveExtract {
 	void *user;
 } ArchiveExtract;
 int store_archive_extract(Store *s, const ArchiveExtract *x, Err *e);
+/* True if fd, a regular file from its beginning on, is a tar, compressed or not, as far as its first header tells. fd's offset is used. */
+int store_archive_recognise(Store *s, int fd, bool *ret, Err *e);
 /* Writes a tar of `name` at dir_fd (its top entry is called `as`), to out_fd, never leaving dir_fd, symlinks kept as they are.
  * ids: NULL: as they are. */
 int store_archive_pack(int dir_fd, const char *name, const char *as, const StoreIds *ids, int out_fd, Err *e);

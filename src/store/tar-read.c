@@ -195,6 +195,11 @@ static bool checksum_fits(const TarHeader *h)
 	return want == plain || want == with_sign;
 }
 
+bool tar_block_begins(const void *block)
+{
+	return !is_zero_block(block) && checksum_fits(block);
+}
+
 /* 1 with a header in *h; 0 at the end of the archive. */
 static int read_header(TarReader *t, TarHeader *h, Err *e)
 {

@@ -63,6 +63,8 @@ DEFINE_CLEANUP(TarReader *, tar_reader_free)
 int tar_next(TarReader *t, const TarEntry **ret, Err *e);
 /* 1 and the next piece of the entry's contents, which belongs at *ret_offset of the file; 0 when there is no more. */
 int tar_data(TarReader *t, const void **ret, size_t *ret_len, int64_t *ret_offset, Err *e);
+/* True if a tar may begin with these TAR_BLOCK bytes: they are a header whose checksum is right. */
+bool tar_block_begins(const void *block);
 /* Headers of any kind met so far. */
 int64_t tar_headers(const TarReader *t);
 /* Bytes of the stream read so far: after tar_next, where the contents of the entry begin, which is a multiple of TAR_BLOCK. */

@@ -10,16 +10,13 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "store/dir.h"
+#include "store/file-copy.h"
 #include "store/store-internal.h"
 #include "store/tar-read.h"
 
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/xattr.h>
-
-#define BUFFER (256u << 10)
 
 typedef struct Copy {
 	bool merge, keep_marks;
@@ -27,77 +24,10 @@ typedef struct Copy {
 	const TreeCopyLimits *limits;
 	int64_t bytes, files;
 	int depth;
-	bool no_clone, no_range; /* this file system cannot */
-	bool named;              /* the error says already which entry it is about */
+	FileCopy contents;
+	bool named; /* the error says already which entry it is about */
 	DirSeen *seen;
 } Copy;
-
-/* ---- contents ---- */
-
-static bool is_unsuited(int no)
-{
-	return no == EOPNOTSUPP || no == ENOTTY || no == EINVAL || no == EXDEV || no == ENOSYS || no == EPERM;
-}
-
-static int copy_buffered(int in, int out, int64_t at, int64_t end)
-{
-	_cleanup_free_ char *buf = malloc(BUFFER);
-
-	if (!buf)
-		return -ENOMEM;
-	while (at < end) {
-		ssize_t n = pread(in, buf, (size_t)MIN2((int64_t)BUFFER, end - at), at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		int r = fd_pwrite_all(out, buf, (size_t)n, at);
-
-		if (r < 0)
-			return r;
-		at += n;
-	}
-	return 0;
-}
-
-/* What a file that shrinks meanwhile lacks is left a hole. */
-static int copy_piece(Copy *k, int in, int out, int64_t at, int64_t end)
-{
-	while (!k->no_range && at < end) {
-		off_t from = at, to = at;
-		ssize_t n = copy_file_range(in, &from, out, &to, (size_t)(end - at), 0);
-
-		if (n == 0)
-			return 0;
-		if (n > 0)
-			at += n;
-		else if (is_unsuited(errno))
-			k->no_range = true;
-		else if (errno != EINTR)
-			return -errno;
-	}
-	return copy_buffered(in, out, at, end);
-}
-
-static int copy_contents(Copy *k, int in, int out, const struct stat *st)
-{
-	bool sparse = (int64_t)st->st_blocks * 512 < st->st_size;
-	int64_t data = 0, hole;
-	int r = 0;
-
-	if (st->st_size == 0)
-		return 0;
-	if (!k->no_clone && ioctl(out, FICLONE, in) == 0)
-		return 0;
-	k->no_clone = k->no_clone || is_unsuited(errno);
-	for (int64_t at = 0; r == 0 && at < st->st_size; at = hole) {
-		data = sparse ? dir_next_data(in, at, st->st_size) : 0;
-		hole = sparse ? dir_next_hole(in, data, st->st_size) : st->st_size;
-		r = copy_piece(k, in, out, data, hole);
-	}
-	return r == 0 && ftruncate(out, st->st_size) < 0 ? -errno : r;
-}
 
 /* ---- what a file looks like ---- */
 
@@ -231,7 +161,7 @@ static int copy_file(Copy *k, int from, int to_dir, const char *name, const stru
 			       "the files are larger than the limit of %lld bytes for a layer (holes count)",
 			       (long long)k->limits->max_bytes);
 	k->bytes += st->st_size;
-	r = copy_contents(k, from, to, st);
+	r = file_copy(&k->contents, from, to, st);
 	return r < 0 ? store_sys(e, r, "copy the contents") : dress(k, from, to, st, e);
 }
 
@@ -331,6 +261,7 @@ static int run(Copy *k, int from, Err *e)
 		return store_sys(e, errno, "examine the directory to copy");
 	r = copy_names(k, from, k->top, "", e);
 	dir_seen_free(k->seen);
+	file_copy_done(&k->contents);
 	return r < 0 ? r : dress(k, from, k->top, &st, e);
 }
 
