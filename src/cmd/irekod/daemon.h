@@ -8,6 +8,7 @@
 
 #include "config.h"
 
+#include "api/buildkit/door.h"
 #include "api/docker/door.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -27,6 +28,7 @@ typedef struct Daemon {
 	HttpServer *server;
 	Engine *engine;
 	DockerDoor *door;
+	BuildkitDoor *buildkit;
 	Builder *builder;
 	Metrics *metrics;
 	int64_t started_ns;

@@ -228,7 +228,11 @@ static int start(Daemon *d, Err *e)
 	r = docker_door_new(&door, &d->door, e);
 	if (r < 0)
 		return r;
+	r = buildkit_door_new(config_text(&d->config, "data-root"), &d->buildkit, e);
+	if (r < 0)
+		return r;
 	docker_door_serve(d->door, &http);
+	buildkit_door_serve(d->buildkit, &http);
 	r = http_server_new(&http, &d->server, e);
 	if (r >= 0)
 		r = pidfile_write(d, e);
@@ -242,6 +246,7 @@ static int start(Daemon *d, Err *e)
 	if (r < 0)
 		return r;
 	docker_door_set_engine(d->door, d->engine, d->builder);
+	buildkit_door_set_engine(d->buildkit, d->engine, d->builder);
 	r = metrics_start(d, e);
 	return r < 0 ? r : control_start(d, e);
 }
@@ -299,6 +304,7 @@ static void finish(Daemon *d)
 	control_stop(d);
 	stop_containers(d);
 	metrics_stop(d);
+	buildkit_door_stop(d->buildkit);
 	drained = !d->server || http_server_drain(d->server, DRAIN_MS);
 	remove_traces(d);
 	if (!drained) {
@@ -309,6 +315,7 @@ static void finish(Daemon *d)
 	http_server_free(d->server);
 	http_tls_free(d->tls);
 	docker_door_free(d->door);
+	buildkit_door_free(d->buildkit);
 	builder_free(d->builder);
 	engine_free(d->engine);
 	close_fd(&d->exec_lock);

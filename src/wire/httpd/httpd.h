@@ -42,9 +42,16 @@ typedef struct HttpRoute {
 	int measure; /* what HttpOptions.measured is told; 0: nothing */
 } HttpRoute;
 
+/* Routes of another door; their handlers are given its own `user`. */
+typedef struct HttpTable {
+	const HttpRoute *routes;
+	void *user;
+} HttpTable;
+
 typedef struct HttpOptions {
 	const HttpRoute *routes; /* ends with a NULL method */
 	void *user;
+	HttpTable more; /* looked at first; NULL routes: none */
 	/* Called for every well-formed request before it is routed: sets headers, strips a prefix (http_set_path). A failure
 	 * is answered as a handler's would be. May be NULL. */
 	HttpHandler admit;
@@ -116,6 +123,8 @@ bool http_query_bool(const HttpRequest *rq, const char *name, bool otherwise);
 /* -> *ret untouched if absent or ""; ERR_INVALID names the parameter. */
 int http_query_int(const HttpRequest *rq, const char *name, int64_t *ret, Err *e);
 const char *http_header(const HttpRequest *rq, const char *name);
+/* The idx-th of the lines with that name, or NULL. */
+const char *http_header_nth(const HttpRequest *rq, const char *name, size_t idx);
 /* A small number that the door may keep with the request (the API version). */
 void http_set_tag(HttpRequest *rq, int tag);
 int http_tag(const HttpRequest *rq);
@@ -159,7 +168,7 @@ typedef struct HttpHijack {
 	const void *prefix; /* bytes the client sent behind its request */
 	size_t prefix_len;
 } HttpHijack;
-/* Answers "101 UPGRADED" (Connection: Upgrade, Upgrade: tcp) if the client asked for an upgrade, else 200; then the connection is a
- * plain stream. */
+/* Answers "101 UPGRADED" (Connection: Upgrade, Upgrade: tcp, or h2c if that was asked for) if the client asked for an upgrade, else 200; then the
+ * connection is a plain stream. */
 int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e);
 bool http_wants_upgrade(const HttpRequest *rq);

@@ -49,11 +49,21 @@ static void answer_error(HttpRequest *rq, int r, const Err *e)
 	(void)http_reply_error(rq, status, err_msg(e, r));
 }
 
-static int measured(HttpRequest *rq, const HttpRoute *route, Err *e)
+/* The route of a request in the door's own table or in the other one, with what its handler is given. */
+static const HttpRoute *find(HttpRequest *rq, void **ret_user, int *ret_error)
+{
+	const HttpOptions *o = &rq->conn->server->o;
+	const HttpRoute *route = o->more.routes ? http_route_find(rq, o->more.routes, ret_error) : NULL;
+
+	*ret_user = route ? o->more.user : o->user;
+	return route ?: http_route_find(rq, o->routes, ret_error);
+}
+
+static int measured(HttpRequest *rq, const HttpRoute *route, void *user, Err *e)
 {
 	const HttpOptions *o = &rq->conn->server->o;
 	int64_t begun = clock_mono_ns();
-	int r = route->handler(rq, o->user, e);
+	int r = route->handler(rq, user, e);
 
 	o->measured(o->user, route->measure, r < 0, clock_mono_ns() - begun);
 	return r;
@@ -75,6 +85,7 @@ static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
 {
 	const HttpOptions *o = &rq->conn->server->o;
 	const HttpRoute *route;
+	void *user;
 	int r, route_error;
 
 	r = http_check_browser(rq, rq->conn->transport, e);
@@ -82,7 +93,7 @@ static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
 		r = o->admit(rq, o->user, e);
 	if (r < 0 || rq->answered)
 		return r;
-	route = http_route_find(rq, o->routes, &route_error);
+	route = find(rq, &user, &route_error);
 	if (!route)
 		return route_error == -ENOMEM ? err_oom(e)
 		       : route_error          ? err_new(e, ERR_INVALID, "malformed request path")
@@ -92,7 +103,7 @@ static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
 		r = http_body_buffer(rq, o->body_max, deadline, e);
 	if (r < 0)
 		return r;
-	r = route->measure && o->measured ? measured(rq, route, e) : route->handler(rq, o->user, e);
+	r = route->measure && o->measured ? measured(rq, route, user, e) : route->handler(rq, user, e);
 	if (r >= 0 && !rq->answered)
 		r = err_new(e, ERR_INTERNAL, "%s %s was not answered", rq->method, http_path(rq));
 	return r;

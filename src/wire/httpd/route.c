@@ -161,12 +161,17 @@ int http_query_int(const HttpRequest *rq, const char *name, int64_t *ret, Err *e
 	return 0;
 }
 
-const char *http_header(const HttpRequest *rq, const char *name)
+const char *http_header_nth(const HttpRequest *rq, const char *name, size_t idx)
 {
 	for (size_t i = 0; i < rq->n_headers; i++)
-		if (strcasecmp(rq->headers[i].name, name) == 0)
+		if (strcasecmp(rq->headers[i].name, name) == 0 && idx-- == 0)
 			return rq->headers[i].value;
 	return NULL;
+}
+
+const char *http_header(const HttpRequest *rq, const char *name)
+{
+	return http_header_nth(rq, name, 0);
 }
 
 void http_set_tag(HttpRequest *rq, int tag)

@@ -147,9 +147,13 @@ int http_take_over(HttpRequest *rq, const char *head, bool streaming, HttpHijack
 int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e)
 {
 	bool upgrade = http_wants_upgrade(rq);
+	/* Docker's clients ask for "tcp"; older ones say something else and take that for it. HTTP/2 is another protocol. */
+	const char *to = upgrade && streq(http_header(rq, "Upgrade"), "h2c") ? "h2c" : "tcp";
 	_cleanup_free_ char *head =
-	    strf("HTTP/1.1 %s\r\nContent-Type: %s\r\n%s", upgrade ? "101 UPGRADED" : "200 OK", content_type,
-		 upgrade ? "Connection: Upgrade\r\nUpgrade: tcp\r\n" : "");
+	    upgrade
+		? strf("HTTP/1.1 101 UPGRADED\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n",
+		       content_type, to)
+		: strf("HTTP/1.1 200 OK\r\nContent-Type: %s\r\n", content_type);
 
 	return head ? http_take_over(rq, head, false, ret, e) : err_oom(e);
 }

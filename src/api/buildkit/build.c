@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A frontend's options to a request for the builder. What is not known is refused by name: a build must not look as if it had done what it has not.
+ */
+#include "api/buildkit/door-internal.h"
+
+typedef struct Options {
+	BuildRequest rq;
+	char **args, **labels, **hosts, **ulimits, **contexts, **stages;
+	bool warn_cache;
+} Options;
+
+static void options_done(Options *o)
+{
+	strv_free(o->args);
+	strv_free(o->labels);
+	strv_free(o->hosts);
+	strv_free(o->ulimits);
+	strv_free(o->contexts);
+	strv_free(o->stages);
+}
+
+/* ---- one option ---- */
+
+static int text(Options *o, size_t offset, const char *value)
+{
+	*(const char **)(void *)((char *)&o->rq + offset) = *value ? value : NULL;
+	return 0;
+}
+
+static int number(const char *key, const char *value, int64_t *ret, Err *e)
+{
+	return !*value || str_to_i64(value, ret) >= 0
+		   ? 0
+		   : err_new(e, ERR_INVALID, "%s: \"%.60s\" is no number", key, value);
+}
+
+static int pieces(const char *value, char ***ret, Err *e)
+{
+	_cleanup_strv_ char **parts = *value ? strv_split(value, ',') : NULL;
+
+	for (char **p = parts; p && *p; p++)
+		if (**p && strv_add(ret, *p) < 0)
+			return err_oom(e);
+	return 0;
+}
+
+/* "name=address" to "name:address". */
+static int hosts(Options *o, const char *value, Err *e)
+{
+	int r = pieces(value, &o->hosts, e);
+
+	for (char **h = o->hosts; r >= 0 && h && *h; h++) {
+		char *sep = strchr(*h, '=');
+
+		if (!sep)
+			return err_new(e, ERR_INVALID, "add-hosts: \"%.100s\": expected NAME=ADDRESS", *h);
+		*sep = ':';
+	}
+	return r;
+}
+
+static int add_pair(char ***to, const char *name, const char *value, Err *e)
+{
+	return strv_take(to, strf("%s=%s", name, value)) < 0 ? err_oom(e) : 0;
+}
+
+/* "NAME" or "NAME::PLATFORM", which is for one platform of several. */
+static int named_context(Options *o, const char *name, const char *value, Err *e)
+{
+	const char *platform = strstr(name, "::");
+	_cleanup_free_ char *bare = platform ? strndup(name, (size_t)(platform - name)) : strdup(name);
+
+	return bare ? add_pair(&o->contexts, bare, value, e) : err_oom(e);
+}
+
+static int one_platform(Options *o, const char *value, Err *e)
+{
+	if (strchr(value, ','))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "platform %.100s: a build for several platforms at once is not offered",
+			       value);
+	return text(o, offsetof(BuildRequest, platform), value);
+}
+
+static bool is_builtin_frontend(const char *image)
+{
+	const char *s = str_after(image, "docker.io/") ?: image;
+
+	s = str_after(s, "docker/dockerfile");
+	if (s && str_starts(s, "-upstream"))
+		s = str_after(s, "-upstream");
+	return s && (!*s || *s == ':' || *s == '@');
+}
+
+static int frontend_image(const char *image, Err *e)
+{
+	return is_builtin_frontend(image) ? 0
+					  : err_new(e, ERR_UNSUPPORTED,
+						    "frontend %.200s: frontends in images are not offered: "
+						    "docker/dockerfile is built in, of any version",
+						    image);
+}
+
+/* Prefixes of keys that have a name behind them. */
+static int prefixed(Options *o, const char *key, const char *value, Err *e, bool *ret_known)
+{
+	const char *name;
+
+	*ret_known = true;
+	if ((name = str_after(key, "build-arg:")))
+		return add_pair(&o->args, name, value, e);
+	if ((name = str_after(key, "label:")))
+		return add_pair(&o->labels, name, value, e);
+	if ((name = str_after(key, "context:")))
+		return named_context(o, name, value, e);
+	/* What an input's image is like is known here; sessions are looked up when a directory is asked for; the rest says where a build
+	 * comes from, for records that are not kept. */
+	if (str_starts(key, "input-metadata:") || str_starts(key, "local-sessionid:") ||
+	    str_starts(key, "vcs:"))
+		return 0;
+	if (str_starts(key, "attest:"))
+		return err_new(e, ERR_UNSUPPORTED, "%s: attestations are not offered", key);
+	*ret_known = false;
+	return 0;
+}
+
+static const struct {
+	const char *key;
+	size_t offset;
+} texts[] =
+    {
+	{"filename", offsetof(BuildRequest, dockerfile)},
+	{"target", offsetof(BuildRequest, target)},
+	{"hostname", offsetof(BuildRequest, hostname)},
+	{"force-network-mode", offsetof(BuildRequest, network_mode)},
+	{"cgroup-parent", offsetof(BuildRequest, cgroup_parent)},
+	{"cpuset-cpus", offsetof(BuildRequest, cpuset_cpus)},
+	{"cpuset-mems", offsetof(BuildRequest, cpuset_mems)},
+	{"context", offsetof(BuildRequest, context)},
+},
+  numbers[] = {
+      {"shm-size", offsetof(BuildRequest, shm_size)},
+      {"memory", offsetof(BuildRequest, memory)},
+      {"memory-swap", offsetof(BuildRequest, memory_swap)},
+      {"cpu-shares", offsetof(BuildRequest, cpu_shares)},
+      {"cpu-period", offsetof(BuildRequest, cpu_period)},
+      {"cpu-quota", offsetof(BuildRequest, cpu_quota)},
+};
+
+/* Known, and of no meaning for us: names of directories are looked up when they are asked for. */
+static const char *const meant_elsewhere[] = {
+    "contextkey", "dockerfilekey", "local-sharedkeyhint", "frontend.caps", "cmdline", "requestid", NULL};
+
+static int special(Options *o, const char *key, const char *value, Err *e, bool *ret_known)
+{
+	*ret_known = true;
+	if (streq(key, "no-cache")) {
+		o->rq.no_cache = true;
+		return pieces(value, &o->stages, e);
+	}
+	if (streq(key, "image-resolve-mode")) {
+		o->rq.pull = streq(value, "pull");
+		return 0;
+	}
+	if (streq(key, "add-hosts"))
+		return hosts(o, value, e);
+	if (streq(key, "ulimit"))
+		return pieces(value, &o->ulimits, e);
+	if (streq(key, "platform"))
+		return one_platform(o, value, e);
+	if (streq(key, "source"))
+		return frontend_image(value, e);
+	if (streq(key, "cache-imports") || streq(key, "cache-from")) {
+		o->warn_cache = *value && !streq(value, "[]") && !streq(value, "null");
+		return 0;
+	}
+	if (streq(key, "multi-platform") && (!*value || streq(value, "false") || streq(value, "0")))
+		return 0;
+	*ret_known = false;
+	return 0;
+}
+
+static int option(Options *o, const char *key, const char *value, Err *e)
+{
+	bool known;
+	int r;
+
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+		if (streq(key, texts[i].key))
+			return text(o, texts[i].offset, value);
+	for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+		if (streq(key, numbers[i].key))
+			return number(key, value, (int64_t *)(void *)((char *)&o->rq + numbers[i].offset), e);
+	for (const char *const *m = meant_elsewhere; *m; m++)
+		if (streq(key, *m))
+			return 0;
+	r = special(o, key, value, e, &known);
+	if (!known)
+		r = prefixed(o, key, value, e, &known);
+	return known
+		   ? r
+		   : err_new(e, ERR_UNSUPPORTED, "frontend option %.100s=%.100s is not offered", key, value);
+}
+
+static int options_read(Options *o, const Gateway__SolveRequest *rq, Err *e)
+{
+	int r = 0;
+
+	if (!streq(rq->frontend, "dockerfile.v0") && !streq(rq->frontend, "gateway.v0"))
+		return err_new(e, ERR_UNSUPPORTED, "frontend %.100s is not offered: there is dockerfile.v0",
+			       rq->frontend);
+	if (streq(rq->frontend, "gateway.v0") && !pairs_get(rq->frontend_opt, rq->n_frontend_opt, "source"))
+		return err_new(e, ERR_INVALID, "frontend gateway.v0: no source was named");
+	for (size_t i = 0; r >= 0 && i < rq->n_frontend_opt; i++)
+		r = option(o, rq->frontend_opt[i]->key, rq->frontend_opt[i]->value, e);
+	o->rq.args = o->args;
+	o->rq.labels = o->labels;
+	o->rq.extra_hosts = o->hosts;
+	o->rq.ulimits = o->ulimits;
+	o->rq.named_contexts = o->contexts;
+	o->rq.no_cache_stages = o->stages;
+	return r;
+}
+
+/* ---- the build ---- */
+
+static void warn_of_cache(Job *j)
+{
+	static const char text[] =
+	    "cache from elsewhere (--cache-from) is not offered: the build uses this engine's own cache";
+	const BuildEvent ev = {.kind = BUILD_WARNING, .text = text, .len = strlen(text)};
+
+	status_event(j, &ev, "", NULL);
+}
+
+/* Of an error that begins with a place in the Dockerfile: its line; else 0. */
+static int line_of(const ClientState *c, const char *message)
+{
+	const char *rest = str_after(message, c->filename);
+	char *end;
+	long line = rest && *rest == ':' ? strtol(rest + 1, &end, 10) : 0;
+
+	return line > 0 && line < INT32_MAX && *end == ':' ? (int)line : 0;
+}
+
+static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, Err *e)
+{
+	BuildFailure failure = {0};
+	Err err = {0};
+	int r;
+
+	o->rq.client = &c->client;
+	o->rq.entitlements = c->job->entitlements;
+	if (o->rq.dockerfile)
+		c->filename = o->rq.dockerfile;
+	if (o->warn_cache)
+		warn_of_cache(c->job);
+	r = build_solve(c->job->door->builder, &o->rq, ret, &failure, &err);
+	if (r < 0) {
+		/* Clients put the name of a code in front of the message, unless it is UNKNOWN. */
+		if (err.kind != ERR_CANCELLED) {
+			err.no = EIO;
+			r = err_kind(&err, -EIO, ERR_INTERNAL);
+		}
+		if (failure.line == 0)
+			failure.line = line_of(c, err.msg);
+		fail_with_source(call, &err, r, c->filename, c->text, failure.line, failure.last_line);
+		if (e)
+			*e = err;
+	}
+	build_failure_done(&failure);
+	return r;
+}
+
+int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Kept **ret, Err *e)
+{
+	_cleanup_(options_done) Options o = {0};
+	_cleanup_(client_done) ClientState c;
+	const char *request = pairs_get(rq->frontend_opt, rq->n_frontend_opt, "requestid");
+	BuildResult *result = NULL;
+	Kept *k;
+	int r;
+
+	client_init(&c, j);
+	c.opts = rq->frontend_opt;
+	c.n_opts = rq->n_frontend_opt;
+	c.inputs = rq->frontend_inputs;
+	c.n_inputs = rq->n_frontend_inputs;
+	if (!str_empty(request))
+		return err_new(e, ERR_UNSUPPORTED, "request %.100s: not offered", request);
+	r = options_read(&o, rq, e);
+	if (r >= 0)
+		r = solve(&c, call, &o, &result, e);
+	if (r >= 0)
+		r = kept_add(j, result, &k, e);
+	if (r < 0)
+		return r;
+	*ret = kept_get(j->door, k->id);
+	return *ret ? 0 : err_new(e, ERR_INTERNAL, "the result is gone");
+}
