@@ -32,8 +32,13 @@ typedef struct Stage {
 	char *base;           /* what FROM names, expanded */
 	char *platform;       /* of FROM --platform, expanded, or NULL */
 	struct Stage *parent; /* the stage that FROM names, or NULL */
-	bool needed;
-	StageState state;    /* Build.lock */
+	struct Stage **
+	    late; /* stages that its ONBUILD triggers name, which were not known when the plan was made; Build.lock */
+	size_t n_late;
+	unsigned depth; /* so many stages that wait for it were found late */
+	bool needed;    /* Build.lock, once threads are about; so is what follows */
+	bool begun;     /* somebody makes it, or has made it */
+	StageState state;
 	unsigned parts;      /* its steps that are vertices */
 	unsigned part;       /* of these, the one it is at, from 1 */
 	BuildVertex *vertex; /* of the step it is at; the Build's */
@@ -43,9 +48,8 @@ typedef struct Stage {
 	char *chain;              /* top layer, NULL when empty */
 	char key[DIGEST_LEN + 1]; /* cache key of the last step */
 	char **args;              /* K=V: ARGs declared in this stage with their values */
-	char **
-	    declared; /* names of those that this stage itself declared, in order: what history shows of a RUN */
-	bool cmd_set;                /* by this stage: an ENTRYPOINT leaves such a CMD alone */
+	char **declared; /* the names of these, in order, also without a value: what history shows of a RUN */
+	bool cmd_set;    /* by this stage: an ENTRYPOINT leaves such a CMD alone */
 	struct CacheRecord *records; /* of its steps and of those it began with (cache-image.h) */
 	size_t n_records;
 	size_t n_base_layers; /* layers that are the base's */
@@ -155,6 +159,8 @@ void flight_end(Flight *f);
 /* ---- plan.c ---- */
 /* The stages of the Dockerfile, what each needs, and an order to make them in. */
 int plan_make(Build *b, Err *e);
+/* What a step that no plan knew needs: stages to be made by the caller, in order, before the step. An error if one of them waits for s. */
+int plan_late(Build *b, Stage *s, const DockerfileStep *step, Stage ***ret, size_t *ret_n, Err *e);
 /* The stage called `name` or numbered so, or NULL. */
 Stage *build_stage(Build *b, const char *name);
 /* ARG NAME[=VALUE]... in this environment. */
@@ -165,7 +171,7 @@ const char *plan_given_arg(Build *b, const char *name);
 /* ---- stage.c ---- */
 int stage_run(Build *b, Stage *s, Err *e);
 void stage_done(Stage *s);
-/* The environment for expansion: ARGs, overridden by ENVs. */
+/* The environment of its steps: ENVs, and the ARGs that came after them. */
 int stage_environment(const Stage *s, char ***ret, Err *e);
 /* Enters a finished layer step into the stage. */
 int stage_add_layer(Stage *s, const char *created_by, const char *key, const CacheHit *h, Err *e);
@@ -187,6 +193,8 @@ int build_image_get(Build *b, const char *reference, const char *platform, Store
 /* What a build that nobody waits for ends with. */
 int build_cancelled(Err *e);
 bool build_is_over(const Build *b);
+/* Makes the stages that an ONBUILD trigger needs and nobody else. */
+int build_late(Build *b, Stage *s, const DockerfileStep *trigger, Err *e);
 /* Waits until another stage is done. ERR_CANCELLED if it will never be. */
 int build_await(Build *b, Stage *other, Err *e);
 

@@ -110,6 +110,7 @@ static int from_stage(Build *b, Stage *s, Err *e)
 	if (r < 0)
 		return r;
 	s->args = strv_dup(other->args);
+	s->declared = strv_dup(other->declared);
 	s->base_id = other->base_id ? strdup(other->base_id) : NULL;
 	s->chain = other->chain ? strdup(other->chain) : NULL;
 	s->time_ns = other->time_ns;
@@ -130,6 +131,8 @@ static int onbuild_run(Build *b, Stage *s, Err *e)
 
 		build_tell(b, BUILD_NOTE, "# Executing build trigger %zu: %s", i + 1, triggers[i]);
 		r = dockerfile_parse_step(triggers[i], &one, e);
+		if (r >= 0)
+			r = build_late(b, s, &one.steps[0], e);
 		if (r >= 0)
 			r = stage_step(b, s, &one.steps[0], e);
 		r = err_ctx(e, r, "ONBUILD %.200s", triggers[i]);

@@ -1,47 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How steps are told in the history of an image: as BuildKit tells them, since people and tools read `docker history`.
+ *
+ * Lists and numbers are written as Go's %q and %v write them.
  */
 #include "build/build-internal.h"
 #include "engine/change.h"
 
-/* Go's %q of a list of strings: ["a" "b"]. */
-static char *quoted_list(char *const *words)
+static void add_quoted(StrBuf *b, const char *text)
 {
-	_cleanup_strbuf_ StrBuf b = {0};
-
-	strbuf_add_c(&b, '[');
-	for (size_t i = 0; words && words[i]; i++) {
-		strbuf_add(&b, i ? " \"" : "\"");
-		for (const char *p = words[i]; *p; p++) {
-			if (*p == '"' || *p == '\\')
-				strbuf_add_c(&b, '\\');
-			if (*p == '\n' || *p == '\t')
-				strbuf_add(&b, *p == '\n' ? "\\n" : "\\t");
-			else
-				strbuf_add_c(&b, *p);
-		}
-		strbuf_add_c(&b, '"');
+	strbuf_add_c(b, '"');
+	for (const char *p = text; *p; p++) {
+		if (*p == '"' || *p == '\\')
+			strbuf_add_c(b, '\\');
+		if (*p == '\n' || *p == '\t')
+			strbuf_add(b, *p == '\n' ? "\\n" : "\\t");
+		else
+			strbuf_add_c(b, *p);
 	}
-	strbuf_add_c(&b, ']');
-	return strbuf_steal(&b);
+	strbuf_add_c(b, '"');
 }
 
-/* "RUN |1 VERSION=3 /bin/sh -c make # buildkit": the arguments that the stage declared come first. */
+/* ["a" "b"] */
+static void add_list(StrBuf *b, char *const *words)
+{
+	strbuf_add_c(b, '[');
+	for (size_t i = 0; words && words[i]; i++) {
+		if (i)
+			strbuf_add_c(b, ' ');
+		add_quoted(b, words[i]);
+	}
+	strbuf_add_c(b, ']');
+}
+
+/* "RUN |1 VERSION=3 /bin/sh -c make # buildkit": the arguments that were declared come first, with the values that the command sees. */
 static char *run_text(const Stage *s, char *const *command)
 {
 	_cleanup_strbuf_ StrBuf args = {0};
 	_cleanup_free_ char *words = strv_join(command, " ");
+	_cleanup_strv_ char **env = NULL;
 	size_t n = 0;
 
-	for (size_t i = 0; s->declared && s->declared[i]; i++) {
-		const char *value = strv_env_get(s->args, s->declared[i]);
-
-		if (!value)
-			continue;
-		strbuf_addf(&args, " %s=%s", s->declared[i], value);
-		n++;
-	}
+	if (stage_environment(s, &env, NULL) < 0)
+		return NULL;
+	for (; s->declared && s->declared[n]; n++)
+		strbuf_addf(&args, " %s=%s", s->declared[n], strv_env_get(env, s->declared[n]) ?: "");
 	if (!words || args.oom)
 		return NULL;
 	return n ? strf("RUN |%zu%s %s # buildkit", n, args.s, words) : strf("RUN %s # buildkit", words);
@@ -51,49 +54,169 @@ static char *run_text(const Stage *s, char *const *command)
 static char *arg_text(const Stage *s, const DockerfileStep *step)
 {
 	_cleanup_strbuf_ StrBuf b = {0};
-	_cleanup_strv_ char **words = NULL;
 
-	if (dockerfile_words(step->text, '\\', &words, NULL) < 0)
-		return strdup(step->original);
 	strbuf_add(&b, "ARG");
-	for (size_t i = 0; words[i]; i++) {
-		words[i][strcspn(words[i], "=")] = '\0';
-		const char *value = strv_env_get(s->args, words[i]);
+	for (size_t i = 0; i < step->n_args; i++) {
+		_cleanup_free_ char *name = strndup(step->args[i], strcspn(step->args[i], "="));
+		const char *value = name ? strv_env_get(s->args, name) : NULL;
 
-		strbuf_addf(&b, value ? " %s=%s" : " %s", words[i], value);
+		if (!name)
+			return NULL;
+		strbuf_addf(&b, value ? " %s=%s" : " %s", name, value);
 	}
 	return strbuf_steal(&b);
 }
 
-static char *with_values(Build *b, const Stage *s, const DockerfileStep *step)
+/* One argument of the step, with its variables. */
+static char *value_of(const Build *b, char *const *env, const char *text)
 {
-	_cleanup_strv_ char **env = NULL, **words = NULL;
-	_cleanup_free_ char *text = NULL, *joined = NULL;
+	char *value = NULL;
 
-	if (stage_environment(s, &env, NULL) < 0 ||
-	    dockerfile_expand(step->text, b->df.escape, env, true, &text, NULL) < 0 ||
-	    dockerfile_words(text, b->df.escape, &words, NULL) < 0)
-		return strdup(step->original);
-	joined = strv_join(words, " ");
-	return joined ? strf("%s %s", dockerfile_verb_name(step->verb), joined) : NULL;
+	/* What cannot be expanded has failed before it is told. */
+	return dockerfile_lex_word(&(DockerfileLex){.escape = b->df.escape, .env = env}, text, &value, NULL) <
+		       0
+		   ? strdup(text)
+		   : value;
+}
+
+static int add_value(StrBuf *to, const Build *b, char *const *env, const char *before, const char *text)
+{
+	_cleanup_free_ char *value = value_of(b, env, text);
+
+	if (!value)
+		return -ENOMEM;
+	strbuf_addf(to, "%s%s", before, value);
+	return 0;
+}
+
+/* "COPY --chown=1:2 --chmod=644 a b /c/ # buildkit" */
+static char *copy_text(const Build *b, char *const *env, const DockerfileStep *step)
+{
+	static const char *const flags[] = {"chown", "chmod"};
+	_cleanup_strbuf_ StrBuf to = {0};
+	int r = 0;
+
+	strbuf_add(&to, dockerfile_verb_name(step->verb));
+	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(flags); i++) {
+		const char *value = dockerfile_flag(step, flags[i]);
+
+		if (value) {
+			strbuf_addf(&to, " --%s=", flags[i]);
+			r = add_value(&to, b, env, "", value);
+		}
+	}
+	for (size_t i = 0; r >= 0 && i < step->n_args; i++) {
+		const char *heredoc = step->n_heredocs ? str_after(step->args[i], "<<-") : NULL;
+
+		r = add_value(&to, b, env, heredoc ? " <<" : " ", heredoc ?: step->args[i]);
+	}
+	strbuf_add(&to, " # buildkit");
+	return r < 0 ? NULL : strbuf_steal(&to);
+}
+
+/* "ENV a=b c=d" */
+static char *pairs_text(const Build *b, char *const *env, const DockerfileStep *step)
+{
+	_cleanup_strbuf_ StrBuf to = {0};
+	int r = 0;
+
+	strbuf_add(&to, dockerfile_verb_name(step->verb));
+	for (size_t i = 0; r >= 0 && i + 2 < step->n_args; i += 3) {
+		r = add_value(&to, b, env, " ", step->args[i]);
+		if (r >= 0)
+			r = add_value(&to, b, env, "=", step->args[i + 1]);
+	}
+	return r < 0 ? NULL : strbuf_steal(&to);
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "EXPOSE [53/udp 80/tcp]", "VOLUME [/a /b]" */
+static char *list_text(const Build *b, char *const *env, const DockerfileStep *step)
+{
+	_cleanup_strv_ char **words = NULL;
+	_cleanup_free_ char *joined = NULL;
+	ImageRunConfig ports = {0};
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < step->n_args; i++)
+		r = strv_take(&words, value_of(b, env, step->args[i]));
+	joined = r < 0 ? NULL : strv_join(words, " ");
+	if (joined && step->verb == DF_EXPOSE && change_apply(&ports, "EXPOSE", joined, NULL, NULL) >= 0 &&
+	    ports.exposed_ports) {
+		qsort(ports.exposed_ports, strv_len(ports.exposed_ports), sizeof(char *), by_text);
+		free(joined);
+		joined = strv_join(ports.exposed_ports, " ");
+		strv_free(ports.exposed_ports);
+	}
+	return joined ? strf("%s [%s]", dockerfile_verb_name(step->verb), joined) : NULL;
+}
+
+/* A number as the character that it is: '\x02', '\n', 'A'. */
+static void add_rune(StrBuf *to, int64_t n)
+{
+	static const char named[] = "abtnvfr"; /* from 7 on */
+
+	if (n >= 7 && n <= 13)
+		strbuf_addf(to, "'\\%c'", named[n - 7]);
+	else if (n < 32 || n == 127)
+		strbuf_addf(to, "'\\x%02x'", (unsigned)n);
+	else if (n < 127)
+		strbuf_addf(to, n == '\'' || n == '\\' ? "'\\%c'" : "'%c'", (int)n);
+	else
+		strbuf_addf(to, "'\\u%04x'", (unsigned)n);
+}
+
+/* HEALTHCHECK &{["CMD" "a"] "3s" "0s" "0s" "0s" '\x02'} */
+static char *health_text(const ImageHealth *h)
+{
+	const int64_t times[] = {h->interval_ns, h->timeout_ns, h->start_period_ns, h->start_interval_ns};
+	_cleanup_strbuf_ StrBuf to = {0};
+
+	strbuf_add(&to, "HEALTHCHECK &{");
+	add_list(&to, h->test);
+	for (size_t i = 0; i < ELEMENTSOF(times); i++) {
+		_cleanup_free_ char *text = clock_go_duration(times[i]);
+
+		if (!text)
+			return NULL;
+		strbuf_addf(&to, " \"%s\"", text);
+	}
+	strbuf_add_c(&to, ' ');
+	add_rune(&to, h->retries);
+	strbuf_add_c(&to, '}');
+	return strbuf_steal(&to);
+}
+
+static char *command_text(const DockerfileStep *step, char *const *words)
+{
+	_cleanup_strbuf_ StrBuf to = {0};
+
+	strbuf_addf(&to, "%s ", dockerfile_verb_name(step->verb));
+	add_list(&to, words);
+	return strbuf_steal(&to);
 }
 
 char *history_text(Build *b, const Stage *s, const DockerfileStep *step, char *const *command)
 {
 	const ImageRunConfig *run = &s->config.run;
-	_cleanup_free_ char *list = NULL, *text = NULL;
+	_cleanup_strv_ char **env = NULL;
+	_cleanup_free_ char *list = NULL;
 
+	if (stage_environment(s, &env, NULL) < 0)
+		return NULL;
 	switch (step->verb) {
 	case DF_RUN:
 		return run_text(s, command);
 	case DF_COPY:
 	case DF_ADD:
-		text = with_values(b, s, step);
-		return text ? strf("%s # buildkit", text) : NULL;
+		return copy_text(b, env, step);
 	case DF_CMD:
 	case DF_ENTRYPOINT:
-		list = quoted_list(step->verb == DF_CMD ? run->cmd : run->entrypoint);
-		return list ? strf("%s %s", dockerfile_verb_name(step->verb), list) : NULL;
+		return command_text(step, step->verb == DF_CMD ? run->cmd : run->entrypoint);
 	case DF_SHELL:
 		list = strv_join(run->shell, " ");
 		return list ? strf("SHELL [%s]", list) : NULL;
@@ -105,14 +228,14 @@ char *history_text(Build *b, const Stage *s, const DockerfileStep *step, char *c
 		return strf("STOPSIGNAL %s", run->stop_signal);
 	case DF_VOLUME:
 	case DF_EXPOSE:
-		text = with_values(b, s, step);
-		list = text ? strdup(text + strlen(dockerfile_verb_name(step->verb)) + 1) : NULL;
-		return list ? strf("%s [%s]", dockerfile_verb_name(step->verb), list) : NULL;
+		return list_text(b, env, step);
 	case DF_ENV:
 	case DF_LABEL:
-		return with_values(b, s, step);
+		return pairs_text(b, env, step);
 	case DF_ARG:
 		return arg_text(s, step);
+	case DF_HEALTHCHECK:
+		return health_text(&run->health);
 	default:
 		return strdup(step->original);
 	}

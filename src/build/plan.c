@@ -3,10 +3,12 @@
  * The graph: the stages of the Dockerfile, which of them the target needs, and in which order they can be made.
  *
  * A stage needs the one that its FROM names, which comes before it, and those that COPY --from and RUN --mount=from= name, which may come anywhere.
- * Circles are refused here, so nobody waits for a stage that waits for him.
+ * Circles are refused here, so nobody waits for a stage that waits for him. What ONBUILD triggers of images name is known only when the image is there: such
+ * stages are found late, and are part of the same graph from then on.
  */
 #include "build/build-internal.h"
 #include "dockerfile/mount.h"
+#include "engine/change.h"
 
 #include <ctype.h>
 
@@ -52,27 +54,37 @@ static char *arg_value(Build *b, const char *name, const char *written, const St
 	return strf("%s=%s", name, given ?: written);
 }
 
+/* "NAME=VALUE" or "NAME". */
+static int plan_arg(Build *b, char *word, Stage *s, char ***args, char ***known, Err *e)
+{
+	size_t n = strcspn(word, "=");
+	_cleanup_free_ char *name = strndup(word, n), *assignment = NULL;
+
+	if (!name)
+		return err_oom(e);
+	if (n == 0)
+		return err_new(e, ERR_INVALID, "ARG names can not be blank");
+	assignment = arg_value(b, name, word[n] ? word + n + 1 : NULL, s);
+	if (assignment && (strv_env_set(args, assignment) < 0 || strv_env_set(known, assignment) < 0))
+		return err_oom(e);
+	if (s && !strv_has(s->declared, name) && strv_add(&s->declared, name) < 0)
+		return err_oom(e);
+	return 0;
+}
+
 int plan_args(Build *b, const char *text, char *const *env, Stage *s, char ***args, Err *e)
 {
-	_cleanup_free_ char *expanded = NULL;
-	_cleanup_strv_ char **words = NULL;
-	int r = dockerfile_expand(text, b->df.escape, env, true, &expanded, e);
+	_cleanup_strv_ char **words = change_split_words(text), **known = strv_dup(env);
+	int r = words && (known || !env) ? 0 : err_oom(e);
 
-	if (r >= 0)
-		r = dockerfile_words(expanded, b->df.escape, &words, e);
+	/* Each may use those before it. */
 	for (size_t i = 0; r >= 0 && words[i]; i++) {
-		size_t n = strcspn(words[i], "=");
-		_cleanup_free_ char *name = strndup(words[i], n), *assignment = NULL;
+		_cleanup_free_ char *word = NULL;
 
-		if (!name)
-			return err_oom(e);
-		if (n == 0)
-			return err_new(e, ERR_INVALID, "ARG names can not be blank");
-		assignment = arg_value(b, name, words[i][n] ? words[i] + n + 1 : NULL, s);
-		if (assignment && strv_env_set(args, assignment) < 0)
-			return err_oom(e);
-		if (s && !strv_has(s->declared, name) && strv_add(&s->declared, name) < 0)
-			return err_oom(e);
+		r = dockerfile_lex_word(&(DockerfileLex){.escape = b->df.escape, .env = known}, words[i],
+					&word, e);
+		if (r >= 0)
+			r = plan_arg(b, word, s, args, &known, e);
 	}
 	return r;
 }
@@ -168,7 +180,7 @@ static int from_words(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 		return err_new(e, ERR_INVALID, "base name (%s) should not be blank", step->text);
 	if (n != 1 && !(n == 3 && strcasecmp(words[1], "AS") == 0))
 		return err_new(e, ERR_INVALID,
-			       "FROM requires either one argument, or three: FROM <source> [AS <name>]");
+			       "FROM requires either one or three arguments: FROM <source> [AS <name>]");
 	s->base = strdup(words[0]);
 	if (!s->base)
 		return err_oom(e);
@@ -216,16 +228,34 @@ static int stages_find(Build *b, Err *e)
 
 typedef enum Mark { NOT_SEEN, ON_THE_WAY, SEEN } Mark;
 
-static int need(Build *b, Stage *s, Mark *marks, Err *e);
+typedef struct Plan {
+	Build *b;
+	Mark *marks;
+	Stage **order;
+	size_t n;
+} Plan;
 
-static int need_named(Build *b, const char *name, Mark *marks, Err *e)
+static int need(Plan *p, Stage *s, Err *e);
+
+static int plan_begin(Build *b, Plan *p, Err *e)
+{
+	*p = (Plan){.b = b,
+		    .marks = calloc(b->n_stages, sizeof(*p->marks)),
+		    .order = calloc(b->n_stages, sizeof(Stage *))};
+	return p->marks && p->order ? 0 : err_oom(e);
+}
+
+/* found(): what is done with each stage that a step names. */
+typedef int (*FoundFn)(void *to, Stage *other, Err *e);
+
+static int named(Build *b, const char *name, FoundFn found, void *to, Err *e)
 {
 	Stage *other = name ? build_stage(b, name) : NULL;
 
-	return other ? need(b, other, marks, e) : 0;
+	return other ? found(to, other, e) : 0;
 }
 
-static int step_needs(Build *b, const DockerfileStep *step, Mark *marks, Err *e)
+static int step_needs(Build *b, const DockerfileStep *step, FoundFn found, void *to, Err *e)
 {
 	int r = 0;
 
@@ -235,7 +265,7 @@ static int step_needs(Build *b, const DockerfileStep *step, Mark *marks, Err *e)
 
 		if (from)
 			r = global_word(b, from, &name, e);
-		return r < 0 ? r : need_named(b, name, marks, e);
+		return r < 0 ? r : named(b, name, found, to, e);
 	}
 	for (size_t i = 0; r >= 0 && step->verb == DF_RUN && step->flags && step->flags[i]; i++) {
 		const char *spec = str_after(step->flags[i], "mount=");
@@ -243,33 +273,101 @@ static int step_needs(Build *b, const DockerfileStep *step, Mark *marks, Err *e)
 
 		/* What is wrong with it is told by the step, with its variables. */
 		if (spec && dockerfile_mount_parse(spec, &m, NULL) >= 0)
-			r = need_named(b, m.from, marks, e);
+			r = named(b, m.from, found, to, e);
 		dockerfile_mount_done(&m);
 	}
 	return r;
 }
 
-static int need(Build *b, Stage *s, Mark *marks, Err *e)
+static int need_found(void *to, Stage *other, Err *e)
+{
+	return need(to, other, e);
+}
+
+static int need(Plan *p, Stage *s, Err *e)
 {
 	int r = 0;
 
-	if (marks[s->index] == SEEN)
+	if (p->marks[s->index] == SEEN)
 		return 0;
-	if (marks[s->index] == ON_THE_WAY)
+	if (p->marks[s->index] == ON_THE_WAY)
 		return err_new(e, ERR_INVALID, "circular dependency detected on stage: %s",
 			       s->name ?: s->base);
-	marks[s->index] = ON_THE_WAY;
+	p->marks[s->index] = ON_THE_WAY;
 	if (s->parent)
-		r = need(b, s->parent, marks, e);
+		r = need(p, s->parent, e);
 	for (size_t k = s->first; r >= 0 && k < s->last; k++) {
-		r = step_needs(b, &b->df.steps[k], marks, e);
+		r = step_needs(p->b, &p->b->df.steps[k], need_found, p, e);
 		if (r < 0)
-			return step_fail(b, &b->df.steps[k], r, e);
+			return step_fail(p->b, &p->b->df.steps[k], r, e);
 	}
-	marks[s->index] = SEEN;
-	s->needed = true;
-	b->order[b->n_order++] = s;
-	b->steps_total += s->last - s->first;
+	for (size_t i = 0; r >= 0 && i < s->n_late; i++)
+		r = need(p, s->late[i], e);
+	p->marks[s->index] = SEEN;
+	p->order[p->n++] = s;
+	return r;
+}
+
+/* ---- found late ---- */
+
+#define LATE_DEPTH_MAX 50 /* each is a stage that is made on the stack of the one that waits for it */
+
+static int late_found(void *to, Stage *other, Err *e)
+{
+	Stage *s = to, **grown = realloc(s->late, (s->n_late + 1) * sizeof(Stage *));
+
+	if (!grown)
+		return err_oom(e);
+	s->late = grown;
+	s->late[s->n_late++] = other;
+	return 0;
+}
+
+/* Of these, what nobody makes becomes the caller's. Where one stage is made after the other, that is also what would have come later. */
+static size_t late_claim(Build *b, const Stage *s, Stage **order, size_t n)
+{
+	size_t mine = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		Stage *t = order[i];
+
+		if (t == s || t->begun || (t->needed && !b->rq->in_order))
+			continue;
+		pthread_mutex_lock(&b->events_lock);
+		b->steps_total += t->needed ? 0 : t->last - t->first;
+		pthread_mutex_unlock(&b->events_lock);
+		t->needed = t->begun = true;
+		t->depth = s->depth + 1;
+		order[mine++] = t;
+	}
+	return mine;
+}
+
+int plan_late(Build *b, Stage *s, const DockerfileStep *step, Stage ***ret, size_t *ret_n, Err *e)
+{
+	_cleanup_free_ Mark *marks = NULL;
+	_cleanup_free_ Stage **order = NULL;
+	size_t before;
+	Plan p;
+	int r = plan_begin(b, &p, e);
+
+	marks = p.marks;
+	order = p.order;
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	before = s->n_late;
+	r = step_needs(b, step, late_found, s, e);
+	if (r >= 0 && s->n_late > before && s->depth >= LATE_DEPTH_MAX)
+		r = err_new(e, ERR_INVALID, "more than %d stages need one another through ONBUILD triggers",
+			    LATE_DEPTH_MAX);
+	if (r >= 0 && s->n_late > before)
+		r = need(&p, s, e);
+	if (r >= 0) {
+		*ret_n = late_claim(b, s, order, p.n);
+		*ret = take_ptr(order);
+	}
+	pthread_mutex_unlock(&b->lock);
 	return r;
 }
 
@@ -293,6 +391,7 @@ static int target_find(Build *b, Err *e)
 int plan_make(Build *b, Err *e)
 {
 	_cleanup_free_ Mark *marks = NULL;
+	Plan p;
 	int r = args_begin(b, e);
 
 	if (r >= 0)
@@ -301,9 +400,15 @@ int plan_make(Build *b, Err *e)
 		r = target_find(b, e);
 	if (r < 0)
 		return r;
-	marks = calloc(b->n_stages, sizeof(*marks));
-	b->order = calloc(b->n_stages, sizeof(*b->order));
-	if (!marks || !b->order)
-		return err_oom(e);
-	return need(b, &b->stages[b->target], marks, e);
+	r = plan_begin(b, &p, e);
+	marks = p.marks;
+	b->order = p.order;
+	if (r >= 0)
+		r = need(&p, &b->stages[b->target], e);
+	for (size_t i = 0; r >= 0 && i < p.n; i++) {
+		b->order[i]->needed = true;
+		b->steps_total += b->order[i]->last - b->order[i]->first;
+	}
+	b->n_order = p.n;
+	return r;
 }

@@ -177,7 +177,7 @@ static int flags_read(Build *b, const DockerfileStep *step, Run *r, Err *e)
 	return 0;
 }
 
-/* An ENV of the same name wins over an ARG, and that over what the builder adds. */
+/* Only what is not there. */
 static int env_add(char ***env, char *const *more)
 {
 	for (size_t i = 0; more && more[i]; i++) {
@@ -222,7 +222,6 @@ static int container_config(Build *b, const Stage *s, const Run *run, ContainerC
 	    .cmd = strv_dup(run->argv),
 	    .hostname = strdup(hostname ?: "buildkitsandbox"),
 	    .has_entrypoint = true,
-	    .env = s->config.run.env ? strv_dup(s->config.run.env) : calloc(1, sizeof(char *)),
 	    .user = strdup(s->config.run.user ?: ""),
 	    .working_dir = strdup(s->config.run.working_dir ?: ""),
 	    .attach_stdout = true,
@@ -252,7 +251,7 @@ static int container_config(Build *b, const Stage *s, const Run *run, ContainerC
 		return err_oom(e);
 	if (ulimits_add(rq->ulimits, &c->host, e) < 0)
 		return -EINVAL;
-	if (env_add(&c->env, s->args) < 0 || env_add(&c->env, b->proxy_args) < 0)
+	if (stage_environment(s, &c->env, e) < 0 || env_add(&c->env, b->proxy_args) < 0)
 		return err_oom(e);
 	return c->cmd && c->env && c->host.network_mode ? 0 : err_oom(e);
 }

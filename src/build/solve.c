@@ -38,6 +38,16 @@ int build_await(Build *b, Stage *other, Err *e)
 	return state == STAGE_DONE ? 0 : build_cancelled(e);
 }
 
+/* Whoever is the first makes a stage. */
+static bool claim(Build *b, Stage *s)
+{
+	pthread_mutex_lock(&b->lock);
+	bool mine = !s->begun;
+	s->begun = true;
+	pthread_mutex_unlock(&b->lock);
+	return mine;
+}
+
 /* ---- the Dockerfile ---- */
 
 static int read_file(int dir, const char *path, size_t max, char **ret, size_t *ret_len, Err *e)
@@ -185,6 +195,29 @@ static void stage_ended(Build *b, Stage *s, int r, const Err *e)
 		give_up(b);
 }
 
+static void stage_make(Build *b, Stage *s)
+{
+	Err err = {0};
+	int r = stage_run(b, s, &err);
+
+	stage_ended(b, s, r, &err);
+}
+
+int build_late(Build *b, Stage *s, const DockerfileStep *trigger, Err *e)
+{
+	_cleanup_free_ Stage **order = NULL;
+	size_t n = 0;
+	int r = plan_late(b, s, trigger, &order, &n, e);
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		if (build_is_over(b))
+			return build_cancelled(e);
+		stage_make(b, order[i]);
+		r = build_await(b, order[i], e);
+	}
+	return r;
+}
+
 typedef struct StageThread {
 	Build *b;
 	Stage *s;
@@ -194,10 +227,8 @@ typedef struct StageThread {
 static void *stage_thread(void *arg)
 {
 	StageThread *t = arg;
-	Err err = {0};
-	int r = stage_run(t->b, t->s, &err);
-
-	stage_ended(t->b, t->s, r, &err);
+	if (claim(t->b, t->s))
+		stage_make(t->b, t->s);
 	return NULL;
 }
 
@@ -227,12 +258,9 @@ static int stages_at_once(Build *b, Err *e)
 
 static void stages_in_order(Build *b)
 {
-	for (size_t i = 0; i < b->n_order && b->failed == 0; i++) {
-		Err err = {0};
-		int r = stage_run(b, b->order[i], &err);
-
-		stage_ended(b, b->order[i], r, &err);
-	}
+	for (size_t i = 0; i < b->n_order && b->failed == 0; i++)
+		if (claim(b, b->order[i]))
+			stage_make(b, b->order[i]);
 }
 
 static void warn_of_unused(Build *b)

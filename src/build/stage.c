@@ -35,16 +35,17 @@ void stage_done(Stage *s)
 	strv_free(s->args);
 	strv_free(s->declared);
 	cache_records_free(s->records, s->n_records);
+	free(s->late);
 }
 
 int stage_environment(const Stage *s, char ***ret, Err *e)
 {
-	_cleanup_strv_ char **env = strv_dup(s->args);
+	_cleanup_strv_ char **env = strv_dup(s->config.run.env);
 
-	if (!env)
+	if (!env && s->config.run.env)
 		return err_oom(e);
-	for (size_t i = 0; s->config.run.env && s->config.run.env[i]; i++)
-		if (strv_env_set(&env, s->config.run.env[i]) < 0)
+	for (size_t i = 0; s->args && s->args[i]; i++)
+		if (strv_env_set(&env, s->args[i]) < 0)
 			return err_oom(e);
 	*ret = take_ptr(env);
 	return 0;
@@ -84,6 +85,24 @@ int stage_add_layer(Stage *s, const char *created_by, const char *key, const Cac
 
 /* ---- steps that only change the configuration ---- */
 
+/* An ENV hides the ARGs of its names, until another ARG gives them a value. */
+static int args_hide(Stage *s, const char *text, char escape, Err *e)
+{
+	_cleanup_strv_ char **words = NULL;
+	int r = dockerfile_words(text, escape, &words, e);
+
+	for (size_t i = 0; r >= 0 && s->args && words[i]; i++) {
+		/* "ENV NAME the rest" */
+		bool legacy = i == 0 && !strchr(words[i], '=');
+
+		words[i][strcspn(words[i], "=")] = '\0';
+		strv_env_unset(s->args, words[i]);
+		if (legacy)
+			break;
+	}
+	return r;
+}
+
 static int change(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
 	_cleanup_strv_ char **env = NULL;
@@ -103,6 +122,10 @@ static int change(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	r = line ? engine_apply_change(&s->config.run, line, e) : err_oom(e);
 	if (r < 0)
 		return r;
+	if (step->verb == DF_ENV)
+		r = args_hide(s, text, b->df.escape, e);
+	if (r < 0)
+		return r;
 	if (step->verb == DF_CMD)
 		s->cmd_set = true;
 	/* The command of the base was meant for its own entry point. */
@@ -120,6 +143,9 @@ static int configure(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	char key[DIGEST_LEN + 1];
 	int r = 0;
 
+	/* The variables of a line are those before it. */
+	if (step->verb == DF_ENV)
+		told = history_text(b, s, step, NULL);
 	switch (step->verb) {
 	case DF_ARG:
 		r = stage_environment(s, &env, e);
@@ -141,7 +167,11 @@ static int configure(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	}
 	if (r < 0)
 		return r;
-	told = history_text(b, s, step, NULL);
+	if (step->verb != DF_ENV)
+		told = history_text(b, s, step, NULL);
+	/* A trigger is in the configuration only. */
+	if (told && step->verb == DF_ONBUILD)
+		return 0;
 	cache_key(key, s->key, told ?: "", NULL);
 	memcpy(s->key, key, sizeof(key));
 	return stage_add_history(s, told, true, e);
@@ -206,9 +236,9 @@ int stage_run(Build *b, Stage *s, Err *e)
 		if (build_is_over(b))
 			return build_cancelled(e);
 		pthread_mutex_lock(&b->events_lock);
-		size_t number = ++b->steps_done;
+		size_t number = ++b->steps_done, total = b->steps_total;
 		pthread_mutex_unlock(&b->events_lock);
-		build_tell(b, BUILD_STEP, "Step %zu/%zu : %s", number, b->steps_total, step->original);
+		build_tell(b, BUILD_STEP, "Step %zu/%zu : %s", number, total, step->original);
 		r = step_fail(b, step, stage_step(b, s, step, e), e);
 	}
 	return r;

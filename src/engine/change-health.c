@@ -109,8 +109,11 @@ int change_shell(ImageRunConfig *c, const char *text, Err *e)
 	char **v = change_json_form(text);
 
 	if (!v || !v[0]) {
+		const char *said = v ? "SHELL requires at least one argument"
+				     : "SHELL requires the arguments to be in JSON form";
+
 		strv_free(v);
-		return err_new(e, ERR_INVALID, "SHELL requires the arguments to be in JSON form");
+		return err_new(e, ERR_INVALID, "%s", said);
 	}
 	strv_free(c->shell);
 	c->shell = v;
