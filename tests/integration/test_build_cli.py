@@ -83,7 +83,25 @@ def test_same_thing_under_other_names(ireko, folder):
     assert len(ids) == 1
 
 
+def test_both_ways_make_the_same_image(box, engine, folder):
+    files = {"a.txt": "A", "sub/b.txt": "B", "left-out": "x", ".dockerignore": "left-out\n"}
+    ours = box("FROM busybox\nCOPY . /app/\nRUN ls /app > /list\n", files, "-q", tag=None).stdout
+    classic = engine.cli("build", "-q", folder, env=engine.env(DOCKER_BUILDKIT="0")).stdout
+    assert ours == classic
+
+
 # ---- options
+
+
+def test_dockerfile_from_elsewhere_has_its_own_ignore_file(box, ireko, folder, tmp_path_factory, name):
+    other = tmp_path_factory.mktemp("別 place")
+    write(other, {"My file": "FROM busybox\nCOPY . /c/\nCMD ls /c\n", "My file.dockerignore": "hidden\n"})
+    box(None, {"hidden": "", "seen": ""}, "-f", other / "My file")
+    assert ireko.out("run", "--rm", name) == "seen"
+    ireko("build", "-t", name, "-f", "-", folder, input="FROM busybox\nCOPY seen /\nCMD ls /seen\n")
+    assert ireko.out("run", "--rm", name) == "/seen"
+    ireko("build", "-t", name, "-", input="FROM busybox\nCMD echo from-stdin\n")
+    assert ireko.out("run", "--rm", name) == "from-stdin"
 
 
 def test_args_labels_target_and_more(box, ireko, engine, folder, name):
@@ -216,14 +234,17 @@ def test_failure_shows_the_step_and_its_last_lines(box):
     assert p.returncode == 1 and 'process "/bin/sh -c for i in' in p.stderr and "exit code: 3" in p.stderr
     tail = p.stderr.split("------")[1]
     assert "line-30" in tail and "line-21" in tail and "line-20" not in tail
+    assert re.search(r"^Dockerfile:2\n-+\n   1 \|     FROM busybox\n   2 \| >>> RUN for i", p.stderr, re.M)
+    p = box("FROM busybox\nRUM x\n", None, check=False)
+    assert "   2 | >>> RUM x\n" in p.stderr and p.stderr.rstrip().endswith("unknown instruction: RUM (did you mean RUN?)")
 
 
 def test_explain(box):
     box("FROM busybox\nCOPY a /\nRUN echo explained\n", {"a": "1"})
     p = box(None, {"a": "2"}, "--explain")
-    assert re.search(r"RUN +\[2/3\] COPY a /\n +\S", p.stderr), p.stderr
+    assert re.search(r"^ \[2/3\] COPY a /\n     made: \S", p.stderr, re.M), p.stderr
     p = box(None, None, "--explain")
-    assert re.search(r"CACHED \[3/3\] RUN echo explained\n +\S", p.stderr), p.stderr
+    assert re.search(r"^ \[3/3\] RUN echo explained\n     cached: \S", p.stderr, re.M), p.stderr
 
 
 def test_shell_in_what_a_failed_step_left(box, ireko):
@@ -433,3 +454,13 @@ def test_cache_in_a_folder_of_ours(box, new_engine, folder, tmp_path_factory):
     other = new_engine()
     p = other.cli("build", "--cache-from", f"type=local,src={cache}", folder)
     assert re.search(r"RUN cat[^\n]*\n#\d+ CACHED", p.stderr), p.stderr
+
+
+def test_other_verbs_of_buildx_are_its_plugins(engine, folder):
+    plugins = folder / "cli-plugins"
+    write(folder, {"cli-plugins/docker-buildx": '#!/bin/sh\necho "plugin: $*"\n'})
+    (plugins / "docker-buildx").chmod(0o755)
+    env = dict(engine.env(), DOCKER_CONFIG=str(folder))
+    assert engine.cli("buildx", "bake", "--print", env=env).stdout == "plugin: buildx bake --print\n"
+    p = engine.cli("buildx", "bake", check=False)
+    assert p.returncode == 1 and "unknown command" in p.stderr

@@ -91,7 +91,7 @@ def test_plain_lines_when_not_on_a_terminal(ireko, folder, name):
 def test_build_on_a_terminal(ireko, folder, name):
     (folder / "Dockerfile").write_text("FROM busybox\nRUN echo hello-$((1+1))\n")
     with ireko.pty("build", "-t", name, folder) as t:
-        t.expect(r"\(3/3\) FINISHED")
+        t.expect(r"\(4/4\) FINISHED")
         assert t.wait() == 0
     ireko("rmi", name)
 

@@ -8,6 +8,8 @@
 #include "api/docker/build-wire.h"
 #include "api/docker/door-internal.h"
 #include "base/secret.h"
+#include "base/sha256.h"
+#include "oci/reference.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -378,17 +380,69 @@ static int receive_request(LocalBuild *b, Err *e)
 
 /* ---- the build ---- */
 
-static int export_archive(const LocalBuild *b, BuildResult *result, Err *e)
+static void tell_part(LocalBuild *b, const BuildVertex *v, const char *what, const char *name)
+{
+	_cleanup_free_ char *id = strf("%s %s", what, name);
+
+	if (id)
+		local_event(b, &(BuildEvent){.kind = BUILD_PROGRESS,
+					     .vertex = v,
+					     .id = id,
+					     .time_ns = clock_now_ns(),
+					     .started_ns = v->started_ns,
+					     .ended_ns = clock_now_ns()});
+}
+
+/* A node of its own, though it is none of the graph. */
+static void tell_export(LocalBuild *b, BuildVertex *v, const char *name)
+{
+	*v = (BuildVertex){.name = (char *)name, .started_ns = clock_now_ns()};
+	snprintf(v->digest, sizeof(v->digest), "sha256:%s", sha256_hex(name, strlen(name)).s);
+	local_event(b, &(BuildEvent){.kind = BUILD_VERTEX, .vertex = v});
+}
+
+static int tell_exported(LocalBuild *b, BuildVertex *v, int r, const Err *e)
+{
+	v->ended_ns = clock_now_ns();
+	v->error = r < 0 ? (char *)err_msg(e, r) : NULL;
+	local_event(b, &(BuildEvent){.kind = BUILD_VERTEX, .vertex = v});
+	return r;
+}
+
+static int export_archive(LocalBuild *b, BuildResult *result, Err *e)
 {
 	_cleanup_close_ int root = -1;
 	int out = file_of(b, "archive", NULL), r;
 
 	if (out < 0)
 		return 0;
+	BuildVertex v;
+	tell_export(b, &v, "exporting to client");
 	r = build_result_mount(result, &root, e);
 	if (r >= 0)
 		r = engine_directory_archive(root, out, e);
-	return r < 0 ? err_ctx(e, r, "write the files of the result") : 0;
+	return tell_exported(b, &v, r < 0 ? err_ctx(e, r, "write the files of the result") : 0, e);
+}
+
+static int export_image(LocalBuild *b, BuildResult *result, char id[DIGEST_LEN + 1], Err *e)
+{
+	BuildVertex v;
+	int r;
+
+	tell_export(b, &v, "exporting to image");
+	r = build_result_image(result, b->rq.tags, id, e);
+	if (r >= 0)
+		tell_part(b, &v, "writing image", id);
+	for (char **t = b->rq.tags; r >= 0 && t && *t; t++) {
+		Reference ref = {0};
+		_cleanup_free_ char *full =
+		    reference_parse(*t, &ref, NULL) >= 0 ? reference_full(&ref) : NULL;
+
+		reference_done(&ref);
+		if (full)
+			tell_part(b, &v, "naming to", full);
+	}
+	return tell_exported(b, &v, r, e);
 }
 
 static int finish(LocalBuild *b, BuildResult *result, Err *e)
@@ -397,7 +451,7 @@ static int finish(LocalBuild *b, BuildResult *result, Err *e)
 	int r = export_archive(b, result, e);
 
 	if (r >= 0 && b->rq.image)
-		r = build_result_image(result, b->rq.tags, id, e);
+		r = export_image(b, result, id, e);
 	if (r >= 0)
 		send_doc(b, json_pack("{s:{s:s, s:s}}", "result", "ID", id, "config",
 				      build_result_config(result)));
@@ -410,6 +464,8 @@ static void tell_failure(LocalBuild *b, const BuildFailure *f, int r, const Err 
 				"line", f->line, "lastLine", f->last_line);
 
 	if (doc && f->container_id && json_object_set_new(doc, "container", doc_str(f->container_id)) < 0)
+		json_decref(take_ptr(doc));
+	if (doc && f->excerpt && json_object_set_new(doc, "excerpt", doc_str(f->excerpt)) < 0)
 		json_decref(take_ptr(doc));
 	send_doc(b, json_pack("{s:o}", "error", doc));
 }

@@ -18,6 +18,7 @@
 #include "spec.h"
 #include "tar.h"
 #include "terminal.h"
+#include "text.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -40,7 +41,7 @@ typedef struct Local {
 	int64_t frame_ns; /* when the last frame was drawn */
 	bool changed, over;
 	BuildOutcome *outcome;
-	char *refused;
+	char *refused, *excerpt;
 } Local;
 
 static void local_done(Local *l)
@@ -51,6 +52,7 @@ static void local_done(Local *l)
 	strbuf_wipe(&l->in);
 	build_view_free(l->view);
 	free(l->refused);
+	free(l->excerpt);
 }
 
 /* ---- the request */
@@ -315,7 +317,12 @@ static void show_end(const Local *l, bool failed)
 		return;
 	if (failed)
 		build_view_failure(l->view, &b);
-	else
+	/* As it is between rules already, in lines of its own. */
+	if (failed && l->excerpt) {
+		text_escape(&b, l->excerpt, true);
+		strbuf_add(&b, str_ends(l->excerpt, "\n") ? "" : "\n");
+	}
+	if (!failed)
 		build_view_warnings(l->view, &b);
 	if (l->plan->o->explain)
 		build_view_explain(l->view, &b);
@@ -418,6 +425,8 @@ static int take_error(Local *l, const json_t *error, Err *e)
 	l->over = true;
 	if (container)
 		l->outcome->failed_container = strdup(container);
+	if (json_get_str(error, "excerpt"))
+		l->excerpt = strdup(json_get_str(error, "excerpt"));
 	return err_new(e, ERR_INTERNAL, "ERROR: failed to build: failed to solve: %s",
 		       json_get_str(error, "message") ?: "the engine does not say why");
 }

@@ -126,7 +126,7 @@ static void plain_parts_and_warnings(void **state)
 		     "\"completed\":\"1970-01-01T00:00:02Z\"}]}");
 	event(2 * S, "{\"warnings\":[{\"vertex\":\"a\",\"short\":\"dw==\",\"url\":\"https://"
 		     "x\",\"range\":[{\"start\":{\"line\":3}}]}]}");
-	plain(2 * S, false, "#1 FROM x\n#1 layer 500B / 1kB\n#1 layer 1kB / 1kB 1.0s done\n#1 WARN: w\n");
+	plain(2 * S, false, "#1 FROM x\n#1 layer 500B / 1kB\n#1 layer 1kB 1.0s done\n#1 WARN: w\n");
 	_cleanup_strbuf_ StrBuf b = {0};
 	build_view_warnings(view, &b);
 	assert_string_equal(b.s, "\n 1 warning found:\n - w (line 3)\n   More info: https://x\n");
@@ -254,9 +254,8 @@ static void failure_and_reasons(void **state)
 	assert_string_equal(b.s, "------\n > RUN b:\n2\n3\n4\n5\n6\n7\n8\n9\na\nb\n------\n");
 	build_view_explain(view, &why);
 	assert_string_equal(
-	    why.s,
-	    "\nWhy each step was or was not taken from the cache:\n CACHED RUN a\n        its key was found\n"
-	    " RUN    RUN b\n        a.txt has changed\n");
+	    why.s, "\nWhy each step was or was not taken from the cache:\n RUN a\n     its key was found\n"
+		   " RUN b\n     a.txt has changed\n");
 	end();
 }
 

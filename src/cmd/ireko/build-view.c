@@ -191,7 +191,7 @@ void part_text(const Part *p, int64_t now_ns, bool with_time, StrBuf *out)
 {
 	double s = (double)((p->ended_ns ? p->ended_ns : now_ns) - p->started_ns) / 1e9;
 
-	if (p->total > 0)
+	if (p->total > 0 && !(p->ended_ns && p->current == p->total))
 		strbuf_addf(out, " %s / %s", text_size((double)p->current, 4).s,
 			    text_size((double)p->total, 4).s);
 	else if (p->current > 0)
@@ -412,7 +412,6 @@ void build_view_explain(const BuildView *v, StrBuf *out)
 		if (!any)
 			strbuf_add(out, "\nWhy each step was or was not taken from the cache:\n");
 		any = true;
-		strbuf_addf(out, " %s %s\n        %s\n", n->cached ? "CACHED" : "RUN   ",
-			    n->name ? n->name : "", n->why);
+		strbuf_addf(out, " %s\n     %s\n", n->name ? n->name : "", n->why);
 	}
 }

@@ -16,6 +16,7 @@ static const Flag flags[] = {
     {"build-arg", 0, FLAG_LIST, O(args), "Set an ARG: NAME=VALUE, or NAME to take our variable", NULL},
     {"build-context", 0, FLAG_LIST, O(contexts),
      "Another context: NAME=DIR, or NAME=docker-image://IMAGE, a URL or a git repository", NULL},
+    {"builder", 0, FLAG_STRING, O(builder), NULL, NULL},
     {"cache-from", 0, FLAG_LIST, O(cache_from),
      "Where cached steps are taken from: an image, or type=registry,ref=IMAGE or type=local,src=DIR", NULL},
     {"cache-to", 0, FLAG_LIST, O(cache_to),
@@ -94,6 +95,9 @@ static int check_offered(const BuildOptions *o, Err *e)
 {
 	if (o->annotations.v)
 		return not_offered("annotation", o->annotations.v[0], "use --label", e);
+	if (!str_empty(o->builder) && !streq(o->builder, "default"))
+		return not_offered("builder", o->builder, "the engine of the context builds (see --context)",
+				   e);
 	if (o->provenance && !streq(o->provenance, "false"))
 		return not_offered("provenance", o->provenance, "leave it away", e);
 	if (o->sbom && !streq(o->sbom, "false"))

@@ -16,7 +16,7 @@ typedef struct BuildOptions {
 	List tags, args, labels, annotations, hosts, cache_from, cache_to, ulimits, security_opts, contexts,
 	    secrets, agents, outputs, allow, no_cache_filter;
 	const char *file, *target, *network, *iidfile, *metadata_file, *platform, *cgroup_parent, *isolation,
-	    *progress, *call, *provenance, *sbom;
+	    *progress, *call, *provenance, *sbom, *builder;
 	bool no_cache, pull, quiet, force_rm, squash, load, push, compress, disable_content_trust, check,
 	    shell_on_fail, explain;
 	Tri rm;

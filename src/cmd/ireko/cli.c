@@ -288,6 +288,18 @@ static bool is_help(const char *s)
 	return !s || streq(s, "--help") || streq(s, "-h") || streq(s, "help");
 }
 
+/* Does not return if there is such a plugin. */
+static int run_plugin_or_complain(Cli *cli, const char *name, const char *verb)
+{
+	Err e = {0};
+	int r = plugin_run(cli, name, cli->argv, &e);
+
+	if (r == 0)
+		return verb ? unknown_command(cli, name, verb) : unknown_command(cli, NULL, name);
+	complain(cli, cli->program, err_msg(&e, r));
+	return 1;
+}
+
 static int run_group(Cli *cli, const VerbGroup *g, int argc, char **argv)
 {
 	const Command *c;
@@ -298,22 +310,11 @@ static int run_group(Cli *cli, const VerbGroup *g, int argc, char **argv)
 	}
 	c = verbs_find(g->verbs, argv[0]);
 	if (!c)
-		return unknown_command(cli, g->name, argv[0]);
+		return streq(g->name, "buildx") ? run_plugin_or_complain(cli, g->name, argv[0])
+						: unknown_command(cli, g->name, argv[0]);
 	_cleanup_free_ char *path = strf("%s %s", g->name, argv[0]);
 	return run_command(&(Call){.cli = cli, .command = c, .path = path ? path : argv[0]}, argc - 1,
 			   argv + 1);
-}
-
-/* Does not return if there is such a plugin. */
-static int run_plugin_or_complain(Cli *cli, const char *name)
-{
-	Err e = {0};
-	int r = plugin_run(cli, name, cli->argv, &e);
-
-	if (r == 0)
-		return unknown_command(cli, NULL, name);
-	complain(cli, cli->program, err_msg(&e, r));
-	return 1;
 }
 
 int cli_dispatch(Cli *cli, int argc, char **argv)
@@ -335,7 +336,7 @@ int cli_dispatch(Cli *cli, int argc, char **argv)
 	if (c)
 		return run_command(&(Call){.cli = cli, .command = c, .path = name}, argc - 1, argv + 1);
 	const VerbGroup *g = verbs_find_group(name);
-	return g ? run_group(cli, g, argc - 1, argv + 1) : run_plugin_or_complain(cli, name);
+	return g ? run_group(cli, g, argc - 1, argv + 1) : run_plugin_or_complain(cli, name, NULL);
 }
 
 static int run_globals(Cli *cli, int argc, char **argv)

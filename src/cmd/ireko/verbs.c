@@ -172,7 +172,8 @@ static const Verb builder_verbs[] = {
 
 const VerbGroup verb_groups[] = {
     {"builder", "Build images, and manage the build cache", builder_verbs, false},
-    {"buildx", "Build images, as the plugin of this name has it", buildx_verbs, false},
+    {"buildx", "Build images; what else docker's plugin of this name does is left to it", buildx_verbs,
+     false},
     {"checkpoint", "Manage checkpoints", checkpoint_verbs, false},
     {"container", "Manage containers", container_verbs, false},
     {"context", "Manage contexts: names for engines", context_verbs, false},
