@@ -127,6 +127,7 @@ typedef struct DockerfileLex {
 	bool literal_quotes; /* quotes are letters like others, as in a here-document */
 	bool keep_unset;     /* variables that are not set stay as they are written */
 	char ***unset; /* if given: the names that were asked for and are not set are added, each once */
+	char ***used;  /* the same of names that are set */
 } DockerfileLex;
 
 /* The whole text as one, blanks included, without quotes and escapes. */

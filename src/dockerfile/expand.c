@@ -16,7 +16,7 @@
 #define EXPANDED_MAX (1u << 20) /* bytes: ${a} in a's own value would otherwise double at every line */
 #define WORDS_MAX    100000
 #define NESTED_MAX   50
-#define UNSET_MAX    1000 /* names that are told of */
+#define TOLD_MAX     1000 /* names that are told of */
 
 /* Where the text goes; as one text, or as words too. */
 typedef struct Out {
@@ -129,12 +129,18 @@ static void put_protected(Lexer *x, Out *out, const char *value, bool quoted)
 
 /* ---- variables ---- */
 
+/* One more name that is told of; NULL: nobody wants to know. */
+static int tell(char ***names, const char *name, Err *e)
+{
+	if (!names || strv_has(*names, name) || strv_len(*names) >= TOLD_MAX)
+		return 0;
+	return strv_add(names, name) < 0 ? err_oom(e) : 0;
+}
+
 static int lookup(Lexer *x, const char *name, const char **ret, Err *e)
 {
 	*ret = *name ? strv_env_get(x->o->env, name) : NULL;
-	if (*ret || !x->o->unset || strv_has(*x->o->unset, name) || strv_len(*x->o->unset) >= UNSET_MAX)
-		return 0;
-	return strv_add(x->o->unset, name) < 0 ? err_oom(e) : 0;
+	return tell(*ret ? x->o->used : x->o->unset, name, e);
 }
 
 /* A name, a number or one of the signs that are the shell's own; "" if there is none. */
