@@ -68,6 +68,7 @@ typedef struct Checker {
 	const Dockerfile *d;
 	const DockerfileCheckInput *in;
 	DockerfileSink sink; /* NULL: warnings are not wanted */
+	void *sink_user;
 	CheckOptions options;
 	bool called[N_RULES];
 	char **globals;      /* K=V: ARGs before the first FROM, and those that are always there */
@@ -100,6 +101,8 @@ int check_dispatch(Checker *c, CheckStage *stage, const DockerfileStep *s, Err *
 
 /* check.c */
 int checker_run(Checker *c, Err *e);
+/* Only finds the stages. */
+int checker_stages(Checker *c, Err *e);
 void checker_done(Checker *c);
 int check_stage_find(const Checker *c, size_t below, const char *name);
 Entry *entries_add(Entries *list, const char *name, const DockerfileStep *s);

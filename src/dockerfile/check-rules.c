@@ -208,13 +208,13 @@ int check_warn(Checker *c, Rule rule, const DockerfileStep *s, int first, int la
 	if (n < 0)
 		return -ENOMEM;
 	c->called[rule] = true;
-	c->sink(c->in->user, &(DockerfileWarning){
-				 .rule = rules[rule].name,
-				 .description = rules[rule].description,
-				 .url = rules[rule].url,
-				 .detail = detail,
-				 .place = {first, last, column ? first : 0, column},
-			     });
+	c->sink(c->sink_user, &(DockerfileWarning){
+				  .rule = rules[rule].name,
+				  .description = rules[rule].description,
+				  .url = rules[rule].url,
+				  .detail = detail,
+				  .place = {first, last, column ? first : 0, column},
+			      });
 	free(detail);
 	return 0;
 }

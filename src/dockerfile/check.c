@@ -357,7 +357,7 @@ static int add_stage(Checker *c, size_t step, Err *e)
 	return name ? 0 : err_oom(e);
 }
 
-static int find_stages(Checker *c, Err *e)
+int checker_stages(Checker *c, Err *e)
 {
 	int r = 0;
 
@@ -577,7 +577,7 @@ int checker_run(Checker *c, Err *e)
 	int r = options_of(c, e);
 
 	if (r >= 0)
-		r = find_stages(c, e);
+		r = checker_stages(c, e);
 	if (r >= 0 && (forms(c) < 0 || stage_names(c) < 0 || casing(c) < 0))
 		r = err_oom(e);
 	if (r >= 0)
@@ -596,7 +596,7 @@ int checker_run(Checker *c, Err *e)
 
 int dockerfile_check(const Dockerfile *d, const DockerfileCheckInput *in, DockerfileSink sink, Err *e)
 {
-	Checker c = {.d = d, .in = in, .sink = sink};
+	Checker c = {.d = d, .in = in, .sink = sink, .sink_user = in->user};
 	_cleanup_strbuf_ StrBuf names = {0};
 	int r = checker_run(&c, e);
 
