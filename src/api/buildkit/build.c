@@ -4,10 +4,12 @@
  */
 #include "api/buildkit/door-internal.h"
 
+#include "base/json.h"
+
 typedef struct Options {
 	BuildRequest rq;
-	char **args, **labels, **hosts, **ulimits, **contexts, **stages;
-	bool warn_cache;
+	char **args, **labels, **hosts, **ulimits, **contexts, **stages, **caches;
+	char **left_out; /* caches that are imported by another way than there is */
 } Options;
 
 static void options_done(Options *o)
@@ -18,6 +20,8 @@ static void options_done(Options *o)
 	strv_free(o->ulimits);
 	strv_free(o->contexts);
 	strv_free(o->stages);
+	strv_free(o->caches);
+	strv_free(o->left_out);
 }
 
 /* ---- one option ---- */
@@ -72,6 +76,36 @@ static int named_context(Options *o, const char *name, const char *value, Err *e
 	_cleanup_free_ char *bare = platform ? strndup(name, (size_t)(platform - name)) : strdup(name);
 
 	return bare ? add_pair(&o->contexts, bare, value, e) : err_oom(e);
+}
+
+/* An image is pulled; what lies with the client would have to be sent. A build does without. */
+static int cache_import(Options *o, const char *type, const json_t *attrs, Err *e)
+{
+	const char *ref = json_get_str(attrs, "ref");
+	bool known = streq(type, "registry") && ref;
+
+	return strv_take(known ? &o->caches : &o->left_out,
+			 known ? strf("type=registry,ref=%s", ref) : strdup(type)) < 0
+		   ? err_oom(e)
+		   : 0;
+}
+
+/* [{"Type": "registry", "Attrs": {"ref": NAME}}, ...] */
+static int cache_imports(Options *o, const char *value, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	json_t *one;
+	size_t i;
+	int r = *value ? json_parse_bounded(value, strlen(value), "cache-imports", &doc, e) : 0;
+
+	if (r < 0)
+		return err_kind(e, r, ERR_INVALID);
+	json_array_foreach (doc, i, one) {
+		r = cache_import(o, json_get_str(one, "Type") ?: "", json_object_get(one, "Attrs"), e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int one_platform(Options *o, const char *value, Err *e)
@@ -171,10 +205,10 @@ static int special(Options *o, const char *key, const char *value, Err *e, bool 
 		return one_platform(o, value, e);
 	if (streq(key, "source"))
 		return frontend_image(value, e);
-	if (streq(key, "cache-imports") || streq(key, "cache-from")) {
-		o->warn_cache = *value && !streq(value, "[]") && !streq(value, "null");
-		return 0;
-	}
+	if (streq(key, "cache-imports"))
+		return streq(value, "null") ? 0 : cache_imports(o, value, e);
+	if (streq(key, "cache-from"))
+		return pieces(value, &o->caches, e);
 	if (streq(key, "multi-platform") && (!*value || streq(value, "false") || streq(value, "0")))
 		return 0;
 	*ret_known = false;
@@ -220,28 +254,20 @@ static int options_read(Options *o, const Gateway__SolveRequest *rq, Err *e)
 	o->rq.ulimits = o->ulimits;
 	o->rq.named_contexts = o->contexts;
 	o->rq.no_cache_stages = o->stages;
+	o->rq.cache_from = o->caches;
 	return r;
 }
 
 /* ---- the build ---- */
 
-static void warn_of_cache(Job *j)
+static void warn_of_cache(Job *j, const char *type)
 {
-	static const char text[] =
-	    "cache from elsewhere (--cache-from) is not offered: the build uses this engine's own cache";
-	const BuildEvent ev = {.kind = BUILD_WARNING, .text = text, .len = strlen(text)};
+	_cleanup_free_ char *text =
+	    strf("cache import of type %.60s is not offered: the build goes on without it", type);
+	const BuildEvent ev = {.kind = BUILD_WARNING, .text = text, .len = text ? strlen(text) : 0};
 
-	status_event(j, &ev, "", NULL);
-}
-
-/* Of an error that begins with a place in the Dockerfile: its line; else 0. */
-static int line_of(const ClientState *c, const char *message)
-{
-	const char *rest = str_after(message, c->filename);
-	char *end;
-	long line = rest && *rest == ':' ? strtol(rest + 1, &end, 10) : 0;
-
-	return line > 0 && line < INT32_MAX && *end == ':' ? (int)line : 0;
+	if (text)
+		status_event(j, &ev, "", NULL);
 }
 
 static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, Err *e)
@@ -254,8 +280,9 @@ static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, 
 	o->rq.entitlements = c->job->entitlements;
 	if (o->rq.dockerfile)
 		c->filename = o->rq.dockerfile;
-	if (o->warn_cache)
-		warn_of_cache(c->job);
+	o->rq.cache_to = c->job->cache_to;
+	for (char *const *left = o->left_out; left && *left; left++)
+		warn_of_cache(c->job, *left);
 	r = build_solve(c->job->door->builder, &o->rq, ret, &failure, &err);
 	if (r < 0) {
 		/* Clients put the name of a code in front of the message, unless it is UNKNOWN. */
@@ -263,9 +290,8 @@ static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, 
 			err.no = EIO;
 			r = err_kind(&err, -EIO, ERR_INTERNAL);
 		}
-		if (failure.line == 0)
-			failure.line = line_of(c, err.msg);
-		fail_with_source(call, &err, r, c->filename, c->text, failure.line, failure.last_line);
+		fail_with_source(call, &err, r, failure.file ?: c->filename, failure.source, failure.line,
+				 failure.last_line);
 		if (e)
 			*e = err;
 	}

@@ -128,6 +128,15 @@ static int refuse(const Control__SolveRequest *rq, Err *e)
 			       "(frontend dockerfile.v0)");
 	if (rq->source_policy.len > 0)
 		return err_new(e, ERR_UNSUPPORTED, "source policies are not offered");
+	for (size_t i = 0; rq->cache && i < rq->cache->n_exports; i++) {
+		const char *type = rq->cache->exports[i]->type;
+
+		/* Folders are the client's, which has no way to receive one here. */
+		if (!streq(type, "inline") && !streq(type, "registry"))
+			return err_new(
+			    e, ERR_UNSUPPORTED,
+			    "cache export of type %.60s is not offered: there are inline and registry", type);
+	}
 	return export_check(rq, e);
 }
 
@@ -136,8 +145,6 @@ static int solve(Job *j, GrpcCall *call, const Control__SolveRequest *rq, Export
 	_cleanup_kept_ Kept *k = NULL;
 	int r = refuse(rq, e);
 
-	for (size_t i = 0; r >= 0 && i < rq->n_entitlements; i++)
-		r = strv_add(&j->entitlements, rq->entitlements[i]) < 0 ? err_oom(e) : 0;
 	if (r >= 0)
 		r = attach_session(j, call, e);
 	if (r >= 0)
@@ -154,7 +161,7 @@ int rpc_control_solve(GrpcCall *call, void *user, Err *e)
 	int r = grpc_receive_only(call, &control__solve_request__descriptor, (ProtobufCMessage **)&rq, e);
 
 	if (r >= 0)
-		r = job_new(user, rq->ref, rq->session, &j, e);
+		r = job_new(user, rq, &j, e);
 	if (r < 0)
 		return r;
 	r = solve(j, call, rq, &out, e);

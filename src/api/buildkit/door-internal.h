@@ -55,6 +55,8 @@ struct BuildkitDoor {
 bool door_wait(BuildkitDoor *d, int64_t deadline_ns);
 /* Members of the protocol's maps. The value, or NULL if there is none; "" counts. */
 const char *pairs_get(Llb__Pair *const *pairs, size_t n, const char *key);
+/* A cache that is imported or exported as command lines have it: "type=registry,ref=NAME". malloc'ed. */
+char *cache_text(const char *type, Llb__Pair *const *attrs, size_t n);
 /* Freed with it. */
 void message_freep(void *message);
 #define _cleanup_message_ _cleanup_(message_freep)
@@ -109,14 +111,14 @@ struct Job {
 	Told *told;
 	size_t n_told, cap_told, log_bytes;
 	bool clipped;
-	char **entitlements;
+	char **entitlements, **cache_to; /* as BuildRequest has them */
 };
 /* A reference to the job; waited for. */
 int job_get(BuildkitDoor *d, const char *ref, int wait_ms, int alive_fd, Job **ret, Err *e);
 /* Of the call's metadata. */
 void jobs_free(BuildkitDoor *d); /* of those that have ended */
 int job_of_call(BuildkitDoor *d, GrpcCall *call, Job **ret, Err *e);
-int job_new(BuildkitDoor *d, const char *ref, const char *session_id, Job **ret, Err *e);
+int job_new(BuildkitDoor *d, const Control__SolveRequest *rq, Job **ret, Err *e);
 void job_unref(Job *j);
 DEFINE_CLEANUP(Job *, job_unref)
 #define _cleanup_job_ _cleanup_(job_unrefp)

@@ -71,6 +71,16 @@ const char *pairs_get(Llb__Pair *const *pairs, size_t n, const char *key)
 	return NULL;
 }
 
+char *cache_text(const char *type, Llb__Pair *const *attrs, size_t n)
+{
+	StrBuf b = {0};
+
+	strbuf_addf(&b, "type=%s", type);
+	for (size_t i = 0; i < n; i++)
+		strbuf_addf(&b, ",%s=%s", attrs[i]->key, attrs[i]->value);
+	return strbuf_steal(&b);
+}
+
 void message_freep(void *message)
 {
 	ProtobufCMessage *m = *(ProtobufCMessage **)message;

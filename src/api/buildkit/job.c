@@ -22,6 +22,7 @@ static void job_free(Job *j)
 	free(j->told);
 	free(j->calls);
 	strv_free(j->entitlements);
+	strv_free(j->cache_to);
 	message_freep(&j->answer);
 	session_unref(j->session);
 	close_fd(&j->alive_fd);
@@ -112,8 +113,23 @@ static int job_list(Job *j, Err *e)
 	return taken ? err_new(e, ERR_CONFLICT, "job ID %s exists", j->ref) : 0;
 }
 
-int job_new(BuildkitDoor *d, const char *ref, const char *session_id, Job **ret, Err *e)
+/* What the frontend's calls need to know, before the first of them can find the job. */
+static int read_request(Job *j, const Control__SolveRequest *rq, Err *e)
 {
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < rq->n_entitlements; i++)
+		r = strv_add(&j->entitlements, rq->entitlements[i]);
+	for (size_t i = 0; r >= 0 && rq->cache && i < rq->cache->n_exports; i++)
+		r = strv_take(&j->cache_to,
+			      cache_text(rq->cache->exports[i]->type, rq->cache->exports[i]->attrs,
+					 rq->cache->exports[i]->n_attrs));
+	return r < 0 ? err_oom(e) : 0;
+}
+
+int job_new(BuildkitDoor *d, const Control__SolveRequest *rq, Job **ret, Err *e)
+{
+	const char *ref = rq->ref, *session_id = rq->session;
 	int pair[2], r;
 	Job *j;
 
@@ -138,7 +154,9 @@ int job_new(BuildkitDoor *d, const char *ref, const char *session_id, Job **ret,
 	}
 	j->alive_fd = pair[0];
 	j->stop_fd = pair[1];
-	r = job_list(j, e);
+	r = read_request(j, rq, e);
+	if (r >= 0)
+		r = job_list(j, e);
 	if (r < 0)
 		job_free(j);
 	else
