@@ -111,10 +111,16 @@ void vertex_log(Build *b, const BuildVertex *v, int stream, const char *text, si
 void vertex_progress(Build *b, const BuildVertex *v, const char *id, int64_t current, int64_t total,
 		     bool ended);
 void vertices_done(Build *b);
+/* Of the Dockerfile: everything but the file is given. */
+void build_warning(Build *b, const BuildEvent *ev);
 void build_warn(Build *b, const char *rule, const char *url, int line, int last_line, const char *fmt, ...)
     _printf_(6, 7);
 /* Lines of the classic builder's stream. */
 void build_tell(Build *b, BuildEventKind kind, const char *fmt, ...) _printf_(3, 4);
+
+/* ---- lint.c ---- */
+/* Warns of what is likely not meant; an error only where the Dockerfile wants it so. */
+int build_lint(Build *b, Err *e);
 
 /* ---- cache.c ---- */
 typedef struct CacheHit {

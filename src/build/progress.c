@@ -131,6 +131,19 @@ void vertex_progress(Build *b, const BuildVertex *v, const char *id, int64_t cur
 	pthread_mutex_unlock(&b->events_lock);
 }
 
+void build_warning(Build *b, const BuildEvent *ev)
+{
+	BuildEvent whole = *ev;
+
+	whole.kind = BUILD_WARNING;
+	whole.file = b->dockerfile_name;
+	whole.source = b->dockerfile_text;
+	whole.source_len = b->dockerfile_len;
+	pthread_mutex_lock(&b->events_lock);
+	tell(b, &whole);
+	pthread_mutex_unlock(&b->events_lock);
+}
+
 void build_warn(Build *b, const char *rule, const char *url, int line, int last_line, const char *fmt, ...)
 {
 	_cleanup_free_ char *text = NULL;
@@ -139,19 +152,12 @@ void build_warn(Build *b, const char *rule, const char *url, int line, int last_
 	va_start(ap, fmt);
 	text = vformat(fmt, ap);
 	va_end(ap);
-	BuildEvent ev = {.kind = BUILD_WARNING,
-			 .text = text ?: rule,
-			 .len = strlen(text ?: rule),
-			 .rule = rule,
-			 .url = url,
-			 .line = line,
-			 .last_line = last_line,
-			 .file = b->dockerfile_name,
-			 .source = b->dockerfile_text,
-			 .source_len = b->dockerfile_len};
-	pthread_mutex_lock(&b->events_lock);
-	tell(b, &ev);
-	pthread_mutex_unlock(&b->events_lock);
+	build_warning(b, &(BuildEvent){.text = text ?: rule,
+				       .len = strlen(text ?: rule),
+				       .rule = rule,
+				       .url = url,
+				       .line = line,
+				       .last_line = last_line});
 }
 
 void build_tell(Build *b, BuildEventKind kind, const char *fmt, ...)

@@ -301,6 +301,8 @@ static int solve_watched(Build *b, Err *e)
 
 	if (r >= 0)
 		r = plan_make(b, e);
+	if (r >= 0)
+		r = build_lint(b, e);
 	if (r < 0)
 		return r;
 	cache_import(b);
