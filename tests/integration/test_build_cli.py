@@ -226,6 +226,20 @@ def test_what_is_not_offered_is_refused_by_name(box, option):
     assert said.returncode != 0 and (option[-1].split("=")[0].split(",")[0] in said.stderr or option[0].strip("-") in said.stderr), said.stderr
 
 
+def test_call_tells_without_building(box, engine, folder):
+    """No engine is needed, which knows base images only."""
+    nobody = dict(engine.env(), DOCKER_HOST="unix:///nonexistent")
+    text = "FROM busybox as Base\nARG X=1\nRUN --mount=type=secret,id=tok,required true\nFROM base AS last\n"
+    p = box(text, None, "--check", tag=None, check=False, env=nobody)
+    assert p.returncode == 1 and "WARNING: StageNameCasing - https://docs.docker.com/" in p.stdout and "   1 | >>> FROM busybox as Base\n" in p.stdout
+    said = box(None, None, "--call=outline,format=json", "--target", "last", tag=None, env=nobody)
+    assert [a["name"] for a in json.loads(said.stdout)["args"]] == ["X"] and json.loads(said.stdout)["secrets"][0]["name"] == "tok"
+    assert "last (default)" in box(None, None, "--call=targets", tag=None, env=nobody).stdout
+    # Of an image that the engine has it is known what variables it sets.
+    assert "UndefinedVar" not in box("FROM busybox\nENV P=$PATH:/x\n", None, "--check", tag=None, check=False).stdout
+    assert "check, outline or targets" in box(None, None, "--call=nonsense", tag=None, check=False).stderr
+
+
 # ---- failure
 
 

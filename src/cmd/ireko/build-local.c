@@ -153,8 +153,7 @@ static int set_list(json_t *doc, const char *key, char *const *v, Err *e)
 	return v && v[0] ? set(doc, key, json_from_strv(v), e) : 0;
 }
 
-/* NAME=VALUE of build arguments, a bare NAME with our own value if we have one. */
-static int build_args(const BuildOptions *o, char ***ret, Err *e)
+int build_args(const BuildOptions *o, char ***ret, Err *e)
 {
 	for (size_t i = 0; o->args.v && o->args.v[i]; i++) {
 		const char *s = o->args.v[i], *value = strchr(s, '=') ? NULL : getenv(s);

@@ -21,9 +21,10 @@ static const Flag flags[] = {
      "Where cached steps are taken from: an image, or type=registry,ref=IMAGE or type=local,src=DIR", NULL},
     {"cache-to", 0, FLAG_LIST, O(cache_to),
      "Where cached steps are written to: type=registry,ref=IMAGE, type=local,dest=DIR or type=inline", NULL},
-    {"call", 0, FLAG_STRING, O(call), NULL, NULL},
+    {"call", 0, FLAG_STRING, O(call),
+     "Do not build, but tell about the Dockerfile: check, outline or targets[,format=json]", NULL},
     {"cgroup-parent", 0, FLAG_STRING, O(cgroup_parent), "Parent cgroup of RUN", NULL},
-    {"check", 0, FLAG_BOOL, O(check), NULL, NULL},
+    {"check", 0, FLAG_BOOL, O(check), "The same as --call=check", NULL},
     {"compress", 0, FLAG_BOOL, O(compress), NULL, NULL},
     {"cpu-period", 0, FLAG_INT, O(resources.cpu_period), "Period of the CPU quota in microseconds", NULL},
     {"cpu-quota", 0, FLAG_INT, O(resources.cpu_quota), "CPU time in each period in microseconds", NULL},
@@ -104,8 +105,6 @@ static int check_offered(const BuildOptions *o, Err *e)
 		return not_offered("sbom", o->sbom, "leave it away", e);
 	if (o->platform && strchr(o->platform, ','))
 		return not_offered("platform", o->platform, "build one platform at a time", e);
-	if (o->check || (o->call && !streq(o->call, "build")))
-		return not_offered(o->check ? "check" : "call", o->check ? "" : o->call, "leave it away", e);
 	return 0;
 }
 
@@ -166,6 +165,8 @@ static int run_build(Call *call, Err *e)
 	bool image;
 	int r = make_plan(call, &p, e);
 
+	if (r == 0 && (o->check || (o->call && !streq(o->call, "build"))))
+		return build_call(call, &p, o->check ? "check" : o->call, e);
 	if (r == 0)
 		r = run_plan(call, &p, &out, e);
 	if (r < 0 && out.failed_container) {

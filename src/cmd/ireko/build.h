@@ -84,5 +84,11 @@ int build_files_open(const BuildPlan *p, BuildFiles *ret, Err *e);
 int build_files_add(BuildFiles *f, const char *kind, const char *name, int fd, Err *e);
 void build_files_done(BuildFiles *f);
 
+/* build-local.c: NAME=VALUE of build arguments, a bare NAME with our own value if we have one. */
+int build_args(const BuildOptions *o, char ***ret, Err *e);
+
+/* build-call.c: what --call asks for ("check", "outline,format=json"), on standard output; the exit status. */
+int build_call(Call *call, const BuildPlan *p, const char *wanted, Err *e);
+
 /* build-shell.c: a shell in what a failed step has left; its status. */
 int build_shell(Cli *cli, const char *container, Err *e);

@@ -38,6 +38,7 @@ static const Values values[] = {
     {"prune", "filter", "label=|label!=|until="},
     {"search", "filter", "is-automated=|is-official=|stars="},
     {"build", "allow", "network.host|security.insecure"},
+    {"build", "call", "check|outline|targets"},
     {"build", "cache-to", "type=registry,ref=|type=local,dest=|type=inline"},
     {"build", "build-context", "@FILE"},
     {"build", "network", "default|none|host"},
