@@ -73,6 +73,8 @@ static int waits(GrpcCall *call, void *user, Err *e)
 {
 	struct pollfd p = {.fd = grpc_call_alive_fd(call)};
 
+	if (grpc_send(call, "begun", 5, e) < 0)
+		return -EIO;
 	(void)poll(&p, 1, 30000);
 	__atomic_add_fetch(&ended, 1, __ATOMIC_SEQ_CST);
 	return err_new(e, ERR_CANCELLED, "the call has ended");

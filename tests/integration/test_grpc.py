@@ -112,20 +112,24 @@ def until_ended(channel, n):
         time.sleep(0.01)
 
 
+def begun(channel, **options):
+    """A call whose method runs until the call ends."""
+    call = channel.unary_stream("/t.T/Wait")(b"", **options)
+    assert next(call) == b"begun"
+    return call
+
+
 def test_server_cancel_and_deadline(channel, served):
     before = ended(channel)
-    call = channel.unary_unary("/t.T/Wait").future(b"")
-    time.sleep(0.05)
-    call.cancel()
+    begun(channel).cancel()
     until_ended(channel, before + 1)
+    call = begun(channel, timeout=2)
     with pytest.raises(grpc.RpcError) as e:
-        channel.unary_unary("/t.T/Wait")(b"", timeout=0.1)
+        next(call)
     assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     until_ended(channel, before + 2)
     other = grpc.insecure_channel(f"unix:{served}", options=[*OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
-    other.unary_unary("/t.T/Wait").future(b"")
-    grpc.channel_ready_future(other).result(20)
-    time.sleep(0.1)
+    call = begun(other)
     other.close()
     until_ended(channel, before + 3)
 
@@ -174,9 +178,10 @@ class Theirs(grpc.GenericRpcHandler):
         context.abort(grpc.StatusCode.NOT_FOUND, "pas trouvé: 100%\n")
 
     def wait(self, messages, context):
-        context.add_callback(self.cancelled.set)
-        self.cancelled.wait(30)
         yield b""
+        if not context.add_callback(self.cancelled.set):
+            self.cancelled.set()
+        self.cancelled.wait(30)
 
     def pour(self, messages, context):
         for _ in range(300):
@@ -222,10 +227,10 @@ def test_client_errors(peer, theirs):
 
 def test_client_cancel_and_deadline(peer, theirs):
     theirs[1].cancelled.clear()
-    assert call(peer, theirs, "/t.T/Wait", lines=["cancel"])[-1] == "status 1 the call was cancelled"
+    assert call(peer, theirs, "/t.T/Wait", lines=["receive", "cancel"])[-1] == "status 1 the call was cancelled"
     assert theirs[1].cancelled.wait(20)
     theirs[1].cancelled.clear()
-    assert call(peer, theirs, "/t.T/Wait", "grpc-timeout=200m", lines=["wait"])[-1].startswith("status 4 ")
+    assert call(peer, theirs, "/t.T/Wait", "grpc-timeout=2S", lines=["wait"])[-1].startswith("status 4 ")
     assert theirs[1].cancelled.wait(20)
 
 

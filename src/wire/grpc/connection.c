@@ -312,6 +312,8 @@ static void end_calls(GrpcConnection *c)
 			grpc_call_closed(call);
 	}
 	grpc_flush(c);
+	/* The peer learns of it now, whatever methods or calls still hold. */
+	(void)shutdown(c->fd, SHUT_RDWR);
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
 }

@@ -72,7 +72,8 @@ typedef struct GrpcMethod {
 	GrpcMethodFn fn;
 } GrpcMethod;
 
-/* Serves until the connection is over and every method has returned; prefix: what was already read from fd, which stays the caller's.
+/* Serves until the connection is over and every method has returned; prefix: what was already read from fd, which stays the caller's, and
+ * is shut down by then.
  * 0 when the connection was ended in order, by either side; an error says what the peer did wrong. shutdown(2) on fd from another thread ends
  * it at once. `o` may be NULL. */
 int grpc_serve(int fd, const void *prefix, size_t prefix_len, const GrpcMethod *methods, void *user,
