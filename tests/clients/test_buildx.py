@@ -237,6 +237,15 @@ def test_what_the_builder_is(buildx):
     assert re.search(r"\d 10\.\d+\.\d+\.\d+\tthere", out), out
 
 
+def test_questions_about_a_dockerfile(buildx):
+    (buildx.folder / "Dockerfile").write_text("FROM busybox as Made\nARG WHAT=it\nRUN echo executed $WHAT\n")
+    p = buildx.docker("build", "--check", ".", check=False)
+    assert p.returncode == 1 and "StageNameCasing" in p.stdout and ">>> FROM busybox as Made" in p.stdout, p.stdout + p.stderr
+    assert "WHAT" in buildx.docker("build", "--call=outline", ".").stdout
+    assert "made" in buildx.docker("build", "--call=targets", ".").stdout
+    assert "executed" not in p.stderr
+
+
 def test_what_is_not_offered_is_refused_by_name(buildx):
     refused = "FROM busybox\n"
     assert "frontends in images are not offered" in buildx.fails("--build-arg", "BUILDKIT_SYNTAX=example.com/my/frontend", dockerfile=refused)

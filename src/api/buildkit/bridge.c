@@ -125,13 +125,22 @@ int rpc_ping(GrpcCall *call, void *user, Err *e)
 
 /* ---- builds ---- */
 
-static int answer_result(GrpcCall *call, const Kept *k, Err *e)
+static void metadata_fill(Llb__Bytes *m, const char *key, const char *value)
+{
+	llb__bytes__init(m);
+	m->key = (char *)key;
+	m->value = (ProtobufCBinaryData){strlen(value), (uint8_t *)value};
+}
+
+static int answer_result(GrpcCall *call, const Answer *a, Err *e)
 {
 	Gateway__SolveResponse answer = GATEWAY__SOLVE_RESPONSE__INIT;
 	Gateway__Result result = GATEWAY__RESULT__INIT;
 	Gateway__Ref ref = GATEWAY__REF__INIT;
-	Llb__Bytes config = LLB__BYTES__INIT, *metadata[] = {&config};
+	Llb__Bytes items[ELEMENTSOF(a->keys) + 1], *metadata[ELEMENTSOF(items)];
+	const Kept *k = a->kept;
 	Llb__Definition *definition = k ? kept_definition(k) : NULL;
+	size_t n = 0;
 	int r;
 
 	if (k && !definition)
@@ -140,12 +149,14 @@ static int answer_result(GrpcCall *call, const Kept *k, Err *e)
 		ref.id = (char *)k->id;
 		ref.def = definition;
 	}
-	if (k && k->config) {
-		config.key = (char *)"containerimage.config";
-		config.value = (ProtobufCBinaryData){strlen(k->config), (uint8_t *)k->config};
-		result.metadata = metadata;
-		result.n_metadata = 1;
-	}
+	if (k && k->config)
+		metadata_fill(&items[n++], "containerimage.config", k->config);
+	for (size_t i = 0; i < a->n; i++)
+		metadata_fill(&items[n++], a->keys[i], a->values[i]);
+	for (size_t i = 0; i < n; i++)
+		metadata[i] = &items[i];
+	result.metadata = metadata;
+	result.n_metadata = n;
 	result.result_case = GATEWAY__RESULT__RESULT_REF;
 	result.ref = &ref;
 	answer.result = &result;
@@ -190,7 +201,7 @@ int rpc_bridge_solve(GrpcCall *call, void *user, Err *e)
 {
 	_cleanup_message_ Gateway__SolveRequest *rq = NULL;
 	_cleanup_job_ Job *j = NULL;
-	_cleanup_kept_ Kept *k = NULL;
+	_cleanup_answer_ Answer a = {0};
 	int r = grpc_receive_only(call, &gateway__solve_request__descriptor, (ProtobufCMessage **)&rq, e);
 
 	if (r >= 0)
@@ -199,9 +210,9 @@ int rpc_bridge_solve(GrpcCall *call, void *user, Err *e)
 		r = begin_work(j, e);
 	if (r < 0)
 		return r;
-	r = *rq->frontend ? build_run(j, call, rq, &k, e) : solve_definition(user, rq, &k, e);
+	r = *rq->frontend ? build_run(j, call, rq, &a, e) : solve_definition(user, rq, &a.kept, e);
 	if (r >= 0)
-		r = answer_result(call, k, e);
+		r = answer_result(call, &a, e);
 	end_work(j);
 	return r;
 }

@@ -278,8 +278,6 @@ static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, 
 
 	o->rq.client = &c->client;
 	o->rq.entitlements = c->job->entitlements;
-	if (o->rq.dockerfile)
-		c->filename = o->rq.dockerfile;
 	o->rq.cache_to = c->job->cache_to;
 	for (char *const *left = o->left_out; left && *left; left++)
 		warn_of_cache(c->job, *left);
@@ -299,7 +297,7 @@ static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, 
 	return r;
 }
 
-int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Kept **ret, Err *e)
+int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Answer *ret, Err *e)
 {
 	_cleanup_(options_done) Options o = {0};
 	_cleanup_(client_done) ClientState c;
@@ -313,15 +311,17 @@ int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Kept **re
 	c.n_opts = rq->n_frontend_opt;
 	c.inputs = rq->frontend_inputs;
 	c.n_inputs = rq->n_frontend_inputs;
-	if (!str_empty(request))
-		return err_new(e, ERR_UNSUPPORTED, "request %.100s: not offered", request);
 	r = options_read(&o, rq, e);
+	if (r >= 0 && o.rq.dockerfile)
+		c.filename = o.rq.dockerfile;
+	if (r >= 0 && !str_empty(request))
+		return describe_run(&c, request, &o.rq, ret, e);
 	if (r >= 0)
 		r = solve(&c, call, &o, &result, e);
 	if (r >= 0)
 		r = kept_add(j, result, &k, e);
 	if (r < 0)
 		return r;
-	*ret = kept_get(j->door, k->id);
-	return *ret ? 0 : err_new(e, ERR_INTERNAL, "the result is gone");
+	ret->kept = kept_get(j->door, k->id);
+	return ret->kept ? 0 : err_new(e, ERR_INTERNAL, "the result is gone");
 }

@@ -64,6 +64,7 @@ static void *watch(void *arg)
 static int run_here(Job *j, GrpcCall *call, const Control__SolveRequest *rq, Kept **ret, Err *e)
 {
 	Gateway__SolveRequest inner = GATEWAY__SOLVE_REQUEST__INIT;
+	_cleanup_answer_ Answer a = {0};
 	Watch w = {.job = j, .call = call};
 	int r = pthread_create(&w.thread, NULL, watch, &w);
 
@@ -74,9 +75,10 @@ static int run_here(Job *j, GrpcCall *call, const Control__SolveRequest *rq, Kep
 	inner.n_frontend_opt = rq->n_frontend_attrs;
 	inner.frontend_inputs = rq->frontend_inputs;
 	inner.n_frontend_inputs = rq->n_frontend_inputs;
-	r = build_run(j, call, &inner, ret, e);
+	r = build_run(j, call, &inner, &a, e);
 	(void)!write(j->returned_fd, &(uint64_t){1}, sizeof(uint64_t)); /* an eventfd takes it */
 	pthread_join(w.thread, NULL);
+	*ret = take_ptr(a.kept);
 	return r;
 }
 

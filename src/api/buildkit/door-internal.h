@@ -275,5 +275,17 @@ typedef struct Worker {
 } Worker;
 void worker_fill(BuildkitDoor *d, Worker *w);
 
-/* A build by the frontend's options: its result. */
-int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Kept **ret, Err *e);
+/* What a frontend gives: a result, or what was asked about the Dockerfile. */
+typedef struct Answer {
+	Kept *kept;
+	const char *keys[4];
+	char *values[4];
+	size_t n;
+} Answer;
+void answer_done(Answer *a);
+#define _cleanup_answer_ _cleanup_(answer_done)
+/* A build by the frontend's options. */
+int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Answer *ret, Err *e);
+
+/* ---- describe.c ---- */
+int describe_run(ClientState *c, const char *request, const BuildRequest *rq, Answer *ret, Err *e);
