@@ -268,6 +268,22 @@ def test_shell_in_what_a_failed_step_left(box, ireko):
     assert (ireko.out("images", "-aq"), ireko.out("ps", "-aq")) == before
 
 
+def test_a_failed_step_that_was_kept(box, ireko, folder):
+    p = box("FROM busybox\nRUN echo kept > /file; false\n", None, "--rm=false", check=False)
+    hint = re.search(r"ireko builder shell ([0-9a-f]{12})$", p.stderr, re.M)
+    assert p.returncode == 1 and hint, p.stderr
+    for words in (["builder", "shell", hint[1]], ["builder", "shell"], ["build", "shell"]):
+        assert ireko(*words, input="cat /file; exit 7\n", check=False, cwd=folder).stdout == "kept\n", words
+    assert ireko("builder", "shell", input="exit 7\n", check=False).returncode == 7
+    images = ireko.out("images", "-aq")
+    ireko("rm", hint[1])
+    assert "no failed build step was kept" in ireko.fails("builder", "shell") and ireko.out("images", "-aq") == images
+    # A directory of that name is a context like any other.
+    write(folder, {"shell/Dockerfile": "FROM scratch\nLABEL a=b\n"})
+    assert ireko("build", "-q", "shell", cwd=folder).stdout.startswith("sha256:")
+    assert "requires 1 argument" in ireko.fails("build", folder, folder)
+
+
 def test_client_that_goes_ends_its_build(ireko, engine, folder):
     (folder / "Dockerfile").write_text("FROM busybox\nRUN echo begun; sleep 1000\n")
     p = engine.popen("build", "--progress", "plain", "--no-cache", folder)

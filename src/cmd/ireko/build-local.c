@@ -137,7 +137,7 @@ static int set_flags(json_t *doc, const BuildPlan *p, Err *e)
 	    {"noCache", o->no_cache || o->no_cache_filter.v},
 	    {"pull", o->pull},
 	    {"squash", o->squash},
-	    {"keepFailed", o->shell_on_fail},
+	    {"keepFailed", o->shell_on_fail || (o->rm == TRI_FALSE && !o->force_rm)},
 	    {"image", p->output.kind == OUT_IMAGE || p->output.kind == OUT_ARCHIVE},
 	};
 	int r = 0;

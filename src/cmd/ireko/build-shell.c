@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A shell in what a failed step has left (--shell-on-fail). The engine has kept the step's container; its files become an image without a name, with the step's
- * user, directory and environment, in which `run` starts the shell. Image and container are removed afterwards, whatever comes.
+ * A shell in what a failed step has left (--shell-on-fail, builder shell). The engine has kept the step's container; its files become an image without a name, with the
+ * step's user, directory and environment, in which `run` starts the shell. The image is removed afterwards, whatever comes.
  */
 #include "base/str.h"
 #include "build.h"
 #include "client.h"
 #include "text.h"
+#include "verbs.h"
 
 static int commit(Cli *cli, const char *container, char **ret, Err *e)
 {
@@ -37,27 +38,69 @@ static void clean_up(Cli *cli, const char *kind, const char *id)
 		cli_complain(cli, "%s", e.msg);
 }
 
+void build_shell_remove(Cli *cli, const char *container)
+{
+	clean_up(cli, "containers", container);
+}
+
 int build_shell(Cli *cli, const char *container, Err *e)
 {
 	_cleanup_free_ char *image = NULL;
 	bool tty = isatty(STDIN_FILENO) == 1 && cli->out_tty;
 	int r = commit(cli, container, &image, e);
 
-	if (r == 0) {
-		char *words[] = {(char *)"run",
-				 (char *)"--rm",
-				 tty ? (char *)"-it" : (char *)"-i",
-				 (char *)"--entrypoint",
-				 (char *)"/bin/sh",
-				 image,
-				 NULL};
-
-		if (tty)
-			(void)fprintf(stderr,
-				      "A shell in the files of the failed step; it ends with exit.\n");
-		r = cli_dispatch(cli, (int)ELEMENTSOF(words) - 1, words);
-		clean_up(cli, "images", image);
-	}
-	clean_up(cli, "containers", container);
-	return r < 0 ? r : 1;
+	if (r < 0)
+		return r;
+	char *words[] = {(char *)"run",
+			 (char *)"--rm",
+			 tty ? (char *)"-it" : (char *)"-i",
+			 (char *)"--entrypoint",
+			 (char *)"/bin/sh",
+			 image,
+			 NULL};
+	if (tty)
+		(void)fprintf(stderr, "A shell in the files of the failed step; it ends with exit.\n");
+	r = cli_dispatch(cli, (int)ELEMENTSOF(words) - 1, words);
+	clean_up(cli, "images", image);
+	return r;
 }
+
+/* ---- builder shell */
+
+/* Only containers of builds are made of no image. */
+static int newest_kept(Cli *cli, char **ret, Err *e)
+{
+	_cleanup_json_ json_t *list = NULL;
+	int r = api_get(cli, "/containers/json?all=1", &list, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *c = json_array_get(list, i);
+		const char *image = json_get_str(c, "ImageID"), *id = json_get_str(c, "Id");
+
+		if (id && str_empty(image) && streq0(json_get_str(c, "State"), "exited")) {
+			*ret = strdup(id);
+			return *ret ? 0 : err_oom(e);
+		}
+	}
+	return err_new(e, ERR_NOT_FOUND,
+		       "no failed build step was kept: build with --rm=false or --shell-on-fail");
+}
+
+static int run_shell(Call *call, Err *e)
+{
+	_cleanup_free_ char *id = NULL;
+	int r = 0;
+
+	if (call->n_args == 0)
+		r = newest_kept(call->cli, &id, e);
+	return r < 0 ? r : build_shell(call->cli, id ? id : call->args[0], e);
+}
+
+const Command cmd_builder_shell = {.usage = "[CONTAINER]",
+				   .summary =
+				       "Open a shell in the files of a build step that failed and was kept",
+				   .flags = (const Flag[]){{0}},
+				   .max = 1,
+				   .run = run_shell};

@@ -57,7 +57,7 @@ static const Flag flags[] = {
     {"pull", 0, FLAG_BOOL, O(pull), "Look for newer base images", NULL},
     {"push", 0, FLAG_BOOL, O(push), "Push the image to its registry afterwards", NULL},
     {"quiet", 'q', FLAG_BOOL, O(quiet), "Print only the image's id", NULL},
-    {"rm", 0, FLAG_TRI, O(rm), NULL, NULL},
+    {"rm", 0, FLAG_TRI, O(rm), "Remove the container of a RUN that fails (default true)", NULL},
     {"sbom", 0, FLAG_STRING, O(sbom), NULL, NULL},
     {"secret", 0, FLAG_LIST, O(secrets), "A secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME]",
      NULL},
@@ -119,8 +119,8 @@ static const char *classic_reason(const Cli *cli, const BuildPlan *p)
 		return "an engine that is not on this machine";
 	if (p->context.archive_head)
 		return "an archive on standard input";
-	if (p->o->security_opts.v || p->o->isolation || p->o->rm == TRI_FALSE)
-		return "--security-opt, --isolation and --rm=false";
+	if (p->o->security_opts.v || p->o->isolation)
+		return "--security-opt and --isolation";
 	return NULL;
 }
 
@@ -157,21 +157,49 @@ static int make_plan(const Call *call, BuildPlan *p, Err *e)
 	return r == 0 ? context_open(call->args[0], o->file, &p->context, e) : r;
 }
 
+/* With a step's container that was kept. */
+static int after_failure(Cli *cli, const BuildOptions *o, const char *container, Err *e)
+{
+	int r = 0;
+
+	if (o->shell_on_fail) {
+		r = build_shell(cli, container, e);
+		build_shell_remove(cli, container);
+	} else
+		cli_complain(cli, "The step's container is kept: %s builder shell %.12s", cli->program,
+			     container);
+	return r < 0 ? r : 1;
+}
+
+/* "build shell [CONTAINER]" is "builder shell", where no directory is called so. */
+static bool is_shell(const Call *call)
+{
+	return streq(call->args[0], "shell") && access("shell", F_OK) < 0;
+}
+
 static int run_build(Call *call, Err *e)
 {
 	BuildOptions *o = call->opts;
 	_cleanup_(plan_done) BuildPlan p = {.o = o, .context = {.fd = -1}};
 	_cleanup_(build_outcome_done) BuildOutcome out = {0};
 	bool image;
-	int r = make_plan(call, &p, e);
+	int r;
 
+	if (is_shell(call)) {
+		call->args++;
+		call->n_args--;
+		return cmd_builder_shell.run(call, e);
+	}
+	if (call->n_args > 1)
+		return err_new(e, ERR_INVALID, "'%s %s' requires 1 argument", call->cli->program, call->path);
+	r = make_plan(call, &p, e);
 	if (r == 0 && (o->check || (o->call && !streq(o->call, "build"))))
 		return build_call(call, &p, o->check ? "check" : o->call, e);
 	if (r == 0)
 		r = run_plan(call, &p, &out, e);
 	if (r < 0 && out.failed_container) {
 		cli_complain(call->cli, "%s", err_msg(e, r));
-		return build_shell(call->cli, out.failed_container, e);
+		return after_failure(call->cli, o, out.failed_container, e);
 	}
 	if (r < 0)
 		return r;
@@ -188,5 +216,5 @@ const Command cmd_build = {.usage = "[OPTIONS] PATH | URL | -",
 			   .flags = flags,
 			   .opts_size = sizeof(BuildOptions),
 			   .min = 1,
-			   .max = 1,
+			   .max = 2,
 			   .run = run_build};

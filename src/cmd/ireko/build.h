@@ -90,5 +90,7 @@ int build_args(const BuildOptions *o, char ***ret, Err *e);
 /* build-call.c: what --call asks for ("check", "outline,format=json"), on standard output; the exit status. */
 int build_call(Call *call, const BuildPlan *p, const char *wanted, Err *e);
 
-/* build-shell.c: a shell in what a failed step has left; its status. */
+/* build-shell.c: a shell in what a failed step has left, in its container; its exit status. */
 int build_shell(Cli *cli, const char *container, Err *e);
+/* Says of what cannot be removed that it stays. */
+void build_shell_remove(Cli *cli, const char *container);

@@ -167,6 +167,7 @@ static const Verb buildx_verbs[] = {
 static const Verb builder_verbs[] = {
     {"build", &cmd_build, false},
     {"prune", &cmd_builder_prune, false},
+    {"shell", &cmd_builder_shell, false},
     {NULL, NULL, false},
 };
 

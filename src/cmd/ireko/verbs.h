@@ -33,7 +33,7 @@ extern const Command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_restart, cmd_
 /* image*.c, build.c */
 extern const Command cmd_images, cmd_pull, cmd_push, cmd_load, cmd_save, cmd_import, cmd_tag, cmd_rmi,
     cmd_history, cmd_image_inspect, cmd_image_prune, cmd_image_bootstrap, cmd_image_squash, cmd_build,
-    cmd_builder_prune;
+    cmd_builder_prune, cmd_builder_shell;
 /* login.c */
 extern const Command cmd_login, cmd_logout;
 /* remote.c */
