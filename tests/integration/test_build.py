@@ -8,6 +8,7 @@ import os
 import re
 import tarfile
 import threading
+import urllib.parse
 
 import pytest
 
@@ -326,3 +327,17 @@ def test_front_ends_are_built_in_or_refused(engine, folder, line, taken):
     (folder / "Dockerfile").write_text(f"# syntax={line}\nFROM busybox\n")
     p = engine.cli("build", folder, check=False)
     assert (p.returncode == 0) == taken and (taken or "front ends that are images are not offered" in p.stdout + p.stderr)
+
+
+def test_limits_of_steps(box, cli, name):
+    box("FROM busybox\nRUN ulimit -n > /soft; ulimit -Hn > /hard\n", None, "--ulimit", "nofile=123:456")
+    assert cli.out("run", "--rm", name, "cat", "/soft", "/hard").split() == ["123", "456"]
+
+
+@pytest.mark.parametrize("query", ["securityopt=seccomp=unconfined", "isolation=hyperv", 'outputs=[{"Type":"local"}]', "ulimits={", 'ulimits=[{"Name":"nofile"}]', 'ulimits=[{"Name":"none","Soft":1,"Hard":1}]'])
+def test_what_the_endpoint_does_not_do_is_refused(engine, query):
+    key, _, value = query.partition("=")
+    tar = make_tar(lambda t: add_file(t, "Dockerfile", b"FROM busybox\nRUN true\n"))
+    reply = engine.api("POST", "/build?" + urllib.parse.urlencode({key: value}), tar, {"Content-Type": "application/x-tar"})
+    assert reply.status != 200 or b"error" in reply.body, reply.body
+    assert key.rstrip("s") in str(reply.body), reply.body

@@ -14,7 +14,7 @@ typedef struct Build {
 	Progress progress;
 	HttpRequest *rq;
 	json_t *accounts; /* of X-Registry-Config */
-	char **args, **labels, **hosts, **tags, **cache_from, **cache_to;
+	char **args, **labels, **hosts, **tags, **cache_from, **cache_to, **ulimits;
 	char *context; /* directory, or NULL */
 	int context_fd;
 	bool quiet;
@@ -33,6 +33,7 @@ static void build_done(Build *b)
 	strv_free(b->tags);
 	strv_free(b->cache_from);
 	strv_free(b->cache_to);
+	strv_free(b->ulimits);
 	json_decref(b->accounts);
 	progress_done(&b->progress);
 }
@@ -88,7 +89,7 @@ static int build_directory(void *user, const char *name, const BuildFiles *files
 {
 	const Build *b = user;
 
-	if (!streq(name, "context") && !streq(name, "dockerfile"))
+	if (b->context_fd < 0 || (!streq(name, "context") && !streq(name, "dockerfile")))
 		return err_new(e, ERR_INVALID,
 			       "local:%.100s: this request brings no directory but the context", name);
 	*ret_fd = fcntl(b->context_fd, F_DUPFD_CLOEXEC, 3);
@@ -137,6 +138,33 @@ static int query_strings(HttpRequest *rq, const char *name, char ***ret, Err *e)
 		return 0;
 	r = json_to_strv(doc, ret);
 	return r < 0 ? err_new(e, ERR_INVALID, "%s: expected a JSON list of strings", name) : 0;
+}
+
+/* [{"Name", "Soft", "Hard"}] to NAME=SOFT:HARD. */
+static int query_ulimits(HttpRequest *rq, char ***ret, Err *e)
+{
+	const char *v = http_query(rq, "ulimits");
+	_cleanup_json_ json_t *doc = NULL;
+	size_t i;
+	json_t *one;
+	int r;
+
+	if (str_empty(v))
+		return 0;
+	r = json_parse(v, strlen(v), "ulimits", &doc, e);
+	if (r < 0)
+		return err_kind(e, r, ERR_INVALID);
+	json_array_foreach (doc, i, one) {
+		const char *name = json_get_str(one, "Name");
+
+		if (!name || !json_is_integer(json_object_get(one, "Soft")) ||
+		    !json_is_integer(json_object_get(one, "Hard")))
+			return err_new(e, ERR_INVALID, "ulimits: expected Name, Soft and Hard of each");
+		if (strv_take(ret, strf("%s=%lld:%lld", name, (long long)json_get_int(one, "Soft", 0),
+					(long long)json_get_int(one, "Hard", 0))) < 0)
+			return err_oom(e);
+	}
+	return 0;
 }
 
 static int query_list(HttpRequest *rq, const char *name, char sep, char ***ret, Err *e)
@@ -218,6 +246,8 @@ static int read_options(Build *b, BuildRequest *q, Err *e)
 	if (r >= 0)
 		r = query_strings(b->rq, "cacheto", &b->cache_to, e);
 	if (r >= 0)
+		r = query_ulimits(b->rq, &b->ulimits, e);
+	if (r >= 0)
 		r = query_list(b->rq, "extrahosts", ',', &b->hosts, e);
 	if (r >= 0)
 		r = query_list(b->rq, "t", 0, &b->tags, e);
@@ -240,11 +270,20 @@ static int refuse_unsupported(HttpRequest *rq, Err *e)
 {
 	const char *version = http_query(rq, "version");
 
-	if (query_or_null(rq, "remote"))
+	const char *outputs = http_query(rq, "outputs"), *isolation = http_query(rq, "isolation");
+
+	if (query_or_null(rq, "securityopt"))
 		return err_new(
 		    e, ERR_UNSUPPORTED,
-		    "build from a remote context (%.200s) is not offered: send the context as a tar",
-		    http_query(rq, "remote"));
+		    "securityopt %.100s is not offered: steps run as containers do by default, or with "
+		    "RUN --security=insecure",
+		    http_query(rq, "securityopt"));
+	if (!str_empty(isolation) && !streq(isolation, "default"))
+		return err_new(e, ERR_UNSUPPORTED, "isolation %.40s is not offered", isolation);
+	if (!str_empty(outputs) && !streq(outputs, "null") && !streq(outputs, "[]"))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "outputs %.200s are not offered here: docker build with BuildKit has them",
+			       outputs);
 	if (streq0(version, "2"))
 		return err_new(e, ERR_UNSUPPORTED,
 			       "BuildKit builds (version=2) are not offered: set DOCKER_BUILDKIT=0");
@@ -306,6 +345,8 @@ static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 	q->args = b->args;
 	q->labels = b->labels;
 	q->extra_hosts = b->hosts;
+	q->ulimits = b->ulimits;
+	q->context = query_or_null(rq, "remote");
 	q->cache_from = b->cache_from;
 	q->cache_to = b->cache_to;
 	q->target = query_or_null(rq, "target");
@@ -395,7 +436,8 @@ int h_build(HttpRequest *rq, void *user, Err *e)
 	if (r >= 0)
 		r = read_options(&b, &q, e);
 	named_build_begin(d, &named);
-	if (r >= 0)
+	/* What lies elsewhere is fetched by the build. */
+	if (r >= 0 && !query_or_null(rq, "remote"))
 		r = receive_context(&b, d, e);
 	if (r >= 0)
 		r = run_build(&b, d, &q, e);
