@@ -121,6 +121,8 @@ void build_tell(Build *b, BuildEventKind kind, const char *fmt, ...) _printf_(3,
 /* ---- lint.c ---- */
 /* Warns of what is likely not meant; an error only where the Dockerfile wants it so. */
 int build_lint(Build *b, Err *e);
+/* Once the base image of a stage is here: whether it is for another platform. */
+int build_lint_base(Build *b, const Stage *s, Err *e);
 
 /* ---- cache.c ---- */
 typedef struct CacheHit {

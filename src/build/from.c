@@ -148,6 +148,8 @@ static int from_image(Build *b, Stage *s, Err *e)
 
 	if (r >= 0)
 		r = store_image_config(b->store, image.id, &s->config, e);
+	if (r >= 0)
+		r = build_lint_base(b, s, e);
 	if (r >= 0) {
 		s->base_id = strdup(image.id);
 		s->n_inherited = s->config.n_history;

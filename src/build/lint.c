@@ -56,3 +56,17 @@ int build_lint(Build *b, Err *e)
 
 	return b->rq->in_order ? 0 : dockerfile_check(&b->df, &in, tell_warning, e);
 }
+
+int build_lint_base(Build *b, const Stage *s, Err *e)
+{
+	const DockerfileCheckInput in = {.build_args = b->rq->args, .user = b};
+	const char *expected = s->platform ?: b->rq->platform;
+	_cleanup_free_ char *actual = NULL;
+
+	if (b->rq->in_order || str_empty(expected))
+		return 0;
+	actual = image_platform_text(&s->config.platform);
+	return actual ? dockerfile_check_base(&b->df, &in, &b->df.steps[s->first], s->base, actual, expected,
+					      tell_warning, e)
+		      : err_oom(e);
+}

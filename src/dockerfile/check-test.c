@@ -241,6 +241,30 @@ static void test_needed_stages(void **state _unused_)
 	assert_string_equal(e.msg, "target stage \"four\" could not be found");
 }
 
+/* Where the base image is known only later. */
+static void test_platform_of_a_base(void **state _unused_)
+{
+	static const char text[] = "# check=error=true\nFROM a\n";
+	DockerfileCheckInput in = {0};
+	Dockerfile d;
+	Err e = {0};
+
+	strbuf_done(&found);
+	assert_int_equal(dockerfile_parse(text, strlen(text), "Dockerfile", &d, &e), 0);
+	assert_int_equal(dockerfile_check_base(&d, &in, &d.steps[0], "a", "linux/arm64/v8", "linux/aarch64",
+					       sink, &e),
+			 0);
+	assert_null(found.s);
+	assert_true(dockerfile_check_base(&d, &in, &d.steps[0], "a", "linux/arm64", "linux/amd64", sink, &e) <
+		    0);
+	assert_string_equal(e.msg, "lint violation found for rules: InvalidBaseImagePlatform");
+	assert_string_equal(
+	    found.s,
+	    "InvalidBaseImagePlatform:2: Base image a was pulled with platform \"linux/arm64\", expected "
+	    "\"linux/amd64\" for current build\n");
+	dockerfile_done(&d);
+}
+
 static void test_references(void **state _unused_)
 {
 	static const char *const good[] = {"a",
@@ -281,6 +305,7 @@ int main(void)
 	    cmocka_unit_test(test_rules_of_variables), cmocka_unit_test(test_rules_of_steps),
 	    cmocka_unit_test(test_ignored_files),      cmocka_unit_test(test_options),
 	    cmocka_unit_test(test_needed_stages),      cmocka_unit_test(test_references),
+	    cmocka_unit_test(test_platform_of_a_base),
 	};
 	return cmocka_run_group_tests(tests, NULL, done);
 }

@@ -523,7 +523,7 @@ static int base_platform(Checker *c, const CheckStage *st, const char *actual, c
 	return check_step(
 	    c, RULE_BASE_PLATFORM, st->from,
 	    "Base image %s was pulled with platform \"%s/%s%s%s\", expected \"%s/%s%s%s\" for current build",
-	    st->from->args[0], os[0], arch[0], *variant[0] ? "/" : "", variant[0], os[1], arch[1],
+	    st->base, os[0], arch[0], *variant[0] ? "/" : "", variant[0], os[1], arch[1],
 	    *variant[1] ? "/" : "", variant[1]);
 }
 
@@ -607,4 +607,22 @@ int dockerfile_check(const Dockerfile *d, const DockerfileCheckInput *in, Docker
 		r = err_new(e, ERR_INVALID, "lint violation found for rules: %s", names.s);
 	checker_done(&c);
 	return r;
+}
+
+int dockerfile_check_base(const Dockerfile *d, const DockerfileCheckInput *in, const DockerfileStep *from,
+			  const char *image, const char *actual, const char *expected, DockerfileSink sink,
+			  Err *e)
+{
+	Checker c = {.d = d, .in = in, .sink = sink, .sink_user = in->user};
+	const CheckStage stage = {.from = from, .base = (char *)image};
+	int r = options_of(&c, e);
+
+	if (r < 0)
+		return r;
+	if (base_platform(&c, &stage, actual, expected) < 0)
+		return err_oom(e);
+	return c.options.error && c.called[RULE_BASE_PLATFORM]
+		   ? err_new(e, ERR_INVALID, "lint violation found for rules: %s",
+			     check_rule_name(RULE_BASE_PLATFORM))
+		   : 0;
 }

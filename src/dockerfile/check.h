@@ -43,6 +43,11 @@ typedef void (*DockerfileSink)(void *user, const DockerfileWarning *w);
  * error=true, if there was a warning: "lint violation found for rules: A, B". */
 int dockerfile_check(const Dockerfile *d, const DockerfileCheckInput *in, DockerfileSink sink, Err *e);
 
+/* Only InvalidBaseImagePlatform, once a base image is known: `image` is for the platform `actual`, and `expected` was wanted. */
+int dockerfile_check_base(const Dockerfile *d, const DockerfileCheckInput *in, const DockerfileStep *from,
+			  const char *image, const char *actual, const char *expected, DockerfileSink sink,
+			  Err *e);
+
 /* The documents of docker build --call: as JSON and as the text that it prints; both are malloc'ed. */
 typedef struct DockerfileReport {
 	char *json, *text;
