@@ -78,7 +78,7 @@ static int words_of(const DockerfileStep *step, const DockerfileLex *lex, char *
 
 static CopyKind kind_of(const char *word)
 {
-	if (str_starts(word, "git@") || str_starts(word, "git://") || str_starts(word, "ssh://"))
+	if (git_ref_is_one(word, false))
 		return COPY_GIT;
 	return str_starts(word, "http://") || str_starts(word, "https://") ? COPY_HTTP : COPY_LOCAL;
 }
@@ -177,6 +177,7 @@ void copy_step_done(CopyStep *c)
 		free(c->items[i].word);
 		free(c->items[i].text);
 		sources_done(&c->items[i].sources);
+		fetch_done(&c->items[i].fetch);
 	}
 	free(c->items);
 	free(c->from);

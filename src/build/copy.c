@@ -139,6 +139,40 @@ static int hash_layers(Build *b, Copy *c, char ret[DIGEST_LEN + 1], Err *e)
 	return 0;
 }
 
+static int identify(Build *b, const CopyStep *step, CopyItem *it, Err *e)
+{
+	Fetch *f = &it->fetch;
+	int r = 0;
+
+	if (!f->b)
+		r = fetch_init(f, b, it->word, false, e);
+	if (r < 0)
+		return r;
+	if (step->says_keep_git && f->git.says_keep_git_dir && step->keeps_git != f->git.keep_git_dir)
+		return err_new(e, ERR_INVALID, "inconsistent keep-git-dir configuration");
+	if (step->checksum && f->git.checksum && !streq(step->checksum, f->git.checksum))
+		return err_new(e, ERR_INVALID, "checksum mismatch \"%s\" != \"%s\"", step->checksum,
+			       f->git.checksum);
+	f->keep_git_dir = f->keep_git_dir || step->keeps_git;
+	if (step->checksum && !f->checksum && !(f->checksum = strdup(step->checksum)))
+		return err_oom(e);
+	return err_ctx(e, fetch_identify(f, e), "ADD");
+}
+
+static int describe_item(Build *b, const CopyStep *step, CopyItem *it, StrBuf *t, Err *e)
+{
+	char text[DIGEST_LEN + 1] = "";
+	int r = 0;
+
+	if (it->kind == COPY_TEXT)
+		digest_of(it->text, strlen(it->text), text);
+	if (it->kind == COPY_HTTP || it->kind == COPY_GIT)
+		r = identify(b, step, it, e);
+	strbuf_addf(t, "%d %zu %s %s%s\n", (int)it->kind, strlen(it->word), it->word, text,
+		    it->fetch.content);
+	return r;
+}
+
 /* The key of the step. */
 static int key_of(Build *b, const Stage *s, Copy *c, char key[DIGEST_LEN + 1], Err *e)
 {
@@ -152,16 +186,12 @@ static int key_of(Build *b, const Stage *s, Copy *c, char key[DIGEST_LEN + 1], E
 	strbuf_addf(&t, "%s link %d parents %d unpack %d %d chown %s chmod %s to %s %d\n%s\n", c->step.verb,
 		    c->step.link, c->step.parents, c->step.unpacks, c->step.unpacks_remote,
 		    c->step.chown ?: "", c->step.chmod ?: "", c->step.dest, c->step.into_dir, c->content);
-	for (size_t i = 0; i < c->step.n; i++) {
-		const CopyItem *it = &c->step.items[i];
-		char text[DIGEST_LEN + 1] = "";
-
-		if (it->kind == COPY_TEXT)
-			digest_of(it->text, strlen(it->text), text);
-		strbuf_addf(&t, "%d %zu %s %s\n", (int)it->kind, strlen(it->word), it->word, text);
-	}
-	if (t.oom)
-		return err_oom(e);
+	for (size_t i = 0; r >= 0 && i < c->step.n; i++)
+		r = describe_item(b, &c->step, &c->step.items[i], &t, e);
+	if (r >= 0 && t.oom)
+		r = err_oom(e);
+	if (r < 0)
+		return r;
 	cache_key(key, s->key, t.s, NULL);
 	return 0;
 }
@@ -218,14 +248,15 @@ static int place_text(const Copy *c, const CopyItem *it, const Work *w, const Tr
 	return r;
 }
 
-static int place_source(Build *b, Copy *c, const Source *src, const Work *w, TreeCopy *how, Err *e)
+/* Of the directory `from`. */
+static int place_source(Build *b, const Copy *c, int from, const Source *src, bool unpacks, const Work *w,
+			TreeCopy *how, Err *e)
 {
 	Place p = {.dir = -1};
 	int r = 0;
 
-	if (!src->is_dir && c->step.unpacks) {
-		r = unpack_into(b, c->origin.root, src->path, w->root, c->step.dest, how,
-				str_empty(c->step.chown), e);
+	if (!src->is_dir && unpacks) {
+		r = unpack_into(b, from, src->path, w->root, c->step.dest, how, str_empty(c->step.chown), e);
 		if (r != 0)
 			return MIN2(r, 0);
 	}
@@ -236,8 +267,42 @@ static int place_source(Build *b, Copy *c, const Source *src, const Work *w, Tre
 		r = place_open(w->root, c->step.dest, c->step.into_dir, src->name, how, &p, e);
 	}
 	if (r >= 0)
-		r = tree_copy(how, c->origin.root, src, p.dir, p.name, e);
+		r = tree_copy(how, from, src, p.dir, p.name, e);
 	place_done(&p);
+	return r;
+}
+
+/* What git has put there for itself is not part of the tree. */
+static int excludes_of(const Copy *c, const CopyItem *it, Ignore *ret, Err *e)
+{
+	int r = 0;
+
+	for (char **p = c->step.exclude.patterns; r >= 0 && p && *p; p++)
+		r = ignore_add(ret, *p);
+	if (r >= 0 && it->kind == COPY_GIT && !it->fetch.keep_git_dir)
+		r = ignore_add(ret, "**/.git");
+	return r < 0 ? err_oom(e) : 0;
+}
+
+static int place_remote(Build *b, const Copy *c, CopyItem *it, const Work *w, const TreeCopy *like, Err *e)
+{
+	Ignore exclude = {0};
+	const TreeFilter filter = {.exclude = &exclude};
+	TreeCopy how = *like;
+	int r = fetch_get(&it->fetch, e);
+	const Source src = {.path = it->fetch.file ?: (char *)(uintptr_t) "",
+			    .name = it->fetch.file ?: (char *)(uintptr_t) "",
+			    .is_dir = it->kind == COPY_GIT};
+
+	if (r < 0)
+		return err_ctx(e, r, "ADD");
+	how.filter = &filter;
+	how.contents = (FileCopy){0};
+	r = excludes_of(c, it, &exclude, e);
+	if (r >= 0)
+		r = place_source(b, c, it->fetch.dir, &src, c->step.unpacks_remote, w, &how, e);
+	file_copy_done(&how.contents);
+	ignore_done(&exclude);
 	return r;
 }
 
@@ -247,8 +312,10 @@ static int place_item(Build *b, Copy *c, CopyItem *it, const Work *w, TreeCopy *
 
 	if (it->kind == COPY_TEXT)
 		return place_text(c, it, w, how, e);
+	if (it->kind != COPY_LOCAL)
+		return place_remote(b, c, it, w, how, e);
 	for (size_t i = 0; r >= 0 && i < it->sources.n; i++)
-		r = place_source(b, c, &it->sources.items[i], w, how, e);
+		r = place_source(b, c, c->origin.root, &it->sources.items[i], c->step.unpacks, w, how, e);
 	return r;
 }
 
@@ -311,12 +378,6 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	Copy c = {.origin = {.root = -1}};
 	int r = copy_step_parse(b, s, step, &c.step, e);
 
-	for (size_t i = 0; r >= 0 && i < c.step.n; i++)
-		if (c.step.items[i].kind == COPY_HTTP || c.step.items[i].kind == COPY_GIT)
-			r = err_new(
-			    e, ERR_UNSUPPORTED,
-			    "ADD %.200s: fetching from the network is not offered: use RUN with curl or git",
-			    c.step.items[i].word);
 	if (r >= 0 && has_local(&c.step))
 		r = origin_find(b, c.step.from, &c.origin, e);
 	if (r >= 0) {

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "build/build-internal.h"
+#include "build/fetch.h"
 #include "build/tree.h"
 
 /* ---- work.c: a writable view of a stage ---- */
@@ -42,6 +42,7 @@ typedef struct CopyItem {
 	char *word;      /* as it was written, variables replaced; of a here-document: its name */
 	char *text;      /* of a here-document */
 	Sources sources; /* of a local one, once they were looked for */
+	Fetch fetch;     /* of a remote one */
 } CopyItem;
 
 typedef struct CopyStep {

@@ -119,6 +119,9 @@ void http_reply_done(HttpReply *r)
 	strv_free(r->challenges);
 	free(r->url);
 	free(r->location);
+	free(r->etag);
+	free(r->last_modified);
+	free(r->disposition);
 	free(r->range);
 	free(r->body);
 	*r = (HttpReply){0};
@@ -240,6 +243,9 @@ static size_t on_header(char *line, size_t size _unused_, size_t len, void *user
 	header_is(line, len, "Docker-Content-Digest", &r->digest);
 	header_is(line, len, "Location", &x->location);
 	header_is(line, len, "Link", &r->link);
+	header_is(line, len, "ETag", &r->etag);
+	header_is(line, len, "Last-Modified", &r->last_modified);
+	header_is(line, len, "Content-Disposition", &r->disposition);
 	header_is(line, len, "WWW-Authenticate", &challenge);
 	header_is(line, len, "Content-Range", &range);
 	header_is(line, len, "Range", &r->range);
@@ -558,6 +564,8 @@ static HttpTrouble trouble_of(CURL *curl, CURLcode c)
 static int describe(Exchange *x, CURLcode c, const char *url, const char *text, Err *e)
 {
 	const char *why = *text ? text : curl_easy_strerror(c);
+	const char *peer = x->q->peer ? x->q->peer : "registry";
+	char check[128];
 	const char *remedy = "";
 
 	if (x->r < 0) { /* a callback's word */
@@ -570,15 +578,17 @@ static int describe(Exchange *x, CURLcode c, const char *url, const char *text, 
 	if (x->denied_local) {
 		x->reply->trouble = HTTP_REFUSED;
 		return err_new(e, ERR_DENIED,
-			       "%s \"%.300s\": refused: a registry may not send this machine to its own or "
+			       "%s \"%.300s\": refused: a %s may not send this machine to its own or "
 			       "link-local addresses",
-			       x->q->method, url);
+			       x->q->method, url, peer);
 	}
 	if (x->cut) {
 		x->reply->trouble = HTTP_BROKEN;
 		return err_new(e, ERR_UNAVAILABLE, "%s \"%.300s\": the connection was closed in the middle",
 			       x->q->method, url);
 	}
+	snprintf(check, sizeof(check), "; check that the %s runs and that no firewall or proxy is in the way",
+		 peer);
 	x->reply->trouble = trouble_of(x->curl, c);
 	if (x->reply->trouble == HTTP_NO_CONNECTION && x->proxied)
 		remedy = "; the way leads through a proxy: check http-proxy, https-proxy and no-proxy of the "
@@ -586,7 +596,7 @@ static int describe(Exchange *x, CURLcode c, const char *url, const char *text, 
 	else if (c == CURLE_COULDNT_RESOLVE_HOST)
 		remedy = "; check the name and the DNS servers of this machine";
 	else if (x->reply->trouble == HTTP_NO_CONNECTION)
-		remedy = "; check that the registry runs and that no firewall or proxy is in the way";
+		remedy = check;
 	else if (x->reply->trouble == HTTP_NO_TLS)
 		remedy = "; install its CA in /etc/ireko/certs.d/<host>/ca.crt, or name it with "
 			 "--insecure-registry";

@@ -42,6 +42,7 @@ typedef enum HttpTrouble {
 typedef struct HttpRequest {
 	const char *method; /* GET, HEAD, POST, PUT, PATCH, DELETE */
 	const char *url;
+	const char *peer;          /* what errors call the other side; NULL: "registry" */
 	const char *accept;        /* NULL: anything */
 	const char *authorization; /* the header's value; NULL: none */
 	const char *form;          /* what POST sends */
@@ -73,6 +74,8 @@ typedef struct HttpReply {
 	char *link;                  /* Link */
 	char **challenges;           /* WWW-Authenticate, one an element */
 	char *url, *location;        /* of the last hop; Location as it was sent (http_url_join) */
+	char *etag, *last_modified;  /* as they were sent */
+	char *disposition;           /* Content-Disposition */
 	char *range;                 /* Range: how much of an upload has arrived */
 	int64_t chunk_min;           /* OCI-Chunk-Min-Length, 0: not said */
 	char *body;                  /* NUL-terminated; empty if a sink took it */
