@@ -107,7 +107,8 @@ bool check_reference_valid(const char *s)
 	colon = memchr(s, ':', (size_t)(end - s));
 	if (colon && !tag_valid(colon + 1, (size_t)(end - colon - 1)))
 		return false;
-	end = colon ?: end;
+	if (colon)
+		end = colon;
 	if (end - s > 255)
 		return false;
 	for (;; s += n + 1) {

@@ -204,7 +204,7 @@ static int onbuild_heredocs(Parser *p, const char *line, DockerfileStep *s, Err 
 {
 	DockerfileStep inner = {0};
 	StrBuf b = {0};
-	Culprit c;
+	Culprit c = {0};
 	/* What is wrong in the instruction is told when it is run. */
 	bool may = step_read(&inner, s->text, p->d.escape, &c, NULL) >= 0 && heredoc_allowed(&inner);
 	int r = 0;
@@ -342,11 +342,12 @@ static int parse(const char *text, size_t len, const char *name, bool whole, Doc
 {
 	size_t taken = MIN2(len, (size_t)DOCKERFILE_MAX);
 	_cleanup_free_ char *copy = malloc(taken + 1);
-	Parser p = {.d = {.escape = '\\'}, .text = copy, .p = copy, .end = copy + taken, .name = name};
+	Parser p = {.d = {.escape = '\\'}, .text = copy, .p = copy, .name = name};
 	int r;
 
 	if (!copy)
 		return err_oom(e);
+	p.end = copy + taken;
 	/* Characters of several bytes are looked at as a whole: the copy ends with NUL. */
 	memcpy(copy, text, taken);
 	copy[taken] = '\0';
