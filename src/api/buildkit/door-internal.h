@@ -13,6 +13,7 @@
 #pragma once
 
 #include "api/buildkit/door.h"
+#include "api/buildkit/filesync.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -184,17 +185,7 @@ void trees_clean(BuildkitDoor *d);
 void trees_free(BuildkitDoor *d);
 
 /* ---- filesync.c ---- */
-typedef struct SyncRequest {
-	const char *name; /* of the directory, as the client calls it */
-	char *const *exclude, *const *follow;
-	bool fresh; /* root is empty */
-	int root;
-	void (*progress)(void *user, int64_t bytes, bool end);
-	void *user;
-} SyncRequest;
 int filesync_receive(Job *j, Session *s, const SyncRequest *rq, Err *e);
-/* The protocol itself, on any call. */
-int filesync_run(GrpcCall *call, const SyncRequest *rq, Err *e);
 /* Metadata: a list under a name, as the protocol encodes it. Appends; names are not copied. */
 typedef struct Metadata {
 	GrpcField *items;

@@ -19,6 +19,9 @@
 #include <sys/stat.h>
 
 #define SURPLUS_MAX (256LL << 20) /* of what was dropped */
+#define PACKET_MAX                                                                                           \
+	(1u                                                                                                  \
+	 << 20) /* a client sends contents in pieces of 32 KiB; unpacked, a hostile one takes some thirty times as much */
 
 int sync_fail(Receiver *x, const char *path, const char *what, Err *e)
 {
@@ -34,7 +37,13 @@ static int send_packet(Receiver *x, Session__PacketType type, uint32_t id, const
 	p.type = type;
 	p.id = id;
 	p.data = (ProtobufCBinaryData){text ? strlen(text) : 0, (uint8_t *)text};
-	return grpc_send_message(x->call, &p.base, e);
+	uint8_t packed[sizeof(Err) + 32];
+	size_t len = session__packet__get_packed_size(&p);
+
+	if (len > sizeof(packed))
+		return err_new(e, ERR_INTERNAL, "a packet of %zu bytes is too long", len);
+	session__packet__pack(&p, packed);
+	return x->wire->send(x->wire->user, packed, len, e);
 }
 
 static int ask(Receiver *x, const Wanted *w, int fd, Err *e)
@@ -157,11 +166,18 @@ static int take_packet(Receiver *x, const Session__Packet *p, Err *e)
 
 static int receive_one(Receiver *x, Session__Packet **ret, Err *e)
 {
-	int r = grpc_receive_message(x->call, &session__packet__descriptor, (ProtobufCMessage **)ret, e);
+	_cleanup_free_ uint8_t *data = NULL;
+	size_t len = 0;
+	int r = x->wire->receive(x->wire->user, &data, &len, e);
 
-	return r == 0
-		   ? err_new(e, ERR_UNAVAILABLE, "directory %s: the client stopped sending it", x->rq->name)
-		   : r;
+	if (r <= 0)
+		return r < 0 ? r
+			     : err_new(e, ERR_UNAVAILABLE, "directory %s: the client stopped sending it",
+				       x->rq->name);
+	*ret = len <= PACKET_MAX ? session__packet__unpack(NULL, len, data) : NULL;
+	return *ret
+		   ? 0
+		   : err_new(e, ERR_INVALID, "directory %s from the client: a malformed packet", x->rq->name);
 }
 
 static int receive_all(Receiver *x, Err *e)
@@ -204,9 +220,9 @@ static void receiver_done(Receiver *x)
 	free(x->queue);
 }
 
-int filesync_run(GrpcCall *call, const SyncRequest *rq, Err *e)
+int filesync_run(const SyncWire *w, const SyncRequest *rq, Err *e)
 {
-	_cleanup_(receiver_done) Receiver x = {.call = call, .rq = rq};
+	_cleanup_(receiver_done) Receiver x = {.wire = w, .rq = rq};
 	Err err = {0};
 	int r = sync_begin(&x, &err);
 
@@ -295,6 +311,16 @@ void metadata_done(Metadata *m)
 	strv_free(m->owned);
 }
 
+static int call_send(void *user, const void *message, size_t len, Err *e)
+{
+	return grpc_send(user, message, len, e);
+}
+
+static int call_receive(void *user, uint8_t **ret, size_t *ret_len, Err *e)
+{
+	return grpc_receive(user, ret, ret_len, e);
+}
+
 int filesync_receive(Job *j, Session *s, const SyncRequest *rq, Err *e)
 {
 	char *name[] = {(char *)rq->name, NULL};
@@ -310,7 +336,8 @@ int filesync_receive(Job *j, Session *s, const SyncRequest *rq, Err *e)
 	r = job_call_begin(j, s, "/moby.filesync.v1.FileSync/DiffCopy", m.items, m.n, &call, e);
 	if (r < 0)
 		return r;
-	r = filesync_run(call, rq, e);
+	const SyncWire wire = {call, call_send, call_receive};
+	r = filesync_run(&wire, rq, e);
 	if (r >= 0)
 		return job_call_finish(j, call, e);
 	job_call_drop(j, call);

@@ -33,7 +33,7 @@ typedef struct Dir {
 } Dir;
 
 typedef struct Receiver {
-	GrpcCall *call;
+	const SyncWire *wire;
 	const SyncRequest *rq;
 	Dir *dirs;
 	size_t n_dirs;
