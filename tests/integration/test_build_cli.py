@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -305,6 +306,19 @@ def test_engine_that_goes_ends_the_client(new_engine, folder):
     engine.start()
 
 
+def test_an_engine_that_ends_waits_for_no_build(new_engine, folder):
+    engine = new_engine()
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN echo begun; sleep 1000\n")
+    p = engine.popen("build", "--progress", "plain", folder)
+    while "begun" not in p.stdout.readline():
+        assert p.poll() is None
+    begun = time.monotonic()
+    engine.stop()
+    assert time.monotonic() - begun < 5 and p.wait(20) == 1
+    engine.start()
+    assert not engine.containers()
+
+
 # ---- other people's files
 
 
@@ -334,6 +348,10 @@ def test_a_user_builds_from_his_own_files(new_engine, theirs):
     p = as_user(engine, 1234, "build", "--progress", "plain", "-t", "theirs", theirs, groups=[4321])
     assert p.returncode == 0 and "[internal] load build context" in p.stderr, p.stderr
     assert engine.cli("run", "--rm", "theirs").stdout == "mine"
+    # What he gets as files is his.
+    os.chown(theirs, 1234, 1234)
+    p = as_user(engine, 1234, "build", "-o", theirs / "out", theirs, groups=[4321])
+    assert p.returncode == 0 and (theirs / "out/c/mine").stat().st_uid == 1234, p.stderr
 
 
 @pytest.mark.parametrize("secret", ["file", "folder", "link"])

@@ -303,6 +303,7 @@ static int find_user(LocalBuild *b, Err *e)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer), groups = 0;
+	gid_t none;
 	int domain = 0;
 	socklen_t domain_len = sizeof(domain);
 
@@ -313,7 +314,7 @@ static int find_user(LocalBuild *b, Err *e)
 			       "descriptors can be handed over on the engine's unix socket only");
 	b->user.uid = peer.uid;
 	b->user.gid = peer.gid;
-	if (getsockopt(b->sock, SOL_SOCKET, SO_PEERGROUPS, NULL, &groups) < 0 && errno == ERANGE) {
+	if (getsockopt(b->sock, SOL_SOCKET, SO_PEERGROUPS, &none, &groups) < 0 && errno == ERANGE) {
 		b->user.groups = malloc(groups);
 		if (!b->user.groups)
 			return err_oom(e);
@@ -533,7 +534,7 @@ int h_build_local(HttpRequest *rq, void *user, Err *e)
 	HttpHijack h;
 	Err err = {0};
 	int r = http_wants_upgrade(rq)
-		    ? http_hijack(rq, "application/vnd.ireko.build", &h, e)
+		    ? http_hijack_and_stay(rq, "application/vnd.ireko.build", &h, e)
 		    : err_new(e, ERR_INVALID, "a build of this kind is asked for with Upgrade: ireko-build");
 
 	if (r < 0)

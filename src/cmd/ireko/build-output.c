@@ -94,7 +94,8 @@ static int parse_one(const char *text, BuildOutput *out, char ***tags, Err *e)
 			       "invalid argument \"%s\" for \"-o, --output\" flag: a quote is not closed",
 			       text);
 	for (char **f = fields; *f; f++)
-		type = str_after(*f, "type=") ?: type;
+		if (str_starts(*f, "type="))
+			type = str_after(*f, "type=");
 	if (!type)
 		return err_new(e, ERR_INVALID,
 			       "invalid argument \"%s\" for \"-o, --output\" flag: type is required", text);

@@ -171,4 +171,7 @@ typedef struct HttpHijack {
 /* Answers "101 UPGRADED" (Connection: Upgrade, Upgrade: tcp, or h2c if that was asked for) if the client asked for an upgrade, else 200; then the
  * connection is a plain stream. */
 int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e);
+/* The same for a handler that stays with the connection and gives no copy away: it is cut off when the server ends, and is one of the requests that last as long as
+ * their client likes. */
+int http_hijack_and_stay(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e);
 bool http_wants_upgrade(const HttpRequest *rq);

@@ -144,7 +144,7 @@ int http_take_over(HttpRequest *rq, const char *head, bool streaming, HttpHijack
 	return 0;
 }
 
-int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e)
+static int hijack(HttpRequest *rq, const char *content_type, bool streaming, HttpHijack *ret, Err *e)
 {
 	bool upgrade = http_wants_upgrade(rq);
 	/* Docker's clients ask for "tcp"; older ones say something else and take that for it. HTTP/2 is another protocol. */
@@ -155,5 +155,15 @@ int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err 
 		       content_type, to)
 		: strf("HTTP/1.1 200 OK\r\nContent-Type: %s\r\n", content_type);
 
-	return head ? http_take_over(rq, head, false, ret, e) : err_oom(e);
+	return head ? http_take_over(rq, head, streaming, ret, e) : err_oom(e);
+}
+
+int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e)
+{
+	return hijack(rq, content_type, false, ret, e);
+}
+
+int http_hijack_and_stay(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e)
+{
+	return hijack(rq, content_type, true, ret, e);
 }
