@@ -126,7 +126,9 @@ int build_lint_base(Build *b, const Stage *s, Err *e);
 
 /* ---- cache.c ---- */
 typedef struct CacheHit {
-	char *chain, *diff; /* chain NULL: nothing was changed by the step and there are no layers at all */
+	char *chain; /* NULL: nothing was changed by the step and there are no layers at all */
+	char *
+	    diff; /* of the layer that it gave; of two (delta.h): with a blank between them, the lower first */
 	bool empty;
 	int64_t created_ns;
 } CacheHit;
@@ -147,6 +149,8 @@ int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e);
 /* ---- commit.c ---- */
 /* What a step has changed, a snapshot's upper directory, as a layer over the stage's; the directory is empty or gone afterwards. */
 int step_commit(Build *b, const Stage *s, const char *upper, CacheHit *ret, Err *e);
+/* The same over other layers. */
+int step_commit_on(Build *b, const char *parent, const char *upper, CacheHit *ret, Err *e);
 /* 1 and the build argument SOURCE_DATE_EPOCH as nanoseconds, 0 if it was not given. */
 int build_epoch(const Build *b, int64_t *ret_ns, Err *e);
 

@@ -54,9 +54,10 @@ int cache_records_encode(json_t *config, const CacheRecord *v, size_t n, char *c
 	json_t *steps = json_object_get(doc, "steps");
 
 	for (size_t i = 0; doc && i < n; i++) {
-		json_t *one = json_pack("{s:s, s:s, s:s, s:I, s:b, s:I}", "key", v[i].key, "parent",
+		json_t *one = json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:I}", "key", v[i].key, "parent",
 					v[i].parent, "step", v[i].step, "layers", (json_int_t)v[i].layers,
-					"empty", v[i].empty, "created", (json_int_t)v[i].created_ns);
+					"own", (json_int_t)v[i].own, "empty", v[i].empty, "created",
+					(json_int_t)v[i].created_ns);
 
 		if (one && v[i].content)
 			json_object_set_new(one, "content", json_string(v[i].content));
@@ -75,11 +76,13 @@ static int decode_one(const json_t *one, CacheRecord **v, size_t *n, Err *e)
 			       .parent = (char *)(uintptr_t)json_get_str(one, "parent"),
 			       .content = (char *)(uintptr_t)json_get_str(one, "content"),
 			       .layers = (size_t)json_get_int(one, "layers", -1),
+			       .own = (size_t)json_get_int(one, "own", 1),
 			       .empty = json_is_true(json_object_get(one, "empty")),
 			       .created_ns = json_get_int(one, "created", 0)};
 
 	if (!r.key || !r.step || !r.parent || !digest_is_valid(r.key) || !digest_is_valid(r.parent) ||
-	    (r.content && !digest_is_valid(r.content)) || r.layers > IMAGE_LAYERS_MAX || r.created_ns < 0)
+	    (r.content && !digest_is_valid(r.content)) || r.layers > IMAGE_LAYERS_MAX || r.own > 2 ||
+	    (!r.empty && (r.own == 0 || r.own > r.layers)) || r.created_ns < 0)
 		return err_new(e, ERR_INVALID, "a record of a cached step is not well-formed");
 	return cache_record_add(v, n, &r, e);
 }

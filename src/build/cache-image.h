@@ -15,6 +15,7 @@
 typedef struct CacheRecord {
 	char *key, *step, *parent, *content; /* content may be NULL */
 	size_t layers;                       /* how many there are with it */
+	size_t own;                          /* how many of these it gave itself: 1, 2 or (empty) 0 */
 	bool empty;
 	int64_t created_ns;
 } CacheRecord;

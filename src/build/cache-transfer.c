@@ -45,19 +45,28 @@ static int records_enter(Build *b, const StoreImage *image, char ***ret_more, Er
 		r = cache_records_decode(doc, &v, &n, ret_more, e);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		size_t layers = v[i].layers;
+		_cleanup_free_ char *diff = NULL;
 
 		if (layers > strv_len(config.diff_ids)) {
 			r = err_new(e, ERR_INVALID,
 				    "a record of a cached step has more layers than its image");
 			break;
 		}
+		if (!v[i].empty) {
+			diff = v[i].own == 2
+				   ? strf("%s %s", config.diff_ids[layers - 2], config.diff_ids[layers - 1])
+				   : strdup(config.diff_ids[layers - 1]);
+			if (!diff) {
+				r = err_oom(e);
+				break;
+			}
+		}
 		*chain = '\0';
 		for (size_t k = 0; k < layers; k++)
 			chain_id_next(*chain ? chain : NULL, config.diff_ids[k], chain);
 		const StoreCacheEntry c = {.key = v[i].key,
 					   .chain_id = layers ? chain : NULL,
-					   .diff_id =
-					       v[i].empty || !layers ? NULL : config.diff_ids[layers - 1],
+					   .diff_id = diff,
 					   .empty = v[i].empty,
 					   .created_ns = v[i].created_ns,
 					   .step = v[i].step,

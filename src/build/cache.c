@@ -137,11 +137,13 @@ int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e)
 {
 	CacheHit hit = {0};
 	int r = make_once(b, s, st, &hit, e);
+	size_t own = r < 0 || hit.empty ? 0 : strchr(hit.diff, ' ') ? 2 : 1;
 	CacheRecord record = {.key = (char *)(uintptr_t)st->key,
 			      .step = (char *)(uintptr_t)st->told,
 			      .parent = s->key,
 			      .content = (char *)(uintptr_t)st->content,
-			      .layers = strv_len(s->config.diff_ids) + !hit.empty,
+			      .layers = strv_len(s->config.diff_ids) + own,
+			      .own = own,
 			      .empty = hit.empty,
 			      .created_ns = hit.created_ns};
 

@@ -80,17 +80,22 @@ static int clamp(Build *b, const char *upper, Err *e)
 
 int step_commit(Build *b, const Stage *s, const char *upper, CacheHit *ret, Err *e)
 {
+	return step_commit_on(b, s->chain, upper, ret, e);
+}
+
+int step_commit_on(Build *b, const char *parent, const char *upper, CacheHit *ret, Err *e)
+{
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
 	int64_t size;
 	bool empty;
 	int r = clamp(b, upper, e);
 
 	if (r >= 0)
-		r = store_layer_commit_upper(b->store, s->chain, upper, true, chain, diff, &size, &empty, e);
+		r = store_layer_commit_upper(b->store, parent, upper, true, chain, diff, &size, &empty, e);
 	if (r < 0)
 		return r;
 	*ret = (CacheHit){
-	    .chain = empty ? (s->chain ? strdup(s->chain) : NULL) : strdup(chain),
+	    .chain = empty ? (parent ? strdup(parent) : NULL) : strdup(chain),
 	    .diff = empty ? NULL : strdup(diff),
 	    .empty = empty,
 	    .created_ns = clock_now_ns(),

@@ -7,6 +7,7 @@
  * were others, so that a layer is never found under the key of other contents.
  */
 #include "build/copy.h"
+#include "build/delta.h"
 #include "build/memo.h"
 
 #define TRIES_MAX 5
@@ -17,8 +18,10 @@ typedef struct Copy {
 	TreeFilter filter;
 	char content[DIGEST_LEN + 1]; /* of what is taken */
 	uint64_t state;               /* of the files that were hashed */
-	bool known;                   /* from the memo: nothing was looked for */
-	bool changed;                 /* meanwhile */
+	Manifest *manifest; /* of a step that takes one thing of the context; NULL: it takes others */
+	const char *told;
+	bool known;   /* from the memo: nothing was looked for */
+	bool changed; /* meanwhile */
 } Copy;
 
 static bool has_local(const CopyStep *c)
@@ -92,10 +95,13 @@ static int hash_sources(Build *b, Copy *c, char ret[DIGEST_LEN + 1], Err *e)
 	    .owners = c->origin.chain != NULL,
 	    .memo_root = c->origin.chain ? -1 : store_root_fd(b->store),
 	    .state = &c->state,
+	    .manifest = c->manifest,
 	};
 	int r = find_sources(b, c, e);
 
 	c->state = 0;
+	if (c->manifest)
+		manifest_clear(c->manifest);
 	for (size_t i = 0; r >= 0 && i < c->step.n; i++) {
 		char one[DIGEST_LEN + 1];
 
@@ -335,23 +341,76 @@ static int write_all(Build *b, Stage *s, Copy *c, Work *w, Err *e)
 	return r;
 }
 
+/* The one directory that such a step takes, or NULL. */
+static const Source *directory_of(const Copy *c)
+{
+	const Sources *found = c->manifest ? &c->step.items[0].sources : NULL;
+
+	return found && found->n == 1 && found->items[0].is_dir && !found->items[0].include ? &found->items[0]
+											    : NULL;
+}
+
+/* 1: what is different from the last time was enough. */
+static int make_delta(Build *b, Stage *s, Copy *c, CacheHit *hit, Err *e)
+{
+	const Source *source = directory_of(c);
+	WalkLimits limits = build_limits(b);
+	TreeCopy how = {.chmod = c->step.changes_mode ? &c->step.mode : NULL,
+			.filter = &c->filter,
+			.limits = &limits};
+	const Delta d = {.told = c->told,
+			 .source = source,
+			 .root = c->origin.root,
+			 .dest = c->step.dest,
+			 .now = c->manifest,
+			 .how = &how};
+	_cleanup_close_ int root = -1;
+	uint64_t expected = 0;
+	int r;
+
+	if (!source || !manifest_count(c->manifest))
+		return 0;
+	/* Names of owners are looked up in the stage. */
+	r = s->chain && !str_empty(c->step.chown) ? store_layers_mount(b->store, s->chain, &root, e) : 0;
+	if (r >= 0)
+		r = owner(b, s, c, &(Work){.root = root}, &how, e);
+	if (r >= 0)
+		r = delta_make(b, s, &d, hit, &expected, e);
+	file_copy_done(&how.contents);
+	c->changed = r > 0 && how.state != expected;
+	return r;
+}
+
+static int make_whole(Build *b, Stage *s, Copy *c, CacheHit *hit, Err *e)
+{
+	Work w = {.root = -1};
+	int r = work_open(b, c->step.link ? NULL : s->chain, &w, e), closed;
+
+	if (r >= 0)
+		r = write_all(b, s, c, &w, e);
+	if (r >= 0 && !c->changed)
+		r = work_commit(b, s, &w, hit, e);
+	/* For the next time; without it that one is a whole copy as well. */
+	if (r >= 0 && !c->changed && directory_of(c))
+		(void)manifest_save(store_root_fd(b->store), c->content, c->manifest, NULL);
+	closed = work_close(b, &w, r < 0 ? NULL : e);
+	return r < 0 ? r : closed;
+}
+
 static int make(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
 {
 	Copy *c = arg;
-	Work w = {.root = -1};
-	int r = c->known ? find_sources(b, c, e) : 0, closed;
+	int r = c->known ? find_sources(b, c, e) : 0;
 
-	if (r < 0)
-		return r;
-	r = work_open(b, c->step.link ? NULL : s->chain, &w, e);
 	if (r >= 0)
-		r = write_all(b, s, c, &w, e);
-	if (r >= 0 && c->changed)
+		r = make_delta(b, s, c, hit, e);
+	if (r == 0)
+		r = make_whole(b, s, c, hit, e);
+	if (r >= 0 && c->changed) {
+		cache_hit_done(hit);
 		r = err_new(e, ERR_CONFLICT, "the files in the build context are being changed: build again");
-	if (r >= 0)
-		r = work_commit(b, s, &w, hit, e);
-	closed = work_close(b, &w, r < 0 ? NULL : e);
-	return r < 0 ? r : closed;
+	}
+	return MIN2(r, 0);
 }
 
 static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
@@ -360,6 +419,11 @@ static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 	char key[DIGEST_LEN + 1];
 	int r = told ? 0 : err_oom(e);
 
+	c->told = told;
+	/* Of others it is not worth it, or not known what they give. */
+	if (r >= 0 && !c->origin.chain && c->step.n == 1 && has_local(&c->step) && !c->step.link &&
+	    !c->step.parents && !(c->manifest = manifest_new()))
+		r = err_oom(e);
 	for (int i = 0; r >= 0 && i < TRIES_MAX; i++) {
 		c->changed = false;
 		r = key_of(b, s, c, key, e);
@@ -386,6 +450,7 @@ int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 		r = run(b, s, step, &c, e);
 	}
 	origin_done(&c.origin);
+	manifest_free(c.manifest);
 	copy_step_done(&c.step);
 	return r;
 }

@@ -6,6 +6,7 @@
  * threads at once. Entries are gathered in batches, so that memory is bounded however large the tree is.
  */
 #include "build/build-internal.h"
+#include "build/manifest.h"
 #include "build/memo.h"
 #include "build/source.h"
 #include "build/walk.h"
@@ -29,6 +30,7 @@ typedef struct Item {
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
+	bool linked;   /* a file with other names */
 	bool leave;    /* the end of a directory */
 	bool known;    /* of a file: `digest` was remembered */
 	bool remember; /* it was read, and will stay as it is */
@@ -228,6 +230,24 @@ static Item *item_new(Digest *d)
 	return &d->items[d->n++];
 }
 
+static int list(const Digest *d, const Item *i)
+{
+	ManifestEntry x = {.path = d->texts.s + i->below_at, .mode = i->mode, .linked = i->linked};
+	char target[DIGEST_LEN + 1];
+
+	if (S_ISREG(i->mode)) {
+		x.size = i->key.size;
+		x.mix = memo_key_mix(&i->key);
+	}
+	memcpy(x.digest, i->digest, sizeof(x.digest));
+	if (S_ISLNK(i->mode)) {
+		digest_of(d->texts.s + i->link_at, strlen(d->texts.s + i->link_at), target);
+		if (!digest_to_bytes(target, x.digest))
+			return -EIO;
+	}
+	return manifest_add(d->how->manifest, &x);
+}
+
 static void feed(Digest *d, const Item *i)
 {
 	char head[128];
@@ -264,6 +284,8 @@ static int flush(Digest *d, Err *e)
 		const Item *it = &d->items[i];
 
 		feed(d, it);
+		if (d->how->manifest && !it->leave && list(d, it) < 0)
+			r = err_oom(e);
 		if (d->memo && it->remember && memo_put(d->memo, &it->key, it->digest) < 0)
 			r = err_oom(e);
 	}
@@ -312,6 +334,7 @@ static int enter(void *user, const WalkEntry *n, Err *e)
 	i->mode = n->st.st_mode;
 	i->uid = n->st.st_uid;
 	i->gid = n->st.st_gid;
+	i->linked = S_ISREG(n->st.st_mode) && n->st.st_nlink > 1;
 	i->path_at = keep_text(d, n->path);
 	i->below_at = keep_text(d, n->below);
 	if (S_ISREG(i->mode)) {

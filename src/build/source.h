@@ -33,8 +33,9 @@ int sources_match_parents(int root, const char *pattern, const TreeFilter *f, So
 typedef struct SourceDigest {
 	const TreeFilter *filter;
 	WalkLimits *limits;
-	bool owners;     /* they count */
-	int memo_root;   /* the data root: files are known again (memo.h); -1: they are not worth it */
-	uint64_t *state; /* NULL, or what the sum of memo_key_mix of all files is added to */
+	bool owners;   /* they count */
+	int memo_root; /* the data root: files are known again (memo.h); -1: they are not worth it */
+	struct Manifest *manifest; /* NULL, or where all that is taken is added (manifest.h) */
+	uint64_t *state;           /* NULL, or what the sum of memo_key_mix of all files is added to */
 } SourceDigest;
 int sources_digest(int root, const Sources *s, const SourceDigest *how, char ret[DIGEST_LEN + 1], Err *e);

@@ -70,17 +70,25 @@ int stage_add_history(Stage *s, const char *created_by, bool empty, Err *e)
 
 int stage_add_layer(Stage *s, const char *created_by, const char *key, const CacheHit *h, Err *e)
 {
+	_cleanup_strv_ char **diffs = h->empty ? NULL : strv_split(h->diff, ' ');
+	int r = 0;
+
+	if (!h->empty && !diffs)
+		return err_oom(e);
 	/* What a step gave belongs to the keys of those after it: run again (--no-cache), it may have given another layer, and what
 	 * was once made on the former one does not fit on this. */
 	cache_key(s->key, key, h->empty ? "" : h->diff, NULL);
 	s->time_ns = MAX2(s->time_ns, h->created_ns);
-	if (!h->empty) {
-		free(s->chain);
-		s->chain = strdup(h->chain);
-		if (!s->chain || strv_add(&s->config.diff_ids, h->diff) < 0)
-			return err_oom(e);
-	}
-	return stage_add_history(s, created_by, h->empty, e);
+	if (h->empty)
+		return stage_add_history(s, created_by, true, e);
+	free(s->chain);
+	s->chain = strdup(h->chain);
+	if (!s->chain)
+		return err_oom(e);
+	for (char **d = diffs; r >= 0 && *d; d++)
+		r = strv_add(&s->config.diff_ids, *d) < 0 ? err_oom(e)
+							  : stage_add_history(s, created_by, false, e);
+	return r;
 }
 
 /* ---- steps that only change the configuration ---- */

@@ -87,6 +87,17 @@ int store_cache_find_like(Store *s, const char *step, const char *parent, StoreC
 	return take_one(&q, r, ret, e);
 }
 
+int store_cache_find_whole(Store *s, const char *step, const char *parent, StoreCacheEntry *ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e,
+			 "SELECT " COLUMNS " FROM build_cache WHERE step = ?1 AND parent = ?2 AND NOT empty"
+			 " AND instr(diff_id, ' ') = 0 ORDER BY created_ns DESC LIMIT 1",
+			 "tt", step, parent);
+
+	return take_one(&q, r, ret, e);
+}
+
 int store_cache_find_after(Store *s, const char *parent, StoreCacheEntry *ret, Err *e)
 {
 	_cleanup_query_ DbQuery q = {0};

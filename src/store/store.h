@@ -262,8 +262,9 @@ int store_image_used(Store *s, const char *id, Err *e);
 /* ---- the build cache ---- */
 typedef struct StoreCacheEntry {
 	char *key;
-	char *chain_id, *diff_id; /* chain_id NULL: nothing was changed and there are no layers at all */
-	bool empty;               /* the step changed nothing: chain_id is the layer before it */
+	char *chain_id,
+	    *diff_id; /* chain_id NULL: nothing was changed and there are no layers at all; diff_id: "LOWER UPPER" of a step that gave two */
+	bool empty;   /* the step changed nothing: chain_id is the layer before it */
 	int64_t created_ns, used_ns, uses;
 	char *step;    /* as history tells it; NULL: not known */
 	char *parent;  /* key of the step before it, or NULL */
@@ -279,6 +280,8 @@ int store_cache_get(Store *s, const char *key, StoreCacheEntry *ret, Err *e);
 int store_cache_put(Store *s, const StoreCacheEntry *c, Err *e);
 /* The last one made of the same step: after the same parent (with other files), if there is one, else after another. 0: none. */
 int store_cache_find_like(Store *s, const char *step, const char *parent, StoreCacheEntry *ret, Err *e);
+/* The last one made of the same step after the same parent that gave one layer only; 0: none. */
+int store_cache_find_whole(Store *s, const char *step, const char *parent, StoreCacheEntry *ret, Err *e);
 /* The last one made after the same parent, whatever the step; 0: none. */
 int store_cache_find_after(Store *s, const char *parent, StoreCacheEntry *ret, Err *e);
 /* The longest unused first. */
