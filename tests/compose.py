@@ -10,6 +10,7 @@ from harness import BUILD, ROOT, program, run
 
 CLIENTS = ROOT / ".cache/clients"
 CURRENT = CLIENTS / "sid"
+PLUGINS = CURRENT / "usr/libexec/docker/cli-plugins"
 ALL = os.environ.get("IREKO_CLIENTS") == "all"
 
 
@@ -32,7 +33,7 @@ class Compose:
         self.engine, self.kind, self.folder, self.name = engine, kind, folder, name
         config = engine.root / "compose-client"
         config.mkdir(exist_ok=True)
-        (config / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(CURRENT / "usr/libexec/docker/cli-plugins")]}))
+        (config / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(PLUGINS)]}))
         # BuildKit is another protocol; COMPOSE_HTTP_TIMEOUT is of v1.
         self.env = dict(engine.env(), DOCKER_CONFIG=str(config), DOCKER_BUILDKIT="0", COMPOSE_DOCKER_CLI_BUILD="0", COMPOSE_HTTP_TIMEOUT="60",
                         COMPOSE_PROJECT_NAME=name, PYTHONDONTWRITEBYTECODE="1")

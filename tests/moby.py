@@ -3,11 +3,10 @@
 import json
 import os
 
-from compose import CURRENT, current_docker
+from compose import CURRENT, PLUGINS, current_docker
 from harness import program, wait_until
 from room import Room
 
-PLUGINS = CURRENT / "usr/libexec/docker/cli-plugins"
 
 
 class Moby(Room):

@@ -254,6 +254,24 @@ static int place_text(const Copy *c, const CopyItem *it, const Work *w, const Tr
 	return r;
 }
 
+/* What is in a directory: where that comes to has its time, as BuildKit leaves it. */
+static int place_contents(const Copy *c, int root, const Source *src, const Work *w, TreeCopy *how, Err *e)
+{
+	_cleanup_close_ int to = place_directory(w->root, c->step.dest, how, e), from = -1;
+	int r = to < 0 ? to : tree_copy(how, root, src, to, "", e);
+	struct stat st;
+
+	/* The root of a context is nobody's directory. */
+	if (r < 0 || !*src->path)
+		return r;
+	from = path_open_in_root(root, src->path, O_PATH | O_DIRECTORY, 0);
+	if (from < 0 || fstat(from, &st) < 0)
+		return err_sys(e, from < 0 ? from : errno, "look at %.500s", src->path);
+	const struct timespec times[2] = {st.st_mtim, st.st_mtim};
+	return utimensat(to, ".", times, 0) < 0 ? err_sys(e, errno, "set the time of %.500s", c->step.dest)
+						: 0;
+}
+
 /* Of the directory `from`. */
 static int place_source(Build *b, const Copy *c, int from, const Source *src, bool unpacks, const Work *w,
 			TreeCopy *how, Err *e)
@@ -266,12 +284,9 @@ static int place_source(Build *b, const Copy *c, int from, const Source *src, bo
 		if (r != 0)
 			return MIN2(r, 0);
 	}
-	if (src->is_dir) {
-		p.dir = place_directory(w->root, c->step.dest, how, e);
-		r = MIN2(p.dir, 0);
-	} else {
-		r = place_open(w->root, c->step.dest, c->step.into_dir, src->name, how, &p, e);
-	}
+	if (src->is_dir)
+		return place_contents(c, from, src, w, how, e);
+	r = place_open(w->root, c->step.dest, c->step.into_dir, src->name, how, &p, e);
 	if (r >= 0)
 		r = tree_copy(how, from, src, p.dir, p.name, e);
 	place_done(&p);

@@ -331,7 +331,8 @@ static int enter(void *user, const WalkEntry *n, Err *e)
 	i = item_new(d);
 	if (!i)
 		return err_oom(e);
-	i->mode = n->st.st_mode;
+	/* How a context's own directory is, depends on the way it came, and is copied nowhere. */
+	i->mode = *n->path ? n->st.st_mode : S_IFDIR;
 	i->uid = n->st.st_uid;
 	i->gid = n->st.st_gid;
 	i->linked = S_ISREG(n->st.st_mode) && n->st.st_nlink > 1;

@@ -92,6 +92,9 @@ static int scratch(Build *b, Stage *s, Err *e)
 	int r;
 
 	s->config.run.stop_timeout = -1;
+	s->config.run.working_dir = strdup("/");
+	if (!s->config.run.working_dir)
+		return err_oom(e);
 	cache_key(s->key, "", "FROM scratch", NULL);
 	r = image_platform_parse(s->platform ?: b->rq->platform, &s->config.platform, e);
 	return r < 0 ? r : default_path(s, e);

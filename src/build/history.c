@@ -236,7 +236,7 @@ char *history_text(Build *b, const Stage *s, const DockerfileStep *step, char *c
 		return arg_text(s, step);
 	case DF_HEALTHCHECK:
 		return health_text(&run->health);
-	default:
-		return strdup(step->original);
+	default: /* MAINTAINER, whose text is one word */
+		return strf("%s %s", dockerfile_verb_name(step->verb), step->text);
 	}
 }

@@ -8,7 +8,7 @@
 
 #define LINKS_MAX 40 /* as the kernel: path_resolution(7) */
 
-/* One directory, of which those above are there. */
+/* One directory, of which those above are there. BuildKit gives it the mode of --chmod, too. */
 static int make_owned(int root, const char *path, const TreeCopy *how, Err *e)
 {
 	_cleanup_close_ int there = path_open_in_root(root, path, O_PATH | O_DIRECTORY, 0);
@@ -22,9 +22,12 @@ static int make_owned(int root, const char *path, const TreeCopy *how, Err *e)
 	fd = path_mkdir_in_root(root, path, 0755);
 	if (fd < 0)
 		return err_sys(e, fd, "make the directory %.500s", path);
-	int r = fchownat(fd, "", how->uid, how->gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+	/* An O_PATH descriptor. */
+	int r = how->set_owner && fchownat(fd, "", how->uid, how->gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+	if (r >= 0 && how->chmod && fchmodat(fd, ".", mode_change_apply(how->chmod, S_IFDIR | 0755), 0) < 0)
+		r = -errno;
 	(void)close(fd);
-	return r < 0 ? err_sys(e, r, "set the owner of %.500s", path) : 0;
+	return r < 0 ? err_sys(e, r, "set the owner and the mode of %.500s", path) : 0;
 }
 
 int place_directory(int root, const char *dest, const TreeCopy *how, Err *e)
@@ -34,7 +37,7 @@ int place_directory(int root, const char *dest, const TreeCopy *how, Err *e)
 
 	if (!prefix)
 		return err_oom(e);
-	if (how->set_owner && (how->uid || how->gid)) {
+	if ((how->set_owner && (how->uid || how->gid)) || how->chmod) {
 		for (char *p = prefix + 1; r >= 0 && (p = strchr(p, '/')); *p++ = '/') {
 			*p = '\0';
 			r = make_owned(root, prefix, how, e);

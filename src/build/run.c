@@ -130,7 +130,8 @@ static int command_of(const Stage *s, const DockerfileStep *step, Run *r, Err *e
 
 	if (is_script(step) && str_starts(step->heredocs[0].text, "#!")) {
 		r->script = &step->heredocs[0];
-		no = strv_take(&r->argv, strf("/dev/pipes/%s", r->script->name)) < 0 ? err_oom(e) : 0;
+		text = strf("/dev/pipes/%s", r->script->name);
+		no = text ? shell_command(s, text, &r->argv, e) : err_oom(e);
 	} else if (is_script(step)) {
 		no = shell_command(s, step->heredocs[0].text, &r->argv, e);
 	} else if (step->n_heredocs) {

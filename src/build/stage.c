@@ -93,20 +93,30 @@ int stage_add_layer(Stage *s, const char *created_by, const char *key, const Cac
 
 /* ---- steps that only change the configuration ---- */
 
-/* An ENV hides the ARGs of its names, until another ARG gives them a value. */
-static int args_hide(Stage *s, const char *text, char escape, Err *e)
+/* ENV and LABEL: names, values, and how they were joined. */
+static int change_pairs(Build *b, Stage *s, const DockerfileStep *step, char *const *env, Err *e)
 {
-	_cleanup_strv_ char **words = NULL;
-	int r = dockerfile_words(text, escape, &words, e);
+	const DockerfileLex lex = {.escape = b->df.escape, .env = env};
+	char ***to = step->verb == DF_ENV ? &s->config.run.env : &s->config.run.labels;
+	int r = 0;
 
-	for (size_t i = 0; r >= 0 && s->args && words[i]; i++) {
-		/* "ENV NAME the rest" */
-		bool legacy = i == 0 && !strchr(words[i], '=');
+	for (size_t i = 0; r >= 0 && i + 2 < step->n_args; i += 3) {
+		_cleanup_free_ char *name = NULL, *value = NULL, *pair = NULL;
 
-		words[i][strcspn(words[i], "=")] = '\0';
-		strv_env_unset(s->args, words[i]);
-		if (legacy)
-			break;
+		r = dockerfile_lex_word(&lex, step->args[i], &name, e);
+		if (r >= 0)
+			r = dockerfile_lex_word(&lex, step->args[i + 1], &value, e);
+		if (r < 0)
+			return r;
+		if (!*name)
+			return err_new(e, ERR_INVALID, "%s names can not be blank",
+				       dockerfile_verb_name(step->verb));
+		pair = strf("%s=%s", name, value);
+		if (!pair || strv_env_set(to, pair) < 0)
+			return err_oom(e);
+		/* An ENV hides the ARG of its name, until another ARG gives that a value. */
+		if (step->verb == DF_ENV && s->args)
+			strv_env_unset(s->args, name);
 	}
 	return r;
 }
@@ -126,16 +136,14 @@ static int change(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	}
 	if (r < 0)
 		return r;
+	if (step->verb == DF_ENV || step->verb == DF_LABEL)
+		return change_pairs(b, s, step, env, e);
 	line = strf("%s %s", dockerfile_verb_name(step->verb), text ?: step->text);
 	r = line ? engine_apply_change(&s->config.run, line, e) : err_oom(e);
 	if (r < 0)
 		return r;
-	if (step->verb == DF_ENV)
-		r = args_hide(s, text, b->df.escape, e);
-	if (r < 0)
-		return r;
 	if (step->verb == DF_CMD)
-		s->cmd_set = true;
+		s->cmd_set = s->config.run.args_escaped = true;
 	/* The command of the base was meant for its own entry point. */
 	if (step->verb == DF_ENTRYPOINT && !s->cmd_set) {
 		strv_free(s->config.run.cmd);

@@ -51,6 +51,9 @@ static int make_directory(Build *b, Stage *s, const DockerfileStep *step, void *
 	if (r >= 0 && !str_empty(s->config.run.user)) {
 		how.set_owner = true;
 		r = engine_user_lookup(w.root, s->config.run.user, &how.uid, &how.gid, e);
+		/* A number that is no account's is the group's too, as in --chown. */
+		if (!strchr(s->config.run.user, ':') && how.gid == 0)
+			how.gid = how.uid;
 	}
 	if (r >= 0) {
 		made = place_directory(w.root, arg, &how, e);

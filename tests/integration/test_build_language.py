@@ -292,6 +292,25 @@ def test_a_here_document_that_names_its_interpreter(build):
     assert "/awk" in image.tree and not [p for p in image.tree if "pipes" in p]
 
 
+def test_copy_here_documents(build):
+    image = build("""FROM busybox
+ENV v=value
+COPY <<one <<"two" /d/
+a $v ${v%e}
+one
+a $v
+two
+ADD <<-three.txt /renamed
+\t\ttabs
+\tthree.txt
+COPY --chmod=755 --chown=1:2 <<EOF /bin/script
+#!/bin/sh
+echo \\$v
+EOF
+RUN test "$(cat /d/one)" = "a value valu" && test "$(cat /d/two)" = 'a $v' && test "$(cat /renamed)" = tabs && test "$(v=1 script)" = 1
+""")
+    assert image.tree["/d/one"].mode == 0o644 and image.tree["/bin/script"][1:4] == (0o755, 1, 2)
+
 
 # ---- the rest of the configuration
 def test_healthcheck(build):
@@ -346,6 +365,10 @@ COPY x here/
     assert image.tree["/e/f"][1:4] == (0o755, 0, 0) and "/a/b" not in image.tree
 
 
+def test_a_workdir_belongs_to_the_user(build):
+    image = build("FROM busybox\nUSER user\nWORKDIR /mine/too\nUSER 7:8\nWORKDIR /other\n")
+    assert [image.tree[p][2:4] for p in ("/mine", "/mine/too", "/other")] == [(1000, 1000), (1000, 1000), (7, 8)]
+
 
 def test_stopsignal(build):
     assert build("FROM busybox\nSTOPSIGNAL SIGUSR1\n").config["StopSignal"] == "SIGUSR1"
@@ -382,6 +405,10 @@ CMD echo # not a comment \\
     assert image.config["Cmd"][2].startswith("echo # not a comment")
 
 
+def test_the_escape_directive(build):
+    image = build("# escape=`\nFROM busybox\nENV a=C:\\dir b=`$a\nRUN echo x `\n  >/x\n")
+    assert env_of(image)["a"] == "C:\\dir" and env_of(image)["b"] == "$a" and "/x" in image.tree
+
 
 def test_carriage_returns(build):
     image = build("FROM busybox\r\nENV a=1 \\\r\n  b=2\r\nRUN echo x >/x\r\n")
@@ -394,7 +421,7 @@ def test_carriage_returns(build):
     ("FROM busybox\nUSER\n", "USER requires exactly one argument"), ("FROM busybox\nWORKDIR\n", "WORKDIR requires exactly one argument"),
     ("FROM busybox\nLABEL x=\"\n", "unexpected end of statement"), ("FROM busybox\nRUN --nosuch true\n", "unknown flag: --?nosuch"), ("FROM busybox\nCOPY --nosuch=1 a b\n", "unknown flag: --?nosuch"),
     ("FROM busybox\nRUN <<EOF\necho\n", "unterminated heredoc|here-document"), ("FROM busybox\nSTOPSIGNAL\n", "STOPSIGNAL requires exactly one argument"), ("FROM busybox\nARG\n", "ARG requires at least one argument"),
-    ("FROM busybox\nRUN --mount=type=nosuch true\n", "mount type"),
+    ("FROM busybox\nADD --checksum=x a b\n", "checksum"), ("FROM busybox\nRUN --mount=type=nosuch true\n", "mount type"),
     ("FROM busybox\nRUN --network=nosuch true\n", "network"), ("FROM busybox\nRUN --security=nosuch true\n", "security"), ("FROM busybox\nCOPY missing /x\n", "not found"),
 ])
 def test_mistakes(build, dockerfile, words):
@@ -412,6 +439,11 @@ FROM first
 COPY --link --chmod=644 --chown=1:2 $a.txt y /a/
 ADD --link=false --chown=user ["x", "/b b/"]
 COPY --from=busybox /etc/passwd /p
+COPY <<one <<-"two" /d/
+1
+one
+2
+two
 WORKDIR /w
 RUN --network=none --mount=type=tmpfs,target=/x echo "$v" >f
 ENV legacy a   b
@@ -437,7 +469,7 @@ EOF
 """, {"2.txt": "", "x": "x", "y": "y"})
     assert image.history[1:] == [
         ("ARG v=1", True), ("ENV a=b c=d e", True), ("ENV a=2 z=b", True), ("COPY --chown=1:2 --chmod=644 2.txt y /a/ # buildkit", False), ("ADD --chown=user x /b b/ # buildkit", False),
-        ("COPY /etc/passwd /p # buildkit", False), ("WORKDIR /w", False), ("RUN |1 v=1 /bin/sh -c echo \"$v\" >f # buildkit", False), ("ENV legacy=a   b", True),
+        ("COPY /etc/passwd /p # buildkit", False), ("COPY <<one <<two /d/ # buildkit", False), ("WORKDIR /w", False), ("RUN |1 v=1 /bin/sh -c echo \"$v\" >f # buildkit", False), ("ENV legacy=a   b", True),
         ("EXPOSE [53/udp 80/tcp 81/tcp 82/tcp]", True), ("VOLUME [/a /b]", True), ("VOLUME [/c d]", True), ("LABEL l m=n o p=q", True), ("RUN |1 v=1 touch /a b # buildkit", False),
         ("HEALTHCHECK &{[\"CMD\" \"a\" \"b\"] \"1m30s\" \"0s\" \"0s\" \"0s\" '\\x02'}", True), ("HEALTHCHECK &{[\"NONE\"] \"0s\" \"0s\" \"0s\" \"0s\" '\\x00'}", True), ("STOPSIGNAL SIGINT", True),
         ("MAINTAINER me", True), ("USER user", True), ("SHELL [/bin/sh -ec]", True), ("CMD [\"/bin/sh\" \"-ec\" \"a \\\"b\\\"\"]", True), ("ENTRYPOINT [\"a\" \"b\"]", True), ("ARG q", True), ("ARG q=1 r=2 s", True),
@@ -471,3 +503,9 @@ def test_dockerignore(build):
     image = build("FROM scratch\nCOPY . /\n", {".dockerignore": "# c\n*.log\n!keep.log\n/top\n**/deep\nsub/*/x\n  spaced  \n", "a.log": "", "keep.log": "", "top": "", "d/top": "", "d/deep/f": "", "sub/1/x": "",
                                                "sub/1/y": "", "spaced": ""})
     assert set(image.tree) == {"/.dockerignore", "/Dockerfile", "/keep.log", "/d", "/d/top", "/sub", "/sub/1", "/sub/1/y"}
+
+
+def test_archives_are_unpacked_by_add_alone(build):
+    tar = make_tar(lambda t: (add_file(t, "in/f", b"f", uid=7, gid=8, mode=0o640), add_file(t, "in/l", type=b"2", linkname="f", mode=0o777)))
+    image = build("FROM scratch\nADD a.tar /added\nCOPY a.tar /copied/\n", {"a.tar": tar})
+    assert image.tree["/added/in/f"][1:4] == (0o640, 7, 8) and image.tree["/added/in/l"].content == "f" and image.tree["/copied/a.tar"].kind == "file" and "/added/a.tar" not in image.tree
