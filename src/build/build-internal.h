@@ -90,6 +90,7 @@ struct Build {
 
 	pthread_mutex_t context_lock;
 	int context_fd; /* the main context, once it was asked for */
+	struct Context *contexts;
 
 	pthread_mutex_t events_lock; /* events are told one at a time; also guards what follows */
 	Vertices vertices;
@@ -213,6 +214,11 @@ int build_await(Build *b, Stage *other, Err *e);
 /* ---- context.c ---- */
 /* The main context's directory: the Build's. */
 int build_context(Build *b, int *ret_fd, Err *e);
+/* Where the Dockerfile is in a context that lies elsewhere (rq->context): a descriptor of the caller's, a malloc'ed name. */
+int build_context_dockerfile(Build *b, int *ret_dir, char **ret_name, Err *e);
+/* What a named context of the request stands for ("docker-image://alpine"), or NULL. */
+const char *build_named_context(const Build *b, const char *name);
+void contexts_free(Build *b);
 /* ---- context-part.c ---- */
 /* Of what `source` (clean, "" for all) names in it, as far as .dockerignore lets it be seen. */
 int build_context_digest(Build *b, const char *source, char ret[DIGEST_LEN + 1], Err *e);

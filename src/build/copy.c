@@ -39,6 +39,8 @@ static int find_sources(Build *b, Copy *c, Err *e)
 	size_t found = 0;
 	int r = origin_root(b, &c->origin, e);
 
+	if (c->origin.value)
+		c->filter.ignore = c->origin.ignore;
 	for (size_t i = 0; r >= 0 && i < c->step.n; i++) {
 		CopyItem *it = &c->step.items[i];
 

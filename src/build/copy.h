@@ -25,10 +25,12 @@ WalkLimits build_limits(Build *b);
 
 /* ---- origin.c: a directory that things are copied from ---- */
 typedef struct Origin {
-	char *name;    /* what --from says; NULL: the context */
-	char *chain;   /* of a stage or an image: its layers; NULL: a directory of the client's */
-	int root;      /* -1: not opened yet (origin_root) */
-	bool borrowed; /* root is the Build's */
+	char *name;           /* what --from says; NULL: the context */
+	char *chain;          /* of a stage or an image: its layers; NULL: a directory of the client's */
+	char *value;          /* of a named context that is a directory: what it stands for */
+	const Ignore *ignore; /* its own rules; set with root */
+	int root;             /* -1: not opened yet (origin_root) */
+	bool borrowed;        /* root is the Build's */
 } Origin;
 int origin_find(Build *b, const char *from, Origin *ret, Err *e);
 int origin_root(Build *b, Origin *o, Err *e);

@@ -3,6 +3,7 @@
  * FROM: what a stage begins with: nothing, another stage, or an image, whose ONBUILD triggers run then.
  */
 #include "build/cache-image.h"
+#include "build/solve.h"
 
 typedef struct Pull {
 	Build *b;
@@ -61,8 +62,18 @@ static bool platform_fits(Build *b, const StoreImage *image, const char *platfor
 
 int build_image_get(Build *b, const char *reference, const char *platform, StoreImage *ret, Err *e)
 {
+	const char *named = build_named_context(b, reference);
+	const char *image = named ? str_after(named, "docker-image://") : NULL;
 	Err missing = {0};
-	int r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
+	int r;
+
+	if (named && !image)
+		return err_new(e, ERR_UNSUPPORTED,
+			       "the named context %s is %.200s, and an image is wanted here: name one with "
+			       "docker-image://",
+			       reference, named);
+	reference = image ?: reference;
+	r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
 
 	if (r >= 0 && platform_fits(b, ret, platform))
 		return r;
@@ -144,8 +155,37 @@ static int onbuild_run(Build *b, Stage *s, Err *e)
 	return r;
 }
 
+/* What another build of the client has come to. */
+static int from_result(Build *b, Stage *s, const char *key, Err *e)
+{
+	BuildResult *other = b->rq->client->input ? b->rq->client->input(b->rq->client->user, key) : NULL;
+	BuildBase base;
+	int r;
+
+	if (!other)
+		return err_new(e, ERR_INVALID, "there is no result called %.200s to build from", key);
+	build_result_base(other, &base);
+	_cleanup_json_ json_t *doc = image_config_encode(base.config);
+	r = doc ? image_config_decode(doc, &s->config, e) : err_oom(e);
+	if (r < 0)
+		return r;
+	s->base_id = base.base_id ? strdup(base.base_id) : NULL;
+	s->n_inherited = s->config.n_history;
+	s->n_base_layers = strv_len(s->config.diff_ids);
+	s->chain = base.chain ? strdup(base.chain) : NULL;
+	if (s->config.created)
+		(void)clock_parse(s->config.created, &s->time_ns); /* an unreadable time counts as none */
+	cache_key(s->key, "FROM result", base.text, NULL);
+	return default_path(s, e);
+}
+
 static int from_image(Build *b, Stage *s, Err *e)
 {
+	const char *named = build_named_context(b, s->base), *key = named ? str_after(named, "input:") : NULL;
+
+	if (key)
+		return from_result(b, s, key, e);
+
 	StoreImage image = {0};
 	int r = build_image_get(b, s->base, s->platform ?: b->rq->platform, &image, e);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What --from names: a stage, an image, or the context. Layers are mounted only when something is read: what a step took from layers before is
+ * What --from names: a stage, an image, a named context, or the main one. Layers are mounted only when something is read: what a step took from layers before is
  * known by their names.
  */
+#include "build/context.h"
 #include "build/copy.h"
 
 static int stage_origin(Build *b, Stage *s, const char *from, Origin *ret, Err *e)
@@ -32,6 +33,7 @@ static int image_origin(Build *b, const char *from, Origin *ret, Err *e)
 
 int origin_find(Build *b, const char *from, Origin *ret, Err *e)
 {
+	const char *named = from ? build_named_context(b, from) : NULL;
 	Stage *s = from ? build_stage(b, from) : NULL;
 
 	*ret = (Origin){.root = -1};
@@ -40,17 +42,32 @@ int origin_find(Build *b, const char *from, Origin *ret, Err *e)
 	ret->name = strdup(from);
 	if (!ret->name)
 		return err_oom(e);
-	return s ? stage_origin(b, s, from, ret, e) : image_origin(b, from, ret, e);
+	if (s)
+		return stage_origin(b, s, from, ret, e);
+	if (!named || str_starts(named, "docker-image://"))
+		return image_origin(b, from, ret, e);
+	ret->value = strdup(named);
+	return ret->value ? 0 : err_oom(e);
 }
 
 int origin_root(Build *b, Origin *o, Err *e)
 {
+	Context *c;
+	int r;
+
 	if (o->root >= 0)
 		return 0;
 	if (o->chain)
 		return store_layers_mount(b->store, o->chain, &o->root, e);
 	o->borrowed = true;
-	return build_context(b, &o->root, e);
+	if (!o->value)
+		return build_context(b, &o->root, e);
+	r = context_get(b, o->value, &c, e);
+	if (r >= 0) {
+		o->root = context_dir(c);
+		o->ignore = context_ignore(c);
+	}
+	return r;
 }
 
 void origin_done(Origin *o)
@@ -59,5 +76,6 @@ void origin_done(Origin *o)
 		close_fd(&o->root);
 	free(o->name);
 	free(o->chain);
+	free(o->value);
 	*o = (Origin){.root = -1};
 }

@@ -18,8 +18,14 @@ static const char *const proxy_args[] = {"HTTP_PROXY", "http_proxy", "HTTPS_PROX
 
 Stage *build_stage(Build *b, const char *name)
 {
+	const char *context = build_named_context(b, name),
+		   *other = context ? str_after(context, "target:") : NULL;
 	int number;
 
+	/* A context that is given by name hides the stage of that name. */
+	if (context && !other)
+		return NULL;
+	name = other ?: name;
 	for (size_t i = b->n_stages; i-- > 0;)
 		if (b->stages[i].name && strcasecmp(b->stages[i].name, name) == 0)
 			return &b->stages[i];
@@ -184,6 +190,12 @@ static int from_words(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	s->base = strdup(words[0]);
 	if (!s->base)
 		return err_oom(e);
+	if (build_named_context(b, s->base)) {
+		Stage *t = build_stage(b, s->base);
+
+		s->parent = t && t < s ? t : NULL;
+		return n == 3 ? stage_name(s, words[2], e) : 0;
+	}
 	/* Only a stage before this one: a later one of that name does not hide an image. Numbers name no base. */
 	for (Stage *t = s; t-- > b->stages && !s->parent;)
 		if (t->name && strcasecmp(t->name, s->base) == 0)

@@ -125,6 +125,11 @@ const char *build_result_config(const BuildResult *r)
 	return r->text;
 }
 
+void build_result_base(const BuildResult *r, BuildBase *ret)
+{
+	*ret = (BuildBase){.config = &r->config, .text = r->text, .chain = r->chain, .base_id = r->base_id};
+}
+
 int build_tags_check(char *const *tags, Err *e)
 {
 	for (; tags && *tags; tags++) {

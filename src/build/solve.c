@@ -71,7 +71,9 @@ static int ignore_load(Build *b, int dir, Err *e)
 	char *follow[] = {(char *)".dockerignore", NULL};
 	const BuildFiles files = {.follow = follow};
 
-	if (r == -ENOENT && !b->rq->context) {
+	if (r == -ENOENT && b->rq->context)
+		r = read_file(dir, ".dockerignore", DOCKERFILE_MAX, &text, &len, e);
+	else if (r == -ENOENT) {
 		r = b->rq->client->directory(b->rq->client->user, "context", &files, NULL, &context, e);
 		if (r >= 0)
 			r = read_file(context, ".dockerignore", DOCKERFILE_MAX, &text, &len, e);
@@ -95,6 +97,7 @@ static int dockerfile_open(Build *b, BuildVertex *v, int *ret, Err *e)
 static int dockerfile_read(Build *b, BuildVertex *v, char **ret, size_t *ret_len, Err *e)
 {
 	_cleanup_close_ int dir = -1;
+	_cleanup_free_ char *name = NULL;
 	int r = 0;
 
 	if (b->rq->dockerfile_text) {
@@ -105,11 +108,11 @@ static int dockerfile_read(Build *b, BuildVertex *v, char **ret, size_t *ret_len
 	}
 	if (b->rq->dockerfile_text && b->rq->context)
 		return 0;
-	r = dockerfile_open(b, v, &dir, e);
+	r = b->rq->context ? build_context_dockerfile(b, &dir, &name, e) : dockerfile_open(b, v, &dir, e);
 	if (r < 0)
 		return b->rq->dockerfile_text ? 0 : r;
 	if (!b->rq->dockerfile_text)
-		r = read_file(dir, b->dockerfile_name, DOCKERFILE_MAX, ret, ret_len, e);
+		r = read_file(dir, name ?: b->dockerfile_name, DOCKERFILE_MAX, ret, ret_len, e);
 	if (r == -ENOENT)
 		return err_new(
 		    e, ERR_INVALID,
@@ -355,6 +358,7 @@ void build_free(Build *b)
 	free(b->dockerfile_name);
 	free(b->dockerfile_text);
 	vertices_done(b);
+	contexts_free(b);
 	close_fd(&b->context_fd);
 	close_fd(&b->alive_fd);
 	close_fd(&b->stop_fd);
