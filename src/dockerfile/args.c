@@ -84,16 +84,21 @@ static int take_array(DockerfileStep *s, const char *text, Err *e)
 
 	if (*df_skip_blanks(text) != '[')
 		return 0;
-	array = json_loads(text, 0, NULL);
+	array = json_loads(text, JSON_ALLOW_NUL, NULL);
 	if (!array)
 		return 0;
 	json_array_foreach (array, i, member) {
-		int r =
-		    json_is_string(member)
-			? add_arg(s, strdup(json_string_value(member)), e)
-			: err_new(e, ERR_INVALID,
-				  "when using JSON array syntax, arrays must be comprised of strings only");
+		const char *value = json_string_value(member);
+		int r;
 
+		if (!value)
+			r = err_new(e, ERR_INVALID,
+				    "when using JSON array syntax, arrays must be comprised of strings only");
+		else if (strlen(value) != json_string_length(member))
+			r = err_new(e, ERR_INVALID, "argument %zu of %s has a NUL character in it", i + 1,
+				    dockerfile_verb_name(s->verb));
+		else
+			r = add_arg(s, strdup(value), e);
 		if (r < 0)
 			return r;
 	}

@@ -240,6 +240,7 @@ static void test_refusals(void **state _unused_)
 	    {"RUN", "RUN requires at least one argument"},
 	    {"RUN [1]", "when using JSON array syntax, arrays must be comprised of strings only"},
 	    {"COPY [[\"a\"], \"b\"]", "arrays must be comprised of strings only"},
+	    {"CMD [\"a\", \"b\\u0000c\"]", "argument 2 of CMD has a NUL character in it"},
 	    {"COPY a", "COPY requires at least two arguments, but only one was provided. Destination could "
 		       "not be determined"},
 	    {"COPY /foo <<EOF\nEOF", "COPY cannot accept a heredoc as a destination"},
