@@ -103,6 +103,8 @@ int check_dispatch(Checker *c, CheckStage *stage, const DockerfileStep *s, Err *
 int checker_run(Checker *c, Err *e);
 /* Only finds the stages. */
 int checker_stages(Checker *c, Err *e);
+/* Only what is seen in the form of single instructions. */
+int checker_forms(Checker *c, Err *e);
 void checker_done(Checker *c);
 int check_stage_find(const Checker *c, size_t below, const char *name);
 Entry *entries_add(Entries *list, const char *name, const DockerfileStep *s);

@@ -572,6 +572,13 @@ static int options_of(Checker *c, Err *e)
 	return text ? check_options_parse(text, &c->options, e) : err_oom(e);
 }
 
+int checker_forms(Checker *c, Err *e)
+{
+	int r = options_of(c, e);
+
+	return r < 0 || forms(c) >= 0 ? r : err_oom(e);
+}
+
 int checker_run(Checker *c, Err *e)
 {
 	int r = options_of(c, e);

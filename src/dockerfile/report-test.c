@@ -133,6 +133,14 @@ static void test_lint_of_what_cannot_be_built(void **state _unused_)
 	assert_string_equal(json_get_str(error, "message"),
 			    "Dockerfile:2: unknown instruction: FRO (did you mean FROM?)");
 	assert_int_equal(line_of(error), 2);
+	assert_string_equal(r.text, "");
+	dockerfile_report_done(&r);
+	/* What stands before the error is looked at. */
+	static const char text[] = "FROM x AS B\nMAINTAINER me\nRUN <<E\n";
+	assert_int_equal(dockerfile_lint(text, strlen(text), "Dockerfile", &in, &r, &e), 0);
+	assert_non_null(strstr(r.text, "WARNING: StageNameCasing"));
+	assert_non_null(strstr(r.text, "WARNING: MaintainerDeprecated"));
+	assert_non_null(strstr(r.json, "unterminated heredoc"));
 	dockerfile_report_done(&r);
 }
 

@@ -432,6 +432,27 @@ static int lint_document(Lint *l, const char *message, const DockerfilePlace *pl
 	return finish(doc, &b, l->ok, l->n || message ? 1 : 0, ret, e);
 }
 
+/* Of a file that cannot be parsed, what stands before the error is looked at. */
+static int lint_before(Lint *l, const DockerfileCheckInput *in, const DockerfilePlace *place, Err *e)
+{
+	const char *end = l->text;
+	Dockerfile d = {0};
+	int r = 0;
+
+	for (int line = 1; end && line < place->first; line++) {
+		end = memchr(end, '\n', l->len - (size_t)(end - l->text));
+		end = end ? end + 1 : NULL;
+	}
+	if (!end || end == l->text ||
+	    dockerfile_parse(l->text, (size_t)(end - l->text), l->name, &d, NULL) < 0)
+		return 0;
+	Checker c = {.d = &d, .in = in, .sink = add_warning, .sink_user = l};
+	r = checker_forms(&c, e);
+	checker_done(&c);
+	dockerfile_done(&d);
+	return r;
+}
+
 int dockerfile_lint(const char *text, size_t len, const char *name, const DockerfileCheckInput *in,
 		    DockerfileReport *ret, Err *e)
 {
@@ -452,6 +473,8 @@ int dockerfile_lint(const char *text, size_t len, const char *name, const Docker
 
 		r = checker_run(&c, &why);
 		checker_done(&c);
+	} else if (lint_before(&l, &own, &place, e) == -ENOMEM) {
+		r = -ENOMEM;
 	}
 	r = r == -ENOMEM ? err_oom(e) : lint_document(&l, r < 0 ? err_msg(&why, r) : NULL, &place, ret, e);
 	for (size_t i = 0; i < l.n; i++)
