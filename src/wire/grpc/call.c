@@ -70,8 +70,26 @@ void grpc_call_unref(GrpcCall *call)
 
 void grpc_call_wake(GrpcCall *call)
 {
-	pthread_cond_broadcast(&call->can_send);
-	pthread_cond_broadcast(&call->can_receive);
+	if (call->waking || !(call->senders || call->receivers))
+		return;
+	call->waking = true;
+	call->wake_next = call->c->to_wake;
+	call->c->to_wake = call;
+}
+
+/* Those that wait have references: a call does not go while it is in the list. */
+void grpc_wake_calls(GrpcConnection *c)
+{
+	while (c->to_wake) {
+		GrpcCall *call = c->to_wake;
+
+		c->to_wake = call->wake_next;
+		call->waking = false;
+		if (call->senders)
+			pthread_cond_broadcast(&call->can_send);
+		if (call->receivers)
+			pthread_cond_broadcast(&call->can_receive);
+	}
 }
 
 void grpc_call_end(GrpcCall *call, uint32_t code, const char *why, bool at_once)

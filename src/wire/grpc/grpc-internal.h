@@ -53,6 +53,7 @@ struct GrpcCall {
 	GrpcConnection *c;
 	GrpcCall *prev, *next; /* of the connection's */
 	GrpcCall *ready_next;  /* that wait for a thread */
+	GrpcCall *wake_next;   /* of to_wake */
 	const GrpcMethod *method;
 	int32_t stream;
 	bool stream_open, held;
@@ -71,7 +72,7 @@ struct GrpcCall {
 	unsigned ring_first, ring_n, ring_cap;
 	size_t queued; /* bytes of whole ones */
 	size_t owed;   /* bytes that the peer may not send again yet */
-	bool in_end, discard;
+	bool in_end, discard, waking;
 	uint32_t receive_code; /* why nothing more is received, though the call goes on */
 	char *receive_why;
 
@@ -107,6 +108,8 @@ struct GrpcConnection {
 	char *authority;
 	nghttp2_session *session;
 	GrpcCall *calls;
+	GrpcCall
+	    *to_wake; /* once all that was read is taken; they have receivers, and with them references */
 	GrpcCall *garbage; /* freed once nothing of theirs is being written */
 	unsigned n_calls, n_held;
 	size_t held_bytes;
@@ -139,7 +142,7 @@ struct GrpcConnection {
 	const GrpcMethod *methods;
 	void *user;
 	GrpcCall *ready_first, *ready_last;
-	unsigned n_ready, threads, idle_threads;
+	unsigned n_ready, n_new, threads, idle_threads; /* n_new: for whom no thread was woken yet */
 	pthread_cond_t work;
 };
 
@@ -186,7 +189,9 @@ GrpcCall *grpc_call_new(GrpcConnection *c);
 void grpc_call_unref(GrpcCall *call);
 /* Decides the call's end, if it is not decided yet. */
 void grpc_call_end(GrpcCall *call, uint32_t code, const char *why, bool at_once);
+/* Its senders and receivers look again: when grpc_flush() is done, as they want the lock. */
 void grpc_call_wake(GrpcCall *call);
+void grpc_wake_calls(GrpcConnection *c);
 /* The stream is gone from the session. */
 void grpc_call_closed(GrpcCall *call);
 void grpc_call_set_deadline(GrpcCall *call, int64_t timeout_ns);
@@ -222,5 +227,6 @@ static inline nghttp2_nv grpc_nv(const char *name, const char *value)
 
 /* serve.c; under the lock */
 void grpc_dispatch(GrpcCall *call);
+void grpc_wake_workers(GrpcConnection *c);
 /* The peer has sent all of a call that is answered without a thread. */
 void grpc_answer_health(GrpcCall *call);

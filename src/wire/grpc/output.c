@@ -98,8 +98,7 @@ static void take_parts(GrpcCall *call, size_t length)
 		call->out_from = call->out_len = 0;
 	if (call->body && call->body_off == call->body_len)
 		call->body = NULL;
-	if (call->senders)
-		pthread_cond_broadcast(&call->can_send);
+	grpc_call_wake(call);
 }
 
 int grpc_send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *head, size_t length,
@@ -221,6 +220,8 @@ void grpc_flush(GrpcConnection *c)
 			keep_rest(c, (size_t)n);
 	}
 	free_garbage(c);
+	grpc_wake_calls(c);
+	grpc_wake_workers(c);
 	if (c->lost)
 		return;
 	if (c->left && !c->reader_waits_to_write)

@@ -54,8 +54,7 @@ static int push(GrpcCall *call, uint8_t *data, size_t len)
 	}
 	call->ring[(call->ring_first + call->ring_n++) % call->ring_cap] = (GrpcMessage){data, len};
 	call->queued += len + sizeof(GrpcMessage);
-	if (call->receivers)
-		pthread_cond_signal(&call->can_receive);
+	grpc_call_wake(call);
 	return 0;
 }
 
@@ -199,10 +198,18 @@ void grpc_take_end(GrpcCall *call)
 	grpc_call_wake(call);
 }
 
+static bool nothing_yet(const GrpcCall *call)
+{
+	return call->ring_n == 0 && !call->in_end && !call->over && !call->receive_code;
+}
+
 /* Waits for a message, the peer's end, or the call's. */
 static void wait_for_message(GrpcCall *call)
 {
-	while (call->ring_n == 0 && !call->in_end && !call->over && !call->receive_code) {
+	/* What was to go with a message that does not follow. */
+	if (nothing_yet(call) && call->out_len > call->out_from)
+		grpc_flush(call->c);
+	while (nothing_yet(call)) {
 		call->receivers++;
 		pthread_cond_wait(&call->can_receive, &call->c->lock);
 		call->receivers--;

@@ -98,7 +98,13 @@ static void hand_over(GrpcCall *call)
 		c->ready_first = call;
 	c->ready_last = call;
 	c->n_ready++;
-	pthread_cond_signal(&c->work);
+	c->n_new++;
+}
+
+void grpc_wake_workers(GrpcConnection *c)
+{
+	for (; c->n_new > 0; c->n_new--)
+		pthread_cond_signal(&c->work);
 }
 
 /* ---- dispatch; under the lock ---- */
