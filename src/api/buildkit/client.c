@@ -139,6 +139,8 @@ static int client_directory(void *user, const char *name, const BuildFiles *file
 	Session *s;
 	int r = session_for(c, key ?: name, &s, e);
 
+	if (r >= 0 && !session_offers(s, "/moby.filesync.v1.FileSync/DiffCopy"))
+		r = err_new(e, ERR_NOT_FOUND, "the client offers no directories: %s is not there", name);
 	if (r >= 0)
 		r = receive(c, s, key ?: name, files ?: &all, vertex, ret_fd, e);
 	if (r >= 0 && streq(name, "dockerfile"))

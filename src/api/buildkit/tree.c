@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Directories that clients have sent, kept for their next build: only what has changed since is sent again. One is used by one build at a time; another one
- * that comes meanwhile gets a directory of its own. Nothing here is needed: what a killed engine leaves behind, of this door and of the other, is removed beside the
+ * that comes meanwhile gets a directory of its own. Nothing here is needed: what an engine leaves behind, of this door and of the other, is removed beside the
  * first requests of the next one.
  */
 #include "api/buildkit/door-internal.h"
@@ -181,9 +181,12 @@ void trees_free(BuildkitDoor *d)
 		pthread_join(d->cleaner, NULL);
 	strv_free(d->left);
 
+	/* Their files are for the next start to remove: there may be many, and an engine that ends is waited for. */
 	for (t = d->trees; t; t = next) {
 		next = t->next;
-		tree_free(t);
+		free(t->key);
+		free(t->path);
+		free(t);
 	}
 	d->trees = NULL;
 }
