@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """docker build as it is today: the current docker CLI with buildx, bake and compose on the engine's BuildKit door, unmodified, by way of its docker driver."""
+import io
 import json
 import os
 import re
@@ -186,8 +187,39 @@ target "b" {{
         engine.api("DELETE", f"/images/{name}-{target}?force=1")
 
 
-def test_compose_builds(engine, folder, name):
-    project = Compose(engine, "v2", folder, name)
+def test_targets_that_are_linked(engine, tmp_path, name):
+    buildx = Buildx(engine, tmp_path, name)
+    buildx.files(**{"docker-bake.hcl": f"""
+group "default" {{ targets = ["base", "top"] }}
+target "base" {{ dockerfile-inline = "FROM busybox\\nRUN echo of the base > /made\\nENV FROM_BASE=1\\n" }}
+target "top" {{
+  contexts = {{ lower = "target:base" }}
+  dockerfile-inline = "FROM lower\\nRUN cat /made; echo env $FROM_BASE\\nFROM busybox\\nCOPY --from=lower /made /copied\\n"
+  tags = ["{name}"]
+}}
+"""})
+    buildx.docker("buildx", "bake", "--progress", "plain")
+    assert buildx.says("cat", "/copied") == "of the base\n"
+    engine.api("DELETE", f"/images/{name}?force=1")
+
+
+def test_contexts_of_other_kinds(buildx, tmp_path):
+    (tmp_path / "other dir").mkdir()
+    (tmp_path / "other dir/f").write_text("of another directory\n")
+    text = "FROM busybox\nCOPY --from=other f /f\nRUN cat /f\n"
+    assert "of another directory" in buildx.build("--build-context", f"other={tmp_path}/other dir", dockerfile=text)
+    with tarfile.open(tmp_path / "context.tar", "w") as t:
+        for file, content in (("Dockerfile", b"FROM busybox\nCOPY x /\nRUN cat /x\n"), ("x", b"of an archive\n")):
+            info = tarfile.TarInfo(file)
+            info.size = len(content)
+            t.addfile(info, io.BytesIO(content))
+    with open(tmp_path / "context.tar", "rb") as f:
+        assert "of an archive" in buildx.build(where="-", stdin=f)
+    assert re.search(r"\d of standard input", buildx.build("-f", "-", input="FROM busybox\nRUN echo of standard input\n"))
+
+
+def test_compose_builds(engine, tmp_path, name):
+    project = Compose(engine, "v2", tmp_path, name)
     project.env.pop("DOCKER_BUILDKIT")
     project.env.pop("COMPOSE_DOCKER_CLI_BUILD")
     config = json.loads((engine.root / "compose-client/config.json").read_text())
@@ -197,12 +229,12 @@ services:
   one:
     build: {context: ., dockerfile_inline: "FROM busybox\\nCOPY compose.yml /c\\nCMD cat /c"}
   two:
-    build: {context: sub folder}
-    command: echo from two
-""", "sub folder/Dockerfile": "FROM busybox\n"})
+    build: {context: sub folder, additional_contexts: {first: "service:one"}}
+    command: cat /of-one
+""", "sub folder/Dockerfile": "FROM busybox\nCOPY --from=first /c /of-one\n"})
     try:
         p = project("up", "--build")
-        assert "from two" in p.stdout and "dockerfile_inline" in p.stdout, p.stdout + p.stderr
+        assert p.stdout.count("dockerfile_inline") >= 2, p.stdout + p.stderr
     finally:
         project.remove()
         for service in ("one", "two"):
