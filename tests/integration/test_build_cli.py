@@ -379,6 +379,31 @@ def test_nobody_reads_through_the_engine_what_he_may_not(new_engine, theirs, fol
     assert as_user(engine, 1234, "build", "-t", "stolen", theirs).returncode != 0
 
 
+def test_what_the_kernel_cannot_show_with_his_rights_goes_as_an_archive(new_engine, theirs, tmp_path_factory):
+    """An overlay on an overlay is as deep as the kernel lets them be."""
+    engine, top, mounted = new_engine(), tmp_path_factory.mktemp("stacked"), []
+    top.chmod(0o755)
+    (top / "empty").mkdir()
+    try:
+        lower = theirs
+        for i in range(2):
+            at = top / f"o{i}"
+            at.mkdir()
+            harness.run("mount", "-t", "overlay", "-o", f"ro,lowerdir={lower}:{top}/empty", "none", at)
+            mounted.append(at)
+            lower = at
+        p = as_user(engine, 1234, "build", "-t", "by-archive", lower, groups=[4321])
+        assert p.returncode == 0 and "Successfully built" in p.stdout, p.stdout + p.stderr
+        assert engine.cli("run", "--rm", "by-archive").stdout == "mine"
+        p = as_user(engine, 1234, "build", "--secret", "id=x,env=HOME", lower)
+        assert p.returncode == 1 and "--secret cannot be used" in p.stderr
+        # Root's own directories need no such view.
+        assert "[internal]" in engine.cli("build", "-t", "by-archive", lower).stderr
+    finally:
+        for at in reversed(mounted):
+            harness.run("umount", at)
+
+
 # ---- hostile clients
 
 
