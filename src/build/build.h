@@ -128,6 +128,11 @@ typedef struct BuildFailure {
 } BuildFailure;
 void build_failure_done(BuildFailure *f);
 
+/* Until it is forgotten: files that are seen on the device `seen` are those of `real` with the same inode numbers, so that what is remembered of these holds for
+ * them. For directories that a client opens to us through a view (engine_directory_as), whose device is another each time. */
+void build_device_is(uint64_t seen, uint64_t real);
+void build_device_forget(uint64_t seen);
+
 int builder_new(Engine *en, Builder **ret, Err *e);
 /* When no build is under way. */
 void builder_free(Builder *b);

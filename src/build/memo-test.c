@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "build/memo.h"
+#include "build/build.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/test.h"
@@ -32,6 +33,32 @@ static void expect(Memo *m, uint64_t i, int with)
 		fail_msg("%llu %s there", (unsigned long long)i, found ? "is" : "is not");
 	if (found)
 		assert_int_equal(digest[31], with);
+}
+
+/* A view's files are those of what it shows, as long as it is known as one. */
+static void views_of_devices(void **state)
+{
+	struct stat st = {.st_dev = 77, .st_ino = 5, .st_size = 1};
+	MemoKey own = memo_key_of_file(&st), view;
+
+	build_device_is(77, 3);
+	build_device_is(78, 4);
+	view = memo_key_of_file(&st);
+	assert_int_equal(view.dev, 3);
+	assert_int_equal(view.ino, own.ino);
+	build_device_forget(77);
+	view = memo_key_of_file(&st);
+	assert_true(memo_keys_equal(&own, &view));
+	st.st_dev = 78;
+	assert_int_equal(memo_key_of_file(&st).dev, 4);
+	build_device_forget(78);
+	build_device_forget(78);
+	for (uint64_t i = 0; i < 100; i++)
+		build_device_is(1000 + i, i);
+	for (uint64_t i = 0; i < 100; i++)
+		build_device_forget(1000 + i);
+	st.st_dev = 1000;
+	assert_int_equal(memo_key_of_file(&st).dev, 1000);
 }
 
 static void open_memo(int dir, Memo **ret)
@@ -153,6 +180,7 @@ static void what_is_new_is_not_settled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(views_of_devices),
 	    test_in_dir(keeps_and_replaces),
 	    test_in_dir(damaged_is_empty),
 	    test_in_dir(bounded),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See memo.h. The file is mapped and searched in place: nothing is built in memory for the rows that nobody asks for. */
 #include "build/memo.h"
+#include "build/build.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -48,10 +49,56 @@ struct Memo {
 /* Whoever replaces the file has read it before. */
 static pthread_mutex_t writer = PTHREAD_MUTEX_INITIALIZER;
 
+/* Devices that are views of others, as long as somebody says so. */
+#define VIEWS_MAX 64
+static struct {
+	uint64_t seen, real;
+} views[VIEWS_MAX];
+static unsigned n_views; /* atomic: without any, nobody waits for the lock */
+static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void build_device_is(uint64_t seen, uint64_t real)
+{
+	pthread_mutex_lock(&views_lock);
+	/* Beyond that many, digests are made again. */
+	if (n_views < VIEWS_MAX) {
+		views[n_views].seen = seen;
+		views[n_views].real = real;
+		__atomic_store_n(&n_views, n_views + 1, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&views_lock);
+}
+
+void build_device_forget(uint64_t seen)
+{
+	pthread_mutex_lock(&views_lock);
+	for (unsigned i = 0; i < n_views; i++)
+		if (views[i].seen == seen) {
+			views[i] = views[n_views - 1];
+			__atomic_store_n(&n_views, n_views - 1, __ATOMIC_RELEASE);
+			break;
+		}
+	pthread_mutex_unlock(&views_lock);
+}
+
+static uint64_t real_device(uint64_t dev)
+{
+	if (__atomic_load_n(&n_views, __ATOMIC_ACQUIRE) == 0)
+		return dev;
+	pthread_mutex_lock(&views_lock);
+	for (unsigned i = 0; i < n_views; i++)
+		if (views[i].seen == dev) {
+			dev = views[i].real;
+			break;
+		}
+	pthread_mutex_unlock(&views_lock);
+	return dev;
+}
+
 MemoKey memo_key_of_file(const struct stat *st)
 {
 	return (MemoKey){
-	    .dev = st->st_dev,
+	    .dev = real_device(st->st_dev),
 	    .ino = st->st_ino,
 	    .size = st->st_size,
 	    .mtime_ns = st->st_mtim.tv_sec * 1000000000LL + st->st_mtim.tv_nsec,

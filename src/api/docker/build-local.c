@@ -25,6 +25,8 @@ typedef struct LocalBuild {
 	LocalRequest rq;
 	int fds[BUILD_FILES_MAX];
 	size_t n_fds;
+	dev_t views[BUILD_FILES_MAX]; /* devices of views that the builder knows */
+	size_t n_views;
 	char *text;               /* of the Dockerfile, or NULL */
 	pthread_mutex_t write;    /* a line is whole */
 	pthread_mutex_t question; /* one at a time, with its answer */
@@ -35,6 +37,8 @@ typedef struct LocalBuild {
 
 static void local_done(LocalBuild *b)
 {
+	for (size_t i = 0; i < b->n_views; i++)
+		build_device_forget(b->views[i]);
 	for (size_t i = 0; i < b->n_fds; i++)
 		close_fd(&b->fds[i]);
 	for (size_t i = 0; i < b->n_accounts; i++) {
@@ -344,6 +348,31 @@ static int check_type(const LocalFile *f, int fd, Err *e)
 			      f->name ?: "");
 }
 
+#define PROBES_MAX 1000 /* names */
+
+/* A view has a device of its own. Any regular file in both shows which, and whether it keeps the inode numbers; without one, digests of its files are made anew. */
+static void learn_device(LocalBuild *b, int dir_fd, int view_fd)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(closedirp) DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+	struct stat real, seen;
+
+	if (!d && fd >= 0)
+		close_fd(&fd);
+	for (int i = 0; d && i < PROBES_MAX && (entry = readdir(d)); i++) {
+		if (entry->d_type != DT_REG || fstatat(fd, entry->d_name, &real, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    fstatat(view_fd, entry->d_name, &seen, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(seen.st_mode))
+			continue;
+		if (seen.st_ino == real.st_ino && seen.st_ctim.tv_sec == real.st_ctim.tv_sec &&
+		    seen.st_ctim.tv_nsec == real.st_ctim.tv_nsec && seen.st_dev != real.st_dev) {
+			build_device_is(seen.st_dev, real.st_dev);
+			b->views[b->n_views++] = seen.st_dev;
+		}
+		return;
+	}
+}
+
 static int take_files(LocalBuild *b, Err *e)
 {
 	for (size_t i = 0; i < b->rq.n_files; i++) {
@@ -357,6 +386,7 @@ static int take_files(LocalBuild *b, Err *e)
 		r = engine_directory_as(b->fds[i], &b->user, &view, e);
 		if (r < 0)
 			return r;
+		learn_device(b, b->fds[i], view);
 		close_fd(&b->fds[i]);
 		b->fds[i] = view;
 	}
