@@ -57,9 +57,10 @@ typedef struct CheckStage {
 	size_t first, last; /* its steps behind FROM: [first, last) */
 	int parent;         /* the stage that it is from, -1 for an image */
 	bool needed;
-	bool env_known; /* false: an image's environment is behind it that nobody told */
-	char **env;     /* K=V, ARGs included */
-	char **args;    /* names of declared ARGs */
+	bool env_known;   /* false: an image's environment is behind it that nobody told */
+	char **env;       /* K=V, ARGs included */
+	char **args;      /* names of declared ARGs */
+	char **from_args; /* names of those that FROM uses */
 	bool has_shell, workdir_set;
 	int used[3]; /* steps of the last CMD, ENTRYPOINT, HEALTHCHECK, from 1 */
 } CheckStage;

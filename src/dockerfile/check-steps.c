@@ -128,6 +128,8 @@ static int remember_arg(Checker *c, const DockerfileStep *s, const char *name, c
 	entry->value = value ? strdup(value) : NULL;
 	entry->description = check_description(s, name);
 	entry->used = true;
+	entry->first = s->line;
+	entry->last = s->last_line;
 	return value && !entry->value ? err_oom(e) : 0;
 }
 

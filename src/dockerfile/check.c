@@ -54,6 +54,7 @@ void checker_done(Checker *c)
 		free(c->stages[i].platform);
 		strv_free(c->stages[i].env);
 		strv_free(c->stages[i].args);
+		strv_free(c->stages[i].from_args);
 	}
 	free(c->stages);
 	entries_done(&c->args);
@@ -251,12 +252,18 @@ static int global_entry(Checker *c, const DockerfileStep *s, const char *name, c
 		entry = entries_add(&c->global_args, name, s);
 	if (!entry)
 		return err_oom(e);
+	/* What it was before is a part of it where its default refers to itself. */
+	for (size_t i = 0; strv_has(*deps, name) && entry->deps && entry->deps[i]; i++)
+		if (!strv_has(*deps, entry->deps[i]) && strv_add(deps, entry->deps[i]) < 0)
+			return err_oom(e);
 	free(entry->value);
 	free(entry->description);
 	strv_free(entry->deps);
 	entry->value = value ? strdup(value) : NULL;
 	entry->description = check_description(s, name);
 	entry->deps = take_ptr(*deps);
+	entry->first = s->line;
+	entry->last = s->last_line;
 	return value && !entry->value ? err_oom(e) : 0;
 }
 
@@ -410,12 +417,9 @@ static int from_word(Checker *c, CheckStage *st, const char *text, char **ret, c
 
 	if (r == -ENOMEM || unset_in_from(c, st, unset) < 0)
 		return err_oom(e);
-	for (size_t i = 0; *used && (*used)[i]; i++) {
-		Entry *entry = entries_find(&c->global_args, (*used)[i]);
-
-		if (entry)
-			entry->used = true;
-	}
+	for (size_t i = 0; *used && (*used)[i]; i++)
+		if (!strv_has(st->from_args, (*used)[i]) && strv_add(&st->from_args, (*used)[i]) < 0)
+			return err_oom(e);
 	/* What cannot be expanded is an error of the build; here it is a name that nothing has. */
 	if (r < 0)
 		*ret = strdup("");
@@ -550,10 +554,21 @@ static int from_image(Checker *c, CheckStage *st, Err *e)
 	return r < 0 ? err_oom(e) : 0;
 }
 
+static void use_from_args(Checker *c, const CheckStage *st)
+{
+	for (size_t i = 0; st->from_args && st->from_args[i]; i++) {
+		Entry *entry = entries_find(&c->global_args, st->from_args[i]);
+
+		if (entry)
+			entry->used = true;
+	}
+}
+
 static int walk_stage(Checker *c, CheckStage *st, Err *e)
 {
 	int r = st->parent >= 0 ? inherit(st, &c->stages[st->parent], e) : from_image(c, st, e);
 
+	use_from_args(c, st);
 	for (size_t i = st->first; r >= 0 && i < st->last; i++)
 		r = check_dispatch(c, st, &c->d->steps[i], e);
 	return r;

@@ -63,6 +63,26 @@ static void test_outline(void **state _unused_)
 	assert_true(dockerfile_outline(outline_text, strlen(outline_text), "Dockerfile", &in, &r, &e) < 0);
 }
 
+/* Of ARGs before the first FROM, those that the needed stages come to, by way of others too; where it was given its last default. */
+static void test_outline_of_global_args(void **state _unused_)
+{
+	static const char text[] = "ARG a=1\nARG b=2\nARG a=$a$b\nARG c=${a}3\nARG a=$a$c\nARG "
+				   "other=$b\nFROM x:$other AS o\nFROM scratch\nARG a\n"
+				   "ARG in=1\nARG in=${in}2\n";
+	DockerfileCheckInput in = {0};
+	DockerfileReport r;
+	Err e = {0};
+
+	assert_int_equal(dockerfile_outline(text, strlen(text), "Dockerfile", &in, &r, &e), 0);
+	assert_string_equal(r.text, "BUILD ARG   VALUE   DESCRIPTION\nb           2       \nc           123  "
+				    "   \na           12123   \n"
+				    "in          12      \n\n");
+	_cleanup_json_ json_t *doc = parsed(&r);
+	assert_int_equal(line_of(json_array_get(json_object_get(doc, "args"), 2)), 5);
+	assert_int_equal(line_of(json_array_get(json_object_get(doc, "args"), 3)), 11);
+	dockerfile_report_done(&r);
+}
+
 static void test_targets(void **state _unused_)
 {
 	static const char text[] = "# build compiles it\nFROM --platform=$BUILDPLATFORM gcc AS build\nFROM "
@@ -148,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_outline),
+	    cmocka_unit_test(test_outline_of_global_args),
 	    cmocka_unit_test(test_targets),
 	    cmocka_unit_test(test_lint),
 	    cmocka_unit_test(test_lint_of_what_cannot_be_built),
