@@ -2,6 +2,7 @@
 """`ireko build` on an engine of this machine: directories, secrets and agents by descriptor, what is shown, where results go, and what a hostile client gets."""
 import array
 import contextlib
+import http.server
 import json
 import os
 import re
@@ -218,6 +219,50 @@ def test_ssh_agent_is_asked_through_the_client(box, folder, name, ireko, ask_age
         thread.join()
     assert "SSH_AUTH_SOCK" not in ireko.out("image", "inspect", name)
     assert "no socket" in box(None, None, "--ssh", f"default={folder}/Dockerfile", check=False).stderr
+
+
+def test_named_contexts(box, ireko, tmp_path_factory, name):
+    other = tmp_path_factory.mktemp("もう ひとつ")
+    write(other, {"x": "other's"})
+    box("FROM busybox\nCOPY --from=more x /\nCMD cat /x\n", None, "--build-context", f"more={other}")
+    assert ireko.out("run", "--rm", name) == "other's"
+    assert "expected key=value" in box(None, None, "--build-context", "more", check=False).stderr
+
+
+@pytest.fixture
+def web(folder):
+    """A server that has a Dockerfile and an archive."""
+    content = {"/Dockerfile": b"FROM busybox\nCMD echo from-the-web\n",
+               "/context.tar": harness.make_tar(lambda t: [harness.add_file(t, "Dockerfile", b"FROM busybox\nCOPY f /\nCMD cat /f\n"), harness.add_file(t, "f", b"in the archive\n")])}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = content.get(self.path)
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("classic", [False, True], ids=["ours", "classic"])
+def test_contexts_from_the_web(ireko, engine, web, name, classic):
+    env = engine.env(**({"DOCKER_BUILDKIT": "0"} if classic else {}))
+    for path, said in (("Dockerfile", "from-the-web"), ("context.tar", "in the archive")):
+        ireko("build", "-t", name, f"{web}/{path}", env=env)
+        assert ireko.out("run", "--rm", name) == said
+    assert ireko("build", f"{web}/missing", env=env, check=False).returncode == 1
+    ireko("rmi", "-f", name)
 
 
 @pytest.mark.parametrize("option", [["--annotation", "a=b"], ["--cache-to", "type=gha"], ["--provenance", "max"], ["--platform", "linux/amd64,linux/arm64"],
