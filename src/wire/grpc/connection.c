@@ -231,8 +231,6 @@ static void take_bytes(GrpcConnection *c, const void *data, size_t len)
 		grpc_lose_wrong(c, "%s", c->hint[0] ? c->hint : nghttp2_strerror((int)n));
 	}
 	grpc_flush(c);
-	if (grpc_session_choked(c))
-		grpc_lose_wrong(c, "the peer does not read what it asks for");
 }
 
 static bool grow_in(GrpcConnection *c, size_t cap)

@@ -160,8 +160,6 @@ int grpc_thread(pthread_t *ret, bool detached, size_t stack, void *(*fn)(void *)
 
 /* session.c */
 int grpc_session_new(GrpcConnection *c);
-/* So much is queued for a peer that does not read that it is given up. */
-bool grpc_session_choked(const GrpcConnection *c);
 
 /* output.c; all under the lock */
 void grpc_flush(GrpcConnection *c);

@@ -32,7 +32,7 @@ typedef struct Server {
 	pthread_t thread;
 	int fd, peer, result;
 	bool served;
-	int begun, running, most, ended;
+	int begun, running, most, ended, released;
 	uint32_t last_status;
 	GrpcLimits limits;
 	Err e;
@@ -86,7 +86,20 @@ static int pour(GrpcCall *call, void *user, Err *e)
 	return r;
 }
 
-static const GrpcMethod methods[] = {{"/t.T/Hold", hold}, {"/t.T/Take", take}, {"/t.T/Pour", pour}, {NULL}};
+/* Does not notice that its call has ended. */
+static int stuck(GrpcCall *call, void *user, Err *e)
+{
+	Server *s = user;
+
+	count(s, 1);
+	while (!__atomic_load_n(&s->released, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	count(s, -1);
+	return 0;
+}
+
+static const GrpcMethod methods[] = {
+    {"/t.T/Hold", hold}, {"/t.T/Take", take}, {"/t.T/Pour", pour}, {"/t.T/Stuck", stuck}, {NULL}};
 
 static void *serve(void *arg)
 {
@@ -371,6 +384,25 @@ static void test_rapid_reset(void **state)
 	server_ends(&s, "gRPC: ");
 	assert_true(s.most <= 20);
 	assert_true(s.begun <= 2200);
+}
+
+/* Calls are reset, and their methods go on: the methods are what is counted. */
+static void test_reset_of_stuck_methods(void **state)
+{
+	Server s = {.limits = {.calls_max = 4}};
+
+	server_open(&s);
+	for (uint32_t i = 0; i < 100; i++) {
+		assert_int_equal(call(&s, 2 * i + 1, "/t.T/Stuck", 0), 0);
+		assert_int_equal(frame(s.peer, RST_STREAM, 0, 2 * i + 1, "\0\0\0\x8", 4), 0);
+	}
+	wait_until(&s.begun, 4);
+	usleep(50000);
+	assert_int_equal(s.begun, 4);
+	__atomic_store_n(&s.released, 1, __ATOMIC_SEQ_CST);
+	wait_until(&s.ended, 4);
+	still_there(&s, 1001);
+	server_ends(&s, NULL);
 }
 
 static void test_too_many_streams(void **state)
@@ -872,6 +904,7 @@ int main(void)
 	    cmocka_unit_test(test_too_many_streams),
 	    cmocka_unit_test(test_refusals_not_read),
 	    cmocka_unit_test(test_continuation_flood),
+	    cmocka_unit_test(test_reset_of_stuck_methods),
 	    cmocka_unit_test(test_hpack_bomb),
 	    cmocka_unit_test(test_large_metadata),
 	    cmocka_unit_test(test_not_grpc),

@@ -4,7 +4,8 @@
  *
  * nghttp2 itself checks frames, HPACK, the order of header fields and the states of streams, refuses streams above SETTINGS_MAX_CONCURRENT_STREAMS, and bounds
  * CONTINUATION frames, entries of SETTINGS, acknowledgements that the peer does not read and the rate of RST_STREAM. What is bounded here: metadata,
- * header blocks, calls whose methods still run though their streams are gone, frames that carry nothing, and what is queued for a peer that does not read.
+ * header blocks, calls whose methods still run though their streams are gone, and frames that carry nothing.
+ * So what can be queued for a peer that does not read is bounded, too: by calls, by acknowledgements, by one WINDOW_UPDATE a stream.
  */
 #include "wire/grpc/grpc-internal.h"
 #include "base/clock.h"
@@ -12,7 +13,6 @@
 
 #define CALM_NS        1000000000ll
 #define CALM_FRAMES    1000 /* that carry nothing, in that time, without anything that does */
-#define QUEUE_MAX      4096 /* frames for a peer that does not read */
 #define BLOCK_FACTOR   4    /* a header block of so many times metadata_max is an attack, less is a mistake */
 #define CONTINUATIONS  64
 #define WINDOW_FACTOR  8 /* the connection's window, in those of calls */
@@ -431,9 +431,4 @@ int grpc_session_new(GrpcConnection *c)
 	nghttp2_session_callbacks_del(cb);
 	nghttp2_option_del(o);
 	return r;
-}
-
-bool grpc_session_choked(const GrpcConnection *c)
-{
-	return c->left && nghttp2_session_get_outbound_queue_size(c->session) > QUEUE_MAX;
 }
