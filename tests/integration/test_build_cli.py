@@ -2,6 +2,7 @@
 """`ireko build` on an engine of this machine: directories, secrets and agents by descriptor, what is shown, where results go, and what a hostile client gets."""
 import array
 import contextlib
+import hashlib
 import http.server
 import json
 import os
@@ -284,6 +285,32 @@ def test_call_tells_without_building(box, engine, folder):
     # Of an image that the engine has it is known what variables it sets.
     assert "UndefinedVar" not in box("FROM busybox\nENV P=$PATH:/x\n", None, "--check", tag=None, check=False).stdout
     assert "check, outline or targets" in box(None, None, "--call=nonsense", tag=None, check=False).stderr
+
+
+def test_an_archive_on_standard_input(ireko, engine, name, folder):
+    big = os.urandom(3 << 20)
+    data = harness.make_tar(lambda t: [harness.add_file(t, "sub/Dockerfile", b"FROM busybox\nCOPY . /c/\nRUN --mount=type=secret,id=s cp /run/secrets/s /copied\n"),
+                                       harness.add_file(t, "big", big), harness.add_file(t, "out", b""), harness.add_file(t, ".dockerignore", b"out\n")])
+    (folder / "c.tar").write_bytes(data)
+    with (folder / "c.tar").open() as archive:
+        p = ireko("build", "-t", name, "-f", "sub/Dockerfile", "--secret", "id=s,env=HOME", "-", stdin=archive)
+    assert "[internal]" in p.stderr
+    said = ireko.out("run", "--rm", name, "sh", "-c", "sha256sum < /c/big; ls -A /c")
+    assert said.split()[0] == hashlib.sha256(big).hexdigest() and "out" not in said.split()
+    # What ends early is no context, and a client that goes takes its archive along.
+    (folder / "c.tar").write_bytes(data[:1 << 20])
+    with (folder / "c.tar").open() as archive:
+        assert ireko("build", "-", stdin=archive, check=False).returncode == 1
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as w, os.fdopen(reading, "rb") as r:
+        before = len(os.listdir(f"/proc/{engine.p.pid}/fd"))
+        client = subprocess.Popen([harness.BUILD / "ireko", "build", "-"], env=engine.env(), stdin=r, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        w.write(data[:1 << 20])
+        w.flush()
+        wait_until("the engine has the build", lambda: len(os.listdir(f"/proc/{engine.p.pid}/fd")) > before)
+        client.kill()
+        client.wait()
+        wait_until("the build is over", lambda: len(os.listdir(f"/proc/{engine.p.pid}/fd")) <= before)
 
 
 # ---- failure

@@ -231,6 +231,18 @@ static int local_ssh(void *user, const char *id, int *ret_fd, Err *e)
 	return 0;
 }
 
+/* Whatever its URL: there is one at most. */
+static int local_upload(void *user, const char *url, int *ret_fd, Err *e)
+{
+	const LocalBuild *b = user;
+	int fd = file_of(b, "upload", NULL);
+
+	if (fd < 0)
+		return err_new(e, ERR_NOT_FOUND, "%.200s: the client uploads nothing", url);
+	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return *ret_fd < 0 ? err_sys(e, errno, "copy a descriptor") : 0;
+}
+
 static int local_file(void *user, const char *dir, const char *name, bool write, int *ret_fd, Err *e)
 {
 	LocalBuild *b = user;
@@ -338,7 +350,7 @@ static int check_type(const LocalFile *f, int fd, Err *e)
 		return err_sys(e, errno, "look at the %s %.100s", f->kind, f->name ?: "");
 	if (streq(f->kind, "directory"))
 		good = S_ISDIR(st.st_mode);
-	else if (streq(f->kind, "archive"))
+	else if (streq(f->kind, "archive") || streq(f->kind, "upload"))
 		good = S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
 		       S_ISCHR(st.st_mode);
 	else
@@ -508,6 +520,7 @@ static void run(LocalBuild *b)
 				    .directory = local_directory,
 				    .secret = local_secret,
 				    .ssh = local_ssh,
+				    .upload = local_upload,
 				    .file = local_file,
 				    .auth = local_auth,
 				    .event = local_event,

@@ -73,7 +73,7 @@ static int check_members(const json_t *doc, Err *e)
 
 static int check_files(const LocalRequest *rq, size_t n_fds, Err *e)
 {
-	static const char *const kinds[] = {"directory", "dockerfile", "secret", "archive"};
+	static const char *const kinds[] = {"directory", "dockerfile", "secret", "archive", "upload"};
 
 	if (rq->n_files != n_fds)
 		return err_new(e, ERR_INVALID, "build request: %zu descriptors for %zu files", n_fds,

@@ -30,7 +30,7 @@
 
 /* What a descriptor is. */
 typedef struct LocalFile {
-	char *kind; /* "directory", "dockerfile", "secret", "archive" */
+	char *kind; /* "directory", "dockerfile", "secret", "archive", "upload" (a tar that is the context) */
 	char *name; /* of a directory or secret */
 } LocalFile;
 

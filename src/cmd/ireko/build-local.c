@@ -34,6 +34,9 @@ typedef struct Local {
 	BuildFiles files;
 	Httpc *client;
 	int sock, pipe_fd; /* pipe_fd: the files of the result, -1: none awaited */
+	int upload_fd;     /* where the archive on standard input goes, -1: nowhere (any more) */
+	StrBuf upload;     /* what of it is read and not sent */
+	bool begun;        /* the engine has taken the request on */
 	StrBuf in;
 	size_t in_at;
 	ProgressMode mode;
@@ -49,6 +52,8 @@ static void local_done(Local *l)
 	build_files_done(&l->files);
 	httpc_free(l->client);
 	close_fd(&l->pipe_fd);
+	close_fd(&l->upload_fd);
+	strbuf_done(&l->upload);
 	strbuf_wipe(&l->in);
 	build_view_free(l->view);
 	free(l->refused);
@@ -93,7 +98,7 @@ static int set_texts(json_t *doc, const BuildPlan *p, Err *e)
 		const char *key, *value;
 	} texts[] = {
 	    {"dockerfile", p->context.text ? build_files_dockerfile(p) : p->context.dockerfile},
-	    {"context", p->context.remote},
+	    {"context", p->context.archive_head ? "http://buildkit-session/stdin" : p->context.remote},
 	    {"target", o->target},
 	    {"network", o->network},
 	    {"platform", o->platform},
@@ -235,6 +240,21 @@ static int open_archive(Local *l, Err *e)
 				   : open(out->dest, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	return fd < 0 ? err_sys(e, errno, "open %s", out->dest)
 		      : build_files_add(&l->files, "archive", NULL, fd, e);
+}
+
+/* An archive on standard input is passed on by us: when we go, it ends. */
+static int open_upload(Local *l, Err *e)
+{
+	const Context *c = &l->plan->context;
+	int pair[2];
+
+	if (!c->archive_head)
+		return 0;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, errno, "make a pair of sockets");
+	l->upload_fd = pair[0];
+	strbuf_add_n(&l->upload, c->archive_head, c->archive_head_len);
+	return build_files_add(&l->files, "upload", NULL, pair[1], e);
 }
 
 static int send_request(Local *l, Err *e)
@@ -443,7 +463,7 @@ static int take_result(Local *l, const json_t *result, Err *e)
 
 static int take_event(Local *l, const json_t *doc, const char *line, size_t n, Err *e)
 {
-	l->changed = true;
+	l->changed = l->begun = true;
 	if (l->mode == SHOW_RAW)
 		(void)fd_write_all(STDERR_FILENO, line, n);
 	return l->mode == SHOW_PLAIN || l->mode == SHOW_TTY
@@ -547,6 +567,43 @@ static int unpack(Local *l, Err *e)
 	return r < 0 ? err_ctx(e, r, "%s", dest) : 0;
 }
 
+/* ---- the archive on standard input */
+
+/* What is waited for next: room for what was read, or more of it. The engine may still refuse before its first event, and then it goes another way. */
+static struct pollfd upload_poll(const Local *l)
+{
+	if (l->upload_fd < 0 || !l->begun)
+		return (struct pollfd){.fd = -1};
+	return l->upload.len ? (struct pollfd){.fd = l->upload_fd, .events = POLLOUT}
+			     : (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+}
+
+static int pass_on(Local *l, Err *e)
+{
+	if (l->upload.len == 0) {
+		strbuf_reserve(&l->upload, 65536);
+		if (l->upload.oom)
+			return err_oom(e);
+		ssize_t n = read(STDIN_FILENO, l->upload.s, 65536);
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return err_sys(e, errno, "read the archive from standard input");
+		if (n == 0)
+			close_fd(&l->upload_fd);
+		l->upload.len = n > 0 ? (size_t)n : 0;
+		return 0;
+	}
+	ssize_t n = send(l->upload_fd, l->upload.s, l->upload.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n < 0) { /* the build has ended, or wants no more: the engine says which */
+		close_fd(&l->upload_fd);
+		return 0;
+	}
+	memmove(l->upload.s, l->upload.s + n, l->upload.len - (size_t)n);
+	l->upload.len -= (size_t)n;
+	return 0;
+}
+
 /* ---- the loop */
 
 static int loop(Local *l, Err *e)
@@ -554,7 +611,9 @@ static int loop(Local *l, Err *e)
 	int r = 0;
 
 	while (r == 0 && !l->over) {
-		struct pollfd p[] = {{.fd = l->sock, .events = POLLIN}, {.fd = l->pipe_fd, .events = POLLIN}};
+		struct pollfd p[] = {{.fd = l->sock, .events = POLLIN},
+				     {.fd = l->pipe_fd, .events = POLLIN},
+				     upload_poll(l)};
 
 		if (poll(p, ELEMENTSOF(p), patience(l)) < 0 && errno != EINTR)
 			return err_sys(e, errno, "wait for the engine");
@@ -562,6 +621,8 @@ static int loop(Local *l, Err *e)
 			r = unpack(l, e);
 		else if (p[1].revents)
 			close_fd(&l->pipe_fd); /* the build has failed: the engine will say so */
+		if (r == 0 && p[2].revents)
+			r = pass_on(l, e);
 		if (r == 0 && p[0].revents)
 			r = receive(l, e);
 		show(l, false);
@@ -600,7 +661,8 @@ static int connect_local(Local *l, Err *e)
 
 int build_local(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e)
 {
-	_cleanup_(local_done) Local l = {.call = call, .plan = p, .sock = -1, .pipe_fd = -1, .outcome = ret};
+	_cleanup_(local_done)
+	    Local l = {.call = call, .plan = p, .sock = -1, .pipe_fd = -1, .upload_fd = -1, .outcome = ret};
 	int r = progress_mode(call, p->o, &l.mode, e);
 
 	if (r == 0)
@@ -609,6 +671,8 @@ int build_local(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e)
 		r = connect_local(&l, e);
 	if (r == 0)
 		r = open_archive(&l, e);
+	if (r == 0)
+		r = open_upload(&l, e);
 	if (r != 0)
 		return r;
 	l.view = build_view_new(&(BuildViewOptions){.plain = l.mode == SHOW_PLAIN,

@@ -117,8 +117,6 @@ static const char *classic_reason(const Cli *cli, const BuildPlan *p)
 		return "DOCKER_BUILDKIT=0";
 	if (cli->dial.kind != DIAL_SOCKET || !cli->address.path)
 		return "an engine that is not on this machine";
-	if (p->context.archive_head)
-		return "an archive on standard input";
 	if (p->o->security_opts.v || p->o->isolation)
 		return "--security-opt and --isolation";
 	return NULL;
