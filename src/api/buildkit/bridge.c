@@ -233,10 +233,11 @@ int rpc_return(GrpcCall *call, void *user, Err *e)
 		r = err_new(e, ERR_CONFLICT, "the build has returned already");
 	else
 		j->answer = take_ptr(rq);
+	(void)!write(j->returned_fd, &(uint64_t){1},
+		     sizeof(uint64_t)); /* an eventfd takes it; the build may be over */
 	pthread_mutex_unlock(&j->lock);
 	if (r < 0)
 		return r;
-	(void)!write(j->returned_fd, &(uint64_t){1}, sizeof(uint64_t)); /* an eventfd takes it */
 	return grpc_send_message_more(call, &answer.base, e);
 }
 

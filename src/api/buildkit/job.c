@@ -230,8 +230,12 @@ void job_end(Job *j)
 	pthread_cond_broadcast(&j->changed);
 	pthread_mutex_unlock(&j->lock);
 	kept_of_job_end(j);
+	/* What is listed a while longer is only what it told. */
 	pthread_mutex_lock(&j->lock);
 	session_unref(take_ptr(j->session));
+	close_fd(&j->alive_fd);
+	close_fd(&j->stop_fd);
+	close_fd(&j->returned_fd);
 	pthread_mutex_unlock(&j->lock);
 	pthread_mutex_lock(&d->lock);
 	j->ended_ns = clock_mono_ns();
