@@ -339,6 +339,28 @@ static int commit_clean(Build *b, const Stage *s, const Run *run, const char *id
 	return r < 0 ? r : step_commit(b, s, upper, hit, e);
 }
 
+#define ROOM_TRIES    20
+#define ROOM_PAUSE_NS 100000000
+
+/* A step that fills the disk takes what the store had put by for removals, too. Then its files go first, in the background. */
+static int container_remove(Build *b, const char *id, Err *e)
+{
+	const struct timespec pause = {.tv_nsec = ROOM_PAUSE_NS};
+	Err err = {0};
+	int r = engine_container_remove(b->en, id, true, true, &err);
+
+	if (r == -ENOSPC)
+		(void)store_snapshot_remove(b->store, id,
+					    NULL); /* its row stays when there is no room for that yet */
+	for (int i = 0; i < ROOM_TRIES && r == -ENOSPC; i++) {
+		nanosleep(&pause, NULL);
+		r = engine_container_remove(b->en, id, true, true, &err);
+	}
+	if (r < 0 && e)
+		*e = err;
+	return r;
+}
+
 static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
 {
 	Run *run = arg;
@@ -359,7 +381,7 @@ static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, Ca
 		r = commit_clean(b, s, run, id, hit, e);
 	/* What failed is kept to be looked at if that was asked for; what nobody waits for any more is ended. */
 	if (r >= 0 || r == -ECANCELED || !b->rq->keep_failed) {
-		removed = engine_container_remove(b->en, id, true, true, r < 0 ? NULL : e);
+		removed = container_remove(b, id, r < 0 ? NULL : e);
 		r = r < 0 ? r : removed;
 	}
 	return r;

@@ -317,6 +317,49 @@ static int expanded_words(const Change *k, char ***ret, Err *e)
 	return 0;
 }
 
+/* Which of the ports low to high of a protocol are there: a range may be of all, and lists are long then. */
+static int ports_there(const ImageRunConfig *c, int low, int high, const char *proto, bool **ret)
+{
+	bool *there = calloc((size_t)(high - low) + 1, sizeof(*there));
+
+	for (size_t i = 0; there && c->exposed_ports && c->exposed_ports[i]; i++) {
+		char *end;
+		long port = strtol(c->exposed_ports[i], &end, 10);
+
+		if (*end == '/' && strcasecmp(end + 1, proto) == 0 && port >= low && port <= high)
+			there[port - low] = true;
+	}
+	*ret = there;
+	return there ? 0 : -ENOMEM;
+}
+
+static int expose_range(ImageRunConfig *c, int low, int high, const char *proto, Err *e)
+{
+	size_t n = strv_len(c->exposed_ports), more = (size_t)(high - low) + 1;
+	_cleanup_free_ bool *there = NULL;
+	char **grown = reallocarray(c->exposed_ports, n + more + 1, sizeof(*grown));
+
+	if (!grown)
+		return err_oom(e);
+	c->exposed_ports = grown;
+	grown[n] = NULL;
+	if (ports_there(c, low, high, proto, &there) < 0)
+		return err_oom(e);
+	for (int port = low; port <= high; port++) {
+		if (there[port - low])
+			continue;
+		char *p = strf("%d/%s", port, proto);
+
+		if (!p)
+			return err_oom(e);
+		for (char *x = p; *x; x++)
+			*x = (char)tolower((unsigned char)*x);
+		grown[n++] = p;
+		grown[n] = NULL;
+	}
+	return 0;
+}
+
 static int expose_one(ImageRunConfig *c, const char *text, Err *e)
 {
 	_cleanup_free_ char *range = strndup(text, strcspn(text, "/"));
@@ -333,17 +376,7 @@ static int expose_one(ImageRunConfig *c, const char *text, Err *e)
 		return err_new(e, ERR_INVALID, "invalid containerPort: %s", text);
 	if (strcasecmp(proto, "tcp") != 0 && strcasecmp(proto, "udp") != 0 && strcasecmp(proto, "sctp") != 0)
 		return err_new(e, ERR_INVALID, "invalid proto: %s (use tcp, udp or sctp)", proto);
-	for (int port = low; port <= high; port++) {
-		_cleanup_free_ char *p = strf("%d/%s", port, proto);
-
-		if (!p)
-			return err_oom(e);
-		for (char *x = p; *x; x++)
-			*x = (char)tolower((unsigned char)*x);
-		if (!strv_has(c->exposed_ports, p) && strv_add(&c->exposed_ports, p) < 0)
-			return err_oom(e);
-	}
-	return 0;
+	return expose_range(c, low, high, proto, e);
 }
 
 static int expose(const Change *k, Err *e)
