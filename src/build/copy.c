@@ -447,7 +447,7 @@ static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 		if (r >= 0)
 			r = cache_step(
 			    b, s, &(CacheStep){step, key, told, *c->content ? c->content : NULL, make, c}, e);
-		if (r >= 0 || !c->changed || i == TRIES_MAX - 1)
+		if (r >= 0 || (!c->changed && r != -ESTALE) || i == TRIES_MAX - 1)
 			return r;
 		r = 0;
 	}

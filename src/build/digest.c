@@ -119,9 +119,9 @@ static int hash_file(Digest *d, Item *i, EVP_MD_CTX *md, char *buf, Err *e)
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_sys(e, fd < 0 ? fd : errno, "open /%.500s", path);
+		return walk_lost(fd < 0 ? fd : errno, "open", path, e);
 	if (!S_ISREG(st.st_mode))
-		return err_new(e, ERR_CONFLICT, "/%.500s was replaced while it was read: build again", path);
+		return walk_lost(ESTALE, "read", path, e);
 	EVP_DigestInit_ex(md, EVP_sha256(), NULL);
 	r = hash_contents(d, fd, md, buf, e);
 	if (r >= 0)
@@ -347,7 +347,7 @@ static int enter(void *user, const WalkEntry *n, Err *e)
 		ssize_t len = readlinkat(n->dir_fd, n->name, target, PATH_MAX);
 
 		if (len < 0)
-			return err_sys(e, errno, "read the link /%.500s", n->path);
+			return walk_lost(errno, "read the link", n->path, e);
 		target[len] = '\0';
 		i->link_at = keep_text(d, target);
 	}

@@ -188,9 +188,9 @@ static int copy_file(Copier *c, const WalkEntry *n, const Level *to, const char 
 	int r;
 
 	if (in < 0 || fstat(in, &st) < 0)
-		return err_sys(e, errno, "open");
+		return walk_lost(errno, "open", n->path, e);
 	if (!S_ISREG(st.st_mode))
-		return err_new(e, ERR_CONFLICT, "it was replaced while it was copied: build again");
+		return walk_lost(ESTALE, "open", n->path, e);
 	if (dir_seen(&c->seen, &st, as_path, &first) < 0)
 		return err_oom(e);
 	if (first) {
@@ -220,7 +220,7 @@ static int copy_link(const WalkEntry *n, int to, const char *as, Err *e)
 	ssize_t len = readlinkat(n->dir_fd, n->name, target, PATH_MAX);
 
 	if (len < 0)
-		return err_sys(e, errno, "read the link");
+		return walk_lost(errno, "read the link", n->path, e);
 	target[len] = '\0';
 	return symlinkat(target, to, as) < 0 ? err_sys(e, errno, "make the link") : 0;
 }

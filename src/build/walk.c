@@ -15,6 +15,16 @@ typedef struct Walk {
 	int depth;
 } Walk;
 
+int walk_lost(int no, const char *what, const char *path, Err *e)
+{
+	if (no < 0)
+		no = -no;
+	if (no == ENOENT || no == ELOOP || no == ENOTDIR || no == EINVAL || no == ESTALE)
+		return err_new_no(e, ERR_CONFLICT, ESTALE,
+				  "/%.500s was replaced while it was read: build again", path);
+	return err_sys(e, no, "%s /%.500s", what, path);
+}
+
 static int count(Walk *k, const WalkEntry *n, Err *e)
 {
 	WalkLimits *l = k->limits;
@@ -44,7 +54,7 @@ static int walk_dir(Walk *k, WalkEntry *n, Err *e)
 
 	n->fd = openat(n->dir_fd, n->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (n->fd < 0)
-		return err_sys(e, errno, "open /%.500s", n->path);
+		return walk_lost(errno, "open", n->path, e);
 	if (++k->depth > WALK_DEPTH_MAX) {
 		(void)close(n->fd);
 		return err_new(e, ERR_INVALID, "/%.200s...: directories are nested more than %d deep",

@@ -37,6 +37,9 @@ typedef struct WalkOps {
 	void *user;
 } WalkOps;
 
+/* Of a file that cannot be opened or read as what it was listed as (no: an errno): -ESTALE if somebody has replaced it meanwhile, and
+ * beginning again may help. */
+int walk_lost(int no, const char *what, const char *path, Err *e);
 /* `path` below root ("" is the root itself): it, and all below it that the filter takes. A link is not followed. */
 int walk_tree(int root, const char *path, const TreeFilter *f, WalkLimits *limits, const WalkOps *ops,
 	      Err *e);
