@@ -107,7 +107,7 @@ void grpc_wake(GrpcConnection *c)
 	(void)eventfd_write(c->wake, 1);
 }
 
-static void lose(GrpcConnection *c, bool wrong, const char *fmt, va_list ap)
+static void _printf_(3, 0) lose(GrpcConnection *c, bool wrong, const char *fmt, va_list ap)
 {
 	if (c->lost)
 		return;

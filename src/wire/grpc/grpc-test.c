@@ -43,6 +43,20 @@ static int upper(GrpcCall *call, void *user, Err *e)
 	return r;
 }
 
+/* How many empty messages there are. */
+static int count_empties(GrpcCall *call, void *user, Err *e)
+{
+	Ireko__Test__Text *m;
+	int r = grpc_receive_only(call, &ireko__test__text__descriptor, (ProtobufCMessage **)&m, e);
+	uint32_t n;
+
+	if (r < 0)
+		return r;
+	n = (uint32_t)m->n_empties;
+	protobuf_c_message_free_unpacked(&m->base, NULL);
+	return grpc_send(call, &n, sizeof(n), e);
+}
+
 static int failing(GrpcCall *call, void *user, Err *e)
 {
 	(void)grpc_set_details(call, "\x08\x05\0\xFF", 4);
@@ -138,6 +152,7 @@ static int sink(GrpcCall *call, void *user, Err *e)
 
 static const GrpcMethod methods[] = {
     {"/t.T/Echo", echo},
+    {"/t.T/Empties", count_empties},
     {"/t.T/Upper", upper},
     {"/t.T/Fail", failing},
     {"/t.T/LateFail", late_failure},
@@ -575,6 +590,33 @@ static void test_limits(void **state)
 	house_close(&h);
 }
 
+/* Two bytes each, and some 72 while they are unpacked: a few are a message, millions an attack. */
+static void test_unpack_budget(void **state)
+{
+	static const size_t counts[] = {5000, 2000000};
+	_cleanup_free_ uint8_t *m = malloc(4000000), *answer = NULL;
+	House h = {0};
+	size_t len;
+	Err e = {0};
+
+	for (size_t i = 0; i < 4000000; i += 2) {
+		m[i] = 0x12;
+		m[i + 1] = 0;
+	}
+	house_open(&h);
+	for (size_t i = 0; i < ELEMENTSOF(counts); i++) {
+		GrpcCall *call = begin(&h, "/t.T/Empties", NULL, 0);
+
+		assert_int_equal(grpc_send(call, m, counts[i] * 2, &e), 0);
+		assert_int_equal(grpc_send_end(call, &e), 0);
+		assert_int_equal(grpc_receive(call, &answer, &len, &e), i == 0 ? 1 : -EINVAL);
+		assert_int_equal(*(uint32_t *)(void *)answer, counts[0]);
+		assert_int_equal(grpc_call_finish(call, &e), i == 0 ? 0 : -EINVAL);
+	}
+	assert_string_equal(e.msg, "the message of 4000000 bytes is no ireko.test.Text");
+	house_close(&h);
+}
+
 static void test_status_table(void **state)
 {
 	for (uint32_t code = 1; code <= 16; code++) {
@@ -606,6 +648,7 @@ int main(void)
 	    cmocka_unit_test(test_bulk),
 	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_status_table),
+	    cmocka_unit_test(test_unpack_budget),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

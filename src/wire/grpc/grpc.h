@@ -120,7 +120,7 @@ int grpc_send_end(GrpcCall *call, Err *e);
 /* 1 and a malloc'ed message (not NULL when empty), 0 at the end of the stream; for a client that is a call with status OK, any other is
  * an error. A compressed message is ERR_UNSUPPORTED. */
 int grpc_receive(GrpcCall *call, uint8_t **ret, size_t *ret_len, Err *e);
-/* The same for messages of protobuf-c. What unpacking may allocate is bounded (32 times the message's size). The type must not contain
+/* The same for messages of protobuf-c. What unpacking may allocate is bounded (1 MiB and 16 times the message's size). The type must not contain
  * itself, at any depth. A received one is freed with protobuf_c_message_free_unpacked(m, NULL). */
 int grpc_send_message(GrpcCall *call, const ProtobufCMessage *message, Err *e);
 int grpc_send_message_more(GrpcCall *call, const ProtobufCMessage *message, Err *e);

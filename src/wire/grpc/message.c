@@ -2,13 +2,13 @@
 /*
  * Messages of protobuf-c.
  *
- * A message of two bytes an element can ask for fifty times its size in structures; so unpacking has a budget. The memory is malloc's
+ * A message of two bytes an element asks for some forty times its size while it is unpacked; so unpacking has a budget. The memory is malloc's
  * own, and may be freed without naming an allocator.
  */
 #include "wire/grpc/grpc-internal.h"
 
-#define UNPACK_FACTOR 32
-#define UNPACK_BASE   (64 * 1024)
+#define UNPACK_FACTOR 16
+#define UNPACK_BASE   (1024 * 1024)
 
 static void *budget_alloc(void *data, size_t size)
 {
