@@ -2,6 +2,7 @@
 """The list of mutations: which attack, its tests, the defence, and how to take it out. See run."""
 import mutations_api
 import mutations_attacks
+import mutations_build
 import mutations_credentials
 import mutations_cve
 import mutations_images
@@ -28,6 +29,6 @@ Hostile layers are in `tests/integration/test_unpack.py`, `test_unpack_hostile.p
 Clients of the API that mean ill are in `test_api_hostile.py`, floods of logs in `test_logs_servers.py`, and who does not keep up with a stream in `test_attach.py`.
 """
 
-ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL, *mutations_images.ALL, *mutations_registry.ALL, *mutations_credentials.ALL, *mutations_volumes.ALL, *mutations_api.ALL, *mutations_logs.ALL, *mutations_network.ALL, *mutations_proxy.ALL]
+ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL, *mutations_images.ALL, *mutations_registry.ALL, *mutations_credentials.ALL, *mutations_volumes.ALL, *mutations_api.ALL, *mutations_build.ALL, *mutations_logs.ALL, *mutations_network.ALL, *mutations_proxy.ALL]
 
 CLOSING = mutations_attacks.CLOSING

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds: what a step, a Dockerfile or a cache may not reach."""
+from mutation import Mutation
+
+MOUNTS, CACHE = "test_build_mounts.py::", "test_build_cache.py::"
+
+ALL = [
+    Mutation(
+        "build-cache-source", "CVE-2024-23651 (BuildKit): source= of a cache mount, which another step makes a link meanwhile",
+        [MOUNTS + "test_a_part_of_a_cache_that_became_a_link_is_not_followed"],
+        "src/build/run-mounts.c:open_cache", "the path is opened as a path of the host",
+        [("src/build/run-mounts.c", "		at = path_open_beneath(dir, source, O_PATH | O_DIRECTORY);\n", "		at = openat(dir, source, O_PATH | O_DIRECTORY | O_CLOEXEC);\n")], programs=("irekod",)),
+    Mutation(
+        "build-stubs", "CVE-2024-23652 (BuildKit): what was made to mount on is removed after the step, by a path on which the step has put a link",
+        [MOUNTS + "test_stubs_that_became_links_take_nothing_along"],
+        "src/build/run-stubs.c:open_plain", "links are followed",
+        [("src/build/run-stubs.c", "int next = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);", "int next = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);")], programs=("irekod",)),
+    Mutation(
+        "build-entitlements", "CVE-2024-23653 (BuildKit): a step with more rights than its client has granted",
+        [MOUNTS + "test_what_a_step_may_not_ask_for[RUN --security=insecure true-security.insecure]"],
+        "src/build/run.c:flags_read", "every step may ask for everything",
+        [("src/build/run.c", "	return b->rq->entitlements && strv_has(b->rq->entitlements, to);\n", "	return b && to;\n")], programs=("irekod",)),
+    Mutation(
+        "build-cache-records", "a cache image whose records name layers that it does not have",
+        [CACHE + "test_records_of_strangers[records1-more1]", CACHE + "test_records_of_strangers[records2-more2]"],
+        "src/build/cache-transfer.c:records_enter; src/build/cache-image.c:decode_one", "numbers of layers are believed",
+        [("src/build/cache-image.c", "r.layers > IMAGE_LAYERS_MAX ||", "false ||"), ("src/build/cache-transfer.c", "		if (layers > strv_len(config.diff_ids)) {\n", "		if (false) {\n")], programs=("irekod",)),
+]
