@@ -72,7 +72,8 @@ int build_image_get(Build *b, const char *reference, const char *platform, Store
 			       "the named context %s is %.200s, and an image is wanted here: name one with "
 			       "docker-image://",
 			       reference, named);
-	reference = image ?: reference;
+	if (image)
+		reference = image;
 	r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
 
 	if (r >= 0 && platform_fits(b, ret, platform))

@@ -25,7 +25,8 @@ Stage *build_stage(Build *b, const char *name)
 	/* A context that is given by name hides the stage of that name. */
 	if (context && !other)
 		return NULL;
-	name = other ?: name;
+	if (other)
+		name = other;
 	for (size_t i = b->n_stages; i-- > 0;)
 		if (b->stages[i].name && strcasecmp(b->stages[i].name, name) == 0)
 			return &b->stages[i];

@@ -134,7 +134,9 @@ static int syntax_check(Build *b, Err *e)
 	name = given ?: asked;
 	if (r < 0 || str_empty(name))
 		return r;
-	name = str_after(name, "docker.io/") ?: name;
+	end = str_after(name, "docker.io/");
+	if (end)
+		name = end;
 	end = str_after(name, "docker/dockerfile-upstream") ?: str_after(name, "docker/dockerfile");
 	if (end && (!*end || *end == ':' || *end == '@'))
 		return 0;
