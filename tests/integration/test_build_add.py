@@ -216,8 +216,9 @@ def test_submodules(box, look, repo, tmp_path):
         other.site.close()
 
 
-@pytest.mark.parametrize("url", ["file:///etc", "/etc", "ext::sh -c 'touch /tmp/ireko-was-here'", "../../../../../../../etc"])
-def test_submodules_lead_to_no_file_of_the_host(box, repo, tmp_path, url):
+@pytest.mark.parametrize("url, why", [("file:///etc", "transport 'file' not allowed"), ("/etc", "transport 'file' not allowed|'/etc' does not exist"),
+                                      ("ext::sh -c 'touch /tmp/ireko-was-here'", "transport 'ext' not allowed"), ("../../../../../../../etc", "cannot strip one component")])
+def test_submodules_lead_to_no_file_of_the_host(box, repo, tmp_path, url, why):
     other = Repo(tmp_path / "other")
     other.site.close()
     other.commit({"in": "side"})
@@ -225,7 +226,7 @@ def test_submodules_lead_to_no_file_of_the_host(box, repo, tmp_path, url):
     git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other.served / "repo.git"), "mod", cwd=repo.work)
     git("config", "-f", ".gitmodules", "submodule.mod.url", url, cwd=repo.work)
     repo.commit({})
-    refused(box, f"ADD {repo.url} /x", r"transport '\w+' not allowed|not found|No url found|unable to|Failed to clone|cannot strip|does not exist")
+    refused(box, f"ADD {repo.url} /x", why)
     assert not os.path.exists("/tmp/ireko-was-here")
 
 
