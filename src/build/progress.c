@@ -21,7 +21,7 @@ static void tell_vertex(Build *b, const BuildVertex *v)
 	tell(b, &ev);
 }
 
-static char *vformat(const char *fmt, va_list ap)
+static _printf_(1, 0) char *vformat(const char *fmt, va_list ap)
 {
 	char *text = NULL;
 
