@@ -26,6 +26,10 @@
 #define EXIT_CAGE 125 /* git has no such status */
 #define AGENT     "/tmp/agent.sock"
 
+/* A server's key is believed the first time, since there is no other: as BuildKit has it. */
+static const char ssh_command[] = "GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes -o "
+				  "StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/dev/null";
+
 static const char *const config[][2] = {
     {"core.hooksPath", "/dev/null"},
     {"core.fsmonitor", "false"},
@@ -60,8 +64,7 @@ static int environment(const GitRun *g, bool has_agent, char ***ret, Err *e)
 	    "GIT_ASKPASS=/bin/false",
 	    "GIT_LFS_SKIP_SMUDGE=1",
 	    "GIT_ALLOW_PROTOCOL=http:https:git:ssh",
-	    "GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o "
-	    "UserKnownHostsFile=/dev/null",
+	    ssh_command,
 	};
 	_cleanup_strv_ char **env = NULL;
 	int r = strv_take(&env, strf("GIT_CONFIG_COUNT=%zu", ELEMENTSOF(config)));
