@@ -409,6 +409,9 @@ static int send_settings(GrpcConnection *c)
 	return 0;
 }
 
+/* Since 1.61, and in the distributions' older ones with the mend of CVE-2024-28182; without it what a header may be long bounds them. */
+void nghttp2_option_set_max_continuations(nghttp2_option *o, size_t n) __attribute__((weak));
+
 int grpc_session_new(GrpcConnection *c)
 {
 	nghttp2_session_callbacks *cb = NULL;
@@ -420,7 +423,8 @@ int grpc_session_new(GrpcConnection *c)
 		nghttp2_option_set_no_auto_window_update(o, 1);
 		nghttp2_option_set_no_closed_streams(o, 1);
 		nghttp2_option_set_max_reserved_remote_streams(o, 0);
-		nghttp2_option_set_max_continuations(o, CONTINUATIONS);
+		if (nghttp2_option_set_max_continuations)
+			nghttp2_option_set_max_continuations(o, CONTINUATIONS);
 		nghttp2_option_set_max_send_header_block_length(o, 4 * 1024 * 1024);
 		if (c->server)
 			r = nghttp2_session_server_new2(&c->session, cb, c, o);
