@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images bench-network lint format fuzz install install-docker uninstall clean deps
+.PHONY: all demo demo-stop check check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images bench-network bench-build lint format fuzz install install-docker uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -65,6 +65,7 @@ bench:
 	@$(if $(BENCH),,$(PYTHON) bench/runtime)
 	@$(if $(BENCH),,$(PYTHON) bench/images)
 	@$(if $(BENCH),,$(PYTHON) bench/network)
+	@$(if $(BENCH),,$(PYTHON) bench/build)
 
 bench-runtime:
 	@tools/deps build run bench
@@ -80,6 +81,11 @@ bench-network:
 	@tools/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) bench/network $(BENCH)
+
+bench-build:
+	@tools/deps build run test bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) bench/build $(BENCH)
 
 lint:
 	@tools/deps build lint
