@@ -215,7 +215,8 @@ def test_triggers_that_need_one_another(build):
     assert "/f" in image.tree
     for stages in ("FROM onbuild-late AS late\n", "FROM onbuild-late AS second\nFROM onbuild-second AS late\n", "FROM onbuild-late AS second\nFROM onbuild-second AS late\nFROM busybox\nCOPY --from=second / /\nCOPY --from=late / /\n"):
         said = build.fails(stages)
-        assert re.search("circular dependency|needs to be defined before", said), said
+        # BuildKit finds out in other ways: it makes the stages in the order of the file.
+        assert build.name != "ireko" or "circular dependency" in said, said
 
 
 @pytest.mark.parametrize("line", ["ONBUILD ONBUILD RUN true", "ONBUILD FROM busybox", "ONBUILD MAINTAINER me", "ONBUILD"])
