@@ -7,6 +7,7 @@
  * cannot be read is a row all the same: what belongs to it stays.
  */
 #include "engine/engine-internal.h"
+#include "kernel/cgroup.h"
 #include "store/dir.h"
 
 static int folders(Engine *en, char ***ret, Err *e)
@@ -72,6 +73,34 @@ static bool belongs(const Names *ids, const char *key)
 	return !id || has(ids, id);
 }
 
+/* Of starts that ended with their engine between the cgroup and the first word of it; rmdir(2) leaves alone what somebody is in. */
+static void cgroups_remove(Engine *en)
+{
+	Cgroup parent = {0};
+
+	if (!en->cgroup_parent || cgroup_resolve(en->cgroup_parent, &parent, NULL) < 0)
+		return;
+	for (size_t i = 0; i < parent.n; i++) {
+		_cleanup_close_ int fd = open(parent.dirs[i].path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_cleanup_strv_ char **names = NULL;
+
+		if (fd < 0 || dir_names(fd, &names) < 0)
+			continue;
+		for (char **n = names; n && *n; n++) {
+			Container *c = NULL;
+
+			if (strlen(*n) != ID_LEN || strspn(*n, "0123456789abcdef") != ID_LEN)
+				continue;
+			pthread_mutex_lock(&en->lock);
+			HASH_FIND_STR(en->by_id, *n, c);
+			pthread_mutex_unlock(&en->lock);
+			if (!c)
+				(void)unlinkat(fd, *n, AT_REMOVEDIR);
+		}
+	}
+	cgroup_done(&parent);
+}
+
 void leftovers_steps_remove(Engine *en)
 {
 	size_t n;
@@ -90,6 +119,7 @@ void leftovers_steps_remove(Engine *en)
 		container_unref(all[i]);
 	}
 	free(all);
+	cgroups_remove(en);
 }
 
 int leftovers_remove(Engine *en, Err *e)

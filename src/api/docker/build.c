@@ -122,6 +122,12 @@ static int query_map(HttpRequest *rq, const char *name, char ***ret, Err *e)
 	return 0;
 }
 
+/* What Go's encoder writes for a list that was never made. */
+static bool is_nothing(const char *v)
+{
+	return str_empty(v) || streq(v, "null");
+}
+
 /* A JSON list of strings. */
 static int query_strings(HttpRequest *rq, const char *name, char ***ret, Err *e)
 {
@@ -129,13 +135,11 @@ static int query_strings(HttpRequest *rq, const char *name, char ***ret, Err *e)
 	_cleanup_json_ json_t *doc = NULL;
 	int r;
 
-	if (str_empty(v))
+	if (is_nothing(v))
 		return 0;
 	r = json_parse(v, strlen(v), name, &doc, e);
 	if (r < 0)
 		return err_kind(e, r, ERR_INVALID);
-	if (json_is_null(doc))
-		return 0;
 	r = json_to_strv(doc, ret);
 	return r < 0 ? err_new(e, ERR_INVALID, "%s: expected a JSON list of strings", name) : 0;
 }
@@ -149,7 +153,7 @@ static int query_ulimits(HttpRequest *rq, char ***ret, Err *e)
 	json_t *one;
 	int r;
 
-	if (str_empty(v))
+	if (is_nothing(v))
 		return 0;
 	r = json_parse(v, strlen(v), "ulimits", &doc, e);
 	if (r < 0)
