@@ -61,8 +61,8 @@ static int v1_prepare(const CgroupDir *d, const char *dir, Err *e)
 	if (!streq(d->name, "cpuset"))
 		return 0;
 	r = fill_cpuset(dir, "cpuset.cpus", e);
-	/* The kernel gives both or none. */
-	if (r == 0 || (r > 0 && !d->made))
+	/* The kernel gives both or none, but of a parent that somebody else is filling at this moment it gives what is there. */
+	if (r >= 0)
 		r = fill_cpuset(dir, "cpuset.mems", e);
 	return r < 0 ? r : 0;
 }
