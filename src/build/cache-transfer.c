@@ -10,6 +10,7 @@
 #include "build/solve.h"
 
 #include "base/json.h"
+#include "base/log.h"
 
 #define LOCAL_FILE  "ireko-cache.tar"
 #define MOUNT_LABEL "io.ireko.cachemount" /* of an image whose one layer is a cache mount: its name */
@@ -81,19 +82,29 @@ static int records_enter(Build *b, const StoreImage *image, char ***ret_more, Er
 	return r;
 }
 
+/* A name that was only needed on the way. */
+static void name_remove(Build *b, const char *ref)
+{
+	json_t *said = NULL;
+	Err err = {0};
+	int r = engine_image_remove(b->en, ref, false, false, &said, &err);
+
+	if (r < 0)
+		log_warn("build cache: the name %s stays, remove it with rmi: %s", ref, err_msg(&err, r));
+	json_decref(said);
+}
+
 /* A name that was not here before goes again. */
 static int with_image(Build *b, const char *ref, bool was_there, char ***ret_more, Err *e)
 {
 	StoreImage image = {0};
-	json_t *said = NULL;
 	int r = store_image_find(b->store, ref, &image, e);
 
 	if (r >= 0)
 		r = records_enter(b, &image, ret_more, e);
 	store_image_done(&image);
 	if (!was_there)
-		(void)engine_image_remove(b->en, ref, false, false, &said, NULL);
-	json_decref(said);
+		name_remove(b, ref);
 	return r;
 }
 
@@ -391,12 +402,8 @@ static int export_to(Build *b, const CachePlace *p, Err *e)
 				   "%s is the name of an image here: name the cache otherwise", p->ref)
 			 : send_all(&x, e)
 		   : err_oom(e);
-	for (char **n = x.names; n && *n; n++) {
-		json_t *said = NULL;
-
-		(void)engine_image_remove(b->en, *n, false, false, &said, NULL);
-		json_decref(said);
-	}
+	for (char **n = x.names; n && *n; n++)
+		name_remove(b, *n);
 	strv_free(x.names);
 	strv_free(x.suffixes);
 	free(x.full);

@@ -16,8 +16,6 @@
 
 static const char *const frontend_caps[] = {"solve.base",
 					    "solve.inlinereturn",
-					    "resolveimage",
-					    "resolveimage.resolvemode",
 					    "readfile",
 					    "return",
 					    "returnmap",
