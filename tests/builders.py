@@ -83,8 +83,8 @@ class Ours(Builder):
 
 class Theirs(Builder):
     def __init__(self):
-        super().__init__("docker 28")
         self.room = Moby()
+        super().__init__("docker 28")
         self.call("load", "-i", busybox_archive())
 
     def call(self, *args, **kw):

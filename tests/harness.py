@@ -62,13 +62,13 @@ def run(*args, check=True, timeout=TIMEOUT, **kw):
 
 
 def wait_until(what, condition, seconds=15, step=0.02):
-    """The condition's first true value; fails after `seconds`."""
+    """The condition's first true value; fails after `seconds`. What is waited for may be a function, for what is known only at the end."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < end, f"waited {seconds} s in vain for: {what}"
+        assert time.monotonic() < end, f"waited {seconds} s in vain for: {what() if callable(what) else what}"
         time.sleep(step)
 
 

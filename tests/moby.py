@@ -31,9 +31,9 @@ class Moby(Room):
         wait_until("containerd listens", containerd.exists, seconds=30)
         # In the room's network namespace its bridge is nobody else's; there is no way out of the room.
         self.daemon(CURRENT / "usr/sbin/dockerd", "--containerd", containerd, "--data-root", self.root / "data", "--exec-root", self.root / "run", "--pidfile", self.root / "pid",
-                    "-H", f"unix://{self.socket}", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false", "--exec-opt", "native.cgroupdriver=cgroupfs",
+                    "-H", f"unix://{self.socket}", "--userland-proxy=false", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false", "--exec-opt", "native.cgroupdriver=cgroupfs",
                     "--cgroup-parent", f"/{self.cgroup}")
-        wait_until("dockerd answers", lambda: self.docker("version", check=False).returncode == 0, seconds=40, step=0.1)
+        wait_until(lambda: f"dockerd answers:\n{self.log_text()}", lambda: self.docker("version", check=False).returncode == 0, seconds=40, step=0.1)
 
     def env(self, **more):
         env = super().env(**more)
