@@ -218,12 +218,16 @@ int build_context(Build *b, int *ret_fd, Err *e);
 int build_context_dockerfile(Build *b, int *ret_dir, char **ret_name, Err *e);
 /* What a named context of the request stands for ("docker-image://alpine"), or NULL. */
 const char *build_named_context(const Build *b, const char *name);
+/* The same if it is a directory, an archive or a repository, and nothing with a configuration of its own. */
+const char *build_named_directory(const Build *b, const char *name);
+/* The result that "input:KEY" stands for; the client's. */
+int build_input(Build *b, const char *key, BuildResult **ret, Err *e);
 void contexts_free(Build *b);
 /* ---- context-part.c ---- */
-/* Of what `source` (clean, "" for all) names in it, as far as .dockerignore lets it be seen. */
-int build_context_digest(Build *b, const char *source, char ret[DIGEST_LEN + 1], Err *e);
+/* Of what `source` (clean, "" for all) names in a context (NULL: the main one; else what context_get takes), as far as its .dockerignore lets it be seen. */
+int build_context_digest(Build *b, const char *context, const char *source, char ret[DIGEST_LEN + 1], Err *e);
 /* Copies it to the same place in root. */
-int build_context_copy(Build *b, const char *source, int root, Err *e);
+int build_context_copy(Build *b, const char *context, const char *source, int root, Err *e);
 
 /* run.c */
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e);

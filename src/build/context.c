@@ -159,14 +159,6 @@ static int take_local(Build *b, Context *c, const char *name, const BuildVertex 
 	return r < 0 ? err_sys(e, r, "read .dockerignore") : ignore_parse(text, &c->ignore, e);
 }
 
-static int take_result(Build *b, Context *c, const char *key, Err *e)
-{
-	BuildResult *result = b->rq->client->input ? b->rq->client->input(b->rq->client->user, key) : NULL;
-
-	return result ? build_result_mount(result, &c->fd, e)
-		      : err_new(e, ERR_INVALID, "there is no result called %.200s to build from", key);
-}
-
 static int take(Build *b, Context *c, Err *e)
 {
 	const char *rest = str_after(c->value, "local:");
@@ -180,14 +172,6 @@ static int take(Build *b, Context *c, Err *e)
 		r = take_local(b, c, rest, v, e);
 	else if (str_starts(c->value, UPLOAD))
 		r = take_upload(b, c, e);
-	else if ((rest = str_after(c->value, "input:")))
-		r = take_result(b, c, rest, e);
-	else if (str_starts(c->value, "oci-layout:"))
-		r = err_new(e, ERR_UNSUPPORTED,
-			    "a context of the form oci-layout: (%.200s) is not offered: load the image and "
-			    "name it with "
-			    "docker-image://",
-			    c->value);
 	else
 		r = take_remote(b, c, e);
 	return vertex_end(b, v, r, e);
@@ -284,6 +268,23 @@ static char *familiar(const char *name)
 
 	reference_done(&ref);
 	return s;
+}
+
+const char *build_named_directory(const Build *b, const char *name)
+{
+	static const char *const others[] = {"docker-image://", "oci-layout://", "input:", "target:"};
+	const char *value = build_named_context(b, name);
+
+	for (size_t i = 0; value && i < ELEMENTSOF(others); i++)
+		if (str_starts(value, others[i]))
+			return NULL;
+	return value;
+}
+
+int build_input(Build *b, const char *key, BuildResult **ret, Err *e)
+{
+	*ret = b->rq->client->input ? b->rq->client->input(b->rq->client->user, key) : NULL;
+	return *ret ? 0 : err_new(e, ERR_INVALID, "there is no result called %.200s to build from", key);
 }
 
 const char *build_named_context(const Build *b, const char *name)

@@ -6,7 +6,7 @@
 
 typedef struct Context Context;
 
-/* value: "local:NAME", "input:KEY", "http://buildkit-session/...", or an URL. */
+/* value: "local:NAME", "http://buildkit-session/...", or an URL. */
 int context_get(Build *b, const char *value, Context **ret, Err *e);
 int context_dir(const Context *c);
 /* What its own .dockerignore says. */

@@ -430,13 +430,12 @@ static int make(Build *b, Stage *s, const DockerfileStep *step, void *arg, Cache
 	return MIN2(r, 0);
 }
 
+/* c->told is what history says of it. */
 static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 {
-	_cleanup_free_ char *told = copy_step_told(&c->step);
 	char key[DIGEST_LEN + 1];
-	int r = told ? 0 : err_oom(e);
+	int r = 0;
 
-	c->told = told;
 	/* Of others it is not worth it, or not known what they give. */
 	if (r >= 0 && !c->origin.chain && c->step.n == 1 && has_local(&c->step) && !c->step.link &&
 	    !c->step.parents && !(c->manifest = manifest_new()))
@@ -445,8 +444,10 @@ static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 		c->changed = false;
 		r = key_of(b, s, c, key, e);
 		if (r >= 0)
-			r = cache_step(
-			    b, s, &(CacheStep){step, key, told, *c->content ? c->content : NULL, make, c}, e);
+			r = cache_step(b, s,
+				       &(CacheStep){step, key, c->told, *c->content ? c->content : NULL, make,
+						    c},
+				       e);
 		if (r >= 0 || (!c->changed && r != -ESTALE) || i == TRIES_MAX - 1)
 			return r;
 		r = 0;
@@ -454,20 +455,49 @@ static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 	return r;
 }
 
+static void copy_done(Copy *c)
+{
+	origin_done(&c->origin);
+	manifest_free(c->manifest);
+	copy_step_done(&c->step);
+}
+
 int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
 	Copy c = {.origin = {.root = -1}};
+	_cleanup_free_ char *told = NULL;
 	int r = copy_step_parse(b, s, step, &c.step, e);
 
 	if (r >= 0 && has_local(&c.step))
 		r = origin_find(b, c.step.from, &c.origin, e);
+	if (r >= 0 && !(told = copy_step_told(&c.step)))
+		r = err_oom(e);
+	c.told = told;
 	if (r >= 0) {
 		c.filter =
 		    (TreeFilter){.ignore = c.step.from ? NULL : &b->ignore, .exclude = &c.step.exclude};
 		r = run(b, s, step, &c, e);
 	}
-	origin_done(&c.origin);
-	manifest_free(c.manifest);
-	copy_step_done(&c.step);
+	copy_done(&c);
+	return r;
+}
+
+int copy_whole(Build *b, Stage *s, const DockerfileStep *step, const char *from, const char *told, Err *e)
+{
+	Copy c = {.step = {.verb = "FROM", .into_dir = true}, .origin = {.root = -1}, .told = told};
+	CopyStep *all = &c.step;
+	int r = 0;
+
+	all->from = strdup(from);
+	all->dest = strdup("/");
+	all->items = calloc(1, sizeof(*all->items));
+	if (!all->from || !all->dest || !all->items || !(all->items[0].word = strdup("/")))
+		r = err_oom(e);
+	all->n = r >= 0;
+	if (r >= 0)
+		r = origin_find(b, from, &c.origin, e);
+	if (r >= 0)
+		r = run(b, s, step, &c, e);
+	copy_done(&c);
 	return r;
 }

@@ -20,6 +20,10 @@ int work_commit(Build *b, const Stage *s, Work *w, CacheHit *ret, Err *e);
 /* e NULL: something has failed already, and that is what is told. */
 int work_close(Build *b, Work *w, Err *e);
 
+/* ---- copy.c ---- */
+/* All of a named context that is a directory, as the first layer of a stage. told: what history says of it. */
+int copy_whole(Build *b, Stage *s, const DockerfileStep *step, const char *from, const char *told, Err *e);
+
 /* ---- context-part.c ---- */
 WalkLimits build_limits(Build *b);
 
@@ -33,6 +37,8 @@ typedef struct Origin {
 	bool borrowed;        /* root is the Build's */
 } Origin;
 int origin_find(Build *b, const char *from, Origin *ret, Err *e);
+/* What `from` names: layers (both NULL: there are none), or what context_get takes. malloc'ed. */
+int origin_of_name(Build *b, const char *from, char **ret_chain, char **ret_value, Err *e);
 int origin_root(Build *b, Origin *o, Err *e);
 void origin_done(Origin *o);
 

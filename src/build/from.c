@@ -3,6 +3,7 @@
  * FROM: what a stage begins with: nothing, another stage, or an image, whose ONBUILD triggers run then.
  */
 #include "build/cache-image.h"
+#include "build/copy.h"
 #include "build/solve.h"
 
 typedef struct Pull {
@@ -67,6 +68,9 @@ int build_image_get(Build *b, const char *reference, const char *platform, Store
 	Err missing = {0};
 	int r;
 
+	if (named && str_starts(named, "target:"))
+		return err_new(e, ERR_INVALID, "failed to find target %.200s for context %s",
+			       str_after(named, "target:"), reference);
 	if (named && !image)
 		return err_new(e, ERR_UNSUPPORTED,
 			       "the named context %s is %.200s, and an image is wanted here: name one with "
@@ -159,12 +163,12 @@ static int onbuild_run(Build *b, Stage *s, Err *e)
 /* What another build of the client has come to. */
 static int from_result(Build *b, Stage *s, const char *key, Err *e)
 {
-	BuildResult *other = b->rq->client->input ? b->rq->client->input(b->rq->client->user, key) : NULL;
+	BuildResult *other;
 	BuildBase base;
-	int r;
+	int r = build_input(b, key, &other, e);
 
-	if (!other)
-		return err_new(e, ERR_INVALID, "there is no result called %.200s to build from", key);
+	if (r < 0)
+		return r;
 	build_result_base(other, &base);
 	_cleanup_json_ json_t *doc = image_config_encode(base.config);
 	r = doc ? image_config_decode(doc, &s->config, e) : err_oom(e);
@@ -180,16 +184,26 @@ static int from_result(Build *b, Stage *s, const char *key, Err *e)
 	return default_path(s, e);
 }
 
+/* Files alone: an image of one layer that says nothing of how it is run. */
+static int from_directory(Build *b, Stage *s, Err *e)
+{
+	_cleanup_free_ char *told = strf("FROM %s", s->base);
+	int r = told ? scratch(b, s, e) : err_oom(e);
+
+	return r < 0 ? r : copy_whole(b, s, &b->df.steps[s->first], s->base, told, e);
+}
+
 static int from_image(Build *b, Stage *s, Err *e)
 {
 	const char *named = build_named_context(b, s->base), *key = named ? str_after(named, "input:") : NULL;
+	StoreImage image = {0};
 
 	if (key)
 		return from_result(b, s, key, e);
+	if (build_named_directory(b, s->base))
+		return from_directory(b, s, e);
 
-	StoreImage image = {0};
 	int r = build_image_get(b, s->base, s->platform ?: b->rq->platform, &image, e);
-
 	if (r >= 0)
 		r = store_image_config(b->store, image.id, &s->config, e);
 	if (r >= 0)

@@ -9,6 +9,7 @@
 #include "build/run-mounts.h"
 #include "build/agent.h"
 #include "build/cache-mount.h"
+#include "build/copy.h"
 #include "build/run-stubs.h"
 #include "kernel/mount.h"
 
@@ -20,10 +21,11 @@
 /* One mount, from its flag to its end. */
 typedef struct One {
 	DockerfileMount m;
-	char *target; /* absolute and clean; NULL for a secret that is a variable alone */
-	char *chain;  /* of a bind or seed from a stage or image; NULL: the context, or nothing */
-	bool from_context;
-	char *snapshot; /* key of the layer that a bind writes into */
+	char *target;      /* absolute and clean; NULL for a secret that is a variable alone */
+	char *chain;       /* of a bind or seed from a stage or image; NULL: a context, or nothing */
+	char *context;     /* of a bind or seed from a named one: what context_get takes */
+	bool from_context; /* that one or, if it is NULL, the main one */
+	char *snapshot;    /* key of the layer that a bind writes into */
 	CacheMount *cache;
 	Agent *agent;
 	int fd; /* the mount, or -1 */
@@ -55,6 +57,7 @@ void step_mounts_free(Build *b, StepMounts *m)
 		dockerfile_mount_done(&x->m);
 		free(x->target);
 		free(x->chain);
+		free(x->context);
 		free(x->snapshot);
 	}
 	for (char **v = m->secret_env; v && *v; v++)
@@ -137,12 +140,9 @@ int step_mounts_parse(Build *b, Stage *s, const DockerfileStep *step, StepMounts
 
 /* ---- where binds and seeds come from ---- */
 
-static int origin_find(Build *b, One *x, Err *e)
+static int find_origin(Build *b, One *x, Err *e)
 {
 	const char *from = x->m.from;
-	StoreImage image = {0};
-	const char *chain;
-	Stage *other;
 	int r;
 
 	if (x->m.type != DF_MOUNT_BIND && x->m.type != DF_MOUNT_CACHE)
@@ -153,12 +153,8 @@ static int origin_find(Build *b, One *x, Err *e)
 	}
 	if (strcasecmp(from, "scratch") == 0)
 		return 0;
-	other = build_stage(b, from);
-	r = other ? build_await(b, other, e) : build_image_get(b, from, b->rq->platform, &image, e);
-	chain = other ? other->chain : image.chain_id;
-	if (r >= 0 && chain && !(x->chain = strdup(chain)))
-		r = err_oom(e);
-	store_image_done(&image);
+	r = origin_of_name(b, from, &x->chain, &x->context, e);
+	x->from_context = x->context != NULL;
 	return r < 0 ? err_ctx(e, r, "--mount=from=%s", from) : 0;
 }
 
@@ -177,7 +173,7 @@ static int context_digest(Build *b, const One *x, char ret[DIGEST_LEN + 1], Err 
 	int r = source_of(x, &source, e);
 
 	if (r >= 0)
-		r = build_context_digest(b, source, ret, e);
+		r = build_context_digest(b, x->context, source, ret, e);
 	return r < 0 ? err_ctx(e, r, "--mount=source=%s", x->m.source ?: "/") : 0;
 }
 
@@ -189,9 +185,9 @@ int step_mounts_key(Build *b, const StepMounts *m, StrBuf *text, Err *e)
 	for (size_t i = 0; r >= 0 && i < m->n; i++) {
 		One *x = &m->v[i];
 
-		r = origin_find(b, x, e);
+		r = find_origin(b, x, e);
 		*digest = '\0';
-		if (r >= 0 && x->from_context)
+		if (r >= 0 && x->from_context && x->m.type == DF_MOUNT_BIND)
 			r = context_digest(b, x, digest, e);
 		strbuf_addf(text, "\nmount %s %s", dockerfile_mount_type_name(x->m.type), x->target ?: "");
 		if (x->m.type == DF_MOUNT_BIND)
@@ -229,13 +225,13 @@ static int context_fill(Build *b, const One *x, int root, Err *e)
 	int r = source_of(x, &source, e);
 
 	if (r >= 0)
-		r = build_context_copy(b, source, root, e);
+		r = build_context_copy(b, x->context, source, root, e);
 	return r < 0 ? err_ctx(e, r, "--mount=source=%s", x->m.source ?: "/") : 0;
 }
 
-static int open_bind(Build *b, One *x, Err *e)
+/* A view of what it is from, which the step may write to. */
+static int open_view(Build *b, One *x, int *ret_root, Err *e)
 {
-	_cleanup_close_ int root = -1;
 	char id[17];
 	int r;
 
@@ -245,9 +241,17 @@ static int open_bind(Build *b, One *x, Err *e)
 		return err_oom(e);
 	r = store_snapshot_prepare(b->store, x->snapshot, x->chain, e);
 	if (r >= 0)
-		r = store_snapshot_mount(b->store, x->snapshot, false, &root, e);
+		r = store_snapshot_mount(b->store, x->snapshot, false, ret_root, e);
 	if (r >= 0 && x->from_context)
-		r = context_fill(b, x, root, e);
+		r = context_fill(b, x, *ret_root, e);
+	return r;
+}
+
+static int open_bind(Build *b, One *x, Err *e)
+{
+	_cleanup_close_ int root = -1;
+	int r = open_view(b, x, &root, e);
+
 	return r < 0 ? r : part(b, x, root, e);
 }
 
@@ -277,8 +281,8 @@ static int open_cache(Build *b, One *x, Err *e)
 	_cleanup_free_ char *source = NULL;
 	int r = source_of(x, &source, e), fd;
 
-	if (r >= 0 && x->chain) {
-		r = store_layers_mount(b->store, x->chain, &seed, e);
+	if (r >= 0 && (x->chain || x->context)) {
+		r = x->chain ? store_layers_mount(b->store, x->chain, &seed, e) : open_view(b, x, &seed, e);
 		w.seed_root = seed;
 		w.seed_path = source;
 	}
@@ -291,7 +295,7 @@ static int open_cache(Build *b, One *x, Err *e)
 	if (r < 0)
 		return r;
 	/* Without a seed, source is a part of the cache, which an earlier step may have made a link: it is opened beneath and what was opened is mounted. */
-	if (!x->chain && *source) {
+	if (!x->chain && !x->context && *source) {
 		at = path_open_beneath(dir, source, O_PATH | O_DIRECTORY);
 		if (at < 0)
 			return err_new(e, ERR_INVALID, "--mount=type=cache: source=%s: %s", x->m.source,

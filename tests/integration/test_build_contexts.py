@@ -2,7 +2,6 @@
 """Contexts that are no directory of the client: repositories, archives and Dockerfiles behind URLs, and named contexts of all kinds."""
 import io
 import json
-import re
 import tarfile
 import urllib.parse
 
@@ -106,8 +105,73 @@ COPY --from=hidden /etc/passwd /p
     ireko("build", "-t", image, "--build-context", "base=docker-image://busybox", "--build-context", f"dir={other}", "--build-context", f"git={repo.url}", "--build-context",
           "img=docker-image://busybox:latest", "--build-context", "hidden=docker-image://busybox", folder / "main")
     assert out(ireko, image, "sh", "-c", "cat /d/f /r; echo; ls -A /d; ls /p /group").split() == ["localrepo", ".dockerignore", "f", "/group", "/p"]
-    p = ireko("build", "-t", image, "--build-context", f"base={other}", folder / "main", check=False)
-    assert p.returncode != 0 and re.search(r"named context base is local:.*an image is wanted", p.stdout + p.stderr)
+
+
+@pytest.fixture
+def kinds(folder, site, repo):
+    """What the file f of a named context holds, for each kind of context that is files alone."""
+    local = folder / "a dir"
+    local.mkdir()
+    (local / "f").write_text("local")
+    (local / "sub").mkdir()
+    (local / "sub/g").write_text("below")
+    (local / "no").write_text("left out")
+    (local / ".dockerignore").write_text("no\n")
+    repo.commit({"f": "repo", "sub/g": "below"})
+    site.files["/c.tgz"] = make_tar(lambda t: (add_file(t, "f", b"archive"), add_file(t, "sub/g", b"below")))
+    return {"local": str(local), "repo": repo.url, "archive": f"{site.url}/c.tgz"}
+
+
+USES = {
+    "FROM": "FROM it AS x\nENV a=1\nFROM busybox\nCOPY --from=x / /x\n",
+    "the stage of that name": "FROM busybox AS it\nRUN exit 1\nFROM busybox\nCOPY --from=it / /x\n",
+    "a mount": "FROM busybox\nRUN --mount=from=it,target=/m cp -r /m /x && ! touch /m/t\n",
+    "a part of it, mounted to be written": "FROM busybox\nRUN --mount=from=it,target=/m,rw echo more >/m/sub/h && test -f /m/sub/h && rm /m/sub/h && cp -r /m /x\n",
+    "a new cache": "FROM busybox\nRUN --mount=type=cache,id={id},from=it,target=/m cp -r /m /x\n",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", ["local", "repo", "archive"])
+def test_files_wherever_a_stage_may_be_named(ireko, kinds, image, folder, use, kind):
+    (folder / "Dockerfile").write_text(USES[use].replace("{id}", image))
+    ireko("build", "-t", image, "--build-context", f"it={kinds[kind]}", folder)
+    assert out(ireko, image, "cat", "/x/f", "/x/sub/g") == kind + "below"
+    assert "no" not in out(ireko, image, "ls", "/x").split()
+    assert ireko("build", "--progress=plain", "-t", image, "--build-context", f"it={kinds[kind]}", folder).stderr.count("CACHED") >= 1
+
+
+def test_from_files_has_the_configuration_of_scratch(ireko, kinds, image, folder):
+    (folder / "Dockerfile").write_text("FROM it\nLABEL a=b\n")
+    ireko("build", "-t", image, "--build-context", f"it={kinds['local']}", folder)
+    found = json.loads(ireko.out("image", "inspect", image))[0]
+    assert found["Config"]["Env"] == ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] and not found["Config"].get("Cmd") and len(found["RootFS"]["Layers"]) == 1
+    # Its files are root's, whoever's they are, and one that is different makes another image.
+    (folder / "a dir/f").write_text("else")
+    ireko("build", "-t", image, "--build-context", f"it={kinds['local']}", folder)
+    assert json.loads(ireko.out("image", "inspect", image))[0]["RootFS"]["Layers"] != found["RootFS"]["Layers"]
+
+
+def test_a_target_as_a_context(ireko, image, folder):
+    (folder / "Dockerfile").write_text("FROM busybox AS other\nRUN echo made >/f\nFROM busybox\nCOPY --from=it /f /f\nRUN --mount=from=it,target=/m cp /m/f /g\n")
+    ireko("build", "-t", image, "--build-context", "it=target:other", folder)
+    assert out(ireko, image, "cat", "/f", "/g").split() == ["made", "made"]
+    p = ireko("build", "--build-context", "it=target:nosuch", folder, check=False)
+    assert p.returncode != 0 and "failed to find target nosuch for context it" in p.stdout + p.stderr
+
+
+def test_a_mounted_context_leads_nowhere(ireko, image, folder):
+    """Links in it are those of its own tree, whatever they are called."""
+    other = folder / "other"
+    other.mkdir()
+    (other / "out").symlink_to("/etc")
+    (other / "up").symlink_to("../../../../etc")
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN --mount=from=it,source=out,target=/m cat /m/shadow\n")
+    p = ireko("build", "-t", image, "--build-context", f"it={other}", folder, check=False)
+    assert p.returncode != 0 and "root:" not in p.stdout + p.stderr
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN --mount=from=it,source=up,target=/m cat /m/shadow\n")
+    p = ireko("build", "-t", image, "--build-context", f"it={other}", folder, check=False)
+    assert p.returncode != 0 and "root:" not in p.stdout + p.stderr
 
 
 def test_keys_of_contexts_from_elsewhere_are_contents(ireko, repo, image):
