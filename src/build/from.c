@@ -4,6 +4,7 @@
  */
 #include "build/cache-image.h"
 #include "build/copy.h"
+#include "build/layout.h"
 #include "build/solve.h"
 
 typedef struct Pull {
@@ -71,6 +72,8 @@ int build_image_get(Build *b, const char *reference, const char *platform, Store
 	if (named && str_starts(named, "target:"))
 		return err_new(e, ERR_INVALID, "failed to find target %.200s for context %s",
 			       str_after(named, "target:"), reference);
+	if (named && str_starts(named, "oci-layout://"))
+		return layout_image(b, reference, named, platform, ret, e);
 	if (named && !image)
 		return err_new(e, ERR_UNSUPPORTED,
 			       "the named context %s is %.200s, and an image is wanted here: name one with "

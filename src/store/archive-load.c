@@ -593,6 +593,19 @@ static void forget(Load *x)
 	(void)gc_blobs(x->s, x->blobs, NULL, NULL);
 }
 
+int store_layout_load(Store *s, int dir_fd, const ImagePlatform *platform, Err *e)
+{
+	const ArchiveLoad l = {.fd = -1};
+	Load x = {.s = s, .l = &l, .dir = dir_fd, .platform = platform};
+	int r = load_oci(&x, e);
+
+	if (r < 0)
+		forget(&x);
+	strv_free(x.chains);
+	strv_free(x.blobs);
+	return r;
+}
+
 int store_archive_load(Store *s, const ArchiveLoad *l, Err *e)
 {
 	Load x = {.s = s, .l = l, .dir = -1};

@@ -340,6 +340,8 @@ typedef struct ArchiveLoad {
 	void *user;
 } ArchiveLoad;
 int store_archive_load(Store *s, const ArchiveLoad *l, Err *e);
+/* The images of an OCI image layout that is a directory below the data root, in which nobody else writes: its files become the store's. */
+int store_layout_load(Store *s, int dir_fd, const ImagePlatform *platform, Err *e);
 /* save: what to write is looked up first, and nothing is written if a part of it is missing; then it goes to a descriptor, once. */
 typedef enum ArchiveFormat {
 	ARCHIVE_DOCKER, /* docker-archive and OCI layout at once (docker-api-map 1.8 "save"), layers uncompressed */

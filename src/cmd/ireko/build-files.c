@@ -67,13 +67,24 @@ static int add_directory(BuildFiles *f, const char *name, const char *path, Err 
 
 static bool is_elsewhere(const char *value)
 {
-	static const char *const schemes[] = {"docker-image://", "oci-layout://", "http://", "https://",
-					      "git://",          "git@",          "ssh://",  "target:"};
+	static const char *const schemes[] = {"docker-image://", "http://", "https://", "git://", "git@",
+					      "ssh://",          "target:"};
 
 	for (size_t i = 0; i < ELEMENTSOF(schemes); i++)
 		if (str_starts(value, schemes[i]))
 			return true;
 	return false;
+}
+
+/* oci-layout://DIR[:TAG][@DIGEST]: the engine is told the name by which it has the directory in DIR's place. */
+static int add_layout(BuildFiles *f, const char *name, const char *value, Err *e)
+{
+	size_t n = strcspn(value, ":@");
+	_cleanup_free_ char *dir = strndup(value, n), *key = strf("layout%zu", f->n);
+
+	if (!dir || !key || strv_take(&f->contexts, strf("%s=oci-layout://%s%s", name, key, value + n)) < 0)
+		return err_oom(e);
+	return add_directory(f, key, dir, e);
 }
 
 static int add_context(BuildFiles *f, const char *text, Err *e)
@@ -84,6 +95,8 @@ static int add_context(BuildFiles *f, const char *text, Err *e)
 
 	if (!eq || eq == text || !eq[1])
 		return err_new(e, ERR_INVALID, "invalid context value: %s, expected key=value", text);
+	if (name && str_starts(eq + 1, "oci-layout://"))
+		return add_layout(f, name, str_after(eq + 1, "oci-layout://"), e);
 	if (is_elsewhere(eq + 1))
 		return strv_add(&f->contexts, text) < 0 ? err_oom(e) : 0;
 	key = name ? strf("named:%s", name) : NULL;
