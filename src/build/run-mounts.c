@@ -241,7 +241,7 @@ static int open_view(Build *b, One *x, int *ret_root, Err *e)
 		return err_oom(e);
 	r = store_snapshot_prepare(b->store, x->snapshot, x->chain, e);
 	if (r >= 0)
-		r = store_snapshot_mount(b->store, x->snapshot, false, ret_root, e);
+		r = store_snapshot_mount_once(b->store, x->snapshot, NULL, ret_root, e);
 	if (r >= 0 && x->from_context)
 		r = context_fill(b, x, *ret_root, e);
 	return r;

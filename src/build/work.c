@@ -18,7 +18,7 @@ int work_open(Build *b, const char *chain, Work *w, Err *e)
 	id_random_hex(w->key + 6, 16);
 	r = store_snapshot_prepare(b->store, w->key, chain, e);
 	if (r >= 0)
-		r = store_snapshot_mount(b->store, w->key, false, &w->root, e);
+		r = store_snapshot_mount_once(b->store, w->key, NULL, &w->root, e);
 	return r;
 }
 

@@ -125,6 +125,16 @@ void container_unref(Container *c)
 	free(c);
 }
 
+bool container_is_step(const Container *c)
+{
+	return str_empty(c->image_id);
+}
+
+bool container_is_kept_step(const Container *c)
+{
+	return container_is_step(c) && strv_env_get(c->config.labels, ENGINE_STEP_KEPT);
+}
+
 char *container_run_dir(Engine *en, const Container *c)
 {
 	return strf("%s/%s", en->containers_run, c->id);

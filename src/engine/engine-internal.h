@@ -245,6 +245,9 @@ int container_save(Engine *en, Container *c, Err *e);
 int container_load_all(Engine *en, Err *e);
 int container_info(Engine *en, Container *c, ContainerInfo *ret, Err *e);
 ContainerStatus container_status(Container *c);
+/* Of a build: over layers that are no image. One that may be kept when it fails can be started again and committed like any container. */
+bool container_is_step(const Container *c);
+bool container_is_kept_step(const Container *c);
 /* A reference to each, in an array of the caller's; NULL without memory. (network.c) */
 Container **containers_all(Engine *en, size_t *ret_n);
 /* exec-root/containers/<id> and data-root/containers/<id>; malloc'ed. */

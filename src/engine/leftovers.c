@@ -109,10 +109,10 @@ void leftovers_steps_remove(Engine *en)
 	for (size_t i = 0; all && i < n; i++) {
 		Err err;
 
-		bool kept = strv_env_get(all[i]->config.labels, ENGINE_STEP_KEPT) &&
-			    container_status(all[i]) == CONTAINER_EXITED && all[i]->exit_code != 0;
+		bool kept = container_is_kept_step(all[i]) && container_status(all[i]) == CONTAINER_EXITED &&
+			    all[i]->exit_code != 0;
 
-		if (str_empty(all[i]->image_id) && !kept &&
+		if (container_is_step(all[i]) && !kept &&
 		    engine_container_remove(en, all[i]->id, true, true, &err) < 0)
 			log_warn("build step %.12s of an earlier run is not removed: %s", all[i]->id,
 				 err.msg);

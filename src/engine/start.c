@@ -376,6 +376,8 @@ static int rootfs_mount(Start *s, Err *e)
 	StoreShift buf;
 	const StoreShift *shift = shift_of(s, &buf);
 
+	if (container_is_step(s->c) && !container_is_kept_step(s->c))
+		return store_snapshot_mount_once(s->en->store, s->c->id, shift, &s->rootfs_fd, e);
 	return shift ? store_snapshot_mount_shifted(s->en->store, s->c->id, shift, &s->rootfs_fd, e)
 		     : store_snapshot_mount(s->en->store, s->c->id, false, &s->rootfs_fd, e);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Blobs are what their digests say, documents come back, and one data root has one owner. */
+#include "base/clock.h"
 #include "store/store-test.h"
 
 #define HELLO "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -215,6 +216,38 @@ static void test_garbage_goes_at_start(void **state)
 	store_close(s);
 }
 
+static int64_t synced_blobs(Store *s)
+{
+	int64_t n;
+
+	assert_int_equal(db_get_int(&s->db, &n, 0, NULL, "SELECT count(*) FROM blob WHERE synced = 1", ""),
+			 0);
+	return n;
+}
+
+/* Steps of a build commit layers and throw their containers away, one after the other: that must not be a sync each. */
+static void test_what_is_deleted_hastens_no_sync(void **state)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char digest[DIGEST_LEN + 1];
+	int64_t until;
+
+	assert_int_equal(store_blob_put(s, "hello", 5, digest, NULL), 0);
+	assert_int_equal(mkdirat(d->fd, "root/containers/old", 0700), 0);
+	assert_int_equal(trash_put(s, "containers/old", NULL), 0);
+	until = clock_mono_ns() + 20000000000ll;
+	while (unlinkat(d->fd, "root/" TRASH, AT_REMOVEDIR) < 0 && clock_mono_ns() < until)
+		nanosleep(&pause, NULL);
+	assert_int_equal(mkdirat(d->fd, "root/" TRASH, 0700), 0);
+	assert_int_equal(synced_blobs(s), 0);
+	while (!synced_blobs(s) && clock_mono_ns() < until)
+		nanosleep(&pause, NULL);
+	assert_int_equal(synced_blobs(s), 1);
+	store_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +259,7 @@ int main(void)
 	    test_in_dir(test_documents_at_once),
 	    test_in_dir(test_one_owner),
 	    test_in_dir(test_garbage_goes_at_start),
+	    test_in_dir(test_what_is_deleted_hastens_no_sync),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

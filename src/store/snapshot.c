@@ -301,10 +301,12 @@ static int shift_all(Store *s, const char *key, int userns_fd, Shifted *m, char 
 	return *upper && *work ? 0 : err_oom(e);
 }
 
+typedef int MountOverlay(char *const *lower, const char *upper, const char *work, int *ret_fd, Err *e);
+
 /* Overlayfs works on with the file system ids of who mounted it: they must be some that the mounts map, or it could make nothing in `work`
  * and would mount read-only. They are this thread's alone, and so are its capabilities, which leaving 0 takes away. */
-static int mount_as(const StoreShift *shift, char *const *lower, const char *upper, const char *work,
-		    int *ret_fd, Err *e)
+static int mount_as(const StoreShift *shift, MountOverlay *mount, char *const *lower, const char *upper,
+		    const char *work, int *ret_fd, Err *e)
 {
 	int r;
 
@@ -312,7 +314,7 @@ static int mount_as(const StoreShift *shift, char *const *lower, const char *upp
 	syscall(SYS_setfsuid, shift->uid);
 	r = capability_raise_permitted(e);
 	if (r >= 0)
-		r = mount_overlay(lower, upper, work, ret_fd, e);
+		r = mount(lower, upper, work, ret_fd, e);
 	syscall(SYS_setfsuid, geteuid());
 	syscall(SYS_setfsgid, getegid());
 	return r;
@@ -331,9 +333,15 @@ static int shift_copy(int userns_fd, int *fd, Err *e)
 	return r;
 }
 
-static int snapshot_mount(Store *s, const char *key, bool read_only, const StoreShift *shift, int *ret_fd,
-			  Err *e)
+typedef struct How {
+	bool read_only, once;
+	const StoreShift *shift;
+} How;
+
+static int snapshot_mount(Store *s, const char *key, const How *how, int *ret_fd, Err *e)
 {
+	MountOverlay *mount = how->once ? mount_overlay_volatile : mount_overlay;
+	const StoreShift *shift = how->shift;
 	_cleanup_free_ char *chain_id = NULL, *upper = NULL, *work = NULL;
 	_cleanup_(shifted_done) Shifted shifted = {0};
 	_cleanup_layers_ LayerDirs layers = {0};
@@ -343,7 +351,7 @@ static int snapshot_mount(Store *s, const char *key, bool read_only, const Store
 	if (r >= 0)
 		r = load_chain(s, key, &chain_id, e);
 	if (r >= 0 && is_copy(s, key)) {
-		r = mount_copy(s, key, read_only, ret_fd, e);
+		r = mount_copy(s, key, how->read_only, ret_fd, e);
 		return r < 0 || !shift ? r : shift_copy(shift->userns_fd, ret_fd, e);
 	}
 	if (r >= 0)
@@ -357,20 +365,25 @@ static int snapshot_mount(Store *s, const char *key, bool read_only, const Store
 	if (shift)
 		r = shift_all(s, key, shift->userns_fd, &shifted, lower, &upper, &work, e);
 	if (r >= 0)
-		r = read_only ? mount_read_only(upper, lower, ret_fd, e)
-		    : shift   ? mount_as(shift, lower, upper, work, ret_fd, e)
-			      : mount_overlay(lower, upper, work, ret_fd, e);
+		r = how->read_only ? mount_read_only(upper, lower, ret_fd, e)
+		    : shift        ? mount_as(shift, mount, lower, upper, work, ret_fd, e)
+				   : mount(lower, upper, work, ret_fd, e);
 	return r < 0 ? err_ctx(e, r, "mount the snapshot %s", key) : 0;
 }
 
 int store_snapshot_mount(Store *s, const char *key, bool read_only, int *ret_fd, Err *e)
 {
-	return snapshot_mount(s, key, read_only, NULL, ret_fd, e);
+	return snapshot_mount(s, key, &(How){.read_only = read_only}, ret_fd, e);
 }
 
 int store_snapshot_mount_shifted(Store *s, const char *key, const StoreShift *shift, int *ret_fd, Err *e)
 {
-	return snapshot_mount(s, key, false, shift, ret_fd, e);
+	return snapshot_mount(s, key, &(How){.shift = shift}, ret_fd, e);
+}
+
+int store_snapshot_mount_once(Store *s, const char *key, const StoreShift *shift, int *ret_fd, Err *e)
+{
+	return snapshot_mount(s, key, &(How){.once = true, .shift = shift}, ret_fd, e);
 }
 
 /* Without overlayfs the view of several layers is a copy, in memory: it must go with its descriptor. */

@@ -152,13 +152,17 @@ static int take_lock(Store *s, Err *e)
 int store_open(const StoreOptions *o, Store **ret, Err *e)
 {
 	_cleanup_(store_closep) Store *s = calloc(1, sizeof(*s));
+	pthread_condattr_t monotonic;
 	int r;
 
 	if (!s)
 		return err_oom(e);
 	s->root_fd = s->lock_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->changed, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	s->layer_max_bytes = o->layer_max_bytes > 0 ? o->layer_max_bytes : LAYER_MAX_BYTES;
 	s->layer_max_files = o->layer_max_files > 0 ? o->layer_max_files : LAYER_MAX_FILES;
 	s->unpack_program = o->unpack_program ? strdup(o->unpack_program) : NULL;

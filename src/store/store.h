@@ -200,6 +200,9 @@ typedef struct StoreShift {
 } StoreShift;
 /* The writable mount, with ids as the user namespace maps them. Nothing on disk differs. */
 int store_snapshot_mount_shifted(Store *s, const char *key, const StoreShift *shift, int *ret_fd, Err *e);
+/* The writable mount of a snapshot that is mounted but this once, of which a layer is made: neither fsync(2) in it nor its end waits for
+ * the disk, as the layer does not either. shift may be NULL. */
+int store_snapshot_mount_once(Store *s, const char *key, const StoreShift *shift, int *ret_fd, Err *e);
 /* Detached read-only mount of image layers alone. */
 int store_layers_mount(Store *s, const char *chain_id, int *ret_fd, Err *e);
 /* Path of the directory that the container writes into; malloc'ed. */

@@ -10,6 +10,7 @@
  * A process cannot end while one of its threads is in syncfs, and on a busy disk that takes tens of seconds: a child makes the call, and
  * an engine that is told to stop meanwhile leaves the child to itself. The rows stay unsynced then, and the next start syncs them.
  */
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -22,8 +23,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define QUIET_SECONDS 2
-#define QUIET_ROUNDS  10
+#define QUIET_NS      2000000000ll
+#define QUIET_MOST    10 /* times that long */
 #define STOP_CHECK_MS 100
 #define LOG_LEFT      (1 << 20) /* bytes */
 
@@ -137,48 +138,64 @@ static int empty_trash(Store *s, Err *e)
 	return r;
 }
 
-/* Waits until nothing was committed for a while (but not for ever), or there is something else to do. */
-static void wait_for_quiet(Store *s)
-{
-	struct timespec until;
+/* What was committed is synced when nothing was for a while, but not for ever. 0: nothing waits. */
+typedef struct Wait {
+	int64_t due_ns, last_ns;
+} Wait;
 
-	for (int round = 0; round < QUIET_ROUNDS && s->unsynced && !s->stop && !s->trash; round++) {
-		s->unsynced = false;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += QUIET_SECONDS;
-		while (!s->stop && !s->trash &&
-		       pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT)
-			;
-	}
-	s->unsynced = false;
+static void wait_on(Wait *w)
+{
+	int64_t now = clock_mono_ns();
+
+	if (!w->due_ns)
+		w->last_ns = now + QUIET_MOST * QUIET_NS;
+	w->due_ns = MIN2(now + QUIET_NS, w->last_ns);
+}
+
+static void wait_for_work(Store *s, const Wait *w)
+{
+	const struct timespec until = {w->due_ns / 1000000000, w->due_ns % 1000000000};
+
+	if (w->due_ns)
+		pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	else
+		pthread_cond_wait(&s->changed, &s->lock);
+}
+
+/* Lets go of the lock meanwhile. */
+static void work(Store *s, bool trash)
+{
+	Err e = {0};
+
+	pthread_mutex_unlock(&s->lock);
+	if (trash && empty_trash(s, &e) < 0)
+		log_warn("%s", err_msg(&e, -EIO));
+	if (!trash && sync_now(s, &e) < 0)
+		log_warn("%s: is tried again with the next layer", err_msg(&e, -EIO));
+	reserve_make(s);
+	pthread_mutex_lock(&s->lock);
 }
 
 static void *janitor(void *user)
 {
 	Store *s = user;
-	Err e = {0};
+	Wait w = {0};
 
 	reserve_make(s);
 	pthread_mutex_lock(&s->lock);
 	while (!s->stop) {
-		bool trash, unsynced;
-
-		while (!s->stop && !s->unsynced && !s->trash)
-			pthread_cond_wait(&s->changed, &s->lock);
-		trash = s->trash;
-		unsynced = s->unsynced && !trash;
-		if (unsynced)
-			wait_for_quiet(s);
-		s->trash = s->trash && !trash;
-		if (s->stop && !trash)
-			break;
-		pthread_mutex_unlock(&s->lock);
-		if (trash && empty_trash(s, &e) < 0)
-			log_warn("%s", err_msg(&e, -EIO));
-		if (unsynced && sync_now(s, &e) < 0)
-			log_warn("%s: is tried again with the next layer", err_msg(&e, -EIO));
-		reserve_make(s);
-		pthread_mutex_lock(&s->lock);
+		if (s->unsynced)
+			wait_on(&w);
+		s->unsynced = false;
+		if (w.due_ns && clock_mono_ns() >= w.due_ns) {
+			w = (Wait){0};
+			work(s, false);
+		} else if (s->trash) {
+			s->trash = false;
+			work(s, true);
+		} else {
+			wait_for_work(s, &w);
+		}
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;

@@ -229,6 +229,33 @@ def test_layers_hold_only_changes(box, cli, engine, name):
     assert {"new", "etc/.wh.group"} <= names and not any(n.startswith("bin") for n in names)
 
 
+def root_options(text):
+    """volatile: of the kernel's words for it, "volatile" and "fsync=volatile"."""
+    return re.split("[,=]", re.search(r"^\S+ / overlay (\S+)", text, re.M)[1])
+
+
+def test_steps_do_not_wait_for_the_disk_and_containers_may(box, cli, name):
+    """fsync(2) is for what must survive a power failure: a step is made again, a container is not."""
+    p = box("FROM busybox\nRUN cat /proc/mounts\n", None, "--no-cache")
+    assert "volatile" in root_options(p.stdout)
+    assert "volatile" not in root_options(cli.out("run", "--rm", name, "cat", "/proc/mounts"))
+
+
+def test_a_step_that_is_kept_is_a_container_like_others(box, cli, engine, name):
+    """docker build --rm=false: it can be copied from and into, committed and started again."""
+    p = box("FROM busybox\nRUN cat /proc/mounts; echo kept > /f; exit $(test -e /again; echo $((7 * $?)))\n", {"again": ""}, "--rm=false", check=False)
+    assert p.returncode != 0 and "volatile" not in root_options(p.stdout)
+    [step] = engine.containers()
+    try:
+        cli("cp", f"{p.args[-1]}/again", f"{step}:/again")
+        cli("start", step)
+        assert cli.out("wait", step) == "0" and cli.out("commit", step, f"{name}:step").startswith("sha256:")
+        assert cli.out("run", "--rm", f"{name}:step", "cat", "/f") == "kept"
+    finally:
+        cli("rm", "-f", step)
+        cli("rmi", "-f", f"{name}:step", check=False)
+
+
 # ---- what a wrong one gets
 @pytest.mark.parametrize("dockerfile, pattern", [
     ("FROM busybox\nRUN true\nFRO x\n", r"Dockerfile:3: .*unknown instruction: FRO.*FROM"),
