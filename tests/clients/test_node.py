@@ -8,7 +8,7 @@ import pytest
 
 import project_images
 from compose import CLIENTS, CURRENT
-from harness import ROOT, program, run, wait_until
+from harness import PasswordRegistry, ROOT, busybox_layer, program, run, wait_until
 
 MODULES = CLIENTS / "node/node_modules"
 
@@ -20,7 +20,14 @@ def node(engine, script, *args, **more):
 
 
 def test_dockerode(engine, folder, name):
-    assert node(engine, "dockerode.js", name, folder).stdout == "all done\n"
+    registry = PasswordRegistry("anna", "geheim42")
+    try:
+        registry.push_image("secret", "v1", [busybox_layer()])
+        private = {"PRIVATE_IMAGE": f"{registry.host}/secret:v1", "PRIVATE_ACCOUNT": json.dumps({"username": "anna", "password": "geheim42"})}
+        assert node(engine, "dockerode.js", name, folder, **private).stdout == "all done\n"
+    finally:
+        engine.api("DELETE", f"/images/{registry.host}/secret:v1?force=1")
+        registry.close()
     assert name not in "".join(engine.images())
 
 

@@ -78,7 +78,7 @@ def test_every_key_of_dockerd(folder):
     (["--iptables=false"], "iptables false is not offered"), (["--userland-proxy-path", "/x"], "the proxy is ireko-proxy"), (["--mtu", "9"], "68 to 65535"), (["--dns", "x"], "IP address is not correctly formatted"),
     (["--default-ulimit", "nofile=5:4"], "ulimit soft limit must be less than or equal to hard limit: 5 > 4"), (["--default-address-pool", "base=10.0.0.0/24,size=16"], "base=CIDR,size=N"),
     (["--label", "x"], "KEY=VALUE"), (["--debug=perhaps"], "true or false"), (["--log-format", "xml"], "text or json"), (["--runtime", "x=y"], "absolute path"), (["--shutdown-timeout", "-1"], "from 0"),
-    (["--data-root", "x"], "absolute path"), (["--feature", "buildkit=true"], "engine itself"), (["--graph", "/x"], "data-root")])
+    (["--data-root", "x"], "absolute path"), (["--feature", "buildkit=perhaps"], "NAME=true or NAME=false"), (["--feature", "other=true"], "not offered"), (["--graph", "/x"], "data-root")])
 def test_values(folder, args, words):
     p = run(BUILD / "irekod", "--validate", *args, check=False)
     assert p.returncode == 1 and words in p.stderr, p.stderr

@@ -193,7 +193,8 @@ static void client_auth(void *user, const char *domain, EngineAuth *ret)
 	Session *s;
 	bool kept;
 
-	if (job_session(c->job, &s, NULL) < 0 || !session_offers(s, "/moby.filesync.v1.Auth/Credentials"))
+	/* Some that have accounts do not say which calls they take. */
+	if (job_session(c->job, &s, NULL) < 0)
 		return;
 	rq.host = streq(domain, "docker.io") ? (char *)"registry-1.docker.io" : (char *)domain;
 	if (grpc_unary(s->connection, "/moby.filesync.v1.Auth/Credentials", NULL, 0, &rq.base,
@@ -361,6 +362,10 @@ static int client_upload(void *user, const char *url, int *ret_fd, Err *e)
 
 	if (!rest)
 		return err_new(e, ERR_INVALID, "no upload of the client: %.200s", url);
+	if (c->job->body_fd >= 0 && streq(url, CLASSIC_BODY_URL)) {
+		*ret_fd = fcntl(c->job->body_fd, F_DUPFD_CLOEXEC, 3);
+		return *ret_fd < 0 ? err_sys(e, errno, "copy the body's descriptor") : 0;
+	}
 	r = host ? job_session(c->job, &s, e) : err_oom(e);
 	if (r < 0)
 		return r;

@@ -8,14 +8,14 @@
 #include <poll.h>
 
 /* The probe of a client that wants to know what we can do has a session and builds nothing: it is not waited for. */
-static int attach_session(Job *j, GrpcCall *call, Err *e)
+int control_begin(Job *j, int caller_fd, Err *e)
 {
 	Session *s;
 	int r;
 
 	if (!*j->session_id)
 		return 0;
-	r = session_get(j->door, j->session_id, grpc_call_alive_fd(call), &s, e);
+	r = session_get(j->door, j->session_id, caller_fd, &s, e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&j->lock);
@@ -26,10 +26,10 @@ static int attach_session(Job *j, GrpcCall *call, Err *e)
 }
 
 /* Until the frontend has returned. The client's departure and the session's end it, too. */
-static int await_return(Job *j, GrpcCall *call, Err *e)
+static int await_return(Job *j, int caller_fd, Err *e)
 {
 	struct pollfd p[] = {{.fd = j->returned_fd, .events = POLLIN},
-			     {.fd = grpc_call_alive_fd(call)},
+			     {.fd = caller_fd},
 			     {.fd = j->alive_fd},
 			     {.fd = j->session ? grpc_connection_dead_fd(j->session->connection) : -1}};
 
@@ -47,7 +47,7 @@ static int await_return(Job *j, GrpcCall *call, Err *e)
 /* A build by this call must end with its client as well. */
 typedef struct Watch {
 	Job *job;
-	GrpcCall *call;
+	int caller_fd;
 	pthread_t thread;
 } Watch;
 
@@ -56,16 +56,15 @@ static void *watch(void *arg)
 	Watch *w = arg;
 	Err err = {0};
 
-	if (await_return(w->job, w->call, &err) < 0)
+	if (await_return(w->job, w->caller_fd, &err) < 0)
 		job_stop(w->job);
 	return NULL;
 }
 
-static int run_here(Job *j, GrpcCall *call, const Control__SolveRequest *rq, Kept **ret, Err *e)
+int control_run(Job *j, GrpcCall *call, int caller_fd, const Control__SolveRequest *rq, Answer *ret, Err *e)
 {
 	Gateway__SolveRequest inner = GATEWAY__SOLVE_REQUEST__INIT;
-	_cleanup_answer_ Answer a = {0};
-	Watch w = {.job = j, .call = call};
+	Watch w = {.job = j, .caller_fd = caller_fd};
 	int r = pthread_create(&w.thread, NULL, watch, &w);
 
 	if (r != 0)
@@ -75,10 +74,9 @@ static int run_here(Job *j, GrpcCall *call, const Control__SolveRequest *rq, Kep
 	inner.n_frontend_opt = rq->n_frontend_attrs;
 	inner.frontend_inputs = rq->frontend_inputs;
 	inner.n_frontend_inputs = rq->n_frontend_inputs;
-	r = build_run(j, call, &inner, &a, e);
+	r = build_run(j, call, &inner, ret, e);
 	(void)!write(j->returned_fd, &(uint64_t){1}, sizeof(uint64_t)); /* an eventfd takes it */
 	pthread_join(w.thread, NULL);
-	*ret = take_ptr(a.kept);
 	return r;
 }
 
@@ -100,11 +98,11 @@ static const char *returned_ref(const Gateway__Result *result)
 	}
 }
 
-static int run_frontend(Job *j, GrpcCall *call, Kept **ret, Err *e)
+static int run_frontend(Job *j, GrpcCall *call, Answer *ret, Err *e)
 {
 	const Gateway__ReturnRequest *answer;
 	const char *ref;
-	int r = await_return(j, call, e);
+	int r = await_return(j, grpc_call_alive_fd(call), e);
 
 	if (r < 0)
 		return r;
@@ -116,10 +114,10 @@ static int run_frontend(Job *j, GrpcCall *call, Kept **ret, Err *e)
 	ref = returned_ref(answer->result);
 	if (!*ref)
 		return 0;
-	*ret = kept_get(j->door, ref);
-	return *ret ? 0
-		    : err_new(e, ERR_NOT_FOUND, "the result %.60s that was returned is none of this engine's",
-			      ref);
+	ret->kept = kept_get(j->door, ref);
+	return ret->kept ? 0
+			 : err_new(e, ERR_NOT_FOUND,
+				   "the result %.60s that was returned is none of this engine's", ref);
 }
 
 static int refuse(const Control__SolveRequest *rq, Err *e)
@@ -144,14 +142,14 @@ static int refuse(const Control__SolveRequest *rq, Err *e)
 
 static int solve(Job *j, GrpcCall *call, const Control__SolveRequest *rq, ExporterResponse *ret, Err *e)
 {
-	_cleanup_kept_ Kept *k = NULL;
-	int r = refuse(rq, e);
+	_cleanup_answer_ Answer a = {0};
+	int fd = grpc_call_alive_fd(call), r = refuse(rq, e);
 
 	if (r >= 0)
-		r = attach_session(j, call, e);
+		r = control_begin(j, fd, e);
 	if (r >= 0)
-		r = *rq->frontend ? run_here(j, call, rq, &k, e) : run_frontend(j, call, &k, e);
-	return r < 0 ? r : export_all(j, rq, k, ret, e);
+		r = *rq->frontend ? control_run(j, call, fd, rq, &a, e) : run_frontend(j, call, &a, e);
+	return r < 0 ? r : export_all(j, rq, a.kept, ret, e);
 }
 
 int rpc_control_solve(GrpcCall *call, void *user, Err *e)

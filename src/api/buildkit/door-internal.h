@@ -33,6 +33,7 @@ typedef struct Session Session;
 typedef struct Kept Kept;
 typedef struct Job Job;
 typedef struct Tree Tree;
+typedef struct Upload Upload; /* classic.c */
 
 struct BuildkitDoor {
 	Engine *engine;
@@ -45,6 +46,7 @@ struct BuildkitDoor {
 	Job *jobs;
 	Kept *kept;
 	Tree *trees;
+	Upload *uploads;
 	char **left; /* paths that an engine before left behind */
 	pthread_t cleaner;
 	bool cleaning;
@@ -54,6 +56,7 @@ struct BuildkitDoor {
 /* ---- door.c ---- */
 /* Waits on door->changed, which is of lock; false once deadline_ns (CLOCK_MONOTONIC) has come. */
 bool door_wait(BuildkitDoor *d, int64_t deadline_ns);
+bool hung_up(int fd);
 /* Members of the protocol's maps. The value, or NULL if there is none; "" counts. */
 const char *pairs_get(Llb__Pair *const *pairs, size_t n, const char *key);
 /* A cache that is imported or exported as command lines have it: "type=registry,ref=NAME". malloc'ed. */
@@ -100,6 +103,7 @@ struct Job {
 	int alive_fd;     /* POLLHUP: the job is over */
 	int stop_fd;      /* its other end, until then */
 	int returned_fd;  /* eventfd: the frontend has returned */
+	int body_fd;      /* the context, where it came in the request; or -1 */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	Session *session; /* NULL: it is not there yet */
@@ -116,6 +120,7 @@ struct Job {
 };
 /* A reference to the job; waited for. */
 int job_get(BuildkitDoor *d, const char *ref, int wait_ms, int alive_fd, Job **ret, Err *e);
+bool job_is_there(BuildkitDoor *d, const char *ref);
 /* Of the call's metadata. */
 void jobs_free(BuildkitDoor *d); /* of those that have ended */
 int job_of_call(BuildkitDoor *d, GrpcCall *call, Job **ret, Err *e);
@@ -143,6 +148,8 @@ void status_vertex(Job *j, const char *digest, const char *name, int64_t started
 		   const char *error);
 void status_progress(Job *j, const char *vertex, const char *id, int64_t current, int64_t total,
 		     int64_t started_ns, int64_t ended_ns);
+/* The next to be sent; waits; false at the end. *ret_data is malloc'ed, NULL: another reader has had it. */
+bool status_next(Job *j, size_t at, uint8_t **ret_data, size_t *ret_len);
 int rpc_status(GrpcCall *call, void *user, Err *e);
 
 /* ---- kept.c ---- */
@@ -277,6 +284,37 @@ void answer_done(Answer *a);
 #define _cleanup_answer_ _cleanup_(answer_done)
 /* A build by the frontend's options. */
 int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Answer *ret, Err *e);
+
+/* ---- control.c, for those who come by another way; caller_fd: as alive_fd elsewhere ---- */
+/* Waits for the job's session. */
+int control_begin(Job *j, int caller_fd, Err *e);
+/* A build by the call itself, which ends with its caller. call may be NULL. */
+int control_run(Job *j, GrpcCall *call, int caller_fd, const Control__SolveRequest *rq, Answer *ret, Err *e);
+
+/* ---- classic-query.c: POST /build?version=2 as a request of Control/Solve ---- */
+#define CLASSIC_BODY_URL "http://buildkit-session/body-of-the-request"
+
+typedef struct ClassicQuery {
+	Control__SolveRequest solve;
+	bool body;       /* the context is the request's body */
+	bool other_body; /* it is that of another request */
+	bool image;      /* one is made */
+	/* What solve points to. */
+	char **options, **attrs, *type, *entitlement;
+	Llb__Pair *frontend_pairs, **frontend, *export_pairs, **export;
+	Control__Exporter exporter, *exporters;
+	Control__CacheOptions cache;
+	Control__CacheEntry cache_entry, *cache_list;
+} ClassicQuery;
+/* Released by classic_query_done on failure as well. */
+int classic_query_read(HttpRequest *rq, ClassicQuery *ret, Err *e);
+void classic_query_done(ClassicQuery *q);
+
+/* ---- classic.c ---- */
+bool is_classic_build(const HttpRequest *rq, void *user);
+int h_classic_build(HttpRequest *rq, void *user, Err *e);
+bool is_classic_cancel(const HttpRequest *rq, void *user);
+int h_classic_cancel(HttpRequest *rq, void *user, Err *e);
 
 /* ---- describe.c ---- */
 int describe_run(ClientState *c, const char *request, const BuildRequest *rq, Answer *ret, Err *e);

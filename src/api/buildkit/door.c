@@ -2,6 +2,7 @@
 /* The door itself: its routes, the methods that it answers on /grpc, and its end. */
 #include "api/buildkit/door-internal.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
@@ -48,12 +49,21 @@ static int h_grpc(HttpRequest *rq, void *user, Err *e)
 static const HttpRoute routes[] = {
     {"POST", "/grpc", h_grpc, 0},
     {"POST", "/session", h_session, 0},
+    {"POST", "/build", h_classic_build, HTTP_STREAM_BODY, .wanted = is_classic_build},
+    {"POST", "/build/cancel", h_classic_cancel, .wanted = is_classic_cancel},
     {NULL, NULL, NULL, 0},
 };
 
 void buildkit_door_serve(BuildkitDoor *d, HttpOptions *o)
 {
 	o->more = (HttpTable){routes, d};
+}
+
+bool hung_up(int fd)
+{
+	struct pollfd p = {.fd = fd};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
 }
 
 bool door_wait(BuildkitDoor *d, int64_t deadline_ns)

@@ -23,7 +23,7 @@ static void set_details(GrpcCall *call, const Llb__Status *status)
 	size_t len = llb__status__get_packed_size(status);
 	_cleanup_free_ uint8_t *packed = malloc(len + 1);
 
-	if (!packed)
+	if (!packed || !call)
 		return;
 	llb__status__pack(status, packed);
 	(void)grpc_set_details(call, packed, len); /* without them the message is still there */

@@ -5,7 +5,6 @@
  */
 #include "api/buildkit/door-internal.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -28,6 +27,7 @@ static void job_free(Job *j)
 	close_fd(&j->alive_fd);
 	close_fd(&j->stop_fd);
 	close_fd(&j->returned_fd);
+	close_fd(&j->body_fd);
 	pthread_mutex_destroy(&j->lock);
 	pthread_cond_destroy(&j->changed);
 	free(j->ref);
@@ -139,7 +139,7 @@ int job_new(BuildkitDoor *d, const Control__SolveRequest *rq, Job **ret, Err *e)
 	j = calloc(1, sizeof(*j));
 	if (!j)
 		return err_oom(e);
-	*j = (Job){.door = d, .refs = 1, .alive_fd = -1, .stop_fd = -1};
+	*j = (Job){.door = d, .refs = 1, .alive_fd = -1, .stop_fd = -1, .body_fd = -1};
 	pthread_mutex_init(&j->lock, NULL);
 	pthread_cond_init(&j->changed, NULL);
 	j->ref = strdup(ref);
@@ -164,13 +164,6 @@ int job_new(BuildkitDoor *d, const Control__SolveRequest *rq, Job **ret, Err *e)
 	return r;
 }
 
-static bool hung_up(int fd)
-{
-	struct pollfd p = {.fd = fd};
-
-	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
-}
-
 int job_get(BuildkitDoor *d, const char *ref, int wait_ms, int alive_fd, Job **ret, Err *e)
 {
 	int64_t deadline = clock_mono_ns() + wait_ms * 1000000LL;
@@ -186,6 +179,16 @@ int job_get(BuildkitDoor *d, const char *ref, int wait_ms, int alive_fd, Job **r
 		return err_new(e, ERR_NOT_FOUND, "no such job %.256s", ref);
 	*ret = j;
 	return 0;
+}
+
+bool job_is_there(BuildkitDoor *d, const char *ref)
+{
+	bool there;
+
+	pthread_mutex_lock(&d->lock);
+	there = find(d, ref) != NULL;
+	pthread_mutex_unlock(&d->lock);
+	return there;
 }
 
 int job_of_call(BuildkitDoor *d, GrpcCall *call, Job **ret, Err *e)
@@ -236,6 +239,7 @@ void job_end(Job *j)
 	close_fd(&j->alive_fd);
 	close_fd(&j->stop_fd);
 	close_fd(&j->returned_fd);
+	close_fd(&j->body_fd);
 	pthread_mutex_unlock(&j->lock);
 	pthread_mutex_lock(&d->lock);
 	j->ended_ns = clock_mono_ns();

@@ -234,13 +234,6 @@ static Session *find(BuildkitDoor *d, const char *id)
 	return NULL;
 }
 
-static bool hung_up(int fd)
-{
-	struct pollfd p = {.fd = fd};
-
-	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
-}
-
 int session_get(BuildkitDoor *d, const char *id, int alive_fd, Session **ret, Err *e)
 {
 	int64_t deadline = clock_mono_ns() + WAIT_SESSION_MS * 1000000LL;

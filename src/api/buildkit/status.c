@@ -208,8 +208,7 @@ void status_event(Job *j, const BuildEvent *ev, const char *file, const char *te
 
 /* ---- the reader ---- */
 
-/* The next to be sent; false at the end. *ret_data is malloc'ed, NULL: another reader has had it. */
-static bool next(Job *j, size_t at, uint8_t **ret_data, size_t *ret_len)
+bool status_next(Job *j, size_t at, uint8_t **ret_data, size_t *ret_len)
 {
 	Told *t;
 
@@ -245,7 +244,7 @@ int rpc_status(GrpcCall *call, void *user, Err *e)
 
 	if (r >= 0)
 		r = job_get(user, rq->ref, WAIT_STATUS_MS, grpc_call_alive_fd(call), &j, e);
-	for (size_t at = 0; r >= 0 && next(j, at, &data, &len); at++) {
+	for (size_t at = 0; r >= 0 && status_next(j, at, &data, &len); at++) {
 		if (data)
 			r = grpc_send(call, data, len, e);
 		free(data);

@@ -99,17 +99,14 @@ static int build_directory(void *user, const char *name, const BuildFiles *files
 /* A JSON object of strings; null values ("from the environment") give K alone. */
 static int query_map(HttpRequest *rq, const char *name, char ***ret, Err *e)
 {
-	const char *v = http_query(rq, name), *key;
 	_cleanup_json_ json_t *doc = NULL;
+	const char *key;
 	json_t *value;
-	int r;
+	int r = http_query_json(rq, name, &doc, e);
 
-	if (str_empty(v))
-		return 0;
-	r = json_parse(v, strlen(v), name, &doc, e);
 	if (r < 0)
-		return err_kind(e, r, ERR_INVALID);
-	if (!json_is_object(doc) && !json_is_null(doc))
+		return r;
+	if (doc && !json_is_object(doc))
 		return err_new(e, ERR_INVALID, "%s: expected a JSON object", name);
 	json_object_foreach (doc, key, value) {
 		if (!json_is_string(value) && !json_is_null(value))
@@ -122,24 +119,14 @@ static int query_map(HttpRequest *rq, const char *name, char ***ret, Err *e)
 	return 0;
 }
 
-/* What Go's encoder writes for a list that was never made. */
-static bool is_nothing(const char *v)
-{
-	return str_empty(v) || streq(v, "null");
-}
-
 /* A JSON list of strings. */
 static int query_strings(HttpRequest *rq, const char *name, char ***ret, Err *e)
 {
-	const char *v = http_query(rq, name);
 	_cleanup_json_ json_t *doc = NULL;
-	int r;
+	int r = http_query_json(rq, name, &doc, e);
 
-	if (is_nothing(v))
-		return 0;
-	r = json_parse(v, strlen(v), name, &doc, e);
-	if (r < 0)
-		return err_kind(e, r, ERR_INVALID);
+	if (r < 0 || !doc)
+		return r;
 	r = json_to_strv(doc, ret);
 	return r < 0 ? err_new(e, ERR_INVALID, "%s: expected a JSON list of strings", name) : 0;
 }
@@ -147,17 +134,13 @@ static int query_strings(HttpRequest *rq, const char *name, char ***ret, Err *e)
 /* [{"Name", "Soft", "Hard"}] to NAME=SOFT:HARD. */
 static int query_ulimits(HttpRequest *rq, char ***ret, Err *e)
 {
-	const char *v = http_query(rq, "ulimits");
 	_cleanup_json_ json_t *doc = NULL;
 	size_t i;
 	json_t *one;
-	int r;
+	int r = http_query_json(rq, "ulimits", &doc, e);
 
-	if (is_nothing(v))
-		return 0;
-	r = json_parse(v, strlen(v), "ulimits", &doc, e);
 	if (r < 0)
-		return err_kind(e, r, ERR_INVALID);
+		return r;
 	json_array_foreach (doc, i, one) {
 		const char *name = json_get_str(one, "Name");
 
@@ -272,8 +255,6 @@ static const char *query_or_null(HttpRequest *rq, const char *name)
 
 static int refuse_unsupported(HttpRequest *rq, Err *e)
 {
-	const char *version = http_query(rq, "version");
-
 	const char *outputs = http_query(rq, "outputs"), *isolation = http_query(rq, "isolation");
 
 	if (query_or_null(rq, "securityopt"))
@@ -288,9 +269,6 @@ static int refuse_unsupported(HttpRequest *rq, Err *e)
 		return err_new(e, ERR_UNSUPPORTED,
 			       "outputs %.200s are not offered here: docker build with BuildKit has them",
 			       outputs);
-	if (streq0(version, "2"))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "BuildKit builds (version=2) are not offered: set DOCKER_BUILDKIT=0");
 	return 0;
 }
 

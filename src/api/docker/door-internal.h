@@ -61,7 +61,7 @@ struct DockerDoor {
 	pthread_mutex_t settings; /* of what a reload replaces */
 	char **insecure_registries, **registry_mirrors, **labels, **address_pools;
 	char *seccomp_profile;
-	bool no_new_privileges, debug, live_restore;
+	bool no_new_privileges, debug, live_restore, classic_builder;
 	pthread_mutex_t pruning[PRUNE_KINDS];
 	pthread_mutex_t builds_lock;
 	struct NamedBuild *builds; /* those that can be ended by their id (build.c) */

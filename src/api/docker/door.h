@@ -20,6 +20,7 @@ typedef struct DockerDoorOptions {
 	char *const *labels, *const *address_pools;
 	const char *seccomp_profile; /* as the setting has it; NULL: the built-in one */
 	bool no_new_privileges, debug, live_restore;
+	bool classic_builder; /* what clients that leave the choice to us build with */
 } DockerDoorOptions;
 
 int docker_door_new(const DockerDoorOptions *o, DockerDoor **ret, Err *e);

@@ -167,6 +167,7 @@ int docker_door_reload(DockerDoor *d, const DockerDoorOptions *o, Err *e)
 	d->no_new_privileges = o->no_new_privileges;
 	d->debug = o->debug;
 	d->live_restore = o->live_restore;
+	d->classic_builder = o->classic_builder;
 	pthread_mutex_unlock(&d->settings);
 	return 0;
 }

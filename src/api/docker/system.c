@@ -53,7 +53,13 @@ int door_admit(HttpRequest *rq, void *user, Err *e)
 
 int h_ping(HttpRequest *rq, void *user, Err *e)
 {
-	http_set_header(rq, "Builder-Version", "1");
+	Door *d = user;
+	bool classic;
+
+	pthread_mutex_lock(&d->settings);
+	classic = d->classic_builder;
+	pthread_mutex_unlock(&d->settings);
+	http_set_header(rq, "Builder-Version", classic ? "1" : "2");
 	http_set_header(rq, "Swarm", "inactive");
 	http_set_header(rq, "Cache-Control", "no-cache, no-store, must-revalidate");
 	http_set_header(rq, "Pragma", "no-cache");

@@ -68,7 +68,8 @@ void daemon_door_options(const DaemonConfig *c, DockerDoorOptions *ret)
 				   .seccomp_profile = config_text(c, "seccomp-profile"),
 				   .no_new_privileges = config_bool(c, "no-new-privileges", false),
 				   .debug = config_bool(c, "debug", false),
-				   .live_restore = config_bool(c, "live-restore", true)};
+				   .live_restore = config_bool(c, "live-restore", true),
+				   .classic_builder = strv_has(config_list(c, "features"), "buildkit=false")};
 }
 
 /* What the file and the arguments say where it matters only at start. */

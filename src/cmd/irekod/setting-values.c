@@ -291,10 +291,8 @@ int setting_check_feature(const char *value, Err *e)
 		return on ? 0
 			  : err_new(e, ERR_UNSUPPORTED,
 				    "a container gets CDI devices only when it asks for them: remove it");
-	if (!on)
+	if (!on || str_starts(value, "buildkit="))
 		return 0;
-	if (str_starts(value, "buildkit="))
-		return err_new(e, ERR_UNSUPPORTED, "images are built by the engine itself: remove it");
 	return err_new(e, ERR_UNSUPPORTED, "it is not offered: remove it");
 }
 

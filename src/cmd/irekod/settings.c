@@ -86,7 +86,7 @@ const Setting settings[] = {
 	{"gc-leftover-age", SET_DURATION, .meta = "TIME", .help = "what failed pulls left goes after it (default 1h)"},
 	{"builder", SET_OBJECT, SETTING_FILE_ONLY, .read = setting_read_builder},
 	/* what dockerd lets one choose, and we do not */
-	{"features", SET_OBJECT, RELOADS, .flag = "feature", .meta = "NAME=BOOL", .help = "only what says how things are anyway: buildkit=false, containerd-snapshotter=false, cdi=true", .check = setting_check_feature, .read = setting_read_features},
+	{"features", SET_OBJECT, RELOADS, .flag = "feature", .meta = "NAME=BOOL", .help = "buildkit=false: clients that leave the choice to the engine build with the classic builder; else only what says how things are anyway: containerd-snapshotter=false, cdi=true", .check = setting_check_feature, .read = setting_read_features},
 	{"experimental", SET_FIXED, .only = "false", .help = "there are no experimental features to be switched on: remove it"},
 	{"exec-opts", SET_LIST, .flag = "exec-opt", .meta = "KEY=VALUE", .help = "native.cgroupdriver=cgroupfs, which is how it is", .check = setting_check_exec_opt},
 	{"iptables", SET_FIXED, .only = "true", .help = "networks need their packet filter rules; use --network host or none for containers that need none"},

@@ -141,7 +141,7 @@ int http_check_browser(const HttpRequest *rq, HttpTransport transport, Err *e);
 
 /* route.c. Fills params; the values are malloc'ed. 1 match, 0 none, -errno. */
 int http_route_match(const char *pattern, const char *path, HttpPair *params, size_t *n_params);
-const HttpRoute *http_route_find(HttpRequest *rq, const HttpRoute *routes, int *ret_error);
+const HttpRoute *http_route_find(HttpRequest *rq, const HttpRoute *routes, void *user, int *ret_error);
 void http_params_free(HttpRequest *rq);
 
 /* connection.c */

@@ -40,6 +40,8 @@ typedef struct HttpRoute {
 	HttpHandler handler;
 	unsigned flags;
 	int measure; /* what HttpOptions.measured is told; 0: nothing */
+	bool (*wanted)(const HttpRequest *rq,
+		       void *user); /* NULL: whatever matches; false leaves it to other routes */
 } HttpRoute;
 
 /* Routes of another door; their handlers are given its own `user`. */
@@ -122,6 +124,8 @@ const char *http_query_nth(const HttpRequest *rq, const char *name, size_t idx);
 bool http_query_bool(const HttpRequest *rq, const char *name, bool otherwise);
 /* -> *ret untouched if absent or ""; ERR_INVALID names the parameter. */
 int http_query_int(const HttpRequest *rq, const char *name, int64_t *ret, Err *e);
+/* A parameter that is a JSON document; NULL without error if absent, "" or null, which is what Go's encoder writes for a list that was never made. */
+int http_query_json(const HttpRequest *rq, const char *name, json_t **ret, Err *e);
 const char *http_header(const HttpRequest *rq, const char *name);
 /* The idx-th of the lines with that name, or NULL. */
 const char *http_header_nth(const HttpRequest *rq, const char *name, size_t idx);

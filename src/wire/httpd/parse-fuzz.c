@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (http_parse_head(rq, rq->head, size, &status, &e) >= 0) {
 		(void)http_check_browser(rq, HTTP_TCP, &e);
 		(void)http_wants_upgrade(rq);
-		(void)http_route_find(rq, routes, &error);
+		(void)http_route_find(rq, routes, NULL, &error);
 		(void)http_query_int(rq, "n", &n, &e);
 		(void)http_query_bool(rq, "b", false);
 	}

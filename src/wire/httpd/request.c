@@ -53,10 +53,11 @@ static void answer_error(HttpRequest *rq, int r, const Err *e)
 static const HttpRoute *find(HttpRequest *rq, void **ret_user, int *ret_error)
 {
 	const HttpOptions *o = &rq->conn->server->o;
-	const HttpRoute *route = o->more.routes ? http_route_find(rq, o->more.routes, ret_error) : NULL;
+	const HttpRoute *route =
+	    o->more.routes ? http_route_find(rq, o->more.routes, o->more.user, ret_error) : NULL;
 
 	*ret_user = route ? o->more.user : o->user;
-	return route ?: http_route_find(rq, o->routes, ret_error);
+	return route ?: http_route_find(rq, o->routes, o->user, ret_error);
 }
 
 static int measured(HttpRequest *rq, const HttpRoute *route, void *user, Err *e)

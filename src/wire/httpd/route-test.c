@@ -91,6 +91,52 @@ static void query(void **state)
 	parse_free(&rq);
 }
 
+static void documents(void **state)
+{
+	HttpRequest rq;
+	json_t *doc;
+	int status;
+	Err e;
+
+	assert_int_equal(parse(&rq, "GET /x?a=%5B1%5D&b=null&c=&d=%5B1 HTTP/1.1\r\nHost: d", &status), 0);
+	assert_int_equal(http_query_json(&rq, "a", &doc, &e), 0);
+	assert_int_equal(json_integer_value(json_array_get(doc, 0)), 1);
+	json_decref(doc);
+	for (const char *const *name = (const char *const[]){"b", "c", "missing", NULL}; *name; name++) {
+		assert_int_equal(http_query_json(&rq, *name, &doc, &e), 0);
+		assert_null(doc);
+	}
+	assert_true(http_query_json(&rq, "d", &doc, &e) < 0);
+	assert_int_equal(e.kind, ERR_INVALID);
+	parse_free(&rq);
+}
+
+static bool is_wanted(const HttpRequest *rq, void *user)
+{
+	return streq0(http_query(rq, "who"), user);
+}
+
+static void routes_that_are_not_wanted(void **state)
+{
+	static const HttpRoute table[] = {{.method = "GET", .pattern = "/x/{id}", .wanted = is_wanted},
+					  {.method = "GET", .pattern = "/x/{name}"},
+					  {0}};
+	static const char *const heads[] = {"GET /x/1?who=me HTTP/1.1\r\nHost: d",
+					    "GET /x/1 HTTP/1.1\r\nHost: d"};
+	HttpRequest rq;
+	int status, error;
+
+	for (size_t i = 0; i < ELEMENTSOF(heads); i++) {
+		memset(&rq, 0, sizeof(rq));
+		assert_int_equal(parse(&rq, heads[i], &status), 0);
+		assert_ptr_equal(http_route_find(&rq, table, (void *)"me", &error), &table[i]);
+		assert_int_equal(rq.n_params, 1);
+		assert_string_equal(http_param(&rq, i == 0 ? "id" : "name"), "1");
+		http_params_free(&rq);
+		parse_free(&rq);
+	}
+}
+
 static void strict_heads(void **state)
 {
 	static const char *const bad[] = {
@@ -179,8 +225,10 @@ static void browsers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(patterns), cmocka_unit_test(greedy),       cmocka_unit_test(bad_escapes),
-	    cmocka_unit_test(query),    cmocka_unit_test(strict_heads), cmocka_unit_test(browsers),
+	    cmocka_unit_test(patterns),     cmocka_unit_test(greedy),
+	    cmocka_unit_test(bad_escapes),  cmocka_unit_test(query),
+	    cmocka_unit_test(documents),    cmocka_unit_test(routes_that_are_not_wanted),
+	    cmocka_unit_test(strict_heads), cmocka_unit_test(browsers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

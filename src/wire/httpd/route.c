@@ -77,7 +77,7 @@ void http_params_free(HttpRequest *rq)
 	rq->n_params = 0;
 }
 
-const HttpRoute *http_route_find(HttpRequest *rq, const HttpRoute *routes, int *ret_error)
+const HttpRoute *http_route_find(HttpRequest *rq, const HttpRoute *routes, void *user, int *ret_error)
 {
 	*ret_error = 0;
 	for (; routes->method; routes++) {
@@ -86,8 +86,9 @@ const HttpRoute *http_route_find(HttpRequest *rq, const HttpRoute *routes, int *
 		if (!streq(routes->method, rq->method))
 			continue;
 		r = http_route_match(routes->pattern, http_path(rq), rq->params, &rq->n_params);
-		if (r > 0)
+		if (r > 0 && (!routes->wanted || routes->wanted(rq, user)))
 			return routes;
+		http_params_free(rq);
 		if (r < 0) {
 			*ret_error = r;
 			return NULL;
@@ -159,6 +160,18 @@ int http_query_int(const HttpRequest *rq, const char *name, int64_t *ret, Err *e
 	if (str_to_i64(v, ret) < 0)
 		return err_new(e, ERR_INVALID, "query parameter %s: \"%.60s\" is not a number", name, v);
 	return 0;
+}
+
+int http_query_json(const HttpRequest *rq, const char *name, json_t **ret, Err *e)
+{
+	const char *v = http_query(rq, name);
+	int r;
+
+	*ret = NULL;
+	if (str_empty(v) || streq(v, "null"))
+		return 0;
+	r = json_parse_bounded(v, strlen(v), name, ret, e);
+	return r < 0 ? err_kind(e, r, ERR_INVALID) : 0;
 }
 
 const char *http_header_nth(const HttpRequest *rq, const char *name, size_t idx)

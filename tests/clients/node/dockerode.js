@@ -140,6 +140,19 @@ async function build() {
 	await assert.rejects(image.inspect(), { statusCode: 404, message: /no such image/i });
 }
 
+// BuildKit: its session serves accounts only, and the one that is given for every host.
+async function buildWithBuildKit() {
+	const context = path.join(folder, "context");
+	const authconfig = JSON.parse(process.env.PRIVATE_ACCOUNT);
+	fs.writeFileSync(path.join(context, "Dockerfile"), `FROM ${process.env.PRIVATE_IMAGE}\nRUN --mount=type=tmpfs,target=/t echo of BuildKit >/a\n`);
+	const stream = await docker.buildImage({ context, src: ["Dockerfile"] }, { t: `${name}:k`, version: "2", pull: "1", authconfig });
+	const output = await new Promise((resolve, reject) => docker.modem.followProgress(stream, (e, o) => (e ? reject(e) : resolve(o))));
+	assert.ok(output.some((o) => o.id === "moby.buildkit.trace" && Buffer.from(o.aux, "base64").includes("exporting to image")));
+	const image = docker.getImage(`${name}:k`);
+	assert.equal((await image.inspect()).Id, output.at(-1).aux.ID);
+	await image.remove();
+}
+
 async function networks() {
 	const network = await docker.createNetwork({ Name: `${name}n`, CheckDuplicate: true, Labels: { a: "b" } });
 	const volume = await docker.createVolume({ Name: `${name}v` });
@@ -172,6 +185,7 @@ async function main() {
 	await c.resize({ h: 10, w: 20 }).catch((e) => assert.ok(e.statusCode));
 	await c.remove({ force: true });
 	await build();
+	await buildWithBuildKit();
 	await networks();
 	console.log("all done");
 	process.exit(0); // streams that were not read to their end keep node waiting
