@@ -222,6 +222,23 @@ static int run(const Start *st, StrBuf *said, StrBuf *complained, int *ret_statu
 	return r;
 }
 
+/* What an ssh server would say to somebody without a key tells nobody why. */
+static int agent_check(const GitRun *g, Err *e)
+{
+	const BuildClient *client = g->b->rq->client;
+	_cleanup_close_ int fd = -1;
+	Err why = {0};
+	int r = client->ssh ? client->ssh(client->user, "default", &fd, &why)
+			    : err_new(&why, ERR_NOT_FOUND, "this client brings no agent");
+
+	if (r >= 0)
+		return 0;
+	return why.kind == ERR_NOT_FOUND
+		   ? err_new(e, ERR_INVALID,
+			     "no SSH key \"default\" forwarded from the client: give it with --ssh default")
+		   : err_new_no(e, why.kind, r, "ssh agent default: %s", err_msg(&why, r));
+}
+
 /* The client's agent, at a place that is there. */
 static int agent_open(const GitRun *g, Agent **ret, int *ret_mount, Err *e)
 {
@@ -261,7 +278,9 @@ int git_run(const GitRun *g, const char *const *args, char **ret_out, Err *e)
 		    e, ERR_UNSUPPORTED,
 		    "git is not installed where the engine runs, and repositories cannot be fetched without "
 		    "it: install it (apt-get install git)");
-	if (g->ssh && g->b->rq->client->ssh)
+	if (g->ssh)
+		r = agent_check(g, e);
+	if (g->ssh && r >= 0)
 		r = agent_open(g, &agent, &st.agent_mount, e);
 	if (r >= 0)
 		r = start(&st, args, &said, &complained, &status, e);

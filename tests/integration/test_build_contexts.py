@@ -60,6 +60,14 @@ def test_an_archive_and_a_dockerfile_behind_urls(ireko, site, image):
     assert p.returncode != 0 and "invalid response status 404" in p.stdout + p.stderr
 
 
+def test_a_dockerfile_of_our_own_for_what_lies_elsewhere(ireko, repo, image):
+    repo.commit({"Dockerfile": "FROM nosuch\n", "f": "theirs"})
+    ireko("build", "-t", image, "-f", "-", repo.url, input="FROM busybox\nCOPY f /f\n")
+    assert out(ireko, image, "cat", "/f") == "theirs"
+    p = ireko("build", "-f", "-", repo.url, input="FROM busybox\n", env=dict(ireko.engine.env(), DOCKER_BUILDKIT="0"), check=False)
+    assert p.returncode != 0 and "-f - with a URL cannot be used with DOCKER_BUILDKIT=0" in p.stderr
+
+
 def test_the_classic_door_takes_remotes(engine, repo, ireko, image):
     repo.commit({"Dockerfile": "FROM busybox\nCOPY f /f\n", "f": "classic"})
     reply = engine.api("POST", f"/build?t={image}&remote={urllib.parse.quote(repo.url, safe='')}")

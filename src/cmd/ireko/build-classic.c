@@ -196,6 +196,7 @@ const char *build_classic_lacks(const BuildPlan *p)
 	       : o->shell_on_fail                      ? "--shell-on-fail"
 	       : o->cache_to.v                         ? "--cache-to"
 	       : o->explain                            ? "--explain"
+	       : p->context.remote && p->context.text  ? "-f - with a URL"
 	       : p->output.kind == OUT_LOCAL           ? "--output type=local"
 	       : p->output.kind == OUT_TAR             ? "--output type=tar"
 	       : p->output.kind == OUT_CACHE           ? "--output type=cacheonly"

@@ -67,13 +67,8 @@ static int add_directory(BuildFiles *f, const char *name, const char *path, Err 
 
 static bool is_elsewhere(const char *value)
 {
-	static const char *const schemes[] = {"docker-image://", "http://", "https://", "git://", "git@",
-					      "ssh://",          "target:"};
-
-	for (size_t i = 0; i < ELEMENTSOF(schemes); i++)
-		if (str_starts(value, schemes[i]))
-			return true;
-	return false;
+	return context_is_remote(value) || str_starts(value, "docker-image://") ||
+	       str_starts(value, "target:");
 }
 
 /* oci-layout://DIR[:TAG][@DIGEST]: the engine is told the name by which it has the directory in DIR's place. */

@@ -205,10 +205,28 @@ static int open_directory(const char *path, const char *file, Context *c, Err *e
 	return r < 0 ? r : load_ignore(c, e);
 }
 
-static bool is_url(const char *s)
+bool context_is_remote(const char *s)
 {
-	return str_starts(s, "http://") || str_starts(s, "https://") || str_starts(s, "git://") ||
-	       str_starts(s, "git@") || str_starts(s, "github.com/");
+	static const char *const schemes[] = {"http://", "https://", "git://", "ssh://"};
+	size_t name = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
+
+	for (size_t i = 0; i < ELEMENTSOF(schemes); i++)
+		if (str_starts(s, schemes[i]))
+			return true;
+	/* user@host:path, as ssh names places */
+	return name > 0 && s[name] == '@' && strcspn(s + name, ":") < strcspn(s + name, "/");
+}
+
+/* The engine fetches it. A Dockerfile may come from standard input all the same. */
+static int open_remote(const char *url, const char *file, Context *c, Err *e)
+{
+	bool from_stdin = file && streq(file, "-");
+
+	c->remote = strdup(url);
+	c->dockerfile = strdup(file && !from_stdin ? file : "Dockerfile");
+	if (!c->remote || !c->dockerfile)
+		return err_oom(e);
+	return from_stdin ? read_stdin_text(NULL, 0, c, e) : 0;
 }
 
 int context_open(const char *path, const char *file, Context *ret, Err *e)
@@ -221,11 +239,9 @@ int context_open(const char *path, const char *file, Context *ret, Err *e)
 			    "invalid argument: can't use stdin for both build context and dockerfile");
 	else if (streq(path, "-"))
 		r = open_stdin(file, &c, e);
-	else if (is_url(path) && access(path, F_OK) < 0) {
-		c.remote = strdup(path);
-		c.dockerfile = strdup(file ? file : "Dockerfile");
-		r = c.remote && c.dockerfile ? 0 : err_oom(e);
-	} else
+	else if ((context_is_remote(path) || str_starts(path, "github.com/")) && access(path, F_OK) < 0)
+		r = open_remote(path, file, &c, e);
+	else
 		r = open_directory(path, file, &c, e);
 	if (r < 0)
 		context_done(&c);

@@ -19,5 +19,7 @@ typedef struct Context {
 /* path: a directory, a URL or "-"; file: -f, or NULL. */
 int context_open(const char *path, const char *file, Context *ret, Err *e);
 void context_done(Context *c);
+/* An URL, or a repository as ssh names it. */
+bool context_is_remote(const char *s);
 /* Writes it all; as the functions of tar.h. Not for archives and URLs. */
 int context_write(const Context *c, TarWriter *w, Err *e);
