@@ -191,15 +191,15 @@ def test_targets_that_are_linked(engine, tmp_path, name):
     buildx = Buildx(engine, tmp_path, name)
     buildx.files(**{"docker-bake.hcl": f"""
 group "default" {{ targets = ["base", "top"] }}
-target "base" {{ dockerfile-inline = "FROM busybox\\nRUN echo of the base > /made\\nENV FROM_BASE=1\\n" }}
+target "base" {{ dockerfile-inline = "FROM busybox\\nRUN echo of the base > /made && chown 12:34 /made\\nENV FROM_BASE=1\\n" }}
 target "top" {{
   contexts = {{ lower = "target:base" }}
-  dockerfile-inline = "FROM lower\\nRUN cat /made; echo env $FROM_BASE\\nFROM busybox\\nCOPY --from=lower /made /copied\\n"
+  dockerfile-inline = "FROM lower\\nRUN cat /made; echo env $FROM_BASE\\nFROM busybox\\nCOPY --from=lower /made /copied\\nRUN --mount=from=lower,target=/l stat -c %u:%g /copied /l/made >/owners\\n"
   tags = ["{name}"]
 }}
 """})
     buildx.docker("buildx", "bake", "--progress", "plain")
-    assert buildx.says("cat", "/copied") == "of the base\n"
+    assert buildx.says("cat", "/copied", "/owners") == "of the base\n12:34\n12:34\n"
     engine.api("DELETE", f"/images/{name}?force=1")
 
 
