@@ -450,3 +450,15 @@ def test_what_is_no_upgrade(engine):
         far.sendall(os.urandom(1000))
         wait_until("garbage ends the connection", lambda: far.recv(65536) == b"")
     assert engine.api("GET", "/_ping").status == 200
+
+
+def test_usage_by_age(peer):
+    """What was used within the limit is not listed; buildx before 0.30 filters by nothing of the kind."""
+    session, _ = peer.session(directories(lambda requests: iter([END]), b"FROM busybox\nRUN echo a step of this test\n"))
+    peer.solve(session)
+
+    def described(request):
+        return [dict(fields(record)).get(9, b"").decode() for _, record in fields(peer.call("/moby.buildkit.v1.Control/DiskUsage", request))]
+
+    assert any("a step of this test" in d for d in described(b""))
+    assert described(field(2, 24 * 3600 * 10**9)) == []
