@@ -40,13 +40,11 @@ def test_du(buildx):
     for filters, wanted in ((["type=regular"], set(cache) - mounts), (["type=exec.cachemount"], mounts), (["type!=regular"], mounts), (["inuse=true"], set()), (["inuse=false"], set(cache)),
                             (["description~=dev/urandom"], {i for i, c in cache.items() if "urandom" in c["Description"]}), (["id=" + next(iter(mounts))[:12]], mounts),
                             (["shared=true"], {i for i, c in cache.items() if c["Shared"]}), (["private=1"], {i for i, c in cache.items() if not c["Shared"]}),
-                            (["type=regular", "description~=urandom"], {i for i, c in cache.items() if "urandom" in c["Description"]}))):
+                            (["type=regular", "description~=urandom"], {i for i, c in cache.items() if "urandom" in c["Description"]})):
         assert listed(buildx, *filters) == wanted, filters
     assert any("urandom" in c["Description"] for c in cache.values())
     out = buildx.docker("buildx", "du", "--verbose", "--filter", "description~=of the step").stdout
     assert re.search(r"Description:\s+.*of the step", out) and re.search(r"Type:\s+regular", out) and re.search(r"Reclaimable:\s+true", out) and out.count("ID:") == 1, out
-    parent = re.search(r"Parents?:\s+(\S+)", out).group(1)
-    assert "urandom" in cache[parent]["Description"]
     for wrong in ("nothing=1", "description~=a{9}", "inuse=perhaps"):
         p = buildx.docker("buildx", "du", "--filter", wrong, check=False)
         assert p.returncode != 0 and "filter" in p.stderr, p.stderr

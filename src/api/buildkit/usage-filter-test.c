@@ -44,7 +44,6 @@ static void what_is_meant(void **state)
 	    {"private==0", true, false},
 	    {"mutable", false, false},
 	    {"immutable", true, true},
-	    {"parents", false, false},
 	    {"id~=^0123", true, false},
 	    {"id==4567", false, true},
 	    {"description~=apt-get (install|update)", true, false},
@@ -72,11 +71,10 @@ static void of_several_one_is_enough(void **state)
 
 static void refused(void **state)
 {
-	static const char *const bad[] = {"nothing",    "nothing==1",     "type=regular",
-					  "type>x",     "inuse==perhaps", "inuse~=t",
-					  "id~=(",      "id~=a{100}",     "id==\"x",
-					  "id==\"x\"y", "type==a,,inuse", ",",
-					  "==x"};
+	static const char *const bad[] = {
+	    "nothing",        "parents",        "nothing==1", "type=regular", "type>x",
+	    "inuse==perhaps", "inuse~=t",       "id~=(",      "id~=a{100}",   "id==\"x",
+	    "id==\"x\"y",     "type==a,,inuse", ",",          "==x"};
 	UsageFilter f;
 	Err e;
 

@@ -13,12 +13,12 @@ enum { IS_THERE, EQUAL, NOT_EQUAL, MATCHES };
 
 static const char *const operators[] = {[EQUAL] = "==", [NOT_EQUAL] = "!=", [MATCHES] = "~="};
 
-typedef enum Field { ID, PARENTS, DESCRIPTION, IN_USE, MUTABLE, IMMUTABLE, TYPE, SHARED, PRIVATE } Field;
+typedef enum Field { ID, DESCRIPTION, IN_USE, MUTABLE, IMMUTABLE, TYPE, SHARED, PRIVATE } Field;
 
 static const char *const fields[] = {
-    [ID] = "id",        [PARENTS] = "parents", [DESCRIPTION] = "description",
-    [IN_USE] = "inuse", [MUTABLE] = "mutable", [IMMUTABLE] = "immutable",
-    [TYPE] = "type",    [SHARED] = "shared",   [PRIVATE] = "private",
+    [ID] = "id",           [DESCRIPTION] = "description", [IN_USE] = "inuse",
+    [MUTABLE] = "mutable", [IMMUTABLE] = "immutable",     [TYPE] = "type",
+    [SHARED] = "shared",   [PRIVATE] = "private",
 };
 
 const char *usage_type(const StoreCacheEntry *c)
@@ -39,8 +39,6 @@ static const char *field_of(const StoreCacheEntry *c, int field)
 	switch ((Field)field) {
 	case ID:
 		return c->key;
-	case PARENTS:
-		return c->parent ?: "";
 	case DESCRIPTION:
 		return usage_description(c);
 	case TYPE:
@@ -65,7 +63,7 @@ static const char *field_of(const StoreCacheEntry *c, int field)
 
 static bool is_flag(int field)
 {
-	return field != ID && field != PARENTS && field != DESCRIPTION && field != TYPE;
+	return field != ID && field != DESCRIPTION && field != TYPE;
 }
 
 static bool flag_value(const char *value, bool *ret)
@@ -81,11 +79,10 @@ static int find_field(const char *name, size_t len, Err *e)
 	for (size_t i = 0; i < ELEMENTSOF(fields); i++)
 		if (strlen(fields[i]) == len && strncmp(fields[i], name, len) == 0)
 			return (int)i;
-	return err_new(
-	    e, ERR_INVALID,
-	    "filter \"%.*s\" is not known: there are id, parents, description, type, inuse, mutable, "
-	    "immutable, shared and private",
-	    (int)MIN2(len, (size_t)60), name);
+	return err_new(e, ERR_INVALID,
+		       "filter \"%.*s\" is not known: there are id, description, type, inuse, mutable, "
+		       "immutable, shared and private",
+		       (int)MIN2(len, (size_t)60), name);
 }
 
 /* Up to a comma, or in double quotes, where a backslash keeps what follows. -> behind it; NULL: it does not end. */

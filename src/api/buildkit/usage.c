@@ -31,10 +31,6 @@ static void record_fill(Record *r, const StoreCacheEntry *c)
 	r->record.description = (char *)usage_description(c);
 	r->record.record_type = (char *)usage_type(c);
 	r->record.shared = c->shared;
-	if (c->parent) {
-		r->record.parents = (char **)&c->parent;
-		r->record.n_parents = 1;
-	}
 }
 
 /* ---- both kinds, in one list ---- */
