@@ -55,6 +55,7 @@ typedef struct Stage {
 	size_t n_base_layers; /* layers that are the base's */
 	size_t n_inherited;   /* entries of the history that are the base's */
 	int64_t time_ns;      /* of the newest step; what makes the result reproducible from cache */
+	char *spent;          /* the container of its last RUN, which is still to be removed; or NULL */
 } Stage;
 
 typedef struct Vertices {
@@ -231,6 +232,8 @@ int build_context_copy(Build *b, const char *context, const char *source, int ro
 
 /* run.c */
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e);
+/* Removes the container of a RUN that went well: while the next one runs, or when something else is done. */
+int step_run_tidy(Build *b, Stage *s, Err *e);
 /* copy.c, work.c */
 int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e);

@@ -257,7 +257,36 @@ static int container_config(Build *b, const Stage *s, const Run *run, ContainerC
 	return c->cmd && c->env && c->host.network_mode ? 0 : err_oom(e);
 }
 
-static int run_container(Build *b, const Stage *s, const char *id, Tail *tail, int *ret_status, Err *e)
+#define ROOM_TRIES    20
+#define ROOM_PAUSE_NS 100000000
+
+/* A step that fills the disk takes what the store had put by for removals, too. Then its files go first, in the background. */
+static int container_remove(Build *b, const char *id, Err *e)
+{
+	const struct timespec pause = {.tv_nsec = ROOM_PAUSE_NS};
+	Err err = {0};
+	int r = engine_container_remove(b->en, id, true, true, &err);
+
+	if (r == -ENOSPC)
+		(void)store_snapshot_remove(b->store, id,
+					    NULL); /* its row stays when there is no room for that yet */
+	for (int i = 0; i < ROOM_TRIES && r == -ENOSPC; i++) {
+		nanosleep(&pause, NULL);
+		r = engine_container_remove(b->en, id, true, true, &err);
+	}
+	if (r < 0 && e)
+		*e = err;
+	return r;
+}
+
+int step_run_tidy(Build *b, Stage *s, Err *e)
+{
+	_cleanup_free_ char *id = take_ptr(s->spent);
+
+	return id ? container_remove(b, id, e) : 0;
+}
+
+static int run_container(Build *b, Stage *s, const char *id, Tail *tail, int *ret_status, Err *e)
 {
 	ContainerEnd end = {0};
 	int pair[2], r;
@@ -269,6 +298,8 @@ static int run_container(Build *b, const Stage *s, const char *id, Tail *tail, i
 	close_fd(&pair[1]);
 	if (r >= 0)
 		r = engine_container_start(b->en, id, e);
+	if (r >= 0)
+		r = step_run_tidy(b, s, e);
 	if (r >= 0)
 		r = pump(b, s, pair[0], tail, e);
 	close_fd(&pair[0]);
@@ -339,34 +370,12 @@ static int commit_clean(Build *b, const Stage *s, const Run *run, const char *id
 	return r < 0 ? r : step_commit(b, s, upper, hit, e);
 }
 
-#define ROOM_TRIES    20
-#define ROOM_PAUSE_NS 100000000
-
-/* A step that fills the disk takes what the store had put by for removals, too. Then its files go first, in the background. */
-static int container_remove(Build *b, const char *id, Err *e)
-{
-	const struct timespec pause = {.tv_nsec = ROOM_PAUSE_NS};
-	Err err = {0};
-	int r = engine_container_remove(b->en, id, true, true, &err);
-
-	if (r == -ENOSPC)
-		(void)store_snapshot_remove(b->store, id,
-					    NULL); /* its row stays when there is no room for that yet */
-	for (int i = 0; i < ROOM_TRIES && r == -ENOSPC; i++) {
-		nanosleep(&pause, NULL);
-		r = engine_container_remove(b->en, id, true, true, &err);
-	}
-	if (r < 0 && e)
-		*e = err;
-	return r;
-}
-
 static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
 {
 	Run *run = arg;
 	_cleanup_free_ char *id = NULL;
 	_cleanup_free_ Tail *tail = calloc(1, sizeof(*tail));
-	int status = 0, r, removed;
+	int status = 0, r;
 
 	if (!tail)
 		return err_oom(e);
@@ -379,11 +388,11 @@ static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, Ca
 		r = step_failed(b, step, run->shown, id, status, tail, e);
 	if (r >= 0)
 		r = commit_clean(b, s, run, id, hit, e);
+	if (r >= 0)
+		s->spent = take_ptr(id);
 	/* What failed is kept to be looked at if that was asked for; what nobody waits for any more is ended. */
-	if (r >= 0 || r == -ECANCELED || !b->rq->keep_failed) {
-		removed = container_remove(b, id, r < 0 ? NULL : e);
-		r = r < 0 ? r : removed;
-	}
+	else if (r == -ECANCELED || !b->rq->keep_failed)
+		(void)container_remove(b, id, NULL);
 	return r;
 }
 

@@ -36,6 +36,7 @@ void stage_done(Stage *s)
 	strv_free(s->declared);
 	cache_records_free(s->records, s->n_records);
 	free(s->late);
+	free(s->spent);
 }
 
 int stage_environment(const Stage *s, char ***ret, Err *e)
@@ -238,11 +239,15 @@ int stage_step(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	r = vertex_of(b, s, step, e);
 	if (r < 0 || step->verb == DF_FROM)
 		return r < 0 ? r : stage_from(b, s, e);
+	/* What takes long is not done beside a container that has ended. */
+	r = step->verb == DF_RUN ? 0 : step_run_tidy(b, s, e);
+	if (r < 0)
+		return r;
 	vertex_begin(b, s->vertex);
 	return vertex_end(b, s->vertex, step_do(b, s, step, e), e);
 }
 
-int stage_run(Build *b, Stage *s, Err *e)
+static int steps_run(Build *b, Stage *s, Err *e)
 {
 	int r = 0;
 
@@ -258,4 +263,11 @@ int stage_run(Build *b, Stage *s, Err *e)
 		r = step_fail(b, step, stage_step(b, s, step, e), e);
 	}
 	return r;
+}
+
+int stage_run(Build *b, Stage *s, Err *e)
+{
+	int r = steps_run(b, s, e), tidied = step_run_tidy(b, s, r < 0 ? NULL : e);
+
+	return r < 0 ? r : tidied;
 }

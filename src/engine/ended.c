@@ -224,13 +224,15 @@ static void announce_end(Engine *en, Container *c)
 static void record_end(Engine *en, Container *c)
 {
 	_cleanup_free_ char *dir = container_run_dir(en, c);
+	/* One that its build is about to remove: an engine that finds the record removes it as well. */
+	bool goes = container_is_step(c) && !container_is_kept_step(c);
 	Err err = {0};
-	int r = container_save(en, c, &err);
+	int r = goes ? 0 : container_save(en, c, &err);
 
 	if (r < 0)
 		log_error("container %.12s has ended: %s", c->id, err_msg(&err, r));
 	announce_end(en, c);
-	if (dir)
+	if (dir && !goes)
 		(void)remove_tree_at(AT_FDCWD, dir);
 }
 

@@ -132,6 +132,14 @@ static int rewrite(const char *path, const char *text, Err *e)
 	return r < 0 ? err_sys(e, r, "write %s", path) : 0;
 }
 
+int net_files_addresses(Engine *en, Container *c, const NetSetup *s, Err *e)
+{
+	_cleanup_free_ char *hosts = NULL;
+	int r = hosts_text(en, c, s, &hosts, e);
+
+	return r < 0 ? r : rewrite(s->hosts_file, hosts, e);
+}
+
 static int update_hosts(const Container *c, const char *dir, const char *remove, const char *add, Err *e)
 {
 	_cleanup_free_ char *path = strf("%s/hosts", dir), *text = NULL, *fresh = NULL;

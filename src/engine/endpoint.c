@@ -419,6 +419,37 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 	return r < 0 ? r : net_files_write(en, c, s, e);
 }
 
+bool endpoint_is_simple(Engine *en, const Container *c)
+{
+	const ContainerHost *h = &c->config.host;
+	const char *arg;
+
+	/* A setting of the kernel's may be one of an interface. */
+	if (net_mode(c, &arg) != NET_BRIDGE || h->n_ports > 0 || h->publish_all_ports || strv_len(h->sysctls))
+		return false;
+	for (size_t i = 0; i < c->n_endpoints; i++) {
+		_cleanup_network_ Network *n = NULL;
+
+		/* Elsewhere it has names, whose sockets the shim holds. */
+		if (network_find(en, c->endpoints[i].network, &n, NULL) < 0 || !n->info.builtin)
+			return false;
+	}
+	return c->n_endpoints > 0 && c->n_endpoints == c->config.n_endpoints;
+}
+
+int endpoint_setup_files(Engine *en, Container *c, NetSetup *s, Err *e)
+{
+	s->netns_fd = take_fd(&s->made_fd);
+	return net_files_write(en, c, s, e);
+}
+
+int endpoint_setup_network(Engine *en, Container *c, NetSetup *s, Err *e)
+{
+	int r = join_all(en, c, s, e);
+
+	return r < 0 ? r : net_files_addresses(en, c, s, e);
+}
+
 int endpoint_publish(Engine *en, Container *c, const NetSetup *s, Err *e)
 {
 	int r = 0;

@@ -371,6 +371,11 @@ int endpoints_plan(Engine *en, Container *c, Err *e);
 int endpoint_prepare(Engine *en, Container *c, NetSetup *ret, Err *e);
 /* Addresses, veths in the namespace that was made, port reservations and the three files. Undone by endpoint_teardown on failure. */
 int endpoint_setup(Engine *en, Container *c, NetSetup *ret, Err *e);
+/* Whether the shim needs nothing of its interfaces, ports and names to create the container. Then endpoint_setup can be done in two halves, the
+ * files first, the network while the shim is at it. */
+bool endpoint_is_simple(Engine *en, const Container *c);
+int endpoint_setup_files(Engine *en, Container *c, NetSetup *ret, Err *e);
+int endpoint_setup_network(Engine *en, Container *c, NetSetup *ret, Err *e);
 /* Publishes the ports once the container exists (s NULL: makes again what the kernel has lost); then unpublishes and frees everything. */
 int endpoint_publish(Engine *en, Container *c, const NetSetup *s, Err *e);
 /* Its ports lead nowhere any more; they stay reserved. */
@@ -467,6 +472,8 @@ int links_environment(Engine *en, Container *c, char ***ret, Err *e);
 /* endpoint-files.c: hosts, resolv.conf, hostname */
 int net_files_name(Engine *en, const Container *c, NetSetup *s, Err *e);
 int net_files_write(Engine *en, Container *c, const NetSetup *s, Err *e);
+/* Once it has addresses: they are in /etc/hosts too. */
+int net_files_addresses(Engine *en, Container *c, const NetSetup *s, Err *e);
 /* In place, because the container has the file mounted: with an address more or less (NULL: none). */
 int net_files_update(Engine *en, Container *c, const ContainerEndpoint *remove, const ContainerEndpoint *add,
 		     Err *e);

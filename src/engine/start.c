@@ -20,6 +20,7 @@ typedef struct Start {
 	Container *c;
 	NetSetup net;
 	NetworkNamespaceJob *netns; /* being made, or NULL */
+	bool has_hooks, joins_late; /* the network is made while the shim creates the container */
 	LogPlan log;
 	int rootfs_fd, userns_fd;
 	int *mount_fds; /* see mounts_open_made() */
@@ -195,6 +196,7 @@ static int spec_write(Start *s, Err *e)
 	if (dir < 0)
 		return err_sys(e, errno, "open %s", s->run_dir);
 	r = spec_build(s->en, &in, &spec, e);
+	s->has_hooks = json_object_get(spec, "hooks") != NULL;
 	if (r >= 0)
 		r = seccomp_prepare(s, spec, e);
 	if (r >= 0)
@@ -240,14 +242,21 @@ static int shim_make(Start *s, Err *e)
 	    .cols = (uint16_t)k->host.console_width,
 	    .watch_oom = k->host.memory > 0,
 	};
-	int r = shim_create(s->shim, s->shim_pid, &sc, &s->init_pid, e);
+	Err network_err = {0};
+	int network = 0, r = shim_create_begin(s->shim, s->shim_pid, &sc, e);
 
 	s->shim_waits = false;
+	if (r >= 0 && s->joins_late)
+		network = endpoint_setup_network(s->en, s->c, &s->net, &network_err);
+	if (r >= 0)
+		r = shim_create_end(s->shim, s->shim_pid, &sc, &s->init_pid, e);
 	if (r < 0) { /* it is gone; one that was killed, as it gave no answer, could not tidy up */
 		shim_unref(s->shim);
 		s->shim = NULL;
 		container_orphan_remove(s->en, s->c);
 	}
+	if (network < 0)
+		return err_new_no(e, network_err.kind, network_err.no, "%s", network_err.msg);
 	return err_ctx(e, r, "failed to create task for container");
 }
 
@@ -435,12 +444,17 @@ static int network_prepare(Start *s, Err *e)
 	return s->netns_path ? 0 : err_oom(e);
 }
 
+/* A hook may look at interfaces, and a runtime that is a program is nobody's to trust with less than it is used to. */
 static int network_set_up(Start *s, Err *e)
 {
 	NetworkNamespaceJob *job = take_ptr(s->netns);
 	int r = job ? network_namespace_end(job, &s->net.made_fd, e) : 0;
 
-	return r < 0 ? r : endpoint_setup(s->en, s->c, &s->net, e);
+	s->joins_late = !s->runtime && !s->has_hooks && endpoint_is_simple(s->en, s->c);
+	if (r < 0)
+		return r;
+	return s->joins_late ? endpoint_setup_files(s->en, s->c, &s->net, e)
+			     : endpoint_setup(s->en, s->c, &s->net, e);
 }
 
 static int start_steps(Start *s, Err *e)
@@ -449,11 +463,11 @@ static int start_steps(Start *s, Err *e)
 	int r = runtime_choose(s, e);
 
 	if (r >= 0)
-		r = shim_begin(s, e);
-	if (r >= 0)
 		r = userns_make(s, e);
 	if (r >= 0)
 		r = netns_begin_own(s, e);
+	if (r >= 0)
+		r = shim_begin(s, e);
 	if (r >= 0)
 		r = rootfs_mount(s, e);
 	if (r >= 0)

@@ -134,7 +134,7 @@ static void connect_late(Shim *s)
 	s->sock = connect_dir(dir, NULL);
 }
 
-static int call_locked(Shim *s, ShimMsg *m, int64_t timeout_ns, ShimMsg *reply, Err *e)
+static int send_locked(Shim *s, ShimMsg *m, Err *e)
 {
 	int r;
 
@@ -144,15 +144,27 @@ static int call_locked(Shim *s, ShimMsg *m, int64_t timeout_ns, ShimMsg *reply, 
 		return shim_gone(e);
 	m->seq = ++s->seq;
 	r = shim_msg_send(s->sock, m, e);
-	if (means_gone(r))
-		r = shim_gone(e);
-	else if (r < 0)
-		return r; /* nothing was sent: the connection is as good as before */
-	if (r >= 0)
-		r = receive_reply(s->sock, m->seq, timeout_ns, reply, e);
+	if (!means_gone(r))
+		return r; /* sent; or nothing was, and the connection is as good as before */
+	close_fd(&s->sock);
+	return shim_gone(e);
+}
+
+/* To the request that was sent last. */
+static int reply_locked(Shim *s, int64_t timeout_ns, ShimMsg *reply, Err *e)
+{
+	int r = receive_reply(s->sock, s->seq, timeout_ns, reply, e);
+
 	if (r < 0)
 		close_fd(&s->sock);
 	return r;
+}
+
+static int call_locked(Shim *s, ShimMsg *m, int64_t timeout_ns, ShimMsg *reply, Err *e)
+{
+	int r = send_locked(s, m, e);
+
+	return r < 0 ? r : reply_locked(s, timeout_ns, reply, e);
 }
 
 /* Sends m (whose document it takes over) and waits; reply may be NULL. */
@@ -357,14 +369,13 @@ static json_t *create_document(const ShimCreate *c)
 			 "watch_oom", (int)c->watch_oom);
 }
 
-static int call_create(Shim *s, const ShimCreate *c, pid_t shim_pid, pid_t *ret_init_pid, Err *e)
+static int send_create(Shim *s, const ShimCreate *c, Err *e)
 {
-	_cleanup_shim_msg_ ShimMsg reply = {0};
-	ShimMsg m = {.type = SHIM_MSG_CREATE, .doc = create_document(c)};
-	pid_t pid;
+	_cleanup_json_ json_t *doc = create_document(c);
+	ShimMsg m = {.type = SHIM_MSG_CREATE, .doc = doc};
 	int r;
 
-	if (!m.doc)
+	if (!doc)
 		return err_new(e, ERR_INVALID, "container %s: a path that is not UTF-8, or no memory", c->id);
 	if (c->rootfs_fd >= 0)
 		m.fds[m.n_fds++] = c->rootfs_fd;
@@ -373,11 +384,19 @@ static int call_create(Shim *s, const ShimCreate *c, pid_t shim_pid, pid_t *ret_
 	r = send_fds(s->sock, SHIM_MSG_HOLD, c->hold_fds, c->n_hold_fds, e);
 	if (r >= 0)
 		r = send_fds(s->sock, SHIM_MSG_MOUNTS, c->mount_fds, c->n_mount_fds, e);
-	if (r < 0) {
-		json_decref(m.doc);
-		return means_gone(r) ? shim_gone(e) : r;
-	}
-	r = shim_call(s, &m, &reply, e);
+	if (r >= 0)
+		return send_locked(s, &m, e);
+	return means_gone(r) ? shim_gone(e) : r;
+}
+
+static int created_pid(Shim *s, pid_t shim_pid, pid_t *ret_init_pid, Err *e)
+{
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	pid_t pid;
+	int r = reply_locked(s, REPLY_TIMEOUT_NS, &reply, e);
+
+	if (r >= 0 && reply.type == SHIM_MSG_ERROR)
+		r = shim_error_decode(&reply, e);
 	if (r >= 0)
 		r = read_pids(&reply, &pid, ret_init_pid, e);
 	if (r >= 0 && pid != shim_pid)
@@ -397,10 +416,11 @@ static int explain_death(const ShimCreate *c, int status, Err *e)
 		       WEXITSTATUS(status), c->dir);
 }
 
-static int create_failed(const ShimCreate *c, pid_t pid, int r, Err *e)
+static int create_failed(Shim *s, const ShimCreate *c, pid_t pid, int r, Err *e)
 {
 	int status = 0;
 
+	close_fd(&s->sock); /* a shim that still waits for a request ends by this */
 	/* It has ended or is about to; only one that hangs is still there to be killed. Its runtime state, if any,
 	 * is then cleaned up by the caller's shim_remove_orphan. */
 	if (r == -ETIMEDOUT)
@@ -409,14 +429,31 @@ static int create_failed(const ShimCreate *c, pid_t pid, int r, Err *e)
 	return r == -ESRCH ? explain_death(c, status, e) : r;
 }
 
+int shim_create_begin(Shim *s, pid_t shim_pid, const ShimCreate *c, Err *e)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&s->lock);
+	r = send_create(s, c, e);
+	(void)pthread_mutex_unlock(&s->lock);
+	return r < 0 ? create_failed(s, c, shim_pid, r, e) : 0;
+}
+
+int shim_create_end(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&s->lock);
+	r = created_pid(s, shim_pid, ret_init_pid, e);
+	(void)pthread_mutex_unlock(&s->lock);
+	return r < 0 ? create_failed(s, c, shim_pid, r, e) : 0;
+}
+
 int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e)
 {
-	int r = call_create(s, c, shim_pid, ret_init_pid, e);
+	int r = shim_create_begin(s, shim_pid, c, e);
 
-	if (r >= 0)
-		return 0;
-	close_fd(&s->sock); /* a shim that still waits for a request ends by this */
-	return create_failed(c, shim_pid, r, e);
+	return r < 0 ? r : shim_create_end(s, shim_pid, c, ret_init_pid, e);
 }
 
 /* ---- connect ---- */

@@ -79,6 +79,9 @@ bool shim_undo(Shim *s, pid_t pid);
 /* Has it create the container (not started). config.json has to say the process's oomScoreAdj: the shim lowers its own
  * if it may. On failure the shim is gone and reaped, nothing is left but the handle, and the Err is the runtime's own. */
 int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e);
+/* The same in two halves, between which the shim is at it; nothing else is asked of it meanwhile. */
+int shim_create_begin(Shim *s, pid_t shim_pid, const ShimCreate *c, Err *e);
+int shim_create_end(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e);
 /* Connects to a living shim; -ENOENT / -ECONNREFUSED (ERR_NOT_FOUND) when there is none. Fills shim and init pid. */
 int shim_connect(const char *dir, Shim **ret, pid_t *ret_shim_pid, pid_t *ret_init_pid, Err *e);
 /* True while a shim of this version keeps the container of `dir` and has recorded no end; it is not woken up for that. False says nothing of the

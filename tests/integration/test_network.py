@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import json
+import os
 import re
 import subprocess
 import threading
@@ -259,3 +260,18 @@ def test_nothing_of_the_network_stays(ireko, engine, name, verb):
     assert len(veth) == 1
     ireko(verb, *(["-t", "0"] if verb == "stop" else []), name)
     wait_until("the veth is gone", lambda: veth[0] not in run("ip", "link").stdout)
+
+
+def test_a_full_network_leaves_nothing_of_the_container(new_engine):
+    """The address is asked for while the shim makes the container, which has to go again."""
+    from harness import free_subnet
+
+    engine = new_engine(subnet=free_subnet(30))
+    engine.cli("run", "-d", "--name", "first", "busybox", "sleep", "1000")
+    p = engine.cli("run", "--name", "second", "busybox", "true", check=False)
+    assert p.returncode == 125 and "address" in p.stderr, p
+    first, second = engine.inspect("first")["Id"], engine.inspect("second")["Id"]
+    assert len(engine.shims()) == 1 and os.listdir(engine.exec_root / "containers") == [first]
+    assert not run("find", "/sys/fs/cgroup", "-name", second, "-type", "d").stdout
+    engine.cli("rm", "-f", "first")
+    assert engine.cli("start", "-a", "second").returncode == 0
