@@ -68,6 +68,9 @@ struct Build {
 	Engine *en;
 	Store *store;
 	const BuildRequest *rq;
+	const char *label; /* of a build for several platforms: this one's */
+	bool cached_apart; /* its caches have names of their own */
+	int64_t began_ns;
 	char *dockerfile_name, *dockerfile_text;
 	size_t dockerfile_len;
 	Dockerfile df;
@@ -98,6 +101,7 @@ struct Build {
 	char seed[17];       /* makes the names of this build's vertices its own */
 	char **cache_mounts; /* names of the caches that its steps were given */
 	char **used_args;    /* names of build arguments that something asked for */
+	json_t *materials;   /* what it was made from (provenance.c) */
 };
 
 /* ---- progress.c ---- */
@@ -119,6 +123,12 @@ void build_warn(Build *b, const char *rule, const char *url, int line, int last_
     _printf_(6, 7);
 /* Lines of the classic builder's stream. */
 void build_tell(Build *b, BuildEventKind kind, const char *fmt, ...) _printf_(3, 4);
+
+/* ---- provenance.c ---- */
+/* Notes something that the build is made from, if provenance is asked for: algorithm and digest as SLSA's ResourceDescriptor has them. */
+int material_add(Build *b, const char *uri, const char *algorithm, const char *digest, Err *e);
+/* The same without what an URL says of a user. */
+int material_add_url(Build *b, const char *url, const char *algorithm, const char *digest, Err *e);
 
 /* ---- lint.c ---- */
 /* Warns of what is likely not meant; an error only where the Dockerfile wants it so. */

@@ -106,7 +106,11 @@ typedef struct BuildRequest {
 	const char *target;    /* stage, or NULL: the last */
 	const char *network_mode; /* of RUN */
 	const char *hostname;     /* of RUN */
-	const char *platform;
+	const char *
+	    platform; /* "linux/arm64", or several with commas: the result has an image of each; NULL: this machine's */
+	const char *provenance; /* "min" or "max": what the image was made from is attested; NULL: nothing */
+	bool sbom;              /* the packages in it are */
+	bool index;             /* it is an index though there is one platform */
 	bool no_cache, pull;
 	bool keep_failed; /* the container of a step that fails stays */
 	bool in_order;    /* one stage after the other: the classic builder's stream */
@@ -143,12 +147,35 @@ int build_solve(Builder *b, const BuildRequest *rq, BuildResult **ret, BuildFail
 void build_result_free(BuildResult *r);
 /* What docker says to a name that is none; before a build begins. */
 int build_tags_check(char *const *tags, Err *e);
+/* The result for the next platform, in the order of the request, or NULL. It is the first one's. Functions below are about one. */
+BuildResult *build_result_next(const BuildResult *r);
+/* "linux/amd64"; malloc'ed, NULL without memory. */
+char *build_result_platform(const BuildResult *r);
 /* The image's configuration as it will be written; the result's. */
 const char *build_result_config(const BuildResult *r);
-/* Makes the image and gives it these names, which it takes from other images (NULL: it stays without). */
-int build_result_image(BuildResult *r, char *const *tags, char ret_id[DIGEST_LEN + 1], Err *e);
+typedef struct BuildImageOptions {
+	char *const *tags;        /* names that it is given, and takes from other images; NULL: none */
+	char *const *annotations; /* as --annotation has them: [PLACE[PLATFORM]:]KEY=VALUE */
+	bool manifest;            /* it gets one, of compressed layers, though nothing asks for it */
+} BuildImageOptions;
+/* Before a build begins. */
+int build_annotations_check(char *const *annotations, Err *e);
+typedef struct BuildImageMade {
+	char id[DIGEST_LEN + 1]; /* of the image that the names stand for */
+	char digest[DIGEST_LEN +
+		    1]; /* of the index or manifest, "" if none was needed: it is an image of one platform */
+	const char *media_type;
+	int64_t size; /* of that document */
+} BuildImageMade;
+/* Makes the image, of all platforms, with what is attested of it. */
+int build_result_image(BuildResult *r, const BuildImageOptions *o, BuildImageMade *ret, Err *e);
+/* Writes an archive of the image, "docker" or "oci", in which it has these names; the engine keeps nothing of it. */
+int build_result_archive(BuildResult *r, const BuildImageOptions *o, const char *format, int out_fd,
+			 BuildImageMade *ret, Err *e);
 /* Its files, read only, as a detached mount: a descriptor of the caller's. ERR_NOT_FOUND: it has no files. */
 int build_result_mount(BuildResult *r, int *ret_fd, Err *e);
+/* The files of all platforms: of several each is in a directory of its own, "linux_arm64". */
+int build_result_mount_all(BuildResult *r, int *ret_fd, Err *e);
 
 /* ---- directories of RUN --mount=type=cache, as rows of the build cache: key is their name, step what they are ---- */
 int build_cache_mounts_list(Store *s, StoreCacheEntry **ret, size_t *ret_n, Err *e);

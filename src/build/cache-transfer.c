@@ -12,8 +12,34 @@
 #include "base/json.h"
 #include "base/log.h"
 
-#define LOCAL_FILE  "ireko-cache.tar"
+#define LOCAL_FILE  "ireko-cache%s.tar"
 #define MOUNT_LABEL "io.ireko.cachemount" /* of an image whose one layer is a cache mount: its name */
+
+/* "-linux-arm64" of a build for several platforms, but the first: each has a cache of its own beside the others. malloc'ed. */
+static char *own_suffix(const Build *b)
+{
+	char *text = strf("%s%s", b->cached_apart ? "-" : "", b->cached_apart ? b->label : "");
+
+	for (char *p = text; p && *p; p++)
+		*p = *p == '/' ? '-' : *p;
+	return text;
+}
+
+/* The name of a cache with that behind it. */
+static char *full_name(const Build *b, const Reference *ref)
+{
+	_cleanup_free_ char *full = reference_full(ref), *suffix = own_suffix(b);
+
+	return full && suffix ? strf("%s%s", full, suffix) : NULL;
+}
+
+static int file_open(Build *b, const char *dir, bool write, int *ret_fd, Err *e)
+{
+	_cleanup_free_ char *suffix = own_suffix(b), *name = suffix ? strf(LOCAL_FILE, suffix) : NULL;
+	const BuildClient *client = b->rq->client;
+
+	return name ? client->file(client->user, dir, name, write, ret_fd, e) : err_oom(e);
+}
 
 /* ---- from elsewhere ---- */
 
@@ -141,7 +167,7 @@ static int from_registry(Build *b, const CachePlace *p, Err *e)
 	int r = reference_parse(p->ref, &ref, e);
 
 	if (r >= 0)
-		full = reference_full(&ref);
+		full = full_name(b, &ref);
 	reference_done(&ref);
 	if (r < 0 || !full)
 		return r < 0 ? r : err_oom(e);
@@ -177,7 +203,7 @@ static int from_file(Build *b, const CachePlace *p, Err *e)
 	if (!b->rq->client->file)
 		return err_new(e, ERR_UNSUPPORTED,
 			       "cache type=local: this client brings no directories for it");
-	r = b->rq->client->file(b->rq->client->user, p->path, LOCAL_FILE, false, &fd, e);
+	r = file_open(b, p->path, false, &fd, e);
 	l.tar_fd = fd;
 	if (r >= 0)
 		r = engine_image_load(b->en, &l, e);
@@ -352,8 +378,7 @@ typedef struct ToFile {
 static int file_begin(void *user, Err *e)
 {
 	ToFile *t = user;
-	const BuildClient *client = t->x->b->rq->client;
-	int r = client->file(client->user, t->x->place->path, LOCAL_FILE, true, &t->fd, e);
+	int r = file_open(t->x->b, t->x->place->path, true, &t->fd, e);
 
 	return r < 0 ? r : t->fd;
 }
@@ -395,7 +420,7 @@ static int export_to(Build *b, const CachePlace *p, Err *e)
 		r = reference_parse(p->ref, &ref, e);
 	if (r < 0)
 		return r;
-	x.full = p->ref ? reference_full(&ref) : strf("cache.invalid/build:%s", id);
+	x.full = p->ref ? full_name(b, &ref) : strf("cache.invalid/build:%s", id);
 	reference_done(&ref);
 	r = x.full ? is_here(b, x.full) && p->ref
 			 ? err_new(e, ERR_CONFLICT,

@@ -79,9 +79,15 @@ void fetch_done(Fetch *f)
 
 int fetch_identify(Fetch *f, Err *e)
 {
+	int r;
+
 	if (*f->content)
 		return 0;
-	return f->is_git ? fetch_git_identify(f, e) : fetch_http_identify(f, e);
+	r = f->is_git ? fetch_git_identify(f, e) : fetch_http_identify(f, e);
+	if (r < 0)
+		return r;
+	return f->is_git ? material_add_url(f->b, f->url, "sha1", f->commit, e)
+			 : material_add_url(f->b, f->url, "sha256", digest_hex(f->content), e);
 }
 
 int fetch_get(Fetch *f, Err *e)

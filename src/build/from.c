@@ -24,7 +24,8 @@ static void pull_progress(void *user, const char *id, const char *status, int64_
 
 static int pull(Build *b, const char *reference, const char *platform, StoreImage *ret, Err *e)
 {
-	BuildVertex *v = vertex_new(b, 0, "[internal] load metadata for %s", reference);
+	BuildVertex *v = vertex_new(b, 0, "[%s%sinternal] load metadata for %s", b->label ?: "",
+				    b->label ? " " : "", reference);
 	Pull to = {b, v};
 	EnginePull p = {.reference = reference,
 			.platform = platform,
@@ -45,6 +46,21 @@ static int pull(Build *b, const char *reference, const char *platform, StoreImag
 	return r < 0 ? r : store_image_find(b->store, id, ret, e);
 }
 
+/* Of what was built for several platforms, the image of this one. */
+static int choose_platform(Build *b, StoreImage *image, const char *platform, Err *e)
+{
+	ImagePlatform want = {0};
+	int r;
+
+	if (!image->index_digest)
+		return 0;
+	r = image_platform_parse(platform, &want, e);
+	if (r >= 0)
+		r = store_image_choose(b->store, image, &want, e);
+	image_platform_done(&want);
+	return r;
+}
+
 static bool platform_fits(Build *b, const StoreImage *image, const char *platform)
 {
 	ImagePlatform want = {0};
@@ -62,11 +78,47 @@ static bool platform_fits(Build *b, const StoreImage *image, const char *platfor
 	return fits;
 }
 
+/* "pkg:docker/library/alpine@3.20?platform=linux%2Famd64" with the digest that it was fetched by, or its id. */
+static int note_material(Build *b, const char *reference, const StoreImage *image, const char *platform,
+			 Err *e)
+{
+	Reference ref = {0};
+	_cleanup_free_ char *name = NULL, *uri = NULL;
+
+	if (!b->rq->provenance)
+		return 0;
+	if (reference_parse(reference, &ref, NULL) >= 0)
+		name = reference_familiar_name(&ref);
+	uri = strf("pkg:docker/%s%s%s%s%s", name ?: reference, ref.tag ? "@" : "", ref.tag ?: "",
+		   str_empty(platform) ? "" : "?platform=", platform ?: "");
+	reference_done(&ref);
+	return uri ? material_add(b, uri, "sha256", digest_hex(image->manifest_digest ?: image->id), e)
+		   : err_oom(e);
+}
+
+static int image_get(Build *b, const char *reference, const char *platform, StoreImage *ret, Err *e)
+{
+	Err missing = {0};
+	int r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
+
+	if (r >= 0)
+		r = choose_platform(b, ret, platform, &missing);
+	if (r >= 0 && platform_fits(b, ret, platform))
+		return r;
+	if (r >= 0)
+		store_image_done(ret);
+	else if (!b->rq->pull && missing.kind != ERR_NOT_FOUND) {
+		if (e)
+			*e = missing;
+		return r;
+	}
+	return pull(b, reference, platform, ret, e);
+}
+
 int build_image_get(Build *b, const char *reference, const char *platform, StoreImage *ret, Err *e)
 {
 	const char *named = build_named_context(b, reference);
 	const char *image = named ? str_after(named, "docker-image://") : NULL;
-	Err missing = {0};
 	int r;
 
 	if (named && str_starts(named, "target:"))
@@ -81,18 +133,8 @@ int build_image_get(Build *b, const char *reference, const char *platform, Store
 			       reference, named);
 	if (image)
 		reference = image;
-	r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
-
-	if (r >= 0 && platform_fits(b, ret, platform))
-		return r;
-	if (r >= 0)
-		store_image_done(ret);
-	else if (!b->rq->pull && missing.kind != ERR_NOT_FOUND) {
-		if (e)
-			*e = missing;
-		return r;
-	}
-	return pull(b, reference, platform, ret, e);
+	r = image_get(b, reference, platform, ret, e);
+	return r < 0 ? r : note_material(b, reference, ret, platform, e);
 }
 
 /* Every image says where programs are looked for. */

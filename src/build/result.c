@@ -1,22 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a build has come to, kept until it is exported: the configuration and the layers of the target stage. While there is one the store keeps its
- * layers (a lease).
+ * What a build has come to, kept until it is exported: the configuration and the layers of the target stage, once for each platform. While there is one
+ * the store keeps its layers (a lease).
  */
 #include "build/cache-image.h"
-#include "build/solve.h"
+#include "build/result.h"
 
 #include "base/log.h"
-
-struct BuildResult {
-	Engine *en;
-	Store *store;
-	bool squash;      /* the layers above the base's are to be one */
-	char *base_layer; /* diff id of the base's last layer, or NULL */
-	ImageConfig config;
-	char *text; /* config, encoded */
-	char *chain, *base_id;
-};
+#include "kernel/mount.h"
 
 static int labels_apply(const Build *b, ImageConfig *c, Err *e)
 {
@@ -76,6 +67,8 @@ static int fill(const Build *b, BuildResult *r, Err *e)
 	if (no < 0)
 		return no;
 	r->text = doc ? json_text(doc) : NULL;
+	if (b->rq->provenance && !(r->provenance = provenance_make(b, streq(b->rq->provenance, "max"))))
+		return err_oom(e);
 	return r->text && (r->chain || !s->chain) && (r->base_id || !s->base_id) ? 0 : err_oom(e);
 }
 
@@ -86,6 +79,7 @@ static void release(BuildResult *r)
 	free(r->chain);
 	free(r->base_id);
 	free(r->base_layer);
+	json_decref(r->provenance);
 	free(r);
 }
 
@@ -99,6 +93,8 @@ int build_result_new(Build *b, BuildResult **ret, Err *e)
 	result->en = b->en;
 	result->store = b->store;
 	result->squash = b->rq->squash;
+	result->sbom = b->rq->sbom;
+	result->index = b->rq->index;
 	r = fill(b, result, e);
 	if (r < 0)
 		release(result);
@@ -114,10 +110,26 @@ void build_result_free(BuildResult *r)
 
 	if (!r)
 		return;
+	build_result_free(r->next);
 	s = r->store;
 	release(r);
 	if (store_lease_end(s, &err) < 0)
 		log_warn("after a build: what nobody needs any more was not removed: %s", err.msg);
+}
+
+void build_result_join(BuildResult *r, BuildResult *next)
+{
+	r->next = next;
+}
+
+BuildResult *build_result_next(const BuildResult *r)
+{
+	return r->next;
+}
+
+char *build_result_platform(const BuildResult *r)
+{
+	return image_platform_text(&r->config.platform);
 }
 
 const char *build_result_config(const BuildResult *r)
@@ -157,16 +169,20 @@ static int squash(BuildResult *r, char id[DIGEST_LEN + 1], Err *e)
 	return 0;
 }
 
-int build_result_image(BuildResult *r, char *const *tags, char ret_id[DIGEST_LEN + 1], Err *e)
+/* The image of one platform, as an ordinary one. */
+static int image_put(BuildResult *r, char id[DIGEST_LEN + 1], Err *e)
 {
-	int no = build_tags_check(tags, e);
+	int no = store_blob_put(r->store, r->text, strlen(r->text), id, e);
 
 	if (no >= 0)
-		no = store_blob_put(r->store, r->text, strlen(r->text), ret_id, e);
-	if (no >= 0)
-		no = store_image_put(r->store, ret_id, NULL, r->base_id, e);
-	if (no >= 0 && r->squash)
-		no = squash(r, ret_id, e);
+		no = store_image_put(r->store, id, NULL, r->base_id, e);
+	return no >= 0 && r->squash ? squash(r, id, e) : no;
+}
+
+static int tags_put(BuildResult *r, char *const *tags, const BuildImageMade *made, Err *e)
+{
+	int no = 0;
+
 	for (size_t i = 0; no >= 0 && tags && tags[i]; i++) {
 		Reference ref = {0};
 		_cleanup_free_ char *full = NULL;
@@ -176,10 +192,63 @@ int build_result_image(BuildResult *r, char *const *tags, char ret_id[DIGEST_LEN
 			full = reference_full(&ref);
 		reference_done(&ref);
 		if (no >= 0)
-			no = full ? store_tag_put_new(r->store, full, ret_id, NULL, r->base_id, e)
+			no = full ? store_tag_put_new(r->store, full, made->id, NULL, r->base_id, e)
 				  : err_oom(e);
 	}
 	return no;
+}
+
+static int with_documents(BuildResult *r, const BuildImageOptions *o, BuildImageMade *ret, Err *e)
+{
+	size_t n = 0;
+	int no = 0;
+
+	for (const BuildResult *one = r; one; one = one->next)
+		n++;
+	_cleanup_free_ BuiltImage *images = calloc(n, sizeof(*images));
+	BuiltImage *at = images;
+	if (!images)
+		return err_oom(e);
+	for (BuildResult *one = r; no >= 0 && one; one = one->next, at++) {
+		no = image_put(one, at->id, e);
+		if (no >= 0)
+			no = index_manifest(one, o, at, e);
+	}
+	if (no < 0)
+		return no;
+	if (n > 1 || r->index || attest_wanted(r))
+		return index_make(r, o, images, n, ret, e);
+	memcpy(ret->id, images->id, sizeof(ret->id));
+	memcpy(ret->digest, images->manifest, sizeof(ret->digest));
+	ret->size = images->size;
+	ret->media_type = MEDIA_OCI_MANIFEST;
+	return store_image_parts_set(r->store, ret->id, NULL, NULL, e);
+}
+
+static int alone(BuildResult *r, BuildImageMade *ret, Err *e)
+{
+	_cleanup_(store_image_done) StoreImage before = {0};
+	int no = image_put(r, ret->id, e);
+
+	if (no >= 0)
+		no = store_image_get(r->store, ret->id, &before, e);
+	/* It was part of more when it was built the last time. */
+	if (no >= 0 && before.index_digest)
+		no = store_image_parts_set(r->store, ret->id, NULL, NULL, e);
+	return no;
+}
+
+int build_result_image(BuildResult *r, const BuildImageOptions *o, BuildImageMade *ret, Err *e)
+{
+	bool documents = false;
+	int no = build_tags_check(o->tags, e);
+
+	*ret = (BuildImageMade){0};
+	if (no >= 0)
+		no = index_wanted(r, o, &documents, e);
+	if (no >= 0)
+		no = documents ? with_documents(r, o, ret, e) : alone(r, ret, e);
+	return no < 0 ? no : tags_put(r, o->tags, ret, e);
 }
 
 int build_result_mount(BuildResult *r, int *ret_fd, Err *e)
@@ -187,4 +256,52 @@ int build_result_mount(BuildResult *r, int *ret_fd, Err *e)
 	if (!r->chain)
 		return err_new(e, ERR_NOT_FOUND, "the stage has no files: nothing was copied or run in it");
 	return store_layers_mount(r->store, r->chain, ret_fd, e);
+}
+
+/* "linux/arm/v7" */
+static char *directory_name(const BuildResult *r)
+{
+	char *name = build_result_platform(r);
+
+	for (char *p = name; p && *p; p++)
+		*p = *p == '/' ? '_' : *p;
+	return name;
+}
+
+typedef struct Trees {
+	int *fds;
+	char **names;
+	size_t n;
+} Trees;
+
+static int trees_add(Trees *t, BuildResult *r, Err *e)
+{
+	int *grown = realloc(t->fds, (t->n + 1) * sizeof(*grown)), no;
+
+	if (!grown)
+		return err_oom(e);
+	t->fds = grown;
+	no = build_result_mount(r, &t->fds[t->n], e);
+	if (no < 0)
+		return no;
+	t->n++;
+	return strv_take(&t->names, directory_name(r)) < 0 ? err_oom(e) : 0;
+}
+
+int build_result_mount_all(BuildResult *r, int *ret_fd, Err *e)
+{
+	Trees t = {0};
+	int no = 0;
+
+	if (!r->next)
+		return build_result_mount(r, ret_fd, e);
+	for (BuildResult *one = r; no >= 0 && one; one = one->next)
+		no = trees_add(&t, one, e);
+	if (no >= 0)
+		no = mount_gather(t.fds, t.names, store_root(r->store), ret_fd, e);
+	for (size_t i = 0; i < t.n; i++)
+		close_fd(&t.fds[i]);
+	free(t.fds);
+	strv_free(t.names);
+	return no;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A build from its Dockerfile to the stage that was asked for: a thread a stage, all at once.
+ * A build for one platform, from its Dockerfile to the stage that was asked for: a thread a stage, all at once.
  *
  * One more thread watches the client: whatever ends the build, its departure or a stage that fails, alive_fd of all that is under way reports POLLHUP
  * then, and everybody comes home before build_solve() returns.
@@ -168,7 +168,8 @@ static int dockerfile_load(Build *b, Err *e)
 
 	b->dockerfile_name = strdup(str_empty(b->rq->dockerfile) ? "Dockerfile" : b->rq->dockerfile);
 	v = b->dockerfile_name
-		? vertex_new(b, 0, "[internal] load build definition from %s", path_base(b->dockerfile_name))
+		? vertex_new(b, 0, "[%s%sinternal] load build definition from %s", b->label ?: "",
+			     b->label ? " " : "", path_base(b->dockerfile_name))
 		: NULL;
 	if (!v)
 		return err_oom(e);
@@ -360,6 +361,7 @@ void build_free(Build *b)
 	free(b->dockerfile_name);
 	free(b->dockerfile_text);
 	vertices_done(b);
+	json_decref(b->materials);
 	contexts_free(b);
 	close_fd(&b->context_fd);
 	close_fd(&b->alive_fd);
@@ -423,17 +425,18 @@ static void tell_failure(Build *b, BuildFailure *ret)
 	*ret = b->how;
 }
 
-int build_solve(Builder *builder, const BuildRequest *rq, BuildResult **ret, BuildFailure *ret_failure,
-		Err *e)
+int build_solve_one(Builder *builder, const BuildRequest *rq, const BuildPart *part, BuildResult **ret,
+		    BuildFailure *ret_failure, Err *e)
 {
 	Store *store = engine_store(builder_engine(builder));
 	Build *b;
 	int r = build_new(builder, rq, &b, e), ended;
 
-	if (ret_failure)
-		*ret_failure = (BuildFailure){0};
 	if (r < 0)
 		return r;
+	b->label = part->label;
+	b->cached_apart = part->label && !part->first;
+	b->began_ns = clock_now_ns();
 	/* Layers of the cache are not an image's yet: they must not be collected between the steps, nor before they are exported. */
 	store_lease_begin(store);
 	r = solve(b, e);

@@ -209,13 +209,15 @@ static int step_do(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	}
 }
 
-/* "[base 2/5] ", "[2/5] " where there is one stage only. */
+/* "[base 2/5] ", "[2/5] " where there is one stage only; "[linux/arm64 base 2/5]" where there are several platforms. */
 static char *vertex_place(const Build *b, const Stage *s)
 {
+	const char *label = b->label ?: "", *sep = b->label ? " " : "";
+
 	if (b->n_stages == 1)
-		return strf("[%u/%u]", s->part, s->parts);
-	return s->name ? strf("[%s %u/%u]", s->name, s->part, s->parts)
-		       : strf("[stage-%zu %u/%u]", s->index, s->part, s->parts);
+		return strf("[%s%s%u/%u]", label, sep, s->part, s->parts);
+	return s->name ? strf("[%s%s%s %u/%u]", label, sep, s->name, s->part, s->parts)
+		       : strf("[%s%sstage-%zu %u/%u]", label, sep, s->index, s->part, s->parts);
 }
 
 static int vertex_of(Build *b, Stage *s, const DockerfileStep *step, Err *e)

@@ -333,6 +333,18 @@ static int check_platform(const ImageConfig *ic, const char *image, const char *
 		   : 0;
 }
 
+/* Of an image of several platforms the one that is asked for, or else this machine's. */
+static int choose_platform(Engine *en, StoreImage *image, const char *asked, Err *e)
+{
+	ImagePlatform want = {0};
+	int r = image->index_digest ? image_platform_parse(asked, &want, e) : 0;
+
+	if (r >= 0 && image->index_digest)
+		r = store_image_choose(en->store, image, &want, e);
+	image_platform_done(&want);
+	return r;
+}
+
 int engine_container_create(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
 			    char **ret_id, char ***ret_warnings, Err *e)
 {
@@ -350,6 +362,8 @@ int engine_container_create(Engine *en, const char *name, const char *platform, 
 	r = store_image_find(en->store, config->image, &image, e);
 	if (r < 0 && e && e->kind == ERR_NOT_FOUND)
 		r = not_found_or_no_name(config->image, r, e);
+	if (r >= 0)
+		r = choose_platform(en, &image, platform, e);
 	if (r >= 0)
 		r = store_image_config(en->store, image.id, &ic, e);
 	if (r >= 0)

@@ -460,6 +460,8 @@ typedef struct EngineLoad {
 int engine_image_load(Engine *en, const EngineLoad *l, Err *e);
 typedef struct EngineSave {
 	char *const *names;
+	char *const
+	    *as; /* of one image: the names that it has in the archive, instead of its own; NULL: its own */
 	const char *format;   /* "docker", "oci" or NULL */
 	const char *platform; /* or NULL */
 	int (*begin)(void *user,

@@ -33,7 +33,7 @@ static bool kept(const EngineGc *g, char *const *references)
 
 static bool is_candidate(const EngineGc *g, const StoreImage *i)
 {
-	return (g->unused || strv_len(i->tags) == 0) && !kept(g, i->tags) && !kept(g, i->digests);
+	return !i->part && (g->unused || strv_len(i->tags) == 0) && !kept(g, i->tags) && !kept(g, i->digests);
 }
 
 static int longest_unused_first(const void *a, const void *b)

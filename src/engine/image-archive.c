@@ -91,7 +91,7 @@ static int save_chosen(Engine *en, const EngineSave *s, ArchiveChoice *choice, E
 int engine_image_save(Engine *en, const EngineSave *s, Err *e)
 {
 	_cleanup_(archive_choice_freep) ArchiveChoice *choice = NULL;
-	ArchiveSave a = {.names = s->names};
+	ArchiveSave a = {.names = s->names, .as = s->as};
 	ImagePlatform platform = {0};
 	int r = format_parse(s->format, &a.format, e);
 

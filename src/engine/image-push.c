@@ -81,6 +81,21 @@ static int find_all(Pushing *k, Err *e)
 	return r;
 }
 
+/* Of an image of several platforms the one that is wanted. */
+static int choose(const Pushing *k, RegistryPushTag *t, const ImagePlatform *want, Err *e)
+{
+	_cleanup_(store_image_done) StoreImage image = {0};
+	int r = store_image_get(k->en->store, t->image_id, &image, e);
+
+	if (r >= 0)
+		r = store_image_choose(k->en->store, &image, want, e);
+	if (r < 0 || streq(image.id, t->image_id))
+		return r;
+	free((char *)(uintptr_t)t->image_id);
+	t->image_id = take_ptr(image.id);
+	return 0;
+}
+
 static bool platform_fits(const Pushing *k, const char *image_id, const ImagePlatform *want)
 {
 	ImageConfig c = {0};
@@ -96,11 +111,13 @@ static bool platform_fits(const Pushing *k, const char *image_id, const ImagePla
 	return fits;
 }
 
-static int check_platform(const Pushing *k, Err *e)
+static int check_platform(Pushing *k, Err *e)
 {
 	ImagePlatform want = {0};
 	int r = str_empty(k->p->platform) ? 0 : image_platform_parse(k->p->platform, &want, e);
 
+	for (size_t i = 0; r == 0 && !str_empty(k->p->platform) && i < k->n; i++)
+		r = choose(k, &k->tags[i], &want, e);
 	for (size_t i = 0; r == 0 && !str_empty(k->p->platform) && i < k->n; i++)
 		if (!platform_fits(k, k->tags[i].image_id, &want))
 			r = err_new(

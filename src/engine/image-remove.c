@@ -140,7 +140,7 @@ static int untag_all(Removal *rm, const StoreImage *i, Err *e)
 
 /* ---- the image itself ---- */
 
-static int delete_image(Removal *rm, const StoreImage *i, Err *e)
+static int delete_alone(Removal *rm, const StoreImage *i, Err *e)
 {
 	_cleanup_(store_freed_done) StoreFreed gone = {0};
 	Err err = {0};
@@ -163,6 +163,33 @@ static int delete_image(Removal *rm, const StoreImage *i, Err *e)
 		json_array_append_new(rm->records, json_pack("{s:s}", "Deleted", gone.layers[k]));
 	rm->freed += gone.bytes;
 	return 0;
+}
+
+/* What it was built together with goes along, unless somebody has given it a name, uses it, or it is a part of another image too. */
+static int delete_part(Removal *rm, const char *id, Err *e)
+{
+	_cleanup_(store_image_done) StoreImage i = {0};
+	int r = store_image_get(rm->en->store, id, &i, NULL);
+
+	if (r < 0)
+		return 0; /* it went before */
+	UserId user = container_using(rm->en, id, false);
+	if (i.part || strv_len(i.tags) > 0 || strv_len(i.digests) > 0 || *user.s)
+		return 0;
+	r = has_children(rm->en, id, e);
+	return r == 0 ? delete_alone(rm, &i, e) : MIN2(r, 0);
+}
+
+static int delete_image(Removal *rm, const StoreImage *i, Err *e)
+{
+	_cleanup_strv_ char **parts = NULL;
+	int r = i->index_digest ? store_image_parts(rm->en->store, i->id, &parts, e) : 0;
+
+	if (r >= 0)
+		r = delete_alone(rm, i, e);
+	for (char **p = parts; r >= 0 && p && *p; p++)
+		r = delete_part(rm, *p, e);
+	return r;
 }
 
 static int prune_ancestors(Removal *rm, const char *parent, Err *e)
@@ -332,14 +359,15 @@ static int prune_one(Removal *rm, const StoreImage *i, Err *e)
 	return r < 0 ? r : 1;
 }
 
-/* It may have gone as the ancestor of another, or been tagged meanwhile. */
+/* It may have gone as the ancestor of another, or been tagged meanwhile. A part goes with the image that it is a part of. */
 static int prune_by_id(Removal *rm, const char *id, bool untagged, Err *e)
 {
 	StoreImage now = {0};
 	int r = 0;
 
 	pthread_rwlock_wrlock(&rm->en->images_gate);
-	if (store_image_get(rm->en->store, id, &now, NULL) >= 0 && (!untagged || strv_len(now.tags) == 0))
+	if (store_image_get(rm->en->store, id, &now, NULL) >= 0 && !now.part &&
+	    (!untagged || strv_len(now.tags) == 0))
 		r = prune_one(rm, &now, e);
 	pthread_rwlock_unlock(&rm->en->images_gate);
 	store_image_done(&now);

@@ -31,6 +31,9 @@ int mount_clone_foreign(const char *path, bool recursive);
 /* A detached copy of what lies at `path` beneath the root of a detached mount, which is attached for that in a namespace of its own, on the
  * directory `place`: a second time it cannot be. The mount fd or -errno; -EXDEV and -ELOOP for what leads out of it. */
 int mount_clone_part(int mount_fd, const char *place, const char *path);
+/* A detached mount whose directories `names` (NULL-terminated) are the detached mounts fds, which stay the caller's and can be attached no more.
+ * place: a directory, as above. */
+int mount_gather(const int *fds, char *const *names, const char *place, int *ret_fd, Err *e);
 /* Attaches a detached mount to the file or directory that target_fd refers to. */
 int mount_attach(int mount_fd, int target_fd);
 /* Attaches it on top of the path, in this process's own tree. */

@@ -2,7 +2,8 @@
 /*
  * Which index an image came by, and whether all of it is here.
  *
- * An image that was pulled through an index keeps the index's bytes and is known by its digest (name@digest). The index can be
+ * An image that was pulled through an index keeps the index's bytes and is known by its digest (name@digest); one that was built with others knows the index
+ * that they were built as. The index can be
  * pushed if the store has every manifest in it and an image of each, as after a pull for each platform. One that names
  * anything else (attestations, other indexes) cannot: a registry refuses an index whose parts it lacks.
  */
@@ -86,6 +87,9 @@ int push_index_find(Store *s, const char *image_id, PushIndex *ret, Err *e)
 
 	if (r < 0)
 		return r;
+	if (image.manifest_digest && image.index_digest &&
+	    load(s, image.index_digest, image.manifest_digest, ret))
+		return find_images(s, ret, e);
 	for (char **d = image.digests; image.manifest_digest && d && *d; d++) {
 		const char *at = strchr(*d, '@'), *digest = at ? at + 1 : "";
 

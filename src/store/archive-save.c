@@ -5,7 +5,8 @@
  *   docker  a docker archive and an OCI image layout at once. Layers go in as uncompressed tars, so that their digest is
  *           the diff id and one blob serves both shapes.
  *   oci     an OCI image layout alone. An image that came with a manifest goes out with the same one and the same
- *           compressed layers, byte for byte; any other gets a manifest of uncompressed layers.
+ *           compressed layers, byte for byte; any other gets a manifest of uncompressed layers. What was built as one index
+ *           goes out as that index.
  *
  * The same images in the same order give the same bytes: nothing in the archive depends on when or where it is written.
  * Whatever is written has its digest checked on the way. Names, platforms and documents are looked at before the first byte.
@@ -22,11 +23,13 @@ typedef struct Saved {
 	char *id;
 	char *artifact_type; /* NULL: an image */
 	char **tags;         /* full references; may be empty */
+	char *index;         /* digest of the index that it goes out in, or NULL */
 } Saved;
 
 struct ArchiveChoice {
 	Store *s;
 	ArchiveFormat format;
+	const ImagePlatform *platform; /* until the images are chosen */
 	int out;
 	TarWriter *w;
 	Saved *images;
@@ -201,12 +204,13 @@ typedef struct Manifest {
 	char digest[DIGEST_LEN + 1];
 	int64_t size;
 	const char *artifact_type; /* NULL: of an image */
+	const char *media_type;    /* NULL: an image's */
 } Manifest;
 
 static int add_index_entry(Save *x, const Manifest *m, const ImagePlatform *p, const char *tag,
 			   const char *top, Err *e)
 {
-	_cleanup_json_ json_t *entry = descriptor(MEDIA_OCI_MANIFEST, m->digest, m->size);
+	_cleanup_json_ json_t *entry = descriptor(m->media_type ?: MEDIA_OCI_MANIFEST, m->digest, m->size);
 	Reference ref = {0};
 	int r = 0;
 
@@ -452,8 +456,55 @@ static int save_image(Save *x, const Saved *i, Err *e)
 	return r < 0 ? r : add_index_entries(x, &manifest, &config, i->tags, e);
 }
 
+/* ---- what was built together ---- */
+
+/* A manifest with all that it names. */
+static int put_manifest_blobs(Save *x, const char *digest, Err *e)
+{
+	_cleanup_(image_manifest_done) ImageManifest m = {0};
+	_cleanup_json_ json_t *doc = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = store_blob_read(x->s, digest, IMAGE_DOCUMENT_MAX, &text, &len, e);
+
+	if (r == 0)
+		r = json_parse(text, len, "manifest", &doc, e);
+	if (r == 0)
+		r = image_manifest_decode(doc, &m, e);
+	if (r == 0)
+		r = put_artifact_blob(x, &m.config, e);
+	for (size_t k = 0; r == 0 && k < m.n_layers; k++)
+		r = put_artifact_blob(x, &m.layers[k], e);
+	return r < 0 ? r : put_text_blob(x, digest, text, len, e);
+}
+
+static int save_index(Save *x, const Saved *i, Err *e)
+{
+	_cleanup_(image_index_done) ImageIndex index = {0};
+	const ImageConfig of_several = {0};
+	Manifest entry = {.media_type = MEDIA_OCI_INDEX};
+	_cleanup_json_ json_t *doc = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = store_blob_read(x->s, i->index, IMAGE_DOCUMENT_MAX, &text, &len, e);
+
+	if (r == 0)
+		r = json_parse(text, len, "index", &doc, e);
+	if (r == 0)
+		r = image_index_decode(doc, &index, e);
+	for (size_t k = 0; r == 0 && k < index.n_manifests; k++)
+		r = put_manifest_blobs(x, index.manifests[k].digest, e);
+	if (r == 0)
+		r = put_text_blob(x, i->index, text, len, e);
+	snprintf(entry.digest, sizeof(entry.digest), "%s", i->index);
+	entry.size = (int64_t)len;
+	return r < 0 ? r : add_index_entries(x, &entry, &of_several, i->tags, e);
+}
+
 static int save_one(Save *x, const Saved *i, Err *e)
 {
+	if (i->index)
+		return save_index(x, i, e);
 	return i->artifact_type ? save_artifact(x, i, e) : save_image(x, i, e);
 }
 
@@ -470,7 +521,7 @@ static int check_form(const Save *x, const StoreImage *i, Err *e)
 			     i->tags && *i->tags ? *i->tags : i->id, i->artifact_type);
 }
 
-static int add_image(Save *x, const StoreImage *i, const char *tag, Err *e)
+static int add_chosen(Save *x, const StoreImage *i, const char *tag, Err *e)
 {
 	size_t at = 0;
 	int r = check_form(x, i, e);
@@ -490,10 +541,27 @@ static int add_image(Save *x, const StoreImage *i, const char *tag, Err *e)
 		x->n++;
 		if (!grown[at].id || (i->artifact_type && !grown[at].artifact_type))
 			return err_oom(e);
+		if (i->index_digest && x->format == ARCHIVE_OCI && !x->platform &&
+		    !(grown[at].index = strdup(i->index_digest)))
+			return err_oom(e);
 	}
 	if (tag && !strv_has(x->images[at].tags, tag) && strv_add(&x->images[at].tags, tag) < 0)
 		return err_oom(e);
 	return 0;
+}
+
+/* Of an image of several platforms the one that is asked for. */
+static int add_image(Save *x, const StoreImage *i, const char *tag, Err *e)
+{
+	_cleanup_(store_image_done) StoreImage chosen = {0};
+	int r;
+
+	if (!x->platform || !i->index_digest)
+		return add_chosen(x, i, tag, e);
+	r = store_image_get(x->s, i->id, &chosen, e);
+	if (r >= 0)
+		r = store_image_choose(x->s, &chosen, x->platform, e);
+	return r < 0 ? r : add_chosen(x, &chosen, tag, e);
 }
 
 /* "debian" means every tag of the repository. The number of images found, or an error. */
@@ -544,6 +612,18 @@ static int add_name(Save *x, const char *name, Err *e)
 	if (r == 0) /* "sha256:..." parses as a name and a tag, but is an id */
 		r = add_image(x, &image, full && strv_has(image.tags, full) ? full : NULL, e);
 	store_image_done(&image);
+	return r;
+}
+
+/* A name that the image has in the archive only. */
+static int add_as(Save *x, const char *name, Err *e)
+{
+	Reference ref = {0};
+	int r = reference_parse(name, &ref, e);
+
+	if (r >= 0 && strv_take(&x->images[0].tags, reference_full(&ref)) < 0)
+		r = err_oom(e);
+	reference_done(&ref);
 	return r;
 }
 
@@ -606,6 +686,7 @@ void archive_choice_free(ArchiveChoice *x)
 		free(x->images[i].id);
 		free(x->images[i].artifact_type);
 		strv_free(x->images[i].tags);
+		free(x->images[i].index);
 	}
 	free(x->images);
 	strv_free(x->written);
@@ -626,6 +707,7 @@ int store_archive_choose(Store *s, const ArchiveSave *o, ArchiveChoice **ret, Er
 		return err_oom(e);
 	x->s = s;
 	x->format = o->format;
+	x->platform = o->platform;
 	x->docker = json_array();
 	x->repositories = json_object();
 	x->oci = json_array();
@@ -635,10 +717,13 @@ int store_archive_choose(Store *s, const ArchiveSave *o, ArchiveChoice **ret, Er
 		return err_new(e, ERR_INVALID, "no image to save was named");
 	for (size_t i = 0; r == 0 && o->names[i]; i++)
 		r = add_name(x, o->names[i], e);
+	for (size_t i = 0; r == 0 && o->as && o->as[i] && x->n == 1; i++)
+		r = add_as(x, o->as[i], e);
 	for (size_t i = 0; r == 0 && o->platform && i < x->n; i++)
 		r = check_platform(x, &x->images[i], o->platform, e);
 	if (r < 0)
 		return r;
+	x->platform = NULL;
 	*ret = take_ptr(x);
 	return 0;
 }

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
-#define SCHEMA_VERSION 5
+#define SCHEMA_VERSION 6
 #define LOG_LARGE      256 /* pages of 4 KiB: the next start reads them all before anything else */
 #define LOG_MOST       20000
 
@@ -16,6 +16,7 @@
  *   layer.made_ns when its row came; what nothing needs is kept for a while after that (gc.c)
  *   image.used_ns the last time that something was made from it: how long it has been of no use
  *   image_blob    what an image needs besides its layers: config, manifest, compressed layers
+ *   image_part    images and attestations that an image comes with in one index, image.index_digest; in the order of `at`
  *   build_cache   from what a build step is made of to the layer that it gave (cache.c)
  *   image.labels  those of its config as a JSON object, for listings; NULL in rows from before version 2 */
 static const char schema[] =
@@ -67,6 +68,11 @@ static const char *const steps[SCHEMA_VERSION - 1] = {
     "CREATE INDEX build_cache_parent ON build_cache (parent);"
     "CREATE INDEX build_cache_step ON build_cache (step);"
     "PRAGMA user_version = 5;",
+    "ALTER TABLE image ADD COLUMN index_digest TEXT;"
+    "CREATE TABLE image_part (image_id TEXT NOT NULL, part_id TEXT NOT NULL, at INTEGER NOT NULL,"
+    " PRIMARY KEY (image_id, part_id)) WITHOUT ROWID;"
+    "CREATE INDEX image_part_part ON image_part (part_id);"
+    "PRAGMA user_version = 6;",
 };
 
 static int db_error(Db *db, int code, const char *what, Err *e)

@@ -184,10 +184,82 @@ static void test_an_image_needs_its_layers(void **state)
 	store_close(s);
 }
 
+static void test_parts(void **state)
+{
+	Store *s = open_store(*state);
+	char ids[3][DIGEST_LEN + 1], index[DIGEST_LEN + 1];
+	_cleanup_strv_ char **parts = NULL, **after = NULL;
+	StoreImage i, *v;
+	size_t n;
+	Err e = {0};
+
+	make_image(s, "main", NULL, 0, ids[0]);
+	make_image(s, "b", NULL, 0, ids[1]);
+	make_image(s, "a", NULL, 0, ids[2]);
+	assert_int_equal(store_blob_put(s, "{}", 2, index, &e), 0);
+	char *set[] = {ids[0], ids[1], ids[2], NULL};
+	assert_int_equal(store_image_parts_set(s, ids[0], index, set, &e), 0);
+	/* In their order; it is no part of itself. */
+	assert_int_equal(store_image_parts(s, ids[0], &parts, &e), 0);
+	assert_int_equal(strv_len(parts), 2);
+	assert_string_equal(parts[0], ids[1]);
+	assert_string_equal(parts[1], ids[2]);
+	assert_int_equal(store_image_get(s, ids[0], &i, &e), 0);
+	assert_string_equal(i.index_digest, index);
+	assert_false(i.part);
+	store_image_done(&i);
+	assert_int_equal(store_image_list(s, &v, &n, &e), 0);
+	for (size_t k = 0; k < n; k++)
+		assert_true(v[k].part == !streq(v[k].id, ids[0]));
+	store_images_free(v, n);
+	/* The index is a blob of the image's. */
+	assert_int_equal(store_blob_release(s, index, &e), 0);
+	assert_true(store_blob_has(s, index));
+	assert_int_equal(store_image_delete(s, ids[0], NULL, &e), 0);
+	assert_false(store_blob_has(s, index));
+	assert_int_equal(store_image_get(s, ids[1], &i, &e), 0);
+	assert_false(i.part);
+	store_image_done(&i);
+	assert_int_equal(store_image_parts(s, ids[0], &after, &e), 0);
+	assert_null(after);
+	assert_true(store_image_parts_set(s, ids[0], NULL, NULL, &e) < 0);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	store_close(s);
+}
+
+static void test_choose(void **state)
+{
+	Store *s = open_store(*state);
+	char id[DIGEST_LEN + 1], arm[DIGEST_LEN + 1], index[DIGEST_LEN + 1];
+	static const char text[] = "{\"architecture\":\"arm64\",\"os\":\"linux\",\"config\":{},"
+				   "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}";
+	ImagePlatform want = {.os = (char *)"linux", .architecture = (char *)"arm64"};
+	StoreImage i;
+	Err e = {0};
+
+	make_image(s, "main", NULL, 0, id);
+	assert_int_equal(store_blob_put(s, text, strlen(text), arm, &e), 0);
+	assert_int_equal(store_image_put(s, arm, NULL, NULL, &e), 0);
+	assert_int_equal(store_blob_put(s, "{}", 2, index, &e), 0);
+	assert_int_equal(store_image_parts_set(s, id, index, (char *[]){arm, NULL}, &e), 0);
+	assert_int_equal(store_image_get(s, id, &i, &e), 0);
+	assert_int_equal(store_image_choose(s, &i, &want, &e), 0);
+	assert_string_equal(i.id, arm);
+	store_image_done(&i);
+	want.architecture = (char *)"s390x";
+	assert_int_equal(store_image_get(s, id, &i, &e), 0);
+	assert_int_equal(store_image_choose(s, &i, &want, &e), 0);
+	assert_string_equal(i.id, id);
+	store_image_done(&i);
+	store_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_chain_ids),    test_in_dir(test_find),
+	    cmocka_unit_test(test_chain_ids),    test_in_dir(test_parts),
+	    cmocka_unit_test(test_chain_ids),    test_in_dir(test_choose),
 	    test_in_dir(test_ambiguous_prefix),  test_in_dir(test_delete_keeps_what_others_need),
 	    test_in_dir(test_a_lease_postpones), test_in_dir(test_an_image_needs_its_layers),
 	};

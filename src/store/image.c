@@ -22,6 +22,7 @@ void store_image_done(StoreImage *i)
 	free(i->chain_id);
 	free(i->labels);
 	free(i->artifact_type);
+	free(i->index_digest);
 	strv_free(i->tags);
 	strv_free(i->digests);
 	*i = (StoreImage){0};
@@ -247,7 +248,8 @@ int store_image_keep(Store *s, const char *id, const char *digest, Err *e)
 
 #define COLUMNS                                                                                              \
 	"i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, i.labels, "       \
-	"t.reference, i.used_ns, i.artifact_type"
+	"t.reference, i.used_ns, i.artifact_type, i.index_digest, "                                          \
+	"EXISTS (SELECT 1 FROM image_part p WHERE p.part_id = i.id)"
 
 static int dup_column(const DbQuery *q, int column, char **ret)
 {
@@ -263,12 +265,13 @@ static int fill_image(const DbQuery *q, StoreImage *i)
 	i->created_ns = db_int(q, 3);
 	i->tagged_ns = db_int(q, 4);
 	i->used_ns = db_int(q, 9);
+	i->part = db_int(q, 12) != 0;
 	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 ||
 	    dup_column(q, 5, &i->parent) < 0)
 		return -ENOMEM;
 	if (dup_column(q, 6, &i->chain_id) < 0 || dup_column(q, 7, &i->labels) < 0)
 		return -ENOMEM;
-	return dup_column(q, 10, &i->artifact_type);
+	return dup_column(q, 10, &i->artifact_type) < 0 ? -ENOMEM : dup_column(q, 11, &i->index_digest);
 }
 
 static int fill_reference(const DbQuery *q, StoreImage *i)
@@ -378,6 +381,91 @@ int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e)
 	*ret = v[0];
 	free(v);
 	return 0;
+}
+
+/* ---- parts ---- */
+
+static int parts_replace(Store *s, const char *id, const char *index_digest, char *const *parts, Err *e)
+{
+	int r = db_run(&s->db, e, "DELETE FROM image_part WHERE image_id = ?1", "t", id);
+	int64_t at = 0;
+
+	if (r >= 0)
+		r = db_run(&s->db, e, "UPDATE image SET index_digest = ?2 WHERE id = ?1", "tt", id,
+			   index_digest);
+	if (r == 0)
+		return err_new(e, ERR_NOT_FOUND, "No such image: %s", id);
+	if (r > 0 && index_digest)
+		r = add_blob(s, id, index_digest, e);
+	for (char *const *p = parts; r >= 0 && p && *p; p++)
+		r = db_run(&s->db, e,
+			   "INSERT INTO image_part (image_id, part_id, at) SELECT ?1, id, ?3 FROM image "
+			   "WHERE id = ?2 AND id != ?1",
+			   "tti", id, *p, at++);
+	return r;
+}
+
+int store_image_parts_set(Store *s, const char *id, const char *index_digest, char *const *parts, Err *e)
+{
+	_cleanup_tx_ DbTx tx = {0};
+	int r = db_begin(&s->db, &tx, e);
+
+	if (r >= 0)
+		r = parts_replace(s, id, index_digest, parts, e);
+	if (r >= 0)
+		r = db_commit(&tx, e);
+	return r < 0 ? err_ctx(e, r, "parts of image %s", id) : 0;
+}
+
+int store_image_parts(Store *s, const char *id, char ***ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e, "SELECT part_id FROM image_part WHERE image_id = ?1 ORDER BY at", "t",
+			 id);
+
+	*ret = NULL;
+	while (r >= 0 && (r = db_step(&q, e)) > 0)
+		if (strv_add(ret, db_text(&q, 0)) < 0)
+			r = err_oom(e);
+	if (r < 0)
+		strv_free(take_ptr(*ret));
+	return r;
+}
+
+/* 1 if it is an image of that platform. */
+static int is_for(Store *s, const char *id, const ImagePlatform *want, Err *e)
+{
+	_cleanup_(image_config_done) ImageConfig c = {.run.stop_timeout = -1};
+	int r = store_image_config(s, id, &c, e);
+
+	if (r < 0)
+		return r;
+	ImageDescriptor d = {.has_platform = true, .platform = c.platform};
+	const ImageIndex one = {.manifests = &d, .n_manifests = 1};
+	return image_index_select(&one, want) != NULL;
+}
+
+int store_image_choose(Store *s, StoreImage *image, const ImagePlatform *want, Err *e)
+{
+	_cleanup_strv_ char **parts = NULL;
+	int r = image->index_digest ? store_image_parts(s, image->id, &parts, e) : 0;
+
+	if (r < 0 || !parts)
+		return r;
+	r = is_for(s, image->id, want, e);
+	for (char **p = parts; r == 0 && *p; p++) {
+		_cleanup_(store_image_done) StoreImage part = {0};
+
+		r = store_image_get(s, *p, &part, e);
+		if (r >= 0 && !part.artifact_type)
+			r = is_for(s, *p, want, e);
+		if (r <= 0)
+			continue;
+		store_image_done(image);
+		*image = part;
+		part = (StoreImage){0};
+	}
+	return r < 0 ? err_ctx(e, r, "look for the platform") : 0;
 }
 
 /* ---- finding what a user typed ---- */
@@ -597,6 +685,8 @@ static int delete_rows(Store *s, const char *id, char ***ret_blobs, Err *e)
 		r = db_run(&s->db, e, "DELETE FROM tag WHERE image_id = ?1", "t", id);
 	if (r >= 0)
 		r = db_run(&s->db, e, "DELETE FROM image_blob WHERE image_id = ?1", "t", id);
+	if (r >= 0)
+		r = db_run(&s->db, e, "DELETE FROM image_part WHERE image_id = ?1 OR part_id = ?1", "t", id);
 	if (r >= 0)
 		r = db_run(&s->db, e, "DELETE FROM image WHERE id = ?1", "t", id);
 	return r < 0 ? r : db_commit(&tx, e);

@@ -228,6 +228,8 @@ typedef struct StoreImage {
 	char *chain_id;      /* top layer, NULL for an image without layers */
 	char *labels;        /* a JSON object as text; NULL: see the config */
 	char *artifact_type; /* NULL: a container image */
+	char *index_digest;  /* of the index that it was built with, see store_image_parts_set; NULL: none */
+	bool part;           /* another image's part: it goes with that one */
 	char **tags;         /* full references, sorted */
 	char **digests;      /* full name@digest */
 } StoreImage;
@@ -241,6 +243,13 @@ int store_image_put(Store *s, const char *config_digest, const char *manifest_di
 int store_artifact_put(Store *s, const char *manifest_digest, Err *e);
 /* Keeps a blob as long as the image: the index that led to it, say. */
 int store_image_keep(Store *s, const char *id, const char *digest, Err *e);
+/* What was built together has one index, which is here as a blob: the image that names stand for, and its parts, which are images of other platforms and
+ * attestations (artifacts). Replaces what it had before; NULL, NULL: it stands alone. The index stays as long as the image. */
+int store_image_parts_set(Store *s, const char *id, const char *index_digest, char *const *parts, Err *e);
+/* The ids of its parts, as they were set; *ret is NULL if there are none. */
+int store_image_parts(Store *s, const char *id, char ***ret, Err *e);
+/* Puts the part of that platform in the image's place, if the image itself is of another one; else leaves it as it is. */
+int store_image_choose(Store *s, StoreImage *image, const ImagePlatform *want, Err *e);
 int store_image_get(Store *s, const char *id, StoreImage *ret, Err *e);
 /* ERR_INVALID for an artifact. */
 int store_image_config(Store *s, const char *id, ImageConfig *ret, Err *e);
@@ -352,6 +361,8 @@ typedef enum ArchiveFormat {
 } ArchiveFormat;
 typedef struct ArchiveSave {
 	char *const *names; /* as users typed them */
+	char *const
+	    *as; /* of one image: the names that it has in the archive, instead of its own; NULL: its own */
 	ArchiveFormat format;
 	const ImagePlatform *platform; /* that the images must have; NULL: any */
 } ArchiveSave;

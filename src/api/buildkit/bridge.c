@@ -76,6 +76,8 @@ static const char *const llb_caps[] = {"source.image",
 				       "meta.description",
 				       "meta.exportcache",
 				       "exporter.multiple",
+				       "exporter.image.attestations",
+				       "exporter.image.annotations",
 				       "gc.freespacefilter",
 				       NULL};
 

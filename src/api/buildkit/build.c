@@ -108,13 +108,46 @@ static int cache_imports(Options *o, const char *value, Err *e)
 	return 0;
 }
 
-static int one_platform(Options *o, const char *value, Err *e)
+/* "", "mode=max", "mode=min,inline-only=true", "disabled=true", "type=provenance,...": what a client adds by itself, the one with inline-only, is not what
+ * anybody has asked for, and would make an index of every image. */
+static int provenance(Options *o, const char *value, Err *e)
 {
-	if (strchr(value, ','))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "platform %.100s: a build for several platforms at once is not offered",
-			       value);
-	return text(o, offsetof(BuildRequest, platform), value);
+	_cleanup_strv_ char **fields = NULL;
+	const char *mode = "min";
+	int r = pieces(value, &fields, e);
+
+	for (char **f = fields; r >= 0 && f && *f; f++) {
+		if (streq(*f, "inline-only=true") || streq(*f, "disabled=true") || streq(*f, "false"))
+			return 0;
+		if (streq(*f, "mode=max") || streq(*f, "mode=min"))
+			mode = streq(*f, "mode=max") ? "max" : "min";
+		else if (!streq(*f, "true") && !streq(*f, "type=provenance") &&
+			 !streq(*f, "disabled=false") && !streq(*f, "inline-only=false") &&
+			 !streq(*f, "version=v1") && !streq(*f, "reproducible=false"))
+			return err_new(e, ERR_UNSUPPORTED, "provenance: %.100s is not offered", *f);
+	}
+	if (r >= 0)
+		o->rq.provenance = mode;
+	return r;
+}
+
+/* Packages are listed by us: scanners in images are not run. */
+static int sbom(Options *o, const char *value, Err *e)
+{
+	_cleanup_strv_ char **fields = NULL;
+	int r = pieces(value, &fields, e);
+
+	for (char **f = fields; r >= 0 && f && *f; f++) {
+		if (streq(*f, "disabled=true") || streq(*f, "false"))
+			return 0;
+		if (!streq(*f, "true") && !streq(*f, "type=sbom") && !streq(*f, "disabled=false"))
+			return err_new(e, ERR_UNSUPPORTED,
+				       "sbom: %.100s is not offered: packages of dpkg and apk are listed",
+				       *f);
+	}
+	if (r >= 0)
+		o->rq.sbom = true;
+	return r;
 }
 
 static bool is_builtin_frontend(const char *image)
@@ -153,8 +186,10 @@ static int prefixed(Options *o, const char *key, const char *value, Err *e, bool
 	if (str_starts(key, "input-metadata:") || str_starts(key, "local-sessionid:") ||
 	    str_starts(key, "vcs:"))
 		return 0;
-	if (str_starts(key, "attest:"))
-		return err_new(e, ERR_UNSUPPORTED, "%s: attestations are not offered", key);
+	if (streq(key, "attest:provenance"))
+		return provenance(o, value, e);
+	if (streq(key, "attest:sbom"))
+		return sbom(o, value, e);
 	*ret_known = false;
 	return 0;
 }
@@ -202,15 +237,17 @@ static int special(Options *o, const char *key, const char *value, Err *e, bool 
 	if (streq(key, "ulimit"))
 		return pieces(value, &o->ulimits, e);
 	if (streq(key, "platform"))
-		return one_platform(o, value, e);
+		return text(o, offsetof(BuildRequest, platform), value);
 	if (streq(key, "source"))
 		return frontend_image(value, e);
 	if (streq(key, "cache-imports"))
 		return streq(value, "null") ? 0 : cache_imports(o, value, e);
 	if (streq(key, "cache-from"))
 		return pieces(value, &o->caches, e);
-	if (streq(key, "multi-platform") && (!*value || streq(value, "false") || streq(value, "0")))
+	if (streq(key, "multi-platform")) {
+		o->rq.index = streq(value, "true") || streq(value, "1");
 		return 0;
+	}
 	*ret_known = false;
 	return 0;
 }
@@ -312,6 +349,10 @@ int build_run(Job *j, GrpcCall *call, const Gateway__SolveRequest *rq, Answer *r
 	c.inputs = rq->frontend_inputs;
 	c.n_inputs = rq->n_frontend_inputs;
 	r = options_read(&o, rq, e);
+	if (r >= 0 && j->writes_files && (o.rq.provenance || o.rq.sbom))
+		r = err_new(e, ERR_UNSUPPORTED,
+			    "attestations go with images, and the output is files: use type=oci, or leave "
+			    "--provenance and --sbom away");
 	if (r >= 0 && o.rq.dockerfile)
 		c.filename = o.rq.dockerfile;
 	if (r >= 0 && !str_empty(request))

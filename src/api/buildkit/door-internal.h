@@ -117,6 +117,7 @@ struct Job {
 	size_t n_told, cap_told, log_bytes;
 	bool clipped;
 	char **entitlements, **cache_to; /* as BuildRequest has them */
+	bool writes_files;               /* an exporter of it knows no image */
 };
 /* A reference to the job; waited for. */
 int job_get(BuildkitDoor *d, const char *ref, int wait_ms, int alive_fd, Job **ret, Err *e);

@@ -94,12 +94,16 @@ static int full_names(const char *list, char ***ret, Err *e)
 	return r;
 }
 
-static int descriptor(Export *x, const char *id, Err *e)
+static int descriptor(Export *x, const BuildImageMade *made, Err *e)
 {
-	json_t *doc = json_pack("{s:s, s:s, s:I, s:{s:s, s:s}}", "mediaType",
-				"application/vnd.docker.container.image.v1+json", "digest", id, "size",
-				(json_int_t)strlen(x->kept->config), "annotations", "config.digest", id,
-				"containerimage.config.digest", id);
+	json_t *doc =
+	    *made->digest
+		? json_pack("{s:s, s:s, s:I, s:{s:s}}", "mediaType", made->media_type, "digest", made->digest,
+			    "size", (json_int_t)made->size, "annotations", "config.digest", made->id)
+		: json_pack("{s:s, s:s, s:I, s:{s:s, s:s}}", "mediaType",
+			    "application/vnd.docker.container.image.v1+json", "digest", made->id, "size",
+			    (json_int_t)strlen(x->kept->config), "annotations", "config.digest", made->id,
+			    "containerimage.config.digest", made->id);
 	_cleanup_free_ char *text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
 	_cleanup_free_ char *encoded = text ? base64_encode(text, strlen(text), false) : NULL;
 
@@ -107,30 +111,69 @@ static int descriptor(Export *x, const char *id, Err *e)
 	return encoded ? respond(x->out, "containerimage.descriptor", encoded, e) : err_oom(e);
 }
 
+/* "annotation.KEY", "annotation-index.KEY", "annotation-manifest[linux/arm64].KEY", as --annotation has them. */
+static int annotations(const Control__Exporter *x, char ***ret, Err *e)
+{
+	for (size_t i = 0; i < x->n_attrs; i++) {
+		const char *place = str_after(x->attrs[i]->key, "annotation"),
+			   *key = place ? strchr(place, '.') : NULL;
+		_cleanup_free_ char *text = NULL;
+
+		if (!key)
+			continue;
+		text =
+		    *place == '-'
+			? strf("%.*s:%s=%s", (int)(key - place - 1), place + 1, key + 1, x->attrs[i]->value)
+			: strf("manifest%.*s:%s=%s", (int)(key - place), place, key + 1, x->attrs[i]->value);
+		if (!text || strv_add(ret, text) < 0)
+			return err_oom(e);
+	}
+	return 0;
+}
+
+static int respond_image(Export *x, const BuildImageMade *made, char *const *tags, Err *e)
+{
+	_cleanup_free_ char *names = strv_join(tags, ",");
+	int r = respond(x->out, "containerimage.digest", *made->digest ? made->digest : made->id, e);
+
+	if (r >= 0)
+		r = respond(x->out, "containerimage.config.digest", made->id, e);
+	if (r >= 0 && !str_empty(names))
+		r = respond(x->out, "image.name", names, e);
+	return r < 0 ? r : descriptor(x, made, e);
+}
+
+static void tell_made(const Export *x, const BuildImageMade *made, int64_t began)
+{
+	_cleanup_free_ char *writing = strf("writing image %s", made->id), *list = NULL;
+
+	step(x, "exporting layers", began);
+	if (writing)
+		step(x, writing, began);
+	if (*made->digest)
+		list = strf("exporting manifest%s %s", strstr(made->media_type, "index") ? " list" : "",
+			    made->digest);
+	if (list)
+		step(x, list, began);
+}
+
 static int export_image(Export *x, Err *e)
 {
-	_cleanup_strv_ char **tags = NULL;
-	_cleanup_free_ char *names = NULL, *writing = NULL;
-	char id[DIGEST_LEN + 1];
+	_cleanup_strv_ char **tags = NULL, **notes = NULL;
+	BuildImageMade made;
 	int64_t began = clock_now_ns();
 	int r = full_names(attr(x, "name"), &tags, e);
 
 	if (r >= 0)
-		r = build_result_image(x->kept->result, tags, id, e);
+		r = annotations(x->x, &notes, e);
+	if (r >= 0)
+		r = build_result_image(x->kept->result,
+				       &(BuildImageOptions){.tags = tags, .annotations = notes}, &made, e);
 	if (r < 0)
 		return r;
-	step(x, "exporting layers", began);
-	writing = strf("writing image %s", id);
-	if (writing)
-		step(x, writing, began);
+	tell_made(x, &made, began);
 	tell_named(x, tags);
-	names = strv_join(tags, ",");
-	r = respond(x->out, "containerimage.digest", id, e);
-	if (r >= 0)
-		r = respond(x->out, "containerimage.config.digest", id, e);
-	if (r >= 0 && !str_empty(names))
-		r = respond(x->out, "image.name", names, e);
-	return r < 0 ? r : descriptor(x, id, e);
+	return respond_image(x, &made, tags, e);
 }
 
 /* ---- files ---- */
@@ -146,7 +189,7 @@ static void copied(void *user, int64_t bytes, bool end)
 /* A stage without files is an empty directory. */
 static int result_root(Export *x, int *ret, Err *e)
 {
-	return build_result_mount(x->kept->result, ret, e);
+	return build_result_mount_all(x->kept->result, ret, e);
 }
 
 static int export_local(Export *x, Err *e)
@@ -160,8 +203,13 @@ static int export_local(Export *x, Err *e)
 	return r < 0 ? r : filesend_tree(x->job, s, x->id, root, copied, x, e);
 }
 
+/* What is written to the client by a thread of its own while we read it. */
 typedef struct Packer {
+	Export *x;
+	int (*write)(struct Packer *p, Err *e);
 	int root, out_fd, r;
+	char *const *tags, *const *notes;
+	BuildImageMade made;
 	Err err;
 	pthread_t thread;
 } Packer;
@@ -170,41 +218,75 @@ static void *pack_thread(void *arg)
 {
 	Packer *p = arg;
 
-	p->r = engine_directory_archive(p->root, p->out_fd, &p->err);
+	p->r = p->write(p, &p->err);
 	close_fd(&p->out_fd);
 	return NULL;
 }
 
-static int export_tar(Export *x, Err *e)
+static int write_files(Packer *p, Err *e)
 {
-	_cleanup_close_ int root = -1, in_fd = -1;
-	Packer p = {0};
+	return engine_directory_archive(p->root, p->out_fd, e);
+}
+
+static int write_image(Packer *p, Err *e)
+{
+	return build_result_archive(p->x->kept->result,
+				    &(BuildImageOptions){.tags = p->tags, .annotations = p->notes},
+				    p->x->x->type, p->out_fd, &p->made, e);
+}
+
+static int stream(Packer *p, Err *e)
+{
+	_cleanup_close_ int in_fd = -1;
+	Export *x = p->x;
 	Session *s;
 	int ends[2], r = job_session(x->job, &s, e);
 
-	if (r >= 0)
-		r = result_root(x, &root, e);
 	if (r < 0)
 		return r;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "make a pipe for the output");
 	in_fd = ends[0];
-	p.root = root;
-	p.out_fd = ends[1];
-	r = pthread_create(&p.thread, NULL, pack_thread, &p);
+	p->out_fd = ends[1];
+	r = pthread_create(&p->thread, NULL, pack_thread, p);
 	if (r != 0) {
-		close_fd(&p.out_fd);
+		close_fd(&p->out_fd);
 		return err_sys(e, r, "start a thread for the output");
 	}
 	r = filesend_stream(x->job, s, x->id, in_fd, copied, x, e);
 	close_fd(&in_fd); /* of a client that takes no more, the packer learns so */
-	pthread_join(p.thread, NULL);
-	if (r >= 0 && p.r < 0) {
+	pthread_join(p->thread, NULL);
+	/* What went wrong here is why the stream ended. */
+	if (p->r < 0 && p->r != -EPIPE) {
 		if (e)
-			*e = p.err;
-		r = p.r;
+			*e = p->err;
+		r = p->r;
 	}
 	return r;
+}
+
+static int export_tar(Export *x, Err *e)
+{
+	_cleanup_close_ int root = -1;
+	int r = result_root(x, &root, e);
+
+	return r < 0 ? r : stream(&(Packer){.x = x, .write = write_files, .root = root}, e);
+}
+
+static int export_archive(Export *x, Err *e)
+{
+	_cleanup_strv_ char **tags = NULL, **notes = NULL;
+	Packer p = {.x = x, .write = write_image};
+	int r = full_names(attr(x, "name"), &tags, e);
+
+	if (r >= 0)
+		r = annotations(x->x, &notes, e);
+	if (r < 0)
+		return r;
+	p.tags = tags;
+	p.notes = notes;
+	r = stream(&p, e);
+	return r < 0 ? r : respond_image(x, &p.made, tags, e);
 }
 
 /* ---- all of them ---- */
@@ -217,6 +299,8 @@ static const struct {
     {"image", "exporting to image", export_image},
     {"local", "exporting to client directory", export_local},
     {"tar", "exporting to client tarball", export_tar},
+    {"docker", "exporting to docker image format", export_archive},
+    {"oci", "exporting to oci image format", export_archive},
 };
 
 static int find(const char *type, size_t *ret, Err *e)
@@ -226,21 +310,31 @@ static int find(const char *type, size_t *ret, Err *e)
 			*ret = i;
 			return 0;
 		}
-	return err_new(e, ERR_UNSUPPORTED, "exporter %.60s is not offered: there are image, local and tar",
-		       type);
+	return err_new(e, ERR_UNSUPPORTED,
+		       "exporter %.60s is not offered: there are image, docker, oci, local and tar", type);
+}
+
+static int check_attr(const char *type, const char *key, const char *value, Err *e)
+{
+	if (is_true(value) && (streq(key, "push-by-digest") || streq(key, "rewrite-timestamp")))
+		return err_new(e, ERR_UNSUPPORTED, "exporter %s: %s is not offered", type, key);
+	if (streq(key, "compression") && !streq(value, "gzip"))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "exporter %s: compression=%.40s is not offered: layers are packed by gzip",
+			       type, value);
+	if (streq(key, "tar") && !is_true(value))
+		return err_new(e, ERR_UNSUPPORTED, "exporter %s: tar=%.40s is not offered", type, value);
+	return 0;
 }
 
 static int check_attrs(const Control__Exporter *x, Err *e)
 {
-	for (size_t i = 0; i < x->n_attrs; i++) {
-		const char *key = x->attrs[i]->key, *value = x->attrs[i]->value;
+	_cleanup_strv_ char **notes = NULL;
+	int r = annotations(x, &notes, e);
 
-		if (is_true(value) && (streq(key, "push-by-digest") || streq(key, "rewrite-timestamp")))
-			return err_new(e, ERR_UNSUPPORTED, "exporter %s: %s is not offered", x->type, key);
-		if (str_starts(key, "annotation"))
-			return err_new(e, ERR_UNSUPPORTED, "exporter %s: %s is not offered", x->type, key);
-	}
-	return 0;
+	for (size_t i = 0; r >= 0 && i < x->n_attrs; i++)
+		r = check_attr(x->type, x->attrs[i]->key, x->attrs[i]->value, e);
+	return r < 0 ? r : build_annotations_check(notes, e);
 }
 
 /* The older member has the one output of clients that know of no more. */
@@ -270,7 +364,7 @@ int export_check(const Control__SolveRequest *rq, Err *e)
 		r = find(x->type, &at, e);
 		if (r >= 0)
 			r = check_attrs(x, e);
-		if (r >= 0 && exporters[at].fn == export_image)
+		if (r >= 0 && (exporters[at].fn == export_image || exporters[at].fn == export_archive))
 			r = full_names(pairs_get(x->attrs, x->n_attrs, "name"), &names, e);
 	}
 	return r;

@@ -120,6 +120,9 @@ static int read_request(Job *j, const Control__SolveRequest *rq, Err *e)
 
 	for (size_t i = 0; r >= 0 && i < rq->n_entitlements; i++)
 		r = strv_add(&j->entitlements, rq->entitlements[i]);
+	for (size_t i = 0; i < rq->n_exporters; i++)
+		j->writes_files |=
+		    streq(rq->exporters[i]->type, "local") || streq(rq->exporters[i]->type, "tar");
 	for (size_t i = 0; r >= 0 && rq->cache && i < rq->cache->n_exports; i++)
 		r = strv_take(&j->cache_to,
 			      cache_text(rq->cache->exports[i]->type, rq->cache->exports[i]->attrs,

@@ -67,6 +67,8 @@ void worker_fill(BuildkitDoor *d, Worker *w)
 	w->record.version = &w->version;
 	w->record.labels = w->label_list;
 	label(w, "org.mobyproject.buildkit.worker.executor", "ireko");
+	/* Whoever has one can do images of several platforms, archives and caches: so clients conclude. */
+	label(w, "org.mobyproject.buildkit.worker.snapshotter", store_snapshotter(engine_store(d->engine)));
 	if (*w->gateway)
 		label(w, "org.mobyproject.buildkit.worker.moby.host-gateway-ip", w->gateway);
 	platform_fill(w);

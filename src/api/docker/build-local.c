@@ -461,21 +461,24 @@ static int export_archive(LocalBuild *b, BuildResult *result, Err *e)
 		return 0;
 	BuildVertex v;
 	tell_export(b, &v, "exporting to client");
-	r = build_result_mount(result, &root, e);
+	r = build_result_mount_all(result, &root, e);
 	if (r >= 0)
 		r = engine_directory_archive(root, out, e);
 	return tell_exported(b, &v, r < 0 ? err_ctx(e, r, "write the files of the result") : 0, e);
 }
 
-static int export_image(LocalBuild *b, BuildResult *result, char id[DIGEST_LEN + 1], Err *e)
+static int export_image(LocalBuild *b, BuildResult *result, BuildImageMade *made, Err *e)
 {
+	const BuildImageOptions o = {.tags = b->rq.tags, .annotations = b->rq.annotations};
 	BuildVertex v;
 	int r;
 
 	tell_export(b, &v, "exporting to image");
-	r = build_result_image(result, b->rq.tags, id, e);
+	r = build_result_image(result, &o, made, e);
 	if (r >= 0)
-		tell_part(b, &v, "writing image", id);
+		tell_part(b, &v, "writing image", made->id);
+	if (r >= 0 && *made->digest)
+		tell_part(b, &v, "exporting manifest list", made->digest);
 	for (char **t = b->rq.tags; r >= 0 && t && *t; t++) {
 		Reference ref = {0};
 		_cleanup_free_ char *full =
@@ -490,14 +493,15 @@ static int export_image(LocalBuild *b, BuildResult *result, char id[DIGEST_LEN +
 
 static int finish(LocalBuild *b, BuildResult *result, Err *e)
 {
-	char id[DIGEST_LEN + 1] = "";
+	BuildImageMade made = {0};
 	int r = export_archive(b, result, e);
 
 	if (r >= 0 && b->rq.image)
-		r = export_image(b, result, id, e);
+		r = export_image(b, result, &made, e);
 	if (r >= 0)
-		send_doc(b, json_pack("{s:{s:s, s:s}}", "result", "ID", id, "config",
-				      build_result_config(result)));
+		send_doc(b, json_pack("{s:{s:s, s:s, s:s, s:s*, s:I}}", "result", "ID", made.id, "config",
+				      build_result_config(result), "digest", made.digest, "mediaType",
+				      made.media_type, "size", (json_int_t)made.size));
 	return r;
 }
 
@@ -542,6 +546,8 @@ static void run(LocalBuild *b)
 	    .target = q->target,
 	    .network_mode = q->network,
 	    .platform = q->platform,
+	    .provenance = q->provenance,
+	    .sbom = q->sbom,
 	    .no_cache = q->no_cache,
 	    .pull = q->pull,
 	    .keep_failed = q->keep_failed,

@@ -13,7 +13,7 @@
  *
  * or, to each, {"error": TEXT}.
  *
- * The last line is {"result": {"ID", "config"}}, {"error": {"message", ...}}, or {"refused": TEXT}: nothing was done, send a tar instead.
+ * The last line is {"result": {"ID", "config", "digest", "mediaType", "size"}} (the latter three of an index or a manifest, if one was needed), {"error": {"message", ...}}, or {"refused": TEXT}: nothing was done, send a tar instead.
  *
  * Pure, but for nothing: texts in, documents out. Fuzzed.
  */
@@ -35,11 +35,11 @@ typedef struct LocalFile {
 } LocalFile;
 
 typedef struct LocalRequest {
-	char *dockerfile, *context, *target, *network, *platform;
+	char *dockerfile, *context, *target, *network, *platform, *provenance;
 	char *cpuset_cpus, *cpuset_mems, *cgroup_parent;
 	char **tags, **args, **labels, **hosts, **ulimits, **contexts, **allow, **no_cache_stages, **agents,
-	    **cache_from, **cache_to;
-	bool no_cache, pull, squash, keep_failed, image;
+	    **cache_from, **cache_to, **annotations;
+	bool no_cache, pull, squash, keep_failed, image, sbom;
 	int64_t memory, memory_swap, cpu_shares, cpu_period, cpu_quota, shm_size;
 	LocalFile *files;
 	size_t n_files;

@@ -318,7 +318,7 @@ static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 				    .alive_fd = http_alive_fd(rq)};
 	BuildFailure failure = {0};
 	BuildResult *result = NULL;
-	char id[DIGEST_LEN + 1];
+	BuildImageMade made;
 	int r = build_tags_check(b->tags, e);
 
 	q->client = &client;
@@ -341,17 +341,23 @@ static int run_build(Build *b, Door *d, BuildRequest *q, Err *e)
 	q->cpuset_cpus = query_or_null(rq, "cpusetcpus");
 	q->cpuset_mems = query_or_null(rq, "cpusetmems");
 	q->cgroup_parent = query_or_null(rq, "cgroupparent");
+	/* Its stream is of one build. */
+	if (r >= 0 && q->platform && strchr(q->platform, ','))
+		r = err_new(e, ERR_INVALID,
+			    "platform %.100s: the classic builder builds one platform at a time: build with "
+			    "buildx, or with ireko build",
+			    q->platform);
 	if (r >= 0)
 		r = build_solve(d->builder, q, &result, &failure, e);
 	if (r >= 0)
-		r = build_result_image(result, b->tags, id, e);
+		r = build_result_image(result, &(BuildImageOptions){.tags = b->tags}, &made, e);
 	build_result_free(result);
 	if (r < 0) {
 		r = tell_failure(b, r, &failure, e);
 		build_failure_done(&failure);
 		return r;
 	}
-	tell_success(b, id);
+	tell_success(b, made.id);
 	return progress_end(&b->progress, 0, e);
 }
 

@@ -161,9 +161,9 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		bool dangling = is_dangling(&v[i]);
 
-		if (b.has_dangling && b.dangling != dangling)
+		if (b.has_dangling && (b.dangling != dangling || v[i].part))
 			continue;
-		if (dangling && !http_query_bool(rq, "all", false) && is_parent(v, n, v[i].id))
+		if (dangling && !http_query_bool(rq, "all", false) && (v[i].part || is_parent(v, n, v[i].id)))
 			continue;
 		if (v[i].created_ns >= b.before_ns || v[i].created_ns <= b.since_ns ||
 		    v[i].created_ns >= b.until_ns || !match_reference(&f, &v[i]))
@@ -182,8 +182,8 @@ int h_images_list(HttpRequest *rq, void *user, Err *e)
 	return r < 0 ? r : http_reply(rq, 200, "application/json", text.s, text.len);
 }
 
-/* An image is of one platform here: whoever names another one is told so, in dockerd's words. */
-static int check_platform(HttpRequest *rq, Door *d, const StoreImage *i, const char *key, Err *e)
+/* The image of the platform that is asked for; whoever names one that is not here is told so, in dockerd's words. */
+static int check_platform(HttpRequest *rq, Door *d, StoreImage *i, const char *key, Err *e)
 {
 	_cleanup_free_ char *text = NULL, *own = NULL;
 	ImagePlatform want = {0}, have = {0};
@@ -191,15 +191,22 @@ static int check_platform(HttpRequest *rq, Door *d, const StoreImage *i, const c
 
 	if (r < 0 || !text)
 		return r;
+	r = image_platform_parse(text, &want, e);
+	if (r >= 0)
+		r = store_image_choose(engine_store(d->engine), i, &want, e);
+	if (r < 0) {
+		image_platform_done(&want);
+		return r;
+	}
 	_cleanup_json_ json_t *doc = image_inspect_doc(d, i, http_tag(rq), e);
-	if (!doc)
+	if (!doc) {
+		image_platform_done(&want);
 		return failed(e);
+	}
 	const char *variant = json_get_str(doc, "Variant");
 	own = strf("%s/%s%s%s", json_get_str(doc, "Os"), json_get_str(doc, "Architecture"),
 		   str_empty(variant) ? "" : "/", str_empty(variant) ? "" : variant);
-	r = own ? image_platform_parse(text, &want, e) : err_oom(e);
-	if (r == 0)
-		r = image_platform_parse(own, &have, e);
+	r = own ? image_platform_parse(own, &have, e) : err_oom(e);
 	bool same = r == 0 && streq(want.os, have.os) && streq(want.architecture, have.architecture) &&
 		    (str_empty(want.variant) || streq0(have.variant, want.variant));
 	image_platform_done(&want);

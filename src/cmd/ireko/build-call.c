@@ -85,7 +85,7 @@ int build_call(Call *call, const BuildPlan *p, const char *wanted, Err *e)
 		name = p->o->file && !streq(p->o->file, "-") ? p->o->file : "Dockerfile";
 	const DockerfileCheckInput in = {.build_args = args,
 					 .ignore = p->context.fd >= 0 ? &p->context.ignore : NULL,
-					 .platform = p->o->platform,
+					 .platform = p->platform,
 					 .target = p->o->target,
 					 .base = base_image,
 					 .user = call->cli};

@@ -107,7 +107,7 @@ static int make_target(const BuildPlan *p, StrBuf *b, Err *e)
 	text_query(b, "rm", tri(o->rm, true) ? "1" : "0");
 	add_str(b, "networkmode", o->network);
 	add_str(b, "target", o->target);
-	add_str(b, "platform", o->platform);
+	add_str(b, "platform", p->platform);
 	add_str(b, "cgroupparent", o->cgroup_parent);
 	add_str(b, "cpusetcpus", o->resources.cpuset_cpus);
 	add_str(b, "cpusetmems", o->resources.cpuset_mems);
@@ -186,6 +186,7 @@ static char *names_in_dockerfile(const Context *c)
 const char *build_classic_lacks(const BuildPlan *p)
 {
 	const BuildOptions *o = p->o;
+	bool several = p->platform && strchr(p->platform, ',');
 	bool quiet = o->progress && !streq(o->progress, "auto") && !streq(o->progress, "plain");
 
 	return o->secrets.v                            ? "--secret"
@@ -197,6 +198,10 @@ const char *build_classic_lacks(const BuildPlan *p)
 	       : o->cache_to.v                         ? "--cache-to"
 	       : o->explain                            ? "--explain"
 	       : p->context.remote && p->context.text  ? "-f - with a URL"
+	       : several                               ? "--platform with several platforms"
+	       : o->annotations.v                      ? "--annotation"
+	       : p->provenance                         ? "--provenance"
+	       : p->sbom                               ? "--sbom"
 	       : p->output.kind == OUT_LOCAL           ? "--output type=local"
 	       : p->output.kind == OUT_TAR             ? "--output type=tar"
 	       : p->output.kind == OUT_CACHE           ? "--output type=cacheonly"

@@ -101,7 +101,8 @@ static int set_texts(json_t *doc, const BuildPlan *p, Err *e)
 	    {"context", p->context.archive_head ? "http://buildkit-session/stdin" : p->context.remote},
 	    {"target", o->target},
 	    {"network", o->network},
-	    {"platform", o->platform},
+	    {"platform", p->platform},
+	    {"provenance", p->provenance},
 	    {"cpusetCpus", o->resources.cpuset_cpus},
 	    {"cpusetMems", o->resources.cpuset_mems},
 	    {"cgroupParent", o->cgroup_parent},
@@ -141,6 +142,7 @@ static int set_flags(json_t *doc, const BuildPlan *p, Err *e)
 	} flags[] = {
 	    {"noCache", o->no_cache || o->no_cache_filter.v},
 	    {"pull", o->pull},
+	    {"sbom", p->sbom},
 	    {"squash", o->squash},
 	    {"keepFailed", o->shell_on_fail || (o->rm == TRI_FALSE && !o->force_rm)},
 	    {"image", p->output.kind == OUT_IMAGE || p->output.kind == OUT_ARCHIVE},
@@ -215,6 +217,7 @@ static int set_lists(json_t *doc, const Local *l, Err *e)
 	    {"allow", o->allow.v},
 	    {"cacheFrom", o->cache_from.v},
 	    {"cacheTo", o->cache_to.v},
+	    {"annotations", o->annotations.v},
 	    {"noCacheStages", o->no_cache ? NULL : o->no_cache_filter.v},
 	};
 	for (size_t i = 0; r == 0 && i < ELEMENTSOF(lists); i++)
@@ -452,12 +455,14 @@ static int take_error(Local *l, const json_t *error, Err *e)
 
 static int take_result(Local *l, const json_t *result, Err *e)
 {
-	const char *id = json_get_str(result, "ID");
+	const char *id = json_get_str(result, "ID"), *digest = json_get_str(result, "digest");
 
 	l->over = true;
 	if (str_empty(id))
 		return 0;
 	l->outcome->id = strdup(id);
+	if (!str_empty(digest) && !(l->outcome->digest = strdup(digest)))
+		return err_oom(e);
 	return l->outcome->id ? 0 : err_oom(e);
 }
 

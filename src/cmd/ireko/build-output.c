@@ -208,8 +208,9 @@ static int full_names(char *const *tags, char **ret, Err *e)
 	return *ret ? 0 : err_oom(e);
 }
 
-static int write_metadata(const BuildPlan *p, const char *id, Err *e)
+static int write_metadata(const BuildPlan *p, const BuildOutcome *out, Err *e)
 {
+	const char *id = out->id;
 	_cleanup_free_ char *names = NULL;
 	_cleanup_json_ json_t *doc = json_object();
 	int r = full_names(p->tags, &names, e);
@@ -217,7 +218,7 @@ static int write_metadata(const BuildPlan *p, const char *id, Err *e)
 	if (r < 0)
 		return r;
 	if (id && (json_object_set_new(doc, "containerimage.config.digest", json_string(id)) < 0 ||
-		   json_object_set_new(doc, "containerimage.digest", json_string(id)) < 0))
+		   json_object_set_new(doc, "containerimage.digest", json_string(out->digest ?: id)) < 0))
 		return err_oom(e);
 	if (*names && json_object_set_new(doc, "image.name", json_string(names)) < 0)
 		return err_oom(e);
@@ -228,8 +229,9 @@ static int write_metadata(const BuildPlan *p, const char *id, Err *e)
 	return r < 0 ? err_sys(e, r, "write the metadata file %s", p->o->metadata_file) : 0;
 }
 
-int build_output_finish(Cli *cli, const BuildPlan *p, const char *id, Err *e)
+int build_output_finish(Cli *cli, const BuildPlan *p, const BuildOutcome *out, Err *e)
 {
+	const char *id = out->id;
 	int r = 0;
 
 	if (p->o->iidfile && id) {
@@ -238,7 +240,7 @@ int build_output_finish(Cli *cli, const BuildPlan *p, const char *id, Err *e)
 			r = err_sys(e, r, "write the image ID file %s", p->o->iidfile);
 	}
 	if (r == 0 && p->o->metadata_file)
-		r = write_metadata(p, id, e);
+		r = write_metadata(p, out, e);
 	if (r == 0 && p->output.kind == OUT_ARCHIVE)
 		r = save(cli, p, id, e);
 	for (size_t i = 0; r == 0 && p->output.push && p->tags[i]; i++)

@@ -12,7 +12,10 @@
 static const Flag flags[] = {
     {"add-host", 0, FLAG_LIST, O(hosts), "Entry of /etc/hosts: HOST:IP", NULL},
     {"allow", 0, FLAG_CSV, O(allow), "What RUN may ask for: network.host, security.insecure", NULL},
-    {"annotation", 0, FLAG_LIST, O(annotations), NULL, NULL},
+    {"annotation", 0, FLAG_LIST, O(annotations),
+     "Annotation of the image's manifest: KEY=VALUE; of its index: index:KEY=VALUE", NULL},
+    {"attest", 0, FLAG_LIST, O(attests),
+     "What is attested of the image: type=sbom or type=provenance[,mode=max]", NULL},
     {"build-arg", 0, FLAG_LIST, O(args), "Set an ARG: NAME=VALUE, or NAME to take our variable", NULL},
     {"build-context", 0, FLAG_LIST, O(contexts),
      "Another context: NAME=DIR, or NAME=docker-image://IMAGE, a URL or a git repository", NULL},
@@ -51,15 +54,17 @@ static const Flag flags[] = {
     {"no-cache-filter", 0, FLAG_CSV, O(no_cache_filter), "Run the steps of these stages anew", NULL},
     {"output", 'o', FLAG_LIST, O(outputs),
      "Where the result goes: DIR, - or type=local|tar|docker|oci|image|registry|cacheonly[,dest=PATH]", NULL},
-    {"platform", 0, FLAG_STRING, O(platform), "Platform of the image: OS/ARCH[/VARIANT]", NULL},
+    {"platform", 0, FLAG_CSV, O(platforms), "Platforms of the image: OS/ARCH[/VARIANT], several with commas",
+     NULL},
     {"progress", 0, FLAG_STRING, O(progress), "How progress is shown: auto, tty, plain, rawjson or quiet",
      NULL},
-    {"provenance", 0, FLAG_STRING, O(provenance), NULL, NULL},
+    {"provenance", 0, FLAG_STRING, O(provenance), "Attest what the image was made from: true, mode=max",
+     NULL},
     {"pull", 0, FLAG_BOOL, O(pull), "Look for newer base images", NULL},
     {"push", 0, FLAG_BOOL, O(push), "Push the image to its registry afterwards", NULL},
     {"quiet", 'q', FLAG_BOOL, O(quiet), "Print only the image's id", NULL},
     {"rm", 0, FLAG_TRI, O(rm), "Remove the container of a RUN that fails (default true)", NULL},
-    {"sbom", 0, FLAG_STRING, O(sbom), NULL, NULL},
+    {"sbom", 0, FLAG_STRING, O(sbom), "Attest which packages are in the image: true", NULL},
     {"secret", 0, FLAG_LIST, O(secrets), "A secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME]",
      NULL},
     {"security-opt", 0, FLAG_CSV, O(security_opts), "Security option of RUN: of other engines", NULL},
@@ -77,6 +82,7 @@ static const Flag flags[] = {
 void build_outcome_done(BuildOutcome *o)
 {
 	free(o->id);
+	free(o->digest);
 	free(o->failed_container);
 }
 
@@ -85,6 +91,7 @@ static void plan_done(BuildPlan *p)
 	context_done(&p->context);
 	build_output_done(&p->output);
 	strv_free(p->tags);
+	free(p->platform);
 }
 
 static int not_offered(const char *flag, const char *value, const char *remedy, Err *e)
@@ -95,17 +102,9 @@ static int not_offered(const char *flag, const char *value, const char *remedy, 
 /* What an engine or we cannot do is refused by its name. */
 static int check_offered(const BuildOptions *o, Err *e)
 {
-	if (o->annotations.v)
-		return not_offered("annotation", o->annotations.v[0], "use --label", e);
 	if (!str_empty(o->builder) && !streq(o->builder, "default"))
 		return not_offered("builder", o->builder, "the engine of the context builds (see --context)",
 				   e);
-	if (o->provenance && !streq(o->provenance, "false"))
-		return not_offered("provenance", o->provenance, "leave it away", e);
-	if (o->sbom && !streq(o->sbom, "false"))
-		return not_offered("sbom", o->sbom, "leave it away", e);
-	if (o->platform && strchr(o->platform, ','))
-		return not_offered("platform", o->platform, "build one platform at a time", e);
 	return 0;
 }
 
@@ -142,6 +141,24 @@ static int run_plan(Call *call, const BuildPlan *p, BuildOutcome *out, Err *e)
 		     : build_classic(call, p, out, e);
 }
 
+/* What needs an index or a manifest, and where it has no place. */
+static int check_documents(const BuildPlan *p, Err *e)
+{
+	bool several = p->platform && strchr(p->platform, ',');
+	bool image = p->output.kind == OUT_IMAGE || p->output.kind == OUT_ARCHIVE;
+
+	if ((p->provenance || p->sbom || p->o->annotations.v) && !image)
+		return err_new(
+		    e, ERR_INVALID,
+		    "--annotation, --provenance and --sbom say something of an image, and --output "
+		    "writes files: leave them away, or use type=oci");
+	if (p->output.kind == OUT_ARCHIVE && streq(p->output.format, "docker") &&
+	    (several || p->provenance || p->sbom || p->o->annotations.v))
+		return err_new(e, ERR_INVALID,
+			       "an archive of type=docker has one image and nothing about it: use type=oci");
+	return 0;
+}
+
 static int make_plan(const Call *call, BuildPlan *p, Err *e)
 {
 	BuildOptions *o = call->opts;
@@ -153,6 +170,12 @@ static int make_plan(const Call *call, BuildPlan *p, Err *e)
 		r = err_sys(e, errno, "remove the old image ID file %s", o->iidfile);
 	if (r == 0)
 		r = build_output_parse(o, &p->output, &p->tags, e);
+	if (r == 0 && o->platforms.v && !(p->platform = strv_join(o->platforms.v, ",")))
+		r = err_oom(e);
+	if (r == 0)
+		r = build_attest_parse(o, p, e);
+	if (r == 0)
+		r = check_documents(p, e);
 	return r == 0 ? context_open(call->args[0], o->file, &p->context, e) : r;
 }
 
@@ -207,7 +230,7 @@ static int run_build(Call *call, Err *e)
 		return err_new(e, ERR_INTERNAL, "the engine did not tell the image's id");
 	if (o->quiet && image)
 		(void)printf("%s\n", out.id);
-	return build_output_finish(call->cli, &p, out.id, e);
+	return build_output_finish(call->cli, &p, &out, e);
 }
 
 const Command cmd_build = {.usage = "[OPTIONS] PATH | URL | -",

@@ -14,9 +14,9 @@
 
 typedef struct BuildOptions {
 	List tags, args, labels, annotations, hosts, cache_from, cache_to, ulimits, security_opts, contexts,
-	    secrets, agents, outputs, allow, no_cache_filter;
-	const char *file, *target, *network, *iidfile, *metadata_file, *platform, *cgroup_parent, *isolation,
-	    *progress, *call, *provenance, *sbom, *builder;
+	    secrets, agents, outputs, allow, no_cache_filter, platforms, attests;
+	const char *file, *target, *network, *iidfile, *metadata_file, *cgroup_parent, *isolation, *progress,
+	    *call, *provenance, *sbom, *builder;
 	bool no_cache, pull, quiet, force_rm, squash, load, push, compress, disable_content_trust, check,
 	    shell_on_fail, explain;
 	Tri rm;
@@ -44,12 +44,16 @@ typedef struct BuildPlan {
 	const BuildOptions *o;
 	Context context;
 	BuildOutput output;
-	char **tags; /* with the names of the output */
+	char **tags;            /* with the names of the output */
+	char *platform;         /* one, or several with commas; NULL: the engine's */
+	const char *provenance; /* "min", "max", or NULL */
+	bool sbom;
 } BuildPlan;
 
 /* What came of it. */
 typedef struct BuildOutcome {
 	char *id;               /* of the image, or NULL */
+	char *digest;           /* of its index or manifest, if it has one by now, or NULL */
 	char *failed_container; /* the one that was kept, or NULL */
 } BuildOutcome;
 
@@ -59,7 +63,10 @@ void build_outcome_done(BuildOutcome *o);
 int build_output_parse(const BuildOptions *o, BuildOutput *ret, char ***tags, Err *e);
 void build_output_done(BuildOutput *out);
 /* After the build: archives, pushes, files about it. */
-int build_output_finish(Cli *cli, const BuildPlan *p, const char *id, Err *e);
+int build_output_finish(Cli *cli, const BuildPlan *p, const BuildOutcome *out, Err *e);
+
+/* build-attest.c: --provenance, --sbom and --attest, into the plan. */
+int build_attest_parse(const BuildOptions *o, BuildPlan *p, Err *e);
 
 /* build-classic.c */
 int build_classic(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e);
