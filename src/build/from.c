@@ -29,6 +29,7 @@ static int pull(Build *b, const char *reference, const char *platform, StoreImag
 	Pull to = {b, v};
 	EnginePull p = {.reference = reference,
 			.platform = platform,
+			.aside = true,
 			.progress = pull_progress,
 			.user = &to,
 			.alive_fd = b->alive_fd};
@@ -52,7 +53,7 @@ static int choose_platform(Build *b, StoreImage *image, const char *platform, Er
 	ImagePlatform want = {0};
 	int r;
 
-	if (!image->index_digest)
+	if (!image->has_parts)
 		return 0;
 	r = image_platform_parse(platform, &want, e);
 	if (r >= 0)
@@ -83,14 +84,17 @@ static int note_material(Build *b, const char *reference, const StoreImage *imag
 			 Err *e)
 {
 	Reference ref = {0};
-	_cleanup_free_ char *name = NULL, *uri = NULL;
+	_cleanup_free_ char *name = NULL, *uri = NULL, *encoded = NULL;
+	_cleanup_strv_ char **parts = NULL;
 
 	if (!b->rq->provenance)
 		return 0;
 	if (reference_parse(reference, &ref, NULL) >= 0)
 		name = reference_familiar_name(&ref);
+	if (!str_empty(platform) && (parts = strv_split(platform, '/')))
+		encoded = strv_join(parts, "%2F");
 	uri = strf("pkg:docker/%s%s%s%s%s", name ?: reference, ref.tag ? "@" : "", ref.tag ?: "",
-		   str_empty(platform) ? "" : "?platform=", platform ?: "");
+		   encoded ? "?platform=" : "", encoded ?: "");
 	reference_done(&ref);
 	return uri ? material_add(b, uri, "sha256", digest_hex(image->manifest_digest ?: image->id), e)
 		   : err_oom(e);
@@ -101,8 +105,10 @@ static int image_get(Build *b, const char *reference, const char *platform, Stor
 	Err missing = {0};
 	int r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
 
-	if (r >= 0)
-		r = choose_platform(b, ret, platform, &missing);
+	if (r >= 0 && choose_platform(b, ret, platform, e) < 0) {
+		store_image_done(ret);
+		return -EINVAL;
+	}
 	if (r >= 0 && platform_fits(b, ret, platform))
 		return r;
 	if (r >= 0)

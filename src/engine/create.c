@@ -337,9 +337,9 @@ static int check_platform(const ImageConfig *ic, const char *image, const char *
 static int choose_platform(Engine *en, StoreImage *image, const char *asked, Err *e)
 {
 	ImagePlatform want = {0};
-	int r = image->index_digest ? image_platform_parse(asked, &want, e) : 0;
+	int r = image->has_parts ? image_platform_parse(asked, &want, e) : 0;
 
-	if (r >= 0 && image->index_digest)
+	if (r >= 0 && image->has_parts)
 		r = store_image_choose(en->store, image, &want, e);
 	image_platform_done(&want);
 	return r;

@@ -418,6 +418,8 @@ typedef struct EnginePull {
 	const char *reference;
 	bool all_tags;        /* of the repository; reference has none then */
 	const char *platform; /* or NULL */
+	bool
+	    aside; /* an image of another platform than this machine's takes the name from none that is of it, but becomes its part */
 	EngineAuth auth;
 	EngineProgress progress;
 	void *user;

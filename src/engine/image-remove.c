@@ -183,7 +183,7 @@ static int delete_part(Removal *rm, const char *id, Err *e)
 static int delete_image(Removal *rm, const StoreImage *i, Err *e)
 {
 	_cleanup_strv_ char **parts = NULL;
-	int r = i->index_digest ? store_image_parts(rm->en->store, i->id, &parts, e) : 0;
+	int r = i->has_parts ? store_image_parts(rm->en->store, i->id, &parts, e) : 0;
 
 	if (r >= 0)
 		r = delete_alone(rm, i, e);

@@ -71,6 +71,7 @@ static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, co
 	RegistryPull rp = {
 	    .reference = ref,
 	    .platform = platform,
+	    .aside = p->aside,
 	    .auth = image_registry_auth(&p->auth),
 	    .progress = pull_progress,
 	    .user = &k,

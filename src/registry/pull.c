@@ -69,7 +69,8 @@ static bool find_whole(const Pull *x, const char *digest)
 	StoreImage image = {0};
 	bool whole = false;
 
-	if (name && store_image_find(x->store, name, &image, NULL) == 0 && digest_is_valid(image.id))
+	if (name && store_image_find(x->store, name, &image, NULL) == 0 &&
+	    store_image_choose(x->store, &image, &x->platform, NULL) == 0 && digest_is_valid(image.id))
 		whole = store_image_is_whole(x->store, image.id) &&
 			(image.artifact_type || platform_fits(x, image.id));
 	if (whole)
@@ -94,6 +95,49 @@ static int tag(const Pull *x, bool *ret_updated, Err *e)
 		rc = store_tag_put(x->store, full, x->image_id, &old, e);
 	*ret_updated = !streq0(full ? old : old_digest, x->image_id);
 	return rc;
+}
+
+static bool is_native(const Pull *x, const char *id)
+{
+	ImagePlatform own = {0};
+	ImageConfig c = {0};
+	bool native = false;
+
+	if (image_platform_parse(NULL, &own, NULL) == 0 && store_image_config(x->store, id, &c, NULL) == 0) {
+		ImageDescriptor d = {.has_platform = true, .platform = c.platform};
+		const ImageIndex one = {.manifests = &d, .n_manifests = 1};
+
+		native = image_index_select(&one, &own) != NULL;
+	}
+	image_config_done(&c);
+	image_platform_done(&own);
+	return native;
+}
+
+/* Names stand for this machine's image, whichever comes first. */
+static int tag_aside(const Pull *x, bool *ret_updated, Err *e)
+{
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+	_cleanup_free_ char *full = reference_full(x->p->reference);
+	_cleanup_(store_image_done) StoreImage before = {0};
+	int r = full ? 0 : err_oom(e);
+	bool other;
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&one_at_a_time);
+	other = store_image_find(x->store, full, &before, NULL) == 0 && !before.artifact_type &&
+		!streq(before.id, x->image_id) && is_native(x, before.id) != is_native(x, x->image_id);
+	if (other && is_native(x, before.id)) {
+		*ret_updated = true;
+		r = store_image_part_add(x->store, before.id, x->image_id, e);
+	} else {
+		r = tag(x, ret_updated, e);
+		if (r == 0 && other)
+			r = store_image_part_add(x->store, x->image_id, before.id, e);
+	}
+	pthread_mutex_unlock(&one_at_a_time);
+	return r;
 }
 
 static int check_platform(const Pull *x, const ImageConfig *c, Err *e)
@@ -253,7 +297,8 @@ static int pull(Pull *x, bool *ret_updated, Err *e)
 	for (int attempt = 0; r == 0; attempt++) {
 		r = registry_try_endpoints(x->registry, p, pull_in_session, x, e);
 		if (r == 0)
-			r = tag(x, ret_updated, &own);
+			r = x->p->aside && !x->p->reference->digest ? tag_aside(x, ret_updated, &own)
+								    : tag(x, ret_updated, &own);
 		if (r == 0 || own.kind != ERR_NOT_FOUND || attempt == TAG_TRIES)
 			break;
 		own = (Err){0};

@@ -67,6 +67,8 @@ typedef void (*RegistryProgress)(void *user, const char *id, const char *status,
 typedef struct RegistryPull {
 	const Reference *reference;
 	const ImagePlatform *platform; /* NULL: this machine's */
+	bool
+	    aside; /* of another platform than this machine's it takes the name from no image that is of it, but becomes that one's part */
 	RegistryAuth auth;
 	RegistryProgress progress;
 	void *user;

@@ -556,7 +556,7 @@ static int add_image(Save *x, const StoreImage *i, const char *tag, Err *e)
 	_cleanup_(store_image_done) StoreImage chosen = {0};
 	int r;
 
-	if (!x->platform || !i->index_digest)
+	if (!x->platform || !i->has_parts)
 		return add_chosen(x, i, tag, e);
 	r = store_image_get(x->s, i->id, &chosen, e);
 	if (r >= 0)

@@ -249,7 +249,8 @@ int store_image_keep(Store *s, const char *id, const char *digest, Err *e)
 #define COLUMNS                                                                                              \
 	"i.id, i.manifest_digest, i.size, i.created_ns, i.tagged_ns, i.parent, i.chain_id, i.labels, "       \
 	"t.reference, i.used_ns, i.artifact_type, i.index_digest, "                                          \
-	"EXISTS (SELECT 1 FROM image_part p WHERE p.part_id = i.id)"
+	"EXISTS (SELECT 1 FROM image_part p WHERE p.part_id = i.id), "                                       \
+	"EXISTS (SELECT 1 FROM image_part p WHERE p.image_id = i.id)"
 
 static int dup_column(const DbQuery *q, int column, char **ret)
 {
@@ -266,6 +267,7 @@ static int fill_image(const DbQuery *q, StoreImage *i)
 	i->tagged_ns = db_int(q, 4);
 	i->used_ns = db_int(q, 9);
 	i->part = db_int(q, 12) != 0;
+	i->has_parts = db_int(q, 13) != 0;
 	if (dup_column(q, 0, &i->id) < 0 || dup_column(q, 1, &i->manifest_digest) < 0 ||
 	    dup_column(q, 5, &i->parent) < 0)
 		return -ENOMEM;
@@ -417,6 +419,18 @@ int store_image_parts_set(Store *s, const char *id, const char *index_digest, ch
 	return r < 0 ? err_ctx(e, r, "parts of image %s", id) : 0;
 }
 
+int store_image_part_add(Store *s, const char *id, const char *part, Err *e)
+{
+	int r =
+	    db_run(&s->db, e,
+		   "INSERT OR IGNORE INTO image_part (image_id, part_id, at) SELECT ?1, id, (SELECT "
+		   "coalesce(max(at), 0) + 1 FROM image_part WHERE image_id = ?1) FROM image WHERE id = ?2 "
+		   "AND id != ?1",
+		   "tt", id, part);
+
+	return r < 0 ? err_ctx(e, r, "parts of image %s", id) : 0;
+}
+
 int store_image_parts(Store *s, const char *id, char ***ret, Err *e)
 {
 	_cleanup_query_ DbQuery q = {0};
@@ -448,7 +462,7 @@ static int is_for(Store *s, const char *id, const ImagePlatform *want, Err *e)
 int store_image_choose(Store *s, StoreImage *image, const ImagePlatform *want, Err *e)
 {
 	_cleanup_strv_ char **parts = NULL;
-	int r = image->index_digest ? store_image_parts(s, image->id, &parts, e) : 0;
+	int r = image->has_parts ? store_image_parts(s, image->id, &parts, e) : 0;
 
 	if (r < 0 || !parts)
 		return r;

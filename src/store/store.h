@@ -230,8 +230,9 @@ typedef struct StoreImage {
 	char *artifact_type; /* NULL: a container image */
 	char *index_digest;  /* of the index that it was built with, see store_image_parts_set; NULL: none */
 	bool part;           /* another image's part: it goes with that one */
-	char **tags;         /* full references, sorted */
-	char **digests;      /* full name@digest */
+	bool has_parts;
+	char **tags;    /* full references, sorted */
+	char **digests; /* full name@digest */
 } StoreImage;
 
 void store_image_done(StoreImage *i);
@@ -246,6 +247,8 @@ int store_image_keep(Store *s, const char *id, const char *digest, Err *e);
 /* What was built together has one index, which is here as a blob: the image that names stand for, and its parts, which are images of other platforms and
  * attestations (artifacts). Replaces what it had before; NULL, NULL: it stands alone. The index stays as long as the image. */
 int store_image_parts_set(Store *s, const char *id, const char *index_digest, char *const *parts, Err *e);
+/* One more. Nothing happens if it is one already. */
+int store_image_part_add(Store *s, const char *id, const char *part, Err *e);
 /* The ids of its parts, as they were set; *ret is NULL if there are none. */
 int store_image_parts(Store *s, const char *id, char ***ret, Err *e);
 /* Puts the part of that platform in the image's place, if the image itself is of another one; else leaves it as it is. */

@@ -274,3 +274,33 @@ def test_what_has_no_place_is_refused(box, ireko, options, said):
     p = box("FROM scratch\nCOPY f /\n", *options, check=False)
     assert p.returncode != 0 and said in p.stderr
     assert images(ireko) == before
+
+
+# ---- bases of other platforms
+
+
+def test_a_base_keeps_its_name_for_this_machine(box, ireko, name, registry, new_engine):
+    base, before = f"{registry.host}/{name}:base", images(ireko)
+    maker = new_engine()
+    maker.cli("pull", "-q", "busybox", check=False)
+    (made := maker.root / "a base").mkdir()
+    (made / "Dockerfile").write_text("FROM scratch\nARG TARGETARCH\nCOPY <<EOF /arch\n$TARGETARCH\nEOF\n")
+    maker.cli("build", "--platform", BOTH, "-t", base, made)
+    maker.cli("push", "-q", base)
+    text = f"FROM {base}\nLABEL a=b\n"
+    try:
+        # Whichever comes first.
+        box(text, "--platform", f"linux/{OTHER}")
+        assert json.loads(ireko.out("image", "inspect", name))[0]["Architecture"] == OTHER
+        box(text, "--platform", BOTH)
+        assert json.loads(ireko.out("image", "inspect", base))[0]["Architecture"] == OWN
+        assert json.loads(ireko.out("image", "inspect", "--platform", f"linux/{OTHER}", base))[0]["Architecture"] == OTHER
+        # Nobody is asked again: both are here.
+        registry.p.send_signal(19)
+        try:
+            box(text + "LABEL c=d\n", "--platform", BOTH, timeout=20)
+        finally:
+            registry.p.send_signal(18)
+    finally:
+        ireko("rmi", "-f", name, base, check=False)
+    assert images(ireko) == before
