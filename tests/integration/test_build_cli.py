@@ -266,7 +266,7 @@ def test_contexts_from_the_web(ireko, engine, web, name, classic):
     ireko("rmi", "-f", name)
 
 
-@pytest.mark.parametrize("option", [["--annotation", "a=b"], ["--cache-to", "type=gha"], ["--provenance", "max"], ["--platform", "linux/amd64,linux/arm64"],
+@pytest.mark.parametrize("option", [["--cache-to", "type=gha"], ["--provenance", "max"],
                                     ["-o", "type=image,compression=zstd"], ["-o", "a", "-o", "b"], ["--progress", "fancy"], ["--ulimit", "nofile=x"]])
 def test_what_is_not_offered_is_refused_by_name(box, option):
     said = box("FROM scratch\nLABEL a=b\n", None, *option, check=False)
