@@ -188,7 +188,7 @@ int plan_late(Build *b, Stage *s, const DockerfileStep *step, Stage ***ret, size
 /* The stage called `name` or numbered so, or NULL. */
 Stage *build_stage(Build *b, const char *name);
 /* ARG NAME[=VALUE]... in this environment. */
-int plan_args(Build *b, const char *text, char *const *env, Stage *s, char ***args, Err *e);
+int plan_args(Build *b, const DockerfileStep *step, char *const *env, Stage *s, char ***args, Err *e);
 /* The value of a build argument of the request, noted as used; NULL: none. */
 const char *plan_given_arg(Build *b, const char *name);
 
@@ -202,6 +202,8 @@ int stage_add_layer(Stage *s, const char *created_by, const char *key, const Cac
 int stage_add_history(Stage *s, const char *created_by, bool empty, Err *e);
 /* One step, with its vertex. */
 int stage_step(Build *b, Stage *s, const DockerfileStep *step, Err *e);
+/* configure.c: a step that changes no files. */
+int step_configure(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 /* A place of the Dockerfile in front of an error. */
 int step_fail(Build *b, const DockerfileStep *step, int r, Err *e);
 

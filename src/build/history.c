@@ -134,25 +134,43 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* "EXPOSE [53/udp 80/tcp]", "VOLUME [/a /b]" */
-static char *list_text(const Build *b, char *const *env, const DockerfileStep *step)
+/* "VOLUME [/a /b]" */
+static char *volumes_text(const Build *b, char *const *env, const DockerfileStep *step)
 {
 	_cleanup_strv_ char **words = NULL;
 	_cleanup_free_ char *joined = NULL;
-	ImageRunConfig ports = {0};
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < step->n_args; i++)
-		r = strv_take(&words, value_of(b, env, step->args[i]));
-	joined = r < 0 ? NULL : strv_join(words, " ");
-	if (joined && step->verb == DF_EXPOSE && change_apply(&ports, "EXPOSE", joined, NULL, NULL) >= 0 &&
-	    ports.exposed_ports) {
-		qsort(ports.exposed_ports, strv_len(ports.exposed_ports), sizeof(char *), by_text);
-		free(joined);
-		joined = strv_join(ports.exposed_ports, " ");
-		strv_free(ports.exposed_ports);
+	for (size_t i = 0; r >= 0 && i < step->n_args; i++) {
+		_cleanup_free_ char *value = value_of(b, env, step->args[i]);
+
+		r = value ? strv_take(&words, str_trim_dup(value)) : -ENOMEM;
 	}
-	return joined ? strf("%s [%s]", dockerfile_verb_name(step->verb), joined) : NULL;
+	joined = r < 0 ? NULL : strv_join(words, " ");
+	return joined ? strf("VOLUME [%s]", joined) : NULL;
+}
+
+/* "EXPOSE [53/udp 80/tcp]": in the order of the words as they were written. */
+static char *ports_text(const Build *b, char *const *env, const DockerfileStep *step)
+{
+	const DockerfileLex lex = {.escape = b->df.escape, .env = env};
+	_cleanup_strv_ char **args = strv_dup(step->args);
+	_cleanup_free_ char *joined = NULL;
+	ImageRunConfig ports = {0};
+	int r = args ? 0 : -ENOMEM;
+
+	if (r >= 0)
+		qsort(args, step->n_args, sizeof(char *), by_text);
+	for (size_t i = 0; r >= 0 && i < step->n_args; i++) {
+		_cleanup_strv_ char **words = NULL;
+
+		r = dockerfile_lex_words(&lex, args[i], &words, NULL);
+		for (char **w = words; r >= 0 && w && *w; w++)
+			r = change_expose(&ports, *w, NULL);
+	}
+	joined = r < 0 ? NULL : strv_join(ports.exposed_ports, " ");
+	strv_free(ports.exposed_ports);
+	return joined ? strf("EXPOSE [%s]", joined) : NULL;
 }
 
 /* A number as the character that it is: '\x02', '\n', 'A'. */
@@ -227,8 +245,9 @@ char *history_text(Build *b, const Stage *s, const DockerfileStep *step, char *c
 	case DF_STOPSIGNAL:
 		return strf("STOPSIGNAL %s", run->stop_signal);
 	case DF_VOLUME:
+		return volumes_text(b, env, step);
 	case DF_EXPOSE:
-		return list_text(b, env, step);
+		return ports_text(b, env, step);
 	case DF_ENV:
 	case DF_LABEL:
 		return pairs_text(b, env, step);

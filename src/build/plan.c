@@ -8,7 +8,6 @@
  */
 #include "build/build-internal.h"
 #include "dockerfile/mount.h"
-#include "engine/change.h"
 
 #include <ctype.h>
 
@@ -61,37 +60,37 @@ static char *arg_value(Build *b, const char *name, const char *written, const St
 	return strf("%s=%s", name, given ?: written);
 }
 
-/* "NAME=VALUE" or "NAME". */
-static int plan_arg(Build *b, char *word, Stage *s, char ***args, char ***known, Err *e)
+/* "NAME=VALUE" or "NAME"; a name is as it is written. */
+static int plan_arg(Build *b, const char *word, char *const *known, Stage *s, char **ret, Err *e)
 {
+	const DockerfileLex lex = {.escape = b->df.escape, .env = known};
 	size_t n = strcspn(word, "=");
-	_cleanup_free_ char *name = strndup(word, n), *assignment = NULL;
+	_cleanup_free_ char *name = strndup(word, n), *value = NULL;
+	int r = name ? 0 : err_oom(e);
 
-	if (!name)
-		return err_oom(e);
-	if (n == 0)
-		return err_new(e, ERR_INVALID, "ARG names can not be blank");
-	assignment = arg_value(b, name, word[n] ? word + n + 1 : NULL, s);
-	if (assignment && (strv_env_set(args, assignment) < 0 || strv_env_set(known, assignment) < 0))
-		return err_oom(e);
-	if (s && !strv_has(s->declared, name) && strv_add(&s->declared, name) < 0)
-		return err_oom(e);
-	return 0;
+	if (r >= 0 && n == 0)
+		r = err_new(e, ERR_INVALID, "ARG names can not be blank");
+	if (r >= 0 && word[n])
+		r = dockerfile_lex_word(&lex, word + n + 1, &value, e);
+	if (r < 0)
+		return r;
+	*ret = arg_value(b, name, value, s);
+	return s && !strv_has(s->declared, name) && strv_add(&s->declared, name) < 0 ? err_oom(e) : 0;
 }
 
-int plan_args(Build *b, const char *text, char *const *env, Stage *s, char ***args, Err *e)
+int plan_args(Build *b, const DockerfileStep *step, char *const *env, Stage *s, char ***args, Err *e)
 {
-	_cleanup_strv_ char **words = change_split_words(text), **known = strv_dup(env);
-	int r = words && (known || !env) ? 0 : err_oom(e);
+	_cleanup_strv_ char **known = strv_dup(env);
+	int r = known || !env ? 0 : err_oom(e);
 
 	/* Each may use those before it. */
-	for (size_t i = 0; r >= 0 && words[i]; i++) {
-		_cleanup_free_ char *word = NULL;
+	for (size_t i = 0; r >= 0 && i < step->n_args; i++) {
+		_cleanup_free_ char *assignment = NULL;
 
-		r = dockerfile_lex_word(&(DockerfileLex){.escape = b->df.escape, .env = known}, words[i],
-					&word, e);
-		if (r >= 0)
-			r = plan_arg(b, word, s, args, &known, e);
+		r = plan_arg(b, step->args[i], known, s, &assignment, e);
+		if (r >= 0 && assignment &&
+		    (strv_env_set(args, assignment) < 0 || strv_env_set(&known, assignment) < 0))
+			r = err_oom(e);
 	}
 	return r;
 }
@@ -139,7 +138,7 @@ static int args_begin(Build *b, Err *e)
 	}
 	for (size_t i = 0; r >= 0 && i < b->df.n_steps && b->df.steps[i].verb == DF_ARG; i++)
 		r = step_fail(b, &b->df.steps[i],
-			      plan_args(b, b->df.steps[i].text, b->global_args, NULL, &b->global_args, e), e);
+			      plan_args(b, &b->df.steps[i], b->global_args, NULL, &b->global_args, e), e);
 	return r;
 }
 
@@ -172,36 +171,29 @@ static int stage_name(Stage *s, const char *word, Err *e)
 static int from_words(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
 	const char *platform = dockerfile_flag(step, "platform");
-	_cleanup_free_ char *text = NULL;
-	_cleanup_strv_ char **words = NULL;
-	int r = dockerfile_expand(step->text, b->df.escape, b->global_args, true, &text, e);
+	size_t n = step->n_args;
+	int r = platform ? global_word(b, platform, &s->platform, e) : 0;
 
+	if (r >= 0 && n != 1 && !(n == 3 && strcasecmp(step->args[1], "AS") == 0))
+		r = err_new(e, ERR_INVALID,
+			    "FROM requires either one or three arguments: FROM <source> [AS <name>]");
 	if (r >= 0)
-		r = dockerfile_words(text, b->df.escape, &words, e);
-	if (r >= 0 && platform)
-		r = global_word(b, platform, &s->platform, e);
+		r = global_word(b, step->args[0], &s->base, e);
+	if (r >= 0 && !*s->base)
+		r = err_new(e, ERR_INVALID, "base name (%s) should not be blank", step->args[0]);
 	if (r < 0)
 		return r;
-	size_t n = strv_len(words);
-	if (n == 0 || !*words[0])
-		return err_new(e, ERR_INVALID, "base name (%s) should not be blank", step->text);
-	if (n != 1 && !(n == 3 && strcasecmp(words[1], "AS") == 0))
-		return err_new(e, ERR_INVALID,
-			       "FROM requires either one or three arguments: FROM <source> [AS <name>]");
-	s->base = strdup(words[0]);
-	if (!s->base)
-		return err_oom(e);
 	if (build_named_context(b, s->base)) {
 		Stage *t = build_stage(b, s->base);
 
 		s->parent = t && t < s ? t : NULL;
-		return n == 3 ? stage_name(s, words[2], e) : 0;
+		return n == 3 ? stage_name(s, step->args[2], e) : 0;
 	}
 	/* Only a stage before this one: a later one of that name does not hide an image. Numbers name no base. */
 	for (Stage *t = s; t-- > b->stages && !s->parent;)
 		if (t->name && strcasecmp(t->name, s->base) == 0)
 			s->parent = t;
-	return n == 3 ? stage_name(s, words[2], e) : 0;
+	return n == 3 ? stage_name(s, step->args[2], e) : 0;
 }
 
 static bool is_part(const DockerfileStep *step)

@@ -7,7 +7,6 @@
  * same image id again, because times come from the layers.
  */
 #include "build/cache-image.h"
-#include "engine/change.h"
 
 int step_fail(Build *b, const DockerfileStep *step, int r, Err *e)
 {
@@ -92,108 +91,6 @@ int stage_add_layer(Stage *s, const char *created_by, const char *key, const Cac
 	return r;
 }
 
-/* ---- steps that only change the configuration ---- */
-
-/* ENV and LABEL: names, values, and how they were joined. */
-static int change_pairs(Build *b, Stage *s, const DockerfileStep *step, char *const *env, Err *e)
-{
-	const DockerfileLex lex = {.escape = b->df.escape, .env = env};
-	char ***to = step->verb == DF_ENV ? &s->config.run.env : &s->config.run.labels;
-	int r = 0;
-
-	for (size_t i = 0; r >= 0 && i + 2 < step->n_args; i += 3) {
-		_cleanup_free_ char *name = NULL, *value = NULL, *pair = NULL;
-
-		r = dockerfile_lex_word(&lex, step->args[i], &name, e);
-		if (r >= 0)
-			r = dockerfile_lex_word(&lex, step->args[i + 1], &value, e);
-		if (r < 0)
-			return r;
-		if (!*name)
-			return err_new(e, ERR_INVALID, "%s names can not be blank",
-				       dockerfile_verb_name(step->verb));
-		pair = strf("%s=%s", name, value);
-		if (!pair || strv_env_set(to, pair) < 0)
-			return err_oom(e);
-		/* An ENV hides the ARG of its name, until another ARG gives that a value. */
-		if (step->verb == DF_ENV && s->args)
-			strv_env_unset(s->args, name);
-	}
-	return r;
-}
-
-static int change(Build *b, Stage *s, const DockerfileStep *step, Err *e)
-{
-	_cleanup_strv_ char **env = NULL;
-	_cleanup_free_ char *text = NULL, *line = NULL;
-	/* The words of a command are the container's shell's to expand. */
-	bool expand = step->verb != DF_CMD && step->verb != DF_ENTRYPOINT && step->verb != DF_ONBUILD;
-	int r = 0;
-
-	if (expand) {
-		r = stage_environment(s, &env, e);
-		if (r >= 0)
-			r = dockerfile_expand(step->text, b->df.escape, env, true, &text, e);
-	}
-	if (r < 0)
-		return r;
-	if (step->verb == DF_ENV || step->verb == DF_LABEL)
-		return change_pairs(b, s, step, env, e);
-	line = strf("%s %s", dockerfile_verb_name(step->verb), text ?: step->text);
-	r = line ? engine_apply_change(&s->config.run, line, e) : err_oom(e);
-	if (r < 0)
-		return r;
-	if (step->verb == DF_CMD)
-		s->cmd_set = s->config.run.args_escaped = true;
-	/* The command of the base was meant for its own entry point. */
-	if (step->verb == DF_ENTRYPOINT && !s->cmd_set) {
-		strv_free(s->config.run.cmd);
-		s->config.run.cmd = NULL;
-	}
-	return 0;
-}
-
-static int configure(Build *b, Stage *s, const DockerfileStep *step, Err *e)
-{
-	_cleanup_strv_ char **env = NULL;
-	_cleanup_free_ char *told = NULL;
-	char key[DIGEST_LEN + 1];
-	int r = 0;
-
-	/* The variables of a line are those before it. */
-	if (step->verb == DF_ENV)
-		told = history_text(b, s, step, NULL);
-	switch (step->verb) {
-	case DF_ARG:
-		r = stage_environment(s, &env, e);
-		if (r >= 0)
-			r = plan_args(b, step->text, env, s, &s->args, e);
-		break;
-	case DF_HEALTHCHECK:
-		r = change_health(&s->config.run, step->flags, step->text, e);
-		break;
-	case DF_SHELL:
-		r = change_shell(&s->config.run, step->text, e);
-		break;
-	case DF_MAINTAINER:
-		free(s->config.author);
-		s->config.author = strdup(step->text);
-		break;
-	default:
-		r = change(b, s, step, e);
-	}
-	if (r < 0)
-		return r;
-	if (step->verb != DF_ENV)
-		told = history_text(b, s, step, NULL);
-	/* A trigger is in the configuration only. */
-	if (told && step->verb == DF_ONBUILD)
-		return 0;
-	cache_key(key, s->key, told ?: "", NULL);
-	memcpy(s->key, key, sizeof(key));
-	return stage_add_history(s, told, true, e);
-}
-
 static int step_do(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
 	switch (step->verb) {
@@ -205,7 +102,7 @@ static int step_do(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	case DF_WORKDIR:
 		return step_workdir(b, s, step, e);
 	default:
-		return configure(b, s, step, e);
+		return step_configure(b, s, step, e);
 	}
 }
 

@@ -40,7 +40,7 @@ int work_commit(Build *b, const Stage *s, Work *w, CacheHit *ret, Err *e)
 
 /* ---- WORKDIR ---- */
 
-/* The directory is the current user's, as is what he makes there. */
+/* The directory is the current user's, as is what he makes there; of one who is not in the image (yet) it is root's. */
 static int make_directory(Build *b, Stage *s, const DockerfileStep *step, void *arg, CacheHit *hit, Err *e)
 {
 	_cleanup_close_ int made = -1;
@@ -49,8 +49,14 @@ static int make_directory(Build *b, Stage *s, const DockerfileStep *step, void *
 	int r = work_open(b, s->chain, &w, e), closed;
 
 	if (r >= 0 && !str_empty(s->config.run.user)) {
+		Err unknown = {0};
+
 		how.set_owner = true;
-		r = engine_user_lookup(w.root, s->config.run.user, &how.uid, &how.gid, e);
+		r = engine_user_lookup(w.root, s->config.run.user, &how.uid, &how.gid, &unknown);
+		if (r < 0 && unknown.kind != ERR_INVALID && e)
+			*e = unknown;
+		if (r < 0 && unknown.kind == ERR_INVALID)
+			r = 0;
 		/* A number that is no account's is the group's too, as in --chown. */
 		if (!strchr(s->config.run.user, ':') && how.gid == 0)
 			how.gid = how.uid;
@@ -68,19 +74,16 @@ static int make_directory(Build *b, Stage *s, const DockerfileStep *step, void *
 
 int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
-	_cleanup_free_ char *text = NULL, *word = NULL, *dir = NULL, *line = NULL, *instruction = NULL;
+	_cleanup_free_ char *word = NULL, *dir = NULL, *line = NULL, *instruction = NULL;
 	_cleanup_strv_ char **env = NULL;
 	char key[DIGEST_LEN + 1];
 	int r = stage_environment(s, &env, e);
 
 	if (r >= 0)
-		r = dockerfile_expand(step->text, b->df.escape, env, true, &text, e);
-	if (r >= 0)
-		r = dockerfile_word(text, b->df.escape, &word, e);
+		r = dockerfile_lex_word(&(DockerfileLex){.escape = b->df.escape, .env = env}, step->text,
+					&word, e);
 	if (r < 0)
 		return r;
-	if (!*word)
-		return err_new(e, ERR_INVALID, "WORKDIR requires exactly one argument");
 	dir = path_join_clean(str_empty(s->config.run.working_dir) ? "/" : s->config.run.working_dir, word);
 	line = strf("WORKDIR %s", dir);
 	/* Whose it becomes is part of what the step does. */

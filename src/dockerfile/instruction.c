@@ -237,7 +237,7 @@ static int check_arg(const DockerfileStep *s, Err *e)
 static int check_health(const DockerfileStep *s, Err *e)
 {
 	if (strcasecmp(s->args[0], "NONE") == 0) {
-		if (s->n_args > 1 || s->flags)
+		if (s->n_args > 1)
 			return err_new(e, ERR_INVALID, "HEALTHCHECK NONE takes no arguments");
 		return 0;
 	}
@@ -328,8 +328,7 @@ static int check_args(const DockerfileStep *s, Culprit *c, Err *e)
 
 	if (s->verb == DF_SHELL && s->n_args && !s->json)
 		return err_new(e, ERR_INVALID, "SHELL requires the arguments to be in JSON form");
-	if (s->n_args == 0 && s->verb != DF_FROM && s->verb != DF_COPY && s->verb != DF_ADD &&
-	    !(command && s->json))
+	if (s->n_args == 0 && s->verb != DF_FROM && s->verb != DF_COPY && s->verb != DF_ADD && !command)
 		return err_new(e, ERR_INVALID, "%s requires %s one argument", verbs[s->verb],
 			       exactly_one(s->verb) ? "exactly" : "at least");
 	switch (s->verb) {

@@ -67,7 +67,7 @@ static void test_errors_have_file_and_line(void **state _unused_)
 	assert_refused("FROM x\n\nFRO y\n", "Dockerfile:3: unknown instruction: FRO (did you mean FROM?)");
 	assert_refused("RUN x\n", "Dockerfile:1: no build stage");
 	assert_refused("", "file with no instructions");
-	assert_refused("FROM x\nRUN\n", "Dockerfile:2: RUN requires");
+	assert_refused("FROM x\nENV\n", "Dockerfile:2: ENV requires");
 	assert_refused("FROM x\nRUN <<EOF\nnever ends\n", "Dockerfile:2: unterminated heredoc");
 	assert_refused("FROM x\n\nRUN a \\\n b\nCPOY a b\n",
 		       "Dockerfile:5: unknown instruction: CPOY (did you mean COPY?)");
@@ -237,7 +237,7 @@ static void test_refusals(void **state _unused_)
 	    {"RUN --security=none a", "security \"none\" is not valid"},
 	    {"RUN --mount=type=bnd,target=/x a", "unsupported mount type \"bnd\" (did you mean bind?)"},
 	    {"RUN --mount=from=$x,target=/x a", "'from' doesn't support variable expansion"},
-	    {"RUN", "RUN requires at least one argument"},
+	    {"EXPOSE", "EXPOSE requires at least one argument"},
 	    {"RUN [1]", "when using JSON array syntax, arrays must be comprised of strings only"},
 	    {"COPY [[\"a\"], \"b\"]", "arrays must be comprised of strings only"},
 	    {"CMD [\"a\", \"b\\u0000c\"]", "argument 2 of CMD has a NUL character in it"},

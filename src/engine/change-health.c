@@ -97,6 +97,8 @@ int change_health(ImageRunConfig *c, char *const *flags, const char *text, Err *
 		r = health_flag(&h, *flags, e);
 	if (r < 0)
 		return r;
+	if (streq(test[0], "NONE"))
+		h = (ImageHealth){0};
 	strv_free(c->health.test);
 	h.test = take_ptr(test);
 	c->health = h;

@@ -119,7 +119,13 @@ static void labels_ports_volumes(void **state)
 	refused("EXPOSE 0", "invalid containerPort");
 	refused("EXPOSE 70000", "invalid containerPort");
 	refused("EXPOSE 90-80", "invalid containerPort");
-	refused("EXPOSE 80/icmp", "invalid proto");
+	refused("EXPOSE 80/icmp", "invalid port: \"80/icmp\": invalid proto: icmp");
+	apply(&c, "EXPOSE 127.0.0.1:80:90 [::1]:80:91/udp 5000:6000 82/ ::83");
+	assert_strv(c.exposed_ports, "90/tcp|91/udp|6000/tcp|82/tcp|83/tcp");
+	image_run_config_done(&c);
+	refused("EXPOSE x:80", "invalid hostPort: x");
+	refused("EXPOSE 1.2.3:70:80", "invalid IP address: 1.2.3");
+	refused("EXPOSE 70:", "invalid containerPort: ");
 	refused("VOLUME [\"\"]", "empty string");
 }
 

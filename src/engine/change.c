@@ -9,6 +9,7 @@
 #include "engine/change.h"
 #include "engine/engine-internal.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 
 #define WORD_MAX      (1u << 20)
@@ -360,23 +361,61 @@ static int expose_range(ImageRunConfig *c, int low, int high, const char *proto,
 	return 0;
 }
 
-static int expose_one(ImageRunConfig *c, const char *text, Err *e)
+/* "80" or "80-90". */
+static int port_range(const char *text, const char *what, int *low, int *high, Err *e)
 {
-	_cleanup_free_ char *range = strndup(text, strcspn(text, "/"));
-	const char *proto = text[strcspn(text, "/")] ? strchr(text, '/') + 1 : "tcp";
-	char *dash = range ? strchr(range, '-') : NULL;
-	int low, high;
+	_cleanup_free_ char *copy = strdup(text);
+	char *dash = copy ? strchr(copy, '-') : NULL;
 
-	if (!range)
+	if (!copy)
 		return err_oom(e);
 	if (dash)
 		*dash = '\0';
-	if (str_to_int(range, 1, 65535, &low) < 0 ||
-	    str_to_int(dash ? dash + 1 : range, 1, 65535, &high) < 0 || high < low)
-		return err_new(e, ERR_INVALID, "invalid containerPort: %s", text);
-	if (strcasecmp(proto, "tcp") != 0 && strcasecmp(proto, "udp") != 0 && strcasecmp(proto, "sctp") != 0)
-		return err_new(e, ERR_INVALID, "invalid proto: %s (use tcp, udp or sctp)", proto);
-	return expose_range(c, low, high, proto, e);
+	if (str_to_int(copy, 1, 65535, low) < 0 || str_to_int(dash ? dash + 1 : copy, 1, 65535, high) < 0 ||
+	    *high < *low)
+		return err_new(e, ERR_INVALID, "invalid %s: %.200s", what, text);
+	return 0;
+}
+
+/* "[IP:][PORT]", which an image cannot promise: it is looked at, and that is all. */
+static int host_part(char *text, Err *e)
+{
+	uint8_t address[16];
+	char *port = strrchr(text, ':'), *ip = port ? text : NULL;
+	int low, high;
+
+	if (port)
+		*port++ = '\0';
+	else
+		port = text;
+	if (ip && *ip == '[' && str_ends(ip, "]")) {
+		ip[strlen(ip) - 1] = '\0';
+		ip++;
+	}
+	if (ip && *ip && inet_pton(AF_INET, ip, address) != 1 && inet_pton(AF_INET6, ip, address) != 1)
+		return err_new(e, ERR_INVALID, "invalid IP address: %.100s", ip);
+	return *port ? port_range(port, "hostPort", &low, &high, e) : 0;
+}
+
+int change_expose(ImageRunConfig *c, const char *spec, Err *e)
+{
+	const char *slash = strrchr(spec, '/'), *proto = slash && slash[1] ? slash + 1 : "tcp";
+	_cleanup_free_ char *ports = slash ? strndup(spec, (size_t)(slash - spec)) : strdup(spec);
+	char *own = ports ? strrchr(ports, ':') : NULL;
+	int low, high, r = ports ? 0 : err_oom(e);
+
+	if (r >= 0 && strcasecmp(proto, "tcp") != 0 && strcasecmp(proto, "udp") != 0 &&
+	    strcasecmp(proto, "sctp") != 0)
+		r = err_new(e, ERR_INVALID, "invalid port: \"%.200s\": invalid proto: %.100s", spec, proto);
+	if (r >= 0 && own) {
+		*own++ = '\0';
+		r = host_part(ports, e);
+	}
+	if (r >= 0)
+		r = port_range(own ?: ports, "containerPort", &low, &high, e);
+	if (r >= 0 && strv_len(c->exposed_ports) > PORT_LIST_MAX)
+		r = err_new(e, ERR_INVALID, "too many exposed ports");
+	return r < 0 ? r : expose_range(c, low, high, proto, e);
 }
 
 static int expose(const Change *k, Err *e)
@@ -385,10 +424,19 @@ static int expose(const Change *k, Err *e)
 	int r = expanded_words(k, &w, e);
 
 	for (size_t i = 0; r >= 0 && w[i]; i++)
-		r = strv_len(k->c->exposed_ports) > PORT_LIST_MAX
-			? err_new(e, ERR_INVALID, "too many exposed ports")
-			: expose_one(k->c, w[i], e);
+		r = change_expose(k->c, w[i], e);
 	return r;
+}
+
+int change_volume(ImageRunConfig *c, const char *path, Err *e)
+{
+	_cleanup_free_ char *v = str_trim_dup(path);
+
+	if (!v)
+		return err_oom(e);
+	if (!*v)
+		return err_new(e, ERR_INVALID, "VOLUME specified can not be an empty string");
+	return !strv_has(c->volumes, v) && strv_add(&c->volumes, v) < 0 ? err_oom(e) : 0;
 }
 
 static int volumes(const Change *k, Err *e)
@@ -396,16 +444,8 @@ static int volumes(const Change *k, Err *e)
 	_cleanup_strv_ char **w = change_json_form(k->rest);
 	int r = w ? 0 : expanded_words(k, &w, e);
 
-	for (size_t i = 0; r >= 0 && w[i]; i++) {
-		_cleanup_free_ char *v = str_trim_dup(w[i]);
-
-		if (!v)
-			return err_oom(e);
-		if (!*v)
-			return err_new(e, ERR_INVALID, "VOLUME specified can not be an empty string");
-		if (!strv_has(k->c->volumes, v) && strv_add(&k->c->volumes, v) < 0)
-			return err_oom(e);
-	}
+	for (size_t i = 0; r >= 0 && w[i]; i++)
+		r = change_volume(k->c, w[i], e);
 	return r;
 }
 
@@ -420,6 +460,20 @@ static int onbuild(const Change *k, Err *e)
 	if (strcasecmp(trigger, "FROM") == 0 || strcasecmp(trigger, "MAINTAINER") == 0)
 		return err_new(e, ERR_INVALID, "%s isn't allowed as an ONBUILD trigger", trigger);
 	return strv_add(&k->c->on_build, k->rest) < 0 ? err_oom(e) : 0;
+}
+
+int change_stop_signal(ImageRunConfig *c, const char *value, Err *e)
+{
+	int signal, r = signal_parse(value, &signal, e);
+	char *copy = r < 0 ? NULL : strdup(value);
+
+	if (r < 0)
+		return r;
+	if (!copy)
+		return err_oom(e);
+	free(c->stop_signal);
+	c->stop_signal = copy;
+	return 0;
 }
 
 /* USER, STOPSIGNAL: exactly one word. */
@@ -437,13 +491,9 @@ static int single(const Change *k, char **field, Err *e)
 	if (r < 0)
 		return r;
 	if (field == &k->c->stop_signal) {
-		int signal;
-
-		r = signal_parse(value, &signal, e);
-		if (r < 0) {
-			free(value);
-			return r;
-		}
+		r = change_stop_signal(k->c, value, e);
+		free(value);
+		return r;
 	}
 	free(*field);
 	*field = value;

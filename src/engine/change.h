@@ -18,6 +18,10 @@ char **change_split_words(const char *text);
 int change_apply(ImageRunConfig *c, const char *keyword, const char *rest, char *const *env, Err *e);
 /* A list of instructions in order, variables from the config's own Env; an ENTRYPOINT drops the Cmd that was there before the list. */
 int change_apply_all(ImageRunConfig *c, char *const *instructions, Err *e);
+/* One word of EXPOSE ("80", "80-90/udp", "127.0.0.1:8080:80"), one of VOLUME, the one of STOPSIGNAL, when they are known. */
+int change_expose(ImageRunConfig *c, const char *spec, Err *e);
+int change_volume(ImageRunConfig *c, const char *path, Err *e);
+int change_stop_signal(ImageRunConfig *c, const char *value, Err *e);
 /* HEALTHCHECK: flags as "interval=30s", and what follows them. SHELL: its JSON list. */
 int change_health(ImageRunConfig *c, char *const *flags, const char *text, Err *e);
 int change_shell(ImageRunConfig *c, const char *text, Err *e);

@@ -84,6 +84,70 @@ def test_env_forms(build):
     assert env_of(image) == {"PATH": "/usr/bin:/bin", "one": "1", "two": "a b", "three": "c d", "legacy": "the rest of   the line", "empty": ""}
 
 
+# ---- words of instructions: what a variable or an array holds is neither split nor unquoted a second time
+WORDS = {
+    'ENV a="x y" b=\'$a\' c="a\'b" d=\\$a e="\\$a" f=a\\ b g="q\\"q"': {"a": "x y", "b": "$a", "c": "a'b", "d": "$a", "e": "$a", "f": "a b", "g": 'q"q'},
+    'ENV a="x  y $z"\nENV b=$a c="$a" d=${a}z': {"a": "x  y ", "b": "x  y ", "c": "x  y ", "d": "x  y z"},
+    "ENV a=b=c d==e": {"a": "b=c", "d": "=e"},
+    "ENV a=n\nENV $a=1 x$a=2": {"a": "n", "n": "1", "xn": "2"},
+    "ENV x=1\nENV a $x \\$x ${x}y  'z'": {"x": "1", "a": "1 $x 1y  z"},
+}
+
+
+@pytest.mark.parametrize("lines", WORDS)
+def test_words_of_env(build, lines):
+    env = env_of(build(f"FROM busybox\n{lines}\n"))
+    assert {k: v for k, v in env.items() if k != "PATH"} == WORDS[lines]
+
+
+CONFIGS = [
+    ('ENV k="a b"\nLABEL "$k"=1 \'$k\'=3 "x y"="z w"', "Labels", {"a b": "1", "$k": "3", "x y": "z w"}),
+    ("LABEL a=\\$x b=\"\\${x}\" c='$x' e=a$ f=${x:-}$", "Labels", {"a": "$x", "b": "${x}", "c": "$x", "e": "a$", "f": "$"}),
+    ('ENV p="80 81" q=90-91\nEXPOSE $p $q 1/udp', "ExposedPorts", {f"{p}": {} for p in ("80/tcp", "81/tcp", "90/tcp", "91/tcp", "1/udp")}),
+    ("EXPOSE 127.0.0.1:80:90 [::1]:80:91/udp 5000:6000 1-2:3-4 82/", "ExposedPorts", {f"{p}": {} for p in ("90/tcp", "91/udp", "6000/tcp", "3/tcp", "4/tcp", "82/tcp")}),
+    ("EXPOSE $nosuch", "ExposedPorts", None),
+    ('ENV d=/a\nVOLUME ["$d", "/b c", "/d$x", " /x "]', "Volumes", {"/a": {}, "/b c": {}, "/d": {}, "/x": {}}),
+    ('ENV d="/a /b"\nVOLUME $d "/q"', "Volumes", {"/a /b": {}, "/q": {}}),
+    ('VOLUME ["/a\\\\b"]', "Volumes", {"/ab": {}}),
+    ('ENV u="a b"\nUSER $u', "User", "a b"),
+    ("USER a   b", "User", "a   b"),
+    ('USER "a:b"', "User", "a:b"),
+    ("USER 5\nUSER $nosuch", "User", None),
+    ('ENV d="/x y"\nWORKDIR $d/z\nWORKDIR "p q"', "WorkingDir", "/x y/z/p q"),
+    ("WORKDIR /a\\ b\nWORKDIR $nosuch", "WorkingDir", "/a b"),
+    ("WORKDIR '/a$b'", "WorkingDir", "/a$b"),
+    ('ENV s=9\nSTOPSIGNAL "$s"', "StopSignal", "9"),
+    ('CMD ["$a", "b c", "d\\"e"]', "Cmd", ["$a", "b c", 'd"e']),
+    ("CMD echo \"a  b\"   'c' $x \\$y", "Cmd", ["/bin/sh", "-c", "echo \"a  b\"   'c' $x \\$y"]),
+    ("CMD", "Cmd", ["/bin/sh", "-c", ""]),
+    ('CMD ["a"]\nENTRYPOINT ["b"]', "ArgsEscaped", True),
+    ('ARG "a"=b\nARG n=x\nARG $n=5\nLABEL l=$a$x m=$n', "Labels", {"l": "", "m": "x"}),
+    ("HEALTHCHECK --interval=5s NONE", "Healthcheck", {"Test": ["NONE"]}),
+]
+
+
+@pytest.mark.parametrize("lines, key, value", CONFIGS)
+def test_words_of_the_configuration(build, lines, key, value):
+    assert build(f"FROM busybox\n{lines}\n").config.get(key) == value
+
+
+def test_words_of_copy(build):
+    files = {"a b": "x", "c$d": "y"}
+    image = build('FROM busybox\nENV f="a b"\nCOPY ["$f", "/d $f/"]\nCOPY $f /e/\nCOPY c\\$d /g/\nCOPY ["c\\\\$d", "/h/"]\n', files)
+    assert {"/d a b/a b", "/e/a b", "/g/c$d", "/h/c$d"} <= set(image.tree)
+
+
+@pytest.mark.parametrize("line, words", [("EXPOSE x:80", "invalid hostPort: x"), ("EXPOSE 1.2.3:70:80", "invalid IP address: 1.2.3"), ("EXPOSE 81/foo", 'invalid port: "81/foo": invalid proto: foo'),
+                                         ("EXPOSE 70000", "invalid containerPort: 70000"), ('VOLUME ""', "VOLUME specified can not be an empty string"), ('VOLUME ["/c\\"d"]', "matching double-quote")])
+def test_words_that_are_refused(build, line, words):
+    assert words in build.fails(f"FROM busybox\n{line}\n")
+
+
+def test_a_directory_of_a_user_who_is_not_there_yet_is_roots(build):
+    image = build("FROM busybox\nUSER later\nWORKDIR /w/x\nUSER root\n")
+    assert [image.tree[p][2:4] for p in ("/w", "/w/x")] == [(0, 0), (0, 0)]
+
+
 # ---- ARG
 def test_global_args_are_of_from_lines(build):
     build(f"""ARG base=busy
