@@ -243,6 +243,8 @@ int build_context_digest(Build *b, const char *context, const char *source, char
 int build_context_copy(Build *b, const char *context, const char *source, int root, Err *e);
 
 /* run.c */
+/* Whether what the request says of its steps holds; before any of them is made, or found in the cache. */
+int run_check(Build *b, Err *e);
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 /* Removes the container of a RUN that went well: while the next one runs, or when something else is done. */
 int step_run_tidy(Build *b, Stage *s, Err *e);

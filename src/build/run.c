@@ -254,7 +254,22 @@ static int container_config(Build *b, const Stage *s, const Run *run, ContainerC
 		return -EINVAL;
 	if (stage_environment(s, &c->env, e) < 0 || env_add(&c->env, b->proxy_args) < 0)
 		return err_oom(e);
-	return c->cmd && c->env && c->host.network_mode ? 0 : err_oom(e);
+	return c->cmd && c->host.network_mode ? 0 : err_oom(e);
+}
+
+int run_check(Build *b, Err *e)
+{
+	char *any[] = {(char *)(uintptr_t) "true", NULL};
+	const Run run = {.argv = any,
+			 .network = str_empty(b->rq->network_mode) ? "default" : b->rq->network_mode};
+	const Stage none = {0};
+	ContainerConfig config = {0};
+	int r = container_config(b, &none, &run, &config, e);
+
+	if (r >= 0)
+		r = engine_container_check(b->en, &config, e);
+	container_config_done(&config);
+	return r;
 }
 
 #define ROOM_TRIES    20

@@ -303,8 +303,10 @@ static int stages_make(Build *b, Err *e)
 
 static int solve_watched(Build *b, Err *e)
 {
-	int r = dockerfile_load(b, e);
+	int r = run_check(b, e);
 
+	if (r >= 0)
+		r = dockerfile_load(b, e);
 	if (r >= 0)
 		r = plan_make(b, e);
 	if (r >= 0)

@@ -430,3 +430,11 @@ int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err
 		r = err_oom(e);
 	return r;
 }
+
+int engine_container_check(Engine *en, ContainerConfig *config, Err *e)
+{
+	_cleanup_strv_ char **warnings = NULL;
+	int r = container_request_check(config, e);
+
+	return r < 0 ? r : container_config_check(en, config, &warnings, e);
+}

@@ -216,6 +216,8 @@ char *const *container_default_paths(bool masked);
  * ERR_NOT_FOUND "No such image: x" when the image is missing (the caller may pull). ERR_CONFLICT for a taken name. */
 int engine_container_create(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
 			    char **ret_id, char ***ret_warnings, Err *e);
+/* Whether such a container would be refused for what it says by itself, before there is one. */
+int engine_container_check(Engine *en, ContainerConfig *config, Err *e);
 /* A container over bare layers, for a build step: there is no image to name yet. What it is given in memory alone (descriptors, secrets) it has
  * for one run; after a crash of the engine it is removed. */
 #define ENGINE_STEP_KEPT "io.ireko.build.kept" /* label of a step that stays when it has failed */

@@ -368,3 +368,14 @@ def test_what_the_endpoint_does_not_do_is_refused(engine, query):
     reply = engine.api("POST", "/build?" + urllib.parse.urlencode({key: value}), tar, {"Content-Type": "application/x-tar"})
     assert reply.status != 200 or b"error" in reply.body, reply.body
     assert key.rstrip("s") in str(reply.body), reply.body
+
+
+@pytest.mark.parametrize("option, words", [("--ulimit=nosuch=1", "nosuch"), ("--ulimit=nofile=5:1", "nofile"), ("--add-host=nothing", "nothing"), ("--memory=1", "memory"), ("--cpuset-cpus=9999", "9999"),
+                                           ("--shm-size=-1", "SHM")])
+def test_options_of_steps_are_looked_at_first(engine, folder, option, words):
+    """Whether there is a step that they concern, and it is in the cache, or not."""
+    for text in ("FROM scratch\n", "FROM nosuch.invalid/image\n"):
+        (folder / "Dockerfile").write_text(text)
+        p = engine.cli("build", option, folder, check=False)
+        said = p.stdout + p.stderr
+        assert p.returncode != 0 and words in said and "nosuch.invalid" not in said, said
