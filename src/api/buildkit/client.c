@@ -185,7 +185,7 @@ static int client_secret(void *user, const char *id, uint8_t **ret, size_t *ret_
 }
 
 /* A client that knows none, or does not answer, leaves the account empty: what needs one says so itself. */
-static void client_auth(void *user, const char *domain, EngineAuth *ret)
+void client_auth(void *user, const char *domain, EngineAuth *ret)
 {
 	ClientState *c = user;
 	Session__CredentialsRequest rq = SESSION__CREDENTIALS_REQUEST__INIT;

@@ -231,6 +231,8 @@ typedef struct ClientState {
 void client_init(ClientState *c, Job *j);
 /* good: the build ended well. */
 void client_done(ClientState *c);
+/* The account at a registry; user is the ClientState, whose the strings are. */
+void client_auth(void *user, const char *domain, EngineAuth *ret);
 
 /* ---- fail.c ---- */
 /* The details of a failure that a line of the Dockerfile stands for. */
@@ -262,6 +264,8 @@ typedef struct ExporterResponse {
 void exporter_response_done(ExporterResponse *x);
 /* All that was asked for, of the result (NULL: there is none). */
 int export_all(Job *j, const Control__SolveRequest *rq, Kept *k, ExporterResponse *ret, Err *e);
+/* Brings the image of these names to their registries; the digest is the manifest's. */
+int export_push(Job *j, const char *vertex, char *const *tags, char ret_digest[DIGEST_LEN + 1], Err *e);
 /* Before anything is built. */
 int export_check(const Control__SolveRequest *rq, Err *e);
 

@@ -173,6 +173,10 @@ static int export_image(Export *x, Err *e)
 		return r;
 	tell_made(x, &made, began);
 	tell_named(x, tags);
+	if (is_true(attr(x, "push")))
+		r = export_push(x->job, x->digest, tags, made.digest, e);
+	if (r < 0)
+		return r;
 	return respond_image(x, &made, tags, e);
 }
 
