@@ -4,11 +4,11 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
-import socket
 import subprocess
 import tarfile
-import threading
+import time
 
 import pytest
 
@@ -121,27 +121,23 @@ def test_secrets_and_agents_are_lent(buildx, tmp_path):
 
 
 def test_an_agent_is_spoken_to(buildx, tmp_path):
-    path = str(tmp_path / "agent.sock")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-
-        def serve():
-            while True:
-                try:
-                    c, _ = listener.accept()
-                except OSError:
-                    return
-                with c:
-                    # A list of identities without any, to whatever was asked.
-                    while c.recv(4096):
-                        c.sendall(bytes([0, 0, 0, 5, 12, 0, 0, 0, 0]))
-
-        threading.Thread(target=serve, daemon=True).start()
-        ask = r"printf '\000\000\000\001\013' | nc local:$SSH_AUTH_SOCK | hexdump -C | head -1"
-        out = buildx.build("--ssh", f"default={path}", dockerfile=f"FROM busybox\nRUN --mount=type=ssh {ask}; ls -l $SSH_AUTH_SOCK\n")
-        listener.shutdown(socket.SHUT_RDWR)
-    assert re.search(r"srw.*ssh_agent", out), out
+    """ssh-add in a step, with its libraries, lists what ssh-agent has at the client."""
+    ask, key, path = shutil.which("ssh-add"), tmp_path / "key", tmp_path / "agent.sock"
+    libraries = re.findall(r"(?:=> )?(/\S+) \(0x", run("ldd", ask).stdout)
+    for file in (ask, *libraries):
+        (buildx.folder / "root" / file.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, buildx.folder / "root" / file.lstrip("/"))
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "the key of the test", "-f", key)
+    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL) as agent:
+        try:
+            wait_until("ssh-agent listens", path.exists)
+            run("ssh-add", "-q", key, env={**os.environ, "SSH_AUTH_SOCK": str(path)})
+            text = f"FROM busybox\nCOPY root /\nRUN --mount=type=ssh {ask} -l\nRUN --mount=type=ssh,id=other {ask} -l\n"
+            out = buildx.build("--ssh", f"default={path}", "--ssh", f"other={path}", dockerfile=text)
+        finally:
+            agent.terminate()
+    fingerprint = run("ssh-keygen", "-l", "-f", key).stdout.split()[1]
+    assert len(re.findall(rf"^#\d+ \d+\.\d+ 256 {re.escape(fingerprint)} the key of the test \(ED25519\)$", out, re.M)) == 2, out
 
 
 def test_outputs_to_the_client(buildx, tmp_path):
@@ -256,8 +252,27 @@ def test_a_client_that_goes_ends_its_build(buildx, how):
     finally:
         p.kill()
         p.wait()
-    wait_until("the step has ended", lambda: subprocess.run(["pgrep", "-f", "^sleep 81.5"], stdout=subprocess.DEVNULL, check=False).returncode != 0)
-    wait_until("its container is gone", lambda: buildx.engine.api("GET", "/containers/json?all=1").json == [])
+    wait_until("the step has ended", lambda: subprocess.run(["pgrep", "-f", "^sleep 81.5"], stdout=subprocess.DEVNULL, check=False).returncode != 0, seconds=2)
+    wait_until("its container is gone", lambda: buildx.engine.api("GET", "/containers/json?all=1").json == [], seconds=2)
+
+
+def test_an_engine_that_ends_ends_builds(new_engine, folder, name):
+    buildx = Buildx(new_engine(), folder, name)
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN echo begun; sleep 85.5\n")
+    plugin = CURRENT / "usr/libexec/docker/cli-plugins/docker-buildx"
+    with subprocess.Popen([plugin, "build", "--progress", "plain", "."], cwd=folder, env=buildx.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as p:
+        try:
+            for line in p.stderr:
+                if re.search(r"\d begun", line):
+                    break
+            began = time.monotonic()
+            buildx.engine.stop()
+            assert time.monotonic() - began < 2.5, "its requests were waited for"
+            assert "the engine is shutting down" in p.stderr.read() and p.wait(20) != 0
+        finally:
+            p.kill()
+    buildx.engine.start()
+    assert buildx.engine.api("GET", "/containers/json?all=1").json == []
 
 
 def test_what_the_builder_is(buildx):
