@@ -89,7 +89,7 @@ def test_failures(docker):
 
 def test_what_is_lent(docker, tmp_path):
     (tmp_path / "s").write_text("of the secret\n")
-    text = "FROM busybox\nRUN --mount=type=secret,id=a cat /run/secrets/a\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo an agent\n"
+    text = f"FROM busybox\nRUN --mount=type=secret,id=a : {docker.name}; cat /run/secrets/a\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo an agent\n"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "agent"))
         listener.listen()
@@ -108,7 +108,7 @@ def test_outputs_to_the_client(docker, tmp_path):
 
 
 def test_contexts_of_other_kinds(docker, tmp_path):
-    archive = tar_of(Dockerfile=b"FROM busybox\nCOPY x /\nRUN cat /x\n", x=b"of an archive\n")
+    archive = tar_of(Dockerfile=b"FROM busybox\nCOPY x /x-of-old\nRUN cat /x-of-old\n", x=b"of an archive\n")
     p = run(distributions_docker(), "build", "-t", docker.name, "-", env=docker.env, input=archive, text=False, timeout=60)
     assert b"of an archive" in p.stdout + p.stderr
     (tmp_path / "other file").write_text("FROM busybox\nRUN echo of another folder\n")

@@ -131,10 +131,12 @@ static int annotations(const Control__Exporter *x, char ***ret, Err *e)
 	return 0;
 }
 
-static int respond_image(Export *x, const BuildImageMade *made, char *const *tags, Err *e)
+/* pushed: by what a registry has it, NULL if it was not pushed. */
+static int respond_image(Export *x, const BuildImageMade *made, const char *pushed, char *const *tags, Err *e)
 {
 	_cleanup_free_ char *names = strv_join(tags, ",");
-	int r = respond(x->out, "containerimage.digest", *made->digest ? made->digest : made->id, e);
+	int r =
+	    respond(x->out, "containerimage.digest", pushed ?: (*made->digest ? made->digest : made->id), e);
 
 	if (r >= 0)
 		r = respond(x->out, "containerimage.config.digest", made->id, e);
@@ -161,6 +163,7 @@ static int export_image(Export *x, Err *e)
 {
 	_cleanup_strv_ char **tags = NULL, **notes = NULL;
 	BuildImageMade made;
+	char pushed[DIGEST_LEN + 1];
 	int64_t began = clock_now_ns();
 	int r = full_names(attr(x, "name"), &tags, e);
 
@@ -173,11 +176,10 @@ static int export_image(Export *x, Err *e)
 		return r;
 	tell_made(x, &made, began);
 	tell_named(x, tags);
+	memcpy(pushed, *made.digest ? made.digest : made.id, sizeof(pushed));
 	if (is_true(attr(x, "push")))
-		r = export_push(x->job, x->digest, tags, made.digest, e);
-	if (r < 0)
-		return r;
-	return respond_image(x, &made, tags, e);
+		r = export_push(x->job, x->digest, tags, pushed, e);
+	return r < 0 ? r : respond_image(x, &made, pushed, tags, e);
 }
 
 /* ---- files ---- */
@@ -290,7 +292,7 @@ static int export_archive(Export *x, Err *e)
 	p.tags = tags;
 	p.notes = notes;
 	r = stream(&p, e);
-	return r < 0 ? r : respond_image(x, &p.made, tags, e);
+	return r < 0 ? r : respond_image(x, &p.made, NULL, tags, e);
 }
 
 /* ---- all of them ---- */

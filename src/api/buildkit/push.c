@@ -8,18 +8,19 @@ typedef struct Push {
 	Job *job;
 	const char *vertex;
 	char *digest; /* room for one */
+	int64_t began_ns;
 } Push;
 
 static void progress(void *user, const char *id, const char *status, int64_t current, int64_t total)
 {
 	const Push *p = user;
 	_cleanup_free_ char *text = id ? strf("pushing layer %s", id) : NULL;
-	int64_t now = clock_now_ns();
+	bool whole = total > 0 && current >= total;
 
 	(void)status;
 	if (text)
-		status_progress(p->job, p->vertex, text, current, total, now,
-				total > 0 && current >= total ? now : 0);
+		status_progress(p->job, p->vertex, text, current, total, p->began_ns,
+				whole ? clock_now_ns() : 0);
 }
 
 static void pushed(void *user, const char *tag _unused_, const char *digest, int64_t size _unused_)
@@ -33,10 +34,10 @@ static int push_one(Push *p, ClientState *c, const char *name, Err *e)
 {
 	_cleanup_free_ char *repository = NULL, *tag = NULL, *text = strf("pushing manifest for %s", name);
 	EnginePush push = {.progress = progress, .pushed = pushed, .user = p, .alive_fd = p->job->alive_fd};
-	int64_t began = clock_now_ns();
 	Reference ref = {0};
 	int r = reference_parse(name, &ref, e);
 
+	p->began_ns = clock_now_ns();
 	if (r < 0)
 		return r;
 	repository = strf("%s/%s", ref.domain, ref.path);
@@ -50,14 +51,14 @@ static int push_one(Push *p, ClientState *c, const char *name, Err *e)
 	r = engine_image_push(p->job->door->engine, &push, e);
 	if (r < 0)
 		return err_ctx(e, r, "failed to push %s", name);
-	status_progress(p->job, p->vertex, text, 0, 0, began, clock_now_ns());
+	status_progress(p->job, p->vertex, text, 0, 0, p->began_ns, clock_now_ns());
 	return 0;
 }
 
 int export_push(Job *j, const char *vertex, char *const *tags, char ret_digest[DIGEST_LEN + 1], Err *e)
 {
 	_cleanup_(client_done) ClientState c;
-	Push p = {j, vertex, ret_digest};
+	Push p = {.job = j, .vertex = vertex, .digest = ret_digest};
 	int r = tags && *tags ? 0 : err_new(e, ERR_INVALID, "an image that is to be pushed has no name");
 
 	client_init(&c, j);
