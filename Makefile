@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images bench-network bench-build lint format fuzz install install-docker uninstall clean deps
+.PHONY: all demo demo-stop check check-builds check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images bench-network bench-build lint format fuzz install install-docker uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -37,6 +37,11 @@ check-clients:
 	@tools/deps build run test clients
 	@$(MAKE) --no-print-directory all
 	@IREKO_CLIENTS=all $(PYTHON) tools/check $(or $(CHECK),tests/clients)
+
+check-builds:
+	@tools/deps build run test
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tools/check $(or $(CHECK),tests/builds)
 
 check-fault:
 	@tools/deps build run test

@@ -550,9 +550,9 @@ def forget_busybox():
 class Registry:
     """Debian's docker-registry on a loopback port, with a storage of its own. more: lines for its configuration."""
 
-    def __init__(self, more="", authorization=None, tls=False):
+    def __init__(self, more="", authorization=None, tls=False, data=None):
         """more: of the configuration; {root} in it is our folder. authorization: of our own requests, a function that gives the header for a path. tls: with a certificate
-        of a CA of its own, self.ca."""
+        of a CA of its own, self.ca. data: a storage that stays."""
         self.root = temp_folder("registry")
         self.authorization, self.context, self.ca = authorization, None, None
         self.port = free_port()
@@ -561,7 +561,7 @@ class Registry:
         if tls:
             self._make_certificate()
         self.config = self.root / "config.yml"
-        self.config.write_text(f"version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {self.root}/data}}\n  delete: {{enabled: true}}\n"
+        self.config.write_text(f"version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: '{data or self.root / 'data'}'}}\n  delete: {{enabled: true}}\n"
                           f"http:\n  addr: {self.host}\n{certificate}" + more.replace("{root}", str(self.root)))
         self.log = (self.root / "log").open("wb")
         self.p = subprocess.Popen([program("docker-registry"), "serve", str(self.config)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)

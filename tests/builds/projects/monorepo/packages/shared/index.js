@@ -1,0 +1,1 @@
+exports.title = "一つの家";
