@@ -69,7 +69,8 @@ struct Build {
 	Store *store;
 	const BuildRequest *rq;
 	const char *label; /* of a build for several platforms: this one's */
-	bool cached_apart; /* its caches have names of their own */
+	bool
+	    follows; /* of several, not the first: its caches have names of their own, and what all would warn of is told */
 	int64_t began_ns;
 	char *dockerfile_name, *dockerfile_text;
 	size_t dockerfile_len;

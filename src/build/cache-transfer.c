@@ -18,7 +18,7 @@
 /* "-linux-arm64" of a build for several platforms, but the first: each has a cache of its own beside the others. malloc'ed. */
 static char *own_suffix(const Build *b)
 {
-	char *text = strf("%s%s", b->cached_apart ? "-" : "", b->cached_apart ? b->label : "");
+	char *text = strf("%s%s", b->follows ? "-" : "", b->follows ? b->label : "");
 
 	for (char *p = text; p && *p; p++)
 		*p = *p == '/' ? '-' : *p;

@@ -45,6 +45,10 @@ static void tell_warning(void *user, const DockerfileWarning *w)
 			 });
 }
 
+static void tell_nothing(void *user _unused_, const DockerfileWarning *w _unused_)
+{
+}
+
 int build_lint(Build *b, Err *e)
 {
 	const DockerfileCheckInput in = {.build_args = b->rq->args,
@@ -54,7 +58,8 @@ int build_lint(Build *b, Err *e)
 					 .base = base_known,
 					 .user = b};
 
-	return b->rq->in_order ? 0 : dockerfile_check(&b->df, &in, tell_warning, e);
+	return b->rq->in_order ? 0
+			       : dockerfile_check(&b->df, &in, b->follows ? tell_nothing : tell_warning, e);
 }
 
 int build_lint_base(Build *b, const Stage *s, Err *e)

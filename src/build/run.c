@@ -301,6 +301,29 @@ int step_run_tidy(Build *b, Stage *s, Err *e)
 	return id ? container_remove(b, id, e) : 0;
 }
 
+/* What cannot be run here is most often another machine's. */
+static int explain_start(const Stage *s, int r, Err *e)
+{
+	ImagePlatform own = {0};
+	char why[sizeof(e->msg)];
+
+	if (r >= 0 || !e || !strstr(e->msg, "exec format error") ||
+	    image_platform_parse(NULL, &own, NULL) < 0)
+		return r;
+	_cleanup_free_ char *here = image_platform_text(&own),
+			    *there = image_platform_text(&s->config.platform);
+	bool native = streq0(own.architecture, s->config.platform.architecture);
+	image_platform_done(&own);
+	if (native || !here || !there)
+		return r;
+	memcpy(why, e->msg, sizeof(why));
+	return err_new_no(
+	    e, e->kind, e->no,
+	    "%.600s: the stage is for %s and this machine runs %s: install an emulator for binfmt_misc "
+	    "(Debian: qemu-user-static)",
+	    why, there, here);
+}
+
 static int run_container(Build *b, Stage *s, const char *id, Tail *tail, int *ret_status, Err *e)
 {
 	ContainerEnd end = {0};
@@ -312,7 +335,7 @@ static int run_container(Build *b, Stage *s, const char *id, Tail *tail, int *re
 	r = engine_container_attach(b->en, id, &a, e);
 	close_fd(&pair[1]);
 	if (r >= 0)
-		r = engine_container_start(b->en, id, e);
+		r = explain_start(s, engine_container_start(b->en, id, e), e);
 	if (r >= 0)
 		r = step_run_tidy(b, s, e);
 	if (r >= 0)

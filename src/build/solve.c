@@ -317,7 +317,7 @@ static int solve_watched(Build *b, Err *e)
 	r = stages_make(b, e);
 	if (r >= 0)
 		r = cache_export(b, e);
-	if (r >= 0)
+	if (r >= 0 && !b->follows)
 		warn_of_unused(b);
 	return r;
 }
@@ -437,7 +437,7 @@ int build_solve_one(Builder *builder, const BuildRequest *rq, const BuildPart *p
 	if (r < 0)
 		return r;
 	b->label = part->label;
-	b->cached_apart = part->label && !part->first;
+	b->follows = part->label && !part->first;
 	b->began_ns = clock_now_ns();
 	/* Layers of the cache are not an image's yet: they must not be collected between the steps, nor before they are exported. */
 	store_lease_begin(store);
