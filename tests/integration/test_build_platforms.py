@@ -3,16 +3,19 @@
 import base64
 import json
 import os
+import pathlib
 import platform
+import shutil
 import tarfile
 
 import pytest
 
-from harness import run
+from harness import program, run
 
 OWN = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 OTHER = "arm64" if OWN == "amd64" else "amd64"
 BOTH = f"linux/{OWN},linux/{OTHER}"
+BINFMT = pathlib.Path("/proc/sys/fs/binfmt_misc")
 INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
 CROSS = """FROM --platform=$BUILDPLATFORM busybox AS tools
 RUN cat /proc/sys/kernel/random/uuid > /once
@@ -306,3 +309,38 @@ def test_a_base_keeps_its_name_for_this_machine(box, ireko, name, registry, new_
         ireko("rmi", "-f", name, base, check=False)
     ireko("image", "prune", "-f")  # the image that had the name first
     assert images(ireko) <= before
+
+
+# ---- programs of other machines
+
+
+@pytest.fixture
+def emulator(folder, name):
+    """A kind of program that the kernel gives to a program of ours: magic(text) is such a file. Only this test's files begin so."""
+    magic = f"\x7f{name}"
+    helper = folder.parent / "echo"
+    shutil.copy(program("busybox", "tools/deps test"), helper)
+    mounted = (BINFMT / "register").exists()
+    if not mounted:
+        run("mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT)
+    try:
+        (BINFMT / "register").write_text(f":{name}:M::{magic}::{helper}:F")
+        yield magic
+        (BINFMT / name).write_text("-1")
+    finally:
+        if not mounted:
+            run("umount", BINFMT)
+
+
+def test_programs_of_another_machine_run_where_an_emulator_is_installed(box, folder, emulator):
+    (folder / "x").write_text(emulator)
+    (folder / "x").chmod(0o755)
+    p = box(f"FROM --platform=linux/{OTHER} scratch\nCOPY x /bin/x\nRUN [\"/bin/x\", \"is\", \"emulated\"]\n", "--platform", f"linux/{OTHER}", "--progress", "plain")
+    assert "/bin/x is emulated" in p.stderr
+
+
+def test_without_one_the_error_names_it(box, folder):
+    (folder / "x").write_bytes(b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\xff\xf0" + bytes(100))
+    (folder / "x").chmod(0o755)
+    p = box("FROM scratch\nCOPY x /x\nRUN [\"/x\"]\n", "--platform", f"linux/{OTHER}", check=False)
+    assert f"exec format error: the stage is for linux/{OTHER} and this machine runs linux/{OWN}: install an emulator" in p.stderr
