@@ -154,7 +154,8 @@ typedef struct CacheStep {
 	const char *told;    /* what history says of it */
 	const char *content; /* digest of the files that it reads, or NULL */
 	CacheMakeFn make;
-	void *arg; /* of make */
+	void *arg;     /* of make */
+	bool floating; /* neither the key nor the layer depends on the layers below */
 } CacheStep;
 /* What the step gives: from the cache, from another build that is making it, or by make(). Enters it into the stage and its vertex. */
 int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e);

@@ -104,6 +104,30 @@ static void tell_miss(Build *b, Stage *s, const CacheStep *st)
 	store_cache_entry_done(&after);
 }
 
+/* A layer that was made on other layers, over those of the stage. */
+static int move_over(Build *b, const Stage *s, const CacheStep *st, CacheHit *h, Err *e)
+{
+	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	int r = 0;
+
+	if (h->empty)
+		return 0;
+	chain_id_next(s->chain, h->diff, chain);
+	if (streq0(h->chain, chain))
+		return 0;
+	memcpy(diff, h->diff, sizeof(diff));
+	if (!store_layer_has(b->store, chain))
+		r = store_layers_squash(b->store, s->chain, h->chain, 1, chain, diff, e);
+	if (r < 0)
+		return r;
+	free(h->chain);
+	free(h->diff);
+	h->chain = strdup(chain);
+	h->diff = strdup(diff);
+	/* The layers of the former base are of no use for it any more. */
+	return h->chain && h->diff ? put(b, s, st, h, e) : err_oom(e);
+}
+
 /* By this build or by another one that is at it. */
 static int make_once(Build *b, Stage *s, const CacheStep *st, CacheHit *ret, Err *e)
 {
@@ -121,6 +145,11 @@ static int make_once(Build *b, Stage *s, const CacheStep *st, CacheHit *ret, Err
 			return r;
 		r = get(b, st->key, ret, e);
 	} while (r == 0 && !f);
+	if (r > 0 && st->floating) {
+		int moved = move_over(b, s, st, ret, e);
+
+		r = moved < 0 ? moved : 1;
+	}
 	if (r > 0)
 		tell_hit(b, s, ret);
 	if (r == 0) {
@@ -136,6 +165,7 @@ static int make_once(Build *b, Stage *s, const CacheStep *st, CacheHit *ret, Err
 int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e)
 {
 	CacheHit hit = {0};
+	char key[DIGEST_LEN + 1];
 	int r = make_once(b, s, st, &hit, e);
 	size_t own = r < 0 || hit.empty ? 0 : strchr(hit.diff, ' ') ? 2 : 1;
 	CacheRecord record = {.key = (char *)(uintptr_t)st->key,
@@ -149,8 +179,12 @@ int cache_step(Build *b, Stage *s, const CacheStep *st, Err *e)
 
 	if (r >= 0)
 		r = cache_record_add(&s->records, &s->n_records, &record, e);
+	/* What comes after it does depend on all of them. */
+	memcpy(key, st->key, sizeof(key));
+	if (st->floating)
+		cache_key(key, s->key, st->key, NULL);
 	if (r >= 0)
-		r = stage_add_layer(s, st->told, st->key, &hit, e);
+		r = stage_add_layer(s, st->told, key, &hit, e);
 	cache_hit_done(&hit);
 	return r < 0 ? r : 0;
 }

@@ -181,31 +181,6 @@ static int describe_item(Build *b, const CopyStep *step, CopyItem *it, StrBuf *t
 	return r;
 }
 
-/* The key of the step. */
-static int key_of(Build *b, const Stage *s, Copy *c, char key[DIGEST_LEN + 1], Err *e)
-{
-	_cleanup_strbuf_ StrBuf t = {0};
-	int r = 0;
-
-	if (has_local(&c->step))
-		r = c->origin.chain ? hash_layers(b, c, c->content, e) : hash_sources(b, c, c->content, e);
-	if (r < 0)
-		return r;
-	strbuf_addf(&t, "%s link %d parents %d unpack %d %d chown %s chmod %s to %s %d\n%s\n", c->step.verb,
-		    c->step.link, c->step.parents, c->step.unpacks, c->step.unpacks_remote,
-		    c->step.chown ?: "", c->step.chmod ?: "", c->step.dest, c->step.into_dir, c->content);
-	for (size_t i = 0; r >= 0 && i < c->step.n; i++)
-		r = describe_item(b, &c->step, &c->step.items[i], &t, e);
-	if (r >= 0 && t.oom)
-		r = err_oom(e);
-	if (r < 0)
-		return r;
-	cache_key(key, s->key, t.s, NULL);
-	return 0;
-}
-
-/* ---- writing ---- */
-
 /* "user[:group]", looked up in the stage. A number alone is the group's too. */
 static int owner(Build *b, const Stage *s, const Copy *c, const Work *w, TreeCopy *how, Err *e)
 {
@@ -228,6 +203,52 @@ static int owner(Build *b, const Stage *s, const Copy *c, const Work *w, TreeCop
 		how->gid = how->uid;
 	return r;
 }
+
+/* A layer of --link fits on others than those it was made on. All that it has from these is who a name is, and what the directories look like that it shares with
+ * them: they stay as they are. root: of the layer, or -1. */
+static int take_from_below(Build *b, const Stage *s, const Copy *c, int root, StrBuf *told, Err *e)
+{
+	_cleanup_close_ int below = -1;
+	TreeCopy how = {0};
+	int64_t epoch = 0;
+	int r = build_epoch(b, &epoch, e);
+
+	if (r >= 0 && s->chain)
+		r = store_layers_mount(b->store, s->chain, &below, e);
+	if (r >= 0)
+		r = owner(b, s, c, &(Work){.root = below}, &how, e);
+	if (r >= 0 && s->chain)
+		r = place_as_below(below, root, c->step.dest, told, e);
+	strbuf_addf(told, "owner %u:%u epoch %lld\n", how.uid, how.gid, (long long)epoch);
+	return r;
+}
+
+/* The key of the step. */
+static int key_of(Build *b, const Stage *s, Copy *c, char key[DIGEST_LEN + 1], Err *e)
+{
+	_cleanup_strbuf_ StrBuf t = {0};
+	int r = 0;
+
+	if (has_local(&c->step))
+		r = c->origin.chain ? hash_layers(b, c, c->content, e) : hash_sources(b, c, c->content, e);
+	if (r < 0)
+		return r;
+	strbuf_addf(&t, "%s link %d parents %d unpack %d %d chown %s chmod %s to %s %d\n%s\n", c->step.verb,
+		    c->step.link, c->step.parents, c->step.unpacks, c->step.unpacks_remote,
+		    c->step.chown ?: "", c->step.chmod ?: "", c->step.dest, c->step.into_dir, c->content);
+	for (size_t i = 0; r >= 0 && i < c->step.n; i++)
+		r = describe_item(b, &c->step, &c->step.items[i], &t, e);
+	if (r >= 0 && c->step.link)
+		r = take_from_below(b, s, c, -1, &t, e);
+	if (r >= 0 && t.oom)
+		r = err_oom(e);
+	if (r < 0)
+		return r;
+	cache_key(key, c->step.link ? "" : s->key, t.s, NULL);
+	return 0;
+}
+
+/* ---- writing ---- */
 
 static int write_text(const CopyItem *it, const Place *p, const TreeCopy *how, Err *e)
 {
@@ -400,11 +421,14 @@ static int make_delta(Build *b, Stage *s, Copy *c, CacheHit *hit, Err *e)
 
 static int make_whole(Build *b, Stage *s, Copy *c, CacheHit *hit, Err *e)
 {
+	_cleanup_strbuf_ StrBuf told = {0};
 	Work w = {.root = -1};
 	int r = work_open(b, c->step.link ? NULL : s->chain, &w, e), closed;
 
 	if (r >= 0)
 		r = write_all(b, s, c, &w, e);
+	if (r >= 0 && c->step.link)
+		r = take_from_below(b, s, c, w.root, &told, e);
 	if (r >= 0 && !c->changed)
 		r = work_commit(b, s, &w, hit, e);
 	/* For the next time; without it that one is a whole copy as well. */
@@ -446,7 +470,7 @@ static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 		if (r >= 0)
 			r = cache_step(b, s,
 				       &(CacheStep){step, key, c->told, *c->content ? c->content : NULL, make,
-						    c},
+						    c, c->step.link},
 				       e);
 		if (r >= 0 || (!c->changed && r != -ESTALE) || i == TRIES_MAX - 1)
 			return r;

@@ -85,6 +85,8 @@ int place_open(int root, const char *dest, bool into, const char *name, const Tr
 /* The directory `dest`, made if it is not there. */
 int place_directory(int root, const char *dest, const TreeCopy *how, Err *e);
 void place_done(Place *p);
+/* Of the directories on the way to dest, and dest, those that are in `below` already: what they are is added to told, and those of root (-1: none) are made the same. */
+int place_as_below(int below, int root, const char *dest, StrBuf *told, Err *e);
 
 /* ---- unpack.c: archives ---- */
 /* Unpacks the archive `path` into the directory dest: 1; 0 if it is none. keep_owner: as it says; else all is how's. */

@@ -5,6 +5,7 @@
 #include "build/copy.h"
 
 #include <limits.h>
+#include <sys/stat.h>
 
 #define LINKS_MAX 40 /* as the kernel: path_resolution(7) */
 
@@ -107,6 +108,46 @@ int place_open(int root, const char *dest, bool into, const char *name, const Tr
 		return ret->dir;
 	ret->name = strdup(name);
 	return ret->name ? 0 : err_oom(e);
+}
+
+static int one_as_below(int dir, int to, const char *path, StrBuf *told, Err *e)
+{
+	struct stat st;
+
+	if (fstat(dir, &st) < 0)
+		return err_sys(e, errno, "look at %.500s", path);
+	strbuf_addf(told, "%s %o %u:%u\n", path, st.st_mode, st.st_uid, st.st_gid);
+	if (to >= 0 && (fchownat(to, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0 ||
+			fchmodat(to, ".", st.st_mode & 07777, 0) < 0))
+		return err_sys(e, errno, "set the owner and the mode of %.500s", path);
+	return 0;
+}
+
+int place_as_below(int below, int root, const char *dest, StrBuf *told, Err *e)
+{
+	_cleanup_free_ char *path = strdup(dest);
+	int dir = fcntl(below, F_DUPFD_CLOEXEC, 3), to = root < 0 ? -1 : fcntl(root, F_DUPFD_CLOEXEC, 3);
+	int r = path ? 0 : err_oom(e);
+
+	/* A link is no directory: it gives way to one. */
+	for (char *name = path, *end; r >= 0 && *(name += strspn(name, "/")); name = end) {
+		char kept = *(end = name + strcspn(name, "/"));
+
+		*end = '\0';
+		int next = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int next_to = to < 0 ? -1 : openat(to, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		close_fd(&dir);
+		close_fd(&to);
+		dir = next;
+		to = next_to;
+		if (dir < 0 || (root >= 0 && to < 0))
+			break;
+		r = one_as_below(dir, to, path, told, e);
+		*end = kept;
+	}
+	close_fd(&dir);
+	close_fd(&to);
+	return r;
 }
 
 void place_done(Place *p)

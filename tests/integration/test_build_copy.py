@@ -380,3 +380,47 @@ def test_a_tree_that_changes_under_the_build(box, folder, look):
     box("FROM busybox\nCOPY d /d\n")
     want = {f"{i}": (folder / f"d/{i}").read_text() for i in range(200)}
     assert {f"{i}": line for i, line in enumerate(look("for i in $(seq 0 199); do cat /d/$i; echo; done").split("\n"))} == want
+
+
+# ---- --link
+def layers(ireko, name):
+    return json.loads(ireko.out("image", "inspect", name))[0]["RootFS"]["Layers"]
+
+
+def test_a_linked_layer_outlives_its_base(box, ireko, name):
+    """It is the same layer over another base, and what comes after it is made anew."""
+    text = f"COPY --link --chown=7:8 f /{name}/f\nRUN cat /{name}/f /base >/seen\n"
+    box(f"FROM busybox AS base\nRUN echo 1 >/base\nFROM base\n{text}", {"f": "linked"})
+    first = layers(ireko, name)
+    said = box(f"FROM busybox AS base\nRUN echo 2 >/base\nFROM base\n{text}", {"f": "linked"}, "--progress=plain")
+    again = layers(ireko, name)
+    assert first[-2] == again[-2] and first[-3] != again[-3] and first[-1] != again[-1]
+    steps = {line.split()[0]: line for line in said.splitlines() if "COPY" in line or "RUN cat" in line}
+    cached = [number for number in steps if f"{number} CACHED" in said]
+    assert [steps[n] for n in cached if "COPY" in steps[n]] and not [n for n in cached if "RUN cat" in steps[n]]
+    assert ireko.out("run", "--rm", name, "cat", "/seen") == "linked2"
+    assert ireko.out("run", "--rm", name, "stat", "-c", "%u:%g", f"/{name}", f"/{name}/f").split() == ["7:8", "7:8"]
+    # And over nothing at all.
+    box(f"FROM scratch\nCOPY --link --chown=7:8 f /{name}/f\n", {"f": "linked"})
+    assert layers(ireko, name) == [first[-2]]
+
+
+def test_directories_that_are_there_stay_as_they_are(box, ireko, name):
+    for text in ("COPY --link --chown=7:8 f /d/f\nCOPY --link --chown=7:8 f /d/e/g/h\n", "COPY --link --chown=7:8 . /d/\nCOPY --link --chown=7:8 f /d/e/g/h\n", "COPY --link --chown=7:8 --chmod=600 f /d/f\nCOPY --link --chown=7:8 f /d/e/g/h\n"):
+        box(f"FROM busybox\nRUN mkdir -m 750 /d && chown 3:4 /d && mkdir -m 711 /d/e\n{text}", {"f": "x"})
+        assert ireko.out("run", "--rm", name, "stat", "-c", "%a %u:%g", "/d", "/d/f", "/d/e", "/d/e/g", "/d/e/g/h").splitlines() == [
+            "750 3:4", "600 7:8" if "chmod" in text else "644 7:8", "711 0:0", "755 7:8", "644 7:8"]
+    # A base in which it looks different is another one.
+    box("FROM busybox\nRUN mkdir -m 700 /d\nCOPY --link --chown=7:8 f /d/f\n", {"f": "x"})
+    assert ireko.out("run", "--rm", name, "stat", "-c", "%a %u:%g", "/d").strip() == "700 0:0"
+
+
+def test_a_name_is_who_the_base_says(box, ireko, name):
+    for number in (50, 60):
+        box(f"FROM busybox\nRUN echo someone:x:{number}:{number}::/:/bin/sh >>/etc/passwd\nCOPY --link --chown=someone f /owned\n", {"f": "x"})
+        assert ireko.out("run", "--rm", name, "stat", "-c", "%u", "/owned").strip() == str(number)
+
+
+def test_a_linked_directory_replaces_a_link(box, ireko, name):
+    box("FROM busybox\nRUN mkdir /real && ln -s real /way && chmod 700 /real\nCOPY --link f /way/f\n", {"f": "x"})
+    assert ireko.out("run", "--rm", name, "sh", "-c", "test ! -L /way && cat /way/f && ls -A /real && stat -c %a /way") == "x755"
