@@ -24,6 +24,23 @@ def test_a_warning_names_its_rule_and_line(build, folder):
     assert "JSON arguments recommended for CMD" in said and "(line 3)" in said
 
 
+def test_warnings_are_shown_as_buildx_shows_them(engine, folder, name):
+    (folder / "Dockerfile").write_text("FROM scratch AS Base\nLABEL a b\n")
+    said = engine.cli("build", folder).stderr
+    assert "\n 2 warnings found (use --debug to expand):\n - StageNameCasing: Stage name 'Base' should be lowercase (line 1)\n - LegacyKeyValueFormat: " in said
+    assert "More info" not in said
+    said = engine.cli("--debug", "build", folder).stderr
+    assert """ 2 warnings found:
+ - StageNameCasing: Stage name 'Base' should be lowercase (line 1)
+Stage names should be lowercase
+More info: https://docs.docker.com/go/dockerfile/rule/stage-name-casing/
+Dockerfile:1
+--------------------
+   1 | >>> FROM scratch AS Base
+   2 |     LABEL a b
+""" in said
+
+
 def test_a_base_images_environment_is_not_missed(build, engine, name):
     build(f"FROM busybox\nENV of_{name.replace('-', '_')}=1\n")
     said = build(f"FROM {name}\nWORKDIR /x$of_{name.replace('-', '_')}$PATH\nWORKDIR /y$nothing\n")

@@ -95,6 +95,21 @@ static void events(void **state)
 	      "{\"warnings\":[{\"vertex\":\"\",\"level\":1,\"short\":\"dw==\",\"url\":\"https://"
 	      "x\",\"sourceInfo\":{\"filename\":\"Dockerfile\"},"
 	      "\"range\":[{\"start\":{\"line\":3},\"end\":{\"line\":3}}]}]}\n");
+	/* As BuildKit's, with the lines in place of the whole file. */
+	shows(&(BuildEvent){.kind = BUILD_WARNING,
+			    .text = "w (line 1)",
+			    .len = 10,
+			    .rule = "R",
+			    .detail = "d",
+			    .line = 1,
+			    .source = "FROM x",
+			    .source_len = 6},
+	      "{\"warnings\":[{\"vertex\":\"\",\"level\":1,\"short\":\"UjogdyAobGluZSAxKQ==\",\"detail\":["
+	      "\"ZA==\"],"
+	      "\"sourceInfo\":{\"filename\":\"Dockerfile\"},\"range\":[{\"start\":{\"line\":1},\"end\":{"
+	      "\"line\":1}}"
+	      "],\"excerpt\":\"Dockerfile:1\\n--------------------\\n   1 | >>> FROM x\\n--------------------"
+	      "\\n\"}]}\n");
 	shows(&(BuildEvent){.kind = BUILD_STEP, .text = "Step 1/1", .len = 8}, "");
 }
 

@@ -3,6 +3,10 @@
 #include "api/docker/build-wire.h"
 #include "api/docker/door-internal.h"
 #include "base/base64.h"
+#include "dockerfile/dockerfile.h"
+
+#define WARNING_MAX 4000 /* bytes */
+#define EXCERPT_MAX 16384
 
 #define F(name, type, member)                                                                                \
 	{                                                                                                    \
@@ -186,10 +190,24 @@ static void add_log(StrBuf *b, const BuildEvent *ev)
 	strbuf_add(b, "}]}\n");
 }
 
+/* The lines themselves; not the whole text, which BuildKit would send with each. */
+static void add_excerpt(StrBuf *b, const BuildEvent *ev, const char *dockerfile)
+{
+	const DockerfilePlace place = {.first = ev->line, .last = MAX2(ev->line, ev->last_line)};
+	_cleanup_free_ char *text =
+	    ev->source ? dockerfile_excerpt(ev->source, ev->source_len, dockerfile, &place, NULL) : NULL;
+
+	if (text && strlen(text) <= EXCERPT_MAX)
+		add_member(b, "excerpt", text);
+}
+
 static void add_warning(StrBuf *b, const BuildEvent *ev, const char *dockerfile)
 {
+	_cleanup_free_ char *named =
+	    ev->rule ? strf("%s: %.*s", ev->rule, (int)MIN2(ev->len, (size_t)WARNING_MAX), ev->text) : NULL;
+
 	strbuf_addf(b, "{\"warnings\":[{\"vertex\":\"%s\",\"level\":1", ev->vertex ? ev->vertex->digest : "");
-	add_data(b, "short", ev->text, ev->len);
+	add_data(b, "short", named ?: ev->text, named ? strlen(named) : ev->len);
 	if (ev->detail) {
 		_cleanup_free_ char *text = base64_encode(ev->detail, strlen(ev->detail), false);
 
@@ -201,6 +219,7 @@ static void add_warning(StrBuf *b, const BuildEvent *ev, const char *dockerfile)
 		doc_add_str(b, dockerfile);
 		strbuf_addf(b, "},\"range\":[{\"start\":{\"line\":%d},\"end\":{\"line\":%d}}]", ev->line,
 			    MAX2(ev->line, ev->last_line));
+		add_excerpt(b, ev, dockerfile);
 	}
 	strbuf_add(b, "}]}\n");
 }

@@ -682,6 +682,7 @@ int build_local(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e)
 		return r;
 	l.view = build_view_new(&(BuildViewOptions){.plain = l.mode == SHOW_PLAIN,
 						    .clean = call->cli->err_tty,
+						    .expand = call->cli->debug,
 						    .color = l.mode == SHOW_TTY && !getenv("NO_COLOR")},
 				clock_now_ns());
 	l.frame_ns = clock_now_ns();

@@ -34,7 +34,7 @@ typedef struct Node {
 } Node;
 
 typedef struct Warning {
-	char *text, *detail, *url, *file;
+	char *text, *detail, *url, *file, *excerpt;
 	int64_t line;
 } Warning;
 

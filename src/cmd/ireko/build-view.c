@@ -46,6 +46,7 @@ void build_view_free(BuildView *v)
 		free(v->warnings[i].detail);
 		free(v->warnings[i].url);
 		free(v->warnings[i].file);
+		free(v->warnings[i].excerpt);
 	}
 	free(v->nodes);
 	free(v->warnings);
@@ -331,6 +332,7 @@ static void take_warning(BuildView *v, const json_t *doc, int64_t now_ns)
 	}
 	set_text(&w.url, json_get_str(doc, "url"));
 	set_text(&w.file, json_get_str(json_object_get(doc, "sourceInfo"), "filename"));
+	w.excerpt = json_get_str(doc, "excerpt") ? strdup(json_get_str(doc, "excerpt")) : NULL;
 	if (n)
 		plain_warning(v, n, w.text, now_ns);
 	v->warnings[v->n_warnings++] = w;
@@ -387,7 +389,8 @@ void build_view_warnings(const BuildView *v, StrBuf *out)
 {
 	if (v->n_warnings == 0)
 		return;
-	strbuf_addf(out, "\n %zu warning%s found:\n", v->n_warnings, v->n_warnings == 1 ? "" : "s");
+	strbuf_addf(out, "\n %zu warning%s found%s:\n", v->n_warnings, v->n_warnings == 1 ? "" : "s",
+		    v->o.expand ? "" : " (use --debug to expand)");
 	for (size_t i = 0; i < v->n_warnings; i++) {
 		const Warning *w = &v->warnings[i];
 
@@ -395,8 +398,15 @@ void build_view_warnings(const BuildView *v, StrBuf *out)
 		if (w->line > 0 && !strstr(w->text, "(line "))
 			strbuf_addf(out, " (line %lld)", (long long)w->line);
 		strbuf_add_c(out, '\n');
-		if (w->url)
-			strbuf_addf(out, "   More info: %s\n", w->url);
+		if (v->o.expand && w->detail)
+			strbuf_addf(out, "%s\n", w->detail);
+		if (v->o.expand && w->url)
+			strbuf_addf(out, "More info: %s\n", w->url);
+		/* In lines of its own, as it is. */
+		if (v->o.expand && w->excerpt)
+			text_escape(out, w->excerpt, true);
+		if (v->o.expand)
+			strbuf_add_c(out, '\n');
 	}
 }
 

@@ -17,6 +17,7 @@ typedef struct BuildViewOptions {
 	bool plain; /* the plain view will be asked for, else the terminal's */
 	bool clean; /* control characters of logs are taken out: the text goes to a terminal */
 	bool color;
+	bool expand; /* warnings with what they mean and the lines that they are about */
 } BuildViewOptions;
 
 BuildView *build_view_new(const BuildViewOptions *o, int64_t now_ns);

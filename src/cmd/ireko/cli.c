@@ -353,6 +353,7 @@ static int run_globals(Cli *cli, int argc, char **argv)
 		r = err_new(&e, ERR_INVALID, "specify only one -H");
 	cli->tls = o.tls;
 	cli->tls_verify = o.tls_verify;
+	cli->debug = o.debug;
 	cli->tls_ca = o.tls_ca;
 	cli->tls_cert = o.tls_cert;
 	cli->tls_key = o.tls_key;

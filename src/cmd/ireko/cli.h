@@ -20,6 +20,7 @@ typedef struct Cli {
 	const char *context;    /* --context, or NULL */
 	const char *config_dir; /* --config, or NULL */
 	bool tls, tls_verify;   /* --tls, --tlsverify */
+	bool debug;             /* --debug */
 	const char *tls_ca, *tls_cert, *tls_key; /* --tlscacert and so on, or NULL */
 	json_t *config;                          /* config.json, once it was needed */
 	HttpcAddress address;                    /* once it was needed, and how it is reached */
