@@ -341,6 +341,33 @@ def test_shell_in_what_a_failed_step_left(box, ireko):
     assert (ireko.out("images", "-aq"), ireko.out("ps", "-aq")) == before
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_shell_goes_with_a_client_that_is_killed(engine, ireko, folder, terminal):
+    """With all that it was made of: the step's container, its image, the shell's container."""
+    before = ireko.out("images", "-aq"), ireko.out("ps", "-aq")
+    write(folder, {"Dockerfile": "FROM busybox\nRUN false\n"})
+    if terminal:
+        shell = engine.pty("build", "--shell-on-fail", folder)
+        shell.expect("ends with exit")
+        shell.send("echo at-$((40 + 2))\n")
+        shell.expect("at-42")
+        p = shell.p
+    else:
+        p = subprocess.Popen([harness.BUILD / "ireko", "build", "--shell-on-fail", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=engine.env())
+        p.stdin.write(b"echo at-$((40 + 2))\n")
+        p.stdin.flush()
+        assert p.stdout.readline() == b"at-42\n"
+    assert ireko.out("ps", "-q") != before[1]
+    p.kill()
+    p.wait(timeout=20)
+    wait_until("nothing is left", lambda: (ireko.out("images", "-aq"), ireko.out("ps", "-aq")) == before)
+    if terminal:
+        os.close(shell.master)
+    else:
+        p.stdin.close()
+        p.stdout.close()
+
+
 def test_a_failed_step_that_was_kept(box, ireko, folder):
     p = box("FROM busybox\nRUN echo kept > /file; false\n", None, "--rm=false", check=False)
     hint = re.search(r"ireko builder shell ([0-9a-f]{12})$", p.stderr, re.M)

@@ -7,6 +7,7 @@
  */
 #include "api/docker/build-wire.h"
 #include "api/docker/door-internal.h"
+#include "base/log.h"
 #include "base/secret.h"
 #include "base/sha256.h"
 #include "oci/reference.h"
@@ -505,7 +506,7 @@ static int finish(LocalBuild *b, BuildResult *result, Err *e)
 	return r;
 }
 
-static void tell_failure(LocalBuild *b, const BuildFailure *f, int r, const Err *e)
+static void tell_failure(LocalBuild *b, const BuildFailure *f, const char *image, int r, const Err *e)
 {
 	json_t *doc = json_pack("{s:o, s:i, s:i, s:i}", "message", doc_error(e, r), "status", f->status,
 				"line", f->line, "lastLine", f->last_line);
@@ -514,7 +515,28 @@ static void tell_failure(LocalBuild *b, const BuildFailure *f, int r, const Err 
 		json_decref(take_ptr(doc));
 	if (doc && f->excerpt && json_object_set_new(doc, "excerpt", doc_str(f->excerpt)) < 0)
 		json_decref(take_ptr(doc));
+	if (doc && image && json_object_set_new(doc, "image", doc_str(image)) < 0)
+		json_decref(take_ptr(doc));
 	send_doc(b, json_pack("{s:o}", "error", doc));
+}
+
+/* With a shell in what is left, if that was asked for. */
+static void end_failed(LocalBuild *b, const BuildFailure *f, int r, const Err *e)
+{
+	Engine *en = b->door->engine;
+	char image[DIGEST_LEN + 1];
+	Err err = {0};
+
+	if (!b->rq.shell_on_fail || !f->container_id) {
+		tell_failure(b, f, NULL, r, e);
+		return;
+	}
+	int no = build_held_image(en, f->container_id, image, &err);
+	tell_failure(b, f, no < 0 ? NULL : image, r, e);
+	if (no >= 0)
+		build_hold(en, b->sock, f->container_id, image);
+	else
+		log_warn("a shell in a failed step cannot be offered: %s", err_msg(&err, no));
 }
 
 static void run(LocalBuild *b)
@@ -550,7 +572,7 @@ static void run(LocalBuild *b)
 	    .sbom = q->sbom,
 	    .no_cache = q->no_cache,
 	    .pull = q->pull,
-	    .keep_failed = q->keep_failed,
+	    .keep_failed = q->keep_failed || q->shell_on_fail,
 	    .squash = q->squash,
 	    .memory = q->memory,
 	    .memory_swap = q->memory_swap,
@@ -571,7 +593,7 @@ static void run(LocalBuild *b)
 		r = finish(b, result, &err);
 	build_result_free(result);
 	if (r < 0)
-		tell_failure(b, &failure, r, &err);
+		end_failed(b, &failure, r, &err);
 	build_failure_done(&failure);
 }
 
@@ -599,6 +621,6 @@ int h_build_local(HttpRequest *rq, void *user, Err *e)
 	else if (err.kind == ERR_UNSUPPORTED)
 		send_doc(&b, json_pack("{s:o}", "refused", doc_error(&err, r)));
 	else
-		tell_failure(&b, &(BuildFailure){0}, r, &err);
+		tell_failure(&b, &(BuildFailure){0}, NULL, r, &err);
 	return 0;
 }

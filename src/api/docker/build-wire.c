@@ -43,6 +43,7 @@ static const JsonField request_fields[] = {
     F("pull", JSON_T_BOOL, pull),
     F("squash", JSON_T_BOOL, squash),
     F("keepFailed", JSON_T_BOOL, keep_failed),
+    F("shellOnFail", JSON_T_BOOL, shell_on_fail),
     F("image", JSON_T_BOOL, image),
     F("sbom", JSON_T_BOOL, sbom),
     F("memory", JSON_T_INT, memory),

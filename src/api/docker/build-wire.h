@@ -15,6 +15,8 @@
  *
  * The last line is {"result": {"ID", "config", "digest", "mediaType", "size"}} (the latter three of an index or a manifest, if one was needed), {"error": {"message", ...}}, or {"refused": TEXT}: nothing was done, send a tar instead.
  *
+ * With "shellOnFail" the error of a RUN has "container" and "image", what the step has left; both, and containers of the image, go when the client ends the connection.
+ *
  * Pure, but for nothing: texts in, documents out. Fuzzed.
  */
 #pragma once
@@ -39,7 +41,7 @@ typedef struct LocalRequest {
 	char *cpuset_cpus, *cpuset_mems, *cgroup_parent;
 	char **tags, **args, **labels, **hosts, **ulimits, **contexts, **allow, **no_cache_stages, **agents,
 	    **cache_from, **cache_to, **annotations;
-	bool no_cache, pull, squash, keep_failed, image, sbom;
+	bool no_cache, pull, squash, keep_failed, shell_on_fail, image, sbom;
 	int64_t memory, memory_swap, cpu_shares, cpu_period, cpu_quota, shm_size;
 	LocalFile *files;
 	size_t n_files;
@@ -50,3 +52,8 @@ int build_wire_request(const char *text, size_t len, size_t n_fds, LocalRequest 
 void build_wire_request_done(LocalRequest *rq);
 /* Appends the event as a line; nothing for what only the classic stream has. */
 void build_wire_event(StrBuf *b, const BuildEvent *ev, const char *dockerfile);
+
+/* ---- build-held.c: what a failed step has left ---- */
+int build_held_image(Engine *en, const char *container, char ret_id[DIGEST_LEN + 1], Err *e);
+/* Until the client ends the connection; then the container and the image go. */
+void build_hold(Engine *en, int sock, const char *container, const char *image);

@@ -144,7 +144,8 @@ static int set_flags(json_t *doc, const BuildPlan *p, Err *e)
 	    {"pull", o->pull},
 	    {"sbom", p->sbom},
 	    {"squash", o->squash},
-	    {"keepFailed", o->shell_on_fail || (o->rm == TRI_FALSE && !o->force_rm)},
+	    {"shellOnFail", o->shell_on_fail},
+	    {"keepFailed", o->rm == TRI_FALSE && !o->force_rm},
 	    {"image", p->output.kind == OUT_IMAGE || p->output.kind == OUT_ARCHIVE},
 	};
 	int r = 0;
@@ -447,6 +448,11 @@ static int take_error(Local *l, const json_t *error, Err *e)
 	l->over = true;
 	if (container)
 		l->outcome->failed_container = strdup(container);
+	/* The engine keeps the image as long as the connection. */
+	if (json_get_str(error, "image")) {
+		l->outcome->failed_image = strdup(json_get_str(error, "image"));
+		l->outcome->held_fd = fcntl(l->sock, F_DUPFD_CLOEXEC, 3);
+	}
 	if (json_get_str(error, "excerpt"))
 		l->excerpt = strdup(json_get_str(error, "excerpt"));
 	return err_new(e, ERR_INTERNAL, "ERROR: failed to build: failed to solve: %s",

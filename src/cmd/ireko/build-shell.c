@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A shell in what a failed step has left (--shell-on-fail, builder shell). The engine has kept the step's container; its files become an image without a name, with the
- * step's user, directory and environment, in which `run` starts the shell. The image is removed afterwards, whatever comes.
+ * A shell in what a failed step has left. Its files are an image without a name, with the step's user, directory and environment, in which `run` starts the shell. For
+ * --shell-on-fail the engine makes it, and removes it when our connection ends; for `builder shell`, in a container that was kept, we do.
  */
 #include "base/str.h"
 #include "build.h"
@@ -38,29 +38,30 @@ static void clean_up(Cli *cli, const char *kind, const char *id)
 		cli_complain(cli, "%s", e.msg);
 }
 
-void build_shell_remove(Cli *cli, const char *container)
+int build_shell_image(Cli *cli, const char *image, Err *e)
 {
-	clean_up(cli, "containers", container);
-}
-
-int build_shell(Cli *cli, const char *container, Err *e)
-{
-	_cleanup_free_ char *image = NULL;
 	bool tty = isatty(STDIN_FILENO) == 1 && cli->out_tty;
-	int r = commit(cli, container, &image, e);
-
-	if (r < 0)
-		return r;
 	char *words[] = {(char *)"run",
 			 (char *)"--rm",
 			 tty ? (char *)"-it" : (char *)"-i",
 			 (char *)"--entrypoint",
 			 (char *)"/bin/sh",
-			 image,
+			 (char *)(uintptr_t)image,
 			 NULL};
+
 	if (tty)
 		(void)fprintf(stderr, "A shell in the files of the failed step; it ends with exit.\n");
-	r = cli_dispatch(cli, (int)ELEMENTSOF(words) - 1, words);
+	return cli_dispatch(cli, (int)ELEMENTSOF(words) - 1, words);
+}
+
+int build_shell(Cli *cli, const char *container, Err *e)
+{
+	_cleanup_free_ char *image = NULL;
+	int r = commit(cli, container, &image, e);
+
+	if (r < 0)
+		return r;
+	r = build_shell_image(cli, image, e);
 	clean_up(cli, "images", image);
 	return r;
 }

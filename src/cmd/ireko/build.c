@@ -84,6 +84,8 @@ void build_outcome_done(BuildOutcome *o)
 	free(o->id);
 	free(o->digest);
 	free(o->failed_container);
+	free(o->failed_image);
+	close_fd(&o->held_fd);
 }
 
 static void plan_done(BuildPlan *p)
@@ -179,17 +181,30 @@ static int make_plan(const Call *call, BuildPlan *p, Err *e)
 	return r == 0 ? context_open(call->args[0], o->file, &p->context, e) : r;
 }
 
-/* With a step's container that was kept. */
-static int after_failure(Cli *cli, const BuildOptions *o, const char *container, Err *e)
+/* The engine removes what it held, and then has nothing more to say. */
+static void let_go(BuildOutcome *out)
+{
+	char buf[256];
+	ssize_t n;
+
+	(void)shutdown(out->held_fd, SHUT_WR);
+	do
+		n = read(out->held_fd, buf, sizeof(buf));
+	while (n > 0 || (n < 0 && errno == EINTR));
+	close_fd(&out->held_fd);
+}
+
+/* With what a step has left. */
+static int after_failure(Cli *cli, BuildOutcome *out, Err *e)
 {
 	int r = 0;
 
-	if (o->shell_on_fail) {
-		r = build_shell(cli, container, e);
-		build_shell_remove(cli, container);
+	if (out->failed_image) {
+		r = build_shell_image(cli, out->failed_image, e);
+		let_go(out);
 	} else
 		cli_complain(cli, "The step's container is kept: %s builder shell %.12s", cli->program,
-			     container);
+			     out->failed_container);
 	return r < 0 ? r : 1;
 }
 
@@ -203,7 +218,7 @@ static int run_build(Call *call, Err *e)
 {
 	BuildOptions *o = call->opts;
 	_cleanup_(plan_done) BuildPlan p = {.o = o, .context = {.fd = -1}};
-	_cleanup_(build_outcome_done) BuildOutcome out = {0};
+	_cleanup_(build_outcome_done) BuildOutcome out = {.held_fd = -1};
 	bool image;
 	int r;
 
@@ -221,7 +236,7 @@ static int run_build(Call *call, Err *e)
 		r = run_plan(call, &p, &out, e);
 	if (r < 0 && out.failed_container) {
 		cli_complain(call->cli, "%s", err_msg(e, r));
-		return after_failure(call->cli, o, out.failed_container, e);
+		return after_failure(call->cli, &out, e);
 	}
 	if (r < 0)
 		return r;

@@ -55,6 +55,8 @@ typedef struct BuildOutcome {
 	char *id;               /* of the image, or NULL */
 	char *digest;           /* of its index or manifest, if it has one by now, or NULL */
 	char *failed_container; /* the one that was kept, or NULL */
+	char *failed_image;     /* its files, which are there as long as held_fd is open, or NULL */
+	int held_fd;
 } BuildOutcome;
 
 void build_outcome_done(BuildOutcome *o);
@@ -99,5 +101,5 @@ int build_call(Call *call, const BuildPlan *p, const char *wanted, Err *e);
 
 /* build-shell.c: a shell in what a failed step has left, in its container; its exit status. */
 int build_shell(Cli *cli, const char *container, Err *e);
-/* Says of what cannot be removed that it stays. */
-void build_shell_remove(Cli *cli, const char *container);
+/* The same in an image; its exit status. */
+int build_shell_image(Cli *cli, const char *image, Err *e);
