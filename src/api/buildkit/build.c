@@ -9,6 +9,7 @@
 typedef struct Options {
 	BuildRequest rq;
 	char **args, **labels, **hosts, **ulimits, **contexts, **stages, **caches;
+	char **imports;  /* as ClientState has them */
 	char **left_out; /* caches that are imported by another way than there is */
 } Options;
 
@@ -22,6 +23,7 @@ static void options_done(Options *o)
 	strv_free(o->stages);
 	strv_free(o->caches);
 	strv_free(o->left_out);
+	strv_free(o->imports);
 }
 
 /* ---- one option ---- */
@@ -83,7 +85,14 @@ static int cache_import(Options *o, const char *type, const json_t *attrs, Err *
 {
 	const char *ref = json_get_str(attrs, "ref");
 	bool known = streq(type, "registry") && ref;
+	const char *src = json_get_str(attrs, "src"), *digest = json_get_str(attrs, "digest");
 
+	/* Which of the blobs in it is the index the client says beside. */
+	if (streq(type, "local") && src && digest && !strchr(src, ','))
+		return strv_take(&o->caches, strf("type=local,src=%s", src)) < 0 ||
+			       strv_add(&o->imports, src) < 0 || strv_add(&o->imports, digest) < 0
+			   ? err_oom(e)
+			   : 0;
 	return strv_take(known ? &o->caches : &o->left_out,
 			 known ? strf("type=registry,ref=%s", ref) : strdup(type)) < 0
 		   ? err_oom(e)
@@ -301,15 +310,15 @@ static void warn_of_cache(Job *j, const char *type)
 {
 	_cleanup_free_ char *text =
 	    strf("cache import of type %.60s is not offered: the build goes on without it", type);
-	const BuildEvent ev = {.kind = BUILD_WARNING, .text = text, .len = text ? strlen(text) : 0};
 
 	if (text)
-		status_event(j, &ev, "", NULL);
+		status_warn(j, text);
 }
 
 static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, Err *e)
 {
 	BuildFailure failure = {0};
+	BuildResult *result = NULL;
 	Err err = {0};
 	int r;
 
@@ -318,7 +327,13 @@ static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, 
 	o->rq.cache_to = c->job->cache_to;
 	for (char *const *left = o->left_out; left && *left; left++)
 		warn_of_cache(c->job, *left);
-	r = build_solve(c->job->door->builder, &o->rq, ret, &failure, &err);
+	c->imports = o->imports;
+	r = build_solve(c->job->door->builder, &o->rq, &result, &failure, &err);
+	r = content_finish(c, r, &err);
+	if (r < 0)
+		build_result_free(result);
+	else
+		*ret = result;
 	if (r < 0) {
 		/* Clients put the name of a code in front of the message, unless it is UNKNOWN. */
 		if (err.kind != ERR_CANCELLED) {

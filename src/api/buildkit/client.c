@@ -426,6 +426,7 @@ void client_init(ClientState *c, Job *j)
 				  .secret = client_secret,
 				  .ssh = client_ssh,
 				  .upload = client_upload,
+				  .file = content_file,
 				  .input = client_input,
 				  .auth = client_auth,
 				  .event = client_event,

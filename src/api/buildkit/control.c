@@ -131,11 +131,11 @@ static int refuse(const Control__SolveRequest *rq, Err *e)
 	for (size_t i = 0; rq->cache && i < rq->cache->n_exports; i++) {
 		const char *type = rq->cache->exports[i]->type;
 
-		/* Folders are the client's, which has no way to receive one here. */
-		if (!streq(type, "inline") && !streq(type, "registry"))
+		if (!streq(type, "inline") && !streq(type, "registry") && !streq(type, "local"))
 			return err_new(
 			    e, ERR_UNSUPPORTED,
-			    "cache export of type %.60s is not offered: there are inline and registry", type);
+			    "cache export of type %.60s is not offered: there are inline, registry and local",
+			    type);
 	}
 	return export_check(rq, e);
 }
@@ -149,7 +149,11 @@ static int solve(Job *j, GrpcCall *call, const Control__SolveRequest *rq, Export
 		r = control_begin(j, fd, e);
 	if (r >= 0)
 		r = *rq->frontend ? control_run(j, call, fd, rq, &a, e) : run_frontend(j, call, &a, e);
-	return r < 0 ? r : export_all(j, rq, a.kept, ret, e);
+	if (r >= 0)
+		r = export_all(j, rq, a.kept, ret, e);
+	if (r >= 0 && j->cache_manifest)
+		r = exporter_respond(ret, "cache.manifest", j->cache_manifest, e);
+	return r;
 }
 
 int rpc_control_solve(GrpcCall *call, void *user, Err *e)

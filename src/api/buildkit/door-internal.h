@@ -33,7 +33,8 @@ typedef struct Session Session;
 typedef struct Kept Kept;
 typedef struct Job Job;
 typedef struct Tree Tree;
-typedef struct Upload Upload; /* classic.c */
+typedef struct Content Content; /* content.c */
+typedef struct Upload Upload;   /* classic.c */
 
 struct BuildkitDoor {
 	Engine *engine;
@@ -117,7 +118,8 @@ struct Job {
 	size_t n_told, cap_told, log_bytes;
 	bool clipped;
 	char **entitlements, **cache_to; /* as BuildRequest has them */
-	bool writes_files;               /* an exporter of it knows no image */
+	char *cache_manifest; /* descriptor of what a cache of type=local was written as, or NULL */
+	bool writes_files;    /* an exporter of it knows no image */
 };
 /* A reference to the job; waited for. */
 int job_get(BuildkitDoor *d, const char *ref, int wait_ms, int alive_fd, Job **ret, Err *e);
@@ -147,6 +149,7 @@ void job_call_drop(Job *j, GrpcCall *call);
 void status_event(Job *j, const BuildEvent *ev, const char *file, const char *text);
 void status_vertex(Job *j, const char *digest, const char *name, int64_t started_ns, int64_t ended_ns,
 		   const char *error);
+void status_warn(Job *j, const char *text);
 void status_progress(Job *j, const char *vertex, const char *id, int64_t current, int64_t total,
 		     int64_t started_ns, int64_t ended_ns);
 /* The next to be sent; waits; false at the end. *ret_data is malloc'ed, NULL: another reader has had it. */
@@ -226,13 +229,21 @@ typedef struct ClientState {
 	char **secrets; /* accounts that were told */
 	Session **sessions;
 	size_t n_trees, n_kept, n_sessions;
-	char *text; /* of the Dockerfile, for those who point at its lines */
+	Content *contents;
+	char *const *imports; /* of type=local: directories and, behind each, the digest of its index */
+	char *text;           /* of the Dockerfile, for those who point at its lines */
 } ClientState;
 void client_init(ClientState *c, Job *j);
 /* good: the build ended well. */
 void client_done(ClientState *c);
 /* The account at a registry; user is the ClientState, whose the strings are. */
 void client_auth(void *user, const char *domain, EngineAuth *ret);
+
+/* ---- content.c ---- */
+/* A BuildClient's file; user is the ClientState. */
+int content_file(void *user, const char *dir, const char *name, bool write, int *ret_fd, Err *e);
+/* After the build, which has come to r: waits for what is still on its way. */
+int content_finish(ClientState *c, int r, Err *e);
 
 /* ---- fail.c ---- */
 /* The details of a failure that a line of the Dockerfile stands for. */
@@ -262,6 +273,7 @@ typedef struct ExporterResponse {
 	size_t n;
 } ExporterResponse;
 void exporter_response_done(ExporterResponse *x);
+int exporter_respond(ExporterResponse *x, const char *key, const char *value, Err *e);
 /* All that was asked for, of the result (NULL: there is none). */
 int export_all(Job *j, const Control__SolveRequest *rq, Kept *k, ExporterResponse *ret, Err *e);
 /* Brings the image of these names to their registries; the digest is the manifest's. */

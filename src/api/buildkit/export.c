@@ -29,7 +29,7 @@ void exporter_response_done(ExporterResponse *x)
 	free(x->pairs);
 }
 
-static int respond(ExporterResponse *x, const char *key, const char *value, Err *e)
+int exporter_respond(ExporterResponse *x, const char *key, const char *value, Err *e)
 {
 	Llb__Pair **grown = reallocarray(x->pairs, x->n + 1, sizeof(*grown)), *p = malloc(sizeof(*p));
 
@@ -108,7 +108,7 @@ static int descriptor(Export *x, const BuildImageMade *made, Err *e)
 	_cleanup_free_ char *encoded = text ? base64_encode(text, strlen(text), false) : NULL;
 
 	json_decref(doc);
-	return encoded ? respond(x->out, "containerimage.descriptor", encoded, e) : err_oom(e);
+	return encoded ? exporter_respond(x->out, "containerimage.descriptor", encoded, e) : err_oom(e);
 }
 
 /* "annotation.KEY", "annotation-index.KEY", "annotation-manifest[linux/arm64].KEY", as --annotation has them. */
@@ -135,13 +135,13 @@ static int annotations(const Control__Exporter *x, char ***ret, Err *e)
 static int respond_image(Export *x, const BuildImageMade *made, const char *pushed, char *const *tags, Err *e)
 {
 	_cleanup_free_ char *names = strv_join(tags, ",");
-	int r =
-	    respond(x->out, "containerimage.digest", pushed ?: (*made->digest ? made->digest : made->id), e);
+	int r = exporter_respond(x->out, "containerimage.digest",
+				 pushed ?: (*made->digest ? made->digest : made->id), e);
 
 	if (r >= 0)
-		r = respond(x->out, "containerimage.config.digest", made->id, e);
+		r = exporter_respond(x->out, "containerimage.config.digest", made->id, e);
 	if (r >= 0 && !str_empty(names))
-		r = respond(x->out, "image.name", names, e);
+		r = exporter_respond(x->out, "image.name", names, e);
 	return r < 0 ? r : descriptor(x, made, e);
 }
 

@@ -31,6 +31,7 @@ static void job_free(Job *j)
 	pthread_mutex_destroy(&j->lock);
 	pthread_cond_destroy(&j->changed);
 	free(j->ref);
+	free(j->cache_manifest);
 	free(j->session_id);
 	free(j);
 }

@@ -184,6 +184,13 @@ static void event_warning(Job *j, const BuildEvent *ev, const char *file, const 
 	tell(j, &response, false);
 }
 
+void status_warn(Job *j, const char *text)
+{
+	const BuildEvent ev = {.kind = BUILD_WARNING, .text = text, .len = strlen(text)};
+
+	event_warning(j, &ev, "", NULL);
+}
+
 void status_event(Job *j, const BuildEvent *ev, const char *file, const char *text)
 {
 	switch (ev->kind) {
