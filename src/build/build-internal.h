@@ -55,6 +55,7 @@ typedef struct Stage {
 	size_t n_base_layers; /* layers that are the base's */
 	size_t n_inherited;   /* entries of the history that are the base's */
 	int64_t time_ns;      /* of the newest step; what makes the result reproducible from cache */
+	EngineSpare *spare;   /* the beginning of its next RUN's container, or NULL */
 	char *spent;          /* the container of its last RUN, which is still to be removed; or NULL */
 } Stage;
 
@@ -202,6 +203,8 @@ int stage_environment(const Stage *s, char ***ret, Err *e);
 /* Enters a finished layer step into the stage. */
 int stage_add_layer(Stage *s, const char *created_by, const char *key, const CacheHit *h, Err *e);
 int stage_add_history(Stage *s, const char *created_by, bool empty, Err *e);
+/* Or may: what else is there only changes the configuration. */
+bool step_makes_layer(const DockerfileStep *step);
 /* One step, with its vertex. */
 int stage_step(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 /* configure.c: a step that changes no files. */
@@ -250,6 +253,8 @@ int run_check(Build *b, Err *e);
 int step_run(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 /* Removes the container of a RUN that went well: while the next one runs, or when something else is done. */
 int step_run_tidy(Build *b, Stage *s, Err *e);
+/* At the end of the stage, also of what was begun for a RUN that did not come. */
+int step_run_end(Build *b, Stage *s, Err *e);
 /* copy.c, work.c */
 int step_copy(Build *b, Stage *s, const DockerfileStep *step, Err *e);
 int step_workdir(Build *b, Stage *s, const DockerfileStep *step, Err *e);

@@ -324,7 +324,34 @@ static int explain_start(const Stage *s, int r, Err *e)
 	    why, there, here);
 }
 
-static int run_container(Build *b, Stage *s, const char *id, Tail *tail, int *ret_status, Err *e)
+int step_run_end(Build *b, Stage *s, Err *e)
+{
+	engine_spare_drop(take_ptr(s->spare));
+	return step_run_tidy(b, s, e);
+}
+
+/* For the next RUN, if nothing that takes long comes before it. It is likely not in the cache, as this one was not. */
+static void prepare_next(Build *b, Stage *s, const DockerfileStep *step)
+{
+	const DockerfileStep *end = b->df.steps + s->last, *next = step + 1;
+	const char *network;
+
+	/* A trigger of the base image is not among them. */
+	if (s->spare || step < b->df.steps + s->first || step >= end)
+		return;
+	while (next < end && !step_makes_layer(next))
+		next++;
+	if (next == end || next->verb != DF_RUN)
+		return;
+	network = dockerfile_flag(next, "network");
+	if (!network || streq(network, "default"))
+		network = str_empty(b->rq->network_mode) ? "default" : b->rq->network_mode;
+	/* Without it that step takes a little longer, or tells what is wrong itself. */
+	(void)engine_spare_make(b->en, network, &s->spare, NULL);
+}
+
+static int run_container(Build *b, Stage *s, const DockerfileStep *step, const char *id, Tail *tail,
+			 int *ret_status, Err *e)
 {
 	ContainerEnd end = {0};
 	int pair[2], r;
@@ -338,6 +365,8 @@ static int run_container(Build *b, Stage *s, const char *id, Tail *tail, int *re
 		r = explain_start(s, engine_container_start(b->en, id, e), e);
 	if (r >= 0)
 		r = step_run_tidy(b, s, e);
+	if (r >= 0)
+		prepare_next(b, s, step);
 	if (r >= 0)
 		r = pump(b, s, pair[0], tail, e);
 	close_fd(&pair[0]);
@@ -384,7 +413,7 @@ static int step_container(Build *b, Stage *s, Run *run, char **ret_id, Err *e)
 	ContainerConfig config = {0};
 	/* Neither the image's command nor its volumes concern a build step. */
 	const ImageConfig base = {.run.stop_timeout = -1};
-	EngineStep step = {.chain_id = s->chain, .base = &base};
+	EngineStep step = {.chain_id = s->chain, .base = &base, .spare = &s->spare};
 	const char *path;
 	int r = container_config(b, s, run, &config, e);
 
@@ -421,7 +450,7 @@ static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, Ca
 	if (r < 0)
 		return r;
 	build_tell(b, BUILD_NOTE, " ---> Running in %.12s", id);
-	r = run_container(b, s, id, tail, &status, e);
+	r = run_container(b, s, step, id, tail, &status, e);
 	if (r >= 0 && status != 0)
 		r = step_failed(b, step, run->shown, id, status, tail, e);
 	if (r >= 0)

@@ -35,6 +35,7 @@ void stage_done(Stage *s)
 	strv_free(s->declared);
 	cache_records_free(s->records, s->n_records);
 	free(s->late);
+	engine_spare_drop(s->spare);
 	free(s->spent);
 }
 
@@ -127,13 +128,17 @@ static int vertex_of(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 	return s->vertex ? 0 : err_oom(e);
 }
 
+bool step_makes_layer(const DockerfileStep *step)
+{
+	return step->verb == DF_RUN || step->verb == DF_COPY || step->verb == DF_ADD ||
+	       step->verb == DF_WORKDIR;
+}
+
 int stage_step(Build *b, Stage *s, const DockerfileStep *step, Err *e)
 {
-	bool part =
-	    step->verb == DF_RUN || step->verb == DF_COPY || step->verb == DF_ADD || step->verb == DF_WORKDIR;
 	int r;
 
-	if (!part && step->verb != DF_FROM)
+	if (!step_makes_layer(step) && step->verb != DF_FROM)
 		return step_do(b, s, step, e);
 	r = vertex_of(b, s, step, e);
 	if (r < 0 || step->verb == DF_FROM)
@@ -166,7 +171,7 @@ static int steps_run(Build *b, Stage *s, Err *e)
 
 int stage_run(Build *b, Stage *s, Err *e)
 {
-	int r = steps_run(b, s, e), tidied = step_run_tidy(b, s, r < 0 ? NULL : e);
+	int r = steps_run(b, s, e), tidied = step_run_end(b, s, r < 0 ? NULL : e);
 
 	return r < 0 ? r : tidied;
 }

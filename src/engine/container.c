@@ -103,6 +103,7 @@ void container_unref(Container *c)
 		return;
 	shim_unref(c->shim);
 	close_fd(&c->events_fd);
+	engine_spare_drop(c->spare);
 	free(c->image_id);
 	free(c->chain_id);
 	free(c->path);

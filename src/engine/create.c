@@ -262,7 +262,11 @@ static int create_over(Engine *en, const char *name, const ContainerConfig *conf
 	int r = c ? container_config_copy(config, &c->config, e) : err_oom(e);
 
 	if (r >= 0) {
-		id_random_hex(c->id, ID_LEN);
+		c->spare = step && step->spare ? take_ptr(*step->spare) : NULL;
+		if (c->spare)
+			memcpy(c->id, spare_id(c->spare), ID_LEN + 1);
+		else
+			id_random_hex(c->id, ID_LEN);
 		r = build_container(en, c, image, ic, warnings, e);
 	}
 	if (r >= 0)

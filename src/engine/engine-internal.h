@@ -81,7 +81,8 @@ typedef struct Container {
 	ContainerConfig config;
 	ContainerMountPoint *mounts;
 	size_t n_mounts;
-	char **secret_env; /* of a build step: K=V that nothing of is written down but the spec of its run */
+	char **secret_env;  /* of a build step: K=V that nothing of is written down but the spec of its run */
+	EngineSpare *spare; /* under `life`: what its first start begins with, or NULL */
 
 	/* Under `state`. */
 	char *name;
@@ -295,6 +296,12 @@ int device_requests_apply(char *const *dirs, const ContainerHost *h, json_t *con
 int spec_resources(const ContainerHost *h, json_t *device_rules, json_t **ret, Err *e);
 /* The default seccomp profile as a runtime-spec seccomp object for these capabilities. */
 int seccomp_default_profile(char *const *capabilities, json_t **ret, Err *e);
+
+/* spare.c */
+const char *spare_id(const EngineSpare *s);
+/* False: there is none any more, or never was. */
+bool spare_take_shim(EngineSpare *s, Shim **ret, pid_t *ret_pid);
+NetworkNamespaceJob *spare_take_netns(EngineSpare *s, bool alone);
 
 /* remap.c */
 int remap_load(Engine *en, Err *e);

@@ -226,12 +226,17 @@ typedef struct EngineStepMount {
 	int fd;                  /* a detached mount, of a directory or a file; the caller's */
 	bool read_only;
 } EngineStepMount;
+/* The beginning of a container: its program, waiting, and its namespace on a network of this mode. It becomes a step's, or is dropped (NULL: nothing). */
+typedef struct EngineSpare EngineSpare;
+int engine_spare_make(Engine *en, const char *network, EngineSpare **ret, Err *e);
+void engine_spare_drop(EngineSpare *s);
 typedef struct EngineStep {
 	const char *chain_id;    /* NULL: no layers */
 	const ImageConfig *base; /* settings that are inherited */
 	const EngineStepMount *mounts;
 	size_t n_mounts;
 	char *const *secret_env; /* K=V, or NULL */
+	EngineSpare **spare;     /* taken from there, if there is one; may be NULL */
 } EngineStep;
 int engine_container_create_on(Engine *en, const ContainerConfig *config, const EngineStep *step,
 			       char **ret_id, Err *e);

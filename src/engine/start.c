@@ -19,6 +19,7 @@ typedef struct Start {
 	Engine *en;
 	Container *c;
 	NetSetup net;
+	EngineSpare *spare;         /* what was begun before, or NULL */
 	NetworkNamespaceJob *netns; /* being made, or NULL */
 	bool has_hooks, joins_late; /* the network is made while the shim creates the container */
 	LogPlan log;
@@ -42,6 +43,7 @@ static void start_done(Start *s)
 {
 	if (s->netns)
 		(void)network_namespace_end(s->netns, &s->net.made_fd, NULL);
+	engine_spare_drop(s->spare);
 	net_setup_done(&s->net);
 	close_fd(&s->rootfs_fd);
 	for (size_t i = 0; i < s->n_mount_fds; i++)
@@ -211,6 +213,10 @@ static int shim_begin(Start *s, Err *e)
 	s->run_dir = container_run_dir(s->en, s->c);
 	if (!s->run_dir)
 		return err_oom(e);
+	if (spare_take_shim(s->spare, &s->shim, &s->shim_pid)) {
+		s->shim_waits = true;
+		return 0;
+	}
 	r = mkdir_parents_at(AT_FDCWD, s->run_dir, 0700);
 	if (r < 0)
 		return err_sys(e, r, "make %s", s->run_dir);
@@ -431,7 +437,8 @@ static int netns_begin_own(Start *s, Err *e)
 
 	if ((mode != NET_BRIDGE && mode != NET_NONE) || s->net.made_fd >= 0)
 		return 0;
-	return network_namespace_begin(mode == NET_NONE, &s->netns, e);
+	s->netns = spare_take_netns(s->spare, mode == NET_NONE);
+	return s->netns ? 0 : network_namespace_begin(mode == NET_NONE, &s->netns, e);
 }
 
 static int network_prepare(Start *s, Err *e)
@@ -526,6 +533,7 @@ int container_start_locked(Engine *en, Container *c, Err *e)
 {
 	Start s = {.en = en,
 		   .c = c,
+		   .spare = take_ptr(c->spare),
 		   .rootfs_fd = -1,
 		   .userns_fd = -1,
 		   .events_fd = -1,

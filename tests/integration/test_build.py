@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import tarfile
 import threading
 import urllib.parse
@@ -254,6 +255,44 @@ def test_a_step_that_is_kept_is_a_container_like_others(box, cli, engine, name):
     finally:
         cli("rm", "-f", step)
         cli("rmi", "-f", f"{name}:step", check=False)
+
+
+def nothing_runs(engine):
+    return not engine.shims() and not os.listdir(engine.exec_root / "containers")
+
+
+@pytest.mark.parametrize("last, code", [("RUN true", 0), ("RUN false\nRUN never", 1), ("RUN --network=none test ! -e /sys/class/net/eth0", 0), ("COPY . /c\nRUN test -e /sys/class/net/eth0", 0)])
+def test_what_was_begun_for_the_next_step_is_used_or_goes(box, engine, last, code):
+    """The program that keeps a step's container is started while the step before it runs."""
+    p = box(f"FROM busybox\nRUN true\nENV A=b\n{last}\n", {"f": ""}, "--no-cache", check=False)
+    assert (p.returncode != 0) == code, p
+    wait_until("nothing is left", lambda: nothing_runs(engine))
+
+
+def test_what_was_begun_for_the_next_step_may_be_killed(box, engine):
+    def others():
+        """A step's own process is called as its shim is until it has its program."""
+        shims = [pid for pid in engine.shims() if open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1] == str(engine.p.pid)]
+        return [pid for pid in shims if len(shims) == 2 and not open(f"/proc/{pid}/task/{pid}/children").read()]
+
+    def kill():
+        for pid in wait_until("it waits", others):
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    p = box("FROM busybox\nRUN sleep 2\nRUN echo it-went-on\n", None, "--no-cache")
+    killer.join()
+    assert "it-went-on" in p.stdout
+    wait_until("nothing is left", lambda: nothing_runs(engine))
+
+
+def test_nothing_stays_of_what_was_begun_for_a_step_that_is_cached(box, engine):
+    dockerfile = "FROM busybox\nRUN true\nRUN echo > /f\n"
+    box(dockerfile)
+    box(dockerfile, None, "--no-cache")
+    box(dockerfile)
+    wait_until("nothing is left", lambda: nothing_runs(engine))
 
 
 # ---- what a wrong one gets
