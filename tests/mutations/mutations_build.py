@@ -25,4 +25,9 @@ ALL = [
         [CACHE + "test_records_of_strangers[records1-more1]", CACHE + "test_records_of_strangers[records2-more2]"],
         "src/build/cache-transfer.c:records_enter; src/build/cache-image.c:decode_one", "numbers of layers are believed",
         [("src/build/cache-image.c", "r.layers > IMAGE_LAYERS_MAX ||", "false ||"), ("src/build/cache-transfer.c", "		if (layers > strv_len(config.diff_ids)) {\n", "		if (false) {\n")], programs=("irekod",)),
+    Mutation(
+        "build-sbom-links", "an image whose package database is a link to a file of the host, or a fifo that nobody writes to",
+        ["test_build_platforms.py::test_a_database_that_leads_out_of_the_image_is_not_followed"],
+        "src/build/sbom.c:read_file", "the path is opened as a path of the host",
+        [("src/build/sbom.c", "	_cleanup_close_ int fd = path_open_in_root(dir, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);", "	_cleanup_close_ int fd = openat(dir, path, O_RDONLY | O_CLOEXEC) ?: -1;\n	if (fd < 0)\n		fd = -errno;")], programs=("irekod",)),
 ]
