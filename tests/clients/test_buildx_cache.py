@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tarfile
 
 import pytest
 
@@ -57,3 +58,24 @@ def test_a_folder_that_takes_nothing(buildx, tmp_path):
     assert p.returncode != 0 and "export the cache" in p.stderr, p.stderr
     p = buildx.docker("build", "--progress", "plain", "-t", buildx.name, "--cache-to", f"type=local,dest={place},ignore-error=true", "-", input="FROM busybox\nRUN echo it\n", check=False)
     assert p.returncode == 0, p.stderr
+
+
+def test_an_image_layout_as_a_context(buildx, tmp_path):
+    place = tmp_path / "layout 名"
+    buildx.docker("build", "-o", f"type=oci,dest={tmp_path}/l.tar", "--provenance=true", "-", input="FROM busybox\nENV OF=layout\nRUN echo in the layout > /f\n")
+    with tarfile.open(tmp_path / "l.tar") as t:
+        t.extractall(place)
+    forget(buildx)
+    digest = json.loads((place / "index.json").read_text())["manifests"][0]["digest"]
+    text = "FROM base\nRUN echo $OF; cat /f\nFROM busybox\nCOPY --from=base /f /g\nRUN echo copied; cat /g\n"
+    for named in (f"{place}@{digest}", str(place)):
+        out = buildx.build("--no-cache", "--build-context", f"base=oci-layout://{named}", dockerfile=text + "COPY --from=0 /f /h\n")
+        assert re.search(r"\d layout$", out, re.M) and len(re.findall(r"\d in the layout$", out, re.M)) == 2, out
+    # Bytes that are others.
+    manifest = next(b for b in (place / "blobs/sha256").iterdir() if re.match(rb'{.*"config": ?{"mediaType".*"layers": ?\[', b.read_bytes()[:5000], re.S))
+    text = manifest.read_bytes()
+    manifest.write_bytes(text.replace(b'sion":2', b'sion":3').replace(b'sion": 2', b'sion": 3'))
+    assert "digest mismatch" in buildx.fails("--no-cache", "--build-context", f"base=oci-layout://{place}@{digest}")
+    manifest.write_bytes(text)
+    out = buildx.fails("--build-context", f"base=oci-layout://{place}@sha256:{'0' * 64}")
+    assert "not found" in out, out

@@ -73,3 +73,15 @@ def test_an_image_of_a_private_registry_and_back(buildx, private):
         assert PASSWORD not in kept and base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode() not in kept
     found = subprocess.run(["grep", "-rlaF", "-e", PASSWORD, "-e", base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(), buildx.engine.root], stdout=subprocess.PIPE, text=True, check=False).stdout
     assert found == "", found
+
+
+def test_all_platforms_are_pushed(buildx, private):
+    account(buildx, private.host)
+    buildx.files(Dockerfile="FROM scratch\nARG TARGETARCH\nENV ARCH=$TARGETARCH\nCOPY Dockerfile /\n")
+    meta = buildx.folder.parent / "meta"
+    p = buildx.docker("build", "--progress", "plain", "--platform", "linux/amd64,linux/arm64", "--provenance=true", "--push", "-t", f"{private.host}/{buildx.name}:x", "--metadata-file", meta, ".")
+    digest = private.digest(buildx.name, "x")
+    status, _, text = private.ask("GET", f"/v2/{buildx.name}/manifests/x", headers={"Accept": "application/vnd.oci.image.index.v1+json"})
+    platforms = [m["platform"]["architecture"] for m in json.loads(text)["manifests"]]
+    assert status == 200 and sorted(platforms) == ["amd64", "arm64", "unknown", "unknown"], text
+    assert json.loads(meta.read_text())["containerimage.digest"] == digest, p.stderr

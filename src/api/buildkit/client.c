@@ -128,17 +128,57 @@ static void remember_text(ClientState *c, int dir)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* The digest that a named context "oci-layout://NAME[:TAG]@DIGEST" has; NULL: the name is that of no layout. */
+static const char *layout_digest(const ClientState *c, const char *name)
+{
+	for (size_t i = 0; i < c->n_opts; i++) {
+		const char *value = str_starts(c->opts[i]->key, "context:")
+					? str_after(c->opts[i]->value, "oci-layout://")
+					: NULL;
+		const char *rest = value ? str_after(value, name) : NULL,
+			   *at = rest ? strchr(rest, '@') : NULL;
+
+		if (at && (*rest == ':' || *rest == '@'))
+			return at + 1;
+	}
+	return NULL;
+}
+
+static int receive_layout(ClientState *c, const char *name, const char *digest, int *ret_fd, Err *e)
+{
+	_cleanup_close_ int fd = -1;
+	bool fresh;
+	Tree *t;
+	int r = tree_begin(c->job->door, NULL, &t, &fresh, e);
+
+	if (r >= 0)
+		r = remember_tree(c, t, e);
+	if (r < 0)
+		return r;
+	fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open %s", t->path);
+	r = content_layout(c, name, digest, fd, e);
+	if (r >= 0)
+		*ret_fd = take_fd(&fd);
+	return r;
+}
+
 static int client_directory(void *user, const char *name, const BuildFiles *files, const BuildVertex *vertex,
 			    int *ret_fd, Err *e)
 {
 	ClientState *c = user;
+	const char *layout = layout_digest(c, name);
 	const char *key = streq(name, "context")      ? pairs_get(c->opts, c->n_opts, "contextkey")
 			  : streq(name, "dockerfile") ? pairs_get(c->opts, c->n_opts, "dockerfilekey")
 						      : NULL;
 	static const BuildFiles all;
 	Session *s;
-	int r = session_for(c, key ?: name, &s, e);
+	int r;
 
+	if (layout)
+		return receive_layout(c, name, layout, ret_fd, e);
+	r = session_for(c, key ?: name, &s, e);
 	if (r >= 0 && !session_offers(s, "/moby.filesync.v1.FileSync/DiffCopy"))
 		r = err_new(e, ERR_NOT_FOUND, "the client offers no directories: %s is not there", name);
 	if (r >= 0)

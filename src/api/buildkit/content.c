@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * Stores of blobs that a client serves: caches of type=local, and image layouts that are named contexts, which are copied into a directory as they are needed.
+ *
  * Caches of type=local: a folder of the client's, which it serves as a store of blobs. A build has them as files, archives of an OCI image layout; a thread at the
  * other end of a pipe turns such an archive into blobs of the store, or blobs into an archive. The layout's index is a blob as well: the client writes down which
  * one it is (cache.manifest), and says so when it brings the cache back.
@@ -22,6 +24,7 @@
 #define READ_PATH  "/containerd.services.content.v1.Content/Read"
 #define WRITE_PATH "/containerd.services.content.v1.Content/Write"
 #define BLOBS      "blobs/sha256/"
+#define DEPTH_MAX  2 /* indexes within the first document */
 
 struct Content {
 	Job *job;
@@ -183,13 +186,36 @@ static int put_all(Content *c, Err *e)
 
 typedef struct Reading {
 	Content *c;
-	TarWriter *w;
+	TarWriter *w;  /* the archive; or, where it is NULL: */
+	int dir, file; /* a directory, and the file of it that is being written */
 	char **written;
 	int64_t left; /* bytes that may still come */
 } Reading;
 
-/* Exactly size bytes, to the archive, and into `to` unless that is NULL. */
-static int blob_get(Reading *x, const char *digest, int64_t size, StrBuf *to, bool archived, Err *e)
+/* Where what follows goes. */
+static int put_header(Reading *x, const char *name, int64_t size, Err *e)
+{
+	const TarEntry n = {.type = TAR_FILE, .name = (char *)(uintptr_t)name, .mode = 0644, .size = size};
+
+	if (x->w)
+		return tar_write_header(x->w, &n, e);
+	close_fd(&x->file);
+	x->file = openat(x->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return x->file < 0 ? err_sys(e, errno, "copy an image layout") : 0;
+}
+
+static int put_data(Reading *x, const void *data, size_t len, Err *e)
+{
+	int r;
+
+	if (x->w)
+		return tar_write_data(x->w, data, len, e);
+	r = fd_write_all(x->file, data, len);
+	return r < 0 ? err_sys(e, r, "copy an image layout") : 0;
+}
+
+/* Exactly size bytes, to where they go, and into `to` unless that is NULL. */
+static int blob_get(Reading *x, const char *digest, int64_t size, StrBuf *to, Err *e)
 {
 	Content__ReadRequest rq = CONTENT__READ_REQUEST__INIT;
 	Content__ReadResponse *m;
@@ -211,8 +237,8 @@ static int blob_get(Reading *x, const char *digest, int64_t size, StrBuf *to, bo
 				    digest, (long long)size);
 		if (r >= 0 && to)
 			strbuf_add_n(to, m->data.data, m->data.len);
-		if (r >= 0 && archived)
-			r = tar_write_data(x->w, m->data.data, m->data.len, e);
+		if (r >= 0)
+			r = put_data(x, m->data.data, m->data.len, e);
 		protobuf_c_message_free_unpacked(&m->base, NULL);
 	}
 	job_call_drop(x->c->job, call);
@@ -223,18 +249,11 @@ static int blob_get(Reading *x, const char *digest, int64_t size, StrBuf *to, bo
 				     : r;
 }
 
-static int put_header(Reading *x, const char *name, int64_t size, Err *e)
-{
-	const TarEntry n = {.type = TAR_FILE, .name = (char *)(uintptr_t)name, .mode = 0644, .size = size};
-
-	return tar_write_header(x->w, &n, e);
-}
-
 static int put_text(Reading *x, const char *name, const char *text, size_t len, Err *e)
 {
 	int r = put_header(x, name, (int64_t)len, e);
 
-	return r < 0 ? r : tar_write_data(x->w, text, len, e);
+	return r < 0 ? r : put_data(x, text, len, e);
 }
 
 static int blob_copy(Reading *x, const ImageDescriptor *d, StrBuf *to, Err *e)
@@ -243,7 +262,7 @@ static int blob_copy(Reading *x, const ImageDescriptor *d, StrBuf *to, Err *e)
 	int r;
 
 	if (!digest_is_valid(d->digest) || d->size < 0 || d->size > x->left)
-		return err_new(e, ERR_INVALID, "a blob of the cache has no valid digest, or is too large");
+		return err_new(e, ERR_INVALID, "a blob of the client's has no valid digest, or is too large");
 	if (strv_has(x->written, d->digest))
 		return 0;
 	x->left -= d->size;
@@ -251,7 +270,7 @@ static int blob_copy(Reading *x, const ImageDescriptor *d, StrBuf *to, Err *e)
 	if (!name || strv_add(&x->written, d->digest) < 0)
 		return err_oom(e);
 	r = put_header(x, name, d->size, e);
-	return r < 0 ? r : blob_get(x, d->digest, d->size, to, true, e);
+	return r < 0 ? r : blob_get(x, d->digest, d->size, to, e);
 }
 
 static int check_digest(const StrBuf *text, const char *digest, Err *e)
@@ -261,24 +280,29 @@ static int check_digest(const StrBuf *text, const char *digest, Err *e)
 	digest_of(text->s ?: "", text->len, is);
 	return streq(is, digest)
 		   ? 0
-		   : err_new(e, ERR_INVALID, "digest mismatch in the cache: expected %s, got %s", digest, is);
+		   : err_new(e, ERR_INVALID, "digest mismatch: expected %s, got %s", digest, is);
 }
 
-static int manifest_copy(Reading *x, const ImageDescriptor *d, Err *e)
+/* What a document names, which is an image's manifest, or an index of such. */
+static int document_follow(Reading *x, const StrBuf *text, int depth, Err *e);
+
+static int document_copy(Reading *x, const ImageDescriptor *d, int depth, Err *e)
 {
-	_cleanup_(image_manifest_done) ImageManifest manifest = {0};
 	_cleanup_strbuf_ StrBuf text = {0};
-	_cleanup_json_ json_t *doc = NULL;
-	int r = d->size > IMAGE_DOCUMENT_MAX ? err_new(e, ERR_INVALID, "a manifest of the cache is too large")
+	int r = d->size > IMAGE_DOCUMENT_MAX ? err_new(e, ERR_INVALID, "a manifest is too large")
 					     : blob_copy(x, d, &text, e);
 
 	if (r < 0 || !text.len)
 		return r;
 	r = check_digest(&text, d->digest, e);
-	if (r >= 0)
-		r = json_parse_bounded(text.s, text.len, "manifest of the cache", &doc, e);
-	if (r >= 0)
-		r = image_manifest_decode(doc, &manifest, e);
+	return r < 0 ? r : document_follow(x, &text, depth, e);
+}
+
+static int manifest_follow(Reading *x, const json_t *doc, Err *e)
+{
+	_cleanup_(image_manifest_done) ImageManifest manifest = {0};
+	int r = image_manifest_decode(doc, &manifest, e);
+
 	if (r >= 0)
 		r = blob_copy(x, &manifest.config, NULL, e);
 	for (size_t i = 0; r >= 0 && i < manifest.n_layers; i++)
@@ -286,7 +310,31 @@ static int manifest_copy(Reading *x, const ImageDescriptor *d, Err *e)
 	return r;
 }
 
-/* How large it is only its end tells. */
+static int index_follow(Reading *x, const json_t *doc, int depth, Err *e)
+{
+	_cleanup_(image_index_done) ImageIndex index = {0};
+	int r = depth == DEPTH_MAX ? err_new(e, ERR_INVALID, "indexes nested more than %d deep", DEPTH_MAX)
+				   : image_index_decode(doc, &index, e);
+
+	for (size_t i = 0; r >= 0 && i < index.n_manifests; i++)
+		r = document_copy(x, &index.manifests[i], depth + 1, e);
+	return r;
+}
+
+static int document_follow(Reading *x, const StrBuf *text, int depth, Err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	ImageDocumentKind kind;
+	int r = json_parse_bounded(text->s ?: "", text->len, "manifest or index", &doc, e);
+
+	if (r >= 0)
+		r = image_document_kind(doc, NULL, &kind, e);
+	if (r < 0)
+		return r;
+	return kind == IMAGE_DOC_MANIFEST ? manifest_follow(x, doc, e) : index_follow(x, doc, depth, e);
+}
+
+/* The first document: how large it is only its end tells. */
 static int index_get(Reading *x, StrBuf *text, Err *e)
 {
 	Content__ReadRequest rq = CONTENT__READ_REQUEST__INIT;
@@ -303,7 +351,7 @@ static int index_get(Reading *x, StrBuf *text, Err *e)
 	while (r >= 0 && (r = grpc_receive_message(call, &content__read_response__descriptor,
 						   (ProtobufCMessage **)&m, e)) > 0) {
 		if (m->data.len > INDEX_MAX - text->len)
-			r = err_new(e, ERR_INVALID, "the index of the cache is too large");
+			r = err_new(e, ERR_INVALID, "%.80s is too large", x->c->digest);
 		else
 			strbuf_add_n(text, m->data.data, m->data.len);
 		protobuf_c_message_free_unpacked(&m->base, NULL);
@@ -317,28 +365,25 @@ static int index_get(Reading *x, StrBuf *text, Err *e)
 static int get_blobs(Reading *x, Err *e)
 {
 	static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
-	_cleanup_(image_index_done) ImageIndex index = {0};
 	_cleanup_strbuf_ StrBuf text = {0};
-	_cleanup_json_ json_t *doc = NULL;
 	int r = index_get(x, &text, e);
 
-	if (r >= 0)
-		r = json_parse_bounded(text.s ?: "", text.len, "index of the cache", &doc, e);
-	if (r >= 0)
-		r = image_index_decode(doc, &index, e);
 	if (r >= 0)
 		r = put_text(x, "oci-layout", layout, strlen(layout), e);
 	if (r >= 0)
 		r = put_text(x, "index.json", text.s, text.len, e);
-	for (size_t i = 0; r >= 0 && i < index.n_manifests; i++)
-		r = manifest_copy(x, &index.manifests[i], e);
+	if (r >= 0)
+		r = document_follow(x, &text, 0, e);
 	return r < 0 ? r : tar_writer_end(x->w, e);
 }
 
 static int get_all(Content *c, Err *e)
 {
 	_cleanup_(tar_writer_freep) TarWriter *w = NULL;
-	Reading x = {.c = c, .left = store_layer_limits(engine_store(c->job->door->engine)).bytes};
+	Reading x = {.c = c,
+		     .dir = -1,
+		     .file = -1,
+		     .left = store_layer_limits(engine_store(c->job->door->engine)).bytes};
 	int r = tar_writer_new(c->fd, NULL, &w, e);
 
 	x.w = w;
@@ -449,5 +494,47 @@ int content_finish(ClientState *s, int r, Err *e)
 		}
 		content_free(c);
 	}
+	return r;
+}
+
+/* ---- an image layout ---- */
+
+static int layout_fetch(Reading *x, Err *e)
+{
+	_cleanup_strbuf_ StrBuf text = {0};
+	_cleanup_free_ char *name = strf(BLOBS "%s", digest_hex(x->c->digest));
+	int r = name ? index_get(x, &text, e) : err_oom(e);
+
+	if (r >= 0 && (mkdirat(x->dir, "blobs", 0700) < 0 || mkdirat(x->dir, "blobs/sha256", 0700) < 0))
+		r = err_sys(e, errno, "copy an image layout");
+	if (r >= 0)
+		r = strv_add(&x->written, x->c->digest) < 0 ? err_oom(e)
+							    : put_text(x, name, text.s, text.len, e);
+	return r < 0 ? r : document_follow(x, &text, 0, e);
+}
+
+int content_layout(ClientState *s, const char *name, const char *digest, int dir, Err *e)
+{
+	_cleanup_free_ char *store = strf("oci:%s", name);
+	Content *c = calloc(1, sizeof(*c));
+	Reading x = {.c = c,
+		     .dir = dir,
+		     .file = -1,
+		     .left = store_layer_limits(engine_store(s->job->door->engine)).bytes};
+	int r = c && store ? job_session(s->job, &c->session, e) : err_oom(e);
+
+	if (r >= 0 && !session_offers(c->session, READ_PATH))
+		r = err_new(e, ERR_NOT_FOUND, "the client offers no image layouts");
+	if (r >= 0 && !digest_is_valid(digest))
+		r = err_new(e, ERR_INVALID, "oci-layout: \"%.100s\" is no digest", digest);
+	if (r >= 0) {
+		c->job = s->job;
+		c->store = store;
+		c->digest = (char *)(uintptr_t)digest;
+		r = layout_fetch(&x, e);
+	}
+	close_fd(&x.file);
+	strv_free(x.written);
+	free(c);
 	return r;
 }

@@ -242,6 +242,8 @@ void client_auth(void *user, const char *domain, EngineAuth *ret);
 /* ---- content.c ---- */
 /* A BuildClient's file; user is the ClientState. */
 int content_file(void *user, const char *dir, const char *name, bool write, int *ret_fd, Err *e);
+/* What the digest names in the client's store `name`, and all that this names, as files of an image layout in dir, which is empty. */
+int content_layout(ClientState *c, const char *name, const char *digest, int dir, Err *e);
 /* After the build, which has come to r: waits for what is still on its way. */
 int content_finish(ClientState *c, int r, Err *e);
 
