@@ -2,10 +2,12 @@
 """buildx, unmodified: images of several platforms, archives, attestations and annotations."""
 import json
 import platform
+import re
 import tarfile
 
 import pytest
 
+from compose import current_docker
 from harness import run
 from test_buildx import buildx  # noqa: F401 the fixture
 
@@ -90,3 +92,12 @@ def test_files_of_two_platforms(buildx):
 def test_what_is_not_offered(buildx, options, said):
     out = buildx.files(f="x").fails(*options, dockerfile="FROM scratch\nCOPY f /\n")
     assert said in out
+
+
+def test_each_platform_has_its_cache(buildx, registry, new_engine):
+    ref = f"{registry.host}/{buildx.name}:cache"
+    buildx.files(f="x").build("--platform", BOTH, "--cache-to", f"type=registry,ref={ref},mode=max", dockerfile=CROSS)
+    there = new_engine()
+    p = run(current_docker(), "-H", f"unix://{there.socket}", "build", "--progress", "plain", "--platform", BOTH, "--cache-from", f"type=registry,ref={ref}", ".", cwd=buildx.folder,
+            env={**buildx.env, "DOCKER_HOST": f"unix://{there.socket}"})
+    assert len(re.findall(r"^#\d+ CACHED", p.stderr, re.M)) >= 6, p.stderr
