@@ -93,6 +93,7 @@ typedef struct BuildRequest {
 	const char *context;         /* NULL: the client's directory; or a URL, as docker build takes it */
 	const char *dockerfile;      /* path, default "Dockerfile" */
 	const char *dockerfile_text; /* or the text itself, NULL otherwise */
+	bool own_dockerfile;         /* it is in the client's directory, wherever the context is */
 	char *const *
 	    named_contexts; /* NAME=VALUE: local:DIR, docker-image://REF, oci-layout://DIR@DIGEST, target:STAGE, input:KEY, URL */
 	char *const *args;            /* K=V (K alone: unset) */

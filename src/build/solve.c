@@ -108,7 +108,8 @@ static int dockerfile_read(Build *b, BuildVertex *v, char **ret, size_t *ret_len
 	}
 	if (b->rq->dockerfile_text && b->rq->context)
 		return 0;
-	r = b->rq->context ? build_context_dockerfile(b, &dir, &name, e) : dockerfile_open(b, v, &dir, e);
+	r = b->rq->context && !b->rq->own_dockerfile ? build_context_dockerfile(b, &dir, &name, e)
+						     : dockerfile_open(b, v, &dir, e);
 	if (r < 0)
 		return b->rq->dockerfile_text ? 0 : r;
 	if (!b->rq->dockerfile_text)

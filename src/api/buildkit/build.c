@@ -294,6 +294,7 @@ static int options_read(Options *o, const Gateway__SolveRequest *rq, Err *e)
 		return err_new(e, ERR_INVALID, "frontend gateway.v0: no source was named");
 	for (size_t i = 0; r >= 0 && i < rq->n_frontend_opt; i++)
 		r = option(o, rq->frontend_opt[i]->key, rq->frontend_opt[i]->value, e);
+	o->rq.own_dockerfile = pairs_get(rq->frontend_opt, rq->n_frontend_opt, "dockerfilekey") != NULL;
 	o->rq.args = o->args;
 	o->rq.labels = o->labels;
 	o->rq.extra_hosts = o->hosts;
