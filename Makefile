@@ -51,7 +51,7 @@ check-fault:
 check-crash:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
-	@IREKO_CRASH_POINTS=$(or $(POINTS),200) $(PYTHON) tools/check tests/fault/test_crash.py tests/fault/test_network_survive.py
+	@IREKO_CRASH_POINTS=$(or $(POINTS),200) $(PYTHON) tools/check tests/fault/test_crash.py tests/fault/test_build_crash.py tests/fault/test_network_survive.py
 
 check-power:
 	@tools/deps build run vm

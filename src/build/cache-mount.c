@@ -82,30 +82,51 @@ static int choose(const char *base, DockerfileSharing sharing, int alive_fd, cha
 		       PRIVATE_MAX);
 }
 
+/* A name for what is half made or on its way out; the next engine removes it if this one ends meanwhile. */
+static char *temporary_name(void)
+{
+	char id[17];
+
+	id_random_hex(id, 16);
+	return strf("tmp/build-cache-%s", id);
+}
+
+/* To the fresh directory `name`, whole. */
+static int directory_fill(int root, const char *name, const CacheMountWanted *w, Err *e)
+{
+	_cleanup_close_ int dir = -1;
+	int r = mkdir_parents_at(root, name, 0700);
+
+	if (r < 0)
+		return err_sys(e, r, "make the directory of a cache mount");
+	dir = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return err_sys(e, errno, "make the directory of a cache mount");
+	if (w->seed_root >= 0)
+		r = tree_copy_contents(w->seed_root, w->seed_path, dir, e);
+	if (r >= 0 && (fchown(dir, w->uid, w->gid) < 0 || fchmod(dir, w->mode) < 0))
+		r = err_sys(e, errno, "make the directory of a cache mount");
+	return r;
+}
+
 static int directory_make(int root, const CacheMount *m, const CacheMountWanted *w, Err *e)
 {
-	_cleanup_free_ char *fresh = strf("%s.new", m->path);
-	_cleanup_close_ int dir = -1;
+	_cleanup_free_ char *fresh = temporary_name(), *parent = strf(CACHES "/%s", m->name);
 	int r;
 
-	if (!fresh)
+	if (!fresh || !parent)
 		return err_oom(e);
-	r = remove_tree_at(root, fresh);
-	if (r >= 0 || r == -ENOENT)
-		r = mkdir_parents_at(root, fresh, 0700);
-	if (r >= 0)
-		r = dir = openat(root, fresh, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (r < 0)
-		return err_sys(e, r == -1 ? errno : r, "make the directory of a cache mount");
-	if (w->seed_root >= 0) {
-		r = tree_copy_contents(w->seed_root, w->seed_path, dir, e);
+	r = directory_fill(root, fresh, w, e);
+	if (r >= 0) {
+		r = mkdir_parents_at(root, parent, 0700);
+		if (r >= 0 && renameat(root, fresh, root, m->path) < 0)
+			r = -errno;
 		if (r < 0)
-			return r;
+			r = err_sys(e, r, "make the directory of a cache mount");
 	}
-	if (fchown(dir, w->uid, w->gid) < 0 || fchmod(dir, w->mode) < 0 ||
-	    renameat(root, fresh, root, m->path) < 0)
-		return err_sys(e, errno, "make the directory of a cache mount");
-	return 0;
+	if (r < 0)
+		(void)!remove_tree_at(root, fresh); /* the next engine removes what is left */
+	return r;
 }
 
 /* For people: without it a cache is only not told by its name. */
@@ -170,6 +191,7 @@ int cache_mount_fill(Store *s, const char *name, const char *chain, Err *e)
 	struct stat st;
 	int r = m.path ? 0 : err_oom(e);
 
+	snprintf(m.name, sizeof(m.name), "%s", name);
 	pthread_mutex_lock(&lock);
 	if (r >= 0 && fstatat(store_root_fd(s), m.path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		r = store_layers_mount(s, chain, &seed, e);
@@ -299,26 +321,28 @@ int build_cache_mounts_list(Store *s, StoreCacheEntry **ret, size_t *ret_n, Err 
 	return 0;
 }
 
-/* Under another name first, so that a step which begins meanwhile makes a new one. */
+/* Under another name first, so that a step which begins meanwhile makes a new one. -> 1: it was there. */
 static int remove_name(Store *s, const char *name, Err *e)
 {
-	_cleanup_free_ char *path = strf(CACHES "/%s", name), *away = NULL;
+	_cleanup_free_ char *path = strf(CACHES "/%s", name), *away = temporary_name();
 	bool used = false;
-	char id[17];
-	int r = 0;
+	int r;
 
-	id_random_hex(id, 16);
-	away = strf("tmp/cache-%s", id);
 	if (!path || !away)
 		return err_oom(e);
+	r = mkdir_parents_at(store_root_fd(s), "tmp", 0700);
+	if (r < 0)
+		return err_sys(e, r, "make %s/tmp", store_root(s));
 	pthread_mutex_lock(&lock);
 	for (const CacheMount *m = in_use; m; m = m->next)
 		used |= streq(m->name, name);
 	if (!used && renameat(store_root_fd(s), path, store_root_fd(s), away) < 0)
-		r = errno == ENOENT ? 0 : err_sys(e, errno, "move cache mount %.12s away", name);
+		r = -errno;
 	pthread_mutex_unlock(&lock);
-	if (used || r < 0)
-		return r;
+	if (used || r == -ENOENT)
+		return 0; /* another prune was first */
+	if (r < 0)
+		return err_sys(e, r, "move cache mount %.12s away", name);
 	r = remove_tree_at(store_root_fd(s), away);
 	return r < 0 && r != -ENOENT ? err_sys(e, r, "remove %s/%s", store_root(s), away) : 1;
 }

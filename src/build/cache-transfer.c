@@ -108,18 +108,6 @@ static int records_enter(Build *b, const StoreImage *image, char ***ret_more, Er
 	return r;
 }
 
-/* A name that was only needed on the way. */
-static void name_remove(Build *b, const char *ref)
-{
-	json_t *said = NULL;
-	Err err = {0};
-	int r = engine_image_remove(b->en, ref, false, false, &said, &err);
-
-	if (r < 0)
-		log_warn("build cache: the name %s stays, remove it with rmi: %s", ref, err_msg(&err, r));
-	json_decref(said);
-}
-
 /* A name that was not here before goes again. */
 static int with_image(Build *b, const char *ref, bool was_there, char ***ret_more, Err *e)
 {
@@ -130,7 +118,7 @@ static int with_image(Build *b, const char *ref, bool was_there, char ***ret_mor
 		r = records_enter(b, &image, ret_more, e);
 	store_image_done(&image);
 	if (!was_there)
-		name_remove(b, ref);
+		passing_end(b->en, ref);
 	return r;
 }
 
@@ -154,8 +142,13 @@ static int pull_one(Build *b, const char *ref, char ***ret_more, Err *e)
 	if (r >= 0 && b->rq->client->auth)
 		b->rq->client->auth(b->rq->client->user, parsed.domain, &p.auth);
 	reference_done(&parsed);
-	if (r >= 0)
-		r = engine_image_pull(b->en, &p, id, e);
+	if (r >= 0 && !here)
+		r = passing_begin(b->store, ref, e);
+	if (r < 0)
+		return r;
+	r = engine_image_pull(b->en, &p, id, e);
+	if (r < 0 && !here)
+		passing_end(b->en, ref);
 	return r < 0 ? r : with_image(b, ref, here, ret_more, e);
 }
 
@@ -181,6 +174,7 @@ static int from_registry(Build *b, const CachePlace *p, Err *e)
 }
 
 typedef struct Loaded {
+	Store *store;
 	char **names;
 } Loaded;
 
@@ -188,15 +182,16 @@ static void note_loaded(void *user, const char *reference, const char *id _unuse
 {
 	Loaded *l = user;
 
-	if (reference)
-		(void)strv_add(&l->names, reference); /* without memory it stays under its name */
+	/* What cannot be noted stays under its name. */
+	if (reference && passing_begin(l->store, reference, NULL) >= 0)
+		(void)strv_add(&l->names, reference);
 }
 
 static int from_file(Build *b, const CachePlace *p, Err *e)
 {
 	_cleanup_strv_ char **more = NULL;
 	_cleanup_close_ int fd = -1;
-	Loaded loaded = {0};
+	Loaded loaded = {.store = b->store};
 	EngineLoad l = {.loaded = note_loaded, .user = &loaded};
 	int r;
 
@@ -264,6 +259,8 @@ static int image_make(Export *x, const Stage *s, const char *name, char *const *
 	if (r >= 0)
 		r = store_image_put(x->b->store, id, NULL, NULL, e);
 	if (r >= 0)
+		r = passing_begin(x->b->store, name, e);
+	if (r >= 0)
 		r = store_tag_put_new(x->b->store, name, id, NULL, NULL, e);
 	return r < 0 ? r : strv_add(&x->names, name) < 0 ? err_oom(e) : 0;
 }
@@ -300,6 +297,8 @@ static int mount_make(Export *x, const char *cache, const char *name, bool *ret_
 	r = text ? store_blob_put(s, text, strlen(text), id, e) : err_oom(e);
 	if (r >= 0)
 		r = store_image_put(s, id, NULL, NULL, e);
+	if (r >= 0)
+		r = passing_begin(s, name, e);
 	if (r >= 0)
 		r = store_tag_put_new(s, name, id, NULL, NULL, e);
 	return r < 0 ? r : strv_add(&x->names, name) < 0 ? err_oom(e) : 0;
@@ -390,6 +389,12 @@ static int to_file(Export *x, Err *e)
 	int r = engine_image_save(x->b->en, &s, e);
 
 	close_fd(&t.fd);
+	/* It is the client's disk, not ours. */
+	if (r == -ENOSPC || r == -EDQUOT)
+		return err_new_no(e, ERR_EXHAUSTED, EIO,
+				  "write to %s: no space left on device: make room there or name another "
+				  "directory",
+				  x->place->path);
 	return r;
 }
 
@@ -428,7 +433,7 @@ static int export_to(Build *b, const CachePlace *p, Err *e)
 			 : send_all(&x, e)
 		   : err_oom(e);
 	for (char **n = x.names; n && *n; n++)
-		name_remove(b, *n);
+		passing_end(b->en, *n);
 	strv_free(x.names);
 	strv_free(x.suffixes);
 	free(x.full);

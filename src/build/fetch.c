@@ -1,16 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where what is fetched lies; see fetch.h. What a crash left there is removed when an engine first needs the place. */
+/* Where what is fetched lies; see fetch.h. What a crash leaves there the next engine removes. */
 #include "build/fetch.h"
-
-#define ROOM "build/fetch"
-
-static pthread_once_t swept = PTHREAD_ONCE_INIT;
-static int sweep_root;
-
-static void sweep(void)
-{
-	(void)!remove_tree_at(sweep_root, ROOM); /* what stays is in nobody's way */
-}
 
 int fetch_room(Build *b, char **ret_path, int *ret_dir, Err *e)
 {
@@ -18,13 +8,8 @@ int fetch_room(Build *b, char **ret_path, int *ret_dir, Err *e)
 	char name[33];
 	int root = store_root_fd(b->store), r;
 
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	pthread_mutex_lock(&lock);
-	sweep_root = root;
-	pthread_once(&swept, sweep);
-	pthread_mutex_unlock(&lock);
 	id_random_hex(name, 32);
-	path = strf(ROOM "/%s", name);
+	path = strf("tmp/build-fetch-%s", name);
 	if (!path)
 		return err_oom(e);
 	r = mkdir_parents_at(root, path, 0700);

@@ -3,7 +3,7 @@
  * What ADD and contexts name in the network: files over http and https, repositories over git.
  *
  * First it is found out what it is, at as little cost as possible (fetch_identify): a step whose result is in the cache fetches nothing. Then it is
- * fetched, into a directory of its own below build/fetch of the data root, which goes with the Fetch.
+ * fetched, into a directory of its own below tmp/ of the data root, which goes with the Fetch.
  */
 #pragma once
 
@@ -32,7 +32,7 @@ void fetch_done(Fetch *f);
 int fetch_identify(Fetch *f, Err *e);
 int fetch_get(Fetch *f, Err *e);
 
-/* A directory below build/fetch: *ret_path below the data root, malloc'ed, *ret_dir the caller's. */
+/* A fresh directory below tmp/: *ret_path below the data root, malloc'ed, *ret_dir the caller's. */
 int fetch_room(Build *b, char **ret_path, int *ret_dir, Err *e);
 void fetch_room_done(Build *b, char **path, int *dir);
 

@@ -30,9 +30,15 @@ int builder_new(Engine *en, Builder **ret, Err *e)
 {
 	Builder *b = calloc(1, sizeof(*b));
 	pthread_condattr_t monotonic;
+	int r;
 
 	if (!b)
 		return err_oom(e);
+	r = passing_sweep(en, e);
+	if (r < 0) {
+		free(b);
+		return r;
+	}
 	b->en = en;
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_condattr_init(&monotonic);

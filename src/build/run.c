@@ -272,25 +272,13 @@ int run_check(Build *b, Err *e)
 	return r;
 }
 
-#define ROOM_TRIES    20
-#define ROOM_PAUSE_NS 100000000
-
-/* A step that fills the disk takes what the store had put by for removals, too. Then its files go first, in the background. */
+/* A step that fills the disk takes what the store had put by for removals, too. Then its files go first. */
 static int container_remove(Build *b, const char *id, Err *e)
 {
-	const struct timespec pause = {.tv_nsec = ROOM_PAUSE_NS};
-	Err err = {0};
-	int r = engine_container_remove(b->en, id, true, true, &err);
+	int r = engine_container_remove(b->en, id, true, true, e);
 
-	if (r == -ENOSPC)
-		(void)store_snapshot_remove(b->store, id,
-					    NULL); /* its row stays when there is no room for that yet */
-	for (int i = 0; i < ROOM_TRIES && r == -ENOSPC; i++) {
-		nanosleep(&pause, NULL);
-		r = engine_container_remove(b->en, id, true, true, &err);
-	}
-	if (r < 0 && e)
-		*e = err;
+	if (r == -ENOSPC && store_snapshot_remove(b->store, id, NULL) >= 0)
+		r = engine_container_remove(b->en, id, true, true, e);
 	return r;
 }
 
@@ -391,6 +379,15 @@ static char *last_lines(const Tail *tail)
 	return strdup(last);
 }
 
+/* What the program said of it may be anything. */
+static void tell_full_disk(Build *b, const Stage *s)
+{
+	_cleanup_free_ char *text = engine_space_none(b->en), *line = text ? strf("%s\n", text) : NULL;
+
+	if (line)
+		vertex_log(b, s->vertex, 2, line, strlen(line));
+}
+
 static int step_failed(Build *b, const DockerfileStep *step, const char *shown, const char *id, int status,
 		       const Tail *tail, Err *e)
 {
@@ -451,6 +448,8 @@ static int execute(Build *b, Stage *s, const DockerfileStep *step, void *arg, Ca
 		return r;
 	build_tell(b, BUILD_NOTE, " ---> Running in %.12s", id);
 	r = run_container(b, s, step, id, tail, &status, e);
+	if (r >= 0 && status != 0)
+		tell_full_disk(b, s);
 	if (r >= 0 && status != 0)
 		r = step_failed(b, step, run->shown, id, status, tail, e);
 	if (r >= 0)

@@ -432,6 +432,7 @@ int build_solve_one(Builder *builder, const BuildRequest *rq, const BuildPart *p
 		    BuildFailure *ret_failure, Err *e)
 {
 	Store *store = engine_store(builder_engine(builder));
+	EngineSpace space;
 	Build *b;
 	int r = build_new(builder, rq, &b, e), ended;
 
@@ -441,6 +442,7 @@ int build_solve_one(Builder *builder, const BuildRequest *rq, const BuildPart *p
 	b->follows = part->label && !part->first;
 	b->began_ns = clock_now_ns();
 	/* Layers of the cache are not an image's yet: they must not be collected between the steps, nor before they are exported. */
+	engine_space_begin(b->en, &space);
 	store_lease_begin(store);
 	r = solve(b, e);
 	if (r >= 0)
@@ -448,6 +450,7 @@ int build_solve_one(Builder *builder, const BuildRequest *rq, const BuildPart *p
 	if (r < 0) {
 		ended = store_lease_end(store, NULL);
 		(void)ended; /* the build's own error is the one to tell */
+		r = engine_space_end(b->en, &space, r, e);
 	}
 	if (r < 0 && ret_failure)
 		tell_failure(b, ret_failure);

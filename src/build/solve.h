@@ -25,3 +25,11 @@ typedef struct BuildBase {
 	const char *text, *chain, *base_id;
 } BuildBase;
 void build_result_base(const BuildResult *r, BuildBase *ret);
+
+/* ---- passing.c: names that images have only while they go to a cache or come from one ---- */
+/* Before it is given. */
+int passing_begin(Store *s, const char *name, Err *e);
+/* Takes the name away, if it was given. */
+void passing_end(Engine *en, const char *name);
+/* At start: those that a killed engine has left, and files that it was writing. */
+int passing_sweep(Engine *en, Err *e);

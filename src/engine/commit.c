@@ -315,7 +315,7 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_free_ char *name = NULL;
 	Reference parsed = {0};
-	SpaceWatch space;
+	EngineSpace space;
 	int r = container_find(en, ref, &c, e), ended;
 
 	if (r < 0)
@@ -328,7 +328,7 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 		if (r < 0)
 			return r;
 	}
-	space_begin(en, &space);
+	engine_space_begin(en, &space);
 	store_lease_begin(en->store);
 	container_lock(c);
 	r = commit_locked(en, c, cm, ret_image_id, e);
@@ -336,7 +336,7 @@ int engine_container_commit(Engine *en, const char *ref, const EngineCommit *cm,
 	if (r >= 0 && name)
 		r = tag_new(en, c, name, ret_image_id, e);
 	ended = store_lease_end(en->store, r < 0 ? NULL : e);
-	r = space_end(en, &space, r < 0 ? r : ended, e);
+	r = engine_space_end(en, &space, r < 0 ? r : ended, e);
 	if (r < 0)
 		return err_ctx(e, r, "commit container %s", ref);
 	container_event(en, c, "commit", "comment", cm->comment ?: "", "imageID", ret_image_id, "imageRef",

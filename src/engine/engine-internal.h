@@ -701,15 +701,6 @@ void sizes_free(SizeCache *c);
 /* By a walk, now. */
 int volume_measure(Engine *en, const char *name, int64_t *ret, Err *e);
 
-/* space.c */
-typedef struct SpaceWatch {
-	int64_t free_before; /* -1: unknown */
-	int64_t least;       /* bytes that are known to be needed */
-} SpaceWatch;
-void space_begin(Engine *en, SpaceWatch *w);
-/* Returns r; a full disk is explained in e, and what nothing needs is removed. */
-int space_end(Engine *en, const SpaceWatch *w, int r, Err *e);
-
 /* events.c */
 int events_new(struct EventHub **ret, Err *e);
 void events_free(struct EventHub *h);

@@ -414,6 +414,18 @@ int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, ui
 int engine_exec_resize(Engine *en, const char *id, uint16_t rows, uint16_t cols, Err *e);
 int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e);
 
+/* ---- a full disk (space.c) ---- */
+/* What was free when something that brings data in began. */
+typedef struct EngineSpace {
+	int64_t bytes, files; /* -1: unknown */
+	int64_t least;        /* bytes that are known to be needed */
+} EngineSpace;
+void engine_space_begin(Engine *en, EngineSpace *w);
+/* Returns r; a full disk is explained in e, and what nothing needs is removed. */
+int engine_space_end(Engine *en, const EngineSpace *w, int r, Err *e);
+/* A sentence about it, malloc'ed, while as good as nothing is free; NULL: there is room. */
+char *engine_space_none(Engine *en);
+
 /* ---- images (listing and finding: store.h through engine_store) ---- */
 typedef void (*EngineProgress)(void *user, const char *id, const char *status, int64_t current,
 			       int64_t total);

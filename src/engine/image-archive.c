@@ -47,15 +47,15 @@ int engine_image_load(Engine *en, const EngineLoad *l, Err *e)
 	Loading k = {en, l};
 	ArchiveLoad a = {.fd = l->tar_fd, .progress = load_progress, .loaded = load_done, .user = &k};
 	ImagePlatform platform = {0};
-	SpaceWatch space;
+	EngineSpace space;
 	int r = platform_parse(l->platform, &platform, &a.platform, e), ended;
 
 	if (r >= 0) {
-		space_begin(en, &space);
+		engine_space_begin(en, &space);
 		store_lease_begin(en->store);
 		r = store_archive_load(en->store, &a, e);
 		ended = store_lease_end(en->store, r < 0 ? NULL : e);
-		r = space_end(en, &space, r < 0 ? r : ended, e);
+		r = engine_space_end(en, &space, r < 0 ? r : ended, e);
 	}
 	image_platform_done(&platform);
 	return r;
@@ -170,17 +170,17 @@ static int import_from(Engine *en, const EngineImport *i, ArchiveImport *a, char
 		       Err *e)
 {
 	_cleanup_close_ int fetched = i->url ? fetch(en, i, e) : -1;
-	SpaceWatch space;
+	EngineSpace space;
 	int r, ended;
 
 	if (i->url && fetched < 0)
 		return fetched;
 	a->fd = i->url ? fetched : i->tar_fd;
-	space_begin(en, &space);
+	engine_space_begin(en, &space);
 	store_lease_begin(en->store);
 	r = store_archive_import(en->store, a, ret_image_id, e);
 	ended = store_lease_end(en->store, r < 0 ? NULL : e);
-	return space_end(en, &space, r < 0 ? r : ended, e);
+	return engine_space_end(en, &space, r < 0 ? r : ended, e);
 }
 
 static int import_checked(Engine *en, const EngineImport *i, const ImagePlatform *platform,

@@ -78,18 +78,18 @@ static int pull_parsed(Engine *en, const EnginePull *p, const Reference *ref, co
 	    .cancelled = pull_cancelled,
 	};
 	char digest[DIGEST_LEN + 1];
-	SpaceWatch space;
+	EngineSpace space;
 	bool updated;
 	int r, ended;
 
 	if (!name || !full)
 		return err_oom(e);
-	space_begin(en, &space);
+	engine_space_begin(en, &space);
 	store_lease_begin(en->store);
 	r = registry_pull(en->registry, en->store, &rp, ret_image_id, digest, &updated, e);
 	ended = store_lease_end(en->store, r < 0 ? NULL : e);
 	if (r < 0 || ended < 0)
-		return space_end(en, &space, r < 0 ? r : ended, e);
+		return engine_space_end(en, &space, r < 0 ? r : ended, e);
 	image_event(en, "pull", full, name);
 	return 0;
 }

@@ -213,14 +213,14 @@ static void remove_made(Engine *en, char *const *made)
 int mounts_populate(Engine *en, Container *c, char *const *made, Err *e)
 {
 	_cleanup_close_ int image_fd = -1;
-	SpaceWatch space;
+	EngineSpace space;
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && c->chain_id && i < c->n_mounts; i++) {
 		if (!wants_copy(&c->mounts[i]))
 			continue;
 		if (image_fd < 0) {
-			space_begin(en, &space);
+			engine_space_begin(en, &space);
 			r = store_layers_mount(en->store, c->chain_id, &image_fd, e);
 		}
 		if (r >= 0)
@@ -229,5 +229,5 @@ int mounts_populate(Engine *en, Container *c, char *const *made, Err *e)
 	if (r >= 0)
 		return 0;
 	remove_made(en, made);
-	return space_end(en, &space, r, e);
+	return engine_space_end(en, &space, r, e);
 }

@@ -7,11 +7,16 @@
  */
 #include "engine/image-internal.h"
 
-void space_begin(Engine *en, SpaceWatch *w)
+#define FEW_FILES  65536 /* so many inodes are worth a word */
+#define LEAST_FREE 65536 /* with less a disk is as good as full */
+
+void engine_space_begin(Engine *en, EngineSpace *w)
 {
 	StoreSpace space = {0};
 
-	*w = (SpaceWatch){.free_before = store_space(en->store, &space, NULL) >= 0 ? space.free : -1};
+	if (store_space(en->store, &space, NULL) < 0)
+		space = (StoreSpace){.free = -1, .files_free = -1};
+	*w = (EngineSpace){.bytes = space.free, .files = space.files_free};
 }
 
 static void bytes_text(int64_t n, char text[32])
@@ -25,9 +30,19 @@ static void bytes_text(int64_t n, char text[32])
 	snprintf(text, 32, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
 }
 
-int space_end(Engine *en, const SpaceWatch *w, int r, Err *e)
+/* "6.3 MB", and inodes where they are few. */
+static char *amount_text(int64_t bytes, int64_t files, const char *between)
 {
-	char needed[32], now[32];
+	char text[32];
+
+	bytes_text(bytes, text);
+	return files < 0 || files >= FEW_FILES ? strdup(text)
+					       : strf("%s%s%lld files", text, between, (long long)files);
+}
+
+int engine_space_end(Engine *en, const EngineSpace *w, int r, Err *e)
+{
+	_cleanup_free_ char *needed = NULL, *now = NULL;
 	StoreSpace space;
 	Err own;
 
@@ -37,11 +52,31 @@ int space_end(Engine *en, const SpaceWatch *w, int r, Err *e)
 	if (gc_run(en, 0, &own) < 0)
 		log_warn("%s", own.msg);
 	gc_disk_full(en);
-	if (!e || w->free_before < 0 || store_space(en->store, &space, NULL) < 0)
+	if (!e || w->bytes < 0 || store_space(en->store, &space, NULL) < 0)
 		return r;
-	bytes_text(MAX2(w->free_before, w->least), needed);
-	bytes_text(space.free, now);
+	needed = amount_text(MAX2(w->bytes, w->least), w->files, " or ");
+	now = amount_text(space.free, space.files_free, ", ");
+	if (!needed || !now)
+		return r;
 	own = *e;
-	return err_new_no(e, ERR_EXHAUSTED, -r, "%s (needed: more than %s; free in %s: %s)", own.msg, needed,
-			  store_root(en->store), now);
+	return err_new_no(
+	    e, ERR_EXHAUSTED, -r,
+	    "%s (needed: more than %s; free in %s: %s; system prune and builder prune make room)", own.msg,
+	    needed, store_root(en->store), now);
+}
+
+char *engine_space_none(Engine *en)
+{
+	StoreSpace space;
+
+	if (store_space(en->store, &space, NULL) < 0)
+		return NULL;
+	if (space.free < LEAST_FREE)
+		return strf("the disk of %s is full: system prune and builder prune make room",
+			    store_root(en->store));
+	if (space.files_free >= 0 && space.files_free < 16)
+		return strf("the file system of %s has no inodes left for more files: system prune and "
+			    "builder prune make room",
+			    store_root(en->store));
+	return NULL;
 }

@@ -166,6 +166,7 @@ static void test_an_image_without_its_config_goes(void **state)
 	Err e = {0};
 
 	make_layer(s, d, NULL, "f", "1", chain, diff);
+	put(s, "key", chain, diff);
 	make_image(s, diff, id);
 	assert_int_equal(store_tag_put(s, "docker.io/library/x:1", id, NULL, &e), 0);
 	assert_true(db_run(&s->db, &e, "UPDATE blob SET synced = 0, boot = 'another'", "") > 0);
@@ -176,6 +177,24 @@ static void test_an_image_without_its_config_goes(void **state)
 	assert_true(store_image_find(s, "x:1", &i, &e) < 0);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	assert_true(store_layer_has(s, chain));
+	store_close(s);
+}
+
+/* A build that was killed between making a layer and saying which step it is of: the layer goes, and with it what only it stood on. */
+static void test_a_layer_of_no_step_goes_at_the_next_start(void **state)
+{
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char one[DIGEST_LEN + 1], two[DIGEST_LEN + 1], three[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+
+	make_layer(s, d, NULL, "a", "1", one, diff);
+	put(s, "key", one, diff);
+	make_layer(s, d, one, "b", "2", two, diff);
+	make_layer(s, d, two, "c", "3", three, diff);
+	store_close(s);
+	s = open_store(d);
+	assert_true(store_layer_has(s, one));
+	assert_false(store_layer_has(s, two) || store_layer_has(s, three));
 	store_close(s);
 }
 
@@ -213,6 +232,7 @@ int main(void)
 	    test_in_dir(test_prune_by_size),
 	    test_in_dir(test_what_images_take),
 	    test_in_dir(test_an_image_without_its_config_goes),
+	    test_in_dir(test_a_layer_of_no_step_goes_at_the_next_start),
 	    test_in_dir(test_use_is_noted_once_an_hour),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

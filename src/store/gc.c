@@ -6,7 +6,8 @@
  * its top until the first layer that is needed. A blob is needed by images (image_blob) and by layers that were
  * made from it. Rows go first, then files: what a crash leaves between the two is removed at the next start. While
  * somebody holds a lease, between finding a layer here and recording the image that needs it, nothing goes; it is looked at
- * again when the last lease ends. What a pull that failed has brought is kept for the next try, until store_sweep() finds it old.
+ * again when the last lease ends. What a pull that failed has brought is kept for the next try, until store_sweep() finds it old; layers
+ * that were being made here go at the next start.
  */
 #include "base/fd.h"
 #include "base/id.h"
@@ -233,6 +234,13 @@ int store_lease_end(Store *s, Err *e)
 
 /* ---- what nothing needs ---- */
 
+/* Of a row l of layer. */
+#define UNNEEDED                                                                                             \
+	" NOT EXISTS (SELECT 1 FROM image WHERE chain_id = l.chain_id)"                                      \
+	" AND NOT EXISTS (SELECT 1 FROM snapshot WHERE chain_id = l.chain_id)"                               \
+	" AND NOT EXISTS (SELECT 1 FROM layer WHERE parent = l.chain_id)"                                    \
+	" AND NOT EXISTS (SELECT 1 FROM build_cache WHERE chain_id = l.chain_id)"
+
 static int list(Store *s, char ***ret, Err *e, const char *sql, const char *types, ...);
 
 static bool leased(Store *s)
@@ -252,13 +260,8 @@ int store_sweep(Store *s, int64_t older_than_ns, StoreFreed *ret, Err *e)
 
 	if (leased(s))
 		return 0;
-	r = list(s, &layers, e,
-		 "SELECT chain_id FROM layer l WHERE made_ns <= ?1"
-		 " AND NOT EXISTS (SELECT 1 FROM image WHERE chain_id = l.chain_id)"
-		 " AND NOT EXISTS (SELECT 1 FROM snapshot WHERE chain_id = l.chain_id)"
-		 " AND NOT EXISTS (SELECT 1 FROM layer WHERE parent = l.chain_id)"
-		 " AND NOT EXISTS (SELECT 1 FROM build_cache WHERE chain_id = l.chain_id)",
-		 "i", older_than_ns);
+	r = list(s, &layers, e, "SELECT chain_id FROM layer l WHERE made_ns <= ?1 AND" UNNEEDED, "i",
+		 older_than_ns);
 
 	for (char **l = layers; r >= 0 && l && *l; l++)
 		r = gc_uncached(s, *l, &blobs, ret, e);
@@ -453,11 +456,25 @@ static int sweep_snapshots(Store *s, Err *e)
 	return r;
 }
 
+/* Layers that a build or a commit made when the engine ended under it: nobody would find them again, while those that were pulled wait
+ * for the next try. */
+static int drop_unclaimed(Store *s, Err *e)
+{
+	_cleanup_strv_ char **layers = NULL, **blobs = NULL;
+	int r = list(s, &layers, e, "SELECT chain_id FROM layer l WHERE blob IS NULL AND" UNNEEDED, "");
+
+	for (char **l = layers; r >= 0 && l && *l; l++)
+		r = gc_uncached(s, *l, &blobs, NULL, e);
+	return r < 0 ? r : gc_blobs(s, blobs, NULL, e);
+}
+
 int gc_garbage(Store *s, Err *e)
 {
 	_cleanup_strv_ char **layers = NULL, **blobs = NULL;
-	int r = list(s, &layers, e, "SELECT substr(chain_id, 8) FROM layer ORDER BY chain_id", "");
+	int r = drop_unclaimed(s, e);
 
+	if (r >= 0)
+		r = list(s, &layers, e, "SELECT substr(chain_id, 8) FROM layer ORDER BY chain_id", "");
 	if (r >= 0)
 		r = list(s, &blobs, e, "SELECT substr(digest, 8) FROM blob ORDER BY digest", "");
 	if (r >= 0)

@@ -379,6 +379,11 @@ static void test_synced_layers_stay(void **state)
 	char chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
 
 	make_layer(s, d, NULL, "f", "x", chain, diff);
+	/* Of a step of a build. */
+	assert_int_equal(store_cache_put(s,
+					 &(StoreCacheEntry){.key = "key", .chain_id = chain, .diff_id = diff},
+					 NULL),
+			 0);
 	assert_true(db_run(&s->db, NULL, "UPDATE layer SET synced = 1, boot = 'another'", "") >= 0);
 	store_close(s);
 	s = open_store(d);

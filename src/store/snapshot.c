@@ -477,19 +477,35 @@ static int remove_folder(Store *s, const char *key, Err *e)
 	return folder ? trash_put(s, folder, e) : err_oom(e);
 }
 
+#define ROOM_TRIES    20
+#define ROOM_PAUSE_NS 100000000
+
+/* On a disk that the snapshot itself has filled there is room once the trash is emptied. */
+static int row_remove(Store *s, const char *key, Err *e)
+{
+	static const char sql[] = "DELETE FROM snapshot WHERE key = ?1";
+	const struct timespec pause = {.tv_nsec = ROOM_PAUSE_NS};
+	int r = db_run(&s->db, e, sql, "t", key);
+
+	if (r == -ENOSPC && reserve_give(s))
+		r = db_run(&s->db, e, sql, "t", key);
+	for (int i = 0; i < ROOM_TRIES && r == -ENOSPC; i++) {
+		nanosleep(&pause, NULL);
+		r = db_run(&s->db, e, sql, "t", key);
+	}
+	return r;
+}
+
 static int snapshot_remove(Store *s, const char *key, int (*remove)(Store *s, const char *key, Err *e),
 			   Err *e)
 {
-	static const char sql[] = "DELETE FROM snapshot WHERE key = ?1";
 	int r = check_key(key, e);
 
 	/* The row goes last: until then a failed removal can be tried again. */
 	if (r >= 0)
 		r = remove(s, key, e);
 	if (r >= 0)
-		r = db_run(&s->db, e, sql, "t", key);
-	if (r == -ENOSPC && reserve_give(s))
-		r = db_run(&s->db, e, sql, "t", key);
+		r = row_remove(s, key, e);
 	return r < 0 ? err_ctx(e, r, "remove the snapshot %s", key) : 0;
 }
 

@@ -326,6 +326,7 @@ int store_sweep(Store *s, int64_t older_than_ns, StoreFreed *ret, Err *e);
 /* Of the file system of the data root, for users without privilege. */
 typedef struct StoreSpace {
 	int64_t total, free;
+	int64_t files_free; /* inodes; -1: the file system does not count them */
 } StoreSpace;
 int store_space(Store *s, StoreSpace *ret, Err *e);
 /* Bytes of layers (unpacked) and of blobs, from the database: no file is looked at. */

@@ -19,6 +19,7 @@ int store_space(Store *s, StoreSpace *ret, Err *e)
 		return err_sys(e, errno, "examine the file system of %s", s->root);
 	ret->total = (int64_t)v.f_blocks * (int64_t)v.f_frsize;
 	ret->free = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+	ret->files_free = v.f_files ? (int64_t)v.f_favail : -1;
 	return 0;
 }
 

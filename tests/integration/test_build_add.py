@@ -264,4 +264,4 @@ def test_a_server_that_never_answers_goes_with_its_client(engine, folder):
                 pass
             c.close()
             assert time.monotonic() - begun < 15
-    assert not os.path.isdir(engine.data_root / "build/fetch") or os.listdir(engine.data_root / "build/fetch") == []
+    assert not list(engine.data_root.glob("tmp/build-fetch-*"))

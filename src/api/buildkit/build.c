@@ -330,6 +330,8 @@ static int solve(ClientState *c, GrpcCall *call, Options *o, BuildResult **ret, 
 		warn_of_cache(c->job, *left);
 	c->imports = o->imports;
 	r = build_solve(c->job->door->builder, &o->rq, &result, &failure, &err);
+	if (r == -ENOSPC || r == -EDQUOT)
+		client_forget_trees(c);
 	r = content_finish(c, r, &err);
 	if (r < 0)
 		build_result_free(result);

@@ -107,6 +107,8 @@ static int receive(ClientState *c, Session *s, const char *name, const BuildFile
 	if (rq.root < 0)
 		return err_sys(e, errno, "open %s", t->path);
 	r = filesync_receive(c->job, s, &rq, e);
+	/* What a build that was cancelled has received spares the next one some of it. */
+	t->failed = r < 0 && r != -ECANCELED;
 	if (r < 0)
 		close_fd(&rq.root);
 	else
@@ -471,6 +473,15 @@ void client_init(ClientState *c, Job *j)
 				  .auth = client_auth,
 				  .event = client_event,
 				  .alive_fd = j->alive_fd};
+}
+
+void client_forget_trees(ClientState *c)
+{
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->n_trees; i++)
+		c->trees[i]->failed = true;
+	pthread_mutex_unlock(&c->lock);
+	trees_forget(c->job->door);
 }
 
 void client_done(ClientState *c)

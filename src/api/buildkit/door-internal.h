@@ -185,6 +185,7 @@ struct Tree {
 	char *key; /* NULL: not kept */
 	char *path;
 	bool busy;
+	bool failed; /* what was sent last did not arrive whole, or there was no room: it is not kept */
 	int64_t used_ns;
 	struct Tree *next;
 };
@@ -192,6 +193,8 @@ struct Tree {
 int tree_begin(BuildkitDoor *d, const char *key, Tree **ret, bool *ret_fresh, Err *e);
 /* good: it is as the client has it. */
 void tree_end(BuildkitDoor *d, Tree *t, bool good);
+/* All that no build uses. */
+void trees_forget(BuildkitDoor *d);
 void trees_clean(BuildkitDoor *d);
 void trees_free(BuildkitDoor *d);
 
@@ -233,6 +236,8 @@ typedef struct ClientState {
 	char *const *imports; /* of type=local: directories and, behind each, the digest of its index */
 	char *text;           /* of the Dockerfile, for those who point at its lines */
 } ClientState;
+/* There is no room: what clients have sent is not kept for their next builds. */
+void client_forget_trees(ClientState *c);
 void client_init(ClientState *c, Job *j);
 /* good: the build ended well. */
 void client_done(ClientState *c);

@@ -25,8 +25,8 @@ static void tree_free(Tree *t)
 	free(t);
 }
 
-/* Off the list: the one not used for longest, if it is old or there are too many. */
-static Tree *take_old(BuildkitDoor *d, int64_t now)
+/* Off the list: the one not used for longest, if it is old or there are too many, or in any case. */
+static Tree *take_old(BuildkitDoor *d, int64_t now, bool any)
 {
 	Tree **oldest = NULL, *t;
 	size_t n = 0;
@@ -37,24 +37,29 @@ static Tree *take_old(BuildkitDoor *d, int64_t now)
 			if (!oldest || (*at)->used_ns < (*oldest)->used_ns)
 				oldest = at;
 		}
-	if (!oldest || (n <= TREES_KEPT && (*oldest)->used_ns + KEPT_FOR_NS > now))
+	if (!oldest || (!any && n <= TREES_KEPT && (*oldest)->used_ns + KEPT_FOR_NS > now))
 		return NULL;
 	t = *oldest;
 	*oldest = t->next;
 	return t;
 }
 
-static void remove_old(BuildkitDoor *d)
+static void remove_old(BuildkitDoor *d, bool any)
 {
 	Tree *t;
 
 	do {
 		pthread_mutex_lock(&d->lock);
-		t = take_old(d, clock_mono_ns());
+		t = take_old(d, clock_mono_ns(), any);
 		pthread_mutex_unlock(&d->lock);
 		if (t)
 			tree_free(t);
 	} while (t);
+}
+
+void trees_forget(BuildkitDoor *d)
+{
+	remove_old(d, true);
 }
 
 static Tree *take_kept(BuildkitDoor *d, const char *key)
@@ -125,7 +130,7 @@ int tree_begin(BuildkitDoor *d, const char *key, Tree **ret, bool *ret_fresh, Er
 /* Of those with one key, one stays. */
 void tree_end(BuildkitDoor *d, Tree *t, bool good)
 {
-	bool keep = good && t->key;
+	bool keep = good && !t->failed && t->key;
 
 	pthread_mutex_lock(&d->lock);
 	for (const Tree *o = d->trees; keep && o; o = o->next)
@@ -140,7 +145,7 @@ void tree_end(BuildkitDoor *d, Tree *t, bool good)
 	pthread_mutex_unlock(&d->lock);
 	if (!keep)
 		tree_free(t);
-	remove_old(d);
+	remove_old(d, false);
 }
 
 /* ---- what was left behind ---- */

@@ -119,7 +119,7 @@ static int tell_pruned(GrpcCall *call, const Usage *u, char *const *keys, Err *e
 
 int rpc_prune(GrpcCall *call, void *user, Err *e)
 {
-	const BuildkitDoor *d = user;
+	BuildkitDoor *d = user;
 	_cleanup_message_ Control__PruneRequest *rq = NULL;
 	_cleanup_(store_freed_done) StoreFreed freed = {0};
 	_cleanup_(usage_filter_done) UsageFilter filter = {0};
@@ -139,6 +139,8 @@ int rpc_prune(GrpcCall *call, void *user, Err *e)
 	p.reserved = MAX2(rq->reserved_space, (int64_t)0);
 	p.max_bytes = MAX2(rq->max_used_space, (int64_t)0);
 	p.min_free = MAX2(rq->min_free_space, (int64_t)0);
+	if (p.all)
+		trees_forget(d);
 	r = store_cache_prune(engine_store(d->engine), &p, &keys, &freed, e);
 	/* What limits the cache's size leaves the mounts alone: nobody can say what they are worth. */
 	if (r >= 0 && !p.max_bytes && !p.min_free && !p.reserved)

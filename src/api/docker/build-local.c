@@ -465,6 +465,10 @@ static int export_archive(LocalBuild *b, BuildResult *result, Err *e)
 	r = build_result_mount_all(result, &root, e);
 	if (r >= 0)
 		r = engine_directory_archive(root, out, e);
+	/* What runs full is the client's, who knows its name. */
+	if (r == -ENOSPC || r == -EDQUOT)
+		r = err_new(e, ERR_EXHAUSTED,
+			    "no space left on device: make room there or name another place");
 	return tell_exported(b, &v, r < 0 ? err_ctx(e, r, "write the files of the result") : 0, e);
 }
 

@@ -22,6 +22,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/statvfs.h>
 
 #define EVENT_MAX (16u << 20)
 #define FRAME_NS  100000000LL
@@ -670,6 +671,17 @@ static int connect_local(Local *l, Err *e)
 	return l->in.oom ? err_oom(e) : 0;
 }
 
+/* The engine writes to a file of ours without knowing which. */
+static int name_full_disk(const BuildOutput *out, int r, Err *e)
+{
+	struct statvfs v;
+
+	if (r >= 0 || out->kind != OUT_TAR || streq(out->dest, "-") || statvfs(out->dest, &v) < 0 ||
+	    v.f_bavail)
+		return r;
+	return err_ctx(e, r, "%s: its disk is full", out->dest);
+}
+
 int build_local(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e)
 {
 	_cleanup_(local_done)
@@ -701,5 +713,5 @@ int build_local(Call *call, const BuildPlan *p, BuildOutcome *ret, Err *e)
 		return 1;
 	show(&l, true);
 	show_end(&l, r < 0);
-	return r;
+	return name_full_disk(&p->output, r, e);
 }
