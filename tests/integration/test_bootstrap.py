@@ -64,6 +64,23 @@ def test_the_example_builds_and_runs(debian, folder):
     assert "CACHED" in p.stdout + p.stderr and time.monotonic() - start < 3
 
 
+@pytest.mark.seconds(300)
+def test_apt_keeps_its_packages_in_caches_of_steps(debian, folder):
+    """As many Dockerfiles have it: two stages take turns, and the second one installs what the first one has fetched. Nothing of it is in the image."""
+    caches = "--mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked"
+    (folder / "Dockerfile").write_text(f"""FROM debian:bookworm AS base
+RUN rm -f /etc/apt/apt.conf.d/docker-clean
+FROM base AS first
+RUN {caches} apt-get update && apt-get install -y --no-install-recommends hello
+FROM base
+COPY --from=first /usr/bin/hello /hello-of-first
+RUN {caches} apt-get install -y --no-install-recommends --no-download hello
+RUN test -z "$(find /var/cache/apt /var/lib/apt/lists -type f ! -name lock)" && cmp /hello-of-first /usr/bin/hello
+""")
+    debian.cli("build", "-t", "with-hello", folder, timeout=240)
+    assert debian.cli("run", "--rm", "with-hello", "hello").stdout == "Hello, world!\n"
+
+
 def test_a_release_that_does_not_exist(debian):
     p = debian.cli("image", "bootstrap", "debian:no-such-release", check=False, timeout=110)
     assert p.returncode == 1 and "no-such-release" in p.stderr
