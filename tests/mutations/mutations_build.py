@@ -30,4 +30,19 @@ ALL = [
         ["test_build_platforms.py::test_a_database_that_leads_out_of_the_image_is_not_followed"],
         "src/build/sbom.c:read_file", "the path is opened as a path of the host",
         [("src/build/sbom.c", "	_cleanup_close_ int fd = path_open_in_root(dir, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);", "	_cleanup_close_ int fd = openat(dir, path, O_RDONLY | O_CLOEXEC) ?: -1;\n	if (fd < 0)\n		fd = -errno;")], programs=("irekod",)),
+    Mutation(
+        "build-layout-links", "an image layout of a client whose manifest is a link to a file of the host",
+        ["test_build_layouts.py::test_files_that_are_no_files_of_the_layout[manifest-a link out]"],
+        "src/build/layout.c:open_file", "the path is opened as a path of the host",
+        [("src/build/layout.c", "	_cleanup_close_ int fd = path_open_in_root(l->dir, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);", "	_cleanup_close_ int fd = openat(l->dir, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);")], programs=("irekod",)),
+    Mutation(
+        "build-layout-files", "an image layout of a client with a fifo in the place of a layer",
+        ["test_build_layouts.py::test_files_that_are_no_files_of_the_layout[layer-a fifo]"],
+        "src/build/layout.c:open_file", "whatever can be opened is read",
+        [("src/build/layout.c", "	return S_ISREG(st.st_mode)\n", "	return st.st_mode\n")], programs=("irekod",)),
+    Mutation(
+        "build-held", "a client that is killed while it has a shell in what a failed step has left",
+        ["test_build_cli.py::test_a_shell_goes_with_a_client_that_is_killed[False]"],
+        "src/api/docker/build-held.c:build_hold", "the client is trusted to remove it",
+        [("src/api/docker/build-held.c", "	remove_image(en, image);\n	remove_container(en, container);\n", "	(void)remove_image;\n	(void)remove_container;\n")], programs=("irekod",)),
 ]
