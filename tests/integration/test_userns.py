@@ -189,3 +189,12 @@ def test_mounts_of_all_kinds(mapped, name, folder):
     assert (roots / "new").stat().st_uid == 7 and (roots / "new").stat().st_gid == 8
     assert (mapped.data_root / "volumes" / name / "_data/sub/new").stat().st_uid == 0
     mapped.cli("volume", "rm", name)
+
+
+def test_a_build_of_several_steps(mapped, folder, name):
+    """What is begun for the next step has no namespace before its user namespace is there."""
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN cat /proc/self/uid_map && grep ' / ' /proc/mounts\nRUN test -e /sys/class/net/eth0 && touch /made\nRUN --network=none test ! -e /sys/class/net/eth0 -a -O /made\n")
+    p = mapped.cli("build", "-t", name, "--no-cache", "--progress=plain", folder)
+    assert "volatile" in p.stderr and any(line.split()[-3:] == ["0", str(FIRST), str(COUNT)] for line in p.stderr.splitlines()), p
+    mapped.cli("rmi", name)
+    wait_until("nothing is left", lambda: not mapped.shims())
