@@ -461,8 +461,8 @@ static int run(Build *b, Stage *s, const DockerfileStep *step, Copy *c, Err *e)
 	int r = 0;
 
 	/* Of others it is not worth it, or not known what they give. */
-	if (r >= 0 && !c->origin.chain && c->step.n == 1 && has_local(&c->step) && !c->step.link &&
-	    !c->step.parents && !(c->manifest = manifest_new()))
+	if (!c->origin.chain && c->step.n == 1 && has_local(&c->step) && !c->step.link && !c->step.parents &&
+	    !(c->manifest = manifest_new()))
 		r = err_oom(e);
 	for (int i = 0; r >= 0 && i < TRIES_MAX; i++) {
 		c->changed = false;

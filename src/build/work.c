@@ -62,6 +62,12 @@ static int make_directory(Build *b, Stage *s, const DockerfileStep *step, void *
 			how.gid = how.uid;
 	}
 	if (r >= 0) {
+		made = path_open_in_root(w.root, arg, O_PATH | O_DIRECTORY, 0);
+		if (made == -ENOTDIR)
+			r = err_new(e, ERR_INVALID, "mkdir %.500s: not a directory", (const char *)arg);
+		close_fd(&made);
+	}
+	if (r >= 0) {
 		made = place_directory(w.root, arg, &how, e);
 		r = MIN2(made, 0);
 	}

@@ -143,6 +143,15 @@ def test_words_that_are_refused(build, line, words):
     assert words in build.fails(f"FROM busybox\n{line}\n")
 
 
+def test_a_directory_that_is_a_file(build):
+    assert "mkdir /f: not a directory" in build.fails("FROM busybox\nRUN touch /f\nWORKDIR /f\n")
+
+
+def test_commands_of_nothing(build):
+    image = build("FROM busybox\nRUN\nENTRYPOINT\n")
+    assert image.config["Entrypoint"] == ["/bin/sh", "-c", ""]
+
+
 def test_a_directory_of_a_user_who_is_not_there_yet_is_roots(build):
     image = build("FROM busybox\nUSER later\nWORKDIR /w/x\nUSER root\n")
     assert [image.tree[p][2:4] for p in ("/w", "/w/x")] == [(0, 0), (0, 0)]
