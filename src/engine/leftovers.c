@@ -8,6 +8,7 @@
  */
 #include "engine/engine-internal.h"
 #include "kernel/cgroup.h"
+#include "runtime/runtime.h"
 #include "store/dir.h"
 
 static int folders(Engine *en, char ***ret, Err *e)
@@ -73,6 +74,36 @@ static bool belongs(const Names *ids, const char *key)
 	return !id || has(ids, id);
 }
 
+static bool is_of_nobody(Engine *en, const char *id)
+{
+	Container *c = NULL;
+
+	if (strlen(id) != ID_LEN || strspn(id, "0123456789abcdef") != ID_LEN)
+		return false;
+	pthread_mutex_lock(&en->lock);
+	HASH_FIND_STR(en->by_id, id, c);
+	pthread_mutex_unlock(&en->lock);
+	return !c;
+}
+
+/* Of removals that ended with their engine between a container's record and what the runtime knows of it. */
+static void states_remove(Engine *en)
+{
+	const RuntimeOptions o = {.root = en->runtime_root};
+	_cleanup_close_ int fd = open(en->runtime_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_strv_ char **names = NULL;
+
+	if (fd < 0 || dir_names(fd, &names) < 0)
+		return;
+	for (char **n = names; n && *n; n++) {
+		Err err;
+
+		if (is_of_nobody(en, *n) && runtime_delete(&o, *n, true, &err) < 0)
+			log_warn("what the runtime knows of the container %.12s of an earlier run stays: %s",
+				 *n, err.msg);
+	}
+}
+
 /* Of starts that ended with their engine between the cgroup and the first word of it; rmdir(2) leaves alone what somebody is in. */
 static void cgroups_remove(Engine *en)
 {
@@ -86,17 +117,9 @@ static void cgroups_remove(Engine *en)
 
 		if (fd < 0 || dir_names(fd, &names) < 0)
 			continue;
-		for (char **n = names; n && *n; n++) {
-			Container *c = NULL;
-
-			if (strlen(*n) != ID_LEN || strspn(*n, "0123456789abcdef") != ID_LEN)
-				continue;
-			pthread_mutex_lock(&en->lock);
-			HASH_FIND_STR(en->by_id, *n, c);
-			pthread_mutex_unlock(&en->lock);
-			if (!c)
+		for (char **n = names; n && *n; n++)
+			if (is_of_nobody(en, *n))
 				(void)unlinkat(fd, *n, AT_REMOVEDIR);
-		}
 	}
 	cgroup_done(&parent);
 }
@@ -119,6 +142,7 @@ void leftovers_steps_remove(Engine *en)
 		container_unref(all[i]);
 	}
 	free(all);
+	states_remove(en);
 	cgroups_remove(en);
 }
 
