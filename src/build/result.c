@@ -225,6 +225,19 @@ static int with_documents(BuildResult *r, const BuildImageOptions *o, BuildImage
 	return store_image_parts_set(r->store, ret->id, NULL, NULL, e);
 }
 
+/* Files for other systems are made all the same (-o type=local), images of them not kept: no container can be made of one. */
+static int check_os(const BuildResult *r, Err *e)
+{
+	const char *os = r->config.platform.os;
+
+	return str_empty(os) || streq(os, "linux") ? 0
+						   : err_new(e, ERR_INVALID,
+							     "operating system is not supported: an image "
+							     "for %.60s cannot be kept here, its files "
+							     "can be had with -o type=local",
+							     os);
+}
+
 static int alone(BuildResult *r, BuildImageMade *ret, Err *e)
 {
 	_cleanup_(store_image_done) StoreImage before = {0};
@@ -246,6 +259,8 @@ int build_result_image(BuildResult *r, const BuildImageOptions *o, BuildImageMad
 	*ret = (BuildImageMade){0};
 	if (no >= 0)
 		no = index_wanted(r, o, &documents, e);
+	if (no >= 0)
+		no = documents ? 0 : check_os(r, e);
 	if (no >= 0)
 		no = documents ? with_documents(r, o, ret, e) : alone(r, ret, e);
 	return no < 0 ? no : tags_put(r, o->tags, ret, e);

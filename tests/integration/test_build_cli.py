@@ -636,3 +636,12 @@ def test_other_verbs_of_buildx_are_its_plugins(engine, folder):
     assert engine.cli("buildx", "bake", "--print", env=env).stdout == "plugin: buildx bake --print\n"
     p = engine.cli("buildx", "bake", check=False)
     assert p.returncode == 1 and "unknown command" in p.stderr
+
+
+@pytest.mark.parametrize("platform", ["darwin/arm64", "nosuch/x"])
+def test_other_systems_are_for_files_alone(engine, folder, platform):
+    (folder / "Dockerfile").write_text("FROM scratch\nARG TARGETOS\nCOPY Dockerfile /of-$TARGETOS\n")
+    p = engine.cli("build", "--platform", platform, folder, check=False)
+    assert p.returncode != 0 and "operating system is not supported" in p.stdout + p.stderr
+    engine.cli("build", "--platform", platform, "-o", folder / "out", folder)
+    assert [f.name for f in (folder / "out").iterdir()] == [f"of-{platform.split('/')[0]}"]
