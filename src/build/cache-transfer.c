@@ -12,7 +12,9 @@
 #include "base/json.h"
 #include "base/log.h"
 
-#define LOCAL_FILE  "ireko-cache%s.tar"
+#define LOCAL_FILE "ireko-cache%s.tar"
+#define LOCAL_NAME                                                                                           \
+	"cache.invalid/build:" /* of the images in it: an archive that names others would take names away */
 #define MOUNT_LABEL "io.ireko.cachemount" /* of an image whose one layer is a cache mount: its name */
 
 /* "-linux-arm64" of a build for several platforms, but the first: each has a cache of its own beside the others. malloc'ed. */
@@ -192,7 +194,7 @@ static int from_file(Build *b, const CachePlace *p, Err *e)
 	_cleanup_strv_ char **more = NULL;
 	_cleanup_close_ int fd = -1;
 	Loaded loaded = {.store = b->store};
-	EngineLoad l = {.loaded = note_loaded, .user = &loaded};
+	EngineLoad l = {.loaded = note_loaded, .user = &loaded, .only = LOCAL_NAME};
 	int r;
 
 	if (!b->rq->client->file)
@@ -202,8 +204,11 @@ static int from_file(Build *b, const CachePlace *p, Err *e)
 	l.tar_fd = fd;
 	if (r >= 0)
 		r = engine_image_load(b->en, &l, e);
-	for (char **n = loaded.names; r >= 0 && n && *n; n++)
-		r = with_image(b, *n, false, &more, e);
+	for (char **n = loaded.names; n && *n; n++)
+		if (r >= 0)
+			r = with_image(b, *n, false, &more, e);
+		else
+			passing_end(b->en, *n);
 	strv_free(loaded.names);
 	return r;
 }
@@ -425,7 +430,7 @@ static int export_to(Build *b, const CachePlace *p, Err *e)
 		r = reference_parse(p->ref, &ref, e);
 	if (r < 0)
 		return r;
-	x.full = p->ref ? full_name(b, &ref) : strf("cache.invalid/build:%s", id);
+	x.full = p->ref ? full_name(b, &ref) : strf(LOCAL_NAME "%s", id);
 	reference_done(&ref);
 	r = x.full ? is_here(b, x.full) && p->ref
 			 ? err_new(e, ERR_CONFLICT,

@@ -477,6 +477,7 @@ typedef struct EngineLoad {
 	EngineProgress progress;
 	void (*loaded)(void *user, const char *reference, const char *id);
 	void *user;
+	const char *only; /* how names begin that it may give; NULL: any */
 } EngineLoad;
 int engine_image_load(Engine *en, const EngineLoad *l, Err *e);
 typedef struct EngineSave {

@@ -45,7 +45,8 @@ static void load_done(void *user, const char *reference, const char *image_id)
 int engine_image_load(Engine *en, const EngineLoad *l, Err *e)
 {
 	Loading k = {en, l};
-	ArchiveLoad a = {.fd = l->tar_fd, .progress = load_progress, .loaded = load_done, .user = &k};
+	ArchiveLoad a = {
+	    .fd = l->tar_fd, .progress = load_progress, .loaded = load_done, .user = &k, .only = l->only};
 	ImagePlatform platform = {0};
 	EngineSpace space;
 	int r = platform_parse(l->platform, &platform, &a.platform, e), ended;

@@ -253,6 +253,9 @@ static int tag_as(Load *x, const char *name, const char *id, const char *manifes
 	reference_done(&ref);
 	if (!full || !familiar)
 		return err_oom(e);
+	if (x->l->only && !str_starts(full, x->l->only))
+		return err_new(e, ERR_INVALID, "the archive would name an image %.200s: not %s...", familiar,
+			       x->l->only);
 	r = store_tag_put_new(x->s, full, id, manifest, NULL, e);
 	if (r == 0)
 		tell(x, familiar, id);

@@ -354,6 +354,7 @@ typedef struct ArchiveLoad {
 	void (*progress)(void *user, const char *layer, int64_t current, int64_t total);
 	void (*loaded)(void *user, const char *reference, const char *image_id);
 	void *user;
+	const char *only; /* how names begin that it may give; NULL: any */
 } ArchiveLoad;
 int store_archive_load(Store *s, const ArchiveLoad *l, Err *e);
 /* The images of an OCI image layout that is a directory below the data root, in which nobody else writes: its files become the store's. */

@@ -3,7 +3,7 @@
 
 After each: the other one notices by itself; the name is that of the image before or of the whole new one; the store is consistent; the same build succeeds, and every step that the client was
 told to be finished is taken from the cache; and when image and cache are removed nothing is there that was not there before the first build. The points are spread over all kinds of
-builds: one each and a little more in `make check`, 120 in `make check-crash`.
+builds: one each in `make check`, 127 in all in `make check-crash`.
 """
 import collections
 import contextlib

@@ -7,6 +7,7 @@ import urllib.parse
 
 import pytest
 
+from harness import busybox_layer, docker_archive
 
 
 def context(files):
@@ -130,6 +131,19 @@ def test_records_of_strangers(engine, name, records, more):
         assert "[Warning]" in said
     assert len(engine.api("GET", "/system/df").json["BuildCache"]) <= before + 1
     engine.cli("rmi", "-f", name, f"{name}:evil")
+
+
+def test_a_cache_directory_takes_no_names(engine, name, folder):
+    """A cache that strangers have written brings an image by the name of one that is here."""
+    before = engine.api("GET", "/images/busybox/json").json["Id"]
+    (folder / "cache").mkdir()
+    (folder / "cache/ireko-cache.tar").write_bytes(docker_archive("busybox:latest", [busybox_layer()], Cmd=["evil"]))
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN true\n")
+    p = engine.cli("build", "-t", name, "--cache-from", f"type=local,src={folder}/cache", folder)
+    assert "would name an image busybox:latest" in p.stdout + p.stderr
+    assert engine.api("GET", "/images/busybox/json").json["Id"] == before
+    assert engine.api("GET", f"/images/{name}/json").json["Config"]["Cmd"] == ["sh"]
+    engine.cli("rmi", "-f", name)
 
 
 def test_rmi_leaves_the_cache_and_prune_takes_it(new_engine):

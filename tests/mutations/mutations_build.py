@@ -91,4 +91,9 @@ ALL = [
         ["test_build_full.py::test_a_step_that_fills_the_disk[bytes-ireko]"],
         "src/store/snapshot.c:row_remove", "what was put by for removals is not used",
         [("src/store/snapshot.c", "	if (r == -ENOSPC && reserve_give(s))\n		r = db_run(&s->db, e, sql, \"t\", key);\n	for (int i = 0; i < ROOM_TRIES && r == -ENOSPC; i++) {", "	for (int i = 0; i < ROOM_TRIES && r == -EPERM; i++) {")], programs=("irekod",)),
+    Mutation(
+        "build-cache-names", "a cache directory whose archive brings an image by the name of one that is here",
+        [CACHE + "test_a_cache_directory_takes_no_names"],
+        "src/store/archive-load.c:tag_as", "whatever the archive names is named",
+        [("src/store/archive-load.c", "	if (x->l->only && !str_starts(full, x->l->only))\n", "	if (x->l->only && !*full)\n")], programs=("irekod",)),
 ]
