@@ -87,6 +87,7 @@ def test_files_of_two_platforms(buildx):
     (("--sbom=generator=docker/buildkit-syft-scanner",), "packages of dpkg and apk are listed"),
     (("-o", "type=image", "--annotation", "index:a=b"), "an image of one platform without attestations has none"),
     (("-o", "type=oci,dest=/dev/null,compression=estargz"), "compression=estargz is not offered"),
+    (("-o", "type=image,dangling-name-prefix=x"), "dangling-name-prefix=x is not offered"),
     (("--platform", f"linux/{OWN},linux/nosuch/v9/x/y"), "nosuch"),
 ))
 def test_what_is_not_offered(buildx, options, said):

@@ -320,17 +320,44 @@ static int find(const char *type, size_t *ret, Err *e)
 		       "exporter %.60s is not offered: there are image, docker, oci, local and tar", type);
 }
 
+/* What exporters may be told, with the one value that is what they do anyway (NULL: any). */
+static const struct {
+	const char *key, *value;
+} attrs_known[] = {
+    {"name", NULL},
+    {"push", NULL},
+    {"context", NULL},
+    {"buildinfo", NULL},
+    {"buildinfo-attrs", NULL},
+    {"prefer-image-digest", NULL},
+    {"compression", "gzip"},
+    {"tar", "true"},
+    {"unpack", "true"},
+    {"store", "true"},
+    {"oci-mediatypes", "true"},
+    {"platform-split", "true"},
+    {"push-by-digest", "false"},
+    {"rewrite-timestamp", "false"},
+    {"force-compression", "false"},
+    {"registry.insecure", "false"},
+    {"name-canonical", "false"},
+};
+
+static bool same_value(const char *want, const char *value)
+{
+	return !want || streq(want, value) || (streq(want, "true") && is_true(value)) ||
+	       (streq(want, "false") && (streq(value, "0") || strcasecmp(value, "false") == 0));
+}
+
 static int check_attr(const char *type, const char *key, const char *value, Err *e)
 {
-	if (is_true(value) && (streq(key, "push-by-digest") || streq(key, "rewrite-timestamp")))
-		return err_new(e, ERR_UNSUPPORTED, "exporter %s: %s is not offered", type, key);
-	if (streq(key, "compression") && !streq(value, "gzip"))
-		return err_new(e, ERR_UNSUPPORTED,
-			       "exporter %s: compression=%.40s is not offered: layers are packed by gzip",
-			       type, value);
-	if (streq(key, "tar") && !is_true(value))
-		return err_new(e, ERR_UNSUPPORTED, "exporter %s: tar=%.40s is not offered", type, value);
-	return 0;
+	bool known = str_starts(key, "annotation");
+
+	for (size_t i = 0; !known && i < ELEMENTSOF(attrs_known); i++)
+		known = streq(key, attrs_known[i].key) && same_value(attrs_known[i].value, value);
+	return known ? 0
+		     : err_new(e, ERR_UNSUPPORTED, "exporter %s: %.60s=%.60s is not offered", type, key,
+			       value);
 }
 
 static int check_attrs(const Control__Exporter *x, Err *e)
