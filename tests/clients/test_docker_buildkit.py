@@ -113,7 +113,7 @@ def test_contexts_of_other_kinds(docker, tmp_path):
     assert b"of an archive" in p.stdout + p.stderr
     (tmp_path / "other file").write_text("FROM busybox\nRUN echo of another folder\n")
     assert "of another folder" in docker.build("-f", tmp_path / "other file")
-    assert re.search(r"\d of standard input", docker.build("-f", "-", input="FROM busybox\nRUN echo of standard input\n"))
+    assert re.search(r"\d of standard input", docker.build("-f", "-", input="FROM busybox\nRUN : old; echo of standard input\n"))
 
 
 def test_a_private_image(docker):

@@ -327,6 +327,7 @@ static const struct {
     {"name", NULL},
     {"push", NULL},
     {"context", NULL},
+    {"dest", NULL}, /* where the client puts it: old ones tell */
     {"buildinfo", NULL},
     {"buildinfo-attrs", NULL},
     {"prefer-image-digest", NULL},
