@@ -356,9 +356,9 @@ static int check_attr(const char *type, const char *key, const char *value, Err 
 
 	for (size_t i = 0; !known && i < ELEMENTSOF(attrs_known); i++)
 		known = streq(key, attrs_known[i].key) && same_value(attrs_known[i].value, value);
-	return known ? 0
-		     : err_new(e, ERR_UNSUPPORTED, "exporter %s: %.60s=%.60s is not offered", type, key,
-			       value);
+	return known
+		   ? 0
+		   : err_new(e, ERR_UNSUPPORTED, "exporter %s: %.60s=%.60s is not offered", type, key, value);
 }
 
 static int check_attrs(const Control__Exporter *x, Err *e)
