@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """build [-n N] [--files N] [--megabytes N] [--seconds S] [--json FILE] [WHAT...]: ireko's builds beside BuildKit's, docker's classic builder's and podman's; see README.md.
 
-Whole commands, in turns, medians, in a network namespace of its own that plays the host: as bench/engine measures. Our engine is spoken to by our command line and by docker's with buildx.
+Whole commands, in turns, medians, in a network namespace of its own that plays the host: as bench/engine measures. Our engine is spoken to by our command line and by docker's: with buildx, with what docker 20.10 has of BuildKit itself, and as a classic builder.
 """
 import argparse
 import contextlib
@@ -26,7 +26,7 @@ WORK = ROOT / "build/bench/debian-apt.tar"
 PACKAGES = "git python3 python3-numpy"  # of examples/python-dev
 INSTALL = f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-download {PACKAGES}"
 STEPS = 10
-COLUMNS = ("ireko", "ireko, buildx", "docker 28", "docker 28, classic", "docker 20.10", "podman")
+COLUMNS = ("ireko", "ireko, buildx", "ireko, docker", "ireko, classic", "docker 28", "docker 28, classic", "docker 20.10", "podman")
 
 
 def client(folder, program, socket, buildkit=True):
@@ -109,6 +109,9 @@ class Bench:
         self.speakers = [self.ours]
         if (SID / "usr/bin/docker").exists():
             self.speakers.append(Speaker("ireko, buildx", client(folder / "run", SID / "usr/bin/docker", self.ours.socket)))
+            self.speakers.append(Speaker("ireko, classic", client(folder / "run", SID / "usr/bin/docker", self.ours.socket, buildkit=False)))
+        if OLD_CLIENT.exists():
+            self.speakers.append(Speaker("ireko, docker", client(folder / "run", OLD_CLIENT, self.ours.socket)))
         for e in self.engines[1:]:
             self.speakers.append(e)
             if e.name == "docker 28":
@@ -143,8 +146,9 @@ class Bench:
         self.table.row("10 steps, no cache", t.get("cold", {}), "ms", {"at most": 120})
         warm = t.get("warm", {})
         self.table.row("10 steps, all cached", warm, "ms", {"at most": 10})
-        if warm.get("ireko, buildx") and warm.get("docker 28"):
-            self.table.row("all cached, docker's own command line", {"ireko": warm["ireko, buildx"], "docker 28": warm["docker 28"]}, "ms", {"docker 28": 0.2})
+        for ours, how in (("ireko, buildx", "buildx"), ("ireko, docker", "docker 20.10's client"), ("ireko, classic", "DOCKER_BUILDKIT=0")):
+            if warm.get(ours) and warm.get("docker 28"):
+                self.table.row(f"all cached, {how}", {"ireko": warm[ours], "docker 28": warm["docker 28"]}, "ms", {"docker 28": 0.2})
 
     def copy(self):
         """One line changed in the last COPY of a context of many files."""
