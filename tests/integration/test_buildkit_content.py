@@ -34,7 +34,7 @@ def layout(layer=b"\0" * 1024, **more):
     """Blobs of an index with one image; more: of the layer's descriptor."""
     config = image_config([layer])
     manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": described(config, CONFIG), "layers": [described(layer, LAYER, **more)]}).encode()
-    index = json.dumps({"schemaVersion": 2, "manifests": [described(manifest, MANIFEST, annotations={"org.opencontainers.image.ref.name": "cache.invalid/x:1"})]}).encode()
+    index = json.dumps({"schemaVersion": 2, "manifests": [described(manifest, MANIFEST, annotations={"org.opencontainers.image.ref.name": "cache.invalid/build:1"})]}).encode()
     return index, {named(b): b for b in (index, manifest, config, layer)}
 
 
