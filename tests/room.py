@@ -62,7 +62,7 @@ class Room:
     def __init__(self, what):
         assert RUNTIME.exists(), f"{RUNTIME} is missing: run make"
         self.root = temp_folder(what)
-        self.cgroup = f"ireko-{self.root.name}"
+        self.cgroup = f"ireko-{self.root.name.replace('_', 'x')}"  # also a namespace of containerd's, in which signs stand alone and not at the end
         self.daemons, self.logs = [], []
         (self.root / "cgroup").mkdir()
         self.holder = subprocess.Popen([program("unshare"), "--mount", "--net", "--propagation", "private", "sh", "-c", SETUP, "sh", self.root / "cgroup"], stdin=subprocess.DEVNULL,
