@@ -16,12 +16,19 @@ static int archive_begin(void *user, Err *e _unused_)
 	return w->fd;
 }
 
-static bool is_here(const BuildResult *r, const char *id)
+/* One of them at least, from before: what is here stays. With --squash the images are others, which are nobody's before. */
+static bool is_here(const BuildResult *r)
 {
-	StoreImage image = {0};
-	bool here = store_image_get(r->store, id, &image, NULL) >= 0;
+	bool here = false;
 
-	store_image_done(&image);
+	for (; r && !here; r = r->next) {
+		StoreImage image = {0};
+		char id[DIGEST_LEN + 1];
+
+		digest_of(r->text, strlen(r->text), id);
+		here = !r->squash && store_image_get(r->store, id, &image, NULL) >= 0;
+		store_image_done(&image);
+	}
 	return here;
 }
 
@@ -63,14 +70,11 @@ int build_result_archive(BuildResult *r, const BuildImageOptions *o, const char 
 	char *names[] = {ret->id, NULL};
 	const EngineSave save = {
 	    .names = names, .as = o->tags, .format = format, .begin = archive_begin, .user = &w};
-	char id[DIGEST_LEN + 1];
 	int no = check(r, o, format, e);
 
 	if (no < 0)
 		return no;
-	digest_of(r->text, strlen(r->text), id);
-	/* With --squash the image is another one, which is nobody's before. */
-	bool was_here = !r->squash && is_here(r, id);
+	bool was_here = is_here(r);
 	no = build_result_image(r, &nameless, ret, e);
 	if (no >= 0)
 		no = engine_image_save(r->en, &save, e);

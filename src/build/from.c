@@ -105,9 +105,11 @@ static int image_get(Build *b, const char *reference, const char *platform, Stor
 	Err missing = {0};
 	int r = b->rq->pull ? -ENOENT : store_image_find(b->store, reference, ret, &missing);
 
-	if (r >= 0 && choose_platform(b, ret, platform, e) < 0) {
+	int chosen = r >= 0 ? choose_platform(b, ret, platform, e) : 0;
+
+	if (chosen < 0) {
 		store_image_done(ret);
-		return -EINVAL;
+		return chosen;
 	}
 	if (r >= 0 && platform_fits(b, ret, platform))
 		return r;

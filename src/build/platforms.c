@@ -87,6 +87,7 @@ static int asked_add(Shared *s, const char *name, const BuildFiles *files, int f
 	close_fd(&fd);
 	free(a.name);
 	strv_free((char **)(uintptr_t)a.files.exclude);
+	strv_free((char **)(uintptr_t)a.files.follow);
 	return s->n < ASKED_MAX ? err_oom(e) : err_new(e, ERR_INVALID, "more than %d directories", ASKED_MAX);
 }
 

@@ -416,26 +416,32 @@ static int put_artifact_blob(Save *x, const ImageDescriptor *d, Err *e)
 	return strv_len(d->urls) > 0 ? 0 : put_file_blob(x, d->digest, e);
 }
 
-static int save_artifact(Save *x, const Saved *i, Err *e)
+/* A manifest, of whatever it is, with all that it names. */
+static int put_manifest_blobs(Save *x, const char *digest, size_t *ret_len, Err *e)
 {
 	_cleanup_(image_manifest_done) ImageManifest m = {0};
-	const ImageConfig no_platform = {0};
-	Manifest manifest = {.artifact_type = i->artifact_type};
 	_cleanup_json_ json_t *doc = NULL;
 	_cleanup_free_ char *text = NULL;
-	size_t len = 0;
-	int r = store_blob_read(x->s, i->id, IMAGE_DOCUMENT_MAX, &text, &len, e);
+	int r = store_blob_read(x->s, digest, IMAGE_DOCUMENT_MAX, &text, ret_len, e);
 
 	if (r == 0)
-		r = json_parse(text, len, "manifest", &doc, e);
+		r = json_parse(text, *ret_len, "manifest", &doc, e);
 	if (r == 0)
 		r = image_manifest_decode(doc, &m, e);
 	if (r == 0)
 		r = put_artifact_blob(x, &m.config, e);
 	for (size_t k = 0; r == 0 && k < m.n_layers; k++)
 		r = put_artifact_blob(x, &m.layers[k], e);
-	if (r == 0)
-		r = put_text_blob(x, i->id, text, len, e);
+	return r < 0 ? r : put_text_blob(x, digest, text, *ret_len, e);
+}
+
+static int save_artifact(Save *x, const Saved *i, Err *e)
+{
+	const ImageConfig no_platform = {0};
+	Manifest manifest = {.artifact_type = i->artifact_type};
+	size_t len = 0;
+	int r = put_manifest_blobs(x, i->id, &len, e);
+
 	snprintf(manifest.digest, sizeof(manifest.digest), "%s", i->id);
 	manifest.size = (int64_t)len;
 	return r < 0 ? r : add_index_entries(x, &manifest, &no_platform, i->tags, e);
@@ -458,26 +464,6 @@ static int save_image(Save *x, const Saved *i, Err *e)
 
 /* ---- what was built together ---- */
 
-/* A manifest with all that it names. */
-static int put_manifest_blobs(Save *x, const char *digest, Err *e)
-{
-	_cleanup_(image_manifest_done) ImageManifest m = {0};
-	_cleanup_json_ json_t *doc = NULL;
-	_cleanup_free_ char *text = NULL;
-	size_t len = 0;
-	int r = store_blob_read(x->s, digest, IMAGE_DOCUMENT_MAX, &text, &len, e);
-
-	if (r == 0)
-		r = json_parse(text, len, "manifest", &doc, e);
-	if (r == 0)
-		r = image_manifest_decode(doc, &m, e);
-	if (r == 0)
-		r = put_artifact_blob(x, &m.config, e);
-	for (size_t k = 0; r == 0 && k < m.n_layers; k++)
-		r = put_artifact_blob(x, &m.layers[k], e);
-	return r < 0 ? r : put_text_blob(x, digest, text, len, e);
-}
-
 static int save_index(Save *x, const Saved *i, Err *e)
 {
 	_cleanup_(image_index_done) ImageIndex index = {0};
@@ -485,7 +471,7 @@ static int save_index(Save *x, const Saved *i, Err *e)
 	Manifest entry = {.media_type = MEDIA_OCI_INDEX};
 	_cleanup_json_ json_t *doc = NULL;
 	_cleanup_free_ char *text = NULL;
-	size_t len = 0;
+	size_t len = 0, part_len;
 	int r = store_blob_read(x->s, i->index, IMAGE_DOCUMENT_MAX, &text, &len, e);
 
 	if (r == 0)
@@ -493,7 +479,7 @@ static int save_index(Save *x, const Saved *i, Err *e)
 	if (r == 0)
 		r = image_index_decode(doc, &index, e);
 	for (size_t k = 0; r == 0 && k < index.n_manifests; k++)
-		r = put_manifest_blobs(x, index.manifests[k].digest, e);
+		r = put_manifest_blobs(x, index.manifests[k].digest, &part_len, e);
 	if (r == 0)
 		r = put_text_blob(x, i->index, text, len, e);
 	snprintf(entry.digest, sizeof(entry.digest), "%s", i->index);
