@@ -148,11 +148,7 @@ int build_solve(Builder *b, const BuildRequest *rq, BuildResult **ret, BuildFail
 void build_result_free(BuildResult *r);
 /* What docker says to a name that is none; before a build begins. */
 int build_tags_check(char *const *tags, Err *e);
-/* The result for the next platform, in the order of the request, or NULL. It is the first one's. Functions below are about one. */
-BuildResult *build_result_next(const BuildResult *r);
-/* "linux/amd64"; malloc'ed, NULL without memory. */
-char *build_result_platform(const BuildResult *r);
-/* The image's configuration as it will be written; the result's. */
+/* The image's configuration as it will be written, of the first platform; the result's. */
 const char *build_result_config(const BuildResult *r);
 typedef struct BuildImageOptions {
 	char *const *tags;        /* names that it is given, and takes from other images; NULL: none */

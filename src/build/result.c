@@ -122,16 +122,6 @@ void build_result_join(BuildResult *r, BuildResult *next)
 	r->next = next;
 }
 
-BuildResult *build_result_next(const BuildResult *r)
-{
-	return r->next;
-}
-
-char *build_result_platform(const BuildResult *r)
-{
-	return image_platform_text(&r->config.platform);
-}
-
 const char *build_result_config(const BuildResult *r)
 {
 	return r->text;
@@ -276,7 +266,7 @@ int build_result_mount(BuildResult *r, int *ret_fd, Err *e)
 /* "linux/arm/v7" */
 static char *directory_name(const BuildResult *r)
 {
-	char *name = build_result_platform(r);
+	char *name = image_platform_text(&r->config.platform);
 
 	for (char *p = name; p && *p; p++)
 		*p = *p == '/' ? '_' : *p;

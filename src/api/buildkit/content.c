@@ -425,9 +425,12 @@ static bool is_ignored(const Job *j, const char *dir)
 {
 	_cleanup_free_ char *dest = strf("dest=%s", dir);
 
-	for (char *const *t = j->cache_to; dest && t && *t; t++)
-		if (strstr(*t, dest) && strstr(*t, "ignore-error=true"))
-			return true;
+	for (char *const *t = j->cache_to; dest && t && *t; t++) {
+		_cleanup_strv_ char **fields = strv_split(*t, ',');
+
+		if (fields && strv_has(fields, dest))
+			return strv_has(fields, "ignore-error=true");
+	}
 	return false;
 }
 
