@@ -9,7 +9,7 @@
 
 #include "base/base64.h"
 
-#define BUILD_TYPE   "https://ireko.dev/build/dockerfile/v1"
+#define BUILD_TYPE   "urn:ireko:build:dockerfile:v1"
 #define MATERIAL_MAX 4096
 
 static bool is_noted(const Build *b, const char *uri)

@@ -129,7 +129,7 @@ static json_t *document(const Sbom *s, const BuildResult *r)
 	_cleanup_free_ char *space = NULL;
 
 	digest_of(r->text, strlen(r->text), digest);
-	space = strf("https://ireko.dev/sbom/%s", digest_hex(digest));
+	space = strf("urn:ireko:sbom:%s", digest_hex(digest));
 	return space ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:[s]}, s:O, s:O}", "spdxVersion",
 				 "SPDX-2.3", "dataLicense", "CC0-1.0", "SPDXID", "SPDXRef-DOCUMENT", "name",
 				 "image", "documentNamespace", space, "creationInfo", "created",
