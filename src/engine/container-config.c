@@ -726,6 +726,8 @@ int container_config_copy(const ContainerConfig *from, ContainerConfig *ret, Err
 		r = host_copy(&from->host, &ret->host);
 	if (r >= 0)
 		r = container_endpoints_copy(from, ret);
+	if (r >= 0)
+		r = container_pod_copy(&from->pod, &ret->pod);
 	return r < 0 ? err_oom(e) : 0;
 }
 
@@ -749,5 +751,6 @@ void container_config_done(ContainerConfig *c)
 	for (size_t i = 0; i < c->n_endpoints; i++)
 		container_endpoint_done(&c->endpoints[i]);
 	free(c->endpoints);
+	container_pod_done(&c->pod);
 	*c = (ContainerConfig){0};
 }

@@ -124,6 +124,21 @@ typedef struct ContainerEndpointConfig {
 	int64_t gw_priority;
 } ContainerEndpointConfig;
 
+/* Of a container that a pod has (pod.h), and what only those are asked for. No document of the Engine API can say it; the row does. */
+typedef struct ContainerPod {
+	char *id; /* the sandbox's; of the sandbox itself its own. NULL: in no pod */
+	bool sandbox;
+	char *note;     /* what the door that made it wants to find again: any text */
+	char *log_path; /* of a log as the kubelet reads it; absolute; "" or NULL: none */
+	char **
+	    user_maps; /* of a pod with a user namespace: "u:INSIDE:OUTSIDE:LENGTH", "g:..."; NULL: the host's */
+	bool
+	    strict_groups; /* of supplementary groups only those that were asked for, none of the image's /etc/group */
+	char **ambient_capabilities;
+	char **hugepages; /* "2MB=BYTES" */
+	char **unified;   /* of cgroup v2: "memory.high=..." */
+} ContainerPod;
+
 typedef struct ContainerConfig {
 	char *image; /* as the user typed it */
 	char *hostname, *domainname, *user, *working_dir, *stop_signal, *mac_address;
@@ -142,6 +157,7 @@ typedef struct ContainerConfig {
 	ContainerHost host;
 	ContainerEndpointConfig *endpoints;
 	size_t n_endpoints;
+	ContainerPod pod;
 } ContainerConfig;
 
 /* From the body of POST /containers/create. ERR_INVALID names the member. */
@@ -157,6 +173,12 @@ void container_config_done(ContainerConfig *c);
 
 /* A member by its name in any case; NULL if there is none, or obj is no object. */
 json_t *container_member(const json_t *obj, const char *key);
+
+/* container-pod.c. Into a zeroed struct; a document that is no object leaves it so. The encoded one has nothing that is empty. */
+int container_pod_decode(const json_t *doc, ContainerPod *ret, Err *e);
+json_t *container_pod_encode(const ContainerPod *p);
+int container_pod_copy(const ContainerPod *from, ContainerPod *ret);
+void container_pod_done(ContainerPod *p);
 
 /* endpoint-config.c. `o` is an EndpointSettings object, null or NULL. */
 int container_endpoint_decode(const char *network, const json_t *o, ContainerEndpointConfig *ret, Err *e);

@@ -463,6 +463,8 @@ int container_save(Engine *en, Container *c, Err *e)
 	doc = json_encode_sparse(row_table, &row);
 	if (doc)
 		json_object_set_new(doc, "config", container_config_encode(&c->config));
+	if (doc && c->config.pod.id)
+		json_object_set_new(doc, "pod", container_pod_encode(&c->config.pod));
 	pthread_mutex_unlock(&c->state);
 	if (!doc)
 		return err_oom(e);
@@ -526,6 +528,8 @@ static int load_one(void *user, const char *key, json_t *doc)
 	row_into(&row, c);
 	if (r >= 0)
 		r = container_config_decode(json_object_get(doc, "config"), &c->config, &err);
+	if (r >= 0)
+		r = container_pod_decode(json_object_get(doc, "pod"), &c->config.pod, &err);
 	if (r >= 0 && !c->name)
 		r = err_new(&err, ERR_INVALID, "no name");
 	if (r >= 0)
@@ -595,7 +599,9 @@ static int config_brief(const ContainerConfig *from, ContainerConfig *ret, Err *
 	ret->labels = dup_strv(from->labels, &oom);
 	ret->exposed_ports = dup_strv(from->exposed_ports, &oom);
 	ret->host.network_mode = dup_text(from->host.network_mode, &oom);
-	return oom || container_endpoints_copy(from, ret) < 0 ? err_oom(e) : 0;
+	return oom || container_endpoints_copy(from, ret) < 0 || container_pod_copy(&from->pod, &ret->pod) < 0
+		   ? err_oom(e)
+		   : 0;
 }
 
 /* `state` is held. */

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Container Network Interface: networks that other people's programs make (cni.dev, SPEC.md of 1.1.0).
+ *
+ * A configuration is a list of plugins (*.conflist, or one plugin in a *.conf or *.json) in a directory; the first by name counts, as with every other caller of
+ * CNI. It is read again when the directory changes. A plugin is a program that gets a document on its standard input and answers with one;
+ * what it says is a stranger's, and it may fail, hang or lie: every run has a time limit, an answer has a size, and a plugin that
+ * does not end is killed with all that it started.
+ *
+ * An attachment is one interface in one network namespace. What was asked for and what came of it is kept in a file below the cache directory,
+ * in the form that libcni uses there, so that it can be taken down by whoever finds it: after a crash, after the configuration
+ * has changed, or by another caller of CNI. The file is there before the first plugin runs, and goes after the last has succeeded with DEL.
+ *
+ * Calls may come from any thread; those of one attachment are the caller's to keep apart.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/json.h"
+
+typedef struct Cni Cni;
+
+typedef struct CniOptions {
+	const char *conf_dir; /* "/etc/cni/net.d" */
+	char *const
+	    *plugin_dirs;      /* where programs are looked for, in this order; none of it needs to exist */
+	const char *cache_dir; /* "/var/lib/cni": results are in its folder "results" */
+	int timeout_ms;        /* of one run of a plugin; 0: 60 s */
+} CniOptions;
+
+/* Watches the directory, or for its coming. */
+int cni_new(const CniOptions *o, Cni **ret, Err *e);
+void cni_free(Cni *c);
+DEFINE_CLEANUP(Cni *, cni_free)
+
+/* Whether an attachment can be made now: 0, or an error that says why not (ERR_UNAVAILABLE: no configuration, in words for an administrator that name the
+ * directory; it cannot be read; a plugin's program is missing; a plugin of 1.1.0 says so to STATUS). Of answers of plugins the last one is
+ * remembered for some seconds. */
+int cni_status(Cni *c, Err *e);
+/* What is configured now, for who wants to see it: {"name", "cniVersion", "file", "plugins": [...]}; json_null() if nothing is. The caller's. */
+json_t *cni_describe(Cni *c);
+
+/* Of the capability portMappings. */
+typedef struct CniPort {
+	const char *protocol; /* "tcp", "udp", "sctp" */
+	const char *host_ip;  /* "": every address */
+	uint16_t host_port, container_port;
+} CniPort;
+
+/* Whose strings are the caller's. */
+typedef struct CniAttachment {
+	const char *container_id;
+	const char *netns;                              /* path of the namespace; "": it is gone (DEL) */
+	const char *ifname;                             /* "eth0" */
+	const char *pod_name, *pod_namespace, *pod_uid; /* K8S_POD_*; NULL: no pod */
+	/* What a plugin is told of only if it has the capability. */
+	const CniPort *ports;
+	size_t n_ports;
+	int64_t ingress_rate, egress_rate; /* bandwidth, bits a second; 0: none */
+	char *const *dns_servers, *const *dns_searches, *const *dns_options; /* NULL: none */
+	const char *cgroup_path;                                             /* or NULL */
+	char *const *annotations;                                            /* K=V; or NULL */
+	char *const *ip_ranges; /* CIDRs, each a range set of its own; or NULL */
+} CniAttachment;
+
+typedef struct CniResult {
+	char **ips;       /* addresses of `ifname` without prefix, the main one first */
+	json_t *document; /* as the last plugin has said it, in the version of the configuration */
+} CniResult;
+void cni_result_done(CniResult *r);
+#define _cleanup_cni_result_ _cleanup_(cni_result_done)
+
+/* Plugins in their order. What one that failed, or those before it, has made is taken down again (DEL of all of them), and the first error is told.
+ * alive_fd: see engine.h; -1: none. */
+int cni_add(Cni *c, const CniAttachment *a, int alive_fd, CniResult *ret, Err *e);
+/* From the kept record: whether it is still as it was made. ERR_NOT_FOUND if there is no record. */
+int cni_check(Cni *c, const CniAttachment *a, Err *e);
+/* In reverse order, with what the record says (arguments, capabilities, result, the configuration of that time); without a record, with what `a` says and today's configuration, and
+ * success if there is none. The record goes when all have succeeded. Repeating it is success. */
+int cni_del(Cni *c, const CniAttachment *a, Err *e);
+/* Takes down all attachments on record that are not among `keep` ("CONTAINER_ID IFNAME"), and tells plugins of 1.1.0 what is kept (GC). Failures are told in the log and
+ * tried again by the next call. */
+int cni_gc(Cni *c, char *const *keep, Err *e);
