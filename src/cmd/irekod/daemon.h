@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include "api/buildkit/door.h"
+#include "api/cri/door.h"
 #include "api/docker/door.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -29,6 +30,7 @@ typedef struct Daemon {
 	Engine *engine;
 	DockerDoor *door;
 	BuildkitDoor *buildkit;
+	CriDoor *cri; /* NULL: nobody asked for it */
 	Builder *builder;
 	Metrics *metrics;
 	int64_t started_ns;

@@ -49,7 +49,8 @@ static int give_to_group(const Daemon *d, const char *path, Err *e)
 	return chown(path, 0, gid) < 0 ? err_sys(e, errno, "give %s to its group", path) : 0;
 }
 
-static int listen_unix(Daemon *d, const char *path, Err *e)
+/* option: that it was given with, for errors. */
+static int open_unix(Daemon *d, const char *option, const char *path, int *ret, Err *e)
 {
 	_cleanup_free_ char *dir = strdup(path);
 	_cleanup_close_ int fd = -1;
@@ -57,7 +58,7 @@ static int listen_unix(Daemon *d, const char *path, Err *e)
 	int r;
 
 	if (!slash || *path != '/')
-		return err_new(e, ERR_INVALID, "-H unix://%s: expected an absolute path", path);
+		return err_new(e, ERR_INVALID, "%s unix://%s: expected an absolute path", option, path);
 	*slash = '\0';
 	r = *dir ? mkdir_parents_at(AT_FDCWD, dir, 0755) : 0;
 	if (r < 0)
@@ -65,13 +66,31 @@ static int listen_unix(Daemon *d, const char *path, Err *e)
 	fd = unix_listen(path, SOCK_STREAM, 0660);
 	if (fd == -EADDRINUSE)
 		return err_new(e, ERR_CONFLICT,
-			       "%s: another program serves this socket; stop it or choose another -H", path);
+			       "%s: another program serves this socket; stop it or choose another %s", path,
+			       option);
 	if (fd < 0)
 		return err_sys(e, fd, "listen on %s", path);
 	if (strv_add(&d->sockets, path) < 0)
 		return err_oom(e);
 	r = give_to_group(d, path, e);
-	return r < 0 ? r : http_server_add(d->server, take_fd(&fd), HTTP_UNIX, e);
+	if (r >= 0)
+		*ret = take_fd(&fd);
+	return r;
+}
+
+static int listen_unix(Daemon *d, const char *path, Err *e)
+{
+	int fd, r = open_unix(d, "-H", path, &fd, e);
+
+	return r < 0 ? r : http_server_add(d->server, fd, HTTP_UNIX, e);
+}
+
+/* Whoever reaches it is root here as well. */
+static int listen_cri(Daemon *d, const char *address, Err *e)
+{
+	int fd, r = open_unix(d, "--cri", address + strlen("unix://"), &fd, e);
+
+	return r < 0 ? r : cri_door_add(d->cri, fd, e);
 }
 
 static bool wants_tls(const DaemonConfig *c)
@@ -200,5 +219,7 @@ int listen_all(Daemon *d, Err *e)
 
 	for (char *const *h = config_list(&d->config, "hosts"); r >= 0 && h && *h; h++)
 		r = listen_on(d, *h, inherited, e);
+	for (char *const *a = config_list(&d->config, "cri"); r >= 0 && a && *a; a++)
+		r = listen_cri(d, *a, e);
 	return r;
 }

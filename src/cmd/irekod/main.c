@@ -24,7 +24,7 @@
 #define DRAIN_MS        3000
 #define CLOSE_S         5
 #define SHUTDOWN_S      15
-#define END_S           (2 * DRAIN_MS / 1000 + CLOSE_S + 9) /* of all that follows, on a busy machine */
+#define END_S           (4 * DRAIN_MS / 1000 + CLOSE_S + 9) /* of all that follows, on a busy machine */
 #define CONNECTIONS_MAX 16384
 #define PROGRAM_RANGES  256 /* of some 35 libraries, three each */
 
@@ -211,6 +211,13 @@ static void rest(void *user _unused_)
 	pages_drop(pages, n);
 }
 
+static int make_cri_door(Daemon *d, Err *e)
+{
+	const CriDoorOptions o = {.cgroup_driver = "cgroupfs"};
+
+	return config_list(&d->config, "cri") ? cri_door_new(&o, &d->cri, e) : 0;
+}
+
 /* The routes are in the server before it serves; the door that they are handed is made afterwards, with the engine. */
 static int start(Daemon *d, Err *e)
 {
@@ -231,6 +238,9 @@ static int start(Daemon *d, Err *e)
 	r = buildkit_door_new(config_text(&d->config, "data-root"), &d->buildkit, e);
 	if (r < 0)
 		return r;
+	r = make_cri_door(d, e);
+	if (r < 0)
+		return r;
 	docker_door_serve(d->door, &http);
 	buildkit_door_serve(d->buildkit, &http);
 	r = http_server_new(&http, &d->server, e);
@@ -248,7 +258,12 @@ static int start(Daemon *d, Err *e)
 	docker_door_set_engine(d->door, d->engine, d->builder);
 	buildkit_door_set_engine(d->buildkit, d->engine, d->builder);
 	r = metrics_start(d, e);
-	return r < 0 ? r : control_start(d, e);
+	if (r >= 0)
+		r = control_start(d, e);
+	if (r < 0 || !d->cri)
+		return r;
+	cri_door_set_engine(d->cri, d->engine);
+	return cri_door_start(d->cri, e);
 }
 
 static void remove_traces(Daemon *d)
@@ -302,10 +317,11 @@ static void finish(Daemon *d)
 	bool drained;
 
 	control_stop(d);
+	drained = cri_door_stop(d->cri, DRAIN_MS);
 	stop_containers(d);
 	metrics_stop(d);
 	buildkit_door_stop(d->buildkit);
-	drained = !d->server || http_server_drain(d->server, DRAIN_MS);
+	drained = (!d->server || http_server_drain(d->server, DRAIN_MS)) && drained;
 	remove_traces(d);
 	if (!drained) {
 		log_warn("some requests did not end in time");
@@ -316,6 +332,7 @@ static void finish(Daemon *d)
 	http_tls_free(d->tls);
 	docker_door_free(d->door);
 	buildkit_door_free(d->buildkit);
+	cri_door_free(d->cri);
 	builder_free(d->builder);
 	engine_free(d->engine);
 	close_fd(&d->exec_lock);
@@ -332,6 +349,8 @@ static int serve(Daemon *d, Err *e)
 	service_notify("READY=1");
 	for (char *const *h = config_list(&d->config, "hosts"); h && *h; h++)
 		log_info("irekod %s serves %s", IREKO_VERSION, *h);
+	for (char *const *a = config_list(&d->config, "cri"); a && *a; a++)
+		log_info("irekod %s serves CRI v1 at %s", IREKO_VERSION, *a);
 	return http_server_run(d->server, stop_fd, e);
 }
 

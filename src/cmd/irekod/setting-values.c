@@ -259,6 +259,14 @@ int setting_check_published_ports(const char *value, Err *e)
 		   : err_new(e, ERR_INVALID, "expected firewall or open");
 }
 
+int setting_check_cri(const char *value, Err *e)
+{
+	return str_starts(value, "unix:///") ? 0
+					     : err_new(e, ERR_INVALID,
+						       "expected unix:// and an absolute path, such as "
+						       "unix:///run/ireko/cri.sock");
+}
+
 int setting_check_gc_images(const char *value, Err *e)
 {
 	return streq(value, "dangling") || streq(value, "unused")

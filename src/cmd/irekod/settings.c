@@ -23,6 +23,7 @@ const Setting settings[] = {
 	{"tlscacert", SET_TEXT, .meta = "FILE", .help = "authorities of clients' certificates (default ~/.docker/ca.pem)"},
 	{"tlscert", SET_TEXT, .meta = "FILE", .help = "our certificate (default ~/.docker/cert.pem)"},
 	{"tlskey", SET_TEXT, .meta = "FILE", .help = "its key (default ~/.docker/key.pem)"},
+	{"cri", SET_LIST, .meta = "ADDRESS", .help = "unix://PATH that a kubelet speaks CRI to; repeatable (default: none)", .check = setting_check_cri},
 	{"metrics-addr", SET_TEXT, .meta = "ADDRESS", .help = "HOST:PORT of Prometheus' /metrics, on a loopback address"},
 	/* logs */
 	{"debug", SET_BOOL, RELOADS, .letter = 'D', .help = "log everything"},

@@ -72,6 +72,7 @@ int setting_check_address(const char *value, Err *e);
 int setting_check_cgroupns(const char *value, Err *e);
 int setting_check_ipc(const char *value, Err *e);
 int setting_check_published_ports(const char *value, Err *e);
+int setting_check_cri(const char *value, Err *e);
 int setting_check_gc_images(const char *value, Err *e);
 int setting_check_pattern(const char *value, Err *e);
 int setting_check_exec_opt(const char *value, Err *e);
