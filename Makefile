@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/.cache/tools/bin
 
-.PHONY: all demo demo-stop check check-builds check-clients check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images bench-network bench-build lint format fuzz install install-docker uninstall clean deps
+.PHONY: all demo demo-stop check check-builds check-clients check-cri check-crash check-fault check-mutations check-power check-vm bench bench-runtime bench-images bench-network bench-build bench-cri lint format fuzz install install-docker uninstall clean deps
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -37,6 +37,14 @@ check-clients:
 	@tools/deps build run test clients
 	@$(MAKE) --no-print-directory all
 	@IREKO_CLIENTS=all $(PYTHON) tools/check $(or $(CHECK),tests/clients)
+
+# Needs a clone of kubernetes-sigs/cri-tools: CRI_TOOLS=FOLDER, the first time.
+check-cri:
+	@tools/deps build run cri
+	@$(MAKE) --no-print-directory all
+	@tests/conformance/critest $(CRI)
+	@$(if $(CRI),,tests/conformance/critest --websocket)
+	@$(if $(CRI),,tests/conformance/crictl)
 
 check-builds:
 	@tools/deps build run test
@@ -91,6 +99,11 @@ bench-build:
 	@tools/deps build run test bench
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) bench/build $(BENCH)
+
+bench-cri:
+	@tools/deps build run cri
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) bench/cri $(BENCH)
 
 lint:
 	@tools/deps build lint
