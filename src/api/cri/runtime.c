@@ -9,7 +9,8 @@ int cri_rpc_version(GrpcCall *call, void *user, Err *e)
 	int r = grpc_receive_only(call, &cri__version_request__descriptor, &rq, e);
 
 	(void)user;
-	answer.version = (char *)"0.1.0"; /* of the kubelet's own side of the protocol; every runtime says this */
+	answer.version =
+	    (char *)"0.1.0"; /* of the kubelet's own side of the protocol; every runtime says this */
 	answer.runtime_name = (char *)"ireko";
 	answer.runtime_version = (char *)IREKO_VERSION;
 	answer.runtime_api_version = (char *)"v1";

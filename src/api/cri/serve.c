@@ -93,7 +93,8 @@ static bool connection_add(CriDoor *d, int fd)
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (full) {
-		log_warn("kubelet's door: a connection is turned away: there are %d already", CONNECTIONS_MAX);
+		log_warn("kubelet's door: a connection is turned away: there are %d already",
+			 CONNECTIONS_MAX);
 		(void)close(fd);
 		free(c);
 		return false;
