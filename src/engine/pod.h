@@ -54,4 +54,5 @@ json_t *engine_pod_network_describe(Engine *en);
 int engine_pod_container_start(Engine *en, const char *id, Err *e);
 /* One that runs is killed first. ERR_NOT_FOUND if there is none. */
 int engine_pod_container_remove(Engine *en, const char *id, Err *e);
-int engine_pod_container_update(Engine *en, const char *id, const ContainerHost *changes, Err *e);
+/* Limits of `changes`, in host and pod, that are set there. */
+int engine_pod_container_update(Engine *en, const char *id, const ContainerConfig *changes, Err *e);
