@@ -26,7 +26,7 @@ from kubelet import IMAGES, RUNTIME, CallFailed, Kubelet, first, message  # noqa
 NAMES = ("ireko", "containerd", "containerd2")
 # Ends when told to, as programs made for containers do; has a shell and `true` beside it.
 SERVER = f"registry.k8s.io/{cri_images.E2E}/nginx:1.14-2"
-FAST = ("Version", "Status", "RuntimeConfig", "ListPodSandbox", "ListContainers")
+FAST = ("Version", "Status", "ListPodSandbox", "ListContainers")
 FEW = 50  # calls of each kind that lasts less than a millisecond
 
 
