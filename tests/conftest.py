@@ -14,6 +14,7 @@ TEST_SECONDS = 120
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "seconds(n): time limit of this test, instead of the usual one")
+    config.addinivalue_line("markers", "alone: runs when no other test does (tools/check)")
     if os.geteuid() != 0:
         raise pytest.UsageError("these tests make containers and need root: run `make check`, or sudo")
 

@@ -230,6 +230,7 @@ def cpu_ticks(pid):
     return sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
 
 
+@pytest.mark.alone
 def test_who_goes_on_is_answered_later(house):
     house.clear()
     house.nft(POLICY_DROP)

@@ -66,6 +66,7 @@ def test_traffic_and_limits(engine, name):
     assert engine.api("GET", "/containers/nobody/stats").status == 404
 
 
+@pytest.mark.alone
 def test_a_stopped_container_has_zeros(engine, name):
     cid = create(engine, name, "true")
     before = time.monotonic()

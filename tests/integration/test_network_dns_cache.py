@@ -9,6 +9,8 @@ import threading
 import time
 import urllib.request
 
+import pytest
+
 from harness import free_port
 from test_network_names import (A, AAAA, NXDOMAIN, SERVFAIL, Answer, Server, ask, ask_bytes, hosts_resolv_conf, in_namespace, network,
                                 question, reply, skip_name, start)
@@ -205,6 +207,7 @@ def test_an_answer_that_was_cut_is_fetched_whole(new_engine, tmp_path):
         assert cut.truncated and cut.rcode == 0
 
 
+@pytest.mark.alone
 def test_a_silent_server_is_asked_last_for_a_while(new_engine, tmp_path):
     mute, good = Server(lambda m, tcp: None), Server(answer_all)
     with mute, good, world(new_engine, tmp_path, f"nameserver {mute.address}\nnameserver {good.address}\n") as (engine, change):
@@ -219,6 +222,7 @@ def test_a_silent_server_is_asked_last_for_a_while(new_engine, tmp_path):
         assert [ask(engine, "web", f"b{i}.example").addresses for i in range(3)] == [["192.0.2.81"]] * 3
 
 
+@pytest.mark.alone
 def test_late_answers_and_lost_questions(new_engine, tmp_path):
     def late(m, tcp):
         time.sleep(2.4)
@@ -238,6 +242,7 @@ def test_late_answers_and_lost_questions(new_engine, tmp_path):
         assert ask(engine, "web", "mute.example").rcode == SERVFAIL and 3 < time.monotonic() - began < 5
 
 
+@pytest.mark.alone
 def test_options_of_the_host(new_engine, tmp_path):
     mute, one, two = Server(lambda m, tcp: None), Server(answer_all), Server(answer_all)
     with mute, one, two, world(new_engine, tmp_path, f"nameserver {mute.address}\noptions timeout:1 attempts:1\n") as (engine, change):
