@@ -562,9 +562,10 @@ static int info_paths(Engine *en, Container *c, ContainerInfo *i)
 	const char *root = store_root(en->store);
 
 	/* Docker shows the path of what other programs can read. */
-	i->log_path = streq0(c->config.host.log.type, "json-file")
-			  ? strf("%s/containers/%s/%s-json.log", root, c->id, c->id)
-			  : strdup("");
+	if (streq0(c->config.host.log.type, "json-file"))
+		i->log_path = strf("%s/containers/%s/%s-json.log", root, c->id, c->id);
+	else
+		i->log_path = strdup(c->config.pod.log_path ?: "");
 	i->resolv_path = strf("%s/containers/%s/resolv.conf", root, c->id);
 	i->hostname_path = strf("%s/containers/%s/hostname", root, c->id);
 	i->hosts_path = strf("%s/containers/%s/hosts", root, c->id);

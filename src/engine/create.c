@@ -135,7 +135,7 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 	if ((k->host.privileged || streq0(k->host.pid_mode, "host") || streq0(k->host.ipc_mode, "host")) &&
 	    !has_label(&k->host) && strv_add(&k->host.security_opt, "label=disable") < 0)
 		return err_oom(e);
-	return log_config_settle(en, &k->host.log, e);
+	return log_config_settle(en, k, e);
 }
 
 static int check_policies(const ContainerConfig *k, Err *e)

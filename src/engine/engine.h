@@ -326,6 +326,9 @@ int engine_container_logs_check(Engine *en, const char *ref, Err *e);
 int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, EngineLogSink sink, void *user,
 			  int alive_fd, Err *e);
 
+/* A pod's container: its log file was renamed, and is made anew before this returns. ERR_CONFLICT if it does not run; no file is made then. */
+int engine_container_log_reopen(Engine *en, const char *ref, Err *e);
+
 /* Processes: titles and rows as ps prints them. */
 int engine_container_top(Engine *en, const char *ref, const char *ps_args, json_t **ret, Err *e);
 /* What a container uses at one moment. */

@@ -184,4 +184,4 @@ static int64_t tail_messages(int fd, int64_t size, int64_t *left, char *block)
 	return at;
 }
 
-const LogCodec log_codec_local = {frame_message, log_message_decode, tail_messages, false};
+const LogCodec log_codec_local = {frame_message, log_message_decode, tail_messages, false, false};

@@ -2,6 +2,7 @@
 /* Options of log drivers: one table of drivers, and a check for each kind of value. See log-options.h. */
 #include "engine/log-options.h"
 
+#include "base/path.h"
 #include "engine/log-syslog.h"
 
 #include <ctype.h>
@@ -11,7 +12,7 @@
 #define LOCAL_FILE    "container.log"
 #define JOURNALD_PATH "/run/systemd/journal/socket"
 
-typedef enum { LOG_JSON, LOG_LOCAL, LOG_JOURNALD, LOG_SYSLOG, LOG_NONE } LogKind;
+typedef enum { LOG_JSON, LOG_LOCAL, LOG_CRI, LOG_JOURNALD, LOG_SYSLOG, LOG_NONE } LogKind;
 
 typedef struct LogDriver {
 	const char *name;
@@ -31,6 +32,7 @@ static const LogDriver drivers[] = {
 	       "syslog-tls-key syslog-tls-skip-verify ",
      "for syslog log driver", LOG_SYSLOG},
     {"none", " ", "", LOG_NONE},
+    {"cri", " ", "", LOG_CRI}, /* of pods; cannot be asked for */
 };
 /* Those of every driver; the cache is of those that cannot be read back. */
 static const char common_keys[] =
@@ -201,7 +203,7 @@ int log_options_check(const char *driver, char *const *options, Err *e)
 	const LogDriver *d = find_driver(driver);
 	int r;
 
-	if (!d)
+	if (!d || d->kind == LOG_CRI)
 		return err_new(e, ERR_INVALID,
 			       "logger: no log driver named '%.100s' is registered: there are json-file, "
 			       "local, journald, syslog and none",
@@ -230,10 +232,22 @@ int log_container_check(const Container *c, Err *e)
 	return r < 0 || str_empty(tag) ? r : log_tag_expand(tag, c, &expanded, e);
 }
 
-int log_config_settle(const Engine *en, ContainerLogConfig *c, Err *e)
+/* Whatever the engine's own driver is: a pod's streams go where its kubelet reads them, or nowhere. */
+static int settle_pod(ContainerConfig *k, Err *e)
+{
+	free(k->host.log.type);
+	strv_free(k->host.log.config);
+	k->host.log = (ContainerLogConfig){.type = strdup(str_empty(k->pod.log_path) ? "none" : "cri")};
+	return k->host.log.type ? 0 : err_oom(e);
+}
+
+int log_config_settle(const Engine *en, ContainerConfig *k, Err *e)
 {
 	const EngineOptions *o = &en->options;
+	ContainerLogConfig *c = &k->host.log;
 
+	if (k->pod.id || k->pod.sandbox)
+		return settle_pod(k, e);
 	if (str_empty(c->type)) {
 		free(c->type);
 		c->type = strdup(o->log_driver);
@@ -264,23 +278,48 @@ static bool has_cache(const ContainerLogConfig *c)
 	return !disabled || read_bool(disabled, &no) < 0 || !no;
 }
 
+static bool is_own_file(LogKind kind)
+{
+	return kind == LOG_JSON || kind == LOG_LOCAL || kind == LOG_CRI;
+}
+
 int log_place(const Engine *en, const Container *c, LogPlace *ret, Err *e)
 {
 	const LogDriver *d = find_driver(c->config.host.log.type);
 	const char *root = store_root(en->store);
 	char *path = NULL;
 
-	if (!d || d->kind == LOG_NONE ||
-	    (d->kind != LOG_JSON && d->kind != LOG_LOCAL && !has_cache(&c->config.host.log)))
+	if (!d || d->kind == LOG_NONE || (!is_own_file(d->kind) && !has_cache(&c->config.host.log)))
 		return err_new(e, ERR_UNSUPPORTED, "configured logging driver does not support reading");
-	if (d->kind == LOG_JSON)
+	if (d->kind == LOG_CRI)
+		path = c->config.pod.log_path ? strdup(c->config.pod.log_path) : NULL;
+	else if (d->kind == LOG_JSON)
 		path = strf("%s/containers/%s/%s-json.log", root, c->id, c->id);
 	else
 		path =
 		    strf("%s/containers/%s/%s", root, c->id, d->kind == LOG_LOCAL ? LOCAL_FILE : CACHE_FILE);
 	if (!path)
 		return err_oom(e);
-	*ret = (LogPlace){path, d->kind != LOG_JSON};
+	*ret = (LogPlace){path, d->kind == LOG_CRI    ? &log_codec_cri
+				: d->kind == LOG_JSON ? &log_codec_json
+						      : &log_codec_local};
+	return 0;
+}
+
+static int plan_cri(const Container *c, LogPlan *p, Err *e)
+{
+	const char *path = c->config.pod.log_path;
+	_cleanup_free_ char *dir = strndup(path, (size_t)(path_base(path) - path));
+	int r;
+
+	p->path = strdup(path);
+	if (!dir || !p->path)
+		return err_oom(e);
+	r = mkdir_parents_at(AT_FDCWD, dir, 0755);
+	if (r < 0)
+		return err_sys(e, r, "make the directory of log %s", path);
+	p->shim.driver = "cri";
+	p->shim.path = p->path;
 	return 0;
 }
 
@@ -288,6 +327,7 @@ static int plan_file(const Engine *en, const Container *c, LogKind kind, LogPlan
 {
 	LogPlace place;
 	Rotation rot;
+	bool local;
 	int r = log_place(en, c, &place, e);
 
 	if (r >= 0)
@@ -297,14 +337,15 @@ static int plan_file(const Engine *en, const Container *c, LogKind kind, LogPlan
 				  kind == LOG_JSON || kind == LOG_LOCAL ? "" : "cache-", &rot, e);
 	if (r < 0)
 		return r;
-	p->shim.driver = place.local ? "local" : "json-file";
+	local = place.codec == &log_codec_local;
+	p->shim.driver = local ? "local" : "json-file";
 	p->shim.path = p->path;
 	p->shim.max_size = rot.says_size ? MAX2(rot.size, (int64_t)0) : LOG_DEFAULT_SIZE;
-	p->shim.compress = rot.says_compress ? rot.compress : place.local;
+	p->shim.compress = rot.says_compress ? rot.compress : local;
 	p->shim.max_files = LOG_DEFAULT_FILES;
 	if (rot.says_files)
 		p->shim.max_files = rot.files;
-	else if (!place.local && rot.says_size)
+	else if (!local && rot.says_size)
 		p->shim.max_files = 1; /* as Docker has it */
 	p->shim.max_files =
 	    MAX2(p->shim.max_files, 1) - 1; /* Docker counts the current one, the shim does not */
@@ -448,11 +489,13 @@ int log_plan_make(const Engine *en, const Container *c, LogPlan *ret, Err *e)
 	LogPlan p = {.shim.driver = "none"};
 	int r = 0;
 
+	if (kind == LOG_CRI)
+		r = plan_cri(c, &p, e);
 	if (kind == LOG_JSON)
 		r = plan_attrs(c, &p, e);
 	if (r >= 0 && (kind == LOG_JOURNALD || kind == LOG_SYSLOG))
 		r = plan_remote(en, c, kind, &p, e);
-	if (r >= 0 && kind != LOG_NONE &&
+	if (r >= 0 && kind != LOG_NONE && kind != LOG_CRI &&
 	    (kind == LOG_JSON || kind == LOG_LOCAL || has_cache(&c->config.host.log)))
 		r = plan_file(en, c, kind, &p, e);
 	if (r < 0) {

@@ -310,7 +310,7 @@ static int read_start(Reader *rd, const char *path, Err *e)
 	_cleanup_free_ char *block = malloc(LOG_BLOCK);
 	size_t first = 0;
 	int64_t pos = 0, left = rd->l->tail;
-	int r = block ? log_set_open(path, &s, e) : err_oom(e);
+	int r = block ? log_set_open(path, rd->codec->dated, &s, e) : err_oom(e);
 
 	if (r < 0)
 		return r;
@@ -328,18 +328,34 @@ static int read_start(Reader *rd, const char *path, Err *e)
 
 /* ---- following ---- */
 
+/* The first of the set that is newer than `file`. If that is none of them, it was removed, being the oldest, unless somebody compressed it, and cannot be
+ * told from the other compressed ones: then what was written behind its end goes on, as far as it is still plain. */
+static size_t newer_than(const LogFile *file, const LogSet *s, bool dated)
+{
+	struct stat st;
+	size_t i = s->n;
+
+	if (file->fd < 0)
+		return 0;
+	while (i > 0 && !log_file_same(&s->v[i - 1], file))
+		i--;
+	if (i > 0 || !dated || fstat(file->fd, &st) < 0)
+		return i;
+	while (i < s->n && (s->v[i].gz || s->v[i].mtime_ns < log_mtime_ns(&st)))
+		i++;
+	return i;
+}
+
 /* After a rotation: the rest of our file, then those that are newer. */
 static int read_rotated(Reader *rd, const char *path, Err *e)
 {
 	_cleanup_(log_set_done) LogSet s = {0};
 	size_t first = 0;
-	int r = log_set_open(path, &s, e);
+	int r = log_set_open(path, rd->codec->dated, &s, e);
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; rd->file.fd >= 0 && i < s.n; i++)
-		if (log_file_same(&s.v[i], &rd->file))
-			first = i + 1;
+	first = newer_than(&rd->file, &s, rd->codec->dated);
 	/* Only once the new set is open is the old file known to be complete. */
 	if (first < s.n) {
 		r = read_on(rd, e);

@@ -179,7 +179,7 @@ int log_record_decode(const char *line, size_t n, StrBuf *scratch, LogRecord *re
 
 /* ---- the file ---- */
 
-static ssize_t frame_line(const char *buf, size_t len, const char **ret_body, size_t *ret_n)
+ssize_t log_lines_frame(const char *buf, size_t len, const char **ret_body, size_t *ret_n)
 {
 	const char *nl = memchr(buf, '\n', len);
 
@@ -190,7 +190,7 @@ static ssize_t frame_line(const char *buf, size_t len, const char **ret_body, si
 	return (ssize_t)*ret_n + 1;
 }
 
-static int64_t tail_lines(int fd, int64_t size, int64_t *left, char *block)
+int64_t log_lines_tail(int fd, int64_t size, int64_t *left, char *block)
 {
 	for (int64_t end = size; end > 0;) {
 		size_t want = (size_t)MIN2((int64_t)LOG_BLOCK, end);
@@ -209,4 +209,4 @@ static int64_t tail_lines(int fd, int64_t size, int64_t *left, char *block)
 	return 0;
 }
 
-const LogCodec log_codec_json = {frame_line, log_record_decode, tail_lines, true};
+const LogCodec log_codec_json = {log_lines_frame, log_record_decode, log_lines_tail, true, false};

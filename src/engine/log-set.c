@@ -5,10 +5,13 @@
  * The shim rotates by renaming, so the set is opened again if a rotation came in between: the current file is another one then. A
  * crash between two renames leaves one gap in the numbers, which is stepped over. A plain file counts before its compressed form,
  * which may lie beside it until the shim removes the plain one.
+ *
+ * A kubelet rotates a pod's log: to a name with the time, which is the order, and all but the newest of these are compressed some time later.
  */
 #include "engine/logs.h"
 
 #include "base/fd.h"
+#include "base/path.h"
 
 #include <endian.h>
 #include <fcntl.h>
@@ -41,7 +44,7 @@ int log_file_open(const char *path, LogFile *ret)
 	    .dev = st.st_dev,
 	    .ino = st.st_ino,
 	    .size = st.st_size,
-	    .mtime_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec,
+	    .mtime_ns = log_mtime_ns(&st),
 	};
 	return 1;
 }
@@ -62,31 +65,39 @@ static void read_origin(LogFile *f)
 	f->ino = le64toh(who[1]);
 }
 
+/* Opens `name` onto the end of the set; 1, or 0 if it is missing. */
+static int log_set_append(LogSet *s, const char *name)
+{
+	LogFile *v = realloc(s->v, (s->n + 1) * sizeof(*v));
+	int r;
+
+	if (!v)
+		return -ENOMEM;
+	s->v = v;
+	r = log_file_open(name, &v[s->n]);
+	if (r > 0 && str_ends(name, ".gz"))
+		read_origin(&v[s->n]);
+	s->n += r > 0;
+	return r;
+}
+
+/* ---- numbered ---- */
+
 /* Adds path or path.<number>[.gz]; 1, or 0 if it is missing. */
 static int log_set_add(LogSet *s, const char *path, int number)
 {
 	_cleanup_free_ char *name = number ? strf("%s.%d", path, number) : strdup(path);
 	_cleanup_free_ char *compressed = number ? strf("%s.%d.gz", path, number) : NULL;
-	LogFile *v = realloc(s->v, (s->n + 1) * sizeof(*v));
 	int r;
 
-	if (v)
-		s->v = v;
-	if (!v || !name || (number && !compressed))
+	if (!name || (number && !compressed))
 		return -ENOMEM;
-	r = log_file_open(name, &s->v[s->n]);
-	if (r == 0 && number) {
-		r = log_file_open(compressed, &s->v[s->n]);
-		if (r > 0)
-			read_origin(&s->v[s->n]);
-	}
-	if (r > 0)
-		s->n++;
-	return r;
+	r = log_set_append(s, name);
+	return r == 0 && number ? log_set_append(s, compressed) : r;
 }
 
 /* Newest first. */
-static int log_set_collect(LogSet *s, const char *path, bool *ret_current)
+static int collect_numbered(LogSet *s, const char *path, bool *ret_current)
 {
 	int r = log_set_add(s, path, 0), missing = r == 0;
 
@@ -101,6 +112,72 @@ static int log_set_collect(LogSet *s, const char *path, bool *ret_current)
 	}
 	return MIN2(r, 0);
 }
+
+/* ---- dated ---- */
+
+/* Of a rotated file of `base`: ".20261126-215033", perhaps ".gz" behind it. */
+static bool is_dated(const char *name, const char *base)
+{
+	size_t n = strlen(base);
+	const char *p = name + n;
+
+	return strncmp(name, base, n) == 0 && *p++ == '.' && strspn(p, "0123456789") == 8 && p[8] == '-' &&
+	       strspn(p + 9, "0123456789") == 6 && (p[15] == '\0' || streq(p + 15, ".gz"));
+}
+
+static int newest_first(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)b, *(char *const *)a);
+}
+
+/* The names of the rotated files, "X.gz" before "X". */
+static int dated_names(const char *dir, const char *base, char ***ret)
+{
+	_cleanup_(closedirp) DIR *d = opendir(dir);
+	_cleanup_strv_ char **names = NULL;
+	size_t n = 0;
+
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	for (const struct dirent *de; n < ROTATED_MAX && (de = readdir(d));) {
+		if (!is_dated(de->d_name, base))
+			continue;
+		if (strv_add(&names, de->d_name) < 0)
+			return -ENOMEM;
+		n++;
+	}
+	if (n > 0)
+		qsort(names, n, sizeof(*names), newest_first);
+	*ret = take_ptr(names);
+	return 0;
+}
+
+/* Newest first. What is compressed is there twice for a moment. */
+static int collect_dated(LogSet *s, const char *path, bool *ret_current)
+{
+	const char *base = path_base(path);
+	_cleanup_free_ char *dir = strndup(path, (size_t)(base - path));
+	_cleanup_strv_ char **names = NULL;
+	int r = dir ? log_set_append(s, path) : -ENOMEM;
+
+	*ret_current = r > 0;
+	if (r >= 0)
+		r = dated_names(*dir ? dir : ".", base, &names);
+	for (char **n = names; r >= 0 && n && *n; n++) {
+		bool doubled = str_ends(*n, ".gz") && n[1] && strncmp(n[0], n[1], strlen(n[1])) == 0;
+		_cleanup_free_ char *name = strf("%s%s", dir, *n);
+
+		if (!name)
+			return -ENOMEM;
+		r = doubled ? 0 : log_set_append(s, name);
+		/* A rotation has just moved what we have. */
+		if (r > 0 && s->n > 1 && log_file_same(&s->v[s->n - 1], &s->v[s->n - 2]))
+			return -EAGAIN;
+	}
+	return MIN2(r, 0);
+}
+
+/* ---- the set ---- */
 
 static bool still_current(const LogSet *s, const char *path, bool had_current)
 {
@@ -121,12 +198,12 @@ static void turn_around(LogSet *s)
 	}
 }
 
-int log_set_open(const char *path, LogSet *ret, Err *e)
+int log_set_open(const char *path, bool dated, LogSet *ret, Err *e)
 {
 	for (int i = 0; i < OPEN_ATTEMPTS; i++) {
 		LogSet s = {0};
 		bool current = false;
-		int r = log_set_collect(&s, path, &current);
+		int r = dated ? collect_dated(&s, path, &current) : collect_numbered(&s, path, &current);
 
 		if (r >= 0 && !still_current(&s, path, current))
 			r = -EAGAIN;

@@ -77,6 +77,59 @@ static void time_is_read(void **state)
 	assert_true(r.time_ns == want);
 }
 
+/* ---- one line of a pod's log ---- */
+
+#define CRI(rest) "2026-11-25T02:03:04.123456789Z " rest
+
+static void cri_decodes(const char *line, size_t n, int stream, const char *text, size_t len)
+{
+	_cleanup_strbuf_ StrBuf scratch = {0};
+	int64_t want;
+	LogRecord r;
+
+	assert_int_equal(clock_parse("2026-11-25T02:03:04.123456789Z", &want), 0);
+	if (log_cri_decode(line, n, &scratch, &r) < 0)
+		fail_msg("not decoded: %s", line);
+	assert_int_equal(r.stream, stream);
+	assert_int_equal(r.len, len);
+	assert_memory_equal(r.text, text, len);
+	assert_true(r.time_ns == want);
+}
+
+static void cri_lines(void **state)
+{
+	static const char zeros[] = CRI("stdout F a\0 b\xff");
+	static const char *const bad[] = {
+	    "",
+	    "x",
+	    CRI(""),
+	    CRI("stdout"),
+	    CRI("stdout F"),
+	    CRI("stdin F x"),
+	    CRI("stdout  x"),
+	    CRI(" stdout F x"),
+	    "yesterday stdout F x",
+	    "2026-11-25T02:03:04.123456789Z\tstdout F x",
+	    "2026-11-25T02:03:04.123456789123456789123456789123456789Z stdout F x",
+	    "{\"log\":\"x\"}"};
+
+	cri_decodes(CRI("stdout F hello"), strlen(CRI("stdout F hello")), 1, "hello\n", 6);
+	cri_decodes(CRI("stderr P part "), strlen(CRI("stderr P part ")), 2, "part ", 5);
+	cri_decodes(CRI("stderr F "), strlen(CRI("stderr F ")), 2, "\n", 1);
+	cri_decodes(CRI("stderr P "), strlen(CRI("stderr P ")), 2, "", 0);
+	cri_decodes(CRI("stdout P:new x"), strlen(CRI("stdout P:new x")), 1, "x", 1);
+	cri_decodes(CRI("stdout F:P x"), strlen(CRI("stdout F:P x")), 1, "x\n", 2);
+	cri_decodes("2026-11-25T03:03:04.123456789+01:00 stdout F x", 46, 1, "x\n", 2);
+	cri_decodes(zeros, sizeof(zeros) - 1, 1, "a\0 b\xff\n", 6);
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+		_cleanup_strbuf_ StrBuf scratch = {0};
+		LogRecord r;
+
+		if (log_cri_decode(bad[i], strlen(bad[i]), &scratch, &r) != -EINVAL)
+			fail_msg("decoded: %s", bad[i]);
+	}
+}
+
 /* ---- files ---- */
 
 #define BASE_NS 1700000000000000000ll
@@ -304,6 +357,7 @@ static void gap_in_the_numbers(void **state)
 
 typedef struct Following {
 	char *path;
+	const LogCodec *codec;
 	EngineLogs l;
 	LogFollow f;
 	Seen seen;
@@ -322,8 +376,7 @@ static void *follow_thread(void *arg)
 {
 	Following *f = arg;
 
-	f->result =
-	    log_files_read(f->path, &log_codec_json, &f->l, &f->f, sink, &f->seen, &f->malformed, &f->err);
+	f->result = log_files_read(f->path, f->codec, &f->l, &f->f, sink, &f->seen, &f->malformed, &f->err);
 	return NULL;
 }
 
@@ -354,6 +407,7 @@ static void follow_through_rotation(void **state)
 	const TestDir *d = *state;
 	Following f = {
 	    .path = strf("%s/log", d->path),
+	    .codec = &log_codec_json,
 	    .l = {.out = true, .err = true, .tail = 1, .follow = true},
 	    .f = {.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .alive_fd = -1, .ended = has_ended},
 	    .seen.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -394,6 +448,7 @@ static void follow_until_client_leaves(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	Following f = {
 	    .path = strf("%s/log", d->path),
+	    .codec = &log_codec_json,
 	    .l = {.out = true, .err = true, .tail = -1, .follow = true},
 	    .f = {.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .alive_fd = pair[0], .ended = has_ended},
 	    .seen.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -413,12 +468,113 @@ static void follow_until_client_leaves(void **state)
 	free(f.path);
 }
 
+/* ---- a pod's files ---- */
+
+static void write_cri(const TestDir *d, const char *name, int from, int to)
+{
+	_cleanup_close_ int fd = openat(d->fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+
+	assert_true(fd >= 0);
+	for (int i = from; i <= to; i++) {
+		_cleanup_free_ char *line = strf("%s stdout P %d\n", clock_rfc3339_fixed(BASE_NS + i).s, i);
+
+		assert_int_equal(fd_write_all(fd, line, strlen(line)), 0);
+	}
+}
+
+static char *read_cri(const TestDir *d, int64_t tail)
+{
+	_cleanup_free_ char *path = strf("%s/log", d->path);
+	Seen s = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	EngineLogs l = {.out = true, .err = true, .tail = tail};
+	uint64_t malformed = 0;
+	Err e = {0};
+
+	if (log_files_read(path, &log_codec_cri, &l, NULL, sink, &s, &malformed, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(malformed, 0);
+	return strbuf_steal(&s.text);
+}
+
+static void dated_files(void **state)
+{
+	const TestDir *d = *state;
+	_cleanup_free_ char *cmd = strf("gzip -n %s/log.20261126-215033", d->path);
+
+	write_cri(d, "log.20261126-215033", 1, 3);
+	assert_int_equal(system(cmd), 0);
+	/* Being compressed: the plain one counts. */
+	write_cri(d, "log.20261126-225033", 4, 5);
+	write_cri(d, "log.20261126-225033.gz", 90, 91);
+	write_cri(d, "log.20261126-225033.gz.tmp", 92, 92);
+	write_cri(d, "log.20261127-000000", 6, 6);
+	/* None of its. */
+	write_cri(d, "log.1", 93, 93);
+	write_cri(d, "log.20261127-00000", 94, 94);
+	write_cri(d, "log.20261127-000000x", 95, 95);
+	write_cri(d, "xlog.20261127-000000", 96, 96);
+	_cleanup_free_ char *between = read_cri(d, -1);
+	assert_string_equal(between, "1 2 3 4 5 6 ");
+	write_cri(d, "log", 7, 8);
+	_cleanup_free_ char *all = read_cri(d, -1);
+	assert_string_equal(all, "1 2 3 4 5 6 7 8 ");
+	_cleanup_free_ char *some = read_cri(d, 4);
+	assert_string_equal(some, "5 6 7 8 ");
+	_cleanup_free_ char *most = read_cri(d, 7);
+	assert_string_equal(most, "2 3 4 5 6 7 8 ");
+}
+
+/* The kubelet renames, the shim still writes, and only then is there a new file. */
+static void follow_through_reopening(void **state)
+{
+	const TestDir *d = *state;
+	Following f = {
+	    .path = strf("%s/log", d->path),
+	    .codec = &log_codec_cri,
+	    .l = {.out = true, .err = true, .tail = 1, .follow = true},
+	    .f = {.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .alive_fd = -1, .ended = has_ended},
+	    .seen.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	pthread_t t;
+
+	f.f.user = &f.ended;
+	write_cri(d, "log", 1, 3);
+	assert_int_equal(pthread_create(&t, NULL, follow_thread, &f), 0);
+	wait_count(&f, 1);
+	assert_int_equal(renameat(d->fd, "log", d->fd, "log.20261126-215033"), 0);
+	write_cri(d, "log.20261126-215033", 4, 5);
+	wait_count(&f, 3);
+	write_cri(d, "log.20261126-215033", 6, 6);
+	write_cri(d, "log", 7, 7);
+	wait_count(&f, 5);
+	/* Two at once; the file at hand is removed, as the kubelet does with what is too much. */
+	write_cri(d, "log", 8, 8);
+	assert_int_equal(renameat(d->fd, "log", d->fd, "log.20261126-215034"), 0);
+	write_cri(d, "log", 9, 9);
+	assert_int_equal(renameat(d->fd, "log", d->fd, "log.20261126-215035"), 0);
+	assert_int_equal(unlinkat(d->fd, "log.20261126-215033", 0), 0);
+	assert_int_equal(unlinkat(d->fd, "log.20261126-215034", 0), 0);
+	write_cri(d, "log", 10, 10);
+	__atomic_store_n(&f.ended, true, __ATOMIC_RELEASE);
+	assert_int_equal(eventfd_write(f.f.wake_fd, 1), 0);
+	pthread_join(t, NULL);
+	_cleanup_free_ char *got = strbuf_steal(&f.seen.text);
+	assert_int_equal(f.result, 0);
+	assert_string_equal(got, "3 4 5 6 7 8 9 10 ");
+	assert_int_equal(f.malformed, 0);
+	close_fd(&f.f.wake_fd);
+	free(f.path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(lines),
 	    cmocka_unit_test(bad_lines),
 	    cmocka_unit_test(time_is_read),
+	    cmocka_unit_test(cri_lines),
+	    test_in_dir(dated_files),
+	    test_in_dir(follow_through_reopening),
 	    test_in_dir(rotated_files),
 	    test_in_dir(large_tail),
 	    test_in_dir(damaged_file),

@@ -50,11 +50,6 @@ static bool run_ended(void *user)
 	return ended;
 }
 
-static const LogCodec *codec_of(const LogPlace *place)
-{
-	return place->local ? &log_codec_local : &log_codec_json;
-}
-
 static int follow_container(Container *c, const LogPlace *place, const EngineLogs *l, EngineLogSink sink,
 			    void *user, int alive_fd, uint64_t *malformed, Err *e)
 {
@@ -68,12 +63,12 @@ static int follow_container(Container *c, const LogPlace *place, const EngineLog
 	run.exits = c->exits;
 	pthread_mutex_unlock(&c->state);
 	LogFollow f = {.wake_fd = w.efd, .alive_fd = alive_fd, .ended = run_ended, .user = &run};
-	r = log_files_read(place->path, codec_of(place), l, &f, sink, user, malformed, e);
+	r = log_files_read(place->path, place->codec, l, &f, sink, user, malformed, e);
 	waiter_remove(c, &w);
 	return r;
 }
 
-/* The records of a local file have no attributes of their own: they are those of the container. */
+/* Only the records of a json file have attributes of their own: else they are those of the container. */
 typedef struct Attributed {
 	EngineLogSink sink;
 	int (*caught_up)(void *user);
@@ -106,7 +101,7 @@ static int read_attributed(Container *c, LogPlace *place, EngineLogs l, EngineLo
 	Attributed a = {sink, l.caught_up, user, NULL};
 	int r = 0;
 
-	if (place->local && l.details) {
+	if (place->codec != &log_codec_json && l.details) {
 		r = log_attributes(c, &attrs, e);
 		a.attrs = text = r >= 0 ? json_dumps(attrs, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 		if (r < 0 || !text)
@@ -118,7 +113,7 @@ static int read_attributed(Container *c, LogPlace *place, EngineLogs l, EngineLo
 		l.caught_up = l.caught_up ? pass_caught_up : NULL;
 	}
 	return l.follow ? follow_container(c, place, &l, sink, user, alive_fd, malformed, e)
-			: log_files_read(place->path, codec_of(place), &l, NULL, sink, user, malformed, e);
+			: log_files_read(place->path, place->codec, &l, NULL, sink, user, malformed, e);
 }
 
 int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, EngineLogSink sink, void *user,
@@ -154,4 +149,24 @@ int engine_container_logs_check(Engine *en, const char *ref, Err *e)
 		r = log_place(en, c, &place, e);
 	free(place.path);
 	return r;
+}
+
+/* It has to run for the CRI, which wants no file made where there is an error. */
+int engine_container_log_reopen(Engine *en, const char *ref, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_(shim_unrefp) Shim *shim = NULL;
+	int r = container_find(en, ref, &c, e);
+
+	if (r < 0)
+		return r;
+	if (!c->config.pod.id)
+		r = err_new(e, ERR_UNSUPPORTED, "it is in no pod, and its log is rotated by the engine");
+	else if (container_status(c) != CONTAINER_RUNNING && container_status(c) != CONTAINER_PAUSED)
+		r = err_new_no(e, ERR_CONFLICT, ESRCH, "the container is not running");
+	if (r >= 0)
+		r = container_shim(c, &shim, e);
+	if (r >= 0)
+		r = shim_log_reopen(shim, e);
+	return err_ctx(e, r, "reopen the log of container %s", ref);
 }

@@ -3,12 +3,15 @@
  * Reading the logs that shims write, apart from containers so that it can be tested and fuzzed.
  *
  * A log is the file `path` and, older, path.1, path.2 ... or path.1.gz ...; either JSON, one record a line
- * {"log","stream","attrs","time"}, or framed as the local driver's (shim/format-local.c).
+ * {"log","stream","attrs","time"}, or framed as the local driver's (shim/format-local.c). That of a pod's container has a line a record
+ * (shim/format-cri.c); the kubelet rotates it to names that are its own, path.YYYYMMDD-hhmmss and the same with .gz.
  */
 #pragma once
 
 #include "base/str.h"
 #include "engine/engine.h"
+
+#include <sys/stat.h>
 
 #define LOG_LINE_MAX (1u << 20) /* bytes of a record; a longer one is skipped */
 
@@ -20,6 +23,9 @@ int log_record_decode(const char *line, size_t n, StrBuf *scratch, LogRecord *re
 /* The message of one frame of the local format. */
 int log_message_decode(const char *message, size_t n, StrBuf *scratch, LogRecord *ret);
 
+/* One line of a pod's log, without its newline; the text of a line that ends gets it back. */
+int log_cri_decode(const char *line, size_t n, StrBuf *scratch, LogRecord *ret);
+
 /* ---- a kind of file ---- */
 
 typedef struct LogCodec {
@@ -30,10 +36,16 @@ typedef struct LogCodec {
 	/* Where the last *left records of fd's `size` bytes start, or 0 with *left less those it has; or -errno. block: LOG_BLOCK bytes. */
 	int64_t (*tail)(int fd, int64_t size, int64_t *left, char *block);
 	bool lines; /* a record that is too long ends at the next newline */
+	bool
+	    dated; /* its rotated files have the time of their rotation in their names, as a kubelet has it */
 } LogCodec;
-extern const LogCodec log_codec_json, log_codec_local;
+extern const LogCodec log_codec_json, log_codec_local, log_codec_cri;
 
 #define LOG_BLOCK (64u << 10)
+
+/* Of codecs whose records are lines. */
+ssize_t log_lines_frame(const char *buf, size_t len, const char **ret_body, size_t *ret_n);
+int64_t log_lines_tail(int fd, int64_t size, int64_t *left, char *block);
 
 /* ---- the set of files ---- */
 
@@ -52,10 +64,14 @@ typedef struct LogSet {
 } LogSet;
 
 void log_set_done(LogSet *s);
-/* All that there are now; rotations meanwhile do no harm. */
-int log_set_open(const char *path, LogSet *ret, Err *e);
+/* All that there are now; rotations meanwhile do no harm. dated: as LogCodec has it. */
+int log_set_open(const char *path, bool dated, LogSet *ret, Err *e);
 /* 1 opened, 0 if there is none, or -errno. */
 int log_file_open(const char *path, LogFile *ret);
+static inline int64_t log_mtime_ns(const struct stat *st)
+{
+	return st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;
+}
 static inline bool log_file_same(const LogFile *a, const LogFile *b)
 {
 	return a->dev == b->dev && a->ino == b->ino;

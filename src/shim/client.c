@@ -618,6 +618,11 @@ int shim_update(Shim *s, const json_t *resources, Err *e)
 			e);
 }
 
+int shim_log_reopen(Shim *s, Err *e)
+{
+	return shim_ask(s, SHIM_MSG_REOPEN, json_object(), e);
+}
+
 /* ---- ports of a container that runs ---- */
 
 static json_t *release_document(const ShimPort *v, size_t n)

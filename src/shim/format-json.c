@@ -13,8 +13,6 @@
 #include <emmintrin.h>
 #endif
 
-#define TAIL_PROBE (256 * 1024) /* no record is longer */
-
 enum { PLAIN, ESCAPE, HIGH };
 
 /* What a byte needs: nothing, an escape, or a look at the bytes behind it. */
@@ -159,25 +157,4 @@ static void put(RecordFile *f, const LogPiece *p, const char *attrs)
 	record_end(f, tail, n_tail);
 }
 
-/* The last newline. */
-static int64_t last_end(int fd, int64_t size)
-{
-	int64_t low = MAX2(size - TAIL_PROBE, (int64_t)0);
-	char buf[4096];
-
-	while (size > low) {
-		size_t want = (size_t)MIN2((int64_t)sizeof(buf), size - low);
-		ssize_t n = pread(fd, buf, want, size - (int64_t)want);
-		const char *nl;
-
-		if (n != (ssize_t)want)
-			return n < 0 ? -errno : -EIO;
-		nl = memrchr(buf, '\n', want);
-		if (nl)
-			return size - (int64_t)want + (nl - buf) + 1;
-		size -= (int64_t)want;
-	}
-	return size;
-}
-
-const LogFormat log_format_json = {"json-file", put, last_end};
+const LogFormat log_format_json = {"json-file", put, record_lines_end};

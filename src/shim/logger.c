@@ -204,6 +204,8 @@ void logger_end(Logger *l, int stream)
 
 /* ---- life ---- */
 
+static const LogFormat *const formats[] = {&log_format_json, &log_format_local, &log_format_cri};
+
 static int open_file(Logger *l, const json_t *doc, Loop *loop, Err *e)
 {
 	const char *driver = json_get_str(doc, "driver"), *path = json_get_str(doc, "path"),
@@ -218,13 +220,12 @@ static int open_file(Logger *l, const json_t *doc, Loop *loop, Err *e)
 
 	if (!driver || streq(driver, "none"))
 		return 0;
-	if (streq(driver, log_format_json.driver))
-		l->format = &log_format_json;
-	else if (streq(driver, log_format_local.driver))
-		l->format = &log_format_local;
-	else
-		return err_new(e, ERR_UNSUPPORTED, "log driver %s: the shim writes json-file, local or none",
-			       driver);
+	for (size_t i = 0; i < ELEMENTSOF(formats) && !l->format; i++)
+		if (streq(driver, formats[i]->driver))
+			l->format = formats[i];
+	if (!l->format)
+		return err_new(e, ERR_UNSUPPORTED,
+			       "log driver %s: the shim writes json-file, local, cri or none", driver);
 	if (!path || path[0] != '/')
 		return err_new(e, ERR_INVALID, "log driver %s needs an absolute path", driver);
 	if (attrs && !(l->attrs = strdup(attrs)))
@@ -283,6 +284,11 @@ void logger_on_room(Logger *l, void (*room)(void *user), void *user)
 {
 	if (l->remote)
 		remote_on_room(l->remote, room, user);
+}
+
+int logger_reopen(Logger *l, Err *e)
+{
+	return l && l->file ? record_file_reopen(l->file, e) : 0;
 }
 
 void logger_idle(Logger *l)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log of a container: cuts the two streams into lines, and gives each to a file (json-file, local), to a server (syslog, journald)
+ * The log of a container: cuts the two streams into lines, and gives each to a file (json-file, local, cri), to a server (syslog, journald)
  * with a copy in a file that `logs` reads, or to a file alone.
  *
  * A line is one record; one that is longer than LOG_RECORD_MAX is several, of which all but the last are partial and all have the
@@ -33,7 +33,7 @@ typedef struct LogFormat {
 	void (*put)(RecordFile *f, const LogPiece *p, const char *attrs);
 	int64_t (*end)(int fd, int64_t size); /* see RecordFileOptions */
 } LogFormat;
-extern const LogFormat log_format_json, log_format_local;
+extern const LogFormat log_format_json, log_format_local, log_format_cri;
 
 typedef struct Logger Logger;
 
@@ -56,5 +56,7 @@ bool logger_is_full(const Logger *l);
 /* How much output should be read at once: short lines become many times longer on the way to a server. */
 size_t logger_read_most(const Logger *l);
 void logger_on_room(Logger *l, void (*room)(void *user), void *user);
+/* Writes to the file that has the log's name now, which is made if it is missing. Nothing to do where there is no file, or l is NULL. */
+int logger_reopen(Logger *l, Err *e);
 /* Gives back memory that is only needed while text flows. */
 void logger_idle(Logger *l);

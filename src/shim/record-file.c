@@ -15,7 +15,8 @@
 #include <sys/stat.h>
 
 #define ROTATED_MAX  1000
-#define ROTATE_AGAIN (64 * 1024) /* bytes after which a failed rotation is tried again */
+#define TAIL_PROBE   (256 * 1024) /* no record of lines is longer */
+#define ROTATE_AGAIN (64 * 1024)  /* bytes after which a failed rotation is tried again */
 
 struct RecordFile {
 	int fd;
@@ -24,6 +25,7 @@ struct RecordFile {
 	int max_files;
 	bool compress;
 	Loop *loop;
+	int64_t (*end)(int fd, int64_t size);
 	Gzip gzip;         /* at work on path.1, or idle */
 	int64_t size;      /* end of the last whole record in the file */
 	int64_t torn;      /* bytes of an unfinished record behind it */
@@ -242,33 +244,73 @@ void record_file_idle(RecordFile *f)
 	(void)madvise(f->stage, RECORD_STAGE, MADV_DONTNEED);
 }
 
+int64_t record_lines_end(int fd, int64_t size)
+{
+	int64_t low = MAX2(size - TAIL_PROBE, (int64_t)0);
+	char buf[4096];
+
+	while (size > low) {
+		size_t want = (size_t)MIN2((int64_t)sizeof(buf), size - low);
+		ssize_t n = pread(fd, buf, want, size - (int64_t)want);
+		const char *nl;
+
+		if (n != (ssize_t)want)
+			return n < 0 ? -errno : -EIO;
+		nl = memrchr(buf, '\n', want);
+		if (nl)
+			return size - (int64_t)want + (nl - buf) + 1;
+		size -= (int64_t)want;
+	}
+	return size;
+}
+
 /* After a power cut the file may end inside a record. */
-static int mend_end(RecordFile *f, int64_t size, int64_t (*end)(int fd, int64_t size), Err *e)
+static int mend_end(RecordFile *f, int writable, int64_t size, Err *e)
 {
 	_cleanup_close_ int fd = open(f->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", f->path);
-	f->size = size ? end(fd, size) : 0;
+	f->size = size ? f->end(fd, size) : 0;
 	if (f->size < 0)
 		return err_sys(e, (int)f->size, "read %s", f->path);
-	if (f->size != size && ftruncate(f->fd, f->size) < 0)
+	if (f->size != size && ftruncate(writable, f->size) < 0)
 		return err_sys(e, errno, "cut a torn record from %s", f->path);
 	return 0;
 }
 
-static int open_file(RecordFile *f, const RecordFileOptions *o, Err *e)
+/* Nonblocking, which a file does not notice: a FIFO of that name would make the opener wait for its reader. */
+static int open_file(RecordFile *f, Err *e)
 {
+	_cleanup_close_ int fd =
+	    open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+		 0640);
 	struct stat st;
+	int64_t size = f->size;
+	int r;
 
-	f->fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
-	if (f->fd < 0)
+	if (fd < 0 && (errno == ELOOP || errno == ENXIO))
+		return err_new_no(e, ERR_INVALID, errno, "log %s is not a regular file", f->path);
+	if (fd < 0)
 		return err_sys(e, errno, "open log %s", f->path);
-	if (fstat(f->fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return err_sys(e, errno, "stat log %s", f->path);
 	if (!S_ISREG(st.st_mode))
 		return err_new(e, ERR_INVALID, "log %s is not a regular file", f->path);
-	return mend_end(f, st.st_size, o->end, e);
+	r = mend_end(f, fd, st.st_size, e);
+	if (r < 0) {
+		f->size = size;
+		return r;
+	}
+	close_fd(&f->fd);
+	f->fd = take_fd(&fd);
+	return 0;
+}
+
+int record_file_reopen(RecordFile *f, Err *e)
+{
+	record_file_flush(f);
+	return open_file(f, e);
 }
 
 int record_file_open(const RecordFileOptions *o, RecordFile **ret, Err *e)
@@ -285,6 +327,7 @@ int record_file_open(const RecordFileOptions *o, RecordFile **ret, Err *e)
 	f->max_files = o->max_files < 0 ? 0 : MIN2(o->max_files, ROTATED_MAX);
 	f->compress = o->compress;
 	f->loop = o->loop;
+	f->end = o->end;
 	stage = mmap(NULL, RECORD_STAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (stage == MAP_FAILED)
 		return err_oom(e);
@@ -292,7 +335,7 @@ int record_file_open(const RecordFileOptions *o, RecordFile **ret, Err *e)
 	f->path = strdup(o->path);
 	if (!f->path)
 		return err_oom(e);
-	r = open_file(f, o, e);
+	r = open_file(f, e);
 	if (r < 0)
 		return r;
 	compress_newest(f); /* a shim that ended meanwhile has left it */

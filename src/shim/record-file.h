@@ -27,7 +27,10 @@ typedef struct RecordFileOptions {
 	int64_t (*end)(int fd, int64_t size);
 } RecordFileOptions;
 
-/* Opens or creates (0640). */
+/* RecordFileOptions.end of a file of lines: behind the last newline. */
+int64_t record_lines_end(int fd, int64_t size);
+
+/* Opens or creates (0640); ERR_INVALID if something else than a regular file, or a link, has the name. */
 int record_file_open(const RecordFileOptions *o, RecordFile **ret, Err *e);
 void record_file_close(RecordFile *f);
 DEFINE_CLEANUP(RecordFile *, record_file_close)
@@ -36,6 +39,9 @@ DEFINE_CLEANUP(RecordFile *, record_file_close)
 void record_begin(RecordFile *f);
 void record_put(RecordFile *f, const char *p, size_t n);
 void record_end(RecordFile *f, const char *tail, size_t n);
+/* Somebody has renamed the file: what comes from now on goes to the one that has the name, which is made. Between two records. After a failure all
+ * goes on in the old one. */
+int record_file_reopen(RecordFile *f, Err *e);
 /* All whole records are in the file when it returns, or are lost. */
 void record_file_flush(RecordFile *f);
 /* Gives back memory that is only needed while text flows. */

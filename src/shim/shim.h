@@ -34,7 +34,7 @@ typedef enum ShimFraming {
 } ShimFraming;
 
 typedef struct ShimLog {
-	const char *driver; /* of the file: "json-file", "local" or "none" */
+	const char *driver; /* of the file: "json-file", "local", "cri" or "none" */
 	const char *path;   /* the file; created 0640 */
 	int64_t max_size;   /* bytes; 0: never rotate */
 	int max_files;      /* rotated files kept beside it: path.1 ... */
@@ -140,6 +140,9 @@ int shim_ports(const char *dir, const int *fds, size_t n_fds, const ShimPort *re
 	       Err *e);
 /* resources: the runtime-spec object; what it does not name stays as it is. */
 int shim_update(Shim *s, const json_t *resources, Err *e);
+/* The log's file has been renamed, or removed: the one that has its name is written from now on; it is there when this returns. No record is lost or
+ * doubled. */
+int shim_log_reopen(Shim *s, Err *e);
 /* The pids of the container's cgroup; malloc'ed. */
 int shim_pids(Shim *s, pid_t **ret, size_t *ret_n, Err *e);
 /* The container's first process, which has not been reaped at the moment of the answer; ERR_CONFLICT (-ESRCH) if it has. */
