@@ -5,7 +5,7 @@
  * A container's row in the store is its configuration and what outlives a run (exit code, times, last
  * endpoints); whether it runs is known by its shim alone, so after a crash of irekod the row is only the starting point for adoption.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 
 #include <stdarg.h>
 #include <sys/eventfd.h>
@@ -112,6 +112,7 @@ void container_unref(Container *c)
 		for (char **v = c->secret_env; *v; v++)
 			explicit_bzero(*v, strlen(*v));
 	strv_free(c->secret_env);
+	strv_free(c->pod_ips);
 	container_config_done(&c->config);
 	mount_points_free(c->mounts, c->n_mounts);
 	free(c->name);
@@ -128,7 +129,7 @@ void container_unref(Container *c)
 
 bool container_is_step(const Container *c)
 {
-	return str_empty(c->image_id);
+	return str_empty(c->image_id) && !c->config.pod.id;
 }
 
 bool container_is_kept_step(const Container *c)
@@ -242,6 +243,8 @@ int engine_container_rename(Engine *en, const char *ref, const char *name, Err *
 	Container *other;
 	int r = container_find(en, ref, &c, e);
 
+	if (r >= 0)
+		r = pod_guard(c, "rename", e);
 	if (r < 0)
 		return r;
 	if (*name == '/')
@@ -365,7 +368,7 @@ static const JsonField published_table[] = {
 /* What of a Container is kept beside its config; `running` and the pids are for adoption. */
 typedef struct Row {
 	char *name, *image_id, *chain_id, *path, *error, *boot;
-	char **args;
+	char **args, **pod_ips;
 	ContainerMountPoint *mounts;
 	size_t n_mounts;
 	ContainerEndpoint *endpoints;
@@ -376,7 +379,7 @@ typedef struct Row {
 	size_t n_unsettled;
 	int64_t created_ns, started_ns, finished_ns, exit_code, restart_count, backoff_ms, pid;
 	ContainerHealthState health;
-	bool running, paused, restarting, oom_killed, stop_requested, dead;
+	bool running, paused, restarting, oom_killed, stop_requested, dead, pod_attached;
 } Row;
 
 #define ROW(m, t)                                                                                            \
@@ -410,6 +413,8 @@ static const JsonField row_table[] = {
     ROW(oom_killed, JSON_T_BOOL),
     ROW(stop_requested, JSON_T_BOOL),
     ROW(dead, JSON_T_BOOL),
+    ROW(pod_attached, JSON_T_BOOL),
+    ROW(pod_ips, JSON_T_STRV),
     ROW_ARRAY(mounts, mount_point_table, ContainerMountPoint),
     ROW_ARRAY(endpoints, endpoint_table, ContainerEndpoint),
     ROW_ARRAY(published, published_table, ContainerPublished),
@@ -450,6 +455,8 @@ static Row row_of(const Container *c)
 	    .oom_killed = c->oom_killed,
 	    .stop_requested = c->stop_requested,
 	    .dead = c->dead,
+	    .pod_attached = c->pod_attached,
+	    .pod_ips = c->pod_ips,
 	};
 }
 
@@ -500,6 +507,8 @@ static void row_into(Row *row, Container *c)
 	c->oom_killed = row->oom_killed;
 	c->stop_requested = row->stop_requested;
 	c->dead = row->dead;
+	c->pod_attached = row->pod_attached;
+	c->pod_ips = row->pod_ips;
 	snprintf(c->boot, sizeof(c->boot), "%s", row->boot ?: "");
 	c->status = row->dead         ? CONTAINER_DEAD
 		    : row->paused     ? CONTAINER_PAUSED /* until adoption has looked */
@@ -634,6 +643,7 @@ static void info_from_row(const Row *row, ContainerInfo *i)
 	i->oom_killed = row->oom_killed;
 	i->restart_count = (int)row->restart_count;
 	i->health = row->health;
+	i->pod_ips = row->pod_ips;
 }
 
 static int info_fill(Engine *en, Container *c, bool brief, ContainerInfo *i, Err *e)
@@ -675,6 +685,7 @@ void container_info_done(ContainerInfo *i)
 	endpoints_free(i->endpoints, i->n_endpoints);
 	published_free(i->published, i->n_published);
 	strv_free(i->exec_ids);
+	strv_free(i->pod_ips);
 	health_state_done(&i->health);
 	free(i->log_path);
 	free(i->resolv_path);
@@ -763,6 +774,7 @@ static ContainerGlance glance_at(Container *c, const EngineEach *each)
 				     .labels = k->labels,
 				     .exposed_ports = k->exposed_ports,
 				     .host.network_mode = k->host.network_mode,
+				     .pod = k->pod,
 				     .endpoints = k->endpoints,
 				     .n_endpoints = k->n_endpoints};
 	g = each->glance(each->user, &i);

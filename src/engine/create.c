@@ -3,7 +3,7 @@
  * Making a container: image and request merged, checked, entered under a name, given a writable
  * layer, its volumes and its row. Nothing runs yet. A failure undoes what was made, in reverse.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 #include "engine/log-options.h"
 
 #include <ctype.h>
@@ -128,7 +128,7 @@ static int fill_defaults(Engine *en, Container *c, Err *e)
 	if (k->host.shm_size == 0)
 		k->host.shm_size = 64 << 20;
 	/* As dockerd shows it. */
-	if (k->host.memory > 0 && k->host.memory_swap == 0)
+	if (k->host.memory > 0 && k->host.memory_swap == 0 && !container_in_pod(c))
 		k->host.memory_swap = k->host.memory * 2;
 	if (k->host.pids_limit < 0)
 		k->host.pids_limit = 0;
@@ -206,13 +206,16 @@ static int data_dir_make(Engine *en, Container *c, Err *e)
 static int build_container(Engine *en, Container *c, const StoreImage *image, const ImageConfig *ic,
 			   char ***warnings, Err *e)
 {
-	int r = container_request_check(&c->config, e);
+	int r = pod_settle(en, c, e);
 
+	if (r >= 0)
+		r = container_request_check(&c->config, e);
 	if (r >= 0)
 		r = merge_image(&c->config, &ic->run, e);
 	if (r >= 0)
 		r = health_merge(&c->config, &ic->run, e);
-	if (r >= 0)
+	/* What an administrator of this engine wants of containers is not what a kubelet does. */
+	if (r >= 0 && !container_in_pod(c))
 		r = defaults_apply(en, &c->config, e);
 	if (r >= 0)
 		r = fill_defaults(en, c, e);
@@ -240,7 +243,8 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 static int make_resources(Engine *en, Container *c, const ImageConfig *ic, const EngineStep *step, Err *e)
 {
 	_cleanup_strv_ char **made = NULL;
-	int r = store_snapshot_prepare(en->store, c->id, c->chain_id, e);
+	bool bare = container_is_sandbox(c) && str_empty(c->image_id); /* its root is pod-root.c's */
+	int r = bare ? 0 : store_snapshot_prepare(en->store, c->id, c->chain_id, e);
 
 	if (r >= 0)
 		r = data_dir_make(en, c, e);
@@ -251,6 +255,20 @@ static int make_resources(Engine *en, Container *c, const ImageConfig *ic, const
 	if (r >= 0)
 		r = container_save(en, c, e);
 	return r;
+}
+
+/* Its row says from the beginning that it may have a network. */
+static int sandbox_identify(Container *c, Err *e)
+{
+	ContainerPod *p = &c->config.pod;
+	const char *arg;
+
+	if (!p->sandbox)
+		return 0;
+	free(p->id);
+	p->id = strdup(c->id);
+	c->pod_attached = net_mode(c, &arg) == NET_POD;
+	return !p->id || set_default(&c->config.host.ipc_mode, "shareable") < 0 ? err_oom(e) : 0;
 }
 
 /* The images' gate is held; it is open again when this returns. */
@@ -267,8 +285,10 @@ static int create_over(Engine *en, const char *name, const ContainerConfig *conf
 			memcpy(c->id, spare_id(c->spare), ID_LEN + 1);
 		else
 			id_random_hex(c->id, ID_LEN);
-		r = build_container(en, c, image, ic, warnings, e);
+		r = sandbox_identify(c, e);
 	}
+	if (r >= 0)
+		r = build_container(en, c, image, ic, warnings, e);
 	if (r >= 0)
 		r = name_choose(en, c, name, e);
 	pthread_rwlock_unlock(&en->images_gate);
@@ -408,4 +428,16 @@ int engine_container_create_on(Engine *en, const ContainerConfig *config, const 
 	}
 	*ret_id = strdup(c->id);
 	return *ret_id ? 0 : err_oom(e);
+}
+
+int container_create_sandbox(Engine *en, const char *name, const ContainerConfig *config, Container **ret,
+			     Err *e)
+{
+	static char *entrypoint[] = {(char *)POD_PAUSE_PATH, NULL};
+	const StoreImage none = {.id = (char *)""};
+	const ImageConfig pause = {.run = {.entrypoint = entrypoint, .stop_timeout = STOP_TIMEOUT_UNSET}};
+	_cleanup_strv_ char **warnings = NULL;
+
+	pthread_rwlock_rdlock(&en->images_gate);
+	return create_over(en, name, config, &none, &pause, NULL, ret, &warnings, e);
 }

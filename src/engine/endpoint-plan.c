@@ -336,6 +336,8 @@ int endpoints_plan(Engine *en, Container *c, Err *e)
 
 	if (mode == NET_HOST || mode == NET_NONE)
 		arg = mode == NET_HOST ? "host" : "none";
+	if (mode == NET_POD)
+		return no_others(k, mode, arg, e);
 	if (mode != NET_BRIDGE) {
 		r = no_others(k, mode, arg, e);
 		return r < 0 || mode == NET_CONTAINER ? r : fill_endpoints(en, c, arg, e);

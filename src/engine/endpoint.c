@@ -9,7 +9,7 @@
  * The namespace is made here and handed to the shim by descriptor; the veths live as long as it does.
  * Host ports are held by bound sockets that the shim keeps, so they stay taken if irekod dies.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 
 void net_setup_done(NetSetup *n)
 {
@@ -38,6 +38,8 @@ NetMode net_mode(const Container *c, const char **ret_arg)
 		return NET_HOST;
 	if (streq(mode, "none"))
 		return NET_NONE;
+	if (container_is_sandbox(c) && streq(mode, "pod"))
+		return NET_POD;
 	of = str_after(mode, "container:");
 	*ret_arg = of ?: mode;
 	return of ? NET_CONTAINER : NET_BRIDGE;
@@ -319,7 +321,7 @@ int endpoint_gateway(Engine *en, Container *c, int family)
 
 /* ---- a container's start ---- */
 
-static int container_join(Engine *en, Container *c _unused_, const char *ref, NetSetup *s, Err *e)
+static int container_join(Engine *en, Container *c, const char *ref, NetSetup *s, Err *e)
 {
 	_cleanup_container_ Container *other = NULL;
 	_cleanup_free_ char *path = NULL, *dir = NULL;
@@ -330,6 +332,8 @@ static int container_join(Engine *en, Container *c _unused_, const char *ref, Ne
 		return r;
 	if (other == c)
 		return err_new(e, ERR_INVALID, "cannot join own network");
+	/* Of the host's network there is nothing to open. */
+	s->host = container_is_member(c) && streq0(other->config.host.network_mode, "host");
 	pthread_mutex_lock(&other->state);
 	bool restarting = other->status == CONTAINER_RESTARTING;
 	pid = other->status == CONTAINER_RUNNING || other->status == CONTAINER_PAUSED ? other->pid : 0;
@@ -416,6 +420,8 @@ int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)
 		s->netns_fd = take_fd(&s->made_fd);
 	if (mode == NET_BRIDGE)
 		r = join_all(en, c, s, e);
+	else if (mode == NET_POD)
+		r = pod_network_attach(en, c, s->netns_fd, e);
 	return r < 0 ? r : net_files_write(en, c, s, e);
 }
 
@@ -424,8 +430,14 @@ bool endpoint_is_simple(Engine *en, const Container *c)
 	const ContainerHost *h = &c->config.host;
 	const char *arg;
 
+	NetMode mode = net_mode(c, &arg);
+
 	/* A setting of the kernel's may be one of an interface. */
-	if (net_mode(c, &arg) != NET_BRIDGE || h->n_ports > 0 || h->publish_all_ports || strv_len(h->sysctls))
+	if (strv_len(h->sysctls))
+		return false;
+	if (mode == NET_POD)
+		return true;
+	if (mode != NET_BRIDGE || h->n_ports > 0 || h->publish_all_ports)
 		return false;
 	for (size_t i = 0; i < c->n_endpoints; i++) {
 		_cleanup_network_ Network *n = NULL;
@@ -445,8 +457,12 @@ int endpoint_setup_files(Engine *en, Container *c, NetSetup *s, Err *e)
 
 int endpoint_setup_network(Engine *en, Container *c, NetSetup *s, Err *e)
 {
-	int r = join_all(en, c, s, e);
+	const char *arg;
+	int r;
 
+	if (net_mode(c, &arg) == NET_POD)
+		return pod_network_attach(en, c, s->netns_fd, e);
+	r = join_all(en, c, s, e);
 	return r < 0 ? r : net_files_addresses(en, c, s, e);
 }
 

@@ -115,6 +115,11 @@ typedef struct Container {
 	PendingAttach *pending;
 	char boot[40]; /* boot id of the last start */
 
+	/* Of a sandbox. pod_asked is there while it is made, under `life`; the rest under `state`. */
+	const struct PodAsked *pod_asked;
+	bool pod_attached; /* its network is not known to be released */
+	char **pod_ips;
+
 	bool volumes_held; /* under `life`: what mounts_hold() took is still to be released */
 
 	int events_fd; /* of the shim; watched by watch.c; -1 */
@@ -165,6 +170,18 @@ typedef struct FirewallWatch {
 	pthread_mutex_t lock; /* of `told` */
 	char **told;
 } FirewallWatch;
+
+/* What a pod's network is made with (pod-network.c). */
+typedef struct PodAsked {
+	const struct EnginePodNetwork *network;
+	int alive_fd;
+} PodAsked;
+
+typedef struct Pods {
+	struct Cni *cni; /* NULL: no door for pods */
+	pthread_mutex_t lock;
+	bool has_root; /* of sandboxes, see pod-root.c */
+} Pods;
 
 struct EventHub;
 typedef struct Background Background;
@@ -224,6 +241,7 @@ struct Engine {
 	int cgroup_version;
 	uint64_t health_checks, health_checks_failed; /* atomic */
 	UserRemap remap;
+	Pods pods;
 	int shim_fd;        /* read-only copy of the shim's mount, or -1 */
 	char *shim_program; /* what is executed */
 };
@@ -357,7 +375,7 @@ void mount_points_free(ContainerMountPoint *v, size_t n);
 bool volume_in_use(Engine *en, const char *name, char ***ret_ids);
 
 /* endpoint.c: a container's side of networking */
-typedef enum NetMode { NET_BRIDGE, NET_HOST, NET_NONE, NET_CONTAINER } NetMode;
+typedef enum NetMode { NET_BRIDGE, NET_HOST, NET_NONE, NET_CONTAINER, NET_POD } NetMode;
 /* *ret_arg: the network's or container's name inside the mode. */
 NetMode net_mode(const Container *c, const char **ret_arg);
 typedef struct NetSetup {

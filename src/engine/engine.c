@@ -2,7 +2,7 @@
 /*
  * The engine as a whole: opening, closing, and what it knows about itself.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 
 #include "proxy/proxy.h"
 #include "engine/log-options.h"
@@ -13,6 +13,35 @@
 #include <sys/statfs.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
+
+static char *dup_or_null(const char *s, bool *oom)
+{
+	char *copy = s ? strdup(s) : NULL;
+
+	*oom |= s && !copy;
+	return copy;
+}
+
+static int pods_options_copy(const EnginePods *from, EnginePods *ret)
+{
+	bool oom = false;
+
+	*ret = (EnginePods){.cni_conf_dir = dup_or_null(from->cni_conf_dir, &oom),
+			    .cni_plugin_dirs = strv_dup(from->cni_plugin_dirs),
+			    .cni_cache_dir = dup_or_null(from->cni_cache_dir, &oom),
+			    .netns_dir = dup_or_null(from->netns_dir, &oom),
+			    .sandbox_image = dup_or_null(from->sandbox_image, &oom)};
+	return oom || !ret->cni_plugin_dirs ? -ENOMEM : 0;
+}
+
+static void pods_options_done(EnginePods *o)
+{
+	free((char *)o->cni_conf_dir);
+	strv_free((char **)o->cni_plugin_dirs);
+	free((char *)o->cni_cache_dir);
+	free((char *)o->netns_dir);
+	free((char *)o->sandbox_image);
+}
 
 static int options_copy(Engine *en, const EngineOptions *o)
 {
@@ -42,10 +71,13 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .log_opts = strv_dup(o->log_opts),
 	    .published_ports_open = o->published_ports_open,
 	    .gc = o->gc,
+	    .pods = o->pods,
 	};
 	en->options.gc.keep = strv_dup(o->gc.keep);
 	en->options.bridge_options = o->bridge_options ? strv_dup(o->bridge_options) : NULL;
 	en->options.address_pools = o->address_pools ? strv_dup(o->address_pools) : NULL;
+	if (pods_options_copy(&o->pods, &en->options.pods) < 0)
+		return -ENOMEM;
 	if (defaults_copy(&o->defaults, &en->options.defaults) < 0)
 		return -ENOMEM;
 	return en->options.data_root && en->options.exec_root && en->options.helper_dir &&
@@ -80,6 +112,7 @@ static void options_done(EngineOptions *o)
 	strv_free((char **)o->bridge_options);
 	strv_free((char **)o->address_pools);
 	defaults_done(&o->defaults);
+	pods_options_done(&o->pods);
 }
 
 /* Interfaces, tables and cgroups of several engines on one machine must not meet: all but the one with the default root
@@ -208,6 +241,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_mutex_init(&en->subnets_lock, NULL);
 	pthread_mutex_init(&en->firewall.lock, NULL);
 	pthread_mutex_init(&en->gc_lock, NULL);
+	pthread_mutex_init(&en->pods.lock, NULL);
 	pthread_rwlock_init(&en->images_gate, NULL);
 	en->cgroup_version = cgroup_version();
 	r = options_copy(en, o) < 0 ? err_oom(e) : subnets_check(o, e);
@@ -262,9 +296,13 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0)
 		r = proxied_open(en, e);
 	if (r >= 0)
+		r = pods_open(en, e);
+	if (r >= 0)
 		r = adopt_all(en, e);
 	if (r >= 0)
 		leftovers_steps_remove(en);
+	if (r >= 0)
+		pods_recover(en);
 	if (r >= 0)
 		r = gc_start(en, e);
 	if (r >= 0)
@@ -301,6 +339,7 @@ void engine_free(Engine *en)
 	watch_stop(en);
 	background_free(en->background);
 	proxy_free(en->proxy);
+	pods_close(en);
 	close_fd(&en->routes_fd);
 	HASH_ITER (hh, en->execs, x, xtmp) {
 		HASH_DEL(en->execs, x);
@@ -341,6 +380,7 @@ void engine_free(Engine *en)
 	pthread_mutex_destroy(&en->firewall.lock);
 	strv_free(en->firewall.told);
 	pthread_mutex_destroy(&en->gc_lock);
+	pthread_mutex_destroy(&en->pods.lock);
 	pthread_rwlock_destroy(&en->images_gate);
 	free(en);
 }

@@ -50,6 +50,15 @@ typedef struct EngineTransfers {
 	int downloads, uploads, attempts;
 } EngineTransfers;
 
+/* Pods (pod.h). cni_conf_dir NULL: there are none with networks, and the rest does not matter. */
+typedef struct EnginePods {
+	const char *cni_conf_dir;
+	char *const *cni_plugin_dirs;
+	const char *cni_cache_dir;
+	const char *netns_dir;     /* where their network namespaces have names */
+	const char *sandbox_image; /* whose command keeps a pod; NULL: our own program */
+} EnginePods;
+
 typedef struct EngineOptions {
 	const char *data_root, *exec_root;
 	const char *helper_dir;     /* where ireko-shim and ireko-unpack are */
@@ -80,6 +89,7 @@ typedef struct EngineOptions {
 	char *const *bridge_options; /* K=V: of the default network, as network_create takes them */
 	char *const
 	    *address_pools; /* base=CIDR,size=N: where networks take their subnets from; NULL: the usual */
+	EnginePods pods;
 } EngineOptions;
 #define ENGINE_OWN_RUNTIME "ireko"
 
@@ -197,6 +207,7 @@ typedef struct ContainerInfo {
 	char *path;             /* args[0] after merging image and request */
 	char **args;            /* the rest */
 	ContainerConfig config; /* merged with the image's */
+	char **pod_ips;         /* of a sandbox: its addresses by CNI, the main one first */
 	ContainerMountPoint *mounts;
 	size_t n_mounts;
 	ContainerEndpoint *endpoints;

@@ -5,12 +5,15 @@
  * An operation that waits for the container's end must not hold Container.life while it waits, because
  * the end itself is worked off under that lock.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 
 #include <signal.h>
 #include <sys/eventfd.h>
 
-#define STOP_TIMEOUT_S 10
+#define STOP_TIMEOUT_S  10
+#define KILL_TIMEOUT_MS 30000
+#define STUCK                                                                                                \
+	"container %.12s does not end although it was killed: a process of it hangs in the kernel (state D)"
 
 /* "RTMIN", "RTMIN+3", "RTMAX-1", in the kernel's numbering as glibc shows it: 34 to 64. */
 static bool signal_realtime(const char *name, int *ret)
@@ -252,13 +255,9 @@ static int stop_running(Engine *en, Container *c, const char *signal, int timeou
 		r = signal_now(en, c, SIGKILL, true, &exits, e);
 		if (r < 0)
 			return !is_running(container_status(c)) ? 0 : r;
-		r = wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, 30000);
+		r = wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, KILL_TIMEOUT_MS);
 		if (r == 0)
-			return err_new(e, ERR_INTERNAL,
-				       "container %.12s does not end although it was killed: a process of it "
-				       "hangs in the "
-				       "kernel (state D)",
-				       c->id);
+			return err_new(e, ERR_INTERNAL, STUCK, c->id);
 	}
 	return MIN2(r, 0);
 }
@@ -294,6 +293,8 @@ int engine_container_restart(Engine *en, const char *ref, const char *signal, in
 	_cleanup_container_ Container *c = NULL;
 	int number, r = container_find(en, ref, &c, e);
 
+	if (r >= 0)
+		r = pod_guard(c, "restart", e);
 	if (r >= 0 && !str_empty(signal))
 		r = signal_parse(signal, &number, e);
 	if (r < 0)
@@ -345,6 +346,24 @@ int engine_container_kill(Engine *en, const char *ref, const char *signal, Err *
 	if (r >= 0 && number == SIGKILL)
 		r = MIN2(wait_for(c, WAIT_NEXT_EXIT, exits, NULL, NULL, -1, 10000), 0);
 	return r < 0 ? err_ctx(e, r, "cannot kill container: %s", ref) : 0;
+}
+
+int container_kill_begin(Engine *en, Container *c, unsigned *ret_exits, Err *e)
+{
+	int r = is_running(container_status(c)) ? signal_now(en, c, SIGKILL, true, ret_exits, e) : 0;
+
+	return r < 0 && !is_running(container_status(c)) ? 0 : r;
+}
+
+int container_kill_end(Container *c, unsigned exits, Err *e)
+{
+	int r = is_running(container_status(c))
+		    ? wait_for(c, WAIT_NOT_RUNNING, exits, NULL, NULL, -1, KILL_TIMEOUT_MS)
+		    : 1;
+
+	if (r == 0)
+		return err_new(e, ERR_INTERNAL, STUCK, c->id);
+	return r < 0 ? err_sys(e, r, "wait for container %.12s", c->id) : 0;
 }
 
 int engine_container_pause(Engine *en, const char *ref, bool pause, Err *e)
@@ -420,14 +439,11 @@ int container_remove_locked(Engine *en, Container *c, bool volumes, Err *e)
 		       c->id);
 }
 
-int engine_container_remove(Engine *en, const char *ref, bool force, bool volumes, Err *e)
+int container_remove(Engine *en, Container *c, const char *ref, bool force, bool volumes, Err *e)
 {
-	_cleanup_container_ Container *c = NULL;
 	unsigned exits;
-	int r = container_find(en, ref, &c, e);
+	int r;
 
-	if (r < 0)
-		return r;
 	for (int attempt = 0;; attempt++) {
 		container_lock(c);
 		if (c->removed) {
@@ -460,6 +476,16 @@ int engine_container_remove(Engine *en, const char *ref, bool force, bool volume
 		if (r < 0 && is_running(container_status(c)))
 			return r;
 	}
+}
+
+int engine_container_remove(Engine *en, const char *ref, bool force, bool volumes, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	int r = container_find(en, ref, &c, e);
+
+	if (r >= 0)
+		r = pod_guard(c, "remove", e);
+	return r < 0 ? r : container_remove(en, c, ref, force, volumes, e);
 }
 
 int engine_container_prune(Engine *en, bool (*match)(void *user, const ContainerInfo *i), void *user,

@@ -5,7 +5,7 @@
  * Binds and volumes are found by the runtime at their source. What has no path of its own (part of a volume, an image) is a
  * detached mount that the shim is given (mount_is_made); its source is then a name in the bundle.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 #include "engine/idmap.h"
 
 #include <fcntl.h>
@@ -249,12 +249,31 @@ static json_t *sorted_by_depth(json_t *mounts)
 	return out;
 }
 
+/* All that a sandbox without an image is used for: settings are written, and its /dev/shm is joined. */
+static void add_sandbox_mounts(const SpecInput *in, json_t *mounts)
+{
+	char shm[96];
+
+	snprintf(shm, sizeof(shm), "nosuid,noexec,nodev,mode=1777,size=%lld",
+		 (long long)in->c->config.host.shm_size);
+	json_array_append_new(mounts, mount_json("/proc", "proc", "proc", "nosuid,noexec,nodev"));
+	json_array_append_new(mounts,
+			      mount_json("/dev", "tmpfs", "tmpfs", "nosuid,noexec,mode=755,size=64k"));
+	if (!in->shm_host_path)
+		json_array_append_new(mounts, mount_json("/dev/shm", "tmpfs", "shm", shm));
+}
+
 /* A user's mount at /dev/shm, /sys or the like replaces the default one. */
 int spec_mounts(const SpecInput *in, json_t **ret, Err *e)
 {
 	_cleanup_json_ json_t *defaults = json_array(), *all = json_array();
 	int r;
 
+	if (container_is_sandbox(in->c) && str_empty(in->c->image_id)) {
+		add_sandbox_mounts(in, all);
+		*ret = take_ptr(all);
+		return 0;
+	}
 	add_default_mounts(in, defaults);
 	for (size_t i = 0; i < json_array_size(defaults); i++) {
 		json_t *m = json_array_get(defaults, i);

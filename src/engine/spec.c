@@ -5,7 +5,7 @@
  * The defaults are Docker's: its mounts, capabilities, masked and read-only paths, device rules and
  * seccomp profile. Strings of the image are only ever copied into values here, never interpreted.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 #include "engine/seccomp-docker.h"
 #include "engine/security-opt.h"
 #include "kernel/capability.h"
@@ -291,8 +291,8 @@ static json_t *sysctls_json(const SpecInput *in)
 	const ContainerHost *h = &in->c->config.host;
 	json_t *o = h->sysctls ? json_map_from_strv(h->sysctls) : json_object();
 
-	/* Docker's: a container may ping and bind low ports without capabilities. */
-	if (!in->host_network && in->netns_path) {
+	/* Docker's: a container may ping and bind low ports without capabilities. Of a pod it is said once. */
+	if (!in->host_network && in->netns_path && !container_is_member(in->c)) {
 		if (!json_object_get(o, "net.ipv4.ip_unprivileged_port_start"))
 			json_object_set_new(o, "net.ipv4.ip_unprivileged_port_start", json_string("0"));
 		/* Not all groups of the range are there in a user namespace. */
@@ -356,7 +356,7 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 	if (!*ret)
 		return err_oom(e);
 	if (!streq0(config->host.uts_mode, "host")) {
-		if (in->hostname && *in->hostname)
+		if (in->hostname && *in->hostname && !in->uts_path)
 			json_object_set_new(*ret, "hostname", json_string(in->hostname));
 		if (!str_empty(config->domainname))
 			json_object_set_new(*ret, "domainname", json_string(config->domainname));

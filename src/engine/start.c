@@ -9,7 +9,7 @@
  * The row says that it runs just before it does: when the engine dies in between, the next one finishes the start (adopt.c). The other way
  * round it would run without anybody's knowledge, and once more when its client asks again.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 #include "engine/log-options.h"
 #include "kernel/mount.h"
 
@@ -28,7 +28,7 @@ typedef struct Start {
 	size_t n_mount_fds;
 	const char *runtime; /* program, or NULL: ours */
 	char *runtime_root, *run_dir, *netns_path, *cgroup_path, *ipc_path, *pid_path, *shm_path,
-	    *init_program, *userns_path;
+	    *init_program, *userns_path, *uts_path;
 	Shim *shim;
 	pid_t shim_pid, init_pid;
 	bool shim_waits; /* to be told what to create */
@@ -60,6 +60,7 @@ static void start_done(Start *s)
 	free(s->cgroup_path);
 	free(s->ipc_path);
 	free(s->pid_path);
+	free(s->uts_path);
 	free(s->shm_path);
 	free(s->init_program);
 	shim_unref(s->shim);
@@ -140,6 +141,8 @@ static int paths_choose(Start *s, Err *e)
 
 	if (r >= 0)
 		r = joined_namespace(s->en, h->pid_mode, "pid", &s->pid_path, e);
+	if (r >= 0 && container_is_member(s->c) && !streq0(h->uts_mode, "host"))
+		r = joined_namespace(s->en, h->network_mode, "uts", &s->uts_path, e);
 	if (r >= 0)
 		r = init_choose(s, e);
 	if (r < 0)
@@ -182,6 +185,7 @@ static int spec_write(Start *s, Err *e)
 	    .hostname = s->net.hostname,
 	    .ipc_path = s->ipc_path,
 	    .pid_path = s->pid_path,
+	    .uts_path = s->uts_path,
 	    .host_network = s->net.host,
 	    .netns_path = s->netns_path,
 	    .cgroup_path = s->cgroup_path,
@@ -391,6 +395,8 @@ static int rootfs_mount(Start *s, Err *e)
 	StoreShift buf;
 	const StoreShift *shift = shift_of(s, &buf);
 
+	if (container_is_sandbox(s->c) && str_empty(s->c->image_id))
+		return pod_root_open(s->en, &s->rootfs_fd, e);
 	if (container_is_step(s->c) && !container_is_kept_step(s->c))
 		return store_snapshot_mount_once(s->en->store, s->c->id, shift, &s->rootfs_fd, e);
 	return shift ? store_snapshot_mount_shifted(s->en->store, s->c->id, shift, &s->rootfs_fd, e)
@@ -435,10 +441,13 @@ static int netns_begin_own(Start *s, Err *e)
 	const char *arg;
 	NetMode mode = net_mode(s->c, &arg);
 
-	if ((mode != NET_BRIDGE && mode != NET_NONE) || s->net.made_fd >= 0)
+	/* What comes into a pod's is the plugins' to set up. */
+	bool bare = mode == NET_NONE || mode == NET_POD;
+
+	if ((mode != NET_BRIDGE && !bare) || s->net.made_fd >= 0)
 		return 0;
-	s->netns = spare_take_netns(s->spare, mode == NET_NONE);
-	return s->netns ? 0 : network_namespace_begin(mode == NET_NONE, &s->netns, e);
+	s->netns = spare_take_netns(s->spare, bare);
+	return s->netns ? 0 : network_namespace_begin(bare, &s->netns, e);
 }
 
 static int network_prepare(Start *s, Err *e)
@@ -447,6 +456,11 @@ static int network_prepare(Start *s, Err *e)
 
 	if (r < 0 || s->net.host)
 		return r;
+	/* The shim of a pod has the sandbox's descriptor no more: it is joined as the other namespaces are. */
+	if (container_is_member(s->c)) {
+		close_fd(&s->net.netns_fd);
+		return joined_namespace(s->en, s->c->config.host.network_mode, "net", &s->netns_path, e);
+	}
 	s->netns_path = shim_netns_path(s->shim_pid);
 	return s->netns_path ? 0 : err_oom(e);
 }
@@ -578,8 +592,15 @@ int engine_container_start(Engine *en, const char *ref, Err *e)
 	_cleanup_container_ Container *c = NULL;
 	int r = container_find(en, ref, &c, e);
 
-	if (r < 0)
-		return r;
+	if (r >= 0)
+		r = pod_guard(c, "start", e);
+	return r < 0 ? r : container_start(en, c, ref, e);
+}
+
+int container_start(Engine *en, Container *c, const char *ref, Err *e)
+{
+	int r;
+
 	container_lock(c);
 	switch (container_status(c)) {
 	case CONTAINER_RUNNING:

@@ -4,7 +4,7 @@
  *
  * Zero means "as it was", as in the API. The new configuration is recorded only after the kernel took it.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 
 #include <strings.h>
 
@@ -183,7 +183,14 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 	int r = container_find(en, ref, &c, e);
 
 	if (r >= 0)
-		r = container_limits_check(changes, true, e);
+		r = pod_guard(c, "update", e);
+	return r < 0 ? r : container_update(en, c, changes, e);
+}
+
+int container_update(Engine *en, Container *c, const ContainerHost *changes, Err *e)
+{
+	int r = container_limits_check(changes, true, e);
+
 	if (r >= 0)
 		r = restart_policy_check(&changes->restart, e);
 	if (r < 0)

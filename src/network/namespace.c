@@ -10,6 +10,8 @@
 
 #include <fcntl.h>
 #include <linux/rtnetlink.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #define IPV6_DEFAULT "/proc/sys/net/ipv6/conf/default/disable_ipv6"
 
@@ -109,4 +111,50 @@ int network_namespace_adopt(int netns_fd, Err *e)
 
 	close_fd(&fd);
 	return err_ctx(e, r, "network namespace");
+}
+
+typedef struct ConnectJob {
+	uint16_t port;
+	int fd;
+} ConnectJob;
+
+/* Loopback answers at once, or not at all: with a connection, a refusal, or (its queue full) silence. */
+static int connect_to(const struct sockaddr *to, socklen_t len, int family)
+{
+	static const struct timeval patience = {.tv_sec = 5};
+	_cleanup_close_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static const struct timeval none;
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+	    connect(fd, to, len) < 0)
+		return errno == EINPROGRESS ? -ETIMEDOUT : -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
+	return take_fd(&fd);
+}
+
+static int connect_job(void *arg, Err *e)
+{
+	ConnectJob *job = arg;
+	const struct sockaddr_in four = {.sin_family = AF_INET,
+					 .sin_port = htons(job->port),
+					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct sockaddr_in6 six = {.sin6_family = AF_INET6,
+					 .sin6_port = htons(job->port),
+					 .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int first = connect_to((const struct sockaddr *)&four, sizeof(four), AF_INET);
+
+	job->fd = first >= 0 ? first : connect_to((const struct sockaddr *)&six, sizeof(six), AF_INET6);
+	return job->fd >= 0 ? 0
+			    : err_new_no(e, ERR_UNAVAILABLE, -first, "connect to port %u of localhost: %s",
+					 job->port, strerror(-first));
+}
+
+int network_connect_local(int netns_fd, uint16_t port, int *ret_fd, Err *e)
+{
+	ConnectJob job = {.port = port, .fd = -1};
+	int r = netns_call(netns_fd, connect_job, &job, e);
+
+	if (r >= 0)
+		*ret_fd = job.fd;
+	return r;
 }

@@ -117,6 +117,8 @@ void network_pool_give(NetworkPool *p, IpAddress address);
 typedef struct NetworkNamespaceJob NetworkNamespaceJob;
 int network_namespace_begin(bool alone, NetworkNamespaceJob **ret, Err *e);
 int network_namespace_end(NetworkNamespaceJob *job, int *ret_netns_fd, Err *e);
+/* A TCP connection to the port of 127.0.0.1, or else ::1, in a namespace (-1: ours). ERR_UNAVAILABLE if nobody answers there. */
+int network_connect_local(int netns_fd, uint16_t port, int *ret_fd, Err *e);
 /* One that somebody else made (with a user namespace of its own) is set up as if it came from there. */
 int network_namespace_adopt(int netns_fd, Err *e);
 

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files that know of pods share: pod*.c, and those of a container's life that pods are an exception in. */
+#pragma once
+
+#include "engine/engine-internal.h"
+#include "engine/pod.h"
+
+/* The process of a sandbox without an image. */
+#define POD_PAUSE_PATH "/pause"
+
+static inline bool container_in_pod(const Container *c)
+{
+	return c->config.pod.id != NULL;
+}
+
+static inline bool container_is_sandbox(const Container *c)
+{
+	return c->config.pod.sandbox;
+}
+
+/* In a pod, but not the sandbox. */
+static inline bool container_is_member(const Container *c)
+{
+	return c->config.pod.id && !c->config.pod.sandbox;
+}
+
+/* pod.c */
+/* At create: of a member, what "pod" means; ERR_CONFLICT if its pod is not ready. Of others nothing. */
+int pod_settle(Engine *en, Container *c, Err *e);
+/* ERR_CONFLICT for what belongs to a pod: whoever keeps that has calls of his own. verb: "remove". */
+int pod_guard(const Container *c, const char *verb, Err *e);
+/* The directory of the shim that keeps the pod; malloc'ed. */
+char *pod_shim_dir(Engine *en, const Container *member);
+/* At the engine's start: pods that were never told of go, with their networks. */
+void pods_recover(Engine *en);
+
+/* pod-root.c: the root of sandboxes without an image, as a detached mount. */
+int pod_root_open(Engine *en, int *ret_fd, Err *e);
+
+/* pod-network.c */
+int pods_open(Engine *en, Err *e);
+void pods_close(Engine *en);
+/* Of a sandbox whose network is its own: names the namespace and has CNI attach it, with what Container.pod_asked says. */
+int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e);
+/* Success if it has none any more. `life` is held. */
+int pod_network_release(Engine *en, Container *c, Err *e);
+
+/* create.c: a sandbox without an image, entered and recorded. */
+int container_create_sandbox(Engine *en, const char *name, const ContainerConfig *config, Container **ret,
+			     Err *e);
+/* life.c: SIGKILL now, and the wait for it; success if it has ended already. */
+int container_kill_begin(Engine *en, Container *c, unsigned *ret_exits, Err *e);
+int container_kill_end(Container *c, unsigned exits, Err *e);
+/* As engine_container_remove, without a word about pods. */
+int container_remove(Engine *en, Container *c, const char *ref, bool force, bool volumes, Err *e);
+/* start.c, update.c: the same. */
+int container_start(Engine *en, Container *c, const char *ref, Err *e);
+int container_update(Engine *en, Container *c, const ContainerHost *changes, Err *e);
