@@ -261,14 +261,14 @@ int engine_pod_container_remove(Engine *en, const char *id, Err *e)
 	return r < 0 ? r : remove_one(en, c, e);
 }
 
-int engine_pod_container_update(Engine *en, const char *id, const ContainerHost *changes, Err *e)
+int engine_pod_container_update(Engine *en, const char *id, const ContainerConfig *changes, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
 	int r = container_find(en, id, &c, e);
 
 	if (r >= 0 && !container_in_pod(c))
 		r = err_new(e, ERR_NOT_FOUND, "No such container in a pod: %s", id);
-	return r < 0 ? r : container_update(en, c, changes, e);
+	return r < 0 ? r : container_update(en, c, &changes->host, e);
 }
 
 /* ---- the next engine ---- */
