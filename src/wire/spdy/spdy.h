@@ -4,7 +4,8 @@
  * and their like speak to a streaming server. Nothing of HTTP goes over it: a stream is its headers (names and values) and bytes in both directions.
  *
  * Streams are opened by the client and accepted here, by blocking calls, from any thread. One thread of the connection reads. What a peer can make us hold is bounded
- * by SpdyLimits; a stream whose bytes nobody takes stops its own peer (by its window), no other stream. Headers of all streams share one decompressor
+ * by SpdyLimits; a stream whose bytes nobody takes stops a client that keeps to its window, and no other stream. (The clients of Kubernetes know no windows: from one that has sent four times
+ * as much, or a megabyte in all streams, nothing is read until somebody takes of it.) Headers of all streams share one decompressor
  * (zlib with the dictionary of the draft), whose output is bounded.
  */
 #pragma once
@@ -19,10 +20,10 @@ typedef struct SpdyLimits {
 	unsigned streams_max; /* open at one time; 0: 256 */
 	size_t headers_max;   /* of one stream, decompressed; 0: 64 KiB */
 	uint32_t window;      /* that a stream may send ahead; 0: 64 KiB as the draft begins with */
-	int idle_timeout_ms;  /* without a frame and without open streams; 0: never */
+	int idle_timeout_ms;  /* without a byte in either direction; 0: never */
 } SpdyLimits;
 
-/* Takes fd (a connected stream socket); prefix: what was already read from it. The reading thread is the connection's. */
+/* Takes fd, on failure too (a connected stream socket); prefix: what was already read from it. The reading thread is the connection's. */
 int spdy_serve(int fd, const void *prefix, size_t prefix_len, const SpdyLimits *o, SpdyConnection **ret,
 	       Err *e);
 /* Says goodbye (GOAWAY), ends every stream and frees; streams that were accepted and not closed are closed by it. NULL is allowed. */
@@ -35,11 +36,12 @@ int spdy_dead_fd(SpdyConnection *c);
 int spdy_accept(SpdyConnection *c, int timeout_ms, SpdyStream **ret, Err *e);
 /* The value of a header, lower-case name; of several values the first. NULL if there is none. The stream's. */
 const char *spdy_header(const SpdyStream *s, const char *name);
+uint32_t spdy_stream_id(const SpdyStream *s);
 /* SYN_REPLY; without it the client takes nothing that is sent. */
 int spdy_reply(SpdyStream *s, Err *e);
 /* At least one byte, 0 at the end of the client's side, or an error (reset, connection lost). */
 ssize_t spdy_read(SpdyStream *s, void *buf, size_t cap, Err *e);
-/* All of it, waiting for the peer's window. */
+/* All of it, waiting for the socket, and for the peer's window if it has ever spoken of one. */
 int spdy_write(SpdyStream *s, const void *data, size_t len, Err *e);
 /* No more from us: FLAG_FIN. */
 int spdy_write_end(SpdyStream *s, Err *e);
