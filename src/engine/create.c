@@ -369,19 +369,16 @@ static int choose_platform(Engine *en, StoreImage *image, const char *asked, Err
 	return r;
 }
 
-int engine_container_create(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
-			    char **ret_id, char ***ret_warnings, Err *e)
+/* Over the image that the configuration names. */
+static int create_of_image(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
+			   Container **ret, char ***warnings, Err *e)
 {
-	_cleanup_container_ Container *c = NULL;
-	_cleanup_strv_ char **warnings = NULL;
 	StoreImage image = {0};
 	ImageConfig ic = {0};
-	int r = 0;
+	int r;
 
 	if (str_empty(config->image))
-		r = err_new(e, ERR_INVALID, "no image specified");
-	if (r < 0)
-		return r;
+		return err_new(e, ERR_INVALID, "no image specified");
 	pthread_rwlock_rdlock(&en->images_gate);
 	r = store_image_find(en->store, config->image, &image, e);
 	if (r < 0 && e && e->kind == ERR_NOT_FOUND)
@@ -391,15 +388,25 @@ int engine_container_create(Engine *en, const char *name, const char *platform, 
 	if (r >= 0)
 		r = store_image_config(en->store, image.id, &ic, e);
 	if (r >= 0)
-		r = check_platform(&ic, config->image, platform, &warnings, e);
+		r = check_platform(&ic, config->image, platform, warnings, e);
 	if (r >= 0)
-		r = create_over(en, name, config, &image, &ic, NULL, &c, &warnings, e);
+		r = create_over(en, name, config, &image, &ic, NULL, ret, warnings, e);
 	else
 		pthread_rwlock_unlock(&en->images_gate);
 	if (r >= 0)
 		r = store_image_used(en->store, image.id, e);
 	store_image_done(&image);
 	image_config_done(&ic);
+	return r;
+}
+
+int engine_container_create(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
+			    char **ret_id, char ***ret_warnings, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_strv_ char **warnings = NULL;
+	int r = create_of_image(en, name, platform, config, &c, &warnings, e);
+
 	if (r < 0)
 		return r;
 	*ret_id = strdup(c->id);
@@ -430,6 +437,29 @@ int engine_container_create_on(Engine *en, const ContainerConfig *config, const 
 	return *ret_id ? 0 : err_oom(e);
 }
 
+/* The one that an administrator wants to see there; it is fetched when it is not here. */
+static int create_of_sandbox_image(Engine *en, const char *name, const ContainerConfig *config,
+				   Container **ret, Err *e)
+{
+	_cleanup_strv_ char **warnings = NULL;
+	const char *image = en->options.pods.sandbox_image;
+	const EnginePull pull = {.reference = image, .alive_fd = -1};
+	ContainerConfig k = *config; /* whose pointers are the caller's */
+	char id[DIGEST_LEN + 1];
+	Err first = {0};
+	int r;
+
+	k.image = (char *)image;
+	r = create_of_image(en, name, NULL, &k, ret, &warnings, &first);
+	if (r < 0 && first.kind != ERR_NOT_FOUND)
+		return err_new_no(e, first.kind, -r, "%s", err_msg(&first, r));
+	if (r < 0)
+		r = engine_image_pull(en, &pull, id, e);
+	if (r >= 0 && !*ret)
+		r = create_of_image(en, name, NULL, &k, ret, &warnings, e);
+	return err_ctx(e, r, "sandbox image %s", image);
+}
+
 int container_create_sandbox(Engine *en, const char *name, const ContainerConfig *config, Container **ret,
 			     Err *e)
 {
@@ -438,6 +468,8 @@ int container_create_sandbox(Engine *en, const char *name, const ContainerConfig
 	const ImageConfig pause = {.run = {.entrypoint = entrypoint, .stop_timeout = STOP_TIMEOUT_UNSET}};
 	_cleanup_strv_ char **warnings = NULL;
 
+	if (en->options.pods.sandbox_image)
+		return create_of_sandbox_image(en, name, config, ret, e);
 	pthread_rwlock_rdlock(&en->images_gate);
 	return create_over(en, name, config, &none, &pause, NULL, ret, &warnings, e);
 }

@@ -45,7 +45,7 @@ int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e);
 /* Success if it has none any more. `life` is held. */
 int pod_network_release(Engine *en, Container *c, Err *e);
 
-/* create.c: a sandbox without an image, entered and recorded. */
+/* create.c: a sandbox, entered and recorded; without an image, unless the options name one. */
 int container_create_sandbox(Engine *en, const char *name, const ContainerConfig *config, Container **ret,
 			     Err *e);
 /* life.c: SIGKILL now, and the wait for it; success if it has ended already. */
