@@ -273,6 +273,8 @@ int engine_container_update_check(const json_t *body, Err *e);
 int engine_container_ports(Engine *en, const char *ref, const ContainerHost *add, char *const *remove,
 			   char ***ret_warnings, Err *e);
 int engine_container_inspect(Engine *en, const char *ref, ContainerInfo *ret, Err *e);
+/* The OCI runtime-spec document that it runs by; ERR_NOT_FOUND if it does not. */
+int engine_container_spec(Engine *en, const char *ref, json_t **ret, Err *e);
 /* What it is called in a network of the user's; 0 or -ENOMEM. */
 int engine_endpoint_names(const ContainerInfo *i, const char *network, char ***ret);
 typedef enum ContainerGlance { GLANCE_COPY, GLANCE_DONE, GLANCE_END } ContainerGlance;

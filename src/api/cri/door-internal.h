@@ -22,6 +22,13 @@
 
 typedef struct CriConnection CriConnection; /* serve.c */
 
+/* What containers of pods are labelled with beside what a kubelet says, as those of Docker's adapter for kubelets are: programs find them by it. */
+#define CRI_LABEL_TYPE     "io.kubernetes.docker.type"
+#define CRI_TYPE_SANDBOX   "podsandbox"
+#define CRI_TYPE_CONTAINER "container"
+#define CRI_LABEL_SANDBOX  "io.kubernetes.sandbox.id" /* of containers: their pod's id */
+#define CRI_LABEL_LOG      "io.kubernetes.container.logpath"
+
 struct CriDoor {
 	Engine *engine;
 	char *cgroup_driver;
@@ -34,6 +41,9 @@ struct CriDoor {
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	CriConnection *connections;
 	unsigned n_connections;
+	GrpcCall **lasting; /* calls that end when their client or the door does */
+	size_t n_lasting;
+	bool stopping;
 };
 
 /* ---- door.c ---- */
@@ -46,9 +56,45 @@ int cri_send_empty(GrpcCall *call, Err *e);
 
 /* ---- runtime.c: what is asked about the runtime itself ---- */
 int cri_rpc_version(GrpcCall *call, void *user, Err *e);
+int cri_rpc_status(GrpcCall *call, void *user, Err *e);
 int cri_rpc_runtime_config(GrpcCall *call, void *user, Err *e);
 int cri_rpc_update_runtime_config(GrpcCall *call, void *user, Err *e);
 
 /* ---- serve.c: sockets, connections ---- */
+/* For a call that would not end by itself: the door's end cancels it. ERR_UNAVAILABLE when that has come. */
+int cri_lasting_begin(CriDoor *d, GrpcCall *call, Err *e);
+void cri_lasting_end(CriDoor *d, GrpcCall *call);
 int cri_serve_start(CriDoor *d, Err *e);
 bool cri_serve_stop(CriDoor *d, int grace_ms);
+
+/* ---- list.c ---- */
+int cri_rpc_list_pods(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stream_pods(GrpcCall *call, void *user, Err *e);
+int cri_rpc_list_containers(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stream_containers(GrpcCall *call, void *user, Err *e);
+
+/* ---- pods.c ---- */
+int cri_rpc_run_pod(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stop_pod(GrpcCall *call, void *user, Err *e);
+int cri_rpc_remove_pod(GrpcCall *call, void *user, Err *e);
+int cri_rpc_pod_status(GrpcCall *call, void *user, Err *e);
+int cri_rpc_update_pod_resources(GrpcCall *call, void *user, Err *e);
+
+/* ---- containers.c ---- */
+int cri_rpc_create_container(GrpcCall *call, void *user, Err *e);
+int cri_rpc_start_container(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stop_container(GrpcCall *call, void *user, Err *e);
+int cri_rpc_remove_container(GrpcCall *call, void *user, Err *e);
+int cri_rpc_container_status(GrpcCall *call, void *user, Err *e);
+int cri_rpc_update_container_resources(GrpcCall *call, void *user, Err *e);
+
+/* ---- events.c ---- */
+int cri_rpc_container_events(GrpcCall *call, void *user, Err *e);
+
+/* ---- images.c ---- */
+int cri_rpc_list_images(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stream_images(GrpcCall *call, void *user, Err *e);
+int cri_rpc_image_status(GrpcCall *call, void *user, Err *e);
+int cri_rpc_pull_image(GrpcCall *call, void *user, Err *e);
+int cri_rpc_remove_image(GrpcCall *call, void *user, Err *e);
+int cri_rpc_image_fs_info(GrpcCall *call, void *user, Err *e);

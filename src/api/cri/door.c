@@ -6,11 +6,35 @@
 #include <sys/eventfd.h>
 
 #define RUNTIME "/runtime.v1.RuntimeService/"
+#define IMAGE   "/runtime.v1.ImageService/"
 
 const GrpcMethod cri_methods[] = {
     {RUNTIME "Version", cri_rpc_version},
+    {RUNTIME "Status", cri_rpc_status},
     {RUNTIME "RuntimeConfig", cri_rpc_runtime_config},
     {RUNTIME "UpdateRuntimeConfig", cri_rpc_update_runtime_config},
+    {RUNTIME "RunPodSandbox", cri_rpc_run_pod},
+    {RUNTIME "StopPodSandbox", cri_rpc_stop_pod},
+    {RUNTIME "RemovePodSandbox", cri_rpc_remove_pod},
+    {RUNTIME "PodSandboxStatus", cri_rpc_pod_status},
+    {RUNTIME "ListPodSandbox", cri_rpc_list_pods},
+    {RUNTIME "StreamPodSandboxes", cri_rpc_stream_pods},
+    {RUNTIME "UpdatePodSandboxResources", cri_rpc_update_pod_resources},
+    {RUNTIME "CreateContainer", cri_rpc_create_container},
+    {RUNTIME "StartContainer", cri_rpc_start_container},
+    {RUNTIME "StopContainer", cri_rpc_stop_container},
+    {RUNTIME "RemoveContainer", cri_rpc_remove_container},
+    {RUNTIME "ContainerStatus", cri_rpc_container_status},
+    {RUNTIME "ListContainers", cri_rpc_list_containers},
+    {RUNTIME "StreamContainers", cri_rpc_stream_containers},
+    {RUNTIME "UpdateContainerResources", cri_rpc_update_container_resources},
+    {RUNTIME "GetContainerEvents", cri_rpc_container_events},
+    {IMAGE "ListImages", cri_rpc_list_images},
+    {IMAGE "StreamImages", cri_rpc_stream_images},
+    {IMAGE "ImageStatus", cri_rpc_image_status},
+    {IMAGE "PullImage", cri_rpc_pull_image},
+    {IMAGE "RemoveImage", cri_rpc_remove_image},
+    {IMAGE "ImageFsInfo", cri_rpc_image_fs_info},
     {NULL, NULL},
 };
 
@@ -92,6 +116,7 @@ void cri_door_free(CriDoor *d)
 	for (size_t i = 0; i < d->n_listeners; i++)
 		close_fd(&d->listeners[i]);
 	free(d->listeners);
+	free(d->lasting);
 	close_fd(&d->stop_fd);
 	pthread_mutex_destroy(&d->lock);
 	pthread_cond_destroy(&d->changed);

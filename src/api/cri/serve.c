@@ -165,11 +165,51 @@ static bool all_gone(CriDoor *d, int64_t deadline_ns)
 	return true;
 }
 
+int cri_lasting_begin(CriDoor *d, GrpcCall *call, Err *e)
+{
+	GrpcCall **more;
+	int r = 0;
+
+	pthread_mutex_lock(&d->lock);
+	more = reallocarray(d->lasting, d->n_lasting + 1, sizeof(GrpcCall *));
+	if (more)
+		d->lasting = more;
+	if (!more)
+		r = err_oom(e);
+	else if (d->stopping)
+		r = err_new(e, ERR_UNAVAILABLE, "irekod is about to end");
+	else
+		d->lasting[d->n_lasting++] = call;
+	pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+void cri_lasting_end(CriDoor *d, GrpcCall *call)
+{
+	pthread_mutex_lock(&d->lock);
+	for (size_t i = 0; i < d->n_lasting; i++)
+		if (d->lasting[i] == call) {
+			d->lasting[i] = d->lasting[--d->n_lasting];
+			break;
+		}
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void lasting_cancel(CriDoor *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->stopping = true;
+	for (size_t i = 0; i < d->n_lasting; i++)
+		grpc_call_cancel(d->lasting[i]);
+	pthread_mutex_unlock(&d->lock);
+}
+
 bool cri_serve_stop(CriDoor *d, int grace_ms)
 {
 	bool gone;
 
 	(void)eventfd_write(d->stop_fd, 1);
+	lasting_cancel(d);
 	if (d->accepting)
 		pthread_join(d->acceptor, NULL);
 	d->accepting = false;

@@ -126,6 +126,9 @@ int grpc_send_message(GrpcCall *call, const ProtobufCMessage *message, Err *e);
 int grpc_send_message_more(GrpcCall *call, const ProtobufCMessage *message, Err *e);
 int grpc_receive_message(GrpcCall *call, const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret,
 			 Err *e);
+/* One that came another way. */
+int grpc_message_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t len,
+			ProtobufCMessage **ret, Err *e);
 /* As a stream of exactly one message has it: none and a second one are ERR_INVALID. For a server's unary method. */
 int grpc_receive_only(GrpcCall *call, const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, Err *e);
 

@@ -25,8 +25,8 @@ static void budget_free(void *data, void *p)
 	free(p);
 }
 
-static int unpack(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t len,
-		  ProtobufCMessage **ret, Err *e)
+int grpc_message_unpack(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t len,
+			ProtobufCMessage **ret, Err *e)
 {
 	size_t budget = UNPACK_BASE + len * UNPACK_FACTOR;
 	ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
@@ -35,7 +35,7 @@ static int unpack(const ProtobufCMessageDescriptor *type, const uint8_t *data, s
 	if (!m)
 		return err_new(e, ERR_INVALID, "the message of %zu bytes is no %s", len, type->name);
 	*ret = m;
-	return 1;
+	return 0;
 }
 
 int grpc_receive_message(GrpcCall *call, const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret,
@@ -45,7 +45,11 @@ int grpc_receive_message(GrpcCall *call, const ProtobufCMessageDescriptor *type,
 	size_t len;
 	int r = grpc_receive(call, &data, &len, e);
 
-	return r <= 0 ? r : unpack(type, data, len, ret, e);
+	if (r > 0) {
+		r = grpc_message_unpack(type, data, len, ret, e);
+		r = r < 0 ? r : 1;
+	}
+	return r;
 }
 
 int grpc_receive_only(GrpcCall *call, const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, Err *e)

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ImageService: images as a kubelet sees them, which are those of the engine, for all its doors.
+ *
+ * An image has one entry, whatever its names; its id is the digest of its config, and that is what a pull answers with and what containers refer to. Names are whole
+ * ("docker.io/library/busybox:1.36"). Parts of images of several platforms are not listed: they go with theirs.
+ */
+#include "api/cri/door-internal.h"
+
+#include "api/cri/auth.h"
+#include "api/cri/verbose.h"
+#include "base/secret.h"
+
+#define PIECE_IMAGES 256 /* in one message of a stream */
+#define CONFIG_MAX   (4u << 20)
+
+typedef struct ImageDoc {
+	Cri__Image image;
+	Cri__Int64Value uid;
+	Cri__ImageSpec spec;
+	char *user; /* of its config */
+} ImageDoc;
+
+static void image_doc_done(ImageDoc *d)
+{
+	free(d->user);
+}
+
+/* "1000", "1000:1000", "app", "app:staff": a number, or a name that a kubelet refuses where it has to be sure that it is not root's. */
+static void fill_user(ImageDoc *d)
+{
+	int64_t uid;
+
+	if (str_empty(d->user))
+		return;
+	d->user[strcspn(d->user, ":")] = '\0';
+	if (str_to_i64(d->user, &uid) < 0) {
+		d->image.username = d->user;
+		return;
+	}
+	cri__int64_value__init(&d->uid);
+	d->uid.value = uid;
+	d->image.uid = &d->uid;
+}
+
+/* Points into i. An artifact has no config to look at. */
+static void image_doc_fill(Store *s, const StoreImage *i, ImageDoc *ret)
+{
+	ImageConfig config = {0};
+
+	*ret = (ImageDoc){0};
+	cri__image__init(&ret->image);
+	cri__image_spec__init(&ret->spec);
+	ret->spec.image = i->id;
+	ret->image.spec = &ret->spec;
+	ret->image.id = i->id;
+	ret->image.size = (uint64_t)MAX2(i->size, (int64_t)0);
+	ret->image.repo_tags = i->tags;
+	ret->image.n_repo_tags = strv_len(i->tags);
+	ret->image.repo_digests = i->digests;
+	ret->image.n_repo_digests = strv_len(i->digests);
+	if (i->artifact_type || store_image_config(s, i->id, &config, NULL) < 0)
+		return;
+	ret->user = take_ptr(config.run.user);
+	image_config_done(&config);
+	fill_user(ret);
+}
+
+/* ---- lists ---- */
+
+typedef struct Images {
+	StoreImage *v;
+	size_t n;
+	ImageDoc *docs;
+	Cri__Image **list;
+	size_t n_list;
+} Images;
+
+static void images_done(Images *x)
+{
+	for (size_t i = 0; i < x->n_list; i++)
+		image_doc_done(&x->docs[i]);
+	free(x->docs);
+	free(x->list);
+	store_images_free(x->v, x->n);
+}
+
+static int one(Store *s, const char *name, Images *x, Err *e)
+{
+	Err own = {0};
+	int r;
+
+	x->v = calloc(1, sizeof(*x->v));
+	if (!x->v)
+		return err_oom(e);
+	r = store_image_find(s, name, &x->v[0], &own);
+	if (r < 0)
+		return own.kind == ERR_NOT_FOUND || own.kind == ERR_INVALID
+			   ? 0
+			   : err_new_no(e, own.kind, -r, "%s", err_msg(&own, r));
+	x->n = 1;
+	return 0;
+}
+
+static int images_make(Store *s, const Cri__ImageFilter *f, Images *x, Err *e)
+{
+	const char *name = f && f->image ? f->image->image : NULL;
+	int r = str_empty(name) ? store_image_list(s, &x->v, &x->n, e) : one(s, name, x, e);
+
+	if (r < 0)
+		return r;
+	x->docs = calloc(x->n + 1, sizeof(*x->docs));
+	x->list = calloc(x->n + 1, sizeof(Cri__Image *));
+	if (!x->docs || !x->list)
+		return err_oom(e);
+	for (size_t i = 0; i < x->n; i++)
+		if (!x->v[i].part) {
+			image_doc_fill(s, &x->v[i], &x->docs[x->n_list]);
+			x->list[x->n_list] = &x->docs[x->n_list].image;
+			x->n_list++;
+		}
+	return 0;
+}
+
+int cri_rpc_list_images(GrpcCall *call, void *user, Err *e)
+{
+	const CriDoor *d = user;
+	_cleanup_message_ ProtobufCMessage *rq = NULL;
+	_cleanup_(images_done) Images x = {0};
+	Cri__ListImagesResponse answer = CRI__LIST_IMAGES_RESPONSE__INIT;
+	int r = grpc_receive_only(call, &cri__list_images_request__descriptor, &rq, e);
+
+	if (r >= 0)
+		r = images_make(engine_store(d->engine), ((const Cri__ListImagesRequest *)rq)->filter, &x, e);
+	if (r < 0)
+		return r;
+	answer.images = x.list;
+	answer.n_images = x.n_list;
+	return grpc_send_message_more(call, &answer.base, e);
+}
+
+int cri_rpc_stream_images(GrpcCall *call, void *user, Err *e)
+{
+	const CriDoor *d = user;
+	_cleanup_message_ ProtobufCMessage *rq = NULL;
+	_cleanup_(images_done) Images x = {0};
+	int r = grpc_receive_only(call, &cri__stream_images_request__descriptor, &rq, e);
+
+	if (r >= 0)
+		r = images_make(engine_store(d->engine), ((const Cri__StreamImagesRequest *)rq)->filter, &x,
+				e);
+	for (size_t at = 0; r >= 0 && at < x.n_list; at += PIECE_IMAGES) {
+		Cri__StreamImagesResponse piece = CRI__STREAM_IMAGES_RESPONSE__INIT;
+
+		piece.images = x.list + at;
+		piece.n_images = MIN2(x.n_list - at, (size_t)PIECE_IMAGES);
+		r = grpc_send_message(call, &piece.base, e);
+	}
+	return r;
+}
+
+/* ---- status ---- */
+
+/* As its registry has it, for people. */
+static int verbose(Store *s, const StoreImage *i, CriVerbose *ret, Err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	json_t *config = NULL;
+	size_t len;
+	int r = store_blob_read(s, i->id, CONFIG_MAX, &text, &len, e);
+
+	if (r >= 0)
+		r = json_parse_bounded(text, len, "the image's config", &config, e);
+	if (r < 0)
+		return err_ctx(e, r, "image %s", i->id);
+	return cri_verbose_add(ret, "info",
+			       json_pack("{s:s?, s:o}", "chainID", i->chain_id, "imageSpec", config), e);
+}
+
+/* One that is not here is an answer without an image. */
+int cri_rpc_image_status(GrpcCall *call, void *user, Err *e)
+{
+	const CriDoor *d = user;
+	Store *s = engine_store(d->engine);
+	_cleanup_message_ ProtobufCMessage *m = NULL;
+	_cleanup_(images_done) Images x = {0};
+	_cleanup_(cri_verbose_done) CriVerbose info = {0};
+	Cri__ImageStatusResponse answer = CRI__IMAGE_STATUS_RESPONSE__INIT;
+	const Cri__ImageStatusRequest *rq;
+	int r = grpc_receive_only(call, &cri__image_status_request__descriptor, &m, e);
+
+	if (r < 0)
+		return r;
+	rq = (const Cri__ImageStatusRequest *)m;
+	if (!rq->image || str_empty(rq->image->image))
+		return err_new(e, ERR_INVALID, "image.image is missing: which image is meant?");
+	r = images_make(s, &(Cri__ImageFilter){.image = rq->image}, &x, e);
+	if (r >= 0 && x.n_list && rq->verbose && !x.v[0].artifact_type)
+		r = verbose(s, &x.v[0], &info, e);
+	if (r < 0)
+		return r;
+	answer.image = x.n_list ? x.list[0] : NULL;
+	answer.info = (Cri__ImageStatusResponse__InfoEntry **)info.pairs;
+	answer.n_info = info.n;
+	return grpc_send_message_more(call, &answer.base, e);
+}
+
+/* ---- pull ---- */
+
+static void *keep_alloc(void *data, size_t size)
+{
+	return malloc(size);
+}
+
+static void wipe_free(void *data, void *p)
+{
+	secret_free(p);
+}
+
+/* The request has a password in it. */
+static void message_wipe(ProtobufCMessage **m)
+{
+	ProtobufCAllocator wiping = {keep_alloc, wipe_free, NULL};
+
+	if (*m)
+		protobuf_c_message_free_unpacked(*m, &wiping);
+}
+
+static int pull(CriDoor *d, const Cri__PullImageRequest *rq, int alive_fd, char ret_id[DIGEST_LEN + 1],
+		Err *e)
+{
+	const char *name = rq->image ? rq->image->image : NULL;
+	_cleanup_(cri_auth_done) CriAuth auth = {0};
+	EnginePull p = {.reference = name, .alive_fd = alive_fd};
+	int r;
+
+	if (str_empty(name))
+		return err_new(e, ERR_INVALID, "image.image is missing: what is to be pulled?");
+	r = cri_auth_read(rq->auth, name, &auth, e);
+	if (r < 0)
+		return err_ctx(e, r, "pull %s", name);
+	p.auth = auth.auth;
+	return engine_image_pull(d->engine, &p, ret_id, e);
+}
+
+int cri_rpc_pull_image(GrpcCall *call, void *user, Err *e)
+{
+	_cleanup_(message_wipe) ProtobufCMessage *rq = NULL;
+	Cri__PullImageResponse answer = CRI__PULL_IMAGE_RESPONSE__INIT;
+	char id[DIGEST_LEN + 1];
+	int r = grpc_receive_only(call, &cri__pull_image_request__descriptor, &rq, e);
+
+	if (r >= 0)
+		r = pull(user, (const Cri__PullImageRequest *)rq, grpc_call_alive_fd(call), id, e);
+	if (r < 0)
+		return r;
+	answer.image_ref = id;
+	return grpc_send_message_more(call, &answer.base, e);
+}
+
+/* ---- remove ---- */
+
+/* With all its names. One that is not here, or that somebody else has just removed, is success. */
+static int remove_image(CriDoor *d, const char *name, Err *e)
+{
+	_cleanup_(store_image_done) StoreImage i = {0};
+	_cleanup_json_ json_t *records = NULL;
+	Err own = {0};
+	int r = store_image_find(engine_store(d->engine), name, &i, &own);
+
+	if (r >= 0)
+		r = engine_image_remove(d->engine, i.id, true, false, &records, &own);
+	if (r >= 0 || own.kind == ERR_NOT_FOUND)
+		return 0;
+	return err_new_no(e, own.kind, -r, "%s", err_msg(&own, r));
+}
+
+int cri_rpc_remove_image(GrpcCall *call, void *user, Err *e)
+{
+	_cleanup_message_ ProtobufCMessage *m = NULL;
+	const Cri__RemoveImageRequest *rq;
+	int r = grpc_receive_only(call, &cri__remove_image_request__descriptor, &m, e);
+
+	if (r < 0)
+		return r;
+	rq = (const Cri__RemoveImageRequest *)m;
+	if (!rq->image || str_empty(rq->image->image))
+		return err_new(e, ERR_INVALID, "image.image is missing: what is to be removed?");
+	r = remove_image(user, rq->image->image, e);
+	return r < 0 ? r : cri_send_empty(call, e);
+}
+
+/* ---- what they take ---- */
+
+/* By the database's numbers: nothing is walked through. Containers write to the same file system, so there is one entry. */
+int cri_rpc_image_fs_info(GrpcCall *call, void *user, Err *e)
+{
+	const CriDoor *d = user;
+	Store *s = engine_store(d->engine);
+	_cleanup_message_ ProtobufCMessage *rq = NULL;
+	Cri__ImageFsInfoResponse answer = CRI__IMAGE_FS_INFO_RESPONSE__INIT;
+	Cri__FilesystemUsage usage = CRI__FILESYSTEM_USAGE__INIT, *list[1] = {&usage};
+	Cri__FilesystemIdentifier where = CRI__FILESYSTEM_IDENTIFIER__INIT;
+	Cri__UInt64Value bytes = CRI__UINT64_VALUE__INIT;
+	StoreUsage used;
+	int r = grpc_receive_only(call, &cri__image_fs_info_request__descriptor, &rq, e);
+
+	if (r >= 0)
+		r = store_usage(s, &used, e);
+	if (r < 0)
+		return r;
+	bytes.value = (uint64_t)(used.layers + used.blobs);
+	where.mountpoint = (char *)store_root(s);
+	usage.timestamp = clock_now_ns();
+	usage.fs_id = &where;
+	usage.used_bytes = &bytes;
+	answer.image_filesystems = list;
+	answer.n_image_filesystems = 1;
+	answer.container_filesystems = list;
+	answer.n_container_filesystems = 1;
+	return grpc_send_message_more(call, &answer.base, e);
+}
