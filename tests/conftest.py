@@ -50,7 +50,7 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, harness.Engine):
+            if isinstance(value, harness.Engine) or type(value).__name__ == "Kubelet":
                 report.sections.append((f"log of irekod at {value.root}", value.log_text()))
 
 
@@ -136,3 +136,47 @@ def box(tmp_path):
     assert left == []
     # Other programs mount things too; ours would have the bundle's path in them.
     assert [m for m in runtime_bundle.mounts() if m not in before and str(tmp_path) in m] == []
+
+
+@pytest.fixture(scope="session")
+def _shared_kubelet():
+    from kubelet import Kubelet  # here, as only some files need gRPC
+
+    k = Kubelet()
+    try:
+        k.serve_images()
+        k.pull()
+        yield k
+    finally:
+        k.close()
+
+
+@pytest.fixture
+def kubelet(_shared_kubelet):
+    """The engine with a kubelet's door that tests share. It has SEEDED; pods of a test are removed after it, and are to leave nothing."""
+    yield _shared_kubelet
+    _shared_kubelet.after_test()
+
+
+@pytest.fixture
+def new_kubelet():
+    """Makes others of the test's own, with its options and images."""
+    from kubelet import Kubelet
+
+    made = []
+
+    def make(*options, images=True):
+        k = Kubelet(*options)
+        made.append(k)
+        if images:
+            k.serve_images().pull()
+        return k
+
+    yield make
+    for k in made:
+        k.close()
+
+
+@pytest.fixture
+def pod(kubelet):
+    return kubelet.run_pod()
