@@ -29,6 +29,9 @@ int cri_container_config(const Cri__PodSandboxConfig *pod, const Cri__ContainerC
 /* Its name among containers: "k8s_...". malloc'ed. */
 char *cri_container_name(const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *c);
 
+/* The score that a process can be given: wanted, or the nearest that irekod may give. */
+int64_t cri_oom_score(int64_t wanted);
+
 /* Limits, as a new container has them (fields of `host` and `pod`); NULL: none. Into a zeroed struct. */
 int cri_resources(const Cri__LinuxContainerResources *r, ContainerConfig *ret, Err *e);
 /* The same for engine_pod_container_update(): what is not said stays as it is. */

@@ -334,7 +334,7 @@ static int linux_part(const Cri__LinuxPodSandboxConfig *given, CriPod *ret, Err 
 	if (r >= 0)
 		r = check_pod_resources(l, e);
 	h->readonly_rootfs = true;
-	h->oom_score_adj = SANDBOX_OOM_ADJ;
+	h->oom_score_adj = cri_oom_score(SANDBOX_OOM_ADJ);
 	h->cpu_shares = SANDBOX_SHARES;
 	h->memory_swappiness = -1;
 	return r;

@@ -86,7 +86,7 @@ static int translate(const Cri__LinuxContainerResources *r, bool update, Contain
 	h->cpu_period = r->cpu_period;
 	h->cpu_quota = MAX2(r->cpu_quota, (int64_t)-1);
 	h->cpu_shares = r->cpu_shares;
-	h->oom_score_adj = r->oom_score_adj;
+	h->oom_score_adj = cri_oom_score(r->oom_score_adj);
 	h->memory = r->memory_limit_in_bytes;
 	h->memory_swap = r->memory_swap_limit_in_bytes != 0 ? r->memory_swap_limit_in_bytes : h->memory;
 	if (!update && h->memory < 0) /* what a new container has anyway */
