@@ -26,6 +26,8 @@ typedef struct CniOptions {
 	    *plugin_dirs;      /* where programs are looked for, in this order; none of it needs to exist */
 	const char *cache_dir; /* "/var/lib/cni": results are in its folder "results" */
 	int timeout_ms;        /* of one run of a plugin; 0: 60 s */
+	const char *
+	    owner; /* whose records cni_gc() looks after: the cache is shared by all callers of CNI on a machine. NULL: "ireko" */
 } CniOptions;
 
 /* Watches the directory, or for its coming. */
@@ -78,6 +80,6 @@ int cni_check(Cni *c, const CniAttachment *a, Err *e);
 /* In reverse order, with what the record says (arguments, capabilities, result, the configuration of that time); without a record, with what `a` says and today's configuration, and
  * success if there is none. The record goes when all have succeeded. Repeating it is success. */
 int cni_del(Cni *c, const CniAttachment *a, Err *e);
-/* Takes down all attachments on record that are not among `keep` ("CONTAINER_ID IFNAME"), and tells plugins of 1.1.0 what is kept (GC). Failures are told in the log and
- * tried again by the next call. */
+/* Takes down all attachments on record that are of this owner and not among `keep` ("CONTAINER_ID IFNAME"), and tells plugins of 1.1.0 what is kept (GC), that of other
+ * owners too. Failures are told in the log and tried again by the next call. */
 int cni_gc(Cni *c, char *const *keep, Err *e);
