@@ -15,12 +15,8 @@
 #include "engine/volume.h"
 
 #include <dirent.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/pidfd.h>
 
 #define ADOPT_THREADS 8
-#define STRAY_MS      5000
 #define RETRY_US      500000
 
 /* Of a row that an older version wrote. */
@@ -150,15 +146,6 @@ static bool subscribe(Engine *en, Container *c)
 	return asked;
 }
 
-/* True once the process is gone. */
-static bool wait_gone(pid_t pid)
-{
-	_cleanup_close_ int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	return fd < 0 ? errno == ESRCH : poll(&p, 1, STRAY_MS) > 0;
-}
-
 /* A shim that no running container's row speaks of: irekod died between its start and the row that would have told. Nobody has
  * heard that it runs, so it ends. */
 static void end_stray(Engine *en, const char *id)
@@ -172,9 +159,8 @@ static void end_stray(Engine *en, const char *id)
 	if (!dir)
 		return;
 	if (shim_connect(dir, &shim, &shim_pid, &init_pid, NULL) >= 0) {
-		(void)shim_kill(shim, NULL, SIGKILL, true, NULL);
-		if (!wait_gone(shim_pid))
-			log_error("the shim %d of container %.12s does not end", (int)shim_pid, id);
+		if (!shim_end(shim))
+			log_error("the shim %d of container %.12s does not end it", (int)shim_pid, id);
 	}
 	r = shim_remove_orphan(dir, en->runtime_root, id, &err);
 	if (r < 0 && err.kind != ERR_NOT_FOUND)

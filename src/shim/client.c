@@ -29,6 +29,7 @@ struct Shim {
 	unsigned refs; /* atomic */
 	int sock;      /* -1 once broken, or not connected yet */
 	char *dir;     /* to connect to at the first call, or NULL */
+	bool member;   /* of a pod whose shim is not ours to end: shim_join() */
 	uint32_t seq;
 	pthread_mutex_t lock;
 };
@@ -280,6 +281,14 @@ static int spawn_program(const char *program, const char *dir, const char *id, i
 	return r ? err_sys(e, r, "start %s", program) : 0;
 }
 
+/* Both ends are the caller's. */
+static int shim_pair(int ret[2], Err *e)
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret) < 0
+		   ? err_sys(e, errno, "socketpair for the shim")
+		   : 0;
+}
+
 int shim_spawn(const char *program, const char *dir, const char *id, Shim **ret, pid_t *ret_pid, Err *e)
 {
 	_cleanup_(shim_unrefp) Shim *s = NULL;
@@ -288,8 +297,9 @@ int shim_spawn(const char *program, const char *dir, const char *id, Shim **ret,
 
 	if (dir[0] != '/')
 		return err_new(e, ERR_INVALID, "shim directory %s is not absolute", dir);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-		return err_sys(e, errno, "socketpair for the shim");
+	r = shim_pair(fds, e);
+	if (r < 0)
+		return r;
 	theirs = fds[1];
 	r = shim_new(fds[0], &s, e);
 	if (r < 0) {
@@ -300,6 +310,48 @@ int shim_spawn(const char *program, const char *dir, const char *id, Shim **ret,
 	if (r < 0)
 		return r;
 	*ret = take_ptr(s);
+	return 0;
+}
+
+static int ask_join(const char *pod_dir, int theirs, pid_t *ret_pid, Err *e)
+{
+	_cleanup_close_ int fd = connect_dir(pod_dir, e);
+	_cleanup_(shim_unrefp) Shim *pod = NULL;
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	ShimMsg m = {.type = SHIM_MSG_JOIN, .fds = {theirs}, .n_fds = 1};
+	int r = fd < 0 ? fd : shim_new(fd, &pod, e);
+
+	if (r < 0)
+		return r;
+	(void)take_fd(&fd);
+	r = shim_call(pod, &m, &reply, e);
+	if (r < 0)
+		return r;
+	*ret_pid = (pid_t)json_get_int(reply.doc, "shim_pid", 0);
+	return *ret_pid > 0 ? 0 : err_new_no(e, ERR_INTERNAL, EPROTO, "the shim did not tell its pid");
+}
+
+int shim_join(const char *pod_dir, const char *dir, const char *id, Shim **ret, pid_t *ret_pid, Err *e)
+{
+	_cleanup_close_ int ours = -1, theirs = -1;
+	int fds[2], r;
+	pid_t pid = 0;
+
+	if (dir[0] != '/')
+		return err_new(e, ERR_INVALID, "shim directory %s is not absolute", dir);
+	r = shim_pair(fds, e);
+	if (r < 0)
+		return r;
+	ours = fds[0];
+	theirs = fds[1];
+	r = ask_join(pod_dir, theirs, &pid, e);
+	if (r >= 0)
+		r = shim_new(ours, ret, e);
+	if (r < 0)
+		return err_ctx(e, r, "container %s: join the shim of its pod", id);
+	(void)take_fd(&ours);
+	(*ret)->member = true;
+	*ret_pid = pid;
 	return 0;
 }
 
@@ -316,19 +368,54 @@ char *shim_netns_path(pid_t shim_pid)
 
 void shim_abandon(Shim *s, pid_t pid)
 {
-	close_fd(&s->sock);
+	close_fd(&s->sock); /* which ends a member that is still to be created */
+	if (s->member)
+		return;
 	(void)kill(pid, SIGKILL);
 	reap(pid, NULL);
 }
 
-bool shim_undo(Shim *s, pid_t pid)
+/* The shim closes all connections of a container that is over. */
+static bool wait_over(Shim *s)
+{
+	int64_t deadline = clock_mono_ns() + UNDO_TIMEOUT_MS * INT64_C(1000000);
+	char buf[SHIM_INLINE_MAX];
+	int r = 1;
+
+	while (r > 0) {
+		_cleanup_shim_msg_ ShimMsg m = {0};
+
+		r = wait_readable(s->sock, deadline, NULL);
+		if (r == 0)
+			r = shim_msg_recv(s->sock, buf, &m, NULL);
+	}
+	return r == 0 || means_gone(r);
+}
+
+static int kill_all(Shim *s)
 {
 	ShimMsg m = {.type = SHIM_MSG_KILL, .doc = json_pack("{s:i, s:b}", "signal", SIGKILL, "all", true)};
-	_cleanup_close_ int pidfd = process_pidfd(pid);
+
+	return m.doc ? shim_call_within(s, &m, UNDO_TIMEOUT_MS * INT64_C(1000000), NULL, NULL) : -ENOMEM;
+}
+
+bool shim_end(Shim *s)
+{
+	int r = kill_all(s);
+
+	/* Without a connection it is gone, or does not answer. */
+	return s->sock < 0 ? r == -ESRCH : wait_over(s);
+}
+
+bool shim_undo(Shim *s, pid_t pid)
+{
+	_cleanup_close_ int pidfd = -1;
 	int status;
 
-	if (m.doc)
-		(void)shim_call_within(s, &m, UNDO_TIMEOUT_MS * INT64_C(1000000), NULL, NULL);
+	if (s->member)
+		return shim_end(s);
+	pidfd = process_pidfd(pid);
+	(void)kill_all(s);
 	status = process_reap_within(pid, pidfd, UNDO_TIMEOUT_MS);
 	if (status == -ETIMEDOUT) {
 		(void)kill(pid, SIGKILL);
@@ -420,7 +507,13 @@ static int create_failed(Shim *s, const ShimCreate *c, pid_t pid, int r, Err *e)
 {
 	int status = 0;
 
-	close_fd(&s->sock); /* a shim that still waits for a request ends by this */
+	close_fd(&s->sock); /* a shim, or the part of it, that still waits for a request ends by this */
+	if (s->member)
+		return r == -ESRCH ? err_new(e, ERR_INTERNAL,
+					     "the pod's ireko-shim %d ended, or gave the container up, while "
+					     "creating it; see shim.log of the pod",
+					     (int)pid)
+				   : r;
 	/* It has ended or is about to; only one that hangs is still there to be killed. Its runtime state, if any,
 	 * is then cleaned up by the caller's shim_remove_orphan. */
 	if (r == -ETIMEDOUT)

@@ -29,8 +29,11 @@ static void conn_drop(Conn *c)
 		p = &(*p)->next;
 	*p = c->next;
 	s->n_conns--;
-	loop_close(&s->loop, &c->src);
+	loop_close(s->loop, &c->src);
 	free(c);
+	/* Nobody is left who could say what to create. */
+	if (!s->created)
+		s->failed = true;
 }
 
 /* ---- events ---- */
@@ -63,7 +66,7 @@ static void conn_pump(Conn *c)
 		conn_drop(c);
 		return;
 	}
-	(void)loop_watch(&s->loop, &c->src, EPOLLIN | (r < 0 ? EPOLLOUT : 0u));
+	(void)loop_watch(s->loop, &c->src, EPOLLIN | (r < 0 ? EPOLLOUT : 0u));
 }
 
 void conns_pump_events(Server *s)
@@ -126,12 +129,31 @@ static void start_if_asked(const Conn *c, const ShimMsg *m)
 		log_warn("container %s: start: %s", c->server->id, err_msg(&e, r));
 }
 
+/* The container is still to be made. */
+static void conn_prepare(Conn *c, ShimMsg *m)
+{
+	_cleanup_json_ json_t *doc = json_object();
+	Err e = {0};
+	int result = 0;
+
+	if (!doc) {
+		c->server->failed = true;
+		return;
+	}
+	if (server_prepare(c->server, m, doc, &result, &e) > 0)
+		(void)conn_reply(c, m->seq, result, doc, &e);
+}
+
 static void conn_request(Conn *c, ShimMsg *m)
 {
 	_cleanup_json_ json_t *doc = NULL;
 	Err e = {0};
 	int r;
 
+	if (!c->server->created) {
+		conn_prepare(c, m);
+		return;
+	}
 	if (m->type == SHIM_MSG_SUBSCRIBE) {
 		start_if_asked(c, m);
 		c->subscribed = true;
@@ -158,15 +180,18 @@ static void conn_ready(Source *src, uint32_t events)
 			conn_pump(c);
 		return;
 	}
-	r = shim_msg_recv(src->fd, c->server->loop.io, &m, &e);
+	r = shim_msg_recv(src->fd, c->server->loop->io, &m, &e);
 	if (r == -EAGAIN)
 		return;
 	if (r > 0) {
 		conn_request(c, &m);
 		return;
 	}
-	if (r < 0)
-		log_warn("container %s: connection closed: %s", c->server->id, err_msg(&e, r));
+	if (r == 0 && !c->server->created)
+		log_error("container %s: irekod went away before it asked for anything",
+			  server_name(c->server));
+	else if (r < 0)
+		log_warn("container %s: connection closed: %s", server_name(c->server), err_msg(&e, r));
 	conn_drop(c);
 }
 
@@ -180,7 +205,7 @@ int conn_add(Server *s, int fd, Err *e)
 	if (!c)
 		return err_oom(e);
 	*c = (Conn){.server = s, .src = {.fd = fd, .ready = conn_ready, .arg = c}};
-	r = loop_watch(&s->loop, &c->src, EPOLLIN);
+	r = loop_watch(s->loop, &c->src, EPOLLIN);
 	if (r < 0) {
 		free(c);
 		return err_sys(e, r, "watch a connection");
@@ -199,7 +224,7 @@ static void listener_ready(Source *src, uint32_t events _unused_)
 	if (fd < 0) {
 		/* Out of descriptors or memory: the waiting connection would wake us again at once. */
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			loop_unwatch(&s->loop, src);
+			loop_unwatch(s->loop, src);
 			s->listener_rests = true;
 		}
 		return;
@@ -225,7 +250,7 @@ int conn_listen(Server *s, Err *e)
 	s->listener = (Source){.fd = fd, .ready = listener_ready, .arg = s};
 	r = fd_set_nonblock(fd, true);
 	if (r >= 0)
-		r = loop_watch(&s->loop, &s->listener, EPOLLIN);
+		r = loop_watch(s->loop, &s->listener, EPOLLIN);
 	return r < 0 ? err_sys(e, r, "watch %s", path) : 0;
 }
 

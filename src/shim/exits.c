@@ -140,7 +140,7 @@ static void remove_socket(Server *s)
 {
 	_cleanup_free_ char *path = strf("%s/%s", s->dir, SHIM_SOCKET_NAME);
 
-	loop_close(&s->loop, &s->listener);
+	loop_close(s->loop, &s->listener);
 	if (path)
 		(void)unlink(path);
 }
@@ -178,6 +178,8 @@ void server_end(Server *s)
 	s->end_by = clock_mono_ns() + GOODBYE_NS;
 	v.exit = s->init.exit;
 	exits_add_event(s, &v);
-	/* Last: a client that sees the end of its stream asks for the exit code at once. */
+	/* After it: a client that sees the end of its stream asks for the exit code at once. */
 	stdio_finish(&s->init.io);
+	if (s->keeper->first == s)
+		keeper_end_others(s->keeper);
 }

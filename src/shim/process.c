@@ -131,8 +131,8 @@ static void watch_oom(Server *s)
 		return;
 	}
 	s->oom = (Source){.fd = fd, .ready = oom_ready, .arg = s};
-	if (loop_watch(&s->loop, &s->oom, (uint32_t)events) < 0)
-		loop_close(&s->loop, &s->oom);
+	if (loop_watch(s->loop, &s->oom, (uint32_t)events) < 0)
+		loop_close(s->loop, &s->oom);
 }
 
 static void process_ready(Source *src, uint32_t events _unused_)
@@ -148,7 +148,7 @@ static void process_ready(Source *src, uint32_t events _unused_)
 	while (r < 0 && errno == EINTR);
 	p->held = r == 0 && si.si_pid == 0;
 	if (p->held) {
-		loop_unwatch(&s->loop, src);
+		loop_unwatch(s->loop, src);
 		return;
 	}
 	if (r < 0) { /* somebody else reaped it, which only a bug can do; its status is unknown */
@@ -156,14 +156,14 @@ static void process_ready(Source *src, uint32_t events _unused_)
 		si.si_code = CLD_EXITED;
 		si.si_status = 255;
 	}
-	loop_close(&s->loop, src);
+	loop_close(s->loop, src);
 	read_exit(p, &si);
 	if (p == &s->init)
 		p->exit.oom_killed = tell_oom(s);
 	else if (p->exit.signal == SIGKILL)
 		(void)tell_oom(s);
 	if (p == &s->init) {
-		loop_close(&s->loop, &s->oom);
+		loop_close(s->loop, &s->oom);
 		s->oom_look_until = 0;
 		server_end(s);
 		return;
@@ -187,14 +187,14 @@ void process_init(Process *p, Server *s, const char *id)
 {
 	*p = (Process){.server = s, .pidfd = {.fd = -1, .ready = process_ready, .arg = p}};
 	(void)snprintf(p->id, sizeof(p->id), "%s", id);
-	stdio_init(&p->io, &s->loop);
+	stdio_init(&p->io, s->loop);
 	p->io.detached = client_detached;
 }
 
 void process_done(Process *p)
 {
 	stdio_done(&p->io);
-	loop_close(&p->server->loop, &p->pidfd);
+	loop_close(p->server->loop, &p->pidfd);
 }
 
 Process *server_process(Server *s, const char *exec_id)
@@ -225,18 +225,50 @@ void server_reap_execs(Server *s)
 
 /* ---- what is held ---- */
 
-static void exec_left(void *arg, pid_t pid)
+static bool stray_add(Stray **list, pid_t pid)
 {
-	Server *s = arg;
 	Stray *stray = malloc(sizeof(*stray));
 
 	if (!stray) {
-		log_error("container %s: no memory to await process %d", s->id, (int)pid);
-		return;
+		log_error("no memory to await process %d", (int)pid);
+		return false;
 	}
-	*stray = (Stray){s->strays, pid};
-	s->strays = stray;
-	s->n_strays++;
+	*stray = (Stray){*list, pid};
+	*list = stray;
+	return true;
+}
+
+static void exec_left(void *arg, pid_t pid)
+{
+	Server *s = arg;
+
+	if (stray_add(&s->strays, pid))
+		s->n_strays++;
+}
+
+void strays_look(Stray **list, size_t *n)
+{
+	for (Stray **at = list; *at;) {
+		Stray *stray = *at;
+		siginfo_t si = {0};
+
+		if (waitid(P_PID, (id_t)stray->pid, &si, WEXITED | WNOHANG) == 0 && si.si_pid == 0) {
+			at = &stray->next;
+			continue;
+		}
+		*at = stray->next;
+		if (n)
+			--*n;
+		free(stray);
+	}
+}
+
+void strays_forget(Stray **list)
+{
+	for (Stray *next; *list; *list = next) {
+		next = (*list)->next;
+		free(*list);
+	}
 }
 
 bool server_awaits_held(const Server *s)
@@ -250,18 +282,7 @@ bool server_awaits_held(const Server *s)
 
 void server_look_at_held(Server *s)
 {
-	for (Stray **at = &s->strays; *at;) {
-		Stray *stray = *at;
-		siginfo_t si = {0};
-
-		if (waitid(P_PID, (id_t)stray->pid, &si, WEXITED | WNOHANG) == 0 && si.si_pid == 0) {
-			at = &stray->next;
-			continue;
-		}
-		*at = stray->next;
-		s->n_strays--;
-		free(stray);
-	}
+	strays_look(&s->strays, &s->n_strays);
 	for (Process *p = s->execs; p; p = p->next)
 		if (p->held)
 			process_ready(&p->pidfd, 0);
@@ -269,12 +290,16 @@ void server_look_at_held(Server *s)
 		process_ready(&s->init.pidfd, 0);
 }
 
-void server_forget_strays(Server *s)
+void server_leave_strays(Server *s)
 {
-	for (Stray *next; s->strays; s->strays = next) {
-		next = s->strays->next;
-		free(s->strays);
-	}
+	Stray **end = &s->keeper->strays;
+
+	for (const Process *p = s->execs; p; p = p->next)
+		if (!p->exited)
+			(void)stray_add(&s->strays, p->pid);
+	while (*end)
+		end = &(*end)->next;
+	*end = take_ptr(s->strays);
 	s->n_strays = 0;
 }
 
@@ -293,7 +318,7 @@ static int process_watch(Process *p, int pidfd, Err *e)
 	int r;
 
 	p->pidfd.fd = pidfd;
-	r = loop_watch(&p->server->loop, &p->pidfd, EPOLLIN);
+	r = loop_watch(p->server->loop, &p->pidfd, EPOLLIN);
 	if (r < 0) {
 		p->pidfd.fd = -1;
 		return err_sys(e, r, "watch process %d", (int)p->pid);
@@ -401,6 +426,9 @@ int server_create(Server *s, ShimMsg *m, Err *e)
 	_cleanup_close_ int netns = json_get_bool(m->doc, "netns", false) ? shim_msg_take_fd(m, n++) : -1;
 	int r;
 
+	/* The place for it is the first one's, and may be anything by now. */
+	if (netns >= 0 && s != s->keeper->first)
+		return err_new(e, ERR_INVALID, "shim: a member of a pod names its network namespace by path");
 	if (n != m->n_fds)
 		return err_new(e, ERR_INVALID, "shim: create with %zu descriptors instead of %zu", m->n_fds,
 			       n);
@@ -408,14 +436,15 @@ int server_create(Server *s, ShimMsg *m, Err *e)
 	if (r >= 0)
 		r = exits_reserve(s, e);
 	if (r >= 0)
-		r = logger_open(json_object_get(m->doc, "log"), &s->loop, &s->log, e);
+		r = logger_open(json_object_get(m->doc, "log"), s->loop, &s->log, e);
 	if (r >= 0)
 		r = place_netns(netns, e);
 	if (r >= 0)
 		r = conn_listen(s, e);
 	if (r >= 0)
 		r = create_process(s, m->doc, rootfs, e);
-	(void)close(SHIM_NETNS_FD);
+	if (s == s->keeper->first)
+		(void)close(SHIM_NETNS_FD);
 	return r;
 }
 

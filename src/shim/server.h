@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The shim process.
+ * The shim process, a Keeper, and what it keeps: a Server for each container.
  *
- *    SHIM_CONTROL_FD --HOLD*, MOUNTS*, CREATE--> the runtime creates --> loop
+ *    SHIM_CONTROL_FD --HOLD*, MOUNTS*, CREATE--> the runtime creates --> served --> over     the first container
+ *    JOIN, with a connection --HOLD*, MOUNTS*, CREATE--> likewise                             one more of its pod
  *
- * The loop serves connections (control and events, conn.c), processes (the container's first and execs, process.c) and
+ * One loop serves connections (control and events, conn.c), processes (each container's first and execs, process.c) and
  * their streams (stdio.c, attach.c), in one thread and without blocking, except inside calls of the runtime (runner.h). When the
- * first process has exited: streams drained, exit.json written, runtime state deleted, socket
- * removed, events sent, clients sent off; then the shim ends.
+ * first process of a container has exited: streams drained, exit.json written, runtime state deleted, socket
+ * removed, events sent, clients sent off; then its server is over, and everything of it is given back.
+ *
+ * Each container has its own directory, socket, record, log and limits; nobody who talks to a shim through one sees the others. The first is a pod's
+ * sandbox: when it has ended, what still runs of the others is killed. The process ends when the last server is over.
  */
 #pragma once
 
@@ -19,7 +23,9 @@
 #define SHIM_EXECS_MAX   1024 /* running at once */
 #define SHIM_EVENTS_KEPT 256  /* of which exits of execs can be asked for, and nobody was told yet may be */
 #define SHIM_CONNS_MAX   64
+#define SHIM_SERVERS_MAX 1024 /* containers of one shim, those included that are still to be created */
 
+typedef struct Keeper Keeper;
 typedef struct Server Server;
 typedef struct Conn Conn;
 
@@ -44,11 +50,13 @@ typedef struct Stray {
 	pid_t pid;
 } Stray;
 
+/* One container. */
 struct Server {
-	pid_t pid; /* its own */
-	Loop loop;
+	Keeper *keeper;
+	Server *next;
+	Loop *loop; /* the keeper's */
 	Runner runner;
-	char *dir, *id; /* of the runner; dir is absolute */
+	char *dir, *id; /* of the runner; dir is absolute; NULL until it is told to create */
 	Source listener;
 	bool listener_rests; /* no descriptor was left to accept with; tried again by the tick */
 	Conn *conns;
@@ -75,13 +83,45 @@ struct Server {
 	bool started;       /* as an engine has asked, once */
 	bool ended;         /* the exit is on record; only goodbyes are left */
 	int64_t end_by;     /* monotonic: subscribers that do not read are left behind then */
-	PageRange text[4];  /* the program's pages, given up while nothing happens (server.c) */
+	bool created;
+	bool failed; /* it was not: the server is over */
+};
+
+struct Keeper {
+	pid_t pid; /* its own */
+	Loop loop;
+	Server *servers;
+	size_t n_servers;
+	Server *first;     /* a pod's sandbox; NULL when it is over */
+	Stray *strays;     /* of containers that are over */
+	bool failed;       /* it was not created */
+	PageRange text[4]; /* the program's pages, given up while nothing happens (keeper.c) */
 	size_t n_text;
 	bool rested; /* nothing happened since memory was given back */
 };
 
-/* Runs the shim on its inherited connection until the container is gone; an exit status. */
+/* Runs the shim on its inherited connection until its containers are gone; an exit status. */
 int shim_serve(int control_fd);
+
+/* keeper.c */
+/* The first container has ended: the end of the others, too. */
+void keeper_end_others(Keeper *k);
+
+/* server.c */
+/* One more container, which `control` (taken over, also on failure) will tell to create. */
+int server_new(Keeper *k, int control, Server **ret, Err *e);
+void server_free(Server *s);
+/* What its log messages call it. */
+const char *server_name(const Server *s);
+/* A request before the container is there: HOLD, MOUNTS and CREATE. 1: it is to be answered, also if that is with an error; 0: it is not. */
+int server_prepare(Server *s, ShimMsg *m, json_t *doc, int *ret_result, Err *e);
+/* SHIM_MSG_JOIN. */
+int server_join(Server *s, ShimMsg *m, json_t *doc, Err *e);
+/* Timers. Milliseconds until server_tick is due, or -1. */
+int server_timeout(const Server *s, int64_t now);
+void server_tick(Server *s, int64_t now);
+/* Everything that was promised to anybody is delivered. */
+bool server_is_over(const Server *s, int64_t now);
 
 /* process.c */
 void process_init(Process *p, Server *s, const char *id);
@@ -95,7 +135,10 @@ void server_reap_execs(Server *s);
 /* Whether something has to be looked at now and then until it can be reaped; looks; forgets it all. */
 bool server_awaits_held(const Server *s);
 void server_look_at_held(Server *s);
-void server_forget_strays(Server *s);
+/* Leaves what is not reaped yet to the keeper: to be reaped some time, as long as it lives. */
+void server_leave_strays(Server *s);
+void strays_look(Stray **list, size_t *n);
+void strays_forget(Stray **list);
 
 /* Looks for victims of the OOM killer, by the tick after s->oom told of them. */
 void server_look_for_oom(Server *s, int64_t now);

@@ -2,10 +2,14 @@
 /*
  * The shim seen from the engine: client side of the shim protocol (protocol.h).
  *
- * One ireko-shim process is the parent of one container's processes. It owns their stdio or pty,
+ * One ireko-shim process is the parent of one container's processes, or of those of a pod's containers. It owns their stdio or pty,
  * writes the log, reaps, records the exit in <dir>/exit.json and serves <dir>/shim.sock until the
  * container is gone and the record is written. It needs nothing of irekod: irekod may die at any point and find the
  * shim again (shim_connect), or only its record (shim_read_exit).
+ *
+ * Each container of a pod has a directory of its own, and through that its shim is what that of a container alone is: nothing here but shim_join() knows of
+ * pods. The pod's sandbox is the container whose shim was spawned. When it has ended, the shim kills the others, and ends when their
+ * ends are recorded.
  *
  * A client's hijacked connection is handed to the shim as a descriptor (shim_attach, shim_exec): bytes then
  * flow between the client and the container without passing through irekod, and go on when irekod is gone.
@@ -56,7 +60,7 @@ typedef struct ShimCreate {
 	bool stdin_once; /* close stdin when the first attached client closes its side */
 	ShimLog log;
 	int rootfs_fd;        /* detached mount; -1 to use root.path of config.json */
-	int netns_fd;         /* what shim_netns_path() leads to, or -1 */
+	int netns_fd;         /* what shim_netns_path() leads to, or -1; of a spawned shim */
 	const int *mount_fds; /* detached mounts; a bind whose source is <dir>/mounts/N is the N-th of them */
 	size_t n_mount_fds;
 	const int *hold_fds; /* kept open for the container's life (bound port sockets) */
@@ -69,6 +73,11 @@ typedef struct ShimCreate {
  * executable, `dir` exists. *ret_pid is a child of the caller, to be reaped by it; a shim that is not needed after all is ended by
  * shim_abandon. If the caller dies the shim ends. */
 int shim_spawn(const char *program, const char *dir, const char *id, Shim **ret, pid_t *ret_pid, Err *e);
+/* Has the shim of a running container, a pod's sandbox whose directory is `pod_dir`, keep one more, that of `dir`, which exists; it waits for shim_create as a
+ * spawned one does. *ret_pid is the shim's pid, which is nobody's child for that: shim_abandon, shim_undo and a failed shim_create end this container only, and
+ * reap nothing. config.json names the namespaces that it joins by path; ShimCreate.netns_fd is not for it. ERR_NOT_FOUND if there is no such shim,
+ * ERR_CONFLICT if the sandbox has ended. */
+int shim_join(const char *pod_dir, const char *dir, const char *id, Shim **ret, pid_t *ret_pid, Err *e);
 /* Where a runtime that is told to create finds ShimCreate.netns_fd: the path of the network namespace in config.json. malloc'ed, or NULL. */
 char *shim_netns_path(pid_t shim_pid);
 /* Ends and reaps a shim that has not been told to create anything. */
@@ -76,6 +85,8 @@ void shim_abandon(Shim *s, pid_t pid);
 /* Kills the container that a shim has created, which ends and reaps the shim. False: the shim did not answer, or did not end, as one
  * that waits for a stopped container does; it is gone too, and what it leaves is to be removed (shim_remove_orphan). */
 bool shim_undo(Shim *s, pid_t pid);
+/* Kills a container that was found again, and waits until its shim keeps it no more. False: that was not within some seconds. */
+bool shim_end(Shim *s);
 /* Has it create the container (not started). config.json has to say the process's oomScoreAdj: the shim lowers its own
  * if it may. On failure the shim is gone and reaped, nothing is left but the handle, and the Err is the runtime's own. */
 int shim_create(Shim *s, pid_t shim_pid, const ShimCreate *c, pid_t *ret_init_pid, Err *e);
