@@ -254,6 +254,20 @@ def test_an_open_stream_of_events_does_not_hold_up_the_end(engine):
     engine.start()
 
 
+def test_a_log_that_was_renamed(cri, engine):
+    pod = run_pod(cri, engine, "renamed")
+    c = create(cri, engine, pod, script="echo one; trap 'echo two' USR1; while :; do sleep 0.02; done")
+    refused(grpc.StatusCode.FAILED_PRECONDITION, cri.ReopenContainerLog, container_id=c)
+    cri.StartContainer(container_id=c)
+    log = engine.root / "logs/renamed/main.log"
+    wait_until("the first line is there", lambda: log.read_text().endswith("stdout F one\n"))
+    log.rename(f"{log}.1")
+    cri.ReopenContainerLog(container_id=c)
+    assert log.read_text() == ""
+    engine.cli("kill", "-s", "USR1", c)
+    wait_until("the second line is there", lambda: log.read_text().endswith("stdout F two\n"))
+
+
 def test_images(cri, engine):
     engine.cli("tag", "busybox", "example.org/a/b:1")
     engine.cli("tag", "busybox", "example.org/a/b:2")

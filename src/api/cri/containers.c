@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Containers of pods: create, start, stop, remove, status, update.
+ * Containers of pods: create, start, stop, remove, status, update, and a new file for the log of one.
  *
  * What is asked for is remembered as it was asked, with the image as it was found: its names may lead elsewhere later, and the container stays what it was made of.
  */
@@ -250,5 +250,20 @@ int cri_rpc_update_container_resources(GrpcCall *call, void *user, Err *e)
 
 	if (r >= 0)
 		r = update(user, (const Cri__UpdateContainerResourcesRequest *)rq, e);
+	return r < 0 ? r : cri_send_empty(call, e);
+}
+
+int cri_rpc_reopen_log(GrpcCall *call, void *user, Err *e)
+{
+	const CriDoor *d = user;
+	_cleanup_message_ ProtobufCMessage *rq = NULL;
+	_cleanup_(container_info_done) ContainerInfo i = {0};
+	int r = grpc_receive_only(call, &cri__reopen_container_log_request__descriptor, &rq, e);
+
+	if (r >= 0)
+		r = cri_container_find(d->engine, ((const Cri__ReopenContainerLogRequest *)rq)->container_id, &i,
+				       e);
+	if (r >= 0)
+		r = engine_container_log_reopen(d->engine, i.id, e);
 	return r < 0 ? r : cri_send_empty(call, e);
 }
