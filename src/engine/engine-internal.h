@@ -178,7 +178,8 @@ typedef struct PodAsked {
 } PodAsked;
 
 typedef struct Pods {
-	struct Cni *cni; /* NULL: no door for pods */
+	struct Cni *cni;            /* NULL: no door for pods */
+	pthread_rwlock_t attaching; /* write: it is looked for attachments that no pod has */
 	pthread_mutex_t lock;
 	bool has_root; /* of sandboxes, see pod-root.c */
 } Pods;

@@ -242,6 +242,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_mutex_init(&en->firewall.lock, NULL);
 	pthread_mutex_init(&en->gc_lock, NULL);
 	pthread_mutex_init(&en->pods.lock, NULL);
+	pthread_rwlock_init(&en->pods.attaching, NULL);
 	pthread_rwlock_init(&en->images_gate, NULL);
 	en->cgroup_version = cgroup_version();
 	r = options_copy(en, o) < 0 ? err_oom(e) : subnets_check(o, e);
@@ -381,6 +382,7 @@ void engine_free(Engine *en)
 	strv_free(en->firewall.told);
 	pthread_mutex_destroy(&en->gc_lock);
 	pthread_mutex_destroy(&en->pods.lock);
+	pthread_rwlock_destroy(&en->pods.attaching);
 	pthread_rwlock_destroy(&en->images_gate);
 	free(en);
 }

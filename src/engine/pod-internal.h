@@ -31,7 +31,7 @@ int pod_settle(Engine *en, Container *c, Err *e);
 int pod_guard(const Container *c, const char *verb, Err *e);
 /* The directory of the shim that keeps the pod; malloc'ed. */
 char *pod_shim_dir(Engine *en, const Container *member);
-/* At the engine's start: pods that were never told of go, with their networks. */
+/* At the engine's start, beside the first requests: pods that were never told of go, with their networks. */
 void pods_recover(Engine *en);
 
 /* pod-root.c: the root of sandboxes without an image, as a detached mount. */
@@ -40,6 +40,8 @@ int pod_root_open(Engine *en, int *ret_fd, Err *e);
 /* pod-network.c */
 int pods_open(Engine *en, Err *e);
 void pods_close(Engine *en);
+/* Attachments of this engine's that no pod has. After pods_recover(). */
+void pods_networks_sweep(Engine *en);
 /* Of a sandbox whose network is its own: names the namespace and has CNI attach it, with what Container.pod_asked says. */
 int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e);
 /* Success if it has none any more. `life` is held. */

@@ -30,9 +30,34 @@ int pods_open(Engine *en, Err *e)
 	const EnginePods *o = &en->options.pods;
 	const CniOptions cni = {.conf_dir = o->cni_conf_dir,
 				.plugin_dirs = o->cni_plugin_dirs,
-				.cache_dir = o->cni_cache_dir};
+				.cache_dir = o->cni_cache_dir,
+				.owner = en->id};
 
 	return o->cni_conf_dir ? cni_new(&cni, &en->pods.cni, e) : 0;
+}
+
+/* Of a run that was cut short between two records, or of a pod whose row is lost: it is nobody's network. */
+void pods_networks_sweep(Engine *en)
+{
+	_cleanup_strv_ char **keep = NULL;
+	size_t n = 0;
+
+	pthread_rwlock_wrlock(&en->pods.attaching);
+	Container **all = en->pods.cni ? containers_all(en, &n) : NULL;
+	Err err = {0};
+	int r = 0;
+
+	for (size_t i = 0; all && i < n; i++) {
+		if (r >= 0 && all[i]->pod_attached)
+			r = strv_take(&keep, strf("%s " POD_INTERFACE, all[i]->id));
+		container_unref(all[i]);
+	}
+	if (all && r >= 0)
+		r = cni_gc(en->pods.cni, keep, &err);
+	free(all);
+	pthread_rwlock_unlock(&en->pods.attaching);
+	if (r < 0)
+		log_warn("networks of pods that are no more: %s", err_msg(&err, r));
 }
 
 void pods_close(Engine *en)
@@ -114,8 +139,10 @@ static int attach(Engine *en, Container *c, const char *path, Err *e)
 	for (size_t i = 0; r >= 0 && i < n->n_ports; i++)
 		ports[i] = (CniPort){n->ports[i].protocol, n->ports[i].host_ip, n->ports[i].host_port,
 				     n->ports[i].container_port};
+	pthread_rwlock_rdlock(&en->pods.attaching);
 	if (r >= 0)
 		r = cni_add(en->pods.cni, &a, c->pod_asked->alive_fd, &result, e);
+	pthread_rwlock_unlock(&en->pods.attaching);
 	if (r >= 0 && strv_len(result.ips) == 0)
 		r = err_new(e, ERR_UNAVAILABLE, "pod %s/%s: CNI's plugins gave its interface %s no address",
 			    n->namespace_, n->name, POD_INTERFACE);

@@ -283,19 +283,43 @@ static bool was_cut_short(Container *c)
 	return cut;
 }
 
+typedef struct Recovery {
+	Engine *en;
+	Container **v; /* those that were cut short */
+	size_t n;
+} Recovery;
+
+/* Plugins may take their time: nobody waits for this. */
+static void recover(void *arg)
+{
+	Recovery *x = arg;
+
+	for (size_t i = 0; i < x->n; i++) {
+		container_lock(x->v[i]);
+		if (!x->v[i]->removed)
+			drop(x->en, x->v[i]);
+		pthread_mutex_unlock(&x->v[i]->life);
+		container_unref(x->v[i]);
+	}
+	pods_networks_sweep(x->en);
+	free(x->v);
+	free(x);
+}
+
 void pods_recover(Engine *en)
 {
+	Recovery *x = en->pods.cni ? calloc(1, sizeof(*x)) : NULL;
 	size_t n = 0;
-	Container **all = containers_all(en, &n);
 
-	for (size_t i = 0; all && i < n; i++) {
-		if (was_cut_short(all[i])) {
-			container_lock(all[i]);
-			if (!all[i]->removed)
-				drop(en, all[i]);
-			pthread_mutex_unlock(&all[i]->life);
-		}
-		container_unref(all[i]);
-	}
-	free(all);
+	if (!x)
+		return;
+	x->en = en;
+	x->v = containers_all(en, &n);
+	for (size_t i = 0; x->v && i < n; i++)
+		if (was_cut_short(x->v[i]))
+			x->v[x->n++] = x->v[i];
+		else
+			container_unref(x->v[i]);
+	if (background_run(en->background, recover, x) < 0)
+		recover(x);
 }

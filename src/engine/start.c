@@ -212,8 +212,11 @@ static int spec_write(Start *s, Err *e)
 
 static int shim_begin(Start *s, Err *e)
 {
+	_cleanup_free_ char *pod_dir = NULL;
 	int r;
 
+	if (container_is_member(s->c) && !(pod_dir = pod_shim_dir(s->en, s->c)))
+		return err_oom(e);
 	s->run_dir = container_run_dir(s->en, s->c);
 	if (!s->run_dir)
 		return err_oom(e);
@@ -224,7 +227,9 @@ static int shim_begin(Start *s, Err *e)
 	r = mkdir_parents_at(AT_FDCWD, s->run_dir, 0700);
 	if (r < 0)
 		return err_sys(e, r, "make %s", s->run_dir);
-	r = shim_spawn(s->en->shim_program, s->run_dir, s->c->id, &s->shim, &s->shim_pid, e);
+	r = container_is_member(s->c)
+		? shim_join(pod_dir, s->run_dir, s->c->id, &s->shim, &s->shim_pid, e)
+		: shim_spawn(s->en->shim_program, s->run_dir, s->c->id, &s->shim, &s->shim_pid, e);
 	s->shim_waits = r >= 0;
 	return err_ctx(e, r, "failed to create task for container");
 }
@@ -301,7 +306,7 @@ static void enter_running(Start *s)
 	c->status = CONTAINER_RUNNING;
 	health_begin(c, &s->health);
 	c->pid = s->init_pid;
-	c->shim_pid = s->shim_pid;
+	c->shim_pid = container_is_member(c) ? 0 : s->shim_pid; /* what is to be reaped with it */
 	c->started_ns = clock_now_ns();
 	c->finished_ns = 0;
 	c->exit_code = 0;

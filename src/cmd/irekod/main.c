@@ -136,6 +136,27 @@ static int bridge_options(const DaemonConfig *c, char ***ret)
 	return r;
 }
 
+static const char *text_or(const DaemonConfig *c, const char *key, const char *otherwise)
+{
+	return config_text(c, key) ?: otherwise;
+}
+
+/* Without a door for a kubelet there is nobody to ask for pods, and nothing is read or watched for them. */
+static EnginePods pods_options(const DaemonConfig *c)
+{
+	static const char *const plugins[] = {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni", NULL};
+
+	if (!config_list(c, "cri"))
+		return (EnginePods){0};
+	return (EnginePods){
+	    .cni_conf_dir = text_or(c, "cni-conf-dir", "/etc/cni/net.d"),
+	    .cni_plugin_dirs = config_list(c, "cni-bin-dirs") ?: (char *const *)(uintptr_t)plugins,
+	    .cni_cache_dir = text_or(c, "cni-cache-dir", "/var/lib/cni"),
+	    .netns_dir = text_or(c, "netns-dir", "/run/netns"),
+	    .sandbox_image = config_text(c, "sandbox-image"),
+	};
+}
+
 static int make_engine(Daemon *d, Err *e)
 {
 	const DaemonConfig *c = &d->config;
@@ -168,6 +189,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .userns_remap = config_text(c, "userns-remap"),
 	    .published_ports_open = streq0(config_text(c, "published-ports"), "open"),
 	    .address_pools = config_list(c, "default-address-pools"),
+	    .pods = pods_options(c),
 	    .gc =
 		{
 		    .max_size = c->gc.max_size,

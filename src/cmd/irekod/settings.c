@@ -76,6 +76,12 @@ const Setting settings[] = {
 	{"published-ports", SET_TEXT, .meta = "WHO", .help = "has a say in who reaches published ports: firewall (the host's own rules for what is forwarded; the default) or open (they are open whatever these say)", .check = setting_check_published_ports},
 	{"userland-proxy", SET_BOOL, .help = "ports are reached over IPv6 too if the container has only IPv4, and the other way round (default true)"},
 	{"default-address-pools", SET_OBJECT, .flag = "default-address-pool", .meta = "base=CIDR,size=N", .help = "where networks take their subnets from; repeatable", .check = setting_check_pool, .read = setting_read_pools},
+	/* pods */
+	{"cni-conf-dir", SET_PATH, .meta = "DIR", .help = "of CNI's configuration: how pods get networks (default /etc/cni/net.d)"},
+	{"cni-bin-dirs", SET_LIST, .flag = "cni-bin-dir", .meta = "DIR", .help = "of CNI's plugins; repeatable (default /opt/cni/bin, /usr/lib/cni and /usr/libexec/cni)", .check = setting_check_path},
+	{"cni-cache-dir", SET_PATH, .meta = "DIR", .help = "of what CNI's plugins have made (default /var/lib/cni)"},
+	{"netns-dir", SET_PATH, .meta = "DIR", .help = "where network namespaces of pods have names (default /run/netns)"},
+	{"sandbox-image", SET_TEXT, .meta = "IMAGE", .help = "whose command keeps a pod (default: none is needed, the engine has a program for it)"},
 	/* storage */
 	{"snapshotter", SET_TEXT, .alias = "storage-driver", .letter = 's', .meta = "NAME", .help = "how layers are kept: auto, erofs (images), overlayfs (directories) or vfs (copies)"},
 	{"gc-max-size", SET_SIZE, .meta = "SIZE", .help = "of layers and blobs: above it unused ones go (default: no limit)"},
