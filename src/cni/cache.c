@@ -147,7 +147,7 @@ static int read_record(int dir, const char *name, CniRecord *ret, Err *e)
 static int find_among_all(int dir, const char *container_id, const char *ifname, CniRecord *ret, Err *e)
 {
 	_cleanup_free_ char *tail = strf("-%s-%s", container_id, ifname);
-	_cleanup_(closedirp) DIR *d = NULL;
+	_cleanup_dir_ DIR *d = NULL;
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *de;
 
@@ -190,7 +190,7 @@ int cni_record_find(const char *cache_dir, const char *network, const char *cont
 int cni_record_each(const char *cache_dir, int (*f)(CniRecord *r, void *user, Err *e), void *user, Err *e)
 {
 	int fd = open_results(cache_dir, false), r = 0;
-	_cleanup_(closedirp) DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	_cleanup_dir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *de;
 
 	if (fd == -ENOENT)

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 
+#include <dirent.h>
 #include <pthread.h>
 
 #define CNI_CONFIG_MAX (1u << 20) /* bytes of one configuration file */
@@ -42,6 +43,13 @@ int cni_document_parse(const char *text, size_t len, size_t max, const char *wha
 
 /* A whole regular file of at most `max` bytes; never waits for what only looks like one. Symlinks are followed if `follow`. */
 int cni_file_read(int dirfd, const char *name, size_t max, bool follow, char **ret, size_t *ret_len, Err *e);
+
+static inline void cni_dir_close(DIR **d)
+{
+	if (*d)
+		(void)closedir(*d);
+}
+#define _cleanup_dir_ _cleanup_(cni_dir_close)
 
 /* ---- list.c ---- */
 

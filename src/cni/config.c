@@ -82,7 +82,7 @@ static int by_name(const void *a, const void *b)
 /* Names of files in their order; -ENOENT if there is no directory. */
 static int list_files(const char *path, const char *const *suffixes, char ***ret)
 {
-	_cleanup_(closedirp) DIR *d = opendir(path);
+	_cleanup_dir_ DIR *d = opendir(path);
 	_cleanup_strv_ char **names = NULL;
 	size_t n = 0;
 	struct dirent *de;

@@ -171,7 +171,7 @@ static void one_that_hangs(void **state)
 /* Whether anybody works in the world's directory, as all children of with_children() do. */
 static bool has_process_in(const World *w)
 {
-	_cleanup_(closedirp) DIR *d = opendir("/proc");
+	_cleanup_dir_ DIR *d = opendir("/proc");
 	struct dirent *de;
 	bool found = false;
 

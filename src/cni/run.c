@@ -260,7 +260,7 @@ static void kill_marked(const Run *run, int proc, const char *name, pid_t pid, c
 /* True if there was none, and none that may have been one. */
 static bool hunt_once(const Run *run, int proc, char *buf)
 {
-	_cleanup_(closedirp) DIR *d = NULL;
+	_cleanup_dir_ DIR *d = NULL;
 	int fd = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), pid;
 	bool none = true;
 	struct dirent *de;
