@@ -459,13 +459,13 @@ static int network_prepare(Start *s, Err *e)
 {
 	int r = endpoint_prepare(s->en, s->c, &s->net, e);
 
+	/* The shim of a pod has the sandbox's descriptor no more: it is joined as the other namespaces are. */
+	if (container_is_member(s->c))
+		close_fd(&s->net.netns_fd);
 	if (r < 0 || s->net.host)
 		return r;
-	/* The shim of a pod has the sandbox's descriptor no more: it is joined as the other namespaces are. */
-	if (container_is_member(s->c)) {
-		close_fd(&s->net.netns_fd);
+	if (container_is_member(s->c))
 		return joined_namespace(s->en, s->c->config.host.network_mode, "net", &s->netns_path, e);
-	}
 	s->netns_path = shim_netns_path(s->shim_pid);
 	return s->netns_path ? 0 : err_oom(e);
 }

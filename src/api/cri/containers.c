@@ -261,8 +261,8 @@ int cri_rpc_reopen_log(GrpcCall *call, void *user, Err *e)
 	int r = grpc_receive_only(call, &cri__reopen_container_log_request__descriptor, &rq, e);
 
 	if (r >= 0)
-		r = cri_container_find(d->engine, ((const Cri__ReopenContainerLogRequest *)rq)->container_id, &i,
-				       e);
+		r = cri_container_find(d->engine, ((const Cri__ReopenContainerLogRequest *)rq)->container_id,
+				       &i, e);
 	if (r >= 0)
 		r = engine_container_log_reopen(d->engine, i.id, e);
 	return r < 0 ? r : cri_send_empty(call, e);
