@@ -738,8 +738,13 @@ static int newest_first(const void *a, const void *b)
 	return x->created_ns < y->created_ns ? 1 : x->created_ns > y->created_ns ? -1 : 0;
 }
 
-/* References to all, the newest first. */
-static int all_containers(Engine *en, Container ***ret, size_t *ret_n, Err *e)
+static bool is_wanted(const Container *c, const EngineEach *each)
+{
+	return !each->pod || streq0(c->config.pod.id, each->pod);
+}
+
+/* References to those that are wanted, the newest first. */
+static int all_containers(Engine *en, const EngineEach *each, Container ***ret, size_t *ret_n, Err *e)
 {
 	Container **all, *c, *tmp;
 	size_t n = 0;
@@ -748,7 +753,8 @@ static int all_containers(Engine *en, Container ***ret, size_t *ret_n, Err *e)
 	all = calloc(HASH_COUNT(en->by_id) + 1, sizeof(*all));
 	if (all)
 		HASH_ITER (hh, en->by_id, c, tmp)
-			all[n++] = container_ref(c);
+			if (is_wanted(c, each))
+				all[n++] = container_ref(c);
 	pthread_mutex_unlock(&en->lock);
 	if (!all)
 		return err_oom(e);
@@ -801,7 +807,7 @@ int engine_container_each(Engine *en, const EngineEach *each, Err *e)
 {
 	_cleanup_free_ Container **all = NULL;
 	size_t n = 0;
-	int r = all_containers(en, &all, &n, e);
+	int r = all_containers(en, each, &all, &n, e);
 
 	for (size_t i = 0; i < n; i++) {
 		if (r == 0)

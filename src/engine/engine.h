@@ -285,6 +285,7 @@ typedef struct EngineEach {
 	 * GLANCE_COPY: fn is to be called with a copy. */
 	ContainerGlance (*glance)(void *user, const ContainerInfo *i);
 	void *user;
+	const char *pod; /* NULL: all containers; an id: only those of this pod, its sandbox among them */
 } EngineEach;
 /* For every container, newest first. Of `config` only what lists show and filters look at is there: image, hostname, labels, exposed_ports,
  * host.network_mode and the endpoints; the paths of files are not. */

@@ -11,6 +11,7 @@
 #include "api/cri/note.h"
 #include "api/cri/status.h"
 
+#define ID_LEN    64
 #define PIECE_MAX (1u << 20) /* of a stream's messages, but for one large item */
 
 /* Field numbers of PodSandbox and of Container. */
@@ -159,7 +160,12 @@ static void list_done(List *l)
 
 static int list_make(CriDoor *d, List *l, Err *e)
 {
-	int r = engine_container_each(d->engine, &(EngineEach){.glance = glance, .user = l}, e);
+	const CriFilter *f = &l->filter;
+	/* One that is named in full, or by its pod, is found without a look at all. */
+	bool whole = f->pod && strlen(f->pod) == ID_LEN,
+	     one = l->kind->pods && f->id && strlen(f->id) == ID_LEN;
+	const EngineEach each = {.glance = glance, .user = l, .pod = whole ? f->pod : one ? f->id : NULL};
+	int r = engine_container_each(d->engine, &each, e);
 
 	if (*l->damaged_id)
 		log_warn("kubelet's door: the record of %.12s is damaged: it is not listed", l->damaged_id);

@@ -282,7 +282,6 @@ int cri_pod_doc_make(Engine *en, const char *id, CriPodDoc *ret, Err *e)
 /* ---- all of a pod ---- */
 
 typedef struct Gathering {
-	const char *pod;
 	char **ids;
 	bool oom;
 } Gathering;
@@ -292,7 +291,7 @@ static ContainerGlance gather(void *user, const ContainerInfo *i)
 	Gathering *g = user;
 	const ContainerPod *p = &i->config.pod;
 
-	if (p->id && !p->sandbox && streq(p->id, g->pod) && i->status != CONTAINER_REMOVING)
+	if (!p->sandbox && i->status != CONTAINER_REMOVING)
 		g->oom |= strv_add(&g->ids, i->id) < 0;
 	return g->oom ? GLANCE_END : GLANCE_DONE;
 }
@@ -309,8 +308,8 @@ void cri_members_done(CriMembers *m)
 /* One that goes meanwhile is left out. */
 int cri_members_make(Engine *en, const char *pod_id, CriMembers *ret, Err *e)
 {
-	Gathering g = {.pod = pod_id};
-	int r = engine_container_each(en, &(EngineEach){.glance = gather, .user = &g}, e);
+	Gathering g = {0};
+	int r = engine_container_each(en, &(EngineEach){.glance = gather, .user = &g, .pod = pod_id}, e);
 	_cleanup_strv_ char **ids = g.ids;
 	size_t n = strv_len(ids);
 	CriMembers m = {0};
