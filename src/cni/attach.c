@@ -280,6 +280,15 @@ static char *network_of(Cni *c)
 	return cni_config_get(c, &l, NULL) < 0 ? NULL : strdup(l->name);
 }
 
+bool cni_is_recorded(Cni *c, const CniAttachment *a)
+{
+	_cleanup_free_ char *network = network_of(c);
+	_cleanup_record_ CniRecord rec = {0};
+
+	/* One that cannot be read is there. */
+	return cni_record_find(c->cache_dir, network, a->container_id, a->ifname, &rec, NULL) != 0;
+}
+
 int cni_del(Cni *c, const CniAttachment *a, Err *e)
 {
 	_cleanup_free_ char *subject = subject_of(a), *network = network_of(c);

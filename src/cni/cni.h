@@ -75,6 +75,8 @@ void cni_result_done(CniResult *r);
 /* Plugins in their order. What one that failed, or those before it, has made is taken down again (DEL of all of them), and the first error is told.
  * alive_fd: see engine.h; -1: none. */
 int cni_add(Cni *c, const CniAttachment *a, int alive_fd, CniResult *ret, Err *e);
+/* Whether anything of it may be there: false after an ADD that failed and was taken down again, or that never began. */
+bool cni_is_recorded(Cni *c, const CniAttachment *a);
 /* From the kept record: whether it is still as it was made. ERR_NOT_FOUND if there is no record. */
 int cni_check(Cni *c, const CniAttachment *a, Err *e);
 /* In reverse order, with what the record says (arguments, capabilities, result, the configuration of that time); without a record, with what `a` says and today's configuration, and

@@ -149,6 +149,18 @@ static int attach(Engine *en, Container *c, const char *path, Err *e)
 	return r < 0 ? r : enter_ips(c, result.ips, e);
 }
 
+/* What failed and was taken down again is not released once more. */
+static void forget_attachment(Engine *en, Container *c, const char *path)
+{
+	const CniAttachment a = {.container_id = c->id, .ifname = POD_INTERFACE};
+
+	if (cni_is_recorded(en->pods.cni, &a) || netns_unname(path, NULL) < 0)
+		return;
+	pthread_mutex_lock(&c->state);
+	c->pod_attached = false;
+	pthread_mutex_unlock(&c->state);
+}
+
 int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e)
 {
 	_cleanup_free_ char *path = netns_path(en, c);
@@ -158,7 +170,12 @@ int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e)
 		r = no_networks(e);
 	if (r >= 0)
 		r = netns_name(en, path, netns_fd, e);
-	return r < 0 ? r : attach(en, c, path, e);
+	if (r < 0)
+		return r;
+	r = attach(en, c, path, e);
+	if (r < 0)
+		forget_attachment(en, c, path);
+	return r;
 }
 
 /* The namespace may be gone, by a new start of the machine say: the plugins are told so. */
