@@ -49,7 +49,6 @@ def main():
     elif how == "leave a process":
         # It has all that we have open, standard output too.
         if os.fork() == 0:
-            os.setsid()
             time.sleep(3600)
     elif how == "flood":
         while True:

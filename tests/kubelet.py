@@ -74,7 +74,7 @@ class Kubelet:
         self.behave()
         self.write_cni()
         self.socket = root / "cri.sock"
-        self.engine = Engine("--cri", f"unix://{self.socket}", "--cni-conf-dir", self.cni, "--cni-bin-dir", self.plugins, "--insecure-registry", "127.0.0.0/8",
+        self.engine = Engine("--cri", f"unix://{self.socket}", "--cni-conf-dir", self.cni, "--cni-bin-dir", self.plugins, "--cni-cache-dir", root / "cni-cache", "--insecure-registry", "127.0.0.0/8",
                              *options, root=root / "engine", prefix=self.room.prefix)
         self.client = None
         self.start()
