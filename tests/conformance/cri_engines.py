@@ -193,7 +193,7 @@ class Ireko(Peer):
     name = "ireko"
 
     def start(self):
-        self.engine = harness.Engine("--cri", f"unix://{self.socket}", "--cni-conf-dir", self.cni, "--cni-bin-dir", self.plugins, "--registry-mirror", f"*=http://{self.registry.host}",
+        self.engine = harness.Engine("--cri", f"unix://{self.socket}", "--cni-conf-dir", self.cni, "--cni-bin-dir", self.plugins, "--cni-cache-dir", self.folder / "cni-cache", "--registry-mirror", f"*=http://{self.registry.host}",
                                      "--insecure-registry", "127.0.0.0/8", root=self.folder)
         run = self.folder / "run"
         run.mkdir()
