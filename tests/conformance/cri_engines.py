@@ -212,6 +212,9 @@ class Ireko(Peer):
     def close(self):
         try:
             if getattr(self, "engine", None) and self.engine.p:
+                # What a test that failed has left.
+                endpoint = f"unix://{self.socket}"
+                harness.run(CACHE / "bin/crictl", "-r", endpoint, "-i", endpoint, "-t", "60s", "rmp", "-f", "-a", check=False)
                 self.engine.destroy(keep_files=True)
         finally:
             harness.run("ip", "link", "del", self.bridge, check=False)
