@@ -21,6 +21,7 @@
 #include <pthread.h>
 
 typedef struct CriConnection CriConnection; /* serve.c */
+typedef struct CriImageUser CriImageUser;   /* images.c */
 
 /* What containers of pods are labelled with beside what a kubelet says, as those of Docker's adapter for kubelets are: programs find them by it. */
 #define CRI_LABEL_TYPE     "io.kubernetes.docker.type"
@@ -44,6 +45,7 @@ struct CriDoor {
 	GrpcCall **lasting; /* calls that end when their client or the door does */
 	size_t n_lasting;
 	bool stopping;
+	CriImageUser *image_users; /* images.c */
 };
 
 /* ---- door.c ---- */
@@ -99,3 +101,4 @@ int cri_rpc_image_status(GrpcCall *call, void *user, Err *e);
 int cri_rpc_pull_image(GrpcCall *call, void *user, Err *e);
 int cri_rpc_remove_image(GrpcCall *call, void *user, Err *e);
 int cri_rpc_image_fs_info(GrpcCall *call, void *user, Err *e);
+void cri_image_users_free(CriDoor *d);

@@ -118,6 +118,7 @@ void cri_door_free(CriDoor *d)
 		close_fd(&d->listeners[i]);
 	free(d->listeners);
 	free(d->lasting);
+	cri_image_users_free(d);
 	close_fd(&d->stop_fd);
 	pthread_mutex_destroy(&d->lock);
 	pthread_cond_destroy(&d->changed);

@@ -11,8 +11,80 @@
 #include "api/cri/verbose.h"
 #include "base/secret.h"
 
+#include <uthash.h>
+
 #define PIECE_IMAGES 256 /* in one message of a stream */
 #define CONFIG_MAX   (4u << 20)
+#define USERS_MAX    1024 /* that are remembered */
+
+/* The user that an image's config names: what it is cannot change, as the id is the digest of the config. So a config is read once. */
+struct CriImageUser {
+	char id[DIGEST_LEN + 1];
+	char *user; /* or NULL */
+	UT_hash_handle hh;
+};
+
+void cri_image_users_free(CriDoor *d)
+{
+	CriImageUser *u, *tmp;
+
+	HASH_ITER (hh, d->image_users, u, tmp) {
+		HASH_DEL(d->image_users, u);
+		free(u->user);
+		free(u);
+	}
+}
+
+/* False: not known yet. */
+static bool user_known(CriDoor *d, const char *id, char **ret)
+{
+	CriImageUser *u;
+
+	pthread_mutex_lock(&d->lock);
+	HASH_FIND_STR(d->image_users, id, u);
+	if (u)
+		*ret = u->user ? strdup(u->user) : NULL;
+	pthread_mutex_unlock(&d->lock);
+	return u;
+}
+
+/* Without memory it is read again the next time. */
+static void user_remember(CriDoor *d, const char *id, const char *user)
+{
+	CriImageUser *u = calloc(1, sizeof(*u)), *there;
+
+	if (!u)
+		return;
+	snprintf(u->id, sizeof(u->id), "%s", id);
+	u->user = user ? strdup(user) : NULL;
+	pthread_mutex_lock(&d->lock);
+	HASH_FIND_STR(d->image_users, id, there);
+	if (!there && HASH_COUNT(d->image_users) >= USERS_MAX)
+		cri_image_users_free(d);
+	if (!there && (u->user || !user)) {
+		HASH_ADD_STR(d->image_users, id, u);
+		u = NULL;
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (u)
+		free(u->user);
+	free(u);
+}
+
+static char *user_of(CriDoor *d, const char *id)
+{
+	ImageConfig config = {0};
+	char *user = NULL;
+
+	if (user_known(d, id, &user))
+		return user;
+	if (store_image_config(engine_store(d->engine), id, &config, NULL) < 0)
+		return NULL;
+	user_remember(d, id, config.run.user);
+	user = take_ptr(config.run.user);
+	image_config_done(&config);
+	return user;
+}
 
 typedef struct ImageDoc {
 	Cri__Image image;
@@ -44,10 +116,8 @@ static void fill_user(ImageDoc *d)
 }
 
 /* Points into i. An artifact has no config to look at. */
-static void image_doc_fill(Store *s, const StoreImage *i, ImageDoc *ret)
+static void image_doc_fill(CriDoor *d, const StoreImage *i, ImageDoc *ret)
 {
-	ImageConfig config = {0};
-
 	*ret = (ImageDoc){0};
 	cri__image__init(&ret->image);
 	cri__image_spec__init(&ret->spec);
@@ -59,10 +129,9 @@ static void image_doc_fill(Store *s, const StoreImage *i, ImageDoc *ret)
 	ret->image.n_repo_tags = strv_len(i->tags);
 	ret->image.repo_digests = i->digests;
 	ret->image.n_repo_digests = strv_len(i->digests);
-	if (i->artifact_type || store_image_config(s, i->id, &config, NULL) < 0)
+	if (i->artifact_type)
 		return;
-	ret->user = take_ptr(config.run.user);
-	image_config_done(&config);
+	ret->user = user_of(d, i->id);
 	fill_user(ret);
 }
 
@@ -102,8 +171,9 @@ static int one(Store *s, const char *name, Images *x, Err *e)
 	return 0;
 }
 
-static int images_make(Store *s, const Cri__ImageFilter *f, Images *x, Err *e)
+static int images_make(CriDoor *d, const Cri__ImageFilter *f, Images *x, Err *e)
 {
+	Store *s = engine_store(d->engine);
 	const char *name = f && f->image ? f->image->image : NULL;
 	int r = str_empty(name) ? store_image_list(s, &x->v, &x->n, e) : one(s, name, x, e);
 
@@ -115,7 +185,7 @@ static int images_make(Store *s, const Cri__ImageFilter *f, Images *x, Err *e)
 		return err_oom(e);
 	for (size_t i = 0; i < x->n; i++)
 		if (!x->v[i].part) {
-			image_doc_fill(s, &x->v[i], &x->docs[x->n_list]);
+			image_doc_fill(d, &x->v[i], &x->docs[x->n_list]);
 			x->list[x->n_list] = &x->docs[x->n_list].image;
 			x->n_list++;
 		}
@@ -124,14 +194,14 @@ static int images_make(Store *s, const Cri__ImageFilter *f, Images *x, Err *e)
 
 int cri_rpc_list_images(GrpcCall *call, void *user, Err *e)
 {
-	const CriDoor *d = user;
+	CriDoor *d = user;
 	_cleanup_message_ ProtobufCMessage *rq = NULL;
 	_cleanup_(images_done) Images x = {0};
 	Cri__ListImagesResponse answer = CRI__LIST_IMAGES_RESPONSE__INIT;
 	int r = grpc_receive_only(call, &cri__list_images_request__descriptor, &rq, e);
 
 	if (r >= 0)
-		r = images_make(engine_store(d->engine), ((const Cri__ListImagesRequest *)rq)->filter, &x, e);
+		r = images_make(d, ((const Cri__ListImagesRequest *)rq)->filter, &x, e);
 	if (r < 0)
 		return r;
 	answer.images = x.list;
@@ -141,14 +211,13 @@ int cri_rpc_list_images(GrpcCall *call, void *user, Err *e)
 
 int cri_rpc_stream_images(GrpcCall *call, void *user, Err *e)
 {
-	const CriDoor *d = user;
+	CriDoor *d = user;
 	_cleanup_message_ ProtobufCMessage *rq = NULL;
 	_cleanup_(images_done) Images x = {0};
 	int r = grpc_receive_only(call, &cri__stream_images_request__descriptor, &rq, e);
 
 	if (r >= 0)
-		r = images_make(engine_store(d->engine), ((const Cri__StreamImagesRequest *)rq)->filter, &x,
-				e);
+		r = images_make(d, ((const Cri__StreamImagesRequest *)rq)->filter, &x, e);
 	for (size_t at = 0; r >= 0 && at < x.n_list; at += PIECE_IMAGES) {
 		Cri__StreamImagesResponse piece = CRI__STREAM_IMAGES_RESPONSE__INIT;
 
@@ -180,7 +249,7 @@ static int verbose(Store *s, const StoreImage *i, CriVerbose *ret, Err *e)
 /* One that is not here is an answer without an image. */
 int cri_rpc_image_status(GrpcCall *call, void *user, Err *e)
 {
-	const CriDoor *d = user;
+	CriDoor *d = user;
 	Store *s = engine_store(d->engine);
 	_cleanup_message_ ProtobufCMessage *m = NULL;
 	_cleanup_(images_done) Images x = {0};
@@ -194,7 +263,7 @@ int cri_rpc_image_status(GrpcCall *call, void *user, Err *e)
 	rq = (const Cri__ImageStatusRequest *)m;
 	if (!rq->image || str_empty(rq->image->image))
 		return err_new(e, ERR_INVALID, "image.image is missing: which image is meant?");
-	r = images_make(s, &(Cri__ImageFilter){.image = rq->image}, &x, e);
+	r = images_make(d, &(Cri__ImageFilter){.image = rq->image}, &x, e);
 	if (r >= 0 && x.n_list && rq->verbose && !x.v[0].artifact_type)
 		r = verbose(s, &x.v[0], &info, e);
 	if (r < 0)
