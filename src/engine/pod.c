@@ -69,6 +69,19 @@ static int members_of(Engine *en, const Container *pod, Members *ret, Err *e)
 	return ret->exits ? 0 : err_oom(e);
 }
 
+void pod_members_await(Engine *en, const Container *c)
+{
+	_cleanup_(members_done) Members m = {0};
+	ContainerEnd end = {0};
+
+	if (!container_is_sandbox(c) || members_of(en, c, &m, NULL) < 0)
+		return;
+	for (size_t i = 0; i < m.n; i++) {
+		(void)engine_container_wait(en, m.v[i]->id, WAIT_NOT_RUNNING, NULL, NULL, -1, &end, NULL);
+		free(take_ptr(end.error));
+	}
+}
+
 /* ---- what a member is ---- */
 
 static int replace_text(char **field, char *with)

@@ -6,7 +6,7 @@
  * shim, as ever. A container that
  * its policy would have kept running is marked as of no boot: the next start of an engine finds it as after a restart of the machine.
  */
-#include "engine/engine-internal.h"
+#include "engine/pod-internal.h"
 
 typedef struct StopAll {
 	Engine *en;
@@ -61,7 +61,11 @@ static void stop_thread(void *arg)
 	StopOne *o = arg;
 	StopAll *a = o->all;
 	Err err = {0};
-	int r = engine_container_stop(a->en, o->c->id, NULL, -1, &err);
+	int r;
+
+	/* The end of a sandbox is that of its pod: members have their time first. */
+	pod_members_await(a->en, o->c);
+	r = engine_container_stop(a->en, o->c->id, NULL, -1, &err);
 
 	if (r < 0 && err.kind != ERR_NOT_MODIFIED && err.kind != ERR_NOT_FOUND)
 		log_warn("stop container %.12s with the engine: %s", o->c->id, err_msg(&err, r));
