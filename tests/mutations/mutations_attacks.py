@@ -64,7 +64,7 @@ ALL = [
         "asking-for-the-held", "a tracer in the container holds a command of exec that has ended",
         [HERE + "test_a_command_that_is_held_at_its_end_is_waited_for_at_rest"],
         "src/shim/process.c:process_ready", "its pidfd stays watched",
-        [("src/shim/process.c", "	if (p->held) {\n		loop_unwatch(&s->loop, src);\n		return;", "	if (p->held) {\n		return;")], programs=EVERYTHING),
+        [("src/shim/process.c", "	if (p->held) {\n		loop_unwatch(s->loop, src);\n		return;", "	if (p->held) {\n		return;")], programs=EVERYTHING),
     # --- names that change
     Mutation(
         "paths-by-name", "symlink swaps of every mount target while creating",
