@@ -97,6 +97,25 @@ static int settle_mode(char **mode, const char *id)
 	return streq0(*mode, "pod") ? replace_text(mode, strf("container:%s", id)) : 0;
 }
 
+/* Whose pid namespace it is to see: nobody's outside of the pod. */
+static int target_check(Engine *en, const Container *c, Err *e)
+{
+	const char *mode = c->config.host.pid_mode, *ref = mode ? str_after(mode, "container:") : NULL;
+	_cleanup_container_ Container *target = NULL;
+
+	if (!ref)
+		return 0;
+	if (container_find(en, ref, &target, NULL) < 0 || !container_in_pod(target) ||
+	    !streq(target->config.pod.id, c->config.pod.id))
+		return err_new(e, ERR_INVALID,
+			       "pid namespace of container %s: the pod %.12s has no such container", ref,
+			       c->config.pod.id);
+	return container_status(target) == CONTAINER_RUNNING
+		   ? 0
+		   : err_new(e, ERR_CONFLICT, "pid namespace of container %.12s: it does not run",
+			     target->id);
+}
+
 int pod_settle(Engine *en, Container *c, Err *e)
 {
 	_cleanup_container_ Container *pod = NULL;
@@ -116,7 +135,7 @@ int pod_settle(Engine *en, Container *c, Err *e)
 	    settle_mode(&h->network_mode, pod->id) < 0 || settle_mode(&h->pid_mode, pod->id) < 0 ||
 	    settle_mode(&h->ipc_mode, pod->id) < 0)
 		return err_oom(e);
-	return 0;
+	return target_check(en, c, e);
 }
 
 int pod_guard(const Container *c, const char *verb, Err *e)
