@@ -127,7 +127,9 @@ static int pending_make(const EngineAttach *a, PendingAttach **ret, Err *e)
 	p->out = a->out;
 	p->err = a->err;
 	p->raw = a->raw;
-	r = detach_keys_parse(a->detach_keys, p->detach_keys, sizeof(p->detach_keys), &p->n_detach_keys, e);
+	r = a->no_detach_keys ? 0
+			      : detach_keys_parse(a->detach_keys, p->detach_keys, sizeof(p->detach_keys),
+						  &p->n_detach_keys, e);
 	if (r >= 0 && a->prefix_len > 0) {
 		p->prefix = malloc(a->prefix_len);
 		if (!p->prefix)

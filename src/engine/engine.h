@@ -310,6 +310,7 @@ typedef struct EngineAttach {
 	const void *prefix;
 	size_t prefix_len;
 	const char *detach_keys; /* "ctrl-p,ctrl-q" syntax, NULL: that default */
+	bool no_detach_keys;     /* whatever is typed is the process's */
 	bool plain;              /* of an exec: bytes without frames, also without a terminal */
 } EngineAttach;
 /* Works on created and running containers; returns once attached (the shim serves the fd). For a created one it takes effect with
@@ -430,6 +431,21 @@ int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, ui
 		      Err *e);
 int engine_exec_resize(Engine *en, const char *id, uint16_t rows, uint16_t cols, Err *e);
 int engine_exec_inspect(Engine *en, const char *id, ExecInfo *ret, Err *e);
+/* event_fd, an eventfd of the caller's, is written to once it has ended; -1: no more. */
+int engine_exec_watch(Engine *en, const char *id, int event_fd, Err *e);
+/* Nobody will ask for it any more. True and its exit code if it has ended. */
+bool engine_exec_forget(Engine *en, const char *id, int *ret_code);
+
+/* A command to its end, with what it prints; what is beyond the limit is dropped. timeout_ns 0: none; one that takes longer is killed: ERR_CANCELLED, ETIMEDOUT. It is killed, too,
+ * when alive_fd breaks. A command that cannot be run: ERR_NO_COMMAND, ERR_NOT_RUNNABLE. */
+#define ENGINE_EXEC_OUTPUT_MAX (16 * 1024 * 1024)
+typedef struct EngineExecOutput {
+	StrBuf out, err; /* no more than ENGINE_EXEC_OUTPUT_MAX bytes each */
+	int exit_code;
+} EngineExecOutput;
+void engine_exec_output_done(EngineExecOutput *o);
+int engine_exec_sync(Engine *en, const char *container, const ExecConfig *config, int64_t timeout_ns,
+		     int alive_fd, EngineExecOutput *ret, Err *e);
 
 /* ---- a full disk (space.c) ---- */
 /* What was free when something that brings data in began. */

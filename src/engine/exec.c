@@ -201,7 +201,7 @@ static int exec_run(Engine *en, Container *c, const char *id, const ExecConfig *
 	if (rootfs < 0)
 		return err_new(e, ERR_CONFLICT, "container %s is not running", c->id);
 	r = spec_build_exec(en, c, config, rootfs, &process, e);
-	if (r >= 0 && attach && config->tty)
+	if (r >= 0 && attach && config->tty && !attach->no_detach_keys)
 		r = detach_keys_parse(attach->detach_keys ?: config->detach_keys, keys, sizeof(keys), &n_keys,
 				      e);
 	if (r < 0)
@@ -260,6 +260,42 @@ int engine_exec_start(Engine *en, const char *id, const EngineAttach *attach, ui
 		return err_ctx(e, r, "OCI runtime exec failed");
 	}
 	return 0;
+}
+
+int engine_exec_watch(Engine *en, const char *id, int event_fd, Err *e)
+{
+	int r = 0;
+	Exec *x;
+
+	pthread_mutex_lock(&en->lock);
+	HASH_FIND_STR(en->execs, id, x);
+	if (!x)
+		r = err_new(e, ERR_NOT_FOUND, "No such exec instance: %s", id);
+	else {
+		x->watcher_fd = event_fd;
+		if (event_fd >= 0 && x->ended_mono_ns)
+			(void)eventfd_write(event_fd, 1);
+	}
+	pthread_mutex_unlock(&en->lock);
+	return r;
+}
+
+bool engine_exec_forget(Engine *en, const char *id, int *ret_code)
+{
+	bool ended = false;
+	Exec *x;
+
+	pthread_mutex_lock(&en->lock);
+	HASH_FIND_STR(en->execs, id, x);
+	if (x) {
+		ended = x->started && !x->running;
+		if (ended)
+			*ret_code = x->exit_code;
+		HASH_DEL(en->execs, x);
+		exec_free(x);
+	}
+	pthread_mutex_unlock(&en->lock);
+	return ended;
 }
 
 void exec_ended(Engine *en, Container *c, const char *exec_id, int status)
