@@ -68,6 +68,8 @@ typedef struct HttpOptions {
 	int idle_timeout_ms;      /* between requests; 0: 180 s */
 	unsigned connections_max; /* above it, idle ones are closed, the longest idle first; 0: 1024 */
 	unsigned requests_max;    /* that are at work; 0: 2048 */
+	/* Requests come through proxies, which keep the Host and the Origin of whoever has asked them: neither is looked at. For a server whose paths are secrets. */
+	bool behind_proxies;
 } HttpOptions;
 
 typedef enum HttpTransport { HTTP_UNIX, HTTP_TCP, HTTP_TLS } HttpTransport;
@@ -178,4 +180,6 @@ int http_hijack(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err 
 /* The same for a handler that stays with the connection and gives no copy away: it is cut off when the server ends, and is one of the requests that last as long as
  * their client likes. */
 int http_hijack_and_stay(HttpRequest *rq, const char *content_type, HttpHijack *ret, Err *e);
+/* The same with "101 Switching Protocols" to what the client has asked for in its Upgrade header, and with the headers that were set. */
+int http_switch_protocols(HttpRequest *rq, HttpHijack *ret, Err *e);
 bool http_wants_upgrade(const HttpRequest *rq);

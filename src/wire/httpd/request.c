@@ -89,7 +89,7 @@ static int dispatch(HttpRequest *rq, int64_t deadline, Err *e)
 	void *user;
 	int r, route_error;
 
-	r = http_check_browser(rq, rq->conn->transport, e);
+	r = o->behind_proxies ? 0 : http_check_browser(rq, rq->conn->transport, e);
 	if (r >= 0 && o->admit)
 		r = o->admit(rq, o->user, e);
 	if (r < 0 || rq->answered)

@@ -167,3 +167,12 @@ int http_hijack_and_stay(HttpRequest *rq, const char *content_type, HttpHijack *
 {
 	return hijack(rq, content_type, true, ret, e);
 }
+
+int http_switch_protocols(HttpRequest *rq, HttpHijack *ret, Err *e)
+{
+	_cleanup_free_ char *head =
+	    strf("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n",
+		 http_header(rq, "Upgrade"));
+
+	return head ? http_take_over(rq, head, true, ret, e) : err_oom(e);
+}

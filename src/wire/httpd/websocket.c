@@ -79,16 +79,44 @@ int ws_accept_key(const char *key, char ret[WS_KEY_LEN + 1])
 	return EVP_EncodeBlock((unsigned char *)ret, sum, (int)n) == WS_KEY_LEN ? 0 : -EINVAL;
 }
 
+bool ws_wanted(const HttpRequest *rq)
+{
+	return http_wants_upgrade(rq) && strcasecmp(http_header(rq, "Upgrade"), "websocket") == 0;
+}
+
+/* A word of a list that commas separate, which may be offered in several lines. */
+static const char *known_word(const char *word, size_t len, const char *const *known)
+{
+	for (; *known; known++)
+		if (strlen(*known) == len && strncmp(*known, word, len) == 0)
+			return *known;
+	return NULL;
+}
+
+const char *ws_choose_protocol(const HttpRequest *rq, const char *const *known)
+{
+	const char *line, *found = NULL;
+	size_t n = 0;
+
+	for (; !found && (line = http_header_nth(rq, "Sec-WebSocket-Protocol", n)); n++)
+		while (*line && !found) {
+			size_t blanks = strspn(line, ", \t"), len = strcspn(line + blanks, ", \t");
+
+			found = len ? known_word(line + blanks, len, known) : NULL;
+			line += blanks + len;
+		}
+	return found || n > 0 ? found : "";
+}
+
 int ws_begin(HttpRequest *rq, HttpHijack *ret, Err *e)
 {
 	const char *key = http_header(rq, "Sec-WebSocket-Key"),
-		   *version = http_header(rq, "Sec-WebSocket-Version"), *upgrade = http_header(rq, "Upgrade");
+		   *version = http_header(rq, "Sec-WebSocket-Version");
 	_cleanup_free_ char *head = NULL;
 	char accept[WS_KEY_LEN + 1];
 	int r;
 
-	if (!http_wants_upgrade(rq) || strcasecmp(upgrade, "websocket") != 0 || str_empty(key) ||
-	    strlen(key) > 100)
+	if (!ws_wanted(rq) || str_empty(key) || strlen(key) > 100)
 		return err_new(
 		    e, ERR_INVALID,
 		    "not a WebSocket handshake: expected Upgrade: websocket, Connection: Upgrade and "

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server's side of WebSocket (RFC 6455), for a client that wants a plain stream of bytes through it.
+ * The server's side of WebSocket (RFC 6455).
  *
- * Messages have no meaning: the payload of every data frame, whole or fragment, goes on as bytes, and bytes come back as one frame
- * for each piece. No extensions and no subprotocols. Payload is passed on as it arrives, so that the length of a frame, whatever
+ * Messages have no meaning to ws_serve: the payload of every data frame, whole or fragment, goes on as bytes, and bytes come back as one frame
+ * for each piece. A WsConnection is for who needs to know where they begin and end. No extensions. Payload is passed on as it arrives, so that the length of a frame, whatever
  * it claims, costs no memory; control frames are at most 125 bytes, as they must be.
  */
 #pragma once
@@ -32,8 +32,30 @@ void ws_unmask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t at);
 /* Sec-WebSocket-Accept for a Sec-WebSocket-Key. */
 int ws_accept_key(const char *key, char ret[WS_KEY_LEN + 1]);
 
-/* Answers the handshake; ERR_INVALID for a request that is none. The connection then speaks frames: ws_serve. */
+bool ws_wanted(const HttpRequest *rq);
+/* The first of the subprotocols that the client offers and that is in the NULL-terminated list; "" if it offers none, NULL if none of them is. */
+const char *ws_choose_protocol(const HttpRequest *rq, const char *const *known);
+/* Answers the handshake; ERR_INVALID for a request that is none. The connection then speaks frames: ws_serve, or ws_open. A subprotocol is a header that was set before. */
 int ws_begin(HttpRequest *rq, HttpHijack *ret, Err *e);
 /* Carries bytes between the client and the stream socket `inner`, until either ends; blocking. opcode: of frames to the client. The end
  * of the client's input shuts inner down for writing; both descriptors stay the caller's. */
 void ws_serve(const HttpHijack *h, int inner, WsOpcode opcode);
+
+/* ---- messages: websocket-messages.c ----
+ * One thread receives, any thread sends. Pings are answered by ws_receive. */
+typedef struct WsConnection WsConnection;
+typedef struct WsPiece {
+	bool begins, ends; /* its message, of which no piece but the last is empty */
+	const uint8_t *data;
+	size_t len;
+} WsPiece;
+/* idle_timeout_ms: without a byte in either direction; 0: never. h stays the caller's. */
+int ws_open(const HttpHijack *h, int idle_timeout_ms, WsConnection **ret, Err *e);
+/* 1 and a piece, which is there until the next call; 0 once the client has ended it or poll(2) says POLLIN of quit_fd; else an error. */
+int ws_receive(WsConnection *w, int quit_fd, WsPiece *ret, Err *e);
+/* One message, of two parts. Waits while the client does not read. */
+int ws_send(WsConnection *w, WsOpcode opcode, const void *a, size_t an, const void *b, size_t bn, Err *e);
+/* Tells the client, waits a second at most for it to leave, and frees. NULL is allowed. */
+void ws_close(WsConnection *w, unsigned code);
+#define WS_NORMAL         1000
+#define WS_PROTOCOL_ERROR 1002
