@@ -22,6 +22,7 @@
 
 typedef struct CriConnection CriConnection; /* serve.c */
 typedef struct CriImageUser CriImageUser;   /* images.c */
+typedef struct CriStreams CriStreams;       /* stream.c */
 
 /* What containers of pods are labelled with beside what a kubelet says, as those of Docker's adapter for kubelets are: programs find them by it. */
 #define CRI_LABEL_TYPE     "io.kubernetes.docker.type"
@@ -33,6 +34,7 @@ typedef struct CriImageUser CriImageUser;   /* images.c */
 struct CriDoor {
 	Engine *engine;
 	char *cgroup_driver;
+	CriStreams *streams;
 	int stop_fd; /* eventfd: readable once the door is closing */
 	int *listeners;
 	size_t n_listeners;
@@ -62,10 +64,23 @@ int cri_rpc_status(GrpcCall *call, void *user, Err *e);
 int cri_rpc_runtime_config(GrpcCall *call, void *user, Err *e);
 int cri_rpc_update_runtime_config(GrpcCall *call, void *user, Err *e);
 
+/* ---- stream-rpc.c, stream.c: commands and connections in containers, by a server of their own ---- */
+int cri_rpc_exec(GrpcCall *call, void *user, Err *e);
+int cri_rpc_exec_sync(GrpcCall *call, void *user, Err *e);
+int cri_rpc_attach(GrpcCall *call, void *user, Err *e);
+int cri_rpc_port_forward(GrpcCall *call, void *user, Err *e);
+int cri_streams_new(CriDoor *d, const CriStreamOptions *o, CriStreams **ret, Err *e);
+int cri_streams_start(CriStreams *s, Err *e);
+/* After CriDoor.stop_fd became readable. False: some sessions have not ended. NULL is allowed. */
+bool cri_streams_stop(CriStreams *s, int grace_ms);
+void cri_streams_free(CriStreams *s);
+
 /* ---- serve.c: sockets, connections ---- */
 /* For a call that would not end by itself: the door's end cancels it. ERR_UNAVAILABLE when that has come. */
 int cri_lasting_begin(CriDoor *d, GrpcCall *call, Err *e);
 void cri_lasting_end(CriDoor *d, GrpcCall *call);
+/* No signal is handled by it. 0 or -errno. */
+int cri_thread_start(pthread_t *ret, bool detached, size_t stack, void *(*fn)(void *), void *arg);
 int cri_serve_start(CriDoor *d, Err *e);
 bool cri_serve_stop(CriDoor *d, int grace_ms);
 

@@ -36,6 +36,10 @@ const GrpcMethod cri_methods[] = {
     {IMAGE "PullImage", cri_rpc_pull_image},
     {IMAGE "RemoveImage", cri_rpc_remove_image},
     {IMAGE "ImageFsInfo", cri_rpc_image_fs_info},
+    {RUNTIME "ExecSync", cri_rpc_exec_sync},
+    {RUNTIME "Exec", cri_rpc_exec},
+    {RUNTIME "Attach", cri_rpc_attach},
+    {RUNTIME "PortForward", cri_rpc_port_forward},
     {NULL, NULL},
 };
 
@@ -72,6 +76,11 @@ int cri_door_new(const CriDoorOptions *o, CriDoor **ret, Err *e)
 		cri_door_free(d);
 		return r;
 	}
+	int r = cri_streams_new(d, &o->stream, &d->streams, e);
+	if (r < 0) {
+		cri_door_free(d);
+		return r;
+	}
 	*ret = d;
 	return 0;
 }
@@ -100,14 +109,19 @@ void cri_door_set_engine(CriDoor *d, Engine *en)
 
 int cri_door_start(CriDoor *d, Err *e)
 {
-	int r = d->n_listeners ? cri_serve_start(d, e) : 0;
+	int r = d->n_listeners ? cri_streams_start(d->streams, e) : 0;
+
+	if (r >= 0 && d->n_listeners)
+		r = cri_serve_start(d, e);
 
 	return r < 0 ? err_ctx(e, r, "start the kubelet's door") : 0;
 }
 
 bool cri_door_stop(CriDoor *d, int grace_ms)
 {
-	return !d || cri_serve_stop(d, grace_ms);
+	bool calls = !d || cri_serve_stop(d, grace_ms);
+
+	return (!d || cri_streams_stop(d->streams, grace_ms)) && calls;
 }
 
 void cri_door_free(CriDoor *d)
@@ -119,6 +133,7 @@ void cri_door_free(CriDoor *d)
 	free(d->listeners);
 	free(d->lasting);
 	cri_image_users_free(d);
+	cri_streams_free(d->streams);
 	close_fd(&d->stop_fd);
 	pthread_mutex_destroy(&d->lock);
 	pthread_cond_destroy(&d->changed);

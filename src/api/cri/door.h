@@ -11,8 +11,17 @@
 
 typedef struct CriDoor CriDoor;
 
+/* The server of exec, attach and port-forward. Zeros and NULL are the usual. */
+typedef struct CriStreamOptions {
+	const char *address;     /* 127.0.0.1; another than a loopback address needs cert and key */
+	int port;                /* one that is free */
+	const char *cert, *key;  /* PEM files: TLS */
+	int64_t idle_timeout_ns; /* 4 h */
+} CriStreamOptions;
+
 typedef struct CriDoorOptions {
 	const char *cgroup_driver; /* "cgroupfs" or "systemd": what RuntimeConfig tells the kubelet */
+	CriStreamOptions stream;
 } CriDoorOptions;
 
 int cri_door_new(const CriDoorOptions *o, CriDoor **ret, Err *e);

@@ -26,7 +26,7 @@ struct CriConnection {
 	CriConnection *next;
 };
 
-static int thread_start(pthread_t *ret, bool detached, void *(*fn)(void *), void *arg)
+int cri_thread_start(pthread_t *ret, bool detached, size_t stack, void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
 	sigset_t all, before;
@@ -35,7 +35,7 @@ static int thread_start(pthread_t *ret, bool detached, void *(*fn)(void *), void
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_attr_setstacksize(&attr, stack);
 	if (detached)
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	r = pthread_create(ret, &attr, fn, arg);
@@ -99,7 +99,7 @@ static bool connection_add(CriDoor *d, int fd)
 		free(c);
 		return false;
 	}
-	if (thread_start(&thread, true, connection_run, c) < 0) {
+	if (cri_thread_start(&thread, true, STACK_BYTES, connection_run, c) < 0) {
 		log_warn("kubelet's door: no thread for a connection");
 		connection_remove(c);
 		return false;
@@ -146,7 +146,7 @@ static void *acceptor_run(void *arg)
 
 int cri_serve_start(CriDoor *d, Err *e)
 {
-	int r = thread_start(&d->acceptor, false, acceptor_run, d);
+	int r = cri_thread_start(&d->acceptor, false, STACK_BYTES, acceptor_run, d);
 
 	if (r < 0)
 		return err_sys(e, r, "start a thread for connections");

@@ -53,6 +53,14 @@ int64_t config_size(const DaemonConfig *c, const char *key, int64_t otherwise)
 	return v && str_to_bytes(v, &n) >= 0 ? n : otherwise;
 }
 
+int64_t config_duration(const DaemonConfig *c, const char *key)
+{
+	const char *v = config_text(c, key);
+	int64_t n;
+
+	return v && setting_duration(v, &n) >= 0 ? n : 0;
+}
+
 char *const *config_list(const DaemonConfig *c, const char *key)
 {
 	const SettingValues *v = values_of(c, key);

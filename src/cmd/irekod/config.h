@@ -46,6 +46,7 @@ const char *config_text(const DaemonConfig *c, const char *key);
 bool config_bool(const DaemonConfig *c, const char *key, bool otherwise);
 int64_t config_int(const DaemonConfig *c, const char *key, int64_t otherwise);
 int64_t config_size(const DaemonConfig *c, const char *key, int64_t otherwise);
+int64_t config_duration(const DaemonConfig *c, const char *key); /* nanoseconds; 0 if it was not said */
 char *const *config_list(const DaemonConfig *c, const char *key);
 bool config_given(const DaemonConfig *c, const char *key);
 

@@ -235,7 +235,15 @@ static void rest(void *user _unused_)
 
 static int make_cri_door(Daemon *d, Err *e)
 {
-	const CriDoorOptions o = {.cgroup_driver = "cgroupfs"};
+	const DaemonConfig *c = &d->config;
+	const CriDoorOptions o = {
+	    .cgroup_driver = "cgroupfs",
+	    .stream = {.address = config_text(c, "cri-stream-address"),
+		       .port = (int)config_int(c, "cri-stream-port", 0),
+		       .cert = config_text(c, "cri-stream-cert"),
+		       .key = config_text(c, "cri-stream-key"),
+		       .idle_timeout_ns = config_duration(c, "cri-stream-idle-timeout")},
+	};
 
 	return config_list(&d->config, "cri") ? cri_door_new(&o, &d->cri, e) : 0;
 }

@@ -24,6 +24,11 @@ const Setting settings[] = {
 	{"tlscert", SET_TEXT, .meta = "FILE", .help = "our certificate (default ~/.docker/cert.pem)"},
 	{"tlskey", SET_TEXT, .meta = "FILE", .help = "its key (default ~/.docker/key.pem)"},
 	{"cri", SET_LIST, .meta = "ADDRESS", .help = "unix://PATH that a kubelet speaks CRI to; repeatable (default: none)", .check = setting_check_cri},
+	{"cri-stream-address", SET_TEXT, .meta = "ADDRESS", .help = "that exec, attach and port-forward of a kubelet are served on; one that others reach needs cri-stream-cert (default 127.0.0.1)", .check = setting_check_address},
+	{"cri-stream-port", SET_INT, .meta = "PORT", .help = "the same (default 0: one that is free)", .min = 0, .max = 65535},
+	{"cri-stream-cert", SET_TEXT, .meta = "FILE", .help = "its certificate: with TLS then"},
+	{"cri-stream-key", SET_TEXT, .meta = "FILE", .help = "the certificate's key"},
+	{"cri-stream-idle-timeout", SET_DURATION, .meta = "TIME", .help = "a session in which nothing is sent for so long is ended (default 4h)"},
 	{"metrics-addr", SET_TEXT, .meta = "ADDRESS", .help = "HOST:PORT of Prometheus' /metrics, on a loopback address"},
 	/* logs */
 	{"debug", SET_BOOL, RELOADS, .letter = 'D', .help = "log everything"},
