@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import http.client
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -72,10 +73,17 @@ def wait_until(what, condition, seconds=15, step=0.02):
         time.sleep(step)
 
 
+# Tests that run at once (pytest-xdist) look for ports in ranges of their own, below those that the kernel gives to connections.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_ports = itertools.cycle(random.sample(range(20000 + WORKER % 12 * 1000, 21000 + WORKER % 12 * 1000), 1000))
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for port in _ports:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("", port))
+            return port
 
 
 def host_subnets():

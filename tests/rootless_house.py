@@ -18,8 +18,7 @@ import pytest
 import harness
 
 # Files of tests that run at once have users of their own.
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-UID, GID, NAME = 12345 + 10 * WORKER, 12346 + 10 * WORKER, "irkuser"
+UID, GID, NAME = 12345 + 10 * harness.WORKER, 12346 + 10 * harness.WORKER, "irkuser"
 SUB, SUB_N = 700000, 5000
 RUNTIME = str(harness.BUILD / "ireko-runtime")
 CGROUPS = pathlib.Path("/sys/fs/cgroup")

@@ -162,7 +162,7 @@ def test_no_frame_leaves_the_network(world):
     marks = {what: f"attack-number-{i}-of-many" for i, what in enumerate(ATTACKS)}
     with contextlib.ExitStack() as stack:
         came = {what: stack.enter_context(watching(world.far.pid, m, 3)) for what, m in marks.items()}
-        seen = stack.enter_context(watching(world.near.pid, "for-the-neighbour", 5))
+        seen = stack.enter_context(watching(world.near.pid, "for-the-neighbour", 20))
         for what, m in marks.items():
             send(world.evil.pid, *ATTACKS[what](world, m.encode()))
         send(world.evil.pid, ethernet(world.near.mac, world.evil.mac, 0x0800, ip4(world.evil.four, world.near.four, udp(b"for-the-neighbour"))))

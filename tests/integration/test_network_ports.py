@@ -301,7 +301,8 @@ def test_a_failure_of_the_kernel_is_undone(new_engine, name):
     run(program("nft"), "add", "element", "inet", f"ireko_{engine.mark}", "ports_any4", element)
     p = engine.cli("update", "-p", f"{b}:8081", "--unpublish", "8080", name, check=False)
     assert p.returncode == 1 and "port is already allocated" in p.stderr, p.stderr
-    run(program("nft"), "delete", "element", "inet", f"ireko_{engine.mark}", "ports_any4", f"{{ tcp . {b} }}")
+    # The engine, which puts its rules right again, may have been first.
+    run(program("nft"), "delete", "element", "inet", f"ireko_{engine.mark}", "ports_any4", f"{{ tcp . {b} }}", check=False)
     assert (as_recorded(engine, name), bindings(engine, name)) == before and is_free(b)
 
 
