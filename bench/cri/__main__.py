@@ -21,7 +21,7 @@ import cri_images  # noqa: E402
 import engines as peers  # noqa: E402
 import floors as house  # noqa: E402
 from engines import harness, in_turns, pss_kib, sh  # noqa: E402
-from kubelet import IMAGES, RUNTIME, CallFailed, Kubelet, first, message  # noqa: E402
+from calls import IMAGES, RUNTIME, CallFailed, Kubelet, first, message  # noqa: E402
 
 NAMES = ("ireko", "containerd", "containerd2")
 # Ends when told to, as programs made for containers do; has a shell and `true` beside it.
