@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from engines import harness, in_turns, pss_kib, sh  # noqa: E402
 from calls import IMAGES, RUNTIME, CallFailed, Kubelet, first, message  # noqa: E402
 
 NAMES = ("ireko", "containerd", "containerd2")
+COLUMNS = (*NAMES, "plugins alone")
 # Ends when told to, as programs made for containers do; has a shell and `true` beside it.
 SERVER = f"registry.k8s.io/{cri_images.E2E}/nginx:1.14-2"
 FAST = ("Version", "Status", "ListPodSandbox", "ListContainers")
@@ -38,6 +40,39 @@ def build_caller(folder):
     sh(["gcc", "-std=gnu17", "-O2", "-Wall", "-D_GNU_SOURCE", "-I", harness.BUILD / "view/grpc", HERE / "caller.c", "-o", out, "-Wl,--start-group", *archives, "-Wl,--end-group",
         *house.link_flags({lib for f in below for lib in f.libraries})])
     return out
+
+
+class Plugins:
+    """CNI's plugins without any engine: what a pod's network costs whoever calls them as the specification has it, one after another."""
+
+    def __init__(self, folder):
+        self.folder = folder / "plugins-alone"
+        self.folder.mkdir()
+        self.document = cri_engines.cni_list(self.folder, "irkcrialone", harness.free_subnet())
+
+    def run(self, command, name, plugin, previous):
+        config = {**plugin, "cniVersion": self.document["cniVersion"], "name": self.document["name"], **({"prevResult": json.loads(previous)} if previous else {})}
+        env = {"PATH": os.environ["PATH"], "CNI_COMMAND": command, "CNI_CONTAINERID": name, "CNI_NETNS": f"/run/netns/{name}", "CNI_IFNAME": "eth0", "CNI_PATH": str(cri_engines.CNI_PLUGINS)}
+        return subprocess.run([cri_engines.CNI_PLUGINS / plugin["type"]], input=json.dumps(config), stdout=subprocess.PIPE, check=True, text=True, env=env).stdout
+
+    def once(self, number):
+        """Milliseconds of ADD and of DEL."""
+        name, result = f"alone{number}", None
+        sh(["ip", "netns", "add", name])
+        try:
+            start = time.monotonic()
+            for plugin in self.document["plugins"]:
+                result = self.run("ADD", name, plugin, result)
+            added = time.monotonic()
+            for plugin in reversed(self.document["plugins"]):
+                self.run("DEL", name, plugin, result)
+            return (added - start) * 1000, (time.monotonic() - added) * 1000
+        finally:
+            sh(["ip", "netns", "del", name])
+
+    def medians(self, n):
+        add, delete = zip(*(self.once(i) for i in range(n + 1)))
+        return statistics.median(add[1:]), statistics.median(delete[1:])
 
 
 class Member:
@@ -107,6 +142,9 @@ class Bench:
     def life(self):
         """A pod and its container, from one end to the other; then a pod in the host's network."""
         found = self.turns(one_life)
+        add, delete = Plugins(self.folder).medians(self.o.n)
+        found["RunPodSandbox, CNI"]["plugins alone"] = add
+        found["StopPodSandbox"]["plugins alone"] = delete
         for what, budget in (("RunPodSandbox, CNI", {"containerd": 0.3, "containerd2": 0.3}), ("RunPodSandbox, host network", {"at most": 10}), ("CreateContainer + StartContainer", {"at most": 8}),
                              ("ExecSync", {"at most": 5}), ("StopContainer", {"containerd": 0.3, "containerd2": 0.3}), ("RemoveContainer", {}), ("StopPodSandbox", {"containerd": 0.3, "containerd2": 0.3}),
                              ("RemovePodSandbox", {}), ("all of one pod", {})):
@@ -217,7 +255,7 @@ def main():
         parser.error(f"unknown: {' '.join(sorted(set(o.what) - set(MEASURES)))}")
     peers.end_when_told()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="irk-bench-"))
-    table = peers.Table(NAMES)
+    table = peers.Table(COLUMNS)
     bench, failed = None, []
     try:
         bench = Bench(o, folder, table)

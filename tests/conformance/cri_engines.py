@@ -49,15 +49,18 @@ def alone(script):
     os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", SETUP, "sh", sys.executable, str(script), "--inside", *sys.argv[1:]])
 
 
-def cni_config(folder, bridge, subnet):
-    """A folder with the configuration that all engines get."""
+def cni_list(folder, bridge, subnet):
+    """The configuration that all engines get."""
+    return {"cniVersion": "1.0.0", "name": f"net-{bridge}",
+            "plugins": [{"type": "bridge", "bridge": bridge, "isGateway": True, "ipMasq": True, "hairpinMode": True,
+                         "ipam": {"type": "host-local", "dataDir": str(folder / "ipam"), "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+                        {"type": "portmap", "capabilities": {"portMappings": True}}]}
+
+
+def cni_folder(folder, document):
     conf = folder / "cni"
     conf.mkdir()
-    (conf / "10-test.conflist").write_text(json.dumps({
-        "cniVersion": "1.0.0", "name": f"net-{bridge}",
-        "plugins": [{"type": "bridge", "bridge": bridge, "isGateway": True, "ipMasq": True, "hairpinMode": True,
-                     "ipam": {"type": "host-local", "dataDir": str(folder / "ipam"), "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]}},
-                    {"type": "portmap", "capabilities": {"portMappings": True}}]}))
+    (conf / "10-test.conflist").write_text(json.dumps(document))
     return conf
 
 
@@ -69,7 +72,7 @@ class Peer:
         assert (CNI_PLUGINS / "bridge").exists(), f"{CNI_PLUGINS}/bridge is missing: run tools/deps cri"
         self.folder = harness.temp_folder(f"cri-{self.name}")
         self.registry, self.bridge, self.subnet = registry, f"irkcri{number}", harness.free_subnet()
-        self.cni = cni_config(self.folder, self.bridge, self.subnet)
+        self.cni = cni_folder(self.folder, cni_list(self.folder, self.bridge, self.subnet))
         # Debian 12's for all: another /usr has others.
         self.plugins = self.folder / "plugins"
         self.plugins.mkdir()
