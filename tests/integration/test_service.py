@@ -202,7 +202,7 @@ def test_containers_end_with_the_machine(new_engine, folder, name, says, status)
         while True:
             manager.heard.append(manager.s.recv(4096).decode())
     asked = [h for h in manager.heard if h.startswith("EXTEND_TIMEOUT_USEC=")]
-    assert asked == ([] if status == "running" else ["EXTEND_TIMEOUT_USEC=60000000\nSTATUS=Stopping containers, for at most 40 s"])
+    assert asked == ([] if status == "running" else ["EXTEND_TIMEOUT_USEC=66000000\nSTATUS=Stopping containers, for at most 40 s"])
     manager.s.close()
     engine.start()
     wait_until("it runs", lambda: engine.inspect(name)["State"]["Running"])
