@@ -26,10 +26,14 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#define END_WAIT_MS 1000 /* for what was killed, or is about to end */
+#define END_WAIT_MS     1000 /* for what was killed, or is about to end */
+#define END_WAIT_JOB_MS 50   /* the same, by one who has others to serve, and who is told of what is left */
 
 typedef struct Exec {
 	const RuntimeExec *x;
+	const RuntimeOptions *o;
+	int64_t deadline; /* monotonic, or 0 */
+	int end_wait_ms;
 	State state;
 	CgroupSeat seat;
 	SeccompProgram filter;
@@ -450,7 +454,7 @@ static void end_child(const Exec *k, pid_t pid, int pidfd)
 	if (pid <= 0)
 		return;
 	(void)kill(pid, SIGKILL);
-	if (process_reap_within(pid, pidfd, END_WAIT_MS) == -ETIMEDOUT && k->x->left)
+	if (process_reap_within(pid, pidfd, k->end_wait_ms) == -ETIMEDOUT && k->x->left)
 		k->x->left(k->x->left_arg, pid);
 }
 
@@ -467,25 +471,26 @@ static int ended_early(int status, Err *e)
 static void hear_late_pid(Exec *k)
 {
 	while (k->pid == 0 &&
-	       wait_to_hear(k, clock_mono_ns() + END_WAIT_MS * INT64_C(1000000), &(Err){0}) == 0 &&
+	       wait_to_hear(k, clock_mono_ns() + k->end_wait_ms * INT64_C(1000000), &(Err){0}) == 0 &&
 	       handle(k, &(Err){0}) == 0)
 		;
 }
 
-/* Until both processes have closed the channel: the middle one by ending, the final one by executing. */
-static int accompany(Exec *k, Err *e)
+/* After both processes have closed the channel, the middle one by ending, the final one by executing; or after a failure. */
+static int settle(Exec *k, int r, Err *e)
 {
-	int64_t deadline = k->x->timeout_ms ? clock_mono_ns() + k->x->timeout_ms * INT64_C(1000000) : 0;
-	int r = hear_all(k, deadline, e), status = -ETIMEDOUT;
+	int status = -ETIMEDOUT;
 
 	if (r == -ENODATA)
-		status = process_reap_within(k->middle, k->middle_fd, END_WAIT_MS);
+		status = process_reap_within(k->middle, k->middle_fd, k->end_wait_ms);
 	if (status == -ETIMEDOUT)
 		end_child(k, k->middle, k->middle_fd);
+	k->middle = 0;
 	if (r == -ENODATA)
 		return k->pid > 0 ? 0 : ended_early(status, e);
 	hear_late_pid(k);
 	end_child(k, k->pid, k->pidfd);
+	k->pid = 0;
 	return r;
 }
 
@@ -521,8 +526,9 @@ static void tell_start(const Exec *k, const RuntimeOptions *o)
 		o->debug(text);
 }
 
-static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
+static int begin(Exec *k, Err *e)
 {
+	const RuntimeOptions *o = k->o;
 	int r = prepare(k, o, e);
 
 	if (r < 0)
@@ -540,35 +546,127 @@ static int exec(Exec *k, const RuntimeOptions *o, int *ret_pidfd, Err *e)
 	close_fd(&k->child_sock);
 	if (o->debug)
 		o->debug("child process in init()");
-	r = accompany(k, e);
-	if (r == 0 && o->debug)
-		o->debug("setns_init: about to exec");
-	return r < 0 ? r : finish(k, ret_pidfd, e);
+	k->deadline = k->x->timeout_ms ? clock_mono_ns() + k->x->timeout_ms * INT64_C(1000000) : 0;
+	return 0;
 }
+
+/* r: of what was heard last. */
+static int end(Exec *k, int r, pid_t *ret_pid, int *ret_pidfd, int *ret_console, Err *e)
+{
+	r = settle(k, r, e);
+	if (r == 0 && k->o->debug)
+		k->o->debug("setns_init: about to exec");
+	if (r == 0)
+		r = finish(k, ret_pidfd, e);
+	if (r < 0)
+		return r;
+	*ret_pid = k->pid;
+	*ret_console = take_fd(&k->console);
+	return 0;
+}
+
+static const Exec nothing = {
+    .state = STATE_INIT,
+    .seat = {.born_fd = -1},
+    .target = -1,
+    .sock = -1,
+    .child_sock = -1,
+    .console = -1,
+    .slave = -1,
+    .middle_fd = -1,
+    .pidfd = -1,
+    .null = -1,
+};
 
 int runtime_exec(const RuntimeOptions *o, const RuntimeExec *x, pid_t *ret_pid, int *ret_pidfd,
 		 int *ret_console, Err *e)
 {
-	Exec k = {
-	    .x = x,
-	    .state = STATE_INIT,
-	    .seat = {.born_fd = -1},
-	    .target = -1,
-	    .sock = -1,
-	    .child_sock = -1,
-	    .console = -1,
-	    .slave = -1,
-	    .middle_fd = -1,
-	    .pidfd = -1,
-	    .null = -1,
-	};
+	Exec k = nothing;
 	Err own = {0};
-	int r = exec(&k, o, ret_pidfd, e ? e : &own);
+	int r;
 
-	if (r == 0) {
-		*ret_pid = k.pid;
-		*ret_console = take_fd(&k.console);
-	}
+	if (!e)
+		e = &own;
+	k.x = x;
+	k.o = o;
+	k.end_wait_ms = END_WAIT_MS;
+	r = begin(&k, e);
+	if (r == 0)
+		r = end(&k, hear_all(&k, k.deadline, e), ret_pid, ret_pidfd, ret_console, e);
 	exec_done(&k);
 	return r < 0 ? err_ctx(e, r, "container %s", x->id) : 0;
+}
+
+/* ---- in steps ---- */
+
+struct RuntimeExecJob {
+	Exec k;
+	RuntimeExec x; /* without what only the new process needs, which has its own copy */
+	RuntimeOptions o;
+	char *id;
+};
+
+void runtime_exec_drop(RuntimeExecJob *j)
+{
+	if (!j)
+		return;
+	/* What has not come to its end yet. */
+	if (j->k.middle > 0)
+		(void)settle(&j->k, -ECANCELED, &(Err){0});
+	exec_done(&j->k);
+	free(j->id);
+	free(j);
+}
+
+int runtime_exec_begin(const RuntimeOptions *o, const RuntimeExec *x, RuntimeExecJob **ret, Err *e)
+{
+	RuntimeExecJob *j = calloc(1, sizeof(*j));
+	int r;
+
+	if (!j)
+		return err_oom(e);
+	*j = (RuntimeExecJob){.k = nothing, .x = *x, .o = *o, .id = strdup(x->id)};
+	j->k.x = x;
+	j->k.o = o;
+	j->k.end_wait_ms = END_WAIT_JOB_MS;
+	r = j->id ? begin(&j->k, e) : err_oom(e);
+	j->x.id = j->id;
+	j->x.process = NULL;
+	j->x.cgroups = NULL;
+	j->k.x = &j->x;
+	j->k.o = &j->o;
+	if (r < 0) {
+		r = err_ctx(e, r, "container %s", x->id);
+		runtime_exec_drop(j);
+		return r;
+	}
+	*ret = j;
+	return 0;
+}
+
+int runtime_exec_fd(const RuntimeExecJob *j)
+{
+	return j->k.sock;
+}
+
+int64_t runtime_exec_deadline(const RuntimeExecJob *j)
+{
+	return j->k.deadline;
+}
+
+int runtime_exec_step(RuntimeExecJob *j, pid_t *ret_pid, int *ret_pidfd, int *ret_console, Err *e)
+{
+	Exec *k = &j->k;
+	struct pollfd p = {.fd = k->sock, .events = POLLIN};
+	int r = poll(&p, 1, 0) > 0 ? handle(k, e) : 0;
+
+	if (r == 0) {
+		if (k->deadline == 0 || clock_mono_ns() < k->deadline)
+			return 0;
+		r = wait_to_hear(k, k->deadline, e);
+		if (r == 0)
+			return 0;
+	}
+	r = end(k, r, ret_pid, ret_pidfd, ret_console, e);
+	return r < 0 ? err_ctx(e, r, "container %s", j->id) : 1;
 }

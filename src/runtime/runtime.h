@@ -121,6 +121,17 @@ typedef struct RuntimeExec {
 /* Starts another process inside; it is a child of the caller. Returns when it was executed or failed to be. */
 int runtime_exec(const RuntimeOptions *o, const RuntimeExec *x, pid_t *ret_pid, int *ret_pidfd,
 		 int *ret_console, Err *e);
+/* The same in steps, by a caller who has others to serve while the process is set up, which the container can keep from coming to its end. `o` lives as long as the
+ * job; of what is in `x` nothing but `left_arg` has to. Nothing blocks but for the moments that a killed child needs to end. */
+typedef struct RuntimeExecJob RuntimeExecJob;
+int runtime_exec_begin(const RuntimeOptions *o, const RuntimeExec *x, RuntimeExecJob **ret, Err *e);
+/* Readable when there is something to do, as there is when the deadline (monotonic; 0: none) has come. */
+int runtime_exec_fd(const RuntimeExecJob *j);
+int64_t runtime_exec_deadline(const RuntimeExecJob *j);
+/* 1: the process executes, and what is returned is as of runtime_exec(); 0: not yet; or the failure, of which nothing is left. */
+int runtime_exec_step(RuntimeExecJob *j, pid_t *ret_pid, int *ret_pidfd, int *ret_console, Err *e);
+/* Frees it. One that is not over ends, with its processes. */
+void runtime_exec_drop(RuntimeExecJob *j);
 /* `all`: every process of the container's cgroup. ERR_CONFLICT if stopped. */
 int runtime_kill(const RuntimeOptions *o, const char *id, int signal, bool all, Err *e);
 /* Removes cgroup and state of a stopped container; with force kills it first. Forcing a missing one is success. */

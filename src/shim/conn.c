@@ -29,6 +29,7 @@ static void conn_drop(Conn *c)
 		p = &(*p)->next;
 	*p = c->next;
 	s->n_conns--;
+	births_forget(s, c);
 	loop_close(s->loop, &c->src);
 	free(c);
 	/* Nobody is left who could say what to create. */
@@ -115,6 +116,11 @@ static bool conn_reply(Conn *c, uint32_t seq, int r, json_t *doc, const Err *err
 	return false;
 }
 
+void conn_answer(Conn *c, uint32_t seq, int r, json_t *doc, const Err *err)
+{
+	(void)conn_reply(c, seq, r, doc, err);
+}
+
 /* An engine that finds us again finishes what an earlier one may have left undone. */
 static void start_if_asked(const Conn *c, const ShimMsg *m)
 {
@@ -147,6 +153,7 @@ static void conn_prepare(Conn *c, ShimMsg *m)
 static void conn_request(Conn *c, ShimMsg *m)
 {
 	_cleanup_json_ json_t *doc = NULL;
+	uint32_t seq;
 	Err e = {0};
 	int r;
 
@@ -162,8 +169,11 @@ static void conn_request(Conn *c, ShimMsg *m)
 		return;
 	}
 	doc = json_object();
+	seq = m->seq;
+	c->server->asking = c;
 	r = doc ? request_handle(c->server, m, doc, &e) : err_oom(&e);
-	(void)conn_reply(c, m->seq, r, doc, &e);
+	if (r <= 0)
+		(void)conn_reply(c, seq, r, doc, &e);
 }
 
 static void conn_ready(Source *src, uint32_t events)

@@ -159,6 +159,7 @@ void server_end(Server *s)
 	Err e = {0};
 	int r;
 
+	births_cancel(s);
 	stdio_drain(&s->init.io);
 	if (s->log)
 		logger_finish(s->log);

@@ -150,14 +150,14 @@ static int keeper_timeout(const Keeper *k, int64_t now)
 	return t;
 }
 
-/* Whether it is ours, and will be seen to by its pidfd. */
+/* Whether it is ours, and will be seen to by its pidfd, or is of an exec that is being started. */
 static bool is_watched(const Keeper *k, pid_t pid)
 {
 	for (const Server *s = k->servers; s; s = s->next) {
 		if (s->init.pid == pid && !s->init.exited)
 			return true;
 		for (const Process *p = s->execs; p; p = p->next)
-			if (p->pid == pid && !p->exited)
+			if ((p->pid == pid && !p->exited) || p->birth)
 				return true;
 	}
 	return false;

@@ -63,14 +63,6 @@ static size_t fds_of(pid_t pid)
 	return n;
 }
 
-/* What is over is closed a moment after it was told. */
-static void expect_fds(pid_t pid, size_t n)
-{
-	for (int i = 0; fds_of(pid) != n && i < 500; i++)
-		usleep(10000);
-	assert_int_equal(fds_of(pid), n);
-}
-
 static void end_sandbox(Box *b)
 {
 	ok(shim_kill(b->shim, NULL, SIGKILL, false, e));
@@ -93,6 +85,17 @@ static ShimExit exec_in(Box *b, const char *id, const char *script)
 	assert_int_equal(v.type, SHIM_EVENT_EXEC_EXIT);
 	assert_string_equal(v.exec_id, id);
 	return v.exit;
+}
+
+/* Of the shim, when it has done what came before. */
+static size_t settled_fds(Box *sandbox)
+{
+	static int n;
+	char id[24];
+
+	(void)snprintf(id, sizeof(id), "settle%d", ++n);
+	assert_int_equal(exec_in(sandbox, id, "exit 3").status, 3);
+	return fds_of(sandbox->shim_pid);
 }
 
 /* ---- life ---- */
@@ -225,12 +228,12 @@ static void test_member_that_fails_leaves_nothing(void **state)
 
 	box_create(p->sandbox, "while sleep 0.05; do echo on; done", (Opts){0});
 	ok(shim_start(p->sandbox->shim, e));
-	before = fds_of(p->sandbox->shim_pid);
+	before = settled_fds(p->sandbox);
 	assert_true(box_try_create(p->a, "/bin/no-such-command", (Opts){0}, &err) < 0);
 	assert_int_equal(err.kind, ERR_NO_COMMAND);
 	assert_int_equal(faccessat(p->a->tmp->fd, "box/shim.sock", F_OK, 0), -1);
 	assert_int_equal(faccessat(p->a->tmp->fd, "box/.exit.json", F_OK, 0), -1);
-	expect_fds(p->sandbox->shim_pid, before);
+	assert_int_equal(settled_fds(p->sandbox), before);
 	box_create(p->a, "exit 2", (Opts){0});
 	ok(shim_start(p->a->shim, e));
 	expect_exit(p->a, 2, 0);
@@ -274,7 +277,7 @@ static void test_undone_members(void **state)
 
 	box_create(p->sandbox, "sleep 1000", (Opts){0});
 	ok(shim_start(p->sandbox->shim, e));
-	before = fds_of(p->sandbox->shim_pid);
+	before = settled_fds(p->sandbox);
 	box_create(p->a, "sleep 1000", (Opts){0});
 	close_fd(&p->a->events);
 	assert_true(shim_undo(p->a->shim, p->a->shim_pid));
@@ -283,8 +286,7 @@ static void test_undone_members(void **state)
 	ok(box_begin(p->b, e));
 	shim_abandon(p->b->shim, p->b->shim_pid);
 	shim_unref(take_ptr(p->b->shim));
-	expect_fds(p->sandbox->shim_pid, before);
-	assert_int_equal(exec_in(p->sandbox, "x", "exit 3").status, 3);
+	assert_int_equal(settled_fds(p->sandbox), before);
 	end_sandbox(p->sandbox);
 }
 
@@ -394,6 +396,85 @@ static void test_floods_hold_nobody_up(void **state)
 	end_sandbox(p->sandbox);
 }
 
+/* Whoever is to be asked keeps silent. */
+static int silent_agent(Box *b, char **ret_path)
+{
+	int fd;
+
+	*ret_path = strf("%s/agent", b->tmp->path);
+	fd = unix_listen(*ret_path, SOCK_STREAM, 0600);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* An exec whose process waits for the agent's leave, and so does not execute; the connection that waits for the answer. */
+static int hang_exec(Box *b)
+{
+	_cleanup_free_ char *path = strf("%s/shim.sock", b->dir);
+	_cleanup_json_ json_t *doc =
+	    json_pack("{s:s, s:o}", "exec_id", "stuck", "process", process_json("true", false));
+	ShimMsg m = {.type = SHIM_MSG_EXEC, .seq = 1, .doc = doc};
+	struct pollfd p = {.fd = unix_connect(path, SOCK_SEQPACKET), .events = POLLIN};
+
+	ok(shim_msg_send(p.fd, &m, e));
+	assert_int_equal(poll(&p, 1, 200), 0);
+	return p.fd;
+}
+
+/* The new process cannot be asked about as one that runs; the others are served; and the end of the container is the end of it. */
+static void test_exec_that_hangs_holds_nobody_up(void **state)
+{
+	Pod *p = *state;
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int agent = silent_agent(p->a, &path), fd = -1;
+	char buf[SHIM_INLINE_MAX];
+	int64_t begin;
+	Err err = {0};
+
+	box_create(p->sandbox, "sleep 1000", (Opts){0});
+	box_create(p->a, "sleep 1000", (Opts){.asks = path});
+	ok(shim_start(p->sandbox->shim, e));
+	ok(shim_start(p->a->shim, e));
+	fd = hang_exec(p->a);
+	begin = clock_mono_ns();
+	assert_int_equal(exec_in(p->sandbox, "x", "exit 4").status, 4);
+	box_create(p->b, "echo b", (Opts){0});
+	ok(shim_start(p->b->shim, e));
+	expect_exit(p->b, 0, 0);
+	assert_true(clock_mono_ns() - begin < INT64_C(5000000000));
+	assert_true(shim_kill(p->a->shim, "stuck", SIGKILL, false, &err) < 0);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	ok(shim_kill(p->a->shim, NULL, SIGKILL, false, e));
+	/* An error, or of a process that its namespace's end has killed, success. */
+	ok(shim_msg_recv(fd, buf, &reply, e));
+	assert_int_equal(reply.seq, 1);
+	while (next_event(p->a).type != SHIM_EVENT_EXIT)
+		;
+	shim_unref(take_ptr(p->a->shim));
+	end_sandbox(p->sandbox);
+}
+
+/* Whoever asked has gone meanwhile. */
+static void test_exec_that_hangs_for_nobody(void **state)
+{
+	Pod *p = *state;
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int agent = silent_agent(p->a, &path);
+
+	box_create(p->sandbox, "sleep 1000", (Opts){0});
+	ok(shim_start(p->sandbox->shim, e));
+	box_create(p->a, "sleep 1000", (Opts){.asks = path});
+	ok(shim_start(p->a->shim, e));
+	closep(&(int){hang_exec(p->a)});
+	assert_int_equal(exec_in(p->sandbox, "x", "exit 4").status, 4);
+	ok(shim_kill(p->sandbox->shim, NULL, SIGKILL, false, e));
+	while (next_event(p->a).type != SHIM_EVENT_EXIT)
+		;
+	shim_unref(take_ptr(p->a->shim));
+	expect_exit(p->sandbox, 137, SIGKILL);
+}
+
 /* ---- what a killed shim leaves ---- */
 
 static void test_orphans(void **state)
@@ -452,11 +533,11 @@ static void test_nothing_grows(void **state)
 	for (int i = 0; i < MEMBERS_TO_BEGIN_WITH; i++)
 		run_once(p->a);
 	before = rested_pss_kb(p->sandbox->shim_pid);
-	fds = fds_of(p->sandbox->shim_pid);
+	fds = settled_fds(p->sandbox);
 	for (int i = 0; i < n; i++)
 		run_once(p->a);
 	after = rested_pss_kb(p->sandbox->shim_pid);
-	expect_fds(p->sandbox->shim_pid, fds);
+	assert_int_equal(settled_fds(p->sandbox), fds);
 	print_message("PSS of the shim: %ld kB, after %d members %ld kB\n", before, n, after);
 #if !defined(__SANITIZE_ADDRESS__)
 	assert_in_range(after, 1, before + 32);
@@ -505,6 +586,8 @@ int main(void)
 	    WITH_POD(test_join_needs_a_connection),
 	    WITH_POD(test_members_have_a_limit),
 	    WITH_POD(test_floods_hold_nobody_up),
+	    WITH_POD(test_exec_that_hangs_holds_nobody_up),
+	    WITH_POD(test_exec_that_hangs_for_nobody),
 	    WITH_POD(test_orphans),
 	    WITH_POD(test_nothing_grows),
 	    WITH_POD(test_memory),

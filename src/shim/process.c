@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Processes: the container's first one and the execs, how they get their streams, and how they are reaped.
+ * Processes: the container's first one, how it and the execs (exec.c) get their streams, and how they are reaped.
  *
  * A process is watched through its pidfd, so no signal has to be blocked or handled (both would be
  * inherited by the container). An exec is over when it has exited and its streams have
@@ -20,12 +20,7 @@
 
 #define OOM_LOOK_NS INT64_C(2000000000)
 
-/* The two sides of a process's standard streams while it is being started. */
-typedef struct Pipes {
-	int ours[3], theirs[3];
-} Pipes;
-
-static void pipes_done(Pipes *p)
+void pipes_done(Pipes *p)
 {
 	for (int i = 0; i < 3; i++) {
 		close_fd(&p->ours[i]);
@@ -33,7 +28,7 @@ static void pipes_done(Pipes *p)
 	}
 }
 
-static int pipes_open(Pipes *p, const bool wanted[3], Err *e)
+int pipes_open(Pipes *p, const bool wanted[3], Err *e)
 {
 	*p = (Pipes){{-1, -1, -1}, {-1, -1, -1}};
 	for (int i = 0; i < 3; i++) {
@@ -49,14 +44,13 @@ static int pipes_open(Pipes *p, const bool wanted[3], Err *e)
 	return 0;
 }
 
-static void born_done(RunnerProcess *p)
+void born_done(RunnerProcess *p)
 {
 	close_fd(&p->pidfd);
 	close_fd(&p->console);
 }
 
-/* After the start: gives our sides, or the terminal, to the process's Stdio. */
-static int streams_open(Process *p, Pipes *pipes, int *console, bool tty_input, Err *e)
+int streams_open(Process *p, Pipes *pipes, int *console, bool tty_input, Err *e)
 {
 	int in = -1;
 
@@ -193,6 +187,7 @@ void process_init(Process *p, Server *s, const char *id)
 
 void process_done(Process *p)
 {
+	birth_end(p);
 	stdio_done(&p->io);
 	loop_close(p->server->loop, &p->pidfd);
 }
@@ -295,7 +290,7 @@ void server_leave_strays(Server *s)
 	Stray **end = &s->keeper->strays;
 
 	for (const Process *p = s->execs; p; p = p->next)
-		if (!p->exited)
+		if (!p->exited && p->pid > 0)
 			(void)stray_add(&s->strays, p->pid);
 	while (*end)
 		end = &(*end)->next;
@@ -303,8 +298,7 @@ void server_leave_strays(Server *s)
 	s->n_strays = 0;
 }
 
-/* Its streams or its pidfd cannot be watched: a process nobody would reap must not run on. */
-static void process_abandon(Process *p, int pidfd)
+void process_abandon(Process *p, int pidfd)
 {
 	siginfo_t si;
 
@@ -313,7 +307,7 @@ static void process_abandon(Process *p, int pidfd)
 		;
 }
 
-static int process_watch(Process *p, int pidfd, Err *e)
+int process_watch(Process *p, int pidfd, Err *e)
 {
 	int r;
 
@@ -365,7 +359,7 @@ static int read_create(Server *s, const json_t *doc, Err *e)
 	return runner_record(run, e);
 }
 
-static void set_size(int console, const json_t *doc)
+void process_set_size(int console, const json_t *doc)
 {
 	struct winsize ws = {
 	    .ws_row = (unsigned short)json_get_int(doc, "rows", 0),
@@ -398,7 +392,7 @@ static int create_process(Server *s, const json_t *doc, int rootfs, Err *e)
 	if (r < 0)
 		return r;
 	p->pid = born.pid;
-	set_size(born.console, doc);
+	process_set_size(born.console, doc);
 	if (tty && born.console < 0)
 		r = err_new(e, ERR_INVALID, "container %s: process.terminal is not set in config.json",
 			    s->id);
@@ -446,168 +440,4 @@ int server_create(Server *s, ShimMsg *m, Err *e)
 	if (s == s->keeper->first)
 		(void)close(SHIM_NETNS_FD);
 	return r;
-}
-
-/* ---- exec and attach ---- */
-
-/* Reads the attach members of a request; descriptor 0 of the message is the client's. */
-static int read_attach(ShimMsg *m, const json_t *j, char *keys, ShimAttach *ret, Err *e)
-{
-	const char *hex = json_get_str(j, "detach_keys");
-	size_t n = hex ? strlen(hex) / 2 : 0;
-
-	if (n > DETACH_KEYS_MAX || (hex && strlen(hex) % 2))
-		return err_new(e, ERR_INVALID, "detach keys: more than %d keys", DETACH_KEYS_MAX);
-	for (size_t i = 0; i < n; i++) {
-		unsigned v;
-
-		if (sscanf(hex + 2 * i, "%2x", &v) != 1)
-			return err_new(e, ERR_INVALID, "detach keys are damaged");
-		keys[i] = (char)v;
-	}
-	*ret = (ShimAttach){
-	    .fd = -1,
-	    .framing = json_get_bool(j, "mux", false) ? SHIM_MUX : SHIM_RAW,
-	    .want_stdin = json_get_bool(j, "stdin", false),
-	    .want_stdout = json_get_bool(j, "stdout", false),
-	    .want_stderr = json_get_bool(j, "stderr", false),
-	    .prefix = m->blob,
-	    .prefix_len = m->blob_len,
-	    .detach_keys = keys,
-	    .n_detach_keys = n,
-	};
-	if (m->n_fds != 1)
-		return err_new(e, ERR_INVALID, "attach: needs one descriptor, not %zu", m->n_fds);
-	return 0;
-}
-
-int server_attach(Server *s, ShimMsg *m, Err *e)
-{
-	char keys[DETACH_KEYS_MAX];
-	ShimAttach a;
-	int r = read_attach(m, m->doc, keys, &a, e);
-
-	if (r < 0)
-		return r;
-	a.fd = shim_msg_take_fd(m, 0);
-	return stdio_attach(&s->init.io, &a, e);
-}
-
-static int exec_new(Server *s, const char *id, Process **ret, Err *e)
-{
-	ShimExit unused;
-	Process *p;
-
-	if (str_empty(id) || strlen(id) > SHIM_EXEC_ID_MAX)
-		return err_new(e, ERR_INVALID, "exec: an id has 1 to %d characters", SHIM_EXEC_ID_MAX);
-	if (exits_find(s, id, &unused, NULL) >= 0)
-		return err_new(e, ERR_CONFLICT, "exec %s exists already", id);
-	if (s->n_execs + s->n_strays >= SHIM_EXECS_MAX)
-		return err_new(e, ERR_EXHAUSTED, "container %s: %d execs are running already", s->id,
-			       SHIM_EXECS_MAX);
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return err_oom(e);
-	process_init(p, s, id);
-	*ret = p;
-	return 0;
-}
-
-static int exec_start(Process *p, const json_t *process, const json_t *doc, const ShimAttach *a, Err *e)
-{
-	Server *s = p->server;
-	bool tty = json_get_bool(process, "terminal", false);
-	const bool wanted[3] = {
-	    !tty && a && a->want_stdin,
-	    !tty && a && a->want_stdout,
-	    !tty && a && a->want_stderr,
-	};
-	_cleanup_(pipes_done) Pipes pipes;
-	_cleanup_(born_done) RunnerProcess born = {.pidfd = -1, .console = -1};
-	int r = pipes_open(&pipes, wanted, e);
-
-	if (r < 0)
-		return r;
-	r = s->runner.ops->exec(&s->runner, process,
-				&(RuntimeStdio){pipes.theirs[0], pipes.theirs[1], pipes.theirs[2]}, &born, e);
-	if (r < 0)
-		return r;
-	p->pid = born.pid;
-	set_size(born.console, doc);
-	r = streams_open(p, &pipes, &born.console, a && a->want_stdin, e);
-	if (r >= 0)
-		r = process_watch(p, born.pidfd, e);
-	if (r < 0) {
-		process_abandon(p, born.pidfd);
-		return r;
-	}
-	(void)take_fd(&born.pidfd);
-	p->io.in_once = true;
-	return 0;
-}
-
-/* The runtime-spec process of a request, with what the request says beside it. */
-static int exec_process(const json_t *doc, json_t **ret, Err *e)
-{
-	_cleanup_json_ json_t *process = json_copy(json_object_get(doc, "process"));
-	int64_t rows = json_get_int(doc, "rows", 0), cols = json_get_int(doc, "cols", 0);
-
-	if (!json_is_object(process))
-		return err_new(e, ERR_INVALID, "exec: the process is missing");
-	if (json_object_get(doc, "terminal") &&
-	    json_object_set(process, "terminal", json_object_get(doc, "terminal")) < 0)
-		return err_oom(e);
-	if (rows > 0 && cols > 0 && json_get_bool(process, "terminal", false) &&
-	    json_object_set_new(process, "consoleSize",
-				json_pack("{s:I, s:I}", "height", (json_int_t)rows, "width",
-					  (json_int_t)cols)) < 0)
-		return err_oom(e);
-	*ret = take_ptr(process);
-	return 0;
-}
-
-static int exec_run(Process *p, ShimMsg *m, Err *e)
-{
-	_cleanup_json_ json_t *process = NULL;
-	const json_t *attach = json_object_get(m->doc, "attach");
-	char keys[DETACH_KEYS_MAX];
-	ShimAttach a = {.fd = -1};
-	int r;
-
-	if (attach) {
-		r = read_attach(m, attach, keys, &a, e);
-		if (r < 0)
-			return r;
-	}
-	r = exec_process(m->doc, &process, e);
-	if (r >= 0)
-		r = exec_start(p, process, m->doc, attach ? &a : NULL, e);
-	if (r < 0 || !attach)
-		return r;
-	a.fd = shim_msg_take_fd(m, 0);
-	/* The process runs by now. A client that cannot be served is closed, and sees that. */
-	r = stdio_attach(&p->io, &a, e);
-	if (r < 0)
-		log_warn("container %s: exec %s: %s", p->server->id, p->id, err_msg(e, r));
-	return 0;
-}
-
-int server_exec(Server *s, ShimMsg *m, pid_t *ret_pid, Err *e)
-{
-	Process *p;
-	int r = exec_new(s, json_get_str(m->doc, "exec_id"), &p, e);
-
-	if (r < 0)
-		return r;
-	r = exec_run(p, m, e);
-	if (r < 0) {
-		process_done(p);
-		free(p);
-		return r;
-	}
-	p->next = s->execs;
-	s->execs = p;
-	s->n_execs++;
-	*ret_pid = p->pid;
-	return 0;
 }

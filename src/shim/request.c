@@ -24,6 +24,8 @@ static int find_process(Server *s, const ShimMsg *m, Process **ret, Err *e)
 	Process *p = server_process(s, exec_id);
 	ShimExit unused;
 
+	if (p && p->birth)
+		return err_new_no(e, ERR_CONFLICT, ESRCH, "exec %s is still being started", exec_id);
 	if (p && !p->exited) {
 		*ret = p;
 		return 0;
@@ -70,7 +72,7 @@ static int do_exec(Server *s, ShimMsg *m, json_t *doc, Err *e)
 	pid_t pid;
 	int r = s->ended ? not_running(s, e) : server_exec(s, m, &pid, e);
 
-	return r < 0 ? r : set_int(doc, "pid", pid, e);
+	return r != 0 ? r : set_int(doc, "pid", pid, e);
 }
 
 static int do_exec_exit(Server *s, ShimMsg *m, json_t *doc, Err *e)

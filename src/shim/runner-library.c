@@ -2,7 +2,7 @@
 /* Our own runtime, called in process: see runtime/runtime.h. */
 #include "shim/runner.h"
 
-/* The shim has one thread: a process that its container keeps from executing would keep everybody else waiting. */
+/* A process that its container keeps from executing does not wait for ever. */
 #define EXEC_TIMEOUT_MS 20000
 
 static int library_create(const Runner *r, int rootfs, bool terminal _unused_, const RuntimeStdio *io,
@@ -23,8 +23,8 @@ static int library_start(const Runner *r, Err *e)
 	return runtime_start(&r->options, r->id, e);
 }
 
-static int library_exec(const Runner *r, const json_t *process, const RuntimeStdio *io, RunnerProcess *ret,
-			Err *e)
+static int library_exec(const Runner *r, const json_t *process, const RuntimeStdio *io,
+			RunnerProcess *ret _unused_, RuntimeExecJob **ret_job, Err *e)
 {
 	_cleanup_(oci_process_done) OciProcess p = {0};
 	RuntimeExec x = {.id = r->id,
@@ -35,7 +35,9 @@ static int library_exec(const Runner *r, const json_t *process, const RuntimeStd
 			 .left_arg = r->left_arg};
 	int rc = oci_process_decode(process, &p, e);
 
-	return rc < 0 ? rc : runtime_exec(&r->options, &x, &ret->pid, &ret->pidfd, &ret->console, e);
+	if (rc >= 0)
+		rc = runtime_exec_begin(&r->options, &x, ret_job, e);
+	return rc < 0 ? rc : 1;
 }
 
 static int library_kill(const Runner *r, int signal, bool all, Err *e)

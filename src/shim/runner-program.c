@@ -307,7 +307,7 @@ static int program_create(const Runner *r, int rootfs, bool terminal, const Runt
 }
 
 static int program_exec(const Runner *r, const json_t *process, const RuntimeStdio *io, RunnerProcess *ret,
-			Err *e)
+			RuntimeExecJob **ret_job _unused_, Err *e)
 {
 	_cleanup_close_ int doc = document_open(process, e);
 	_cleanup_free_ char *path = NULL;

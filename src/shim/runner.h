@@ -40,9 +40,9 @@ struct RunnerOps {
 	int (*create)(const Runner *r, int rootfs, bool terminal, const RuntimeStdio *io, RunnerProcess *ret,
 		      Err *e);
 	int (*start)(const Runner *r, Err *e);
-	/* process: the runtime-spec object. */
+	/* process: the runtime-spec object. 0: it executes; 1: *ret_job is to be stepped until it does (runtime_exec_step()), while `r` stays. */
 	int (*exec)(const Runner *r, const json_t *process, const RuntimeStdio *io, RunnerProcess *ret,
-		    Err *e);
+		    RuntimeExecJob **ret_job, Err *e);
 	int (*kill)(const Runner *r, int signal, bool all, Err *e);
 	int (*pause)(const Runner *r, bool pause, Err *e);
 	/* resources: the runtime-spec object; what it does not name stays as it is. */

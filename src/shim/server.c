@@ -37,7 +37,7 @@ static bool goodbyes_wait(const Server *s)
 
 int server_timeout(const Server *s, int64_t now)
 {
-	int t = stdio_timeout(&s->init.io, now);
+	int t = sooner(stdio_timeout(&s->init.io, now), births_timeout(s, now));
 
 	for (const Process *p = s->execs; p; p = p->next)
 		t = sooner(t, stdio_timeout(&p->io, now));
@@ -57,6 +57,7 @@ void server_tick(Server *s, int64_t now)
 	stdio_tick(&s->init.io, now);
 	for (Process *p = s->execs; p; p = p->next)
 		stdio_tick(&p->io, now);
+	births_tick(s, now);
 	if (s->oom_look_until)
 		server_look_for_oom(s, now);
 	server_look_at_held(s);

@@ -6,7 +6,8 @@
  *    JOIN, with a connection --HOLD*, MOUNTS*, CREATE--> likewise                             one more of its pod
  *
  * One loop serves connections (control and events, conn.c), processes (each container's first and execs, process.c) and
- * their streams (stdio.c, attach.c), in one thread and without blocking, except inside calls of the runtime (runner.h). When the
+ * their streams (stdio.c, attach.c), in one thread and without blocking, except inside calls of the runtime (runner.h), of which those that a container
+ * can hold up are made in steps (exec.c). When the
  * first process of a container has exited: streams drained, exit.json written, runtime state deleted, socket
  * removed, events sent, clients sent off; then its server is over, and everything of it is given back.
  *
@@ -28,6 +29,7 @@
 typedef struct Keeper Keeper;
 typedef struct Server Server;
 typedef struct Conn Conn;
+typedef struct Birth Birth;
 
 /* A process that the shim has started and will reap. */
 typedef struct Process {
@@ -35,6 +37,7 @@ typedef struct Process {
 	struct Process *next;
 	char id[SHIM_EXEC_ID_MAX + 1]; /* "" for the container's first */
 	pid_t pid;
+	Birth *birth; /* of an exec whose command does not execute yet (exec.c); pid is 0 until it does */
 	Source pidfd;
 	Stdio io;
 	bool exited;
@@ -61,6 +64,7 @@ struct Server {
 	bool listener_rests; /* no descriptor was left to accept with; tried again by the tick */
 	Conn *conns;
 	size_t n_conns;
+	Conn *asking; /* whose request is being handled */
 	Logger *log;
 	int exit_fd; /* exit.json's bytes, reserved when there was room (exits.c) */
 	int *hold;
@@ -127,8 +131,6 @@ bool server_is_over(const Server *s, int64_t now);
 void process_init(Process *p, Server *s, const char *id);
 void process_done(Process *p);
 int server_create(Server *s, ShimMsg *m, Err *e);
-int server_exec(Server *s, ShimMsg *m, pid_t *ret_pid, Err *e);
-int server_attach(Server *s, ShimMsg *m, Err *e);
 Process *server_process(Server *s, const char *exec_id);
 /* Frees the execs that are over. */
 void server_reap_execs(Server *s);
@@ -142,6 +144,33 @@ void strays_forget(Stray **list);
 
 /* Looks for victims of the OOM killer, by the tick after s->oom told of them. */
 void server_look_for_oom(Server *s, int64_t now);
+
+/* The two sides of a process's standard streams while it is being started. */
+typedef struct Pipes {
+	int ours[3], theirs[3];
+} Pipes;
+int pipes_open(Pipes *p, const bool wanted[3], Err *e);
+void pipes_done(Pipes *p);
+void born_done(RunnerProcess *p);
+/* After the start: gives our sides, or the terminal, to the process's Stdio. */
+int streams_open(Process *p, Pipes *pipes, int *console, bool tty_input, Err *e);
+/* Takes over the pidfd, unless it fails. */
+int process_watch(Process *p, int pidfd, Err *e);
+/* Its streams or its pidfd cannot be watched: a process nobody would reap must not run on. */
+void process_abandon(Process *p, int pidfd);
+/* As the request says. */
+void process_set_size(int console, const json_t *doc);
+
+/* exec.c */
+/* 0: the process executes; 1: it does not yet, and whoever is asking (Server.asking) is answered when it does, or has failed to. */
+int server_exec(Server *s, ShimMsg *m, pid_t *ret_pid, Err *e);
+int server_attach(Server *s, ShimMsg *m, Err *e);
+void birth_end(Process *p);
+/* Those of a container: timers, its end, and the end of a connection that was to be answered. */
+int births_timeout(const Server *s, int64_t now);
+void births_tick(Server *s, int64_t now);
+void births_cancel(Server *s);
+void births_forget(Server *s, const Conn *c);
 
 /* hold.c */
 /* The message's descriptors are kept with the others. */
@@ -166,5 +195,6 @@ int conn_add(Server *s, int fd, Err *e);
 void conns_pump_events(Server *s);
 bool conns_have_events(const Server *s);
 void conns_close(Server *s);
-/* request.c: answers one request; the message's descriptors may be taken. doc receives results. */
+void conn_answer(Conn *c, uint32_t seq, int r, json_t *doc, const Err *err);
+/* request.c: answers one request; the message's descriptors may be taken. doc receives results. 1: the answer comes later. */
 int request_handle(Server *s, ShimMsg *m, json_t *doc, Err *e);

@@ -154,7 +154,9 @@ typedef struct Opts {
 	bool tty, stdin_once, no_log, with_netns, host_pids;
 	int64_t max_size;
 	int max_files;
-	int netns;     /* with with_netns */
+	int netns; /* with with_netns */
+	const char *
+	    asks; /* a socket whose owner is asked by processes that are put into it, for leave to become session leaders */
 	pid_t pids_of; /* whose pid namespace it joins; 0: one of its own */
 	const int *hold;
 	size_t n_hold;
@@ -204,6 +206,11 @@ static inline int box_try_create(Box *b, const char *script, Opts o, Err *e)
 	}
 	if (o.host_pids) /* the first of them */
 		(void)json_array_remove(json_object_get(json_object_get(config, "linux"), "namespaces"), 0);
+	if (o.asks)
+		(void)json_object_set_new(json_object_get(config, "linux"), "seccomp",
+					  json_pack("{s:s, s:s, s:[{s:[s], s:s}]}", "defaultAction",
+						    "SCMP_ACT_ALLOW", "listenerPath", o.asks, "syscalls",
+						    "names", "setsid", "action", "SCMP_ACT_NOTIFY"));
 	if (o.pids_of) {
 		_cleanup_free_ char *path = strf("/proc/%d/ns/pid", (int)o.pids_of);
 		json_t *all = json_object_get(json_object_get(config, "linux"), "namespaces");

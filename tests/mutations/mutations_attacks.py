@@ -58,8 +58,8 @@ ALL = [
     Mutation(
         "waiting-for-the-held", "a tracer in the container holds a process that exec has killed",
         [HERE + "test_a_process_that_is_held_at_its_death_holds_up_nobody"],
-        "src/runtime/exec.c:end_child; src/shim/process.c:server_look_at_held", "no time limit",
-        [("src/runtime/exec.c", "process_reap_within(pid, pidfd, END_WAIT_MS) == -ETIMEDOUT", "pidfd >= 0 && process_reap(pid) < 0")], programs=EVERYTHING),
+        "src/runtime/exec.c:end_child; src/shim/process.c:strays_look", "no time limit",
+        [("src/runtime/exec.c", "process_reap_within(pid, pidfd, k->end_wait_ms) == -ETIMEDOUT", "pidfd >= 0 && process_reap(pid) < 0")], programs=EVERYTHING),
     Mutation(
         "asking-for-the-held", "a tracer in the container holds a command of exec that has ended",
         [HERE + "test_a_command_that_is_held_at_its_end_is_waited_for_at_rest"],
