@@ -242,9 +242,14 @@ static inline int box_try_create(Box *b, const char *script, Opts o, Err *e)
 
 static inline void box_create(Box *b, const char *script, Opts o)
 {
+	Shim *later;
+
 	ok(box_try_create(b, script, o, e));
 	assert_true(b->shim_pid > 0 && b->init_pid > 0);
 	ok(shim_events_open(b->dir, false, &b->events, NULL, e));
+	/* Who is answered behind it knows that it has been heard: a container that ends before that has no more to tell but its record. */
+	ok(shim_connect(b->dir, &later, NULL, NULL, e));
+	shim_unref(later);
 }
 
 static inline ShimEvent next_event(Box *b)
