@@ -104,6 +104,9 @@ int cri_pod_namespaces(const Cri__NamespaceOption *given, ContainerConfig *ret, 
 	const Cri__NamespaceOption *o = given ? given : &none;
 	int r = own_or_host("network", o->network, false, "pod", &ret->host.network_mode, e);
 
+	/* The name of a machine belongs to its network. */
+	if (r >= 0 && o->network == CRI__NAMESPACE_MODE__NODE)
+		r = set_text(&ret->host.uts_mode, "host", e);
 	if (r >= 0)
 		r = own_or_host("pid", o->pid, true, "", &ret->host.pid_mode, e);
 	if (r >= 0)

@@ -369,6 +369,11 @@ int cri_pod_config(const Cri__PodSandboxConfig *c, const char *handler, CriPod *
 		r = linux_part(c->linux_part, ret, e);
 	if (r >= 0)
 		r = hostname(c->hostname, &ret->config.hostname, e);
+	/* With the host's network goes the host's own name. */
+	if (r >= 0 && streq0(ret->config.host.uts_mode, "host")) {
+		free(ret->config.hostname);
+		ret->config.hostname = NULL;
+	}
 	if (r >= 0)
 		r = check_log_directory(c->log_directory, e);
 	if (r >= 0)
