@@ -152,7 +152,7 @@ static int connect_job(void *arg, Err *e)
 int network_connect_local(int netns_fd, uint16_t port, int *ret_fd, Err *e)
 {
 	ConnectJob job = {.port = port, .fd = -1};
-	int r = netns_call(netns_fd, connect_job, &job, e);
+	int r = netns_fd < 0 ? connect_job(&job, e) : netns_call(netns_fd, connect_job, &job, e);
 
 	if (r >= 0)
 		*ret_fd = job.fd;
