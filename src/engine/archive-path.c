@@ -29,6 +29,7 @@ void container_tree_done(ContainerTree *t)
 	if (t->in_use)
 		mounts_unuse(t->in_use, t->c);
 	container_unref(t->c);
+	free(t->pod_ids);
 	*t = (ContainerTree)CONTAINER_TREE_INIT;
 }
 
@@ -311,9 +312,17 @@ static int tree_open(Engine *en, const char *ref, TreeUse use, ContainerTree *re
 		container_tree_done(&t);
 		return r;
 	}
-	if (alive && use != TREE_READ_FILES && remap_applies(en, &t.c->config.host)) {
+	if (alive && use != TREE_READ_FILES && remap_applies(en, &t.c->config)) {
+		UserRemap map;
+
+		t.pod_ids = calloc(2, sizeof(*t.pod_ids));
+		r = t.pod_ids ? remap_of(en, &t.c->config, t.pod_ids, &map, e) : err_oom(e);
+		if (r < 0) {
+			container_tree_done(&t);
+			return r;
+		}
 		t.mapped = true;
-		t.ids = (StoreIds){en->remap.uids, en->remap.gids, en->remap.n_uids, en->remap.n_gids};
+		t.ids = (StoreIds){map.uids, map.gids, map.n_uids, map.n_gids};
 	}
 	if (alive || use != TREE_WRITE) {
 		/* The descriptor needs no lock: a long copy must not hold up a stop, nor one that is read a start. */

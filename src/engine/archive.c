@@ -236,7 +236,7 @@ static int set_owner(const ContainerTree *t, ArchiveExtract *x, Err *e)
 
 	if (str_empty(t->c->config.user))
 		return 0;
-	r = user_resolve(t->root_fd, t->c->config.user, NULL, &u, e);
+	r = user_resolve(t->root_fd, t->c->config.user, NULL, user_rules_of(&t->c->config), &u, e);
 	if (r < 0)
 		return r;
 	x->keep_owner = false;

@@ -19,6 +19,7 @@ typedef struct ContainerTree {
 	bool locked; /* `life` is held: the container must not start while its snapshot is written to here */
 	bool mapped; /* files are seen with the host's ids, which are these in the container */
 	StoreIds ids;
+	NamespaceIdMap *pod_ids; /* two of a pod's, that `ids` points to; or NULL */
 } ContainerTree;
 
 typedef enum TreeUse {

@@ -66,6 +66,17 @@ static bool listed(char *const *v, const char *cap)
 	return false;
 }
 
+int capabilities_add(char *const *v, char ***to, Err *e)
+{
+	for (int i = 0; v && capability_name(i); i++) {
+		const char *cap = capability_name(i);
+
+		if (listed(v, cap) && capability_held(cap) && !strv_has(*to, cap) && strv_add(to, cap) < 0)
+			return err_oom(e);
+	}
+	return 0;
+}
+
 static bool listed_by_name(char *const *v, const char *cap)
 {
 	for (size_t i = 0; v && v[i]; i++)

@@ -19,9 +19,10 @@
 
 /* ---- limits ---- */
 
-static int check_memory(const ContainerHost *h, bool update, Err *e)
+/* Kubernetes knows no smallest limit, and -1 as none. */
+static int check_memory(const ContainerHost *h, bool update, bool pod, Err *e)
 {
-	if (h->memory < 0 || (h->memory > 0 && h->memory < MEMORY_MIN))
+	if (pod ? h->memory < -1 : h->memory < 0 || (h->memory > 0 && h->memory < MEMORY_MIN))
 		return err_new(e, ERR_INVALID, "Minimum memory limit allowed is 6MB");
 	if (h->memory > 0 && h->memory_swap > 0 && h->memory_swap < h->memory)
 		return err_new(e, ERR_INVALID,
@@ -177,9 +178,9 @@ static int check_block(const ContainerHost *h, Err *e)
 	return r;
 }
 
-int container_limits_check(const ContainerHost *h, bool update, Err *e)
+int container_limits_check(const ContainerHost *h, bool update, bool pod, Err *e)
 {
-	int r = check_memory(h, update, e);
+	int r = check_memory(h, update, pod, e);
 
 	if (r >= 0)
 		r = check_cpu(h, e);
@@ -402,14 +403,14 @@ int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err
 {
 	ContainerHost *h = &k->host;
 	SecurityOptions security;
-	int r = container_limits_check(h, false, e);
+	int r = container_limits_check(h, false, k->pod.id != NULL, e);
 
 	if (r >= 0)
 		r = check_numbers(h, e);
 	if (r >= 0)
 		r = check_modes(h, e);
 	if (r >= 0)
-		r = remap_check(en, h, e);
+		r = remap_check(en, k, e);
 	if (r >= 0)
 		r = check_paths(k, e);
 	if (r >= 0)
@@ -422,6 +423,8 @@ int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err
 		r = capabilities_check(h->cap_add, "CapAdd", e);
 	if (r >= 0)
 		r = capabilities_check(h->cap_drop, "CapDrop", e);
+	if (r >= 0)
+		r = capabilities_check(k->pod.ambient_capabilities, "ambient capabilities", e);
 	if (r >= 0)
 		r = security_options_parse(h->security_opt, &security, e);
 	if (r >= 0 && !str_empty(k->stop_signal))

@@ -189,7 +189,7 @@ typedef struct Background Background;
 typedef struct SizeCache SizeCache;
 typedef struct VolumeFs VolumeFs;
 
-/* Of --userns-remap: what containers' user namespaces map. */
+/* What user namespaces map: of --userns-remap, or of a pod. */
 typedef struct UserRemap {
 	bool on;
 	NamespaceIdMap *uids, *gids;
@@ -305,6 +305,8 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 int capabilities_of(const ContainerHost *h, bool privileged, char ***ret, Err *e);
 /* `what` is the member that v is, for the error. */
 int capabilities_check(char *const *v, const char *what, Err *e);
+/* What is named, as the kernel calls it, added to *to once each; "ALL" is all that the engine has. */
+int capabilities_add(char *const *v, char ***to, Err *e);
 /* spec-devices.c: linux.devices, and the rules of resources.devices; both also on failure. */
 int spec_devices(const ContainerHost *h, json_t **ret_nodes, json_t **ret_rules, Err *e);
 /* "c 13:* rwm"; rules may be NULL. */
@@ -312,7 +314,9 @@ int device_rule_parse(const char *s, json_t *rules, Err *e);
 /* device-request.c: what is asked for by --gpus and --device vendor/class=name goes into the runtime-spec document. dirs: of CDI. */
 int device_requests_apply(char *const *dirs, const ContainerHost *h, json_t *config, Err *e);
 /* spec-resources.c: linux.resources. Takes the reference; *ret also on failure. */
-int spec_resources(const ContainerHost *h, json_t *device_rules, json_t **ret, Err *e);
+int spec_resources(Engine *en, const ContainerConfig *k, json_t *device_rules, json_t **ret, Err *e);
+/* The parts of a pod's container: huge pages, unless this machine does not count them, and keys of cgroup v2. */
+int spec_resources_of_pod(Engine *en, const ContainerPod *p, json_t *resources, Err *e);
 /* The default seccomp profile as a runtime-spec seccomp object for these capabilities. */
 int seccomp_default_profile(char *const *capabilities, json_t **ret, Err *e);
 
@@ -325,12 +329,15 @@ NetworkNamespaceJob *spare_take_netns(EngineSpare *s, bool alone);
 /* remap.c */
 int remap_load(Engine *en, Err *e);
 void remap_done(Engine *en);
-/* The container is in a user namespace of its own, not the host's. */
-bool remap_applies(const Engine *en, const ContainerHost *h);
+/* The container is in a user namespace of its own, or its pod's, not the host's. */
+bool remap_applies(const Engine *en, const ContainerConfig *k);
+/* The ids of that namespace; ret->on is false in the host's. A pod's are read into `buf`, which *ret then points to. */
+int remap_of(const Engine *en, const ContainerConfig *k, NamespaceIdMap buf[2], UserRemap *ret, Err *e);
 /* What cannot be had in one, in dockerd's words. */
-int remap_check(const Engine *en, const ContainerHost *h, Err *e);
-/* Descriptors of its namespaces. Both stay as they are (-1) without one; the network's also if it joins another container's. */
-int remap_open(Engine *en, const ContainerHost *h, int *ret_user, int *ret_net, Err *e);
+int remap_check(const Engine *en, const ContainerConfig *k, Err *e);
+/* Descriptors of its namespaces, with the ids of `map`. Both stay as they are (-1) without one; the network's also if it joins another container's. */
+int remap_open(Engine *en, const ContainerConfig *k, const UserRemap *map, int *ret_user, int *ret_net,
+	       Err *e);
 
 /* user.c */
 typedef struct UserIds {
@@ -340,8 +347,13 @@ typedef struct UserIds {
 	char *home;
 } UserIds;
 void user_ids_done(UserIds *u);
+/* Docker's: a name goes before a number, and who names a group is in no other. Of pods a number is the id, whatever accounts the image has; groups that
+ * the image has the user in are added (merged), or not (strict). */
+typedef enum UserRules { USER_DOCKER, USER_MERGED, USER_STRICT } UserRules;
+UserRules user_rules_of(const ContainerConfig *k);
 /* "user[:group]" by name or number, looked up in the container's own files. ERR_INVALID "unable to find user x: no matching entries in passwd file". */
-int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, UserIds *ret, Err *e);
+int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, UserRules rules, UserIds *ret,
+		 Err *e);
 
 /* mounts.c: binds, volumes, tmpfs and anonymous volumes of a new container */
 /* *ret_made: names of the volumes that were not there before. */
@@ -589,8 +601,8 @@ void defaults_done(EngineDefaults *d);
 
 /* create.c: what a name may be, in Docker's words. */
 int container_name_check(const char *name, Err *e);
-/* config-check.c: Docker's bounds on limits, of a new container or of an update. */
-int container_limits_check(const ContainerHost *h, bool update, Err *e);
+/* config-check.c: Docker's bounds on limits, of a new container or of an update; and what pods are not held to left out. */
+int container_limits_check(const ContainerHost *h, bool update, bool pod, Err *e);
 /* What a container is asked to be makes sense and can be had here, as far as that is known before it starts. */
 int container_request_check(const ContainerConfig *k, Err *e);
 int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err *e);

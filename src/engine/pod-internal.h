@@ -59,4 +59,5 @@ int container_kill_end(Container *c, unsigned exits, Err *e);
 int container_remove(Engine *en, Container *c, const char *ref, bool force, bool volumes, Err *e);
 /* start.c, update.c: the same. */
 int container_start(Engine *en, Container *c, const char *ref, Err *e);
-int container_update(Engine *en, Container *c, const ContainerHost *changes, Err *e);
+/* `pod`: of what only pods are asked for; NULL: nothing. */
+int container_update(Engine *en, Container *c, const ContainerHost *changes, const ContainerPod *pod, Err *e);

@@ -300,7 +300,7 @@ int engine_pod_container_update(Engine *en, const char *id, const ContainerConfi
 
 	if (r >= 0 && !container_in_pod(c))
 		r = err_new(e, ERR_NOT_FOUND, "No such container in a pod: %s", id);
-	return r < 0 ? r : container_update(en, c, &changes->host, e);
+	return r < 0 ? r : container_update(en, c, &changes->host, &changes->pod, e);
 }
 
 /* ---- the next engine ---- */

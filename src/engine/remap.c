@@ -6,6 +6,8 @@
  * subgid(5) give. Its network namespace belongs to it. What is on disk keeps the ids that it has in the image: layers, the writable layer, volumes
  * and the files in /etc are shown through mounts that shift them, so images, volumes and data roots are the same with the option and without.
  * A container that joins the namespaces of another joins its user namespace too.
+ *
+ * A pod may ask for a user namespace with ids of its own, whatever the option says: it is the sandbox's, which all containers of the pod join.
  */
 #include "engine/engine-internal.h"
 #include "engine/subid.h"
@@ -77,9 +79,36 @@ void remap_done(Engine *en)
 	free(en->remap.gids);
 }
 
-bool remap_applies(const Engine *en, const ContainerHost *h)
+bool remap_applies(const Engine *en, const ContainerConfig *k)
 {
-	return en->remap.on && !streq0(h->userns_mode, "host");
+	return k->pod.id ? strv_len(k->pod.user_maps) > 0
+			 : en->remap.on && !streq0(k->host.userns_mode, "host");
+}
+
+int remap_of(const Engine *en, const ContainerConfig *k, NamespaceIdMap buf[2], UserRemap *ret, Err *e)
+{
+	bool have[2] = {false, false};
+
+	*ret = (UserRemap){0};
+	if (!remap_applies(en, k))
+		return 0;
+	if (!k->pod.id) {
+		*ret = en->remap;
+		return 0;
+	}
+	for (char *const *m = k->pod.user_maps; *m; m++) {
+		size_t kind = (*m)[0] == 'g';
+		unsigned inside, outside, count;
+
+		if (sscanf(*m + 1, ":%u:%u:%u", &inside, &outside, &count) != 3 || have[kind] || count == 0)
+			return err_new(e, ERR_INVALID, "\"%.60s\" is no mapping of a pod's ids", *m);
+		have[kind] = true;
+		buf[kind] = (NamespaceIdMap){inside, outside, count};
+	}
+	if (!have[0] || !have[1])
+		return err_new(e, ERR_INVALID, "a user namespace needs mappings of users and of groups");
+	*ret = (UserRemap){.on = true, .uids = &buf[0], .gids = &buf[1], .n_uids = 1, .n_gids = 1};
+	return 0;
 }
 
 bool engine_remaps_users(Engine *en)
@@ -87,9 +116,11 @@ bool engine_remaps_users(Engine *en)
 	return en->remap.on;
 }
 
-int remap_check(const Engine *en, const ContainerHost *h, Err *e)
+int remap_check(const Engine *en, const ContainerConfig *k, Err *e)
 {
-	if (!remap_applies(en, h))
+	const ContainerHost *h = &k->host;
+
+	if (!remap_applies(en, k))
 		return 0;
 	if (h->privileged)
 		return err_new(
@@ -129,7 +160,7 @@ static int open_joined(Engine *en, const char *ref, int *ret_fd, Err *e)
 	pthread_mutex_unlock(&other->state);
 	if (pid <= 0)
 		return err_new(e, ERR_CONFLICT, "container %s is not running", other->id);
-	if (!remap_applies(en, &other->config.host))
+	if (!remap_applies(en, &other->config))
 		return err_new(
 		    e, ERR_CONFLICT,
 		    "cannot join namespaces of container %s, which is in the host's user namespace",
@@ -141,13 +172,15 @@ static int open_joined(Engine *en, const char *ref, int *ret_fd, Err *e)
 	return *ret_fd < 0 ? err_sys(e, errno, "open %s", path) : 0;
 }
 
-int remap_open(Engine *en, const ContainerHost *h, int *ret_user, int *ret_net, Err *e)
+int remap_open(Engine *en, const ContainerConfig *k, const UserRemap *map, int *ret_user, int *ret_net,
+	       Err *e)
 {
+	const ContainerHost *h = &k->host;
 	const char *ref = joined_ref(h);
 	bool own_network = !h->network_mode || !str_starts(h->network_mode, "container:");
 	int r;
 
-	if (!remap_applies(en, h))
+	if (!map->on)
 		return 0;
 	if (ref && own_network)
 		return err_new(
@@ -157,7 +190,6 @@ int remap_open(Engine *en, const ContainerHost *h, int *ret_user, int *ret_net, 
 		    ref);
 	if (ref)
 		return open_joined(en, ref, ret_user, e);
-	r = namespace_new_user_net(en->remap.uids, en->remap.n_uids, en->remap.gids, en->remap.n_gids,
-				   ret_user, ret_net, e);
+	r = namespace_new_user_net(map->uids, map->n_uids, map->gids, map->n_gids, ret_user, ret_net, e);
 	return r < 0 ? r : network_namespace_adopt(*ret_net, e);
 }

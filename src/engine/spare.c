@@ -41,7 +41,7 @@ void engine_spare_drop(EngineSpare *s)
 static bool has_own_namespace(const Engine *en, const char *network)
 {
 	return !streq(network, "host") && !str_starts(network, "container:") &&
-	       !remap_applies(en, &(ContainerHost){0});
+	       !remap_applies(en, &(ContainerConfig){0});
 }
 
 static int begin(Engine *en, EngineSpare *s, const char *network, Err *e)

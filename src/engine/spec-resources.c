@@ -17,7 +17,7 @@ static void set_part(json_t *o, const char *key, json_t *part)
 	json_decref(part);
 }
 
-static json_t *memory_part(const ContainerHost *h)
+static json_t *memory_part(const ContainerHost *h, bool pod)
 {
 	json_t *o = json_object();
 
@@ -26,7 +26,7 @@ static json_t *memory_part(const ContainerHost *h)
 	/* Docker's default: as much swap as memory again; -1 is unlimited. */
 	if (h->memory_swap != 0)
 		json_object_set_new(o, "swap", json_integer(h->memory_swap));
-	else if (h->memory > 0)
+	else if (h->memory > 0 && !pod)
 		json_object_set_new(o, "swap", json_integer(h->memory * 2));
 	if (h->memory_swappiness >= 0)
 		json_object_set_new(o, "swappiness", json_integer(h->memory_swappiness));
@@ -96,17 +96,59 @@ static int block_part(const ContainerHost *h, json_t *o, Err *e)
 	return r;
 }
 
-int spec_resources(const ContainerHost *h, json_t *device_rules, json_t **ret, Err *e)
+/* ---- of pods ---- */
+
+/* A machine that does not count huge pages is asked for limits of them like any other: kubelets name all sizes there are, most with 0. */
+static bool counts_hugepages(const Engine *en)
 {
+	_cleanup_free_ char *text = NULL;
+	const char *line;
+	int hierarchy = 0;
+
+	if (en->cgroup_version == 2)
+		return file_read_at(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", 4096, &text, NULL) >= 0 &&
+		       strstr(text, "hugetlb");
+	return file_read_at(AT_FDCWD, "/proc/cgroups", 65536, &text, NULL) >= 0 &&
+	       (line = strstr(text, "\nhugetlb\t")) && sscanf(line, " hugetlb %d", &hierarchy) == 1 &&
+	       hierarchy != 0;
+}
+
+int spec_resources_of_pod(Engine *en, const ContainerPod *p, json_t *resources, Err *e)
+{
+	_cleanup_json_ json_t *pages = json_array(), *raw = json_map_from_strv(p->unified);
+	bool counted = strv_len(p->hugepages) > 0 && counts_hugepages(en);
+
+	if (!pages || !raw)
+		return err_oom(e);
+	for (size_t i = 0; counted && p->hugepages[i]; i++) {
+		size_t size = strcspn(p->hugepages[i], "=");
+		int64_t limit;
+
+		if (!p->hugepages[i][size] || str_to_i64(p->hugepages[i] + size + 1, &limit) < 0)
+			return err_new(e, ERR_INVALID, "\"%.60s\" is no limit of huge pages",
+				       p->hugepages[i]);
+		json_array_append_new(pages, json_pack("{s:s%, s:I}", "pageSize", p->hugepages[i], size,
+						       "limit", (json_int_t)limit));
+	}
+	if (json_array_size(pages) > 0)
+		json_object_set(resources, "hugepageLimits", pages);
+	if (json_object_size(raw) > 0)
+		json_object_set(resources, "unified", raw);
+	return 0;
+}
+
+int spec_resources(Engine *en, const ContainerConfig *k, json_t *device_rules, json_t **ret, Err *e)
+{
+	const ContainerHost *h = &k->host;
 	json_t *o = json_object(), *block = json_object();
 	int r = block_part(h, block, e);
 
 	json_object_set_new(o, "devices", device_rules);
-	set_part(o, "memory", memory_part(h));
+	set_part(o, "memory", memory_part(h, k->pod.id != NULL));
 	set_part(o, "cpu", cpu_part(h));
 	set_part(o, "blockIO", block);
 	if (h->pids_limit > 0)
 		json_object_set_new(o, "pids", json_pack("{s:I}", "limit", (json_int_t)h->pids_limit));
 	*ret = o;
-	return r;
+	return r < 0 ? r : spec_resources_of_pod(en, &k->pod, o, e);
 }

@@ -52,16 +52,27 @@ static json_t *user_json(const UserIds *u)
 			 "additionalGids", groups);
 }
 
-static json_t *capability_sets(char **caps, bool root)
+/* Like Docker, inheritable and ambient stay empty (CVE-2022-29162) but for what a pod's container is to have so. A user other than root loses its
+ * effective and permitted sets with the change of uid, but for that and what a setuid or file capability brings back. */
+static int capability_sets(const ContainerConfig *k, char **caps, bool root, json_t **ret, Err *e)
 {
-	/* Like Docker, inheritable and ambient stay empty (CVE-2022-29162). A user other than root loses its
-	 * effective and permitted sets with the change of uid, but for what a setuid or file capability brings back. */
-	json_t *all = strings_or_empty(caps);
-	json_t *sets = json_pack("{s:O, s:O, s:O}", "bounding", all, "effective", root ? all : json_array(),
-				 "permitted", root ? all : json_array());
+	_cleanup_strv_ char **all = strv_dup(caps), **ambient = NULL;
+	int r = all ? capabilities_add(k->pod.ambient_capabilities, &ambient, e) : err_oom(e);
+	json_t *sets = NULL;
 
-	json_decref(all);
-	return sets;
+	if (r >= 0)
+		r = capabilities_add(ambient, &all, e);
+	if (r < 0)
+		return r;
+	sets = json_pack("{s:o, s:o, s:o}", "bounding", strings_or_empty(all), "effective",
+			 strings_or_empty(root ? all : ambient), "permitted",
+			 strings_or_empty(root ? all : ambient));
+	if (sets && ambient) {
+		json_object_set_new(sets, "inheritable", json_from_strv(ambient));
+		json_object_set_new(sets, "ambient", json_from_strv(ambient));
+	}
+	*ret = sets;
+	return sets ? 0 : err_oom(e);
 }
 
 static int rlimits_json(const ContainerHost *h, json_t **ret, Err *e)
@@ -163,11 +174,14 @@ static int process_json(Engine *en, const SpecInput *in, const SecurityOptions *
 	Container *c = in->c;
 	_cleanup_(user_ids_done) UserIds u = {0};
 	_cleanup_strv_ char **env = NULL, **links = NULL;
-	_cleanup_json_ json_t *args = json_array(), *limits = NULL;
-	int r = user_resolve(in->rootfs_fd, c->config.user, c->config.host.group_add, &u, e);
+	_cleanup_json_ json_t *args = json_array(), *limits = NULL, *sets = NULL;
+	int r = user_resolve(in->rootfs_fd, c->config.user, c->config.host.group_add,
+			     user_rules_of(&c->config), &u, e);
 
 	if (r >= 0)
 		r = links_environment(en, c, &links, e);
+	if (r >= 0)
+		r = capability_sets(&c->config, caps, u.uid == 0, &sets, e);
 	if (r < 0)
 		return r;
 	if (environment(c, in->hostname, u.home, links, c->secret_env, &env) < 0)
@@ -183,11 +197,10 @@ static int process_json(Engine *en, const SpecInput *in, const SecurityOptions *
 	for (size_t i = 0; c->args && c->args[i]; i++)
 		json_array_append_new(args, json_string(c->args[i]));
 
-	json_t *p =
-	    json_pack("{s:b, s:o, s:O, s:o, s:s, s:o, s:b}", "terminal", c->config.tty, "user", user_json(&u),
-		      "args", args, "env", json_from_strv(env), "cwd",
-		      str_empty(c->config.working_dir) ? "/" : c->config.working_dir, "capabilities",
-		      capability_sets(caps, u.uid == 0), "noNewPrivileges", security->no_new_privileges);
+	json_t *p = json_pack("{s:b, s:o, s:O, s:o, s:s, s:O, s:b}", "terminal", c->config.tty, "user",
+			      user_json(&u), "args", args, "env", json_from_strv(env), "cwd",
+			      str_empty(c->config.working_dir) ? "/" : c->config.working_dir, "capabilities",
+			      sets, "noNewPrivileges", security->no_new_privileges);
 	p = with_limits(p, &c->config.host, take_ptr(limits));
 	if (!p)
 		return err_new(e, ERR_INVALID,
@@ -202,11 +215,11 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 {
 	_cleanup_(user_ids_done) UserIds u = {0};
 	_cleanup_strv_ char **env = NULL, **caps = NULL, **links = NULL;
-	_cleanup_json_ json_t *limits = NULL;
+	_cleanup_json_ json_t *limits = NULL, *sets = NULL;
 	const char *user = str_empty(x->user) ? c->config.user : x->user;
 	bool privileged = x->privileged || c->config.host.privileged;
 	SecurityOptions security;
-	int r = user_resolve(rootfs_fd, user, c->config.host.group_add, &u, e);
+	int r = user_resolve(rootfs_fd, user, c->config.host.group_add, user_rules_of(&c->config), &u, e);
 
 	if (r >= 0)
 		r = security_options_parse(c->config.host.security_opt, &security, e);
@@ -214,6 +227,8 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 		r = capabilities_of(&c->config.host, privileged, &caps, e);
 	if (r >= 0)
 		r = rlimits_json(&c->config.host, &limits, e);
+	if (r >= 0)
+		r = capability_sets(&c->config, caps, u.uid == 0, &sets, e);
 	if (r < 0)
 		return r;
 	/* One that it is linked to may have ended: nothing is told of it then. */
@@ -225,10 +240,9 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 	const char *cwd = !str_empty(x->working_dir)         ? x->working_dir
 			  : str_empty(c->config.working_dir) ? "/"
 							     : c->config.working_dir;
-	*ret =
-	    json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:b}", "terminal", x->tty, "user", user_json(&u),
-		      "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd, "capabilities",
-		      capability_sets(caps, u.uid == 0), "noNewPrivileges", security.no_new_privileges);
+	*ret = json_pack("{s:b, s:o, s:o, s:o, s:s, s:O, s:b}", "terminal", x->tty, "user", user_json(&u),
+			 "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd,
+			 "capabilities", sets, "noNewPrivileges", security.no_new_privileges);
 	add_apparmor(*ret, &security);
 	*ret = with_limits(*ret, &c->config.host, take_ptr(limits));
 	return *ret ? 0
@@ -302,14 +316,15 @@ static json_t *sysctls_json(const SpecInput *in)
 	return o;
 }
 
-static int linux_json(const SpecInput *in, const SecurityOptions *security, char **caps, json_t **ret, Err *e)
+static int linux_json(Engine *en, const SpecInput *in, const SecurityOptions *security, char **caps,
+		      json_t **ret, Err *e)
 {
 	const ContainerHost *h = &in->c->config.host;
 	json_t *devices, *rules, *resources = NULL, *seccomp = NULL;
 	int r = spec_devices(h, &devices, &rules, e);
 
 	if (r >= 0)
-		r = spec_resources(h, json_incref(rules), &resources, e);
+		r = spec_resources(en, &in->c->config, json_incref(rules), &resources, e);
 	if (r >= 0)
 		r = seccomp_json(h, security, caps, &seccomp, e);
 	json_decref(rules);
@@ -342,7 +357,7 @@ int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e)
 	if (r >= 0)
 		r = process_json(en, in, &security, caps, &process, e);
 	if (r >= 0)
-		r = linux_json(in, &security, caps, &linux_part, e);
+		r = linux_json(en, in, &security, caps, &linux_part, e);
 	if (r >= 0)
 		r = spec_mounts(in, &mounts, e);
 	if (r < 0) {

@@ -24,6 +24,8 @@ typedef struct Start {
 	bool has_hooks, joins_late; /* the network is made while the shim creates the container */
 	LogPlan log;
 	int rootfs_fd, userns_fd;
+	UserRemap ids; /* of its user namespace */
+	NamespaceIdMap pod_ids[2];
 	int *mount_fds; /* see mounts_open_made() */
 	size_t n_mount_fds;
 	const char *runtime; /* program, or NULL: ours */
@@ -190,7 +192,7 @@ static int spec_write(Start *s, Err *e)
 	    .netns_path = s->netns_path,
 	    .cgroup_path = s->cgroup_path,
 	    .userns_path = s->userns_path,
-	    .remap = &s->en->remap,
+	    .remap = &s->ids,
 	    .shm_host_path = s->shm_path,
 	    .init_program = s->init_program,
 	    .bundle = s->run_dir,
@@ -371,15 +373,21 @@ static int runtime_choose(Start *s, Err *e)
 /* The runtime opens it by our descriptor, which stays open until the container has been made. */
 static int userns_make(Start *s, Err *e)
 {
-	const ContainerHost *h = &s->c->config.host;
-	int r = remap_open(s->en, h, &s->userns_fd, &s->net.made_fd, e);
+	const ContainerConfig *k = &s->c->config;
+	int r = remap_of(s->en, k, s->pod_ids, &s->ids, e);
 
+	if (r >= 0)
+		r = remap_open(s->en, k, &s->ids, &s->userns_fd, &s->net.made_fd, e);
 	if (r < 0 || s->userns_fd < 0)
 		return r;
+	if (s->runtime && container_in_pod(s->c))
+		return err_new(e, ERR_UNSUPPORTED,
+			       "runtime %s is not offered in a user namespace of a pod: use %s",
+			       k->host.runtime, ENGINE_OWN_RUNTIME);
 	if (s->runtime)
 		return err_new(e, ERR_UNSUPPORTED,
 			       "runtime %s is not offered with --userns-remap: use %s, or --userns host",
-			       h->runtime, ENGINE_OWN_RUNTIME);
+			       k->host.runtime, ENGINE_OWN_RUNTIME);
 	s->userns_path = strf("/proc/%d/fd/%d", (int)getpid(), s->userns_fd);
 	return s->userns_path ? 0 : err_oom(e);
 }
@@ -387,11 +395,9 @@ static int userns_make(Start *s, Err *e)
 /* NULL: ids are the host's. */
 static const StoreShift *shift_of(const Start *s, StoreShift *buf)
 {
-	const UserRemap *m = &s->en->remap;
-
 	if (s->userns_fd < 0)
 		return NULL;
-	*buf = (StoreShift){s->userns_fd, m->uids[0].outside, m->gids[0].outside};
+	*buf = (StoreShift){s->userns_fd, s->ids.uids[0].outside, s->ids.gids[0].outside};
 	return buf;
 }
 

@@ -45,13 +45,13 @@ static void set_given(json_t *o, const char *key, int64_t value)
 		json_object_set_new(o, key, json_integer(value));
 }
 
-static json_t *memory_of(const ContainerHost *h)
+static json_t *memory_of(const ContainerHost *h, bool pod)
 {
 	json_t *o = json_object();
 
 	set_given(o, "limit", h->memory);
 	set_given(o, "reservation", h->memory_reservation);
-	set_given(o, "swap", h->memory_swap ? h->memory_swap : h->memory > 0 ? h->memory * 2 : 0);
+	set_given(o, "swap", h->memory_swap ? h->memory_swap : h->memory > 0 && !pod ? h->memory * 2 : 0);
 	return o;
 }
 
@@ -72,10 +72,10 @@ static json_t *cpu_of(const ContainerHost *h)
 }
 
 /* The runtime-spec's resources: what is not named stays as it is. */
-static int resources_of(const ContainerHost *h, json_t **ret, Err *e)
+static int resources_of(Engine *en, const ContainerHost *h, const ContainerPod *pod, json_t **ret, Err *e)
 {
-	_cleanup_json_ json_t *o =
-	    json_pack("{s:o, s:o, s:{}, s:{}}", "memory", memory_of(h), "cpu", cpu_of(h), "pids", "blockIO");
+	_cleanup_json_ json_t *o = json_pack("{s:o, s:o, s:{}, s:{}}", "memory", memory_of(h, pod != NULL),
+					     "cpu", cpu_of(h), "pids", "blockIO");
 	const char *key;
 	json_t *part;
 	void *next;
@@ -87,15 +87,17 @@ static int resources_of(const ContainerHost *h, json_t **ret, Err *e)
 	json_object_foreach_safe (o, next, key, part)
 		if (json_object_size(part) == 0)
 			json_object_del(o, key);
+	int r = pod ? spec_resources_of_pod(en, pod, o, e) : 0;
 	*ret = take_ptr(o);
-	return 0;
+	return r;
 }
 
-static int update_living(Container *c, const ContainerHost *changes, Err *e)
+static int update_living(Engine *en, Container *c, const ContainerHost *changes, const ContainerPod *pod,
+			 Err *e)
 {
 	_cleanup_(shim_unrefp) Shim *shim = NULL;
 	_cleanup_json_ json_t *resources = NULL;
-	int r = resources_of(changes, &resources, e);
+	int r = resources_of(en, changes, pod, &resources, e);
 
 	if (r >= 0 && json_object_size(resources) > 0) {
 		r = container_shim(c, &shim, e);
@@ -150,6 +152,18 @@ static int record(Container *c, const ContainerHost *h)
 		   : 0;
 }
 
+/* Key by key. */
+static int record_of_pod(ContainerPod *own, const ContainerPod *p)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && p->hugepages && p->hugepages[i]; i++)
+		r = strv_env_set(&own->hugepages, p->hugepages[i]);
+	for (size_t i = 0; r >= 0 && p->unified && p->unified[i]; i++)
+		r = strv_env_set(&own->unified, p->unified[i]);
+	return r;
+}
+
 /* What is asked for against what there is, in Docker's words. */
 static int conflicts_check(const ContainerHost *own, const ContainerHost *h, Err *e)
 {
@@ -184,12 +198,12 @@ int engine_container_update(Engine *en, const char *ref, const ContainerHost *ch
 
 	if (r >= 0)
 		r = pod_guard(c, "update", e);
-	return r < 0 ? r : container_update(en, c, changes, e);
+	return r < 0 ? r : container_update(en, c, changes, NULL, e);
 }
 
-int container_update(Engine *en, Container *c, const ContainerHost *changes, Err *e)
+int container_update(Engine *en, Container *c, const ContainerHost *changes, const ContainerPod *pod, Err *e)
 {
-	int r = container_limits_check(changes, true, e);
+	int r = container_limits_check(changes, true, pod != NULL, e);
 
 	if (r >= 0)
 		r = restart_policy_check(&changes->restart, e);
@@ -207,10 +221,12 @@ int container_update(Engine *en, Container *c, const ContainerHost *changes, Err
 	else
 		r = conflicts_check(&c->config.host, changes, e);
 	if (r >= 0 && (s == CONTAINER_RUNNING || s == CONTAINER_PAUSED))
-		r = update_living(c, changes, e);
+		r = update_living(en, c, changes, pod, e);
 	if (r >= 0) {
 		pthread_mutex_lock(&c->state);
 		r = record(c, changes);
+		if (r >= 0 && pod)
+			r = record_of_pod(&c->config.pod, pod);
 		pthread_mutex_unlock(&c->state);
 		r = r < 0 ? err_oom(e) : container_save(en, c, e);
 	}

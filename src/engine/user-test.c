@@ -28,26 +28,57 @@ static void test_names_and_numbers(void **state)
 	UserIds u = {0};
 	Err e = {0};
 
-	assert_int_equal(user_resolve(root, "app", extra, &u, &e), 0);
+	assert_int_equal(user_resolve(root, "app", extra, USER_DOCKER, &u, &e), 0);
 	assert_int_equal(u.uid, 1000);
 	assert_int_equal(u.gid, 1001);
 	assert_string_equal(u.home, "/home/app");
 	assert_int_equal(u.n_groups, 4); /* 50 44 1001 10 */
 	user_ids_done(&u);
 
-	assert_int_equal(user_resolve(root, "1000:staff", NULL, &u, &e), 0);
+	assert_int_equal(user_resolve(root, "1000:staff", NULL, USER_DOCKER, &u, &e), 0);
 	assert_int_equal(u.uid, 1000);
 	assert_int_equal(u.gid, 50);
 	user_ids_done(&u);
 
-	assert_int_equal(user_resolve(root, "77", NULL, &u, &e), 0);
+	assert_int_equal(user_resolve(root, "77", NULL, USER_DOCKER, &u, &e), 0);
 	assert_int_equal(u.uid, 77);
 	assert_int_equal(u.gid, 0);
 	assert_string_equal(u.home, "/");
 	user_ids_done(&u);
 
-	assert_int_equal(user_resolve(root, NULL, NULL, &u, &e), 0);
+	assert_int_equal(user_resolve(root, NULL, NULL, USER_DOCKER, &u, &e), 0);
 	assert_int_equal(u.uid, 0);
+	user_ids_done(&u);
+}
+
+/* Of a pod: an account that is called as a number, or a group, is not who a number means. */
+static void test_rules_of_pods(void **state)
+{
+	static const char accounts[] = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/:\napp:x:1000:1001::/home/app:\n",
+			  groups[] = "root:x:0:\n50:x:0:\nvideo:x:44:app\n";
+	int root = ((TestDir *)*state)->fd;
+	char *extra[] = {(char *)"50", NULL};
+	UserIds u = {0};
+	Err e = {0};
+
+	assert_int_equal(file_replace_at(root, "etc/passwd", accounts, strlen(accounts), 0644, false), 0);
+	assert_int_equal(file_replace_at(root, "etc/group", groups, strlen(groups), 0644, false), 0);
+	assert_int_equal(user_resolve(root, "1000", extra, USER_MERGED, &u, &e), 0);
+	assert_int_equal(u.uid, 1000);
+	assert_int_equal(u.gid, 1001);
+	assert_int_equal(u.n_groups, 3); /* 44 1001 50 */
+	assert_int_equal(u.groups[0], 44);
+	assert_int_equal(u.groups[2], 50);
+	user_ids_done(&u);
+
+	assert_int_equal(user_resolve(root, "app:50", NULL, USER_MERGED, &u, &e), 0);
+	assert_int_equal(u.gid, 50);
+	assert_int_equal(u.n_groups, 2); /* 44 50: the image's, although a group is named */
+	user_ids_done(&u);
+
+	assert_int_equal(user_resolve(root, "app", extra, USER_STRICT, &u, &e), 0);
+	assert_int_equal(u.uid, 1000);
+	assert_int_equal(u.n_groups, 2); /* 1001 50 */
 	user_ids_done(&u);
 }
 
@@ -62,7 +93,7 @@ static void test_refused(void **state)
 		UserIds u = {0};
 		Err e = {0};
 
-		if (user_resolve(root, bad[i], NULL, &u, &e) >= 0)
+		if (user_resolve(root, bad[i], NULL, USER_DOCKER, &u, &e) >= 0)
 			fail_msg("%s was taken as uid %u", bad[i], u.uid);
 		assert_int_equal(e.kind, ERR_INVALID);
 	}
@@ -77,7 +108,7 @@ static void test_link_out(void **state)
 
 	assert_int_equal(unlinkat(root, "etc/passwd", 0), 0);
 	assert_int_equal(symlinkat("../../../../../../etc/passwd", root, "etc/passwd"), 0);
-	assert_true(user_resolve(root, "daemon", NULL, &u, &e) < 0);
+	assert_true(user_resolve(root, "daemon", NULL, USER_DOCKER, &u, &e) < 0);
 }
 
 static void test_signals(void **state _unused_)
@@ -113,6 +144,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_names_and_numbers, setup, test_dir_teardown),
+	    cmocka_unit_test_setup_teardown(test_rules_of_pods, setup, test_dir_teardown),
 	    cmocka_unit_test_setup_teardown(test_refused, setup, test_dir_teardown),
 	    cmocka_unit_test_setup_teardown(test_link_out, setup, test_dir_teardown),
 	    cmocka_unit_test(test_signals),

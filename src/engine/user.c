@@ -56,16 +56,16 @@ static bool next_fields(char **cursor, char **fields, size_t n)
 }
 
 /* name:x:uid:gid:gecos:home:shell. True if `want`, a name or a number, has an entry. */
-static bool passwd_find(char *text, const char *want, UserIds *u, char **ret_name)
+static bool passwd_find(char *text, const char *want, UserRules rules, UserIds *u, char **ret_name)
 {
 	uint32_t number = 0, uid, gid;
-	bool numeric = parse_id(want, &number);
+	bool numeric = parse_id(want, &number), by_name = !numeric || rules == USER_DOCKER;
 	char *f[7];
 
 	while (next_fields(&text, f, 7)) {
 		if (!parse_id(f[2], &uid) || !parse_id(f[3], &gid))
 			continue;
-		if (!streq(f[0], want) && !(numeric && uid == number))
+		if (!(by_name && streq(f[0], want)) && !(numeric && uid == number))
 			continue;
 		u->uid = uid;
 		u->gid = gid;
@@ -115,12 +115,14 @@ static int groups_of(const char *group_text, const char *name, UserIds *u)
 	return 0;
 }
 
-static bool group_find(const char *group_text, const char *want, uint32_t *ret)
+static bool group_find(const char *group_text, const char *want, UserRules rules, uint32_t *ret)
 {
 	_cleanup_free_ char *copy = strdup(group_text);
 	char *cursor = copy, *f[4];
 	uint32_t gid;
 
+	if (rules != USER_DOCKER && parse_id(want, ret))
+		return true;
 	while (copy && next_fields(&cursor, f, 4))
 		if (streq(f[0], want) && parse_id(f[2], &gid)) {
 			*ret = gid;
@@ -129,12 +131,12 @@ static bool group_find(const char *group_text, const char *want, uint32_t *ret)
 	return parse_id(want, ret);
 }
 
-static int resolve_user(char *passwd, const char *group_text, const char *user, bool with_groups, UserIds *u,
-			Err *e)
+static int resolve_user(char *passwd, const char *group_text, const char *user, bool with_groups,
+			UserRules rules, UserIds *u, Err *e)
 {
 	_cleanup_free_ char *name = NULL;
 
-	if (passwd_find(passwd, user, u, &name)) {
+	if (passwd_find(passwd, user, rules, u, &name)) {
 		if (with_groups && name && groups_of(group_text, name, u) < 0)
 			return err_oom(e);
 		return 0;
@@ -149,7 +151,13 @@ static int resolve_user(char *passwd, const char *group_text, const char *user, 
 	return 0;
 }
 
-int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, UserIds *ret, Err *e)
+UserRules user_rules_of(const ContainerConfig *k)
+{
+	return !k->pod.id ? USER_DOCKER : k->pod.strict_groups ? USER_STRICT : USER_MERGED;
+}
+
+int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, UserRules rules, UserIds *ret,
+		 Err *e)
 {
 	_cleanup_free_ char *passwd = read_account_file(rootfs_fd, "/etc/passwd");
 	_cleanup_free_ char *group = read_account_file(rootfs_fd, "/etc/group");
@@ -161,10 +169,11 @@ int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, Use
 	if (!passwd || !group || !name)
 		return err_oom(e);
 	gname = gname && gname[1] ? gname + 1 : NULL;
-	r = resolve_user(passwd, group, *name ? name : "0", !gname, &u, e);
+	r = resolve_user(passwd, group, *name ? name : "0",
+			 rules == USER_DOCKER ? !gname : rules == USER_MERGED, rules, &u, e);
 	if (r < 0)
 		return r;
-	if (gname && !group_find(group, gname, &u.gid))
+	if (gname && !group_find(group, gname, rules, &u.gid))
 		return err_new(e, ERR_INVALID, "unable to find group %s: no matching entries in group file",
 			       gname);
 	if (group_append(&u, u.gid) < 0)
@@ -172,7 +181,7 @@ int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, Use
 	for (size_t i = 0; extra_groups && extra_groups[i]; i++) {
 		uint32_t gid;
 
-		if (!group_find(group, extra_groups[i], &gid))
+		if (!group_find(group, extra_groups[i], rules, &gid))
 			return err_new(e, ERR_INVALID,
 				       "Unable to find group %s: no matching entries in group file",
 				       extra_groups[i]);
@@ -192,7 +201,7 @@ int user_resolve(int rootfs_fd, const char *user, char *const *extra_groups, Use
 int engine_user_lookup(int rootfs_fd, const char *user, uint32_t *ret_uid, uint32_t *ret_gid, Err *e)
 {
 	_cleanup_(user_ids_done) UserIds u = {0};
-	int r = user_resolve(rootfs_fd, user, NULL, &u, e);
+	int r = user_resolve(rootfs_fd, user, NULL, USER_DOCKER, &u, e);
 
 	if (r < 0)
 		return r;

@@ -31,5 +31,5 @@ static int64_t lowest_possible(void)
 
 int64_t cri_oom_score(int64_t wanted)
 {
-	return wanted < 0 ? MAX2(wanted, lowest_possible()) : wanted;
+	return MAX2(wanted, lowest_possible());
 }
