@@ -399,6 +399,17 @@ static int warn(Engine *en, ContainerHost *h, char ***warnings)
 	return r;
 }
 
+/* A kubelet is told what nobody describes before it starts anything. */
+static int check_pod_devices(Engine *en, const ContainerConfig *k, Err *e)
+{
+	_cleanup_json_ json_t *scratch = NULL;
+
+	if (!k->pod.id || k->host.n_device_requests == 0)
+		return 0;
+	scratch = json_object();
+	return scratch ? device_requests_apply(engine_cdi_dirs(en), &k->host, scratch, e) : err_oom(e);
+}
+
 int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err *e)
 {
 	ContainerHost *h = &k->host;
@@ -412,6 +423,8 @@ int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err
 	if (r >= 0)
 		r = remap_check(en, k, e);
 	if (r >= 0)
+		r = cgroup_parent_check(en, h->cgroup_parent, e);
+	if (r >= 0)
 		r = check_paths(k, e);
 	if (r >= 0)
 		r = check_extra_hosts(h, e);
@@ -419,6 +432,8 @@ int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err
 		r = check_ulimits(h, e);
 	if (r >= 0)
 		r = check_devices(h, e);
+	if (r >= 0)
+		r = check_pod_devices(en, k, e);
 	if (r >= 0)
 		r = capabilities_check(h->cap_add, "CapAdd", e);
 	if (r >= 0)

@@ -623,9 +623,16 @@ char *runtime_state_root(Engine *en, const char *name, const char *program);
 /* Of the engine's options, at start. */
 int runtimes_check(Engine *en, Err *e);
 
-/* start.c */
+/* cgroup.c */
+/* As irekod is told to make them: whether that can be done at all. */
+int cgroup_driver_check(const Engine *en, Err *e);
+/* Of ContainerHost.cgroup_parent: ERR_INVALID for what is no slice where systemd makes cgroups. */
+int cgroup_parent_check(const Engine *en, const char *parent, Err *e);
 /* The cgroupsPath of config.json; malloc'ed. */
-char *container_cgroup_path(Engine *en, const Container *c);
+char *container_cgroup_path(const Engine *en, const Container *c);
+/* What it uses: as runtime_stats(). */
+int container_usage(Engine *en, const Container *c, json_t **ret, Err *e);
+/* start.c */
 int container_start_locked(Engine *en, Container *c, Err *e); /* life held */
 /* The same by a user's wish or at the engine's start: what the restart policy has counted is forgotten. */
 int container_start_anew_locked(Engine *en, Container *c, Err *e);

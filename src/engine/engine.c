@@ -262,6 +262,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0)
 		r = remap_load(en, e);
 	if (r >= 0)
+		r = cgroup_driver_check(en, e);
+	if (r >= 0)
 		r = own_id(en, e);
 	if (r >= 0)
 		r = network_host_new(table, &en->nethost, e);
@@ -408,7 +410,7 @@ int engine_summary(Engine *en, EngineSummary *ret, Err *e)
 		return r;
 	store_images_free(images, n);
 	*ret = (EngineSummary){.images = (int)n,
-			       .cgroup_driver = "cgroupfs",
+			       .cgroup_driver = en->options.systemd_cgroup ? "systemd" : "cgroupfs",
 			       .cgroup_version = en->cgroup_version};
 	memcpy(ret->id, en->id, sizeof(ret->id));
 	pthread_mutex_lock(&en->lock);

@@ -82,6 +82,7 @@ typedef struct EngineOptions {
 	const char *log_driver;   /* of containers that name none; NULL: json-file */
 	char *const *log_opts;    /* K=V, of containers with that driver */
 	const char *userns_remap; /* "default", or USER[:GROUP] of subuid(5); NULL: off */
+	bool systemd_cgroup;      /* systemd makes the cgroups of containers; else we do */
 	EngineGc gc;
 	EngineDefaults defaults;
 	bool
@@ -673,7 +674,7 @@ int engine_volume_size(Engine *en, const char *name, int64_t *ret, Err *e);
 /* ---- the whole ---- */
 typedef struct EngineSummary {
 	int running, paused, stopped, images;
-	const char *cgroup_driver; /* cgroupfs */
+	const char *cgroup_driver; /* "cgroupfs", "systemd" */
 	int cgroup_version;
 	char id[65];
 } EngineSummary;

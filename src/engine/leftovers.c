@@ -89,7 +89,7 @@ static bool is_of_nobody(Engine *en, const char *id)
 /* Of removals that ended with their engine between a container's record and what the runtime knows of it. */
 static void states_remove(Engine *en)
 {
-	const RuntimeOptions o = {.root = en->runtime_root};
+	const RuntimeOptions o = {.root = en->runtime_root, .helper_dir = en->options.helper_dir};
 	_cleanup_close_ int fd = open(en->runtime_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_strv_ char **names = NULL;
 

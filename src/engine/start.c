@@ -113,13 +113,6 @@ static int joined_namespace(Engine *en, const char *mode, const char *ns, char *
 	return *ret ? 0 : err_oom(e);
 }
 
-char *container_cgroup_path(Engine *en, const Container *c)
-{
-	const char *own = c->config.host.cgroup_parent, *parent = str_empty(own) ? en->cgroup_parent : own;
-
-	return strf("%s%s/%s", *parent == '/' ? "" : "/", parent, c->id);
-}
-
 /* --init is for a pid namespace of the container's own: another one has its first process already. */
 static int init_choose(Start *s, Err *e)
 {
@@ -245,6 +238,7 @@ static int shim_make(Start *s, Err *e)
 	    .runtime = s->runtime,
 	    .runtime_root = s->runtime_root,
 	    .seccomp_cache = s->en->seccomp_dir,
+	    .scope_dir = s->en->options.systemd_cgroup ? s->en->options.helper_dir : NULL,
 	    .terminal = k->tty,
 	    .open_stdin = k->open_stdin,
 	    .stdin_once = k->stdin_once,

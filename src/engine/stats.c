@@ -90,7 +90,6 @@ int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e
 {
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_(engine_stats_done) EngineStats s = {0};
-	_cleanup_free_ char *cgroup = NULL;
 	int r = container_find(en, ref, &c, e);
 	bool own_network;
 	pid_t pid;
@@ -103,8 +102,7 @@ int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e
 	s.running = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED;
 	pid = c->pid;
 	pthread_mutex_unlock(&c->state);
-	cgroup = container_cgroup_path(en, c);
-	if (!s.name || !cgroup)
+	if (!s.name)
 		return err_oom(e);
 	own_network = !streq0(c->config.host.network_mode, "host") && !c->config.network_disabled;
 	if (s.running) {
@@ -112,7 +110,7 @@ int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e
 		read_memory_total(&s);
 		r = read_system(&s, e);
 		if (r >= 0)
-			r = runtime_stats_at(cgroup, &s.usage, e);
+			r = container_usage(en, c, &s.usage, e);
 		if (r >= 0 && own_network)
 			r = read_networks(&s, pid, e);
 	}

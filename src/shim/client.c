@@ -447,13 +447,13 @@ static json_t *log_document(const ShimLog *l)
 
 static json_t *create_document(const ShimCreate *c)
 {
-	return json_pack("{s:s, s:s, s:s?, s:s, s:s?, s:b, s:b, s:b, s:b, s:o, s:b, s:b, s:i, s:i, s:b}",
+	return json_pack("{s:s, s:s, s:s?, s:s, s:s?, s:s?, s:b, s:b, s:b, s:o, s:b, s:b, s:i, s:i, s:b}",
 			 "dir", c->dir, "id", c->id, "runtime", c->runtime, "runtime_root", c->runtime_root,
-			 "seccomp_cache", c->seccomp_cache, "systemd_cgroup", (int)c->systemd_cgroup,
-			 "terminal", (int)c->terminal, "open_stdin", (int)c->open_stdin, "stdin_once",
-			 (int)c->stdin_once, "log", log_document(&c->log), "rootfs", (int)(c->rootfs_fd >= 0),
-			 "netns", (int)(c->netns_fd >= 0), "rows", (int)c->rows, "cols", (int)c->cols,
-			 "watch_oom", (int)c->watch_oom);
+			 "seccomp_cache", c->seccomp_cache, "scope_dir", c->scope_dir, "terminal",
+			 (int)c->terminal, "open_stdin", (int)c->open_stdin, "stdin_once", (int)c->stdin_once,
+			 "log", log_document(&c->log), "rootfs", (int)(c->rootfs_fd >= 0), "netns",
+			 (int)(c->netns_fd >= 0), "rows", (int)c->rows, "cols", (int)c->cols, "watch_oom",
+			 (int)c->watch_oom);
 }
 
 static int send_create(Shim *s, const ShimCreate *c, Err *e)

@@ -225,6 +225,8 @@ int invoke(const Invocation *v, Err *e)
 
 	if (log < 0)
 		return err_sys(e, errno, "make a log");
+	if (argv && v->systemd_cgroup && strv_add(&argv, "--systemd-cgroup") < 0)
+		return err_oom(e);
 	for (size_t i = 0; argv && v->words[i]; i++)
 		if (strv_add(&argv, v->words[i]) < 0)
 			return err_oom(e);

@@ -17,6 +17,7 @@ typedef struct InvocationMount {
 
 typedef struct Invocation {
 	const char *program, *root;
+	bool systemd_cgroup;
 	char *const *words;     /* the command, its options and arguments */
 	const RuntimeStdio *io; /* what a new process gets, or NULL: nothing */
 	/* Attached in a mount namespace which lives no longer than the program and what it copies from it: no table of the host

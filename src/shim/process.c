@@ -353,7 +353,9 @@ static int read_create(Server *s, const json_t *doc, Err *e)
 	run->options.seccomp_cache = run->seccomp_cache;
 	run->left = exec_left;
 	run->left_arg = s;
-	run->options.systemd_cgroup = json_get_bool(doc, "systemd_cgroup", false);
+	r = runner_set_scope(run, json_get_str(doc, "scope_dir"), e);
+	if (r < 0)
+		return r;
 	s->dir = run->bundle;
 	s->id = run->id;
 	return runner_record(run, e);

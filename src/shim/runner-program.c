@@ -46,7 +46,10 @@ __attribute__((sentinel)) static int words_add(char ***v, ...)
 
 static int run(const Runner *r, char *const *words, Err *e)
 {
-	Invocation v = {.program = r->program, .root = r->root, .words = words};
+	Invocation v = {.program = r->program,
+			.root = r->root,
+			.systemd_cgroup = r->scope_dir != NULL,
+			.words = words};
 
 	return invoke(&v, e);
 }
@@ -189,6 +192,7 @@ static int bear(const Birth *b, char ***words, RunnerProcess *ret, Err *e)
 	_cleanup_(console_done) Console c = {.dir = -1, .listener = -1};
 	_cleanup_free_ char *pid_file = strf("%s/" PID_FILE, r->bundle);
 	Invocation v = {.program = r->program,
+			.systemd_cgroup = r->scope_dir != NULL,
 			.root = r->root,
 			.io = b->io,
 			.mounts = b->mounts,

@@ -20,6 +20,7 @@ void runner_done(Runner *r)
 	free(r->root);
 	free(r->seccomp_cache);
 	free(r->program);
+	free(r->scope_dir);
 	*r = (Runner){0};
 }
 
@@ -36,6 +37,15 @@ int runner_init(Runner *r, const char *id, const char *bundle, const char *root,
 	return r->id && r->bundle && r->root && (r->program || !program) ? 0 : err_oom(e);
 }
 
+int runner_set_scope(Runner *r, const char *dir, Err *e)
+{
+	free(r->scope_dir);
+	r->scope_dir = dir ? strdup(dir) : NULL;
+	r->options.systemd_cgroup = dir != NULL;
+	r->options.helper_dir = r->scope_dir;
+	return r->scope_dir || !dir ? 0 : err_oom(e);
+}
+
 int runner_record(const Runner *r, Err *e)
 {
 	_cleanup_free_ char *path = strf("%s/" RUNNER_RECORD, r->bundle);
@@ -43,9 +53,10 @@ int runner_record(const Runner *r, Err *e)
 
 	if (!path)
 		return err_oom(e);
-	if (!r->program)
+	if (!r->program && !r->scope_dir)
 		return unlink(path) < 0 && errno != ENOENT ? err_sys(e, errno, "remove %s", path) : 0;
-	doc = json_pack("{s:s, s:s}", "program", r->program, "root", r->root);
+	doc =
+	    json_pack("{s:s?, s:s, s:s?}", "program", r->program, "root", r->root, "scope_dir", r->scope_dir);
 	return doc ? json_save_at(AT_FDCWD, path, doc, 0600, false, e) : err_oom(e);
 }
 
@@ -63,7 +74,8 @@ int runner_find(Runner *r, const char *id, const char *bundle, const char *root,
 		return rc;
 	program = json_get_str(doc, "program");
 	own = json_get_str(doc, "root");
-	return runner_init(r, id, bundle, program && own ? own : root, program, e);
+	rc = runner_init(r, id, bundle, program && own ? own : root, program, e);
+	return rc < 0 ? rc : runner_set_scope(r, json_get_str(doc, "scope_dir"), e);
 }
 
 int shim_remove_orphan(const char *dir, const char *runtime_root, const char *id, Err *e)

@@ -21,7 +21,8 @@ typedef struct RunnerOps RunnerOps;
 typedef struct Runner {
 	const RunnerOps *ops;
 	char *id, *bundle, *root, *seccomp_cache;
-	char *program; /* NULL: the library */
+	char *program;   /* NULL: the library */
+	char *scope_dir; /* of ireko-scope, if systemd has the cgroup */
 	RuntimeOptions options;
 	const int *mounts; /* for create: see RuntimeCreate; borrowed */
 	size_t n_mounts;
@@ -58,6 +59,8 @@ extern const RunnerOps runner_library, runner_program;
 /* program NULL: the library. The strings are copied. */
 int runner_init(Runner *r, const char *id, const char *bundle, const char *root, const char *program, Err *e);
 void runner_done(Runner *r);
+/* dir: where ireko-scope is, by which systemd makes the cgroup; NULL: nobody does. */
+int runner_set_scope(Runner *r, const char *dir, Err *e);
 /* Writes the record by which runner_find() knows the runtime when the shim is gone; nothing for the library. */
 int runner_record(const Runner *r, Err *e);
 /* The runtime of the container in `bundle`; root is the library's. */

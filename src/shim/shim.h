@@ -54,7 +54,8 @@ typedef struct ShimCreate {
 	const char *runtime; /* the OCI runtime's program, an absolute path; NULL: ours, in the shim */
 	const char *runtime_root;
 	const char *seccomp_cache;
-	bool systemd_cgroup;
+	const char *
+	    scope_dir; /* where ireko-scope is: systemd makes the cgroup, which config.json names SLICE:PREFIX:NAME; NULL: nobody does */
 	bool terminal;
 	bool open_stdin; /* else stdin is /dev/null */
 	bool stdin_once; /* close stdin when the first attached client closes its side */

@@ -35,9 +35,11 @@ int cri_pair_add(char ***to, const char *key, const char *value, const char *fie
 					  (field), (e));                                                     \
 		_r;                                                                                          \
 	})
+/* The name of a pod, a container or the like, as it becomes part of other names: letters, digits, '-', '_' and '.'. */
+int cri_name_check(const char *s, const char *field, bool may_be_empty, Err *e);
 /* A Kubernetes quantity ("10M", "1.5Gi", "2e3"), rounded up. -EINVAL, -ERANGE. */
 int cri_quantity(const char *text, int64_t *ret);
-/* What the parts say, as a name of a container: characters that it cannot have are replaced, and what is too long is cut; a hash then keeps it apart. malloc'ed. */
+/* Names that were checked, as one of a container: what is too long is cut, and a hash then keeps it apart. malloc'ed. */
 char *cri_object_name(const char *const *parts, size_t n);
 
 /* ---- security.c ---- */

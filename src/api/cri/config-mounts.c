@@ -118,7 +118,7 @@ static int bind_of(const MountAt *a, ContainerMount *ret, Err *e)
 		return bad(m, e, "its propagation is none that is defined");
 	r = check_read_only(m, e);
 	if (r >= 0)
-		r = cri_text(m->host_path, "mount: host_path", &ret->source, e);
+		r = cri_path(m->host_path, "mount: host_path", &ret->source, e);
 	if (r >= 0)
 		r = idmap_text(a, &ret->idmap, e);
 	if (r < 0)
@@ -156,7 +156,7 @@ static int mount_of(const MountAt *a, ContainerMount *ret, Err *e)
 	if (!*a->m->container_path)
 		return err_new(e, ERR_INVALID, "mount of %.200s: its container_path is empty",
 			       a->m->host_path);
-	r = cri_text(a->m->container_path, "mount: container_path", &ret->target, e);
+	r = cri_path(a->m->container_path, "mount: container_path", &ret->target, e);
 	if (r < 0)
 		return r;
 	return a->m->image && *a->m->image->image ? image_of(a, ret, e) : bind_of(a, ret, e);

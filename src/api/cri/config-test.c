@@ -130,6 +130,9 @@ static char *many_words[] = {(char *)"a b"}, *no_address[] = {(char *)"dns.examp
 static int64_t bad_group[] = {2147483648};
 
 POD(no_metadata, p->c.metadata = NULL)
+POD(name_empty, p->meta.name = (char *)"")
+POD(uid_slash, p->meta.uid = (char *)"a/b")
+POD(namespace_up, p->meta.namespace_ = (char *)"../x")
 POD(long_hostname,
     p->c.hostname = (char *)"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
 POD(odd_hostname, p->c.hostname = (char *)"a b")
@@ -188,6 +191,9 @@ static void pods_are_refused(void **state)
 		const char *says;
 	} cases[] = {
 	    {no_metadata, "metadata"},
+	    {name_empty, "metadata.name"},
+	    {uid_slash, "metadata.uid"},
+	    {namespace_up, "metadata.namespace"},
 	    {long_hostname, "hostname"},
 	    {odd_hostname, "hostname"},
 	    {relative_logs, "log_directory"},
@@ -496,12 +502,14 @@ static char *empty_command[] = {(char *)""};
 
 CASE(no_container_metadata, m->c.metadata = NULL)
 CASE(no_image, m->c.image = NULL)
+CASE(name_slash, m->meta.name = (char *)"a/b")
 CASE(nameless_program, m->c.command = empty_command; m->c.n_command = 1)
 CASE(env_zero, env_value(m, "A", "b\0c", 3))
 CASE(env_bytes, env_value(m, "A", "\xff", 1))
 CASE(env_name, env_value(m, "A=B", "c", 1))
 CASE(log_up, m->pod.c.log_directory = (char *)"/var/log/pods"; m->c.log_path = (char *)"../../../etc/passwd")
 CASE(log_dir, m->pod.c.log_directory = (char *)"/var/log/pods"; m->c.log_path = (char *)"app/")
+CASE(log_absolute, m->pod.c.log_directory = (char *)"/var/log/pods"; m->c.log_path = (char *)"/etc/x")
 CASE(signal_none, m->c.stop_signal = (Cri__Signal)99)
 CASE(privileged_alone, m->security.privileged = true)
 CASE(username_group, m->security.run_as_username = (char *)"app:0")
@@ -524,6 +532,8 @@ CASE(seccomp_relative, m->security.seccomp = &m->profile;
      m->profile.localhost_ref = (char *)"profiles/a.json")
 CASE(mount_nowhere, with_mount(m); m->mount.container_path = (char *)"")
 CASE(mount_nothing, with_mount(m); m->mount.host_path = (char *)"")
+CASE(mount_up, with_mount(m); m->mount.container_path = (char *)"/a/../..")
+CASE(mount_relative, with_mount(m); m->mount.host_path = (char *)"srv")
 CASE(mount_propagation, with_mount(m); m->mount.propagation = (Cri__MountPropagation)4)
 CASE(rro_writable, with_mount(m); m->mount.recursive_read_only = true)
 CASE(rro_slave, with_mount(m); m->mount.recursive_read_only = m->mount.readonly = true;
@@ -540,6 +550,8 @@ CASE(device_relative, m->c.devices = m->devices; m->c.n_devices = 1; m->device.h
 CASE(device_up, m->c.devices = m->devices; m->c.n_devices = 1;
      m->device.container_path = (char *)"/dev/../etc/x")
 CASE(device_access, m->c.devices = m->devices; m->c.n_devices = 1; m->device.permissions = (char *)"rx")
+CASE(device_gone, m->c.devices = m->devices; m->c.n_devices = 1;
+     m->device.host_path = (char *)"/dev/no-such-device")
 CASE(memory_negative, m->resources.memory_limit_in_bytes = -2)
 CASE(swap_alone, m->resources.memory_swap_limit_in_bytes = 1 << 20)
 CASE(swap_small, m->resources.memory_limit_in_bytes = 2 << 20;
@@ -549,6 +561,8 @@ CASE(shares_negative, m->resources.cpu_shares = -1)
 CASE(oom_low, m->resources.oom_score_adj = -1001)
 CASE(pages_path, m->resources.hugepage_limits = m->page_list; m->resources.n_hugepage_limits = 1;
      m->pages.page_size = (char *)"../2MB")
+CASE(pages_odd, m->resources.hugepage_limits = m->page_list; m->resources.n_hugepage_limits = 1;
+     m->pages.page_size = (char *)"3KB")
 CASE(unified_path, m->resources.unified = m->keys; m->resources.n_unified = 1;
      m->key.key = (char *)"../cgroup.procs")
 
@@ -560,12 +574,14 @@ static void containers_are_refused(void **state)
 	} cases[] = {
 	    {no_container_metadata, "the container has no metadata"},
 	    {no_image, "names no image"},
+	    {name_slash, "metadata.name"},
 	    {nameless_program, "command"},
 	    {env_zero, "envs: A: its value has a zero byte"},
 	    {env_bytes, "envs: A: it is not valid UTF-8"},
 	    {env_name, "envs: A=B"},
 	    {log_up, "log_path"},
 	    {log_dir, "log_path"},
+	    {log_absolute, "log_path"},
 	    {signal_none, "stop_signal: there is no signal 99"},
 	    {privileged_alone, "privileged: the pod is not"},
 	    {username_group, "run_as_username"},
@@ -585,6 +601,8 @@ static void containers_are_refused(void **state)
 	    {seccomp_relative, "seccomp: \"profiles/a.json\""},
 	    {mount_nowhere, "container_path is empty"},
 	    {mount_nothing, "mount /data: it has neither"},
+	    {mount_up, "mount: container_path"},
+	    {mount_relative, "mount: host_path"},
 	    {mount_propagation, "mount /data: its propagation"},
 	    {rro_writable, "recursive_read_only needs readonly"},
 	    {rro_slave, "recursive_read_only needs the propagation"},
@@ -596,6 +614,7 @@ static void containers_are_refused(void **state)
 	    {device_relative, "devices: host_path"},
 	    {device_up, "devices: container_path"},
 	    {device_access, "permissions \"rx\""},
+	    {device_gone, "devices: /dev/no-such-device"},
 	    {memory_negative, "memory_limit_in_bytes"},
 	    {swap_alone, "memory_swap_limit_in_bytes"},
 	    {swap_small, "memory_swap_limit_in_bytes"},
@@ -603,6 +622,7 @@ static void containers_are_refused(void **state)
 	    {shares_negative, "cpu_shares"},
 	    {oom_low, "oom_score_adj"},
 	    {pages_path, "hugepage_limits"},
+	    {pages_odd, "hugepage_limits: \"3KB\""},
 	    {unified_path, "unified"},
 	};
 
@@ -996,19 +1016,20 @@ static void quantities(void **state)
 
 static void object_names(void **state)
 {
-	char long_name[300];
-	const char *plain[] = {"app", "web", "default", "u", "0"}, *odd[] = {"a/b", "c d"},
-		   *other[] = {"a/b", "c-d"}, *too_long[] = {long_name};
-	_cleanup_free_ char *a = cri_object_name(plain, 5), *b = cri_object_name(odd, 2),
-			    *c = cri_object_name(other, 2), *d = NULL;
+	char a_lot[254], other[254];
+	const char *plain[] = {"app", "web", "default", "u", "0"}, *one[] = {a_lot, "0"},
+		   *two[] = {other, "0"};
+	_cleanup_free_ char *a = cri_object_name(plain, 5), *b = NULL, *c = NULL;
 
-	memset(long_name, 'x', sizeof(long_name) - 1);
-	long_name[sizeof(long_name) - 1] = '\0';
-	d = cri_object_name(too_long, 1);
+	memset(a_lot, 'x', sizeof(a_lot));
+	memset(other, 'x', sizeof(other));
+	a_lot[253] = other[253] = '\0';
+	other[252] = 'y';
+	b = cri_object_name(one, 2);
+	c = cri_object_name(two, 2);
 	assert_string_equal(a, "k8s_app_web_default_u_0");
-	assert_true(str_starts(b, "k8s_a-b_c-d_") && str_starts(c, "k8s_a-b_c-d_"));
+	assert_int_equal(strlen(b), 255);
 	assert_string_not_equal(b, c);
-	assert_int_equal(strlen(d), 255);
 }
 
 static void signals(void **state)

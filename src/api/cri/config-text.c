@@ -94,10 +94,28 @@ int cri_pair_add(char ***to, const char *key, const char *value, const char *fie
 
 /* ---- names ---- */
 
+#define OBJECT_NAME_MAX 253 /* Kubernetes' */
+
+int cri_name_check(const char *s, const char *field, bool may_be_empty, Err *e)
+{
+	size_t len = strlen(s);
+
+	if (len == 0 && !may_be_empty)
+		return err_new(e, ERR_INVALID, "%s: it is empty", field);
+	if (len > OBJECT_NAME_MAX)
+		return err_new(e, ERR_INVALID, "%s: it is longer than %d bytes", field, OBJECT_NAME_MAX);
+	for (const char *p = s; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr("_.-", *p))
+			return err_new(
+			    e, ERR_INVALID,
+			    "%s: \"%.100s\" has something other than letters, digits, '-', '_' and '.'",
+			    field, s);
+	return 0;
+}
+
 char *cri_object_name(const char *const *parts, size_t n)
 {
 	_cleanup_strbuf_ StrBuf raw = {0};
-	bool changed = false;
 	char *name;
 
 	strbuf_add(&raw, "k8s");
@@ -106,14 +124,9 @@ char *cri_object_name(const char *const *parts, size_t n)
 	name = strbuf_steal(&raw);
 	if (!name)
 		return NULL;
-	Sha256Hex hash = sha256_hex(name, strlen(name));
-	for (char *p = name; *p; p++)
-		if (!isalnum((unsigned char)*p) && !strchr("_.-", *p)) {
-			*p = '-';
-			changed = true;
-		}
-	if (!changed && strlen(name) <= NAME_MAX_LEN)
+	if (strlen(name) <= NAME_MAX_LEN)
 		return name;
+	Sha256Hex hash = sha256_hex(name, strlen(name));
 	char *own = strf("%.*s_%.*s", NAME_MAX_LEN - NAME_HASH - 1, name, NAME_HASH, hash.s);
 	free(name);
 	return own;

@@ -77,8 +77,8 @@ static int log_path(const char *directory, const char *path, char **ret, Err *e)
 	joined = strf("%s/%s", dir, path);
 	if (!joined)
 		return err_oom(e);
-	if (path[strlen(path) - 1] == '/')
-		return err_new(e, ERR_INVALID, "log_path: \"%.200s\" is the name of no file", path);
+	if (path[0] == '/' || path[strlen(path) - 1] == '/')
+		return err_new(e, ERR_INVALID, "log_path: \"%.200s\" is no file below log_directory", path);
 	return cri_path(joined, "log_path", ret, e);
 }
 
@@ -103,6 +103,8 @@ static int device_of(const Cri__Device *d, ContainerDevice *ret, Err *e)
 	if (r >= 0)
 		r = cri_path(*d->container_path ? d->container_path : d->host_path, "devices: container_path",
 			     &ret->path_in_container, e);
+	if (r >= 0 && access(ret->path_on_host, F_OK) < 0)
+		r = err_kind(e, err_sys(e, errno, "devices: %s", ret->path_on_host), ERR_INVALID);
 	if (r >= 0 && strspn(d->permissions, "rwm") != strlen(d->permissions))
 		r = err_new(e, ERR_INVALID, "devices: %.100s: permissions \"%.20s\" are not of r, w and m",
 			    d->host_path, d->permissions);
@@ -233,7 +235,7 @@ static int check_given(const Cri__PodSandboxConfig *pod, const Cri__ContainerCon
 			       pod->metadata ? "container" : "pod");
 	if (!c->image || !*c->image->image)
 		return err_new(e, ERR_INVALID, "the configuration of the container names no image");
-	return 0;
+	return cri_name_check(c->metadata->name, "metadata.name", false, e);
 }
 
 /* What the process is, before what it has. */

@@ -37,11 +37,11 @@ static int names(const Cri__PodSandboxMetadata *m, CriPod *ret, Err *e)
 
 	if (!m)
 		return err_new(e, ERR_INVALID, "the configuration of the pod has no metadata");
-	r = cri_text_check(m->name, "metadata.name", e);
+	r = cri_name_check(m->name, "metadata.name", false, e);
 	if (r >= 0)
-		r = cri_text_check(m->namespace_, "metadata.namespace", e);
+		r = cri_name_check(m->namespace_, "metadata.namespace", true, e);
 	if (r >= 0)
-		r = cri_text_check(m->uid, "metadata.uid", e);
+		r = cri_name_check(m->uid, "metadata.uid", true, e);
 	if (r < 0)
 		return r;
 	snprintf(attempt, sizeof(attempt), "%u", m->attempt);

@@ -42,6 +42,26 @@ static int check_memory(const Cri__LinuxContainerResources *r, Err *e)
 	return 0;
 }
 
+/* "2MB", as the files of cgroups have it; the kernel's own list is in kB. */
+static bool is_page_size(const char *text)
+{
+	static const struct {
+		const char *unit;
+		long kb;
+	} units[] = {{"KB", 1}, {"MB", 1 << 10}, {"GB", 1 << 20}};
+	char path[80];
+	int size, end = 0;
+
+	if (sscanf(text, "%6d%n", &size, &end) != 1 || size <= 0 || text[0] < '0' || text[0] > '9')
+		return false;
+	for (size_t i = 0; i < ELEMENTSOF(units); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%ldkB", size * units[i].kb);
+		if (streq(text + end, units[i].unit))
+			return access(path, F_OK) == 0;
+	}
+	return false;
+}
+
 static int hugepages(const Cri__LinuxContainerResources *r, char ***to, Err *e)
 {
 	int n = cri_list_check(r->n_hugepage_limits, "hugepage_limits", e);
@@ -51,8 +71,9 @@ static int hugepages(const Cri__LinuxContainerResources *r, char ***to, Err *e)
 		char bytes[24];
 
 		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)h->limit);
-		if (strchr(h->page_size, '/'))
-			return err_new(e, ERR_INVALID, "hugepage_limits: \"%.60s\" is no size of a page",
+		if (!is_page_size(h->page_size))
+			return err_new(e, ERR_INVALID,
+				       "hugepage_limits: \"%.60s\" is no size of huge pages on this machine",
 				       h->page_size);
 		if (h->limit > INT64_MAX)
 			return err_new(e, ERR_INVALID, "hugepage_limits: %s bytes are too many", bytes);

@@ -61,6 +61,8 @@ void control_wake(int sig);
 void daemon_reload(Daemon *d);
 /* What the engine's defaults are by these settings; *ret points into them, but for the text of a profile (ret_profile, malloc'ed). */
 int daemon_defaults(const DaemonConfig *c, EngineDefaults *ret, char **ret_profile, Err *e);
+/* "cgroupfs", "systemd" */
+const char *daemon_cgroup_driver(const DaemonConfig *c);
 EngineTransfers daemon_transfers(const DaemonConfig *c);
 void daemon_door_options(const DaemonConfig *c, DockerDoorOptions *ret);
 

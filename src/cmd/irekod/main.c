@@ -187,6 +187,7 @@ static int make_engine(Daemon *d, Err *e)
 	    .log_opts = config_list(c, "log-opts"),
 	    .cdi_dirs = config_list(c, "cdi-spec-dirs"),
 	    .userns_remap = config_text(c, "userns-remap"),
+	    .systemd_cgroup = streq(daemon_cgroup_driver(c), "systemd"),
 	    .published_ports_open = streq0(config_text(c, "published-ports"), "open"),
 	    .address_pools = config_list(c, "default-address-pools"),
 	    .pods = pods_options(c),
@@ -237,7 +238,7 @@ static int make_cri_door(Daemon *d, Err *e)
 {
 	const DaemonConfig *c = &d->config;
 	const CriDoorOptions o = {
-	    .cgroup_driver = "cgroupfs",
+	    .cgroup_driver = daemon_cgroup_driver(c),
 	    .stream = {.address = config_text(c, "cri-stream-address"),
 		       .port = (int)config_int(c, "cri-stream-port", 0),
 		       .cert = config_text(c, "cri-stream-cert"),

@@ -51,6 +51,17 @@ int daemon_defaults(const DaemonConfig *c, EngineDefaults *ret, char **ret_profi
 	return r;
 }
 
+/* By our name, or by dockerd's: of several of these the last counts. */
+const char *daemon_cgroup_driver(const DaemonConfig *c)
+{
+	const char *driver = config_text(c, "cgroup-driver");
+
+	for (char *const *o = config_list(c, "exec-opts"); !driver && o && *o; o++)
+		if (!o[1])
+			driver = str_after(*o, "native.cgroupdriver=");
+	return driver ?: "cgroupfs";
+}
+
 EngineTransfers daemon_transfers(const DaemonConfig *c)
 {
 	return (EngineTransfers){.downloads = (int)config_int(c, "max-concurrent-downloads", 0),

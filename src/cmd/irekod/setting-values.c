@@ -281,11 +281,19 @@ int setting_check_pattern(const char *value, Err *e)
 		   : err_new(e, ERR_INVALID, "expected a pattern of references such as 'debian:*'");
 }
 
+int setting_check_cgroup_driver(const char *value, Err *e)
+{
+	return streq(value, "cgroupfs") || streq(value, "systemd")
+		   ? 0
+		   : err_new(e, ERR_INVALID, "expected cgroupfs or systemd");
+}
+
 int setting_check_exec_opt(const char *value, Err *e)
 {
-	return streq(value, "native.cgroupdriver=cgroupfs")
-		   ? 0
-		   : err_new(e, ERR_UNSUPPORTED, "only native.cgroupdriver=cgroupfs is offered: remove it");
+	const char *driver = str_after(value, "native.cgroupdriver=");
+
+	return driver ? setting_check_cgroup_driver(driver, e)
+		      : err_new(e, ERR_UNSUPPORTED, "only native.cgroupdriver is offered: remove it");
 }
 
 int setting_check_feature(const char *value, Err *e)

@@ -61,6 +61,7 @@ const Setting settings[] = {
 	{"default-cgroupns-mode", SET_TEXT, .meta = "MODE", .help = "private or host (default private)", .check = setting_check_cgroupns},
 	{"default-ipc-mode", SET_TEXT, .meta = "MODE", .help = "private or shareable (default private)", .check = setting_check_ipc},
 	{"cgroup-parent", SET_TEXT, .meta = "CGROUP", .help = "of containers that ask for no other"},
+	{"cgroup-driver", SET_TEXT, .meta = "NAME", .help = "cgroupfs (we make the cgroups of containers; the default) or systemd (they are its scopes)", .check = setting_check_cgroup_driver},
 	{"init", SET_BOOL, .help = "a container's first process is an init that reaps"},
 	{"no-new-privileges", SET_BOOL, .help = "set-user-ID programs and the like give no rights in containers"},
 	{"seccomp-profile", SET_TEXT, .meta = "FILE", .help = "in place of the built-in one: a profile, or unconfined"},
@@ -100,7 +101,7 @@ const Setting settings[] = {
 	/* what dockerd lets one choose, and we do not */
 	{"features", SET_OBJECT, RELOADS, .flag = "feature", .meta = "NAME=BOOL", .help = "buildkit=false: clients that leave the choice to the engine build with the classic builder; else only what says how things are anyway: containerd-snapshotter=false, cdi=true", .check = setting_check_feature, .read = setting_read_features},
 	{"experimental", SET_FIXED, .only = "false", .help = "there are no experimental features to be switched on: remove it"},
-	{"exec-opts", SET_LIST, .flag = "exec-opt", .meta = "KEY=VALUE", .help = "native.cgroupdriver=cgroupfs, which is how it is", .check = setting_check_exec_opt},
+	{"exec-opts", SET_LIST, .flag = "exec-opt", .meta = "KEY=VALUE", .help = "native.cgroupdriver=NAME, which is cgroup-driver", .check = setting_check_exec_opt},
 	{"iptables", SET_FIXED, .only = "true", .help = "networks need their packet filter rules; use --network host or none for containers that need none"},
 	{"ip6tables", SET_FIXED, .only = "true", .help = "networks need their packet filter rules; use --network host or none for containers that need none"},
 	{"firewall-backend", SET_FIXED, .only = "nftables", .help = "rules are made with nftables only: remove it, or say nftables"},

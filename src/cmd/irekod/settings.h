@@ -75,6 +75,7 @@ int setting_check_published_ports(const char *value, Err *e);
 int setting_check_cri(const char *value, Err *e);
 int setting_check_gc_images(const char *value, Err *e);
 int setting_check_pattern(const char *value, Err *e);
+int setting_check_cgroup_driver(const char *value, Err *e);
 int setting_check_exec_opt(const char *value, Err *e);
 int setting_check_feature(const char *value, Err *e);
 int setting_read_runtimes(json_t *v, char ***ret, Err *e);
