@@ -173,7 +173,7 @@ def serve(sock, manager):
 
 def main():
     manager = Manager(*sys.argv[1:])
-    os.makedirs("/run/systemd", exist_ok=True)
+    os.makedirs("/run/systemd/system", exist_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("/run/systemd/private")
     listener.listen()

@@ -113,6 +113,7 @@ void container_unref(Container *c)
 			explicit_bzero(*v, strlen(*v));
 	strv_free(c->secret_env);
 	strv_free(c->pod_ips);
+	strv_free(c->ran_as);
 	container_config_done(&c->config);
 	mount_points_free(c->mounts, c->n_mounts);
 	free(c->name);
@@ -368,7 +369,7 @@ static const JsonField published_table[] = {
 /* What of a Container is kept beside its config; `running` and the pids are for adoption. */
 typedef struct Row {
 	char *name, *image_id, *chain_id, *path, *error, *boot;
-	char **args, **pod_ips;
+	char **args, **pod_ips, **ran_as;
 	ContainerMountPoint *mounts;
 	size_t n_mounts;
 	ContainerEndpoint *endpoints;
@@ -415,6 +416,7 @@ static const JsonField row_table[] = {
     ROW(dead, JSON_T_BOOL),
     ROW(pod_attached, JSON_T_BOOL),
     ROW(pod_ips, JSON_T_STRV),
+    ROW(ran_as, JSON_T_STRV),
     ROW_ARRAY(mounts, mount_point_table, ContainerMountPoint),
     ROW_ARRAY(endpoints, endpoint_table, ContainerEndpoint),
     ROW_ARRAY(published, published_table, ContainerPublished),
@@ -457,6 +459,7 @@ static Row row_of(const Container *c)
 	    .dead = c->dead,
 	    .pod_attached = c->pod_attached,
 	    .pod_ips = c->pod_ips,
+	    .ran_as = c->ran_as,
 	};
 }
 
@@ -509,6 +512,7 @@ static void row_into(Row *row, Container *c)
 	c->dead = row->dead;
 	c->pod_attached = row->pod_attached;
 	c->pod_ips = row->pod_ips;
+	c->ran_as = row->ran_as;
 	snprintf(c->boot, sizeof(c->boot), "%s", row->boot ?: "");
 	c->status = row->dead         ? CONTAINER_DEAD
 		    : row->paused     ? CONTAINER_PAUSED /* until adoption has looked */
@@ -644,6 +648,7 @@ static void info_from_row(const Row *row, ContainerInfo *i)
 	i->restart_count = (int)row->restart_count;
 	i->health = row->health;
 	i->pod_ips = row->pod_ips;
+	i->ran_as = row->ran_as;
 }
 
 static int info_fill(Engine *en, Container *c, bool brief, ContainerInfo *i, Err *e)
@@ -686,6 +691,7 @@ void container_info_done(ContainerInfo *i)
 	published_free(i->published, i->n_published);
 	strv_free(i->exec_ids);
 	strv_free(i->pod_ips);
+	strv_free(i->ran_as);
 	health_state_done(&i->health);
 	free(i->log_path);
 	free(i->resolv_path);

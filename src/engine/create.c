@@ -212,9 +212,9 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 		r = container_request_check(&c->config, e);
 	if (r >= 0)
 		r = merge_image(&c->config, &ic->run, e);
-	if (r >= 0)
+	/* What an administrator of this engine wants of containers is not what a kubelet does; and it has health checks of its own. */
+	if (r >= 0 && !container_in_pod(c))
 		r = health_merge(&c->config, &ic->run, e);
-	/* What an administrator of this engine wants of containers is not what a kubelet does. */
 	if (r >= 0 && !container_in_pod(c))
 		r = defaults_apply(en, &c->config, e);
 	if (r >= 0)

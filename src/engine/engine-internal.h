@@ -119,6 +119,7 @@ typedef struct Container {
 	const struct PodAsked *pod_asked;
 	bool pod_attached; /* its network is not known to be released */
 	char **pod_ips;
+	char **ran_as; /* of a pod's container: see ContainerInfo */
 
 	bool volumes_held; /* under `life`: what mounts_hold() took is still to be released */
 

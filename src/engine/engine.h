@@ -209,6 +209,8 @@ typedef struct ContainerInfo {
 	char **args;            /* the rest */
 	ContainerConfig config; /* merged with the image's */
 	char **pod_ips;         /* of a sandbox: its addresses by CNI, the main one first */
+	char **
+	    ran_as; /* of a pod's container that has been started: ids of its user, its group, and all its groups */
 	ContainerMountPoint *mounts;
 	size_t n_mounts;
 	ContainerEndpoint *endpoints;

@@ -246,9 +246,10 @@ int engine_pod_stop(Engine *en, const char *id, Err *e)
 	return r < 0 ? r : stop(en, c, &m, e);
 }
 
+/* With the volumes that its image has declared: nobody knows their names. */
 static int remove_one(Engine *en, Container *c, Err *e)
 {
-	int r = container_remove(en, c, c->id, true, false, e);
+	int r = container_remove(en, c, c->id, true, true, e);
 
 	/* Somebody else is at it, or was. */
 	return r < 0 && c->removed ? 0 : r;

@@ -169,6 +169,28 @@ static int seccomp_prepare(const Start *s, const json_t *spec, Err *e)
 	return err_ctx(e, r, "seccomp profile");
 }
 
+/* Which ids names and the image's accounts have come to. */
+static int note_ids(Container *c, const json_t *spec, Err *e)
+{
+	const json_t *user = json_object_get(json_object_get(spec, "process"), "user"), *group;
+	_cleanup_strv_ char **ids = NULL;
+	size_t i;
+
+	if (!container_is_member(c))
+		return 0;
+	if (strv_take(&ids, strf("%lld", (long long)json_get_int(user, "uid", 0))) < 0 ||
+	    strv_take(&ids, strf("%lld", (long long)json_get_int(user, "gid", 0))) < 0)
+		return err_oom(e);
+	json_array_foreach (json_object_get(user, "additionalGids"), i, group)
+		if (strv_take(&ids, strf("%lld", (long long)json_integer_value(group))) < 0)
+			return err_oom(e);
+	pthread_mutex_lock(&c->state);
+	strv_free(c->ran_as);
+	c->ran_as = take_ptr(ids);
+	pthread_mutex_unlock(&c->state);
+	return 0;
+}
+
 static int spec_write(Start *s, Err *e)
 {
 	SpecInput in = {
@@ -198,6 +220,8 @@ static int spec_write(Start *s, Err *e)
 		return err_sys(e, errno, "open %s", s->run_dir);
 	r = spec_build(s->en, &in, &spec, e);
 	s->has_hooks = json_object_get(spec, "hooks") != NULL;
+	if (r >= 0)
+		r = note_ids(s->c, spec, e);
 	if (r >= 0)
 		r = seccomp_prepare(s, spec, e);
 	if (r >= 0)

@@ -97,6 +97,22 @@ def test_the_engines_defaults_are_not_the_pods(new_kubelet):
     assert int(c.output("sh", "-c", "df -k /dev/shm | tail -1 | awk '{print $2}'")) == 65536
 
 
+def test_what_images_declare(kubelet, pod):
+    """Health checks are the kubelet's own; a volume goes with its container."""
+    engine = kubelet.engine
+    made = engine.api("POST", "/containers/create", {"Image": SEEDED, "Cmd": ["true"]}).json["Id"]
+    declares = {"Volumes": {"/data": {}}, "Healthcheck": {"Test": ["CMD", "false"], "Interval": 1000000000}}
+    assert engine.api("POST", f"/commit?container={made}&repo=declares&tag=1", declares).status == 201
+    engine.api("DELETE", f"/containers/{made}")
+    c = pod.container(image="docker.io/library/declares:1")
+    told = engine.inspect(c.id)
+    assert "Health" not in told["State"] and [m["Type"] for m in told["Mounts"]] == ["volume"]
+    assert c.output("sh", "-c", "echo x > /data/x && cat /data/x") == "x\n"
+    c.remove()
+    assert not engine.api("GET", "/volumes").json["Volumes"]
+    kubelet.RemoveImage(image={"image": "docker.io/library/declares:1"})
+
+
 def test_limits_of_memory_mean_no_swap(pod):
     c = pod.container(linux_part={"resources": {"memory_limit_in_bytes": 5 << 20}})  # less than the other door takes
     host = c.kubelet.engine.inspect(c.id)["HostConfig"]
@@ -174,6 +190,6 @@ def test_a_parent_that_is_no_slice(with_systemd):
 
 def test_no_systemd(new_kubelet):
     kubelet = new_kubelet("--cgroup-driver", "systemd")
-    with refused("UNKNOWN", "INTERNAL", "UNAVAILABLE", text="system bus"):
+    with refused("UNKNOWN", "INTERNAL", "UNAVAILABLE", text="systemd"):
         kubelet.run_pod()
     assert not kubelet.pods()

@@ -285,7 +285,7 @@ static void a_plain_pod(void **state)
 	assert_null(h->cgroup_parent);
 	assert_null(h->dns);
 	assert_true(h->readonly_rootfs);
-	assert_int_equal(h->oom_score_adj, -998);
+	assert_int_equal(h->oom_score_adj, cri_oom_score(-998));
 	assert_int_equal(h->memory_swappiness, -1);
 	assert_string_equal(strv_env_get(pod.config.labels, "io.kubernetes.pod.namespace"), "default");
 	assert_string_equal(strv_env_get(pod.config.labels, "io.kubernetes.docker.type"), "podsandbox");
@@ -920,7 +920,7 @@ static void limits(void **state)
 	assert_int_equal(k.host.cpu_shares, 2);
 	assert_int_equal(k.host.memory, 1 << 20);
 	assert_int_equal(k.host.memory_swap, 1 << 20);
-	assert_int_equal(k.host.oom_score_adj, 999);
+	assert_int_equal(k.host.oom_score_adj, cri_oom_score(999));
 	assert_string_equal(k.host.cpuset_cpus, "0-1");
 	assert_string_equal(k.pod.hugepages[0], "2MB=4194304");
 	assert_string_equal(k.pod.unified[0], "memory.high=500");

@@ -139,6 +139,31 @@ static void fill_asked(CriContainerDoc *d)
 	s->log_path = d->note->log_path;
 }
 
+static int fill_user(CriContainerDoc *d, Err *e)
+{
+	char *const *ids = d->info.ran_as;
+	size_t n = strv_len(ids);
+	Cri__LinuxContainerUser *u = &d->linux_user;
+
+	if (n < 2)
+		return 0;
+	cri__container_user__init(&d->user);
+	cri__linux_container_user__init(u);
+	d->groups = calloc(n, sizeof(*d->groups));
+	if (!d->groups)
+		return err_oom(e);
+	for (size_t i = 2; i < n; i++)
+		if (str_to_i64(ids[i], &d->groups[i - 2]) < 0)
+			return err_new(e, ERR_INTERNAL, "container %.12s: its record is damaged", d->info.id);
+	if (str_to_i64(ids[0], &u->uid) < 0 || str_to_i64(ids[1], &u->gid) < 0)
+		return err_new(e, ERR_INTERNAL, "container %.12s: its record is damaged", d->info.id);
+	u->supplemental_groups = d->groups;
+	u->n_supplemental_groups = n - 2;
+	d->user.linux_part = u;
+	d->status.user = &d->user;
+	return 0;
+}
+
 /* Takes info. */
 static int container_doc_fill(ContainerInfo *info, CriContainerDoc *ret, Err *e)
 {
@@ -164,7 +189,7 @@ static int container_doc_fill(ContainerInfo *info, CriContainerDoc *ret, Err *e)
 	fill_end(s, i);
 	fill_resources(ret);
 	s->stop_signal = signal_of(i->config.stop_signal);
-	return 0;
+	return fill_user(ret, e);
 }
 
 void cri_container_doc_done(CriContainerDoc *d)
