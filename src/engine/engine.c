@@ -66,6 +66,7 @@ static int options_copy(Engine *en, const EngineOptions *o)
 	    .default_runtime = strdup(o->default_runtime ? o->default_runtime : ENGINE_OWN_RUNTIME),
 	    .snapshotter = strdup(o->snapshotter ? o->snapshotter : "auto"),
 	    .userns_remap = o->userns_remap ? strdup(o->userns_remap) : NULL,
+	    .systemd_cgroup = o->systemd_cgroup,
 	    .cdi_dirs = o->cdi_dirs ? strv_dup(o->cdi_dirs) : NULL,
 	    .log_driver = strdup(o->log_driver ? o->log_driver : "json-file"),
 	    .log_opts = strv_dup(o->log_opts),

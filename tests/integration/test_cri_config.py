@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import sys
+import urllib.parse
 
 import pytest
 
@@ -101,8 +102,8 @@ def test_what_images_declare(kubelet, pod):
     """Health checks are the kubelet's own; a volume goes with its container."""
     engine = kubelet.engine
     made = engine.api("POST", "/containers/create", {"Image": SEEDED, "Cmd": ["true"]}).json["Id"]
-    declares = {"Volumes": {"/data": {}}, "Healthcheck": {"Test": ["CMD", "false"], "Interval": 1000000000}}
-    assert engine.api("POST", f"/commit?container={made}&repo=declares&tag=1", declares).status == 201
+    changes = urllib.parse.quote("VOLUME /data") + "&changes=" + urllib.parse.quote("HEALTHCHECK --interval=1s CMD false")
+    assert engine.api("POST", f"/commit?container={made}&repo=declares&tag=1&changes={changes}").status == 201
     engine.api("DELETE", f"/containers/{made}")
     c = pod.container(image="docker.io/library/declares:1")
     told = engine.inspect(c.id)
