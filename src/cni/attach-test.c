@@ -2,6 +2,10 @@
 /* Attachments by plugins that are scripts: chains, arguments, records, and plugins that fail or lie. */
 #include "cni/test-cni.h"
 
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+
 #define ID "aabbcc00"
 #define RESULT                                                                                               \
 	"{\"cniVersion\":\"%s\",\"interfaces\":[{\"name\":\"veth1\"},{\"name\":\"eth0\",\"sandbox\":\"/run/" \
@@ -410,6 +414,48 @@ static void one_dot_one(void **state)
 	assert_calls(w, "first ADD");
 }
 
+/* The engine is killed while a plugin adds: who takes that down ends the plugin first. */
+static void a_killed_engine(void **state)
+{
+	World *w = *state;
+	Cni *c = world_cni(w, 0);
+	CniAttachment a = pod();
+	_cleanup_free_ char *body = must(strf("[ $CNI_COMMAND = ADD ] || exit 0; sleep 1000 & echo $! "
+					      ">'%s/child'; mv '%s/child' '%s/hangs'; wait",
+					      w->root, w->root, w->root));
+	_cleanup_free_ char *mark = must(strf("%s/hangs", w->root)), *text = NULL;
+	pid_t child;
+	int pid;
+	Err e = {0};
+
+	two_plugins(w);
+	put_plugin(w, "second", body);
+	child = fork();
+	if (child == 0) {
+		CniResult res = {0};
+
+		(void)cni_add(c, &a, -1, &res, NULL);
+		_exit(0);
+	}
+	for (int i = 0; i < 1000 && access(mark, F_OK) < 0; i++)
+		(void)poll(NULL, 0, 10);
+	assert_int_equal(file_read_at(AT_FDCWD, mark, 100, &text, NULL), 0);
+	text[strcspn(text, "\n")] = '\0';
+	assert_int_equal(str_to_int(text, 2, INT32_MAX, &pid), 0);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_true(has_record(w));
+	assert_calls(w, "first ADD,second ADD");
+	ok(cni_del(c, &a, &e));
+	assert_calls(w, "second DEL,first DEL");
+	assert_false(has_record(w));
+	/* Not even a zombie has an environment; one that init has not looked at yet is no more. */
+	_cleanup_free_ char *environ_path = must(strf("/proc/%d/environ", pid)), *environment = NULL;
+	size_t len = 0;
+	(void)file_read_at(AT_FDCWD, environ_path, 65536, &environment, &len);
+	assert_int_equal(len, 0);
+}
+
 static void a_program_that_is_missing(void **state)
 {
 	World *w = *state;
@@ -442,6 +488,7 @@ int main(void)
 	    in_world(records_of_others),
 	    in_world(hostile_records_and_names),
 	    in_world(one_dot_one),
+	    in_world(a_killed_engine),
 	    in_world(a_program_that_is_missing),
 	};
 

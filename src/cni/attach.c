@@ -4,7 +4,7 @@
  *
  * Order of things, so that whatever ends the engine half way leaves a record of it: the record is written without a result, plugins add, the record gets its
  * result; plugins delete, the record goes. An attachment that fails is taken down as far as its plugins let it be, and only if all of them did does
- * its record go: what is left is cni_gc()'s.
+ * its record go: what is left is cni_gc()'s. A record without a result, of an engine that is no more, may have a plugin that still adds: it is ended before.
  */
 #include "cni/cni-internal.h"
 
@@ -227,11 +227,24 @@ static int list_of(Cni *c, const CniRecord *rec, CniList **ret)
 	return cni_config_get(c, ret, NULL) >= 0;
 }
 
+/* ADD has not come to its end, and whoever has begun it is no more: its plugin may still be at work, and would make again what is taken down here. */
+static void end_add(const CniRecord *rec)
+{
+	_cleanup_free_ char *id = strf("CNI_CONTAINERID=%s", rec->container_id),
+			    *ifname = strf("CNI_IFNAME=%s", rec->ifname);
+
+	if (!id || !ifname || !cni_hunt((const char *[]){CNI_MARK, id, ifname, NULL}, UINT64_MAX))
+		log_warn("CNI: whether a plugin of network %s still works for container %s cannot be told",
+			 rec->network, rec->container_id);
+}
+
 int cni_del_record(Cni *c, const CniRecord *rec, const char *netns, const char *subject, Err *e)
 {
 	_cleanup_list_ CniList *l = NULL;
 	int r = 0;
 
+	if (!rec->result)
+		end_add(rec);
 	if (list_of(c, rec, &l) > 0) {
 		const CniChain h = {.c = c,
 				    .list = l,

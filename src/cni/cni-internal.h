@@ -108,6 +108,17 @@ int cni_run(const CniRun *x, const char *input, StrBuf *ret, Err *e);
 /* The file of a plugin; malloc'ed. ERR_UNAVAILABLE if no directory has it. */
 int cni_program_find(char *const *dirs, const char *type, char **ret, Err *e);
 
+/* ---- hunt.c ---- */
+
+/* Of every run, and of all that it starts: this and a number of its own. */
+#define CNI_MARK "IREKO_CNI_RUN="
+
+/* Ticks since boot, as /proc/PID/stat has them. */
+uint64_t cni_hunt_now(void);
+/* Kills every process that has all of these variables ("NAME=value", or "NAME=" for any) in its environment, which was started after `began`. False if it cannot be told
+ * whether there is none any more. */
+bool cni_hunt(const char *const *marks, uint64_t began);
+
 /* ---- cache.c ---- */
 
 typedef struct CniRecord {

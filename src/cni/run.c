@@ -8,7 +8,7 @@
  *
  * The run is over when the program ends, whoever else still holds its output. What is left in its process group then is killed: a service that is meant to stay has
  * made a session of its own, as the daemons of some plugins do, and stays. A program that has to be ended (out of time, out of bounds, nobody waits any
- * more) takes all with it, daemons too: they have the mark in their environment, by which they are found in /proc until none is found. The engine cannot
+ * more) takes all with it, daemons too: they have the mark in their environment (hunt.c). The engine cannot
  * be their reaper (it has other children and threads), and a cgroup for every run would cost more than it is worth to the runs that end well.
  */
 #include "cni/cni-internal.h"
@@ -26,16 +26,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
-#define MARK           "IREKO_CNI_RUN="
 #define MARK_DIGITS    32
 #define STDERR_MAX     4096
 #define TEXT_SHOWN     600 /* bytes of a plugin's own words in an error */
-#define HUNT_ROUNDS    50
-#define HUNT_PAUSE_MS  2
-#define KERNEL_THREAD  0x00200000u /* PF_KTHREAD, of the flags in /proc/PID/stat */
-#define ENVIRON_MAX    65536
 #define BUSY_TRIES     100 /* of 20 ms: the program is just being replaced */
 #define DEFAULT_PATH   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define TRY_LATER      11 /* codes of the specification */
@@ -44,8 +38,8 @@
 
 typedef struct Run {
 	const CniRun *x;
-	char mark[sizeof(MARK) + MARK_DIGITS];
-	uint64_t began; /* ticks since boot, as /proc/PID/stat has them */
+	char mark[sizeof(CNI_MARK) + MARK_DIGITS];
+	uint64_t began;
 	pid_t pid;
 	int pidfd, out, err;
 	StrBuf *said;
@@ -205,98 +199,6 @@ static int start(Run *run, const char *input, Err *e)
 
 /* ---- its end ---- */
 
-typedef enum Seen {
-	SEEN_OTHER,
-	SEEN_MARKED,
-	SEEN_UNCLEAR, /* it has no environment: between two programs, or none of ours */
-} Seen;
-
-/* A kernel thread, one that has ended, or one from before the run. */
-static bool cannot_be(int proc, const char *pid, uint64_t began)
-{
-	char name[32], buf[1024], state = 'X';
-	unsigned flags = 0;
-	unsigned long long started = 0;
-	const char *end;
-	ssize_t n;
-
-	(void)snprintf(name, sizeof(name), "%.10s/stat", pid);
-	_cleanup_close_ int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : fd_read_full(fd, buf, sizeof(buf) - 1);
-	if (n <= 0)
-		return true;
-	buf[n] = '\0';
-	end = strrchr(buf, ')');
-	if (!end ||
-	    sscanf(end + 1, " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-		   &state, &flags, &started) != 3)
-		return true;
-	return strchr("ZX", state) || (flags & KERNEL_THREAD) || started < began;
-}
-
-/* The mark is the last variable that the program was given, and may lie anywhere in what its children have. */
-static Seen look_at(const Run *run, int proc, const char *pid, char *buf)
-{
-	char name[32];
-	ssize_t n;
-
-	(void)snprintf(name, sizeof(name), "%.10s/environ", pid);
-	_cleanup_close_ int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : fd_read_full(fd, buf, ENVIRON_MAX);
-	if (n == 0)
-		return cannot_be(proc, pid, run->began) ? SEEN_OTHER : SEEN_UNCLEAR;
-	return n > 0 && memmem(buf, (size_t)n, run->mark, strlen(run->mark)) ? SEEN_MARKED : SEEN_OTHER;
-}
-
-/* Looked at through a descriptor once more: the number may be somebody else's by now. */
-static void kill_marked(const Run *run, int proc, const char *name, pid_t pid, char *buf)
-{
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-
-	if (pidfd >= 0 && look_at(run, proc, name, buf) == SEEN_MARKED)
-		(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-}
-
-/* True if there was none, and none that may have been one. */
-static bool hunt_once(const Run *run, int proc, char *buf)
-{
-	_cleanup_dir_ DIR *d = NULL;
-	int fd = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), pid;
-	bool none = true;
-	struct dirent *de;
-
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d) {
-		closep(&fd);
-		return false;
-	}
-	while ((de = readdir(d))) {
-		Seen seen = str_to_int(de->d_name, 2, INT32_MAX, &pid) < 0
-				? SEEN_OTHER
-				: look_at(run, proc, de->d_name, buf);
-
-		if (seen == SEEN_MARKED)
-			kill_marked(run, proc, de->d_name, pid, buf);
-		none = none && seen == SEEN_OTHER;
-	}
-	return none;
-}
-
-/* A process that is ending has no environment any more, so the first round without any is the last. */
-static void hunt(const Run *run)
-{
-	_cleanup_close_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_free_ char *buf = malloc(ENVIRON_MAX);
-
-	for (int round = 0; proc >= 0 && buf && round < HUNT_ROUNDS; round++) {
-		if (hunt_once(run, proc, buf))
-			return;
-		(void)poll(NULL, 0, HUNT_PAUSE_MS);
-	}
-	log_warn("CNI plugin %s of network %s: whether all that it started has ended cannot be told",
-		 run->x->type, run->x->network);
-}
-
 /* The group is killed before its leader is reaped: until then nobody else can have the number. */
 static int end(Run *run, bool all)
 {
@@ -305,8 +207,9 @@ static int end(Run *run, bool all)
 	(void)kill(-run->pid, SIGKILL);
 	while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (all)
-		hunt(run);
+	if (all && !cni_hunt((const char *[]){run->mark, NULL}, run->began))
+		log_warn("CNI plugin %s of network %s: whether all that it started has ended cannot be told",
+			 run->x->type, run->x->network);
 	return status;
 }
 
@@ -466,22 +369,13 @@ static int name_it(const CniRun *x, int r, Err *e)
 		       x->subject ? " for " : "", x->subject ?: "");
 }
 
-static uint64_t ticks_since_boot(void)
-{
-	uint64_t hz = (uint64_t)MAX2(sysconf(_SC_CLK_TCK), 1L);
-	struct timespec t = {0};
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t)t.tv_sec * hz + (uint64_t)t.tv_nsec * hz / 1000000000u;
-}
-
 int cni_run(const CniRun *x, const char *input, StrBuf *ret, Err *e)
 {
-	Run run = {.x = x, .began = ticks_since_boot(), .pidfd = -1, .out = -1, .err = -1, .said = ret};
+	Run run = {.x = x, .began = cni_hunt_now(), .pidfd = -1, .out = -1, .err = -1, .said = ret};
 	int r, status;
 
-	memcpy(run.mark, MARK, sizeof(MARK) - 1);
-	id_random_hex(run.mark + sizeof(MARK) - 1, MARK_DIGITS);
+	memcpy(run.mark, CNI_MARK, sizeof(CNI_MARK) - 1);
+	id_random_hex(run.mark + sizeof(CNI_MARK) - 1, MARK_DIGITS);
 	r = start(&run, input, e);
 	if (r >= 0)
 		r = watch(&run, e);
