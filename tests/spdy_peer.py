@@ -5,6 +5,7 @@ Both read in a thread of their own, so that a test can look at what has come whe
 makes the connection (it may be in another network namespace).
 """
 import base64
+import contextlib
 import ctypes
 import json
 import os
@@ -135,6 +136,9 @@ class Session:
         return next(int(c["message"]) for c in status["details"]["causes"] if c.get("reason") == "ExitCode")
 
     def close(self):
+        # Another thread reads: without shutdown its call would keep the socket.
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
 

@@ -87,7 +87,7 @@ def test_terminal(container, dial, carrier):
     s.resize(101, 37)
     wait_until("the size arrives", lambda: s.write("stty size\n") and b"37 101" in s.out[STDOUT])
     # What other clients detach with is the shell's own.
-    s.write("\x10\x11").write("echo go''es on\n").wait(STDOUT, "goes on")
+    s.write("\x10\x11\x15").write("echo go''es on\n").wait(STDOUT, "goes on")
     s.write("exit 5\n")
     assert s.code() == 5
 
@@ -378,12 +378,24 @@ def test_attach_to_a_terminal(pod, dial, carrier):
 
 # ---- port-forward
 
+PORTS = range(8080, 8085)
+
+
+def listens(container, port):
+    wait_until(f"port {port} is open", lambda: f":{port:04X} 0" in (text := container.output("cat", "/proc/net/tcp", "/proc/net/tcp6")) and " 0A " in text)
+
+
+def echo_in(pod, *ports):
+    """Sends back what it is sent, one connection after another, on each of these ports of the pod."""
+    c = pod.container("sh", "-c", "for port in " + " ".join(map(str, ports)) + "; do while :; do nc -l -p $port -e cat; done & done; trap 'kill $(jobs -p); exit' TERM; wait")
+    for port in ports:
+        listens(c, port)
+    return c
+
+
 @pytest.fixture
 def echo(pod):
-    """Sends back what it is sent, on port 8080 of the pod's loopback address."""
-    c = pod.container("nc", "-lk", "-s", "127.0.0.1", "-p", "8080", "-e", "cat")
-    wait_until("the port is open", lambda: "8080" in c.output("netstat", "-ltn"))
-    return c
+    return echo_in(pod, *PORTS)
 
 
 def forward(s, port, request):
@@ -396,7 +408,7 @@ def forward(s, port, request):
 def test_forward(kubelet, pod, dial, echo):
     before = descriptors(kubelet)
     s = Spdy(kubelet.PortForward(pod_sandbox_id=pod.id, port=[8080]).url, connect=dial, protocols=("portforward.k8s.io",))
-    pairs = [forward(s, 8080, i) for i in range(5)]
+    pairs = [forward(s, port, i) for i, port in enumerate(PORTS)]
     block = os.urandom(200000)
     for i, (_, data) in enumerate(pairs):
         s.data(data, b"%d:" % i + block)
@@ -411,6 +423,7 @@ def test_forward(kubelet, pod, dial, echo):
     assert pod.id.encode() in s.out[error]
     wait_until("its data ends", lambda: data in s.resets)
     # One that is reset goes at once.
+    listens(echo, 8080)
     _, data = forward(s, 8080, 100)
     s.control(3, data.to_bytes(4, "big") + (5).to_bytes(4, "big"))
     # Streams that say nothing, or nonsense, are refused.
@@ -481,8 +494,7 @@ def test_forward_through_a_tunnel(kubelet, pod, dial, echo):
 
 def test_forward_in_the_nodes_network(kubelet, dial):
     pod = kubelet.host_pod()
-    c = pod.container("nc", "-lk", "-s", "127.0.0.1", "-p", "18080", "-e", "cat")
-    wait_until("the port is open", lambda: "18080" in c.output("netstat", "-ltn"))
+    echo_in(pod, 18080)
     s = Spdy(kubelet.PortForward(pod_sandbox_id=pod.id, port=[18080]).url, connect=dial, protocols=("portforward.k8s.io",))
     _, data = forward(s, 18080, 0)
     s.data(data, b"hello")

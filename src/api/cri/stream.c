@@ -30,9 +30,10 @@ static int serve(HttpRequest *rq, CriStreams *s, CriStreamKind kind, Serve fn, E
 		    e, ERR_NOT_FOUND,
 		    "no such token: it was never given, was used before, or is older than a minute");
 	r = fn(s, rq, &sr, e);
-	if (r < 0 && http_answered(rq))
-		log_debug("streaming: %s: %s", sr.id, err_msg(e, r));
-	return r;
+	if (r >= 0 || !http_answered(rq))
+		return r;
+	log_debug("streaming: %s: %s", sr.id, err_msg(e, r)); /* its client was told */
+	return 0;
 }
 
 static int h_exec(HttpRequest *rq, void *user, Err *e)
@@ -138,6 +139,7 @@ static int make(CriStreams *s, const CriStreamOptions *o, Err *e)
 	    .requests_max = SESSIONS_MAX,
 	    .body_max = 4096,
 	    .behind_proxies = true,
+	    .arriving_give_way = true,
 	};
 	int r;
 

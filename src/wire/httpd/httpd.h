@@ -68,6 +68,9 @@ typedef struct HttpOptions {
 	int idle_timeout_ms;      /* between requests; 0: 180 s */
 	unsigned connections_max; /* above it, idle ones are closed, the longest idle first; 0: 1024 */
 	unsigned requests_max;    /* that are at work; 0: 2048 */
+	bool
+	    arriving_give_way; /* when there are too many connections and none is idle: the request that has been arriving the longest ends, not the newest
+				     client. For a server whose requests are short. */
 	/* Requests come through proxies, which keep the Host and the Origin of whoever has asked them: neither is looked at. For a server whose paths are secrets. */
 	bool behind_proxies;
 } HttpOptions;

@@ -100,6 +100,14 @@ static void too_slow(HttpConnection *c)
 	http_conn_free(c);
 }
 
+static bool end_longest_arriving(HttpServer *s)
+{
+	if (!s->o.arriving_give_way || !s->arriving.first)
+		return false;
+	too_slow(s->arriving.first);
+	return true;
+}
+
 static bool close_longest_idle(HttpServer *s)
 {
 	HttpConnection *c = s->idle.first;
@@ -177,7 +185,7 @@ static bool has_room(HttpServer *s)
 	pthread_mutex_lock(&s->lock);
 	full = s->n_connections >= s->o.connections_max;
 	pthread_mutex_unlock(&s->lock);
-	return !full || close_longest_idle(s);
+	return !full || close_longest_idle(s) || end_longest_arriving(s);
 }
 
 /* True if there may be another. */
