@@ -64,10 +64,8 @@ void cni_free(Cni *c)
 
 static int ask(Cni *c, const CniList *l, Err *e)
 {
-	_cleanup_chain_ CniChain h = {.c = c,
-				      .list = l,
-				      .timeout_ms = MIN2(c->timeout_ms, STATUS_TIMEOUT_MS),
-				      .alive_fd = -1};
+	int limit = MIN2(c->timeout_ms, STATUS_TIMEOUT_MS);
+	_cleanup_chain_ CniChain h = {.c = c, .list = l, .timeout_ms = limit, .alive_fd = -1};
 	int r = cni_chain_init(&h, e);
 
 	if (r >= 0 && l->version >= CNI_1_1_0)
