@@ -716,6 +716,19 @@ int shim_log_reopen(Shim *s, Err *e)
 	return shim_ask(s, SHIM_MSG_REOPEN, json_object(), e);
 }
 
+int shim_checkpoint(const char *dir, const char *images, int timeout_ms, Err *e)
+{
+	_cleanup_(shim_unrefp) Shim *s = NULL;
+	ShimMsg m = {.type = SHIM_MSG_CHECKPOINT};
+	int r = shim_connect(dir, &s, NULL, NULL, e);
+
+	if (r < 0)
+		return r;
+	m.doc = json_pack("{s:s, s:i}", "dir", images, "timeout_ms", timeout_ms);
+	return m.doc ? shim_call_within(s, &m, timeout_ms * INT64_C(1000000) + REPLY_TIMEOUT_NS, NULL, e)
+		     : err_oom(e);
+}
+
 /* ---- ports of a container that runs ---- */
 
 static json_t *release_document(const ShimPort *v, size_t n)

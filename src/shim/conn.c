@@ -30,6 +30,7 @@ static void conn_drop(Conn *c)
 	*p = c->next;
 	s->n_conns--;
 	births_forget(s, c);
+	dump_forget(s, c);
 	loop_close(s->loop, &c->src);
 	free(c);
 	/* Nobody is left who could say what to create. */

@@ -160,6 +160,7 @@ void server_end(Server *s)
 	int r;
 
 	births_cancel(s);
+	dump_cancel(s);
 	stdio_drain(&s->init.io);
 	if (s->log)
 		logger_finish(s->log);

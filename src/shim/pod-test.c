@@ -475,6 +475,75 @@ static void test_exec_that_hangs_for_nobody(void **state)
 	expect_exit(p->sandbox, 137, SIGKILL);
 }
 
+/* ---- checkpoints ---- */
+
+/* Puts a program with that script in the place of criu, for shims that are started from now on. */
+static void place_criu(const Box *b, const char *script)
+{
+	_cleanup_free_ char *dir = strf("%s/criu", b->tmp->path), *path = strf("%s/criu", dir);
+	int fd;
+
+	assert_int_equal(mkdir(dir, 0755), 0);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	assert_true(fd >= 0 && fd_write_all(fd, script, strlen(script)) == 0);
+	close(fd);
+	assert_int_equal(setenv("PATH", dir, 1), 0);
+}
+
+/* One that hangs is killed when its time is over, with what it has started, and holds nobody up until then. */
+static void test_checkpoint_that_hangs(void **state)
+{
+	Pod *p = *state;
+	_cleanup_free_ char *path = strf("%s/shim.sock", p->a->dir), *was = strdup(getenv("PATH"));
+	_cleanup_close_ int fd = -1;
+	_cleanup_shim_msg_ ShimMsg reply = {0};
+	char buf[SHIM_INLINE_MAX];
+	ShimMsg m = {.type = SHIM_MSG_CHECKPOINT, .seq = 1};
+	Err err = {0};
+
+	place_criu(p->sandbox, "#!/bin/sh\n/bin/sleep 1000\n");
+	box_create(p->sandbox, "sleep 1000", (Opts){0});
+	ok(shim_start(p->sandbox->shim, e));
+	box_create(p->a, "sleep 1000", (Opts){0});
+	ok(shim_start(p->a->shim, e));
+	m.doc = json_pack("{s:s, s:i}", "dir", p->a->tmp->path, "timeout_ms", 400);
+	fd = unix_connect(path, SOCK_SEQPACKET);
+	ok(shim_msg_send(fd, &m, e));
+	json_decref(m.doc);
+	assert_int_equal(exec_in(p->a, "x", "exit 4").status, 4);
+	assert_int_equal(exec_in(p->sandbox, "x", "exit 5").status, 5);
+	assert_true(shim_checkpoint(p->a->dir, p->a->tmp->path, 100, &err) < 0);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	ok(shim_msg_recv(fd, buf, &reply, e));
+	assert_int_equal(shim_error_decode(&reply, &err), -ETIMEDOUT);
+	/* And by the end of the container. */
+	m.doc = json_pack("{s:s, s:i}", "dir", p->a->tmp->path, "timeout_ms", 400000);
+	ok(shim_msg_send(fd, &m, e));
+	json_decref(m.doc);
+	ok(shim_kill(p->a->shim, NULL, SIGKILL, false, e));
+	expect_exit(p->a, 137, SIGKILL);
+	(void)setenv("PATH", was, 1);
+	end_sandbox(p->sandbox);
+}
+
+static void test_checkpoint_without_criu(void **state)
+{
+	Pod *p = *state;
+	_cleanup_free_ char *was = strdup(getenv("PATH"));
+	Err err = {0};
+
+	assert_int_equal(setenv("PATH", p->sandbox->tmp->path, 1), 0);
+	box_create(p->sandbox, "sleep 1000", (Opts){0});
+	ok(shim_start(p->sandbox->shim, e));
+	(void)setenv("PATH", was, 1);
+	assert_true(shim_checkpoint(p->sandbox->dir, p->sandbox->tmp->path, 5000, &err) < 0);
+	assert_int_equal(err.kind, ERR_UNSUPPORTED);
+	assert_non_null(strstr(err.msg, "criu is not installed"));
+	assert_true(shim_checkpoint(p->sandbox->dir, "relative", 5000, &err) < 0);
+	assert_int_equal(err.kind, ERR_INVALID);
+	end_sandbox(p->sandbox);
+}
+
 /* ---- what a killed shim leaves ---- */
 
 static void test_orphans(void **state)
@@ -588,6 +657,8 @@ int main(void)
 	    WITH_POD(test_floods_hold_nobody_up),
 	    WITH_POD(test_exec_that_hangs_holds_nobody_up),
 	    WITH_POD(test_exec_that_hangs_for_nobody),
+	    WITH_POD(test_checkpoint_that_hangs),
+	    WITH_POD(test_checkpoint_without_criu),
 	    WITH_POD(test_orphans),
 	    WITH_POD(test_nothing_grows),
 	    WITH_POD(test_memory),

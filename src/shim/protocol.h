@@ -47,6 +47,7 @@ typedef enum ShimMsgType {
 	SHIM_MSG_PORTS, /* of a container that exists: more to hold, and bound sockets to let go of (hold.c) */
 	SHIM_MSG_REOPEN, /* the log's file has been renamed */
 	SHIM_MSG_JOIN, /* to a pod's sandbox, with a connection: HOLD, MOUNTS and CREATE for one more container come over that */
+	SHIM_MSG_CHECKPOINT, /* answered when it is made */
 	SHIM_MSG_TYPE_MAX,
 } ShimMsgType;
 

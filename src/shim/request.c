@@ -172,12 +172,17 @@ static int do_join(Server *s, ShimMsg *m, json_t *doc, Err *e)
 	return s->ended ? not_running(s, e) : server_join(s, m, doc, e);
 }
 
+static int do_checkpoint(Server *s, ShimMsg *m, json_t *doc _unused_, Err *e)
+{
+	return s->ended ? not_running(s, e) : server_checkpoint(s, m, e);
+}
+
 static const RequestFn requests[SHIM_MSG_TYPE_MAX] = {
-    [SHIM_MSG_INFO] = do_info, [SHIM_MSG_START] = do_start,         [SHIM_MSG_ATTACH] = do_attach,
-    [SHIM_MSG_EXEC] = do_exec, [SHIM_MSG_EXEC_EXIT] = do_exec_exit, [SHIM_MSG_RESIZE] = do_resize,
-    [SHIM_MSG_KILL] = do_kill, [SHIM_MSG_PAUSE] = do_pause,         [SHIM_MSG_UPDATE] = do_update,
-    [SHIM_MSG_PIDS] = do_pids, [SHIM_MSG_PORTS] = do_ports,         [SHIM_MSG_REOPEN] = do_reopen,
-    [SHIM_MSG_JOIN] = do_join,
+    [SHIM_MSG_INFO] = do_info, [SHIM_MSG_START] = do_start,           [SHIM_MSG_ATTACH] = do_attach,
+    [SHIM_MSG_EXEC] = do_exec, [SHIM_MSG_EXEC_EXIT] = do_exec_exit,   [SHIM_MSG_RESIZE] = do_resize,
+    [SHIM_MSG_KILL] = do_kill, [SHIM_MSG_PAUSE] = do_pause,           [SHIM_MSG_UPDATE] = do_update,
+    [SHIM_MSG_PIDS] = do_pids, [SHIM_MSG_PORTS] = do_ports,           [SHIM_MSG_REOPEN] = do_reopen,
+    [SHIM_MSG_JOIN] = do_join, [SHIM_MSG_CHECKPOINT] = do_checkpoint,
 };
 
 int request_handle(Server *s, ShimMsg *m, json_t *doc, Err *e)

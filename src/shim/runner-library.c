@@ -58,6 +58,18 @@ static int library_update(const Runner *r, const json_t *resources, Err *e)
 	return rc < 0 ? rc : runtime_update(&r->options, r->id, &res, NULL, e);
 }
 
+static int library_checkpoint(const Runner *r, const char *dir, Err *e)
+{
+	return runtime_checkpoint(&r->options, r->id,
+				  &(RuntimeCriu){.image_path = dir,
+						 .work_path = dir,
+						 .status_fd = -1,
+						 .leave_running = true,
+						 .tcp_established = true,
+						 .file_locks = true},
+				  e);
+}
+
 static int library_pids(const Runner *r, pid_t **ret, size_t *ret_n, Err *e)
 {
 	return runtime_pids(&r->options, r->id, ret, ret_n, e);
@@ -85,6 +97,7 @@ const RunnerOps runner_library = {
     .kill = library_kill,
     .pause = library_pause,
     .update = library_update,
+    .checkpoint = library_checkpoint,
     .pids = library_pids,
     .oom_kills = library_oom_kills,
     .watch_oom = library_watch_oom,

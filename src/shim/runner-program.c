@@ -371,6 +371,22 @@ static int program_update(const Runner *r, const json_t *resources, Err *e)
 	return run(r, words, e);
 }
 
+static int program_checkpoint(const Runner *r, const char *dir, Err *e)
+{
+	char *const words[] = {(char *)"checkpoint",
+			       (char *)"--leave-running",
+			       (char *)"--tcp-established",
+			       (char *)"--file-locks",
+			       (char *)"--image-path",
+			       (char *)(uintptr_t)dir,
+			       (char *)"--work-path",
+			       (char *)(uintptr_t)dir,
+			       r->id,
+			       NULL};
+
+	return run(r, words, e);
+}
+
 /* ---- its cgroup ---- */
 
 static int open_cgroup(const Runner *r, Cgroup *ret, Err *e)
@@ -446,6 +462,7 @@ const RunnerOps runner_program = {
     .kill = program_kill,
     .pause = program_pause,
     .update = program_update,
+    .checkpoint = program_checkpoint,
     .pids = program_pids,
     .oom_kills = program_oom_kills,
     .watch_oom = program_watch_oom,

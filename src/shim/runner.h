@@ -48,6 +48,8 @@ struct RunnerOps {
 	int (*pause)(const Runner *r, bool pause, Err *e);
 	/* resources: the runtime-spec object; what it does not name stays as it is. */
 	int (*update)(const Runner *r, const json_t *resources, Err *e);
+	/* Into files in `dir`, which exists; it runs on. */
+	int (*checkpoint)(const Runner *r, const char *dir, Err *e);
 	int (*pids)(const Runner *r, pid_t **ret, size_t *ret_n, Err *e);
 	uint64_t (*oom_kills)(const Runner *r);
 	int (*watch_oom)(const Runner *r, int *ret_fd, short *ret_events, Err *e);

@@ -39,6 +39,7 @@ int server_timeout(const Server *s, int64_t now)
 {
 	int t = sooner(stdio_timeout(&s->init.io, now), births_timeout(s, now));
 
+	t = sooner(t, dump_timeout(s, now));
 	for (const Process *p = s->execs; p; p = p->next)
 		t = sooner(t, stdio_timeout(&p->io, now));
 	if (s->listener_rests)
@@ -58,6 +59,7 @@ void server_tick(Server *s, int64_t now)
 	for (Process *p = s->execs; p; p = p->next)
 		stdio_tick(&p->io, now);
 	births_tick(s, now);
+	dump_tick(s, now);
 	if (s->oom_look_until)
 		server_look_for_oom(s, now);
 	server_look_at_held(s);
@@ -115,6 +117,7 @@ int server_new(Keeper *k, int control, Server **ret, Err *e)
 void server_free(Server *s)
 {
 	conns_close(s);
+	dump_cancel(s);
 	server_leave_strays(s);
 	for (Process *p = s->execs, *next; p; p = next) {
 		next = p->next;

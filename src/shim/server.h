@@ -30,6 +30,7 @@ typedef struct Keeper Keeper;
 typedef struct Server Server;
 typedef struct Conn Conn;
 typedef struct Birth Birth;
+typedef struct Dump Dump;
 
 /* A process that the shim has started and will reap. */
 typedef struct Process {
@@ -76,6 +77,7 @@ struct Server {
 	size_t n_execs;
 	Stray *strays;
 	size_t n_strays;
+	Dump *dump;        /* a checkpoint that is being made (checkpoint.c), or NULL */
 	ShimEvent *events; /* the last SHIM_EVENTS_KEPT at most */
 	size_t n_events;
 	uint64_t first_event; /* number of events[0] */
@@ -171,6 +173,14 @@ int births_timeout(const Server *s, int64_t now);
 void births_tick(Server *s, int64_t now);
 void births_cancel(Server *s);
 void births_forget(Server *s, const Conn *c);
+
+/* checkpoint.c */
+/* SHIM_MSG_CHECKPOINT: 1, and whoever is asking is answered when it is done. */
+int server_checkpoint(Server *s, ShimMsg *m, Err *e);
+int dump_timeout(const Server *s, int64_t now);
+void dump_tick(Server *s, int64_t now);
+void dump_cancel(Server *s);
+void dump_forget(Server *s, const Conn *c);
 
 /* hold.c */
 /* The message's descriptors are kept with the others. */

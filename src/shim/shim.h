@@ -155,6 +155,9 @@ int shim_update(Shim *s, const json_t *resources, Err *e);
 /* The log's file has been renamed, or removed: the one that has its name is written from now on; it is there when this returns. No record is lost or
  * doubled. */
 int shim_log_reopen(Shim *s, Err *e);
+/* Has criu write the running container to files in `images`, which exists; it goes on running. On its own connection: others may be served meanwhile. ERR_UNSUPPORTED
+ * without criu; ERR_UNAVAILABLE (-ETIMEDOUT) when the time is over. */
+int shim_checkpoint(const char *dir, const char *images, int timeout_ms, Err *e);
 /* The pids of the container's cgroup; malloc'ed. */
 int shim_pids(Shim *s, pid_t **ret, size_t *ret_n, Err *e);
 /* The container's first process, which has not been reaped at the moment of the answer; ERR_CONFLICT (-ESRCH) if it has. */

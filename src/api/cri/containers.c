@@ -267,3 +267,20 @@ int cri_rpc_reopen_log(GrpcCall *call, void *user, Err *e)
 		r = engine_container_log_reopen(d->engine, i.id, e);
 	return r < 0 ? r : cri_send_empty(call, e);
 }
+
+int cri_rpc_checkpoint(GrpcCall *call, void *user, Err *e)
+{
+	const CriDoor *d = user;
+	_cleanup_message_ ProtobufCMessage *m = NULL;
+	_cleanup_(container_info_done) ContainerInfo i = {0};
+	const Cri__CheckpointContainerRequest *rq;
+	int r = grpc_receive_only(call, &cri__checkpoint_container_request__descriptor, &m, e);
+
+	if (r < 0)
+		return r;
+	rq = (const Cri__CheckpointContainerRequest *)m;
+	r = cri_container_find(d->engine, rq->container_id, &i, e);
+	if (r >= 0)
+		r = engine_container_checkpoint(d->engine, i.id, rq->location, rq->timeout, e);
+	return r < 0 ? r : cri_send_empty(call, e);
+}

@@ -105,6 +105,7 @@ int cri_rpc_remove_container(GrpcCall *call, void *user, Err *e);
 int cri_rpc_container_status(GrpcCall *call, void *user, Err *e);
 int cri_rpc_update_container_resources(GrpcCall *call, void *user, Err *e);
 int cri_rpc_reopen_log(GrpcCall *call, void *user, Err *e);
+int cri_rpc_checkpoint(GrpcCall *call, void *user, Err *e);
 
 /* ---- events.c ---- */
 int cri_rpc_container_events(GrpcCall *call, void *user, Err *e);

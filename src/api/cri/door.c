@@ -29,6 +29,7 @@ const GrpcMethod cri_methods[] = {
     {RUNTIME "StreamContainers", cri_rpc_stream_containers},
     {RUNTIME "UpdateContainerResources", cri_rpc_update_container_resources},
     {RUNTIME "ReopenContainerLog", cri_rpc_reopen_log},
+    {RUNTIME "CheckpointContainer", cri_rpc_checkpoint},
     {RUNTIME "GetContainerEvents", cri_rpc_container_events},
     {IMAGE "ListImages", cri_rpc_list_images},
     {IMAGE "StreamImages", cri_rpc_stream_images},
