@@ -64,6 +64,13 @@ typedef struct PendingAttach {
 	struct PendingAttach *next;
 } PendingAttach;
 
+/* CPU time, and how fast it went lately. */
+typedef struct CpuRate {
+	int64_t at_ns; /* CLOCK_MONOTONIC; 0: nothing is known */
+	uint64_t cpu_ns, nano_cores;
+	bool known; /* nano_cores is */
+} CpuRate;
+
 typedef struct Container {
 	char id[65];
 	unsigned refs;        /* atomic */
@@ -111,7 +118,8 @@ typedef struct Container {
 	ContainerPublished *unsettled;
 	size_t n_unsettled;
 	Waiter *waiters;
-	Shim *shim; /* while running */
+	Shim *shim;             /* while running */
+	CpuRate rate, pod_rate; /* of its cgroup; of its pod's, if it is a sandbox (usage.c) */
 	PendingAttach *pending;
 	char boot[40]; /* boot id of the last start */
 

@@ -4,10 +4,9 @@
  * are compared with. They are read here, so that a thousand containers that are watched cost their shims nothing.
  */
 #include "engine/engine-internal.h"
+#include "engine/usage.h"
 
 #include <sys/sysinfo.h>
-
-#define NET_DEV_MAX (256 * 1024)
 
 void engine_stats_done(EngineStats *s)
 {
@@ -45,45 +44,26 @@ static void read_memory_total(EngineStats *s)
 		s->memory_total = (int64_t)info.totalram * info.mem_unit;
 }
 
-/* "  eth0: 1 2 ...": bytes, packets, errors, dropped, fifo, frame, compressed and multicast received, then as many sent. */
-static int add_interface(json_t *networks, char *line)
+static json_t *interface_document(const EngineInterface *i)
 {
-	static const char *const names[16] = {"rx_bytes", "rx_packets", "rx_errors", "rx_dropped",
-					      NULL,       NULL,         NULL,        NULL,
-					      "tx_bytes", "tx_packets", "tx_errors", "tx_dropped"};
-	char *name = line + strspn(line, " "), *p = strchr(name, ':');
-	json_t *o;
-
-	if (!p)
-		return 0;
-	*p++ = '\0';
-	if (streq(name, "lo"))
-		return 0;
-	o = json_object();
-	for (size_t i = 0; i < ELEMENTSOF(names); i++) {
-		long long v = strtoll(p, &p, 10);
-
-		if (names[i])
-			json_object_set_new(o, names[i], json_integer(v));
-	}
-	return json_object_set_new(networks, name, o);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rx_bytes", (json_int_t)i->rx_bytes,
+			 "rx_packets", (json_int_t)i->rx_packets, "rx_errors", (json_int_t)i->rx_errors,
+			 "rx_dropped", (json_int_t)i->rx_dropped, "tx_bytes", (json_int_t)i->tx_bytes,
+			 "tx_packets", (json_int_t)i->tx_packets, "tx_errors", (json_int_t)i->tx_errors,
+			 "tx_dropped", (json_int_t)i->tx_dropped);
 }
 
-/* Without a process there is nothing to read: it has just ended. */
-static int read_networks(EngineStats *s, pid_t pid, Err *e)
+static int read_networks(Engine *en, EngineStats *s, Err *e)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[48], *save = NULL;
-	int skip = 2;
+	_cleanup_free_ EngineInterface *v = NULL;
+	size_t n;
+	int r = engine_container_interfaces(en, s->id, &v, &n, e);
 
-	snprintf(path, sizeof(path), "/proc/%d/net/dev", (int)pid);
-	if (file_read_at(AT_FDCWD, path, NET_DEV_MAX, &text, NULL) < 0)
-		return 0;
-	s->networks = json_object();
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		if (skip-- <= 0 && add_interface(s->networks, line) < 0)
-			return err_oom(e);
-	return 0;
+	s->networks = r >= 0 ? json_object() : NULL;
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		if (json_object_set_new(s->networks, v[i].name, interface_document(&v[i])) < 0)
+			r = err_oom(e);
+	return r;
 }
 
 int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e)
@@ -92,7 +72,6 @@ int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e
 	_cleanup_(engine_stats_done) EngineStats s = {0};
 	int r = container_find(en, ref, &c, e);
 	bool own_network;
-	pid_t pid;
 
 	if (r < 0)
 		return r;
@@ -100,7 +79,6 @@ int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e
 	pthread_mutex_lock(&c->state);
 	s.name = strdup(c->name);
 	s.running = c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED;
-	pid = c->pid;
 	pthread_mutex_unlock(&c->state);
 	if (!s.name)
 		return err_oom(e);
@@ -112,7 +90,7 @@ int engine_container_stats(Engine *en, const char *ref, EngineStats *ret, Err *e
 		if (r >= 0)
 			r = container_usage(en, c, &s.usage, e);
 		if (r >= 0 && own_network)
-			r = read_networks(&s, pid, e);
+			r = read_networks(en, &s, e);
 	}
 	if (r < 0)
 		return err_ctx(e, r, "statistics of container %s", ref);

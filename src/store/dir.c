@@ -186,7 +186,7 @@ int64_t dir_next_hole(int fd, int64_t at, int64_t size)
 
 /* ---- sizes ---- */
 
-static int add_size(int dir_fd, DirSeen **seen, int depth, int64_t *sum)
+static int add_usage(int dir_fd, DirSeen **seen, int depth, DirUsage *sum)
 {
 	_cleanup_strv_ char **names = NULL;
 	int r = dir_names(dir_fd, &names);
@@ -201,16 +201,19 @@ static int add_size(int dir_fd, DirSeen **seen, int depth, int64_t *sum)
 				r = -errno;
 			continue;
 		}
+		r = dir_seen(seen, &st, "", &met);
+		if (r < 0 || met)
+			continue;
+		sum->inodes++;
+		sum->allocated += (int64_t)st.st_blocks * 512;
 		if (S_ISREG(st.st_mode)) {
-			r = dir_seen(seen, &st, "", &met);
-			if (r == 0 && !met)
-				*sum += st.st_size;
+			sum->size += st.st_size;
 		} else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX) {
 			_cleanup_close_ int sub =
 			    openat(dir_fd, *n, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 			if (sub >= 0)
-				r = add_size(sub, seen, depth + 1, sum);
+				r = add_usage(sub, seen, depth + 1, sum);
 			else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
 				r = -errno;
 		}
@@ -218,15 +221,25 @@ static int add_size(int dir_fd, DirSeen **seen, int depth, int64_t *sum)
 	return r < 0 ? r : 0;
 }
 
-int dir_size(int dir_fd, int64_t *ret, Err *e)
+int dir_usage(int dir_fd, DirUsage *ret, Err *e)
 {
 	DirSeen *seen = NULL;
-	int64_t sum = 0;
-	int r = add_size(dir_fd, &seen, 0, &sum);
+	DirUsage sum = {0};
+	int r = add_usage(dir_fd, &seen, 0, &sum);
 
 	dir_seen_free(seen);
 	if (r < 0)
 		return err_sys(e, r, "count the bytes of a directory");
 	*ret = sum;
 	return 0;
+}
+
+int dir_size(int dir_fd, int64_t *ret, Err *e)
+{
+	DirUsage u;
+	int r = dir_usage(dir_fd, &u, e);
+
+	if (r >= 0)
+		*ret = u.size;
+	return r;
 }

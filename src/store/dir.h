@@ -13,7 +13,14 @@
 
 /* The names in a directory but "." and "..", sorted by their bytes. 0 or -errno. */
 int dir_names(int dir_fd, char ***ret);
-/* Sum of the sizes of the regular files below, each inode counted once. */
+/* What is below a directory: each inode counts once. */
+typedef struct DirUsage {
+	int64_t size;      /* sum of the sizes of the regular files, holes included */
+	int64_t allocated; /* bytes that they and all else have of the disk */
+	int64_t inodes;
+} DirUsage;
+int dir_usage(int dir_fd, DirUsage *ret, Err *e);
+/* Its size alone. */
 int dir_size(int dir_fd, int64_t *ret, Err *e);
 
 /* Opens for reading what is read (regular files and directories; never a device or fifo, whose opening does things), everything

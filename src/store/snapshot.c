@@ -519,7 +519,7 @@ int store_snapshot_remove_folder(Store *s, const char *key, Err *e)
 	return snapshot_remove(s, key, remove_folder, e);
 }
 
-int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e)
+int store_snapshot_usage(Store *s, const char *key, DirUsage *ret, Err *e)
 {
 	_cleanup_free_ char *changes = NULL;
 	_cleanup_close_ int fd = -1;
@@ -531,5 +531,15 @@ int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e)
 	if (fd < 0)
 		return errno == ENOENT ? err_new(e, ERR_NOT_FOUND, "No such snapshot: %s", key)
 				       : err_sys(e, errno, "open the snapshot %s", key);
-	return dir_size(fd, ret, e);
+	return dir_usage(fd, ret, e);
+}
+
+int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e)
+{
+	DirUsage u;
+	int r = store_snapshot_usage(s, key, &u, e);
+
+	if (r >= 0)
+		*ret = u.size;
+	return r;
 }

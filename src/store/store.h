@@ -217,6 +217,9 @@ int store_snapshot_remove(Store *s, const char *key, Err *e);
 /* With all else that is in its folder, "containers/<key>". */
 int store_snapshot_remove_folder(Store *s, const char *key, Err *e);
 int store_snapshot_size(Store *s, const char *key, int64_t *ret, Err *e);
+/* The same with what it has of the disk (dir.h). */
+struct DirUsage;
+int store_snapshot_usage(Store *s, const char *key, struct DirUsage *ret, Err *e);
 
 /* ---- images ---- */
 typedef struct StoreImage {
