@@ -88,6 +88,17 @@ int engine_pod_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err
 	return err_ctx(e, read_usage(c, &c->pod_rate, path, all, ret, e), "usage of pod %s", id);
 }
 
+int engine_container_cgroup(Engine *en, const char *id, char **ret, Err *e)
+{
+	_cleanup_container_ Container *c = NULL;
+	int r = container_find(en, id, &c, e);
+
+	if (r < 0)
+		return r;
+	*ret = container_cgroup_path(en, c);
+	return *ret ? 0 : err_oom(e);
+}
+
 /* ---- interfaces ---- */
 
 /* "  eth0: 1 2 ...": bytes, packets, errors, dropped, fifo, frame, compressed and multicast received, then as many sent. */

@@ -20,6 +20,9 @@ int engine_container_usage(Engine *en, const char *id, bool all, EngineUsage *re
 /* Of all that is in the cgroup of the pod that the sandbox `id` keeps: 1; 0: it does not run, or shares its parent cgroup with others. */
 int engine_pod_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err *e);
 
+/* Where its cgroup is, as the kernel names it from its root on: malloc'ed. */
+int engine_container_cgroup(Engine *en, const char *id, char **ret, Err *e);
+
 typedef struct EngineInterface {
 	char name[16];
 	uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped;

@@ -107,6 +107,19 @@ int cri_rpc_update_container_resources(GrpcCall *call, void *user, Err *e);
 int cri_rpc_reopen_log(GrpcCall *call, void *user, Err *e);
 int cri_rpc_checkpoint(GrpcCall *call, void *user, Err *e);
 
+/* ---- stats.c ---- */
+int cri_rpc_container_stats(GrpcCall *call, void *user, Err *e);
+int cri_rpc_list_container_stats(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stream_container_stats(GrpcCall *call, void *user, Err *e);
+int cri_rpc_pod_stats(GrpcCall *call, void *user, Err *e);
+int cri_rpc_list_pod_stats(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stream_pod_stats(GrpcCall *call, void *user, Err *e);
+
+/* ---- metrics.c ---- */
+int cri_rpc_list_metric_descriptors(GrpcCall *call, void *user, Err *e);
+int cri_rpc_list_pod_metrics(GrpcCall *call, void *user, Err *e);
+int cri_rpc_stream_pod_metrics(GrpcCall *call, void *user, Err *e);
+
 /* ---- events.c ---- */
 int cri_rpc_container_events(GrpcCall *call, void *user, Err *e);
 

@@ -8,11 +8,11 @@
 #include "api/cri/door-internal.h"
 
 #include "api/cri/filter.h"
+#include "api/cri/items.h"
 #include "api/cri/note.h"
 #include "api/cri/status.h"
 
-#define ID_LEN    64
-#define PIECE_MAX (1u << 20) /* of a stream's messages, but for one large item */
+#define ID_LEN 64
 
 /* Field numbers of PodSandbox and of Container. */
 typedef struct ListKind {
@@ -29,9 +29,7 @@ static const ListKind containers = {
 typedef struct List {
 	const ListKind *kind;
 	CriFilter filter;
-	StrBuf out;
-	size_t *ends; /* of items in it, for streams */
-	size_t n_ends, room;
+	CriItems items;
 	char damaged_id[65]; /* the last whose note cannot be read */
 } List;
 
@@ -100,36 +98,22 @@ static bool labels_match(const List *l, const uint8_t *data, size_t len)
 	return cri_filter_match_labels(&l->filter, (CriPair *const *)c->labels, c->n_labels);
 }
 
-static void note_end(List *l)
-{
-	if (l->n_ends == l->room) {
-		size_t room = l->room ? l->room * 2 : 64, *ends = reallocarray(l->ends, room, sizeof(*ends));
-
-		if (!ends) {
-			l->out.oom = true;
-			return;
-		}
-		l->ends = ends;
-		l->room = room;
-	}
-	l->ends[l->n_ends++] = l->out.len;
-}
-
 static void add_item(List *l, const ContainerInfo *i, int state, const uint8_t *data, size_t len)
 {
 	const ListKind *k = l->kind;
+	StrBuf *b = &l->items.out;
 	const ContainerPod *p = &i->config.pod;
 	size_t whole = bytes_len(strlen(i->id)) + (k->pod_id ? bytes_len(strlen(p->id)) : 0) +
 		       number_len((uint64_t)state) + number_len((uint64_t)i->created_ns) + len;
 
-	add_head(&l->out, 1, whole);
-	add_text(&l->out, k->id, i->id);
+	add_head(b, 1, whole);
+	add_text(b, k->id, i->id);
 	if (k->pod_id)
-		add_text(&l->out, k->pod_id, p->id);
-	add_number(&l->out, k->state, (uint64_t)state);
-	add_number(&l->out, k->created_at, (uint64_t)i->created_ns);
-	strbuf_add_n(&l->out, data, len);
-	note_end(l);
+		add_text(b, k->pod_id, p->id);
+	add_number(b, k->state, (uint64_t)state);
+	add_number(b, k->created_at, (uint64_t)i->created_ns);
+	strbuf_add_n(b, data, len);
+	cri_items_end(&l->items);
 }
 
 static ContainerGlance glance(void *user, const ContainerInfo *i)
@@ -152,12 +136,6 @@ static ContainerGlance glance(void *user, const ContainerInfo *i)
 	return GLANCE_DONE;
 }
 
-static void list_done(List *l)
-{
-	strbuf_done(&l->out);
-	free(l->ends);
-}
-
 static int list_make(CriDoor *d, List *l, Err *e)
 {
 	const CriFilter *f = &l->filter;
@@ -169,31 +147,17 @@ static int list_make(CriDoor *d, List *l, Err *e)
 
 	if (*l->damaged_id)
 		log_warn("kubelet's door: the record of %.12s is damaged: it is not listed", l->damaged_id);
-	return r < 0 ? r : l->out.oom ? err_oom(e) : 0;
+	return r;
 }
 
-static int answer(CriDoor *d, GrpcCall *call, const ListKind *kind, const CriFilter *f, Err *e)
+static int answer(CriDoor *d, GrpcCall *call, const ListKind *kind, const CriFilter *f, bool streams, Err *e)
 {
-	_cleanup_(list_done) List l = {.kind = kind, .filter = *f};
+	List l = {.kind = kind, .filter = *f};
 	int r = list_make(d, &l, e);
 
-	return r < 0 ? r : grpc_send_more(call, l.out.s ?: "", l.out.len, e);
-}
-
-/* The answers of both ways have their items under the same number, so that a piece of the one is one of the other. */
-static int stream(CriDoor *d, GrpcCall *call, const ListKind *kind, const CriFilter *f, Err *e)
-{
-	_cleanup_(list_done) List l = {.kind = kind, .filter = *f};
-	size_t from = 0, to = 0;
-	int r = list_make(d, &l, e);
-
-	for (size_t i = 0; r >= 0 && i < l.n_ends; i++) {
-		to = l.ends[i];
-		if (i + 1 < l.n_ends && l.ends[i + 1] - from <= PIECE_MAX)
-			continue;
-		r = grpc_send(call, l.out.s + from, to - from, e);
-		from = to;
-	}
+	if (r >= 0)
+		r = streams ? cri_items_stream(&l.items, call, e) : cri_items_send(&l.items, call, e);
+	cri_items_done(&l.items);
 	return r;
 }
 
@@ -206,7 +170,7 @@ int cri_rpc_list_pods(GrpcCall *call, void *user, Err *e)
 	if (r < 0)
 		return r;
 	f = cri_filter_of_pods(((const Cri__ListPodSandboxRequest *)rq)->filter);
-	return answer(user, call, &pods, &f, e);
+	return answer(user, call, &pods, &f, false, e);
 }
 
 int cri_rpc_stream_pods(GrpcCall *call, void *user, Err *e)
@@ -218,7 +182,7 @@ int cri_rpc_stream_pods(GrpcCall *call, void *user, Err *e)
 	if (r < 0)
 		return r;
 	f = cri_filter_of_pods(((const Cri__StreamPodSandboxesRequest *)rq)->filter);
-	return stream(user, call, &pods, &f, e);
+	return answer(user, call, &pods, &f, true, e);
 }
 
 int cri_rpc_list_containers(GrpcCall *call, void *user, Err *e)
@@ -230,7 +194,7 @@ int cri_rpc_list_containers(GrpcCall *call, void *user, Err *e)
 	if (r < 0)
 		return r;
 	f = cri_filter_of_containers(((const Cri__ListContainersRequest *)rq)->filter);
-	return answer(user, call, &containers, &f, e);
+	return answer(user, call, &containers, &f, false, e);
 }
 
 int cri_rpc_stream_containers(GrpcCall *call, void *user, Err *e)
@@ -242,5 +206,5 @@ int cri_rpc_stream_containers(GrpcCall *call, void *user, Err *e)
 	if (r < 0)
 		return r;
 	f = cri_filter_of_containers(((const Cri__StreamContainersRequest *)rq)->filter);
-	return stream(user, call, &containers, &f, e);
+	return answer(user, call, &containers, &f, true, e);
 }

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pods and containers of which something is to be told, with what they were asked to be: gathered in one round through the engine's table, so that the reading of what they use,
+ * which takes longer, holds no lock.
+ */
+#pragma once
+
+#include "api/cri/filter.h"
+#include "engine/engine.h"
+
+typedef struct CriSubject {
+	char id[65], pod_id[65];
+	bool runs;
+	int64_t started_ns;
+	uint8_t *packed; /* the note's first part (note.h) */
+	size_t n_packed;
+	ProtobufCMessage *listed; /* the same: Cri__PodSandbox or Cri__Container */
+} CriSubject;
+
+typedef struct CriSubjects {
+	CriSubject *pods, *members; /* members of one pod lie together */
+	size_t n_pods, n_members;
+} CriSubjects;
+
+/* Those that match; a filter that is NULL asks for none of its kind. */
+int cri_subjects_gather(Engine *en, const CriFilter *pods, const CriFilter *members, CriSubjects *ret,
+			Err *e);
+void cri_subjects_done(CriSubjects *s);
+/* The first of a pod's members, *ret_n of them. */
+const CriSubject *cri_subjects_of_pod(const CriSubjects *s, const char *pod_id, size_t *ret_n);

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pods and containers use, as a kubelet is told: compared with the kernel's files. And metrics, whose names and labels are cadvisor's."""
+import os
+import pathlib
+import time
+
+from harness import remove_cgroups, wait_until
+from kubelet import SEEDED, refused
+
+MB = 1 << 20
+TOP = pathlib.Path("/sys/fs/cgroup")
+V2 = (TOP / "cgroup.procs").exists()
+
+
+def cgroup_of(container_id):
+    """Of a container, by controller of v1."""
+    def find(top):
+        return next((pathlib.Path(d) for d, _, _ in os.walk(top) if d.endswith(f"/{container_id}")), None)
+
+    if V2:
+        d = find(TOP)
+        return {c: d for c in ("cpu", "memory", "pids")}
+    return {c: find(TOP / c) for c in ("cpuacct", "memory", "pids")}
+
+
+def kernel_says(container_id):
+    """(CPU ns, memory, working set, anonymous memory, tasks)"""
+    g = cgroup_of(container_id)
+    stat = dict(l.split() for l in (g["memory"] / "memory.stat").read_text().splitlines())
+    if V2:
+        cpu = int(dict(l.split() for l in (g["cpu"] / "cpu.stat").read_text().splitlines())["usage_usec"]) * 1000
+        memory, inactive, anon = int((g["memory"] / "memory.current").read_text()), int(stat["inactive_file"]), int(stat["anon"])
+    else:
+        cpu = int((g["cpuacct"] / "cpuacct.usage").read_text())
+        memory, inactive, anon = int((g["memory"] / "memory.usage_in_bytes").read_text()), int(stat["total_inactive_file"]), int(stat["total_rss"])
+    return cpu, memory, max(0, memory - inactive), anon, int((g["pids"] / "pids.current").read_text())
+
+
+def within(c, *command):
+    """A command in the container, by the other door."""
+    return c.kubelet.engine.cli("exec", c.id, *command, check=False)
+
+
+def stats_of(kubelet, c):
+    return kubelet.ContainerStats(container_id=c.id).stats
+
+
+def near(a, b, by=MB):
+    return abs(a - b) <= by
+
+
+def test_a_container_uses_what_the_kernel_says(pod, kubelet):
+    c = pod.container("sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; head -c 20000000 /dev/urandom > /dev/shm/held; touch /dev/shm/done; sleep 1000",
+                      linux_part={"resources": {"memory_limit_in_bytes": 256 * MB}})
+    wait_until("it has done its work", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)
+
+    def told_alike():
+        before, told, after = kernel_says(c.id), stats_of(kubelet, c), kernel_says(c.id)
+        assert before[0] <= told.cpu.usage_core_nano_seconds.value <= after[0]
+        assert told.cpu.usage_core_nano_seconds.value > 10_000_000
+        m = told.memory
+        return (near(m.usage_bytes.value, before[1]) and near(m.working_set_bytes.value, before[2]) and near(m.rss_bytes.value, before[3])
+                and near(m.available_bytes.value, 256 * MB - m.working_set_bytes.value, 0) and m.usage_bytes.value > 20_000_000 and told)
+
+    told = wait_until("the same is told", told_alike)
+    assert told.attributes.id == c.id and told.attributes.metadata.name == c.config["metadata"]["name"] and told.attributes.labels == {"made-by": "tests"}
+    assert told.memory.page_faults.value > 0 and told.memory.major_page_faults is not None
+    assert near(told.cpu.timestamp, time.time_ns(), 60 * 10**9)
+    assert told.swap.swap_usage_bytes.value == 0
+    if pathlib.Path("/proc/pressure").exists():
+        for psi in told.cpu.psi, told.memory.psi, told.io.psi:
+            assert psi is None or psi.Some.Avg10 >= 0
+        assert told.cpu.psi and told.cpu.psi.Some.Total >= 0
+
+
+def test_how_much_cpu_is_used_lately(pod, kubelet):
+    busy = pod.container("sh", "-c", "while :; do :; done")
+    first = stats_of(kubelet, busy)
+    assert first.cpu.usage_nano_cores is None
+    assert stats_of(kubelet, busy).cpu.usage_nano_cores is None, "two readings at once make no rate"
+    second = wait_until("there is a rate", lambda: (s := stats_of(kubelet, busy)).cpu.usage_nano_cores and s)
+    passed = second.cpu.timestamp - first.cpu.timestamp
+    used = second.cpu.usage_core_nano_seconds.value - first.cpu.usage_core_nano_seconds.value
+    assert passed > 900_000_000
+    assert near(second.cpu.usage_nano_cores.value, used * 10**9 / passed, 0.02 * used * 10**9 / passed + 10**6)
+    assert stats_of(kubelet, busy).cpu.usage_nano_cores.value == second.cpu.usage_nano_cores.value
+
+
+def test_what_was_written(pod, kubelet):
+    c = pod.container("sh", "-c", "head -c 3000000 /dev/zero > /file; truncate -s 1G /sparse; mkdir /folder; ln /file /folder/again; touch /dev/shm/done; sleep 1000")
+    wait_until("it has done its work", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)
+    layer = stats_of(kubelet, c).writable_layer
+    assert 3_000_000 <= layer.used_bytes.value < 3_300_000 and layer.inodes_used.value >= 3
+    assert layer.fs_id.mountpoint == str(kubelet.engine.root / "data") or pathlib.Path(layer.fs_id.mountpoint).is_relative_to(kubelet.root)
+    listed = kubelet.ListContainerStats(filter={"id": c.id}).stats[0].writable_layer
+    assert (listed.used_bytes.value, listed.inodes_used.value) == (layer.used_bytes.value, layer.inodes_used.value)
+    fresh = pod.container()
+    # A list walks through no tree: what is not known yet is measured beside it.
+    told = wait_until("it is known", lambda: kubelet.ListContainerStats(filter={"id": fresh.id}).stats[0].writable_layer)
+    assert told.inodes_used.value < 20
+
+
+def test_lists(pod, kubelet):
+    other = kubelet.host_pod(labels={"of": "other"})
+    a, b, ended = pod.container(labels={"which": "a"}), other.container(labels={"which": "b"}), pod.container("true")
+    waiting = other.container(start=False)
+    ended.wait()
+
+    def listed(**f):
+        plain = kubelet.ListContainerStats(filter=f).stats
+        assert sorted(s.attributes.id for s in plain) == sorted(s.attributes.id for piece in kubelet.StreamContainerStats(filter=f) for s in piece.container_stats)
+        return {s.attributes.id: s for s in plain}
+
+    everything = listed()
+    assert set(everything) == {a.id, b.id, ended.id, waiting.id}
+    assert {k for k, s in everything.items() if s.cpu and s.memory} == {a.id, b.id}
+    assert everything[ended.id].attributes.metadata.name == ended.config["metadata"]["name"]
+    assert set(listed(pod_sandbox_id=pod.id)) == {a.id, ended.id}
+    assert set(listed(label_selector={"which": "b"})) == set(listed(id=b.id[:12])) == {b.id}
+    assert listed(id="f" * 64) == {}
+    for unknown in "f" * 64, pod.id:
+        with refused("NOT_FOUND"):
+            kubelet.ContainerStats(container_id=unknown)
+    with refused("NOT_FOUND"):
+        kubelet.PodSandboxStats(pod_sandbox_id=a.id)
+
+    def pods(**f):
+        plain = [s.attributes.id for s in kubelet.ListPodSandboxStats(filter=f).stats]
+        assert plain == [s.attributes.id for piece in kubelet.StreamPodSandboxStats(filter=f) for s in piece.pod_sandbox_stats]
+        return set(plain)
+
+    assert pods() == {pod.id, other.id}
+    assert pods(label_selector={"of": "other"}) == pods(id=other.id) == {other.id}
+    other.stop()
+    assert pods() == {pod.id}
+    assert kubelet.PodSandboxStats(pod_sandbox_id=other.id).stats.linux_part.cpu is None
+
+
+def test_a_pod(pod, kubelet):
+    a, b = pod.container(), pod.container("sh", "-c", "sleep 1000 & sleep 1000 & wait")
+    wait_until("all run", lambda: kernel_says(b.id)[4] == 3)
+    kubelet.inside("ping", "-c", "3", "-i", "0.2", "-s", "1000", pod.ip, check=False)
+    told = wait_until("what it got is counted", lambda: (s := kubelet.PodSandboxStats(pod_sandbox_id=pod.id).stats).linux_part.network.default_interface.rx_bytes.value and s)
+    assert told.attributes.metadata.name == pod.name and told.attributes.labels == {"made-by": "tests"}
+    net = told.linux_part.network
+    assert net.default_interface.name == "eth0" and "lo" not in [i.name for i in net.interfaces]
+    now = {f: int(within(a, "cat", f"/sys/class/net/eth0/statistics/{f}").stdout) for f in ("rx_bytes", "tx_bytes", "rx_errors", "tx_errors")}
+    assert 0 < net.default_interface.rx_bytes.value <= now["rx_bytes"] and 0 < net.default_interface.tx_bytes.value <= now["tx_bytes"]
+    assert (net.default_interface.rx_errors.value, net.default_interface.tx_errors.value) == (now["rx_errors"], now["tx_errors"])
+    assert {c.attributes.id for c in told.linux_part.containers} == {a.id, b.id}
+    # The sandbox's process, one, and three.
+    assert told.linux_part.process.process_count.value == 5
+    parts = [stats_of(kubelet, c) for c in (a, b)]
+    assert told.linux_part.cpu.usage_core_nano_seconds.value >= sum(p.cpu.usage_core_nano_seconds.value for p in told.linux_part.containers)
+    assert told.linux_part.memory.usage_bytes.value >= sum(p.memory.rss_bytes.value for p in parts)
+    host = kubelet.host_pod()
+    assert kubelet.PodSandboxStats(pod_sandbox_id=host.id).stats.linux_part.network is None
+
+
+def test_a_pod_with_a_cgroup_of_its_own(kubelet):
+    parent = f"ireko_{kubelet.engine.mark}/podx"
+    pod = kubelet.host_pod(linux_part={"cgroup_parent": f"/{parent}"})
+    c = pod.container("sh", "-c", "head -c 20000000 /dev/urandom > /dev/shm/held; touch /dev/shm/done; sleep 1000")
+    wait_until("it has done its work", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)
+    told = kubelet.PodSandboxStats(pod_sandbox_id=pod.id).stats.linux_part
+    d = cgroup_of(c.id)["memory"].parent
+    assert d.name == "podx"
+    whole = int((d / ("memory.current" if V2 else "memory.usage_in_bytes")).read_text())
+    assert near(told.memory.usage_bytes.value, whole) and whole > 20_000_000
+    assert told.process.process_count.value == 2
+    pod.remove()
+    remove_cgroups(parent)  # the kubelet's own, who removes it
+
+
+def test_metrics(pod, kubelet):
+    c = pod.container("sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; head -c 20000000 /dev/urandom > /dev/shm/held; touch /dev/shm/done; sleep 1000", image=SEEDED)
+    kubelet.inside("ping", "-c", "2", "-i", "0.2", pod.ip, check=False)
+    wait_until("it has done its work", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)
+    stats_of(kubelet, c)  # so that what it has written is known
+    descriptors = kubelet.ListMetricDescriptors().descriptors
+    keys = {d.name: d.label_keys for d in descriptors}
+    assert len(keys) == len(descriptors) and all(d.help for d in descriptors)
+    told = kubelet.ListPodSandboxMetrics().pod_metrics
+    assert [p.pod_sandbox_id for p in told] == [pod.id] == [p.pod_sandbox_id for piece in kubelet.StreamPodSandboxMetrics() for p in piece.pod_sandbox_metrics]
+    own, of_container = told[0].metrics, told[0].container_metrics
+    assert [m.container_id for m in of_container] == [c.id]
+    seen = set()
+    for m in [*own, *of_container[0].metrics]:
+        assert len(m.label_values) == len(keys[m.name]), m
+        series = (m.name, *m.label_values)
+        assert series not in seen, f"{series} twice"
+        seen.add(series)
+
+    def value(name, metrics=of_container[0].metrics, **labels):
+        found = [m.value.value for m in metrics if m.name == name and labels.items() <= dict(zip(keys[name], m.label_values)).items()]
+        assert len(found) == 1, (name, labels, found)
+        return found[0]
+
+    labels = dict(zip(keys["container_processes"], next(m for m in of_container[0].metrics if m.name == "container_processes").label_values))
+    assert labels.pop("id").endswith(f"/{c.id}")
+    assert labels == {"container": c.config["metadata"]["name"], "image": SEEDED, "name": c.id, "namespace": "tests", "pod": pod.name}
+    cpu, memory, working_set, anon, tasks = kernel_says(c.id)
+    assert value("container_cpu_usage_seconds_total") == cpu // 10**9
+    assert near(value("container_memory_usage_bytes"), memory) and near(value("container_memory_working_set_bytes"), working_set) and near(value("container_memory_rss"), anon)
+    assert value("container_memory_max_usage_bytes") >= 20_000_000 and value("container_memory_cache") >= 20_000_000
+    assert value("container_memory_failures_total", failure_type="pgfault", scope="container") > 0
+    assert (value("container_processes"), value("container_threads"), value("container_oom_events_total")) == (1, 1, 0)
+    assert value("container_fs_usage_bytes") < MB and value("container_fs_limit_bytes") > MB and value("container_fs_inodes_total") > 0
+    assert near(value("container_last_seen"), time.time(), 60) and near(value("container_start_time_seconds"), time.time(), 120)
+    assert value("container_network_receive_bytes_total", own, interface="eth0") > 0
+    assert value("container_network_transmit_packets_total", own, interface="eth0", container="", pod=pod.name) > 0
+
+
+def test_lack_of_memory_is_counted(pod, kubelet):
+    c = pod.container("sh", "-c", "(head -c 100000000 /dev/zero | tail >/dev/null); touch /dev/shm/done; sleep 1000", linux_part={"resources": {"memory_limit_in_bytes": 20 * MB}})
+    wait_until("it has happened", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)
+    metrics = {m.name: m.value.value for m in kubelet.ListPodSandboxMetrics().pod_metrics[0].container_metrics[0].metrics}
+    assert metrics["container_oom_events_total"] >= 1
+    assert metrics["container_spec_memory_limit_bytes"] == 20 * MB
