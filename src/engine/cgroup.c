@@ -95,6 +95,22 @@ static int scope_dir(const char *path, const char *id, char **ret, Err *e)
 	return r;
 }
 
+int container_cgroup_dir(const Engine *en, const Container *c, char **ret, Err *e)
+{
+	char *path = container_cgroup_path(en, c);
+	int r = 0;
+
+	if (!path)
+		return err_oom(e);
+	if (!en->options.systemd_cgroup) {
+		*ret = path;
+		return 0;
+	}
+	r = scope_dir(path, c->id, ret, e);
+	free(path);
+	return r;
+}
+
 /* Our runtime knows where a scope is; of other runtimes nobody is asked. */
 int container_usage(Engine *en, const Container *c, json_t **ret, Err *e)
 {

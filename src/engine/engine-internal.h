@@ -639,6 +639,8 @@ int cgroup_driver_check(const Engine *en, Err *e);
 int cgroup_parent_check(const Engine *en, const char *parent, Err *e);
 /* The cgroupsPath of config.json; malloc'ed. */
 char *container_cgroup_path(const Engine *en, const Container *c);
+/* Where that is in the hierarchies, from their roots on; malloc'ed. */
+int container_cgroup_dir(const Engine *en, const Container *c, char **ret, Err *e);
 /* What it uses: as runtime_stats(). */
 int container_usage(Engine *en, const Container *c, json_t **ret, Err *e);
 /* start.c */

@@ -38,7 +38,7 @@ static int read_usage(Container *c, CpuRate *rate, const char *path, bool all, E
 	_cleanup_(cgroup_done) Cgroup cgroup = {0};
 	EngineUsage u = {.at_ns = clock_now_ns()};
 	int64_t now = clock_mono_ns();
-	int r = path ? cgroup_resolve(path, &cgroup, e) : err_oom(e);
+	int r = cgroup_resolve(path, &cgroup, e);
 
 	if (r < 0)
 		return r;
@@ -66,8 +66,9 @@ int engine_container_usage(Engine *en, const char *id, bool all, EngineUsage *re
 
 	if (r < 0 || !runs(c))
 		return MIN2(r, 0);
-	path = container_cgroup_path(en, c);
-	return err_ctx(e, read_usage(c, &c->rate, path, all, ret, e), "usage of container %s", id);
+	r = container_cgroup_dir(en, c, &path, e);
+	return r < 0 ? r
+		     : err_ctx(e, read_usage(c, &c->rate, path, all, ret, e), "usage of container %s", id);
 }
 
 int engine_pod_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err *e)
@@ -79,12 +80,11 @@ int engine_pod_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err
 
 	if (r < 0 || !runs(c) || !c->config.pod.sandbox || str_empty(c->config.host.cgroup_parent))
 		return MIN2(r, 0);
-	path = container_cgroup_path(en, c);
-	cut = path ? strrchr(path, '/') : NULL;
-	if (cut && cut == path)
-		return 0; /* the root of all */
-	if (cut)
-		*cut = '\0';
+	r = container_cgroup_dir(en, c, &path, e);
+	cut = r >= 0 ? strrchr(path, '/') : NULL;
+	if (!cut || cut == path)
+		return r; /* the root of all is nobody's */
+	*cut = '\0';
 	return err_ctx(e, read_usage(c, &c->pod_rate, path, all, ret, e), "usage of pod %s", id);
 }
 
@@ -95,8 +95,7 @@ int engine_container_cgroup(Engine *en, const char *id, char **ret, Err *e)
 
 	if (r < 0)
 		return r;
-	*ret = container_cgroup_path(en, c);
-	return *ret ? 0 : err_oom(e);
+	return container_cgroup_dir(en, c, ret, e);
 }
 
 /* ---- interfaces ---- */

@@ -54,7 +54,8 @@ static void test_names_and_numbers(void **state)
 /* Of a pod: an account that is called as a number, or a group, is not who a number means. */
 static void test_rules_of_pods(void **state)
 {
-	static const char accounts[] = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/:\napp:x:1000:1001::/home/app:\n",
+	static const char accounts[] =
+	    "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/:\napp:x:1000:1001::/home/app:\n",
 			  groups[] = "root:x:0:\n50:x:0:\nvideo:x:44:app\n";
 	int root = ((TestDir *)*state)->fd;
 	char *extra[] = {(char *)"50", NULL};
