@@ -23,6 +23,10 @@ int cgroup_driver_check(const Engine *en, Err *e)
 
 	if (!en->options.systemd_cgroup)
 		return 0;
+	if (access("/run/systemd/system", F_OK) < 0)
+		return err_new(e, ERR_UNSUPPORTED,
+			       "cgroup-driver systemd: systemd is not the init here: leave it out, or say "
+			       "cgroupfs (and the same to the kubelet)");
 	program = strf("%s/ireko-scope", en->options.helper_dir);
 	if (!program)
 		return err_oom(e);
