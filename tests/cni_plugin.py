@@ -27,6 +27,7 @@ def main():
         return
     conf = json.load(sys.stdin)
     told = {k: os.environ.get(f"CNI_{k}", "") for k in ("COMMAND", "CONTAINERID", "NETNS", "IFNAME", "ARGS", "PATH")}
+    told["time"] = time.monotonic()
     told["netns_is_there"] = os.path.exists(told["NETNS"])
     told["environment"] = sorted(os.environ)
     told["conf"] = {k: v for k, v in conf.items() if k not in ("record", "behave")}

@@ -189,7 +189,10 @@ static int detach(Engine *en, Container *c, const char *path, Err *e)
 				     strv_env_get(c->config.labels, "io.kubernetes.pod.namespace"),
 				 .pod_uid = strv_env_get(c->config.labels, "io.kubernetes.pod.uid")};
 
-	return en->pods.cni ? cni_del(en->pods.cni, &a, e) : no_networks(e);
+	if (!en->pods.cni)
+		return no_networks(e);
+	/* The record goes with the last DEL that succeeded: an engine that was killed right then does not say it twice. */
+	return cni_is_recorded(en->pods.cni, &a) ? cni_del(en->pods.cni, &a, e) : 0;
 }
 
 int pod_network_release(Engine *en, Container *c, Err *e)

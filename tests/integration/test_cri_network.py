@@ -28,8 +28,7 @@ def test_addresses_and_reach(kubelet):
     one, two = serving(kubelet.run_pod()), serving(kubelet.run_pod())
     first = kubelet.subnet.rsplit(".", 1)[0]
     assert one.ip != two.ip and one.ip.startswith(first) and one.ip in "\n".join(one.run("ifconfig"))
-    wait_until("it serves", lambda: kubelet.fetch(one.ip, 80, check=False))
-    assert kubelet.fetch(one.ip, 80) == f"from {one.name}\n"
+    wait_until("it serves", lambda: kubelet.fetch(one.ip, 80, check=False) == f"from {one.name}\n")
     c = one.container()
     wait_until("from a pod to the other", lambda: c.execute("nc", "-w", "2", two.ip, "80").stdout == f"from {two.name}\n".encode())
     # Containers of one pod have one loopback.

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from harness import wait_until
 from kubelet import context, refused
 
 NO_ID = "0" * 64
@@ -123,7 +124,7 @@ def test_the_sandbox_dies(kubelet, pod):
     c = pod.container()
     os.kill(pod.info()["pid"], 9)
     assert c.wait().exit_code == 137
-    assert pod.status().state == "SANDBOX_NOTREADY"
+    wait_until("the pod is not ready", lambda: pod.status().state == "SANDBOX_NOTREADY")
     pod.stop()
     assert len(kubelet.cni_calls("DEL", pod=pod.id)) == 1
 
