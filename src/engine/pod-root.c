@@ -28,7 +28,7 @@ static int copy_program(const char *from, int dir_fd, Err *e)
 			return err_sys(e, n < 0 ? errno : EIO, "copy %s", from);
 	}
 	/* By name, so that processes of an earlier program keep theirs. */
-	return renameat(dir_fd, "pause.new", dir_fd, POD_PAUSE_PATH + 1) < 0
+	return renameat(dir_fd, "pause.new", dir_fd, &POD_PAUSE_PATH[1]) < 0
 		   ? err_sys(e, errno, "make the root of pods")
 		   : 0;
 }

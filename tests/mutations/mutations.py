@@ -8,6 +8,7 @@ import mutations_cve
 import mutations_images
 import mutations_logs
 import mutations_network
+import mutations_pods
 import mutations_proxy
 import mutations_registry
 import mutations_rootless
@@ -27,8 +28,9 @@ loose beside it. Those of user namespaces, of callers without privilege and of c
 Hostile layers are in `tests/integration/test_unpack.py`, `test_unpack_hostile.py` and `test_images_hostile.py`; `test_unpack_cage.py` has an archive that has taken `ireko-unpack` over
 (`tests/taken_over.c`). Registries that lie are in `test_registry_hostile.py`, `test_registry_hostile_push.py` and `test_registry_hostile_lists.py`, one row a lie. What concerns credentials is in `test_login.py`, volumes in `test_volumes.py`, what `docker cp` has known in `test_cp_hostile.py`, names in networks in `test_network_names.py`, and the proxy of published ports in `test_proxy.py`.
 Clients of the API that mean ill are in `test_api_hostile.py`, floods of logs in `test_logs_servers.py`, and who does not keep up with a stream in `test_attach.py`.
+The kubelet's door and CNI's plugins are in the files `test_cri_*.py`.
 """
 
-ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL, *mutations_images.ALL, *mutations_registry.ALL, *mutations_credentials.ALL, *mutations_volumes.ALL, *mutations_api.ALL, *mutations_build.ALL, *mutations_logs.ALL, *mutations_network.ALL, *mutations_proxy.ALL]
+ALL = [*mutations_cve.ALL, *mutations_attacks.ALL, *mutations_rootless.ALL, *mutations_images.ALL, *mutations_registry.ALL, *mutations_credentials.ALL, *mutations_volumes.ALL, *mutations_api.ALL, *mutations_build.ALL, *mutations_logs.ALL, *mutations_network.ALL, *mutations_pods.ALL, *mutations_proxy.ALL]
 
 CLOSING = mutations_attacks.CLOSING

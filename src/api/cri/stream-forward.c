@@ -175,12 +175,15 @@ static Pair *find_pair(Forward *f, const char *id)
 	return p;
 }
 
+/* Takes the id, also when there is no memory. */
 static Pair *new_pair(Forward *f, char *id, uint16_t port)
 {
 	Pair *p = calloc(1, sizeof(*p));
 
-	if (!p)
+	if (!p) {
+		free(id);
 		return NULL;
+	}
 	*p = (Pair){.f = f,
 		    .next = f->waiting,
 		    .id = id,
@@ -245,18 +248,12 @@ static bool add_stream(Forward *f, SpdyStream *s)
 	if (!id)
 		return false;
 	p = find_pair(f, id);
-	if (p && ((is_data ? p->data : p->error) || p->port != port)) {
-		free(id);
-		return false;
-	}
 	if (p)
 		free(id);
 	else
 		p = new_pair(f, id, (uint16_t)port);
-	if (!p) {
-		free(id);
+	if (!p || (is_data ? p->data : p->error) || p->port != port)
 		return false;
-	}
 	*(is_data ? &p->data : &p->error) = s;
 	(void)spdy_reply(s, NULL);
 	if (p->data && p->error)
