@@ -418,9 +418,9 @@ static const Family families[] = {
 
 /* ---- descriptors ---- */
 
-static bool again(size_t i)
+static bool again(const Family *f)
 {
-	return i > 0 && streq(families[i].name, families[i - 1].name);
+	return f > families && streq(f->name, f[-1].name);
 }
 
 static size_t label_count(const Family *f)
@@ -439,7 +439,7 @@ int cri_rpc_list_metric_descriptors(GrpcCall *call, void *user, Err *e)
 		Cri__MetricDescriptor d = CRI__METRIC_DESCRIPTOR__INIT;
 		const char *keys[LABELS_MAX];
 
-		if (again(i))
+		if (again(&families[i]))
 			continue;
 		memcpy(keys, common_keys, sizeof(common_keys));
 		memcpy(keys + ELEMENTSOF(common_keys), families[i].keys, sizeof(families[i].keys));
