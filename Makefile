@@ -54,7 +54,7 @@ check-builds:
 check-fault:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
-	@IREKO_KILLS=$(or $(KILLS),500) IREKO_CYCLES=$(or $(CYCLES),10000) $(PYTHON) tools/check tests/fault/test_survival.py tests/fault/test_soak.py
+	@IREKO_KILLS=$(or $(KILLS),500) IREKO_CYCLES=$(or $(CYCLES),10000) IREKO_PODS=$(or $(PODS),100) $(PYTHON) tools/check tests/fault/test_survival.py tests/fault/test_soak.py tests/fault/test_cri_survival.py
 
 check-crash:
 	@tools/deps build run test

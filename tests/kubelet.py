@@ -133,7 +133,8 @@ class Kubelet:
         links = run(*self.room.prefix, "ip", "-o", "link").stdout
         rules = run(*self.room.prefix, program("iptables-save"), check=False).stdout
         mounts = [m for m in self.room.mounts() if "/netns/" in m or "/containers/" in m]
-        results = [str(p) for p in self.room.root.rglob("results/*")]
+        # Half a record of an engine that was killed (.tmp-) goes with a later start.
+        results = [str(p) for p in (self.root / "cni-cache/results").glob("[!.]*")]
         cgroups = [str(d) for d in harness.cgroups_named(f"ireko_{self.engine.mark}") if re.search(r"[0-9a-f]{64}", d.name)]
         return [*re.findall(r"veth\w+", links), *self.addresses(), *re.findall(r"-A CNI-DN-\w+ .*", rules), *mounts, *results, *cgroups]
 

@@ -48,7 +48,7 @@ class Plugins:
     def __init__(self, folder):
         self.folder = folder / "plugins-alone"
         self.folder.mkdir()
-        self.document = cri_engines.cni_list(self.folder, "irkcrialone", harness.free_subnet())
+        self.document = cri_engines.cni_list(self.folder, "irkcrialone", "10.170.0.0/16")
 
     def run(self, command, name, plugin, previous):
         config = {**plugin, "cniVersion": self.document["cniVersion"], "name": self.document["name"], **({"prevResult": json.loads(previous)} if previous else {})}

@@ -295,9 +295,11 @@ typedef struct TempName {
 	char s[24];
 } TempName;
 
+#define TEMP_PREFIX ".tmp-"
+
 static TempName temp_name(void)
 {
-	TempName t = {".tmp-"};
+	TempName t = {TEMP_PREFIX};
 
 	id_random_hex(t.s + strlen(t.s), 16);
 	return t;
@@ -344,6 +346,25 @@ int file_replace_at(int dirfd, const char *name, const void *data, size_t len, m
 		return r;
 	}
 	return sync ? sync_directory(dir) : 0;
+}
+
+void file_replace_sweep(int dirfd, time_t before)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *n;
+	struct stat st;
+
+	if (!d) {
+		closep(&fd);
+		return;
+	}
+	while ((n = readdir(d)))
+		if (strncmp(n->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)) == 0 &&
+		    fstatat(fd, n->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_mtime <= before)
+			(void)unlinkat(fd, n->d_name, 0);
+	(void)closedir(d);
 }
 
 /* The address of the file `fd`, or of `name` in the directory `fd`. */

@@ -42,6 +42,9 @@ int file_write_at(int dirfd, const char *name, const char *text);
 /* Replaces name whole: temporary file beside it, rename. With `sync`, the data and the directory
  * are on disk when it returns. */
 int file_replace_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool sync);
+/* Removes what file_replace_at() of processes that were killed has left in the directory: files that nobody has written to since `before`,
+ * in seconds of the time of day. */
+void file_replace_sweep(int dirfd, time_t before);
 DEFINE_CLEANUP(DIR *, closedir)
 /* mkdir -p relative to dirfd; existing directories are left as they are. `mode` is subject to the umask. */
 int mkdir_parents_at(int dirfd, const char *path, mode_t mode);

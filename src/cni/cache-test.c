@@ -106,13 +106,33 @@ static void all_of_them(void **state)
 	fails(cni_record_each(w->cache, count, &n, &e), ERR_CONFLICT, "stopped");
 }
 
+/* Of engines that were killed; what may still be written to stays. */
+static void pieces_of_records(void **state)
+{
+	static const struct timespec long_ago[] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	World *w = *state;
+	_cleanup_free_ char *dir = must(strf("%s/results", w->cache)), *old = must(strf("%s/.tmp-old", dir)),
+			    *fresh = must(strf("%s/.tmp-fresh", dir)), *other = must(strf("%s/other", dir));
+
+	cni_record_sweep(w->cache); /* there is no directory yet */
+	put_record(w, "n", "a");
+	put_at(dir, ".tmp-old", "{", 0600);
+	put_at(dir, ".tmp-fresh", "{", 0600);
+	put_at(dir, "other", "{", 0600);
+	assert_int_equal(utimensat(AT_FDCWD, old, long_ago, 0), 0);
+	assert_int_equal(utimensat(AT_FDCWD, other, long_ago, 0), 0);
+	cni_record_sweep(w->cache);
+	assert_int_equal(access(old, F_OK), -1);
+	assert_int_equal(access(fresh, F_OK), 0);
+	assert_int_equal(access(other, F_OK), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    in_world(written_and_found),
-	    cmocka_unit_test(records_that_are_none),
-	    cmocka_unit_test(parts_that_are_none),
-	    in_world(all_of_them),
+	    in_world(written_and_found),           cmocka_unit_test(records_that_are_none),
+	    cmocka_unit_test(parts_that_are_none), in_world(all_of_them),
+	    in_world(pieces_of_records),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,8 @@
 
 #include <fcntl.h>
 
-#define KIND "cniCacheV1"
+#define KIND            "cniCacheV1"
+#define BEING_WRITTEN_S 60 /* a record is written in an instant; machines that were suspended have it too */
 
 void cni_record_done(CniRecord *r)
 {
@@ -185,6 +186,14 @@ int cni_record_find(const char *cache_dir, const char *network, const char *cont
 	if (name && read_record(dir, name, ret, NULL) >= 0)
 		return 1;
 	return find_among_all(dir, container_id, ifname, ret, e);
+}
+
+void cni_record_sweep(const char *cache_dir)
+{
+	_cleanup_close_ int dir = open_results(cache_dir, false);
+
+	if (dir >= 0)
+		file_replace_sweep(dir, time(NULL) - BEING_WRITTEN_S);
 }
 
 int cni_record_each(const char *cache_dir, int (*f)(CniRecord *r, void *user, Err *e), void *user, Err *e)

@@ -142,6 +142,8 @@ int cni_record_find(const char *cache_dir, const char *network, const char *cont
 int cni_record_remove(const char *cache_dir, const char *network, const char *container_id,
 		      const char *ifname, Err *e);
 /* Calls f with every record that can be read, until it returns less than 0; f may take its parts over. */
+/* Removes pieces of records that a killed engine, of whatever owner, left a minute ago or earlier. */
+void cni_record_sweep(const char *cache_dir);
 int cni_record_each(const char *cache_dir, int (*f)(CniRecord *r, void *user, Err *e), void *user, Err *e);
 
 /* ---- request.c ---- */

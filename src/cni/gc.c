@@ -128,6 +128,7 @@ int cni_gc(Cni *c, char *const *keep, Err *e)
 		r = cni_record_each(c->cache_dir, sort_record, &s, e);
 	if (r < 0)
 		return r;
+	cni_record_sweep(c->cache_dir);
 	take_down(&s);
 	if (l && l->version >= CNI_1_1_0 && !l->disable_gc)
 		tell_plugins(&s, l);

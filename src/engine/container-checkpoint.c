@@ -191,6 +191,8 @@ static int save(Checkpoint *k, const char *location, Err *e)
 		return err_oom(e);
 	(void)unlink(beside);
 	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == ENOENT)
+		return err_new(e, ERR_INVALID, "checkpoint: the directory of %s is not there", location);
 	if (fd < 0)
 		return err_sys(e, errno, "create %s", beside);
 	r = write_archive(k, fd, e);

@@ -71,7 +71,7 @@ class Peer:
     def __init__(self, registry, number=0):
         assert (CNI_PLUGINS / "bridge").exists(), f"{CNI_PLUGINS}/bridge is missing: run tools/deps cri"
         self.folder = harness.temp_folder(f"cri-{self.name}")
-        self.registry, self.bridge, self.subnet = registry, f"irkcri{number}", harness.free_subnet()
+        self.registry, self.bridge, self.subnet = registry, f"irkcri{number}", f"10.{160 + number}.0.0/16"  # of a network namespace of its own
         self.cni = cni_folder(self.folder, cni_list(self.folder, self.bridge, self.subnet))
         # Debian 12's for all: another /usr has others.
         self.plugins = self.folder / "plugins"

@@ -39,7 +39,7 @@ def test_an_archive_for_analysis(criu, new_kubelet):
         config, spec = (json.load(tar.extractfile(n)) for n in ("config.dump", "spec.dump"))
         log = tar.extractfile("container.log").read().decode()
     assert {"checkpoint", "checkpoint/descriptors.json", "dump.log", "config.dump", "spec.dump", "container.log"} <= names
-    assert config["id"] == c.id and config["rootfsImage"] == c.config["image"]["image"] and config["checkpointedTime"].endswith("Z")
+    assert config["id"] == c.id and config["rootfsImage"] == c.status().image_ref and config["checkpointedTime"].endswith("Z")
     assert spec["process"]["args"][0] == "sh" and log.endswith("stdout F said\n")
     (call,) = [json.loads(line) for line in (criu / "calls.jsonl").read_text().splitlines() if '"leave_running"' in line]
     assert call["opts"]["leave_running"] and call["opts"]["pid"] == pid

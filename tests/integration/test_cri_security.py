@@ -143,9 +143,9 @@ def test_seccomp(kubelet, pod, tmp_path):
     c = pod.container("sh", "-c", "mkdir /m; chmod 711 /m; echo $?", linux_part=context(seccomp={"profile_type": "Localhost", "localhost_ref": str(profile)}))
     c.wait()
     assert c.lines("stdout") == ["1"]
-    for text in ("{", "[]", '{"defaultAction":"NO_SUCH"}'):
+    for text, told in (("{", "block.json"), ("[]", "block.json"), ('{"defaultAction":"NO_SUCH"}', "NO_SUCH")):
         profile.write_text(text)
-        with refused("INVALID_ARGUMENT", "UNKNOWN", text="block.json"):
+        with refused("INVALID_ARGUMENT", "UNKNOWN", text=told):
             pod.container("true", linux_part=context(seccomp={"profile_type": "Localhost", "localhost_ref": str(profile)}))
     for ref in ("", "/no/such/profile.json", "relative.json"):
         with refused("INVALID_ARGUMENT", "NOT_FOUND", "UNKNOWN"):

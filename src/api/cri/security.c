@@ -8,6 +8,7 @@
 #include "api/cri/config-internal.h"
 
 #include "base/fd.h"
+#include "engine/seccomp-docker.h"
 
 #include <fcntl.h>
 #include <strings.h>
@@ -69,6 +70,8 @@ static const char *local_name(const Cri__SecurityProfile *p)
 static int seccomp_file(const char *path, char ***to, Err *e)
 {
 	_cleanup_free_ char *text = NULL;
+	_cleanup_json_ json_t *profile = NULL;
+	OciSeccomp decoded = {0};
 	size_t len;
 	int r;
 
@@ -80,6 +83,12 @@ static int seccomp_file(const char *path, char ***to, Err *e)
 		return err_kind(e, err_sys(e, r, "seccomp: read the profile %.500s", path), ERR_INVALID);
 	if (strlen(text) != len || !str_is_utf8(text, len))
 		return err_new(e, ERR_INVALID, "seccomp: the profile %.500s is no text", path);
+	r = seccomp_docker_profile(text, NULL, &profile, e); /* here, where the file has a name */
+	if (r >= 0)
+		r = oci_seccomp_decode(profile, &decoded, e);
+	oci_seccomp_done(&decoded);
+	if (r < 0)
+		return err_ctx(e, r, "seccomp: %.500s", path);
 	return take(to, strf("seccomp=%s", text), e);
 }
 

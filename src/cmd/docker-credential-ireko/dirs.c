@@ -9,8 +9,6 @@
 #include <pwd.h>
 #include <time.h>
 
-#define TEMPORARY ".tmp-" /* of file_replace_at */
-
 /* Without $HOME, what the system knows of the user. */
 static char *home(void)
 {
@@ -91,29 +89,14 @@ int dirs_open_data(bool making, Err *e)
 	return fd < 0 ? err_sys(e, errno, "open the folder %s", dir) : fd;
 }
 
-static void sweep(int fd, time_t before)
-{
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct stat st;
-
-	if (!d) {
-		closep(&fd);
-		return;
-	}
-	for (struct dirent *entry; (entry = readdir(d));)
-		if (str_starts(entry->d_name, TEMPORARY) &&
-		    fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-		    st.st_mtime <= before)
-			(void)unlinkat(dirfd(d), entry->d_name, 0);
-	(void)closedir(d);
-}
-
 void dirs_sweep(int data)
 {
 	_cleanup_free_ char *state = state_folder();
+	_cleanup_close_ int fd = -1;
 	time_t now = time(NULL);
 
-	sweep(openat(data, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), now);
-	if (state)
-		sweep(open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC), now - 60);
+	file_replace_sweep(data, now);
+	fd = state ? open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd >= 0)
+		file_replace_sweep(fd, now - 60);
 }
