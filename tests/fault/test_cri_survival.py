@@ -123,10 +123,10 @@ def test_kills_with_pods(new_kubelet):
     calls = {}
     for call in k.cni_calls("ADD", "DEL"):
         calls.setdefault(call["CONTAINERID"], []).append((call["COMMAND"], call["time"]))
-    # A release that was cut off is begun again by the next engine, as nobody knows how far it came; none that was done is.
+    # A release that was cut off is begun again by the next engine, as nobody knows how far it came (a plugin of Python takes its time to say that it was called); none that was done is.
     for pod, told in calls.items():
         adds, dels = ([t for what, t in told if what == w] for w in ("ADD", "DEL"))
         assert len(adds) <= 1 and dels, (pod, told)
-        assert all(any(0 <= kill - t < 1.5 for kill in killed) for t in dels[:-1]), (pod, told, killed)
+        assert all(any(-0.5 < kill - t < 1.5 for kill in killed) for t in dels[:-1]), (pod, told, killed)
     for p in pods:
         assert [what for what, _ in calls[p.id]] == ["ADD", "DEL"]
