@@ -45,6 +45,31 @@ NetMode net_mode(const Container *c, const char **ret_arg)
 	return of ? NET_CONTAINER : NET_BRIDGE;
 }
 
+/* What it was made with, or the node's, with whose network or name it runs; "" if there is none. NULL without memory. */
+static char *own_hostname(const Container *c)
+{
+	char node[256] = "localhost";
+	const char *arg;
+
+	if (!str_empty(c->config.hostname))
+		return strdup(c->config.hostname);
+	if ((net_mode(c, &arg) != NET_HOST && !streq0(c->config.host.uts_mode, "host")) ||
+	    gethostname(node, sizeof(node) - 1) != 0)
+		return strdup("");
+	return strdup(node);
+}
+
+char *endpoint_hostname(Engine *en, const Container *c)
+{
+	_cleanup_container_ Container *other = NULL;
+	const char *of;
+
+	if (!str_empty(c->config.hostname) || net_mode(c, &of) != NET_CONTAINER)
+		return own_hostname(c);
+	/* It may be gone, and its name with it. */
+	return container_find(en, of, &other, NULL) < 0 ? strdup("") : own_hostname(other);
+}
+
 /* ---- one network ---- */
 
 void endpoint_event(Engine *en, const Container *c, const ContainerEndpoint *ep, const char *action)
@@ -355,7 +380,7 @@ static int container_join(Engine *en, Container *c, const char *ref, NetSetup *s
 	s->hosts_file = strf("%s/hosts", dir);
 	s->resolv_file = strf("%s/resolv.conf", dir);
 	free(s->hostname);
-	s->hostname = strdup(other->config.hostname ?: "");
+	s->hostname = own_hostname(other);
 	return s->hostname_file && s->hosts_file && s->resolv_file && s->hostname ? 0 : err_oom(e);
 }
 
@@ -380,32 +405,16 @@ static int join_all(Engine *en, Container *c, NetSetup *s, Err *e)
 	return r;
 }
 
-static int own_hostname(Container *c, NetMode mode, NetSetup *s, Err *e)
-{
-	char host[256] = "localhost";
-
-	if ((mode != NET_HOST && !streq0(c->config.host.uts_mode, "host")) ||
-	    !str_empty(c->config.hostname) || gethostname(host, sizeof(host) - 1) != 0)
-		return 0;
-	free(s->hostname);
-	s->hostname = strdup(host);
-	return s->hostname ? 0 : err_oom(e);
-}
-
 int endpoint_prepare(Engine *en, Container *c, NetSetup *s, Err *e)
 {
 	const char *arg;
 	NetMode mode = net_mode(c, &arg);
-	int r;
 
 	s->host = mode == NET_HOST;
-	s->hostname = strdup(str_empty(c->config.hostname) ? "" : c->config.hostname);
+	s->hostname = own_hostname(c);
 	if (!s->hostname)
 		return err_oom(e);
-	if (mode == NET_CONTAINER)
-		return container_join(en, c, arg, s, e);
-	r = own_hostname(c, mode, s, e);
-	return r < 0 ? r : net_files_name(en, c, s, e);
+	return mode == NET_CONTAINER ? container_join(en, c, arg, s, e) : net_files_name(en, c, s, e);
 }
 
 int endpoint_setup(Engine *en, Container *c, NetSetup *s, Err *e)

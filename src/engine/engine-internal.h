@@ -400,6 +400,8 @@ bool volume_in_use(Engine *en, const char *name, char ***ret_ids);
 typedef enum NetMode { NET_BRIDGE, NET_HOST, NET_NONE, NET_CONTAINER, NET_POD } NetMode;
 /* *ret_arg: the network's or container's name inside the mode. */
 NetMode net_mode(const Container *c, const char **ret_arg);
+/* What its processes know as HOSTNAME: its own name, that of whose network it joins, or the node's; "" if there is none. The caller's; NULL without memory. */
+char *endpoint_hostname(Engine *en, const Container *c);
 typedef struct NetSetup {
 	int netns_fd; /* -1: host or joined by path */
 	int made_fd;  /* in: the namespace that shall be its own; -1 if it has none */

@@ -216,6 +216,7 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 	_cleanup_(user_ids_done) UserIds u = {0};
 	_cleanup_strv_ char **env = NULL, **caps = NULL, **links = NULL;
 	_cleanup_json_ json_t *limits = NULL, *sets = NULL;
+	_cleanup_free_ char *hostname = NULL;
 	const char *user = str_empty(x->user) ? c->config.user : x->user;
 	bool privileged = x->privileged || c->config.host.privileged;
 	SecurityOptions security;
@@ -233,7 +234,8 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 		return r;
 	/* One that it is linked to may have ended: nothing is told of it then. */
 	(void)links_environment(en, c, &links, NULL);
-	if (environment(c, c->config.hostname, u.home, links, x->env, &env) < 0)
+	hostname = endpoint_hostname(en, c);
+	if (!hostname || environment(c, hostname, u.home, links, x->env, &env) < 0)
 		return err_oom(e);
 	if (x->tty && !strv_env_get(env, "TERM") && strv_add(&env, "TERM=xterm") < 0)
 		return err_oom(e);

@@ -137,6 +137,19 @@ def test_hostname(kubelet, pod):
     assert node.run("hostname") == [os.uname().nodename]
 
 
+def test_hostname_of_the_environment(kubelet, pod):
+    """Of a container's own process and of those that are run in it; what a container says itself comes before it."""
+    node = kubelet.host_pod(hostname="of-kubelet")
+    for p, name in ((pod, pod.name), (node, os.uname().nodename)):
+        c = p.container("sh", "-c", "env; sleep 1000").wait_line("HOSTNAME=")
+        assert f"HOSTNAME={name}" in c.lines()
+        assert f"HOSTNAME={name}" in c.output("env").splitlines()
+        own = p.container(envs=[{"key": "HOSTNAME", "value": b"own"}])
+        assert "HOSTNAME=own" in own.output("env").splitlines()
+    kubelet.restart()
+    assert f"HOSTNAME={os.uname().nodename}" in c.output("env").splitlines()
+
+
 def test_dns(kubelet):
     pod = kubelet.run_pod(dns_config={"servers": ["192.0.2.1", "2001:db8::1"], "searches": ["a.example", "b.example"], "options": ["ndots:5", "timeout:1"]})
     assert sorted(pod.run("cat", "/etc/resolv.conf")) == ["nameserver 192.0.2.1", "nameserver 2001:db8::1", "options ndots:5 timeout:1", "search a.example b.example"]
