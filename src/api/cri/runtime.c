@@ -125,7 +125,8 @@ static int handlers_fill(CriDoor *d, Handlers *h)
 	cri__runtime_handler_features__init(&h->own);
 	cri__runtime_handler_features__init(&h->other);
 	h->own.recursive_read_only_mounts = kernel_at_least(5, 12); /* mount_setattr(2) */
-	h->own.user_namespaces = kernel_at_least(5, 19); /* an overlay's layers are shown with other ids */
+	h->own.user_namespaces =
+	    kernel_at_least(6, 3); /* a tmpfs, as the volumes of secrets are, is shown with other ids */
 	r = handler(h, "", 0, streq0(usual, ENGINE_OWN_RUNTIME) || !usual ? &h->own : &h->other);
 	if (r >= 0)
 		r = handler(h, ENGINE_OWN_RUNTIME, strlen(ENGINE_OWN_RUNTIME), &h->own);
