@@ -6,6 +6,9 @@ One call each, from its first byte to its answer, on a connection that stays; in
 plugins, the same registry and images.
 """
 import argparse
+import concurrent.futures
+import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -55,20 +58,44 @@ class Plugins:
         env = {"PATH": os.environ["PATH"], "CNI_COMMAND": command, "CNI_CONTAINERID": name, "CNI_NETNS": f"/run/netns/{name}", "CNI_IFNAME": "eth0", "CNI_PATH": str(cri_engines.CNI_PLUGINS)}
         return subprocess.run([cri_engines.CNI_PLUGINS / plugin["type"]], input=json.dumps(config), stdout=subprocess.PIPE, check=True, text=True, env=env).stdout
 
+    def add(self, name):
+        """What the last one said."""
+        result = None
+        for plugin in self.document["plugins"]:
+            result = self.run("ADD", name, plugin, result)
+        return result
+
+    def delete(self, name, result):
+        for plugin in reversed(self.document["plugins"]):
+            self.run("DEL", name, plugin, result)
+
+    @contextlib.contextmanager
+    def namespaces(self, names):
+        with contextlib.ExitStack() as undo:
+            for name in names:
+                sh(["ip", "netns", "add", name])
+                undo.callback(sh, ["ip", "netns", "del", name])
+            yield
+
     def once(self, number):
         """Milliseconds of ADD and of DEL."""
-        name, result = f"alone{number}", None
-        sh(["ip", "netns", "add", name])
-        try:
+        name = f"alone{number}"
+        with self.namespaces([name]):
             start = time.monotonic()
-            for plugin in self.document["plugins"]:
-                result = self.run("ADD", name, plugin, result)
+            result = self.add(name)
             added = time.monotonic()
-            for plugin in reversed(self.document["plugins"]):
-                self.run("DEL", name, plugin, result)
+            self.delete(name, result)
             return (added - start) * 1000, (time.monotonic() - added) * 1000
-        finally:
-            sh(["ip", "netns", "del", name])
+
+    def burst(self, n):
+        """Milliseconds of n ADDs at once, into network namespaces that are there already."""
+        names = [f"alone{i}" for i in range(n)]
+        with self.namespaces(names), concurrent.futures.ThreadPoolExecutor(n) as pool:
+            start = time.monotonic()
+            results = list(pool.map(self.add, names))
+            took = (time.monotonic() - start) * 1000
+            list(pool.map(self.delete, names, results))
+            return took
 
     def medians(self, n):
         add, delete = zip(*(self.once(i) for i in range(n + 1)))
@@ -138,11 +165,15 @@ class Bench:
 
         return in_turns(self.members, n or self.o.n, safely, blocks)
 
+    @functools.cached_property
+    def plugins(self):
+        return Plugins(self.folder)
+
     # ---- one pod
     def life(self):
         """A pod and its container, from one end to the other; then a pod in the host's network."""
         found = self.turns(one_life)
-        add, delete = Plugins(self.folder).medians(self.o.n)
+        add, delete = self.plugins.medians(self.o.n)
         found["RunPodSandbox, CNI"]["plugins alone"] = add
         found["StopPodSandbox"]["plugins alone"] = delete
         for what, budget in (("RunPodSandbox, CNI", {"containerd": 0.3, "containerd2": 0.3}), ("RunPodSandbox, host network", {"at most": 10}), ("CreateContainer + StartContainer", {"at most": 8}),
@@ -185,6 +216,7 @@ class Bench:
                 times.setdefault(m.name, []).append(took)
                 memory.setdefault(m.name, []).append(kib)
         best = {name: min(v) for name, v in times.items()}
+        best["plugins alone"] = min(self.plugins.burst(self.o.burst) for _ in range(self.o.rounds))
         self.table.row(f"{self.o.burst} pods at once", best, "ms", {"containerd": 0.2, "containerd2": 0.2}, digits=0)
         self.table.row(f"memory of {self.o.burst} pods", {name: min(v) / 1024 for name, v in memory.items()}, "MiB", {"containerd": 0.1, "containerd2": 0.1})
 
