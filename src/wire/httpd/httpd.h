@@ -108,6 +108,9 @@ typedef struct HttpTlsOptions {
 	const char *cert, *key; /* PEM files */
 	const char *ca;         /* of clients; NULL: the system's. With verify only */
 	bool verify;            /* a client without a certificate from ca is refused */
+	/* Clients that are slow to take the rest after the server has closed their connection. */
+	int parting_ms;       /* without a byte taken; 0: 60 s */
+	unsigned parting_max; /* of them at one time; 0: 128 */
 } HttpTlsOptions;
 int http_tls_new(const HttpTlsOptions *o, HttpTls **ret, Err *e);
 /* Reads the files again; those in force stay if that fails. */

@@ -9,6 +9,9 @@
  * A Relay belongs to the thread. Bytes are read into one buffer of the thread and kept in the Relay only when the other side does not take
  * them; then nothing more is read from this side (back pressure). So an idle client costs what OpenSSL needs for it. `dead` ones are
  * freed at the end of a round, when no event can mean them any more.
+ *
+ * Once the server has closed its end, what is in the pair is still the client's. One who takes it slowly is `parting`: the server does not
+ * count it any more, so it is here that the number of those, and the time without a byte taken, have an end.
  */
 #include "wire/httpd/httpd-internal.h"
 #include "base/clock.h"
@@ -28,6 +31,8 @@
 #define HANDSHAKE_NS   10000000000ll
 #define EVENTS_MAX     64
 #define COMPLAINTS_MAX 10 /* about handshakes, in ten seconds */
+#define PARTING_MS     60000
+#define PARTING_MAX    128
 
 /* What one side has not taken yet. */
 typedef struct Rest {
@@ -38,10 +43,12 @@ typedef struct Rest {
 typedef struct Relay {
 	SSL *ssl;
 	int net, plain;
-	bool shaken, refused, client_end, server_end, dead, want_write;
+	bool shaken, client_end, server_end, dead, want_write, took; /* took: the network has */
+	bool parting; /* the server is gone, the client is slow */
+	bool silent;  /* nothing more is said: what the client sends is thrown away until it leaves */
 	Rest to_plain, to_net;
 	uint32_t net_events, plain_events;
-	int64_t begun_ns;
+	int64_t until_ns; /* INT64_MAX: no limit */
 	char peer[80];
 	struct Relay *prev, *next;
 } Relay;
@@ -49,6 +56,8 @@ typedef struct Relay {
 struct HttpTls {
 	char *cert, *key, *ca;
 	bool verify;
+	int64_t parting_ns;
+	unsigned parting_max;
 	pthread_mutex_t lock; /* of ctx and the list */
 	SSL_CTX *ctx;
 	Relay *relays;
@@ -188,6 +197,7 @@ static ssize_t net_send(Relay *y, const char *bytes, size_t n)
 {
 	int r = SSL_write(y->ssl, bytes, (int)n);
 
+	y->took = y->took || r > 0;
 	if (r > 0)
 		return r;
 	return ssl_waits(y, r) ? 0 : -EPIPE;
@@ -257,9 +267,10 @@ static int outwards(HttpTls *t, Relay *y)
 	if (r <= 0 || y->server_end)
 		return MIN2(r, 0);
 	n = recv(y->plain, t->scratch, PIECE, MSG_DONTWAIT);
-	if (n < 0)
+	if (n < 0 && errno != ECONNRESET)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (n == 0) {
+	if (n <=
+	    0) { /* a reset comes after all that was said: of what the client said something was not read */
 		y->server_end = true;
 		(void)SSL_shutdown(y->ssl); /* close_notify; what the client still says is read on */
 		return 0;
@@ -296,15 +307,14 @@ static void tell_client(const Relay *y)
 	X509_free(cert);
 }
 
-/* The alert that says why is under way to it: closing while there is something unread would destroy it. */
-static void listen_on_refused(HttpTls *t, Relay *y)
+/* The last words are under way to it: closing while there is something unread would destroy them. */
+static void await_departure(HttpTls *t, Relay *y)
 {
-	ssize_t n;
+	ssize_t n = 1;
 
-	do
+	for (int i = 0; i < PIECES_A_TURN && n > 0; i++)
 		n = recv(y->net, t->scratch, PIECE, MSG_DONTWAIT);
-	while (n > 0);
-	if (n == 0 || errno != EAGAIN)
+	if (n == 0 || (n < 0 && errno != EAGAIN))
 		y->dead = true;
 }
 
@@ -314,14 +324,15 @@ static bool shake(HttpTls *t, Relay *y)
 
 	if (r == 1) {
 		y->shaken = true;
+		y->until_ns = INT64_MAX;
 		tell_client(y);
 		return true;
 	}
 	if (!ssl_waits(y, r)) {
 		complain(t, y);
-		y->refused = true;
+		y->silent = true;
 		(void)shutdown(y->net, SHUT_WR);
-		listen_on_refused(t, y);
+		await_departure(t, y);
 	}
 	return false;
 }
@@ -377,25 +388,76 @@ static void turn(HttpTls *t, Relay *y)
 		wait_for_more(t, y);
 }
 
+/* Of too many that part, the one that has taken nothing for the longest time goes. */
+static void make_room(HttpTls *t)
+{
+	Relay *slowest = NULL;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&t->lock);
+	for (Relay *y = t->relays; y; y = y->next) {
+		if (!y->parting || y->dead)
+			continue;
+		n++;
+		if (!slowest || y->until_ns < slowest->until_ns)
+			slowest = y;
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (slowest && n >= t->parting_max)
+		slowest->dead = true;
+}
+
+/* The client is slow. Its end of the pair would wake us for ever: we look at it when the client has taken something. */
+static void part_slowly(HttpTls *t, Relay *y)
+{
+	if (!y->parting) {
+		make_room(t);
+		(void)epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, y->plain, NULL);
+	}
+	if (!y->parting || y->took)
+		y->until_ns = clock_mono_ns() + t->parting_ns;
+	y->parting = true;
+	set_events(t, y, y->net, 0, &y->net_events, y->want_write ? EPOLLOUT : EPOLLIN);
+}
+
+/* True once the client's network has taken all that the server has said, and the end of it. */
+static bool all_is_said(Relay *y)
+{
+	int r;
+
+	if (y->to_net.bytes)
+		return false;
+	r = SSL_shutdown(y->ssl);
+	return r >= 0 || !ssl_waits(y, r) || !y->want_write;
+}
+
 /* The server has closed its end: what it has said goes out, nothing is left to be brought in. */
 static void server_gone(HttpTls *t, Relay *y)
 {
+	int r = 1;
+
 	rest_done(&y->to_plain);
 	if (!y->shaken) {
 		y->dead = true;
 		return;
 	}
-	for (int i = 0; i < 4096 && !y->to_net.bytes && !y->server_end; i++)
-		if (outwards(t, y) <= 0)
-			break;
-	if (y->to_net.bytes && rest_send(y, &y->to_net, net_send) == 0) {
-		/* The client is slow. Its end of the pair would wake us for ever: it goes, the rest does not. */
-		y->server_end = y->client_end = true;
-		(void)epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, y->plain, NULL);
-		set_events(t, y, y->net, 0, &y->net_events, EPOLLOUT);
-		return;
+	y->want_write = y->took = false;
+	ERR_clear_error();
+	while (r > 0)
+		r = outwards(t, y);
+	if (r < 0) {
+		y->dead = true;
+	} else if (!all_is_said(y)) {
+		part_slowly(t, y);
+	} else if (!y->parting) {
+		y->dead = true;
+	} else {
+		y->silent = true;
+		(void)shutdown(y->net, SHUT_WR);
+		set_events(t, y, y->net, 0, &y->net_events, EPOLLIN);
+		await_departure(t, y);
 	}
-	y->dead = true;
+	ERR_clear_error();
 }
 
 /* ---- the thread ---- */
@@ -407,23 +469,20 @@ static void on_event(HttpTls *t, void *p, uint32_t events)
 
 	if (y->dead)
 		return;
-	if (plain && (events & (EPOLLHUP | EPOLLERR))) {
-		server_gone(t, y);
-	} else if (!plain && (events & (EPOLLERR | EPOLLHUP))) {
+	if (!plain && (events & (EPOLLERR | EPOLLHUP))) {
 		y->dead = true;
+	} else if (y->silent && !plain) {
+		await_departure(t, y);
+	} else if (y->parting || (plain && (events & (EPOLLHUP | EPOLLERR)))) {
+		server_gone(t, y);
 	} else if (!plain && (events & EPOLLRDHUP) && y->client_end) {
 		y->dead = true;
-	} else if (y->refused) {
-		listen_on_refused(t, y);
-	} else if (y->server_end && y->client_end) { /* the last of a slow client's */
-		if (rest_send(y, &y->to_net, net_send) != 0)
-			y->dead = true;
 	} else {
 		turn(t, y);
 	}
 }
 
-/* Frees what is dead, and what has not introduced itself in time. The next such moment, or INT64_MAX. */
+/* Frees what is dead, and what has not introduced itself or taken the rest in time. The next such moment, or INT64_MAX. */
 static int64_t sweep(HttpTls *t)
 {
 	int64_t now = clock_mono_ns(), next = INT64_MAX;
@@ -431,11 +490,10 @@ static int64_t sweep(HttpTls *t)
 	pthread_mutex_lock(&t->lock);
 	for (Relay *y = t->relays, *after; y; y = after) {
 		after = y->next;
-		if (!y->shaken && y->begun_ns + HANDSHAKE_NS <= now)
+		if (y->until_ns <= now)
 			y->dead = true;
 		if (!y->dead) {
-			if (!y->shaken)
-				next = MIN2(next, y->begun_ns + HANDSHAKE_NS);
+			next = MIN2(next, y->until_ns);
 			continue;
 		}
 		if (y->prev)
@@ -504,7 +562,10 @@ static Relay *relay_new(HttpTls *t, int net, int plain)
 
 	if (!y)
 		return NULL;
-	*y = (Relay){.net = net, .plain = plain, .begun_ns = clock_mono_ns(), .net_events = EPOLLIN};
+	*y = (Relay){.net = net,
+		     .plain = plain,
+		     .until_ns = clock_mono_ns() + HANDSHAKE_NS,
+		     .net_events = EPOLLIN};
 	name_peer(net, y->peer, sizeof(y->peer));
 	pthread_mutex_lock(&t->lock);
 	y->ssl = SSL_new(t->ctx);
@@ -594,6 +655,8 @@ int http_tls_new(const HttpTlsOptions *o, HttpTls **ret, Err *e)
 		return err_oom(e);
 	t->epoll_fd = t->stop_fd = -1;
 	t->verify = o->verify;
+	t->parting_ns = (o->parting_ms ? o->parting_ms : PARTING_MS) * INT64_C(1000000);
+	t->parting_max = o->parting_max ? o->parting_max : PARTING_MAX;
 	t->cert = strdup(o->cert);
 	t->key = strdup(o->key);
 	t->ca = o->ca ? strdup(o->ca) : NULL;
