@@ -127,6 +127,20 @@ def test_units(tmp_path):
     assert not ours, p.stderr
 
 
+def test_settings():
+    """The table has all that is for pods and their door, under the names and with the defaults that the engine knows, and so does the manual page, which is made of the help."""
+    said = " ".join(run(BUILD / "irekod", "--help").stdout.split())
+    rows = re.findall(r"^\| (`[^|]+`) \|[^|]+\| ([^|]+) \|$", GUIDE.partition("\n## Settings\n")[2].partition("\n## ")[0], re.M)
+    flags = {}
+    for keys, default in rows:
+        for key in re.findall(r"`([\w-]+)`", keys):
+            flags["cni-bin-dir" if key == "cni-bin-dirs" else key] = default
+    assert set(re.findall(r"--((?:cri|cni|netns|sandbox)[\w-]*)", said)) | {"cgroup-driver"} == set(flags)
+    for flag, default in flags.items():
+        help_ = said.partition(f" --{flag} ")[2].partition(" --")[0]
+        assert all(d in help_ for d in re.findall(r"`([^`]+)`", default)), (flag, default, help_)
+
+
 # ---- and it works
 def test_the_kubelet_is_told_the_driver(cri):
     """This engine's is the one without a setting; the guide's has one, and kubeadm's file says the same for kubelets that do not ask."""
@@ -165,6 +179,25 @@ def test_a_pod_on_the_guides_network(engine, cri):
     assert str(port) not in in_node(engine, "iptables-save", "-t", "nat")
     assert not list((engine.root / "cni/results").iterdir()) and not list((engine.root / "netns").iterdir())
     assert not [f for f in (engine.root / "ipam/pods").iterdir() if re.match(r"10\.|fd", f.name)]
+
+
+def test_a_pod_of_two_files(engine, cri):
+    """Those for crictl, with their log below the test's root: crictl sends what they say, and messages have the same names."""
+    install_network(engine)
+    pod, config = (json.loads(shown(f"{what}.json")) for what in ("pod", "container"))
+    pod["log_directory"] = str(engine.root / "logs/try")
+    for document in (pod, config):
+        document["linux_part"] = document.pop("linux")
+    sandbox = cri.RunPodSandbox(config=pod).pod_sandbox_id
+    container = cri.CreateContainer(pod_sandbox_id=sandbox, config=config, sandbox_config=pod).container_id
+    cri.StartContainer(container_id=container)
+    log = engine.root / "logs/try/main.log"
+    wait_until("its log is there", lambda: log.exists() and log.read_text().endswith(" stdout F hello\n"))
+    for verb in ("restart", "rename?name=other", "update"):
+        assert engine.api("POST", f"/containers/{container}/{verb}", {}).status == 409, f"the guide says that the engine refuses {verb}"
+    cri.StopContainer(container_id=container)
+    assert engine.api("POST", f"/containers/{container}/start").status == engine.api("DELETE", f"/containers/{container}").status == 409
+    assert engine.api("POST", "/containers/prune").json["ContainersDeleted"] in (None, []) and cri.ContainerStatus(container_id=container).status.state == "CONTAINER_EXITED"
 
 
 def test_what_is_said_of_trouble(engine, cri):
