@@ -191,6 +191,7 @@ typedef struct Pods {
 	pthread_rwlock_t attaching; /* write: it is looked for attachments that no pod has */
 	pthread_mutex_t lock;
 	bool has_root; /* of sandboxes, see pod-root.c */
+	char **ranges; /* of pods' addresses, see pod-ranges.c; NULL: not known */
 } Pods;
 
 struct EventHub;

@@ -300,6 +300,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	if (r >= 0)
 		r = proxied_open(en, e);
 	if (r >= 0)
+		r = pod_ranges_load(en, e);
+	if (r >= 0)
 		r = pods_open(en, e);
 	if (r >= 0)
 		r = adopt_all(en, e);
@@ -385,6 +387,7 @@ void engine_free(Engine *en)
 	strv_free(en->firewall.told);
 	pthread_mutex_destroy(&en->gc_lock);
 	pthread_mutex_destroy(&en->pods.lock);
+	strv_free(en->pods.ranges);
 	pthread_rwlock_destroy(&en->pods.attaching);
 	pthread_rwlock_destroy(&en->images_gate);
 	free(en);

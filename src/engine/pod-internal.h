@@ -49,6 +49,11 @@ int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e);
 /* Success if it has none any more. `life` is held. */
 int pod_network_release(Engine *en, Container *c, Err *e);
 
+/* pod-ranges.c */
+int pod_ranges_load(Engine *en, Err *e);
+/* A copy, or NULL: there are none. */
+int pod_ranges(Engine *en, char ***ret, Err *e);
+
 /* create.c: a sandbox, entered and recorded; without an image, unless the options name one. */
 int container_create_sandbox(Engine *en, const char *name, const ContainerConfig *config, Container **ret,
 			     Err *e);

@@ -118,6 +118,7 @@ static int attach(Engine *en, Container *c, const char *path, Err *e)
 	const EnginePodNetwork *n = c->pod_asked->network;
 	_cleanup_free_ CniPort *ports = calloc(n->n_ports + 1, sizeof(*ports));
 	_cleanup_cni_result_ CniResult result = {0};
+	_cleanup_strv_ char **ranges = NULL;
 	const ContainerHost *h = &c->config.host;
 	CniAttachment a = {.container_id = c->id,
 			   .netns = path,
@@ -134,8 +135,9 @@ static int attach(Engine *en, Container *c, const char *path, Err *e)
 			   .dns_options = h->dns_options,
 			   .cgroup_path = str_empty(h->cgroup_parent) ? NULL : h->cgroup_parent,
 			   .annotations = n->annotations};
-	int r = ports ? 0 : err_oom(e);
+	int r = ports ? pod_ranges(en, &ranges, e) : err_oom(e);
 
+	a.ip_ranges = ranges;
 	for (size_t i = 0; r >= 0 && i < n->n_ports; i++)
 		ports[i] = (CniPort){n->ports[i].protocol, n->ports[i].host_ip, n->ports[i].host_port,
 				     n->ports[i].container_port};

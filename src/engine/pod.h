@@ -46,6 +46,8 @@ int engine_pod_remove(Engine *en, const char *id, Err *e);
 int engine_pod_connect(Engine *en, const char *id, uint16_t port, int *ret_fd, Err *e);
 /* Whether networks can be made now; the error says why not. */
 int engine_pod_network_status(Engine *en, Err *e);
+/* The node's ranges of pods' addresses, "10.1.0.0/16,fd00:1::/64", which plugins with the capability ipRanges are told; they outlast the engine. */
+int engine_pod_ranges_set(Engine *en, const char *cidrs, Err *e);
 /* CNI's configuration as it is now, for `Status`; json_null() if there is none. The caller's. */
 json_t *engine_pod_network_describe(Engine *en);
 

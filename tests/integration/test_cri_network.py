@@ -73,6 +73,42 @@ def test_what_a_plugin_is_told(kubelet):
     assert delete["conf"]["prevResult"]["ips"] == add["conf"]["prevResult"]["ips"]
 
 
+def test_ranges_and_cgroups_are_told(new_kubelet, folder):
+    """To who has these capabilities. The ranges are those that a kubelet said last, to this engine or an earlier one."""
+    kubelet = new_kubelet()
+    calls = folder / "calls"
+    kubelet.write_cni({"type": "recorder", "record": str(calls), "behave": str(kubelet.root / "cni-behaviour"), "capabilities": {"ipRanges": True, "cgroupPath": True}})
+
+    def told(**linux):
+        pod = kubelet.run_pod(linux_part=linux)
+        said = json.loads(calls.read_text().splitlines()[-1])["conf"].get("runtimeConfig", {})
+        pod.remove()
+        assert json.loads(calls.read_text().splitlines()[-1])["conf"].get("runtimeConfig", {}) == said
+        return said
+
+    def ranges(cidr):
+        kubelet.UpdateRuntimeConfig(runtime_config={"network_config": {"pod_cidr": cidr}})
+
+    parent = f"/{kubelet.room.cgroup}/told"
+    assert told(cgroup_parent=parent) == {"cgroupPath": parent}
+    for d in kubelet.room.cgroups():
+        d.rmdir()
+    assert "ipRanges" not in told()
+    ranges("10.1.0.0/16,fd00:1::/64")
+    both = [[{"subnet": "10.1.0.0/16"}], [{"subnet": "fd00:1::/64"}]]
+    assert told()["ipRanges"] == both
+    ranges("")
+    for lie in ("10.1.0.0", "10.1.0.0/33", "10.1.0.0/16,", "10.1.0.0/16,x/3", ",".join(["10.1.0.0/16"] * 9), "\"}/8"):
+        with refused("INVALID_ARGUMENT", text="pod_cidr"):
+            ranges(lie)
+    kubelet.kill()
+    kubelet.start()
+    assert told()["ipRanges"] == both
+    ranges("10.2.3.0/16")
+    kubelet.restart()
+    assert told()["ipRanges"] == [[{"subnet": "10.2.0.0/16"}]]
+
+
 def test_both_families(kubelet):
     kubelet.write_cni(ranges=[[{"subnet": kubelet.subnet}], [{"subnet": "fd00:77::/64"}]])
     pod = kubelet.run_pod()

@@ -36,21 +36,22 @@ int cri_rpc_runtime_config(GrpcCall *call, void *user, Err *e)
 	return r < 0 ? r : grpc_send_message_more(call, &answer.base, e);
 }
 
-/* What a kubelet has to say is the range of its pods' addresses, for runtimes that write a configuration of CNI with it. Ours takes the one that is there, whose
- * plugins know their ranges. */
+/* What a kubelet has to say is the ranges of its pods' addresses. */
 int cri_rpc_update_runtime_config(GrpcCall *call, void *user, Err *e)
 {
+	const CriDoor *d = user;
 	_cleanup_message_ ProtobufCMessage *m = NULL;
-	const Cri__UpdateRuntimeConfigRequest *rq;
+	const Cri__RuntimeConfig *c;
 	int r = grpc_receive_only(call, &cri__update_runtime_config_request__descriptor, &m, e);
 
-	(void)user;
 	if (r < 0)
 		return r;
-	rq = (const Cri__UpdateRuntimeConfigRequest *)m;
-	if (rq->runtime_config && rq->runtime_config->network_config)
-		log_debug("kubelet: the range of pods is %s", rq->runtime_config->network_config->pod_cidr);
-	return cri_send_empty(call, e);
+	c = ((const Cri__UpdateRuntimeConfigRequest *)m)->runtime_config;
+	/* None: there is nothing new. */
+	if (c && c->network_config && !str_empty(c->network_config->pod_cidr))
+		r = err_ctx(e, engine_pod_ranges_set(d->engine, c->network_config->pod_cidr, e),
+			    "runtime_config.network_config.pod_cidr");
+	return r < 0 ? r : cri_send_empty(call, e);
 }
 
 /* ---- Status ---- */
