@@ -36,30 +36,32 @@ def dictionary():
     return b"".join(struct.pack(">I", len(w)) + w.encode() for w in known) + "".join(strings(text.split("void ")[0])).encode()
 
 
+def in_netns(pid, make):
+    """What make() returns in the network namespace of a process: a socket belongs to the one that it was made in."""
+    made = []
+
+    def run():
+        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000) < 0:
+                raise OSError(ctypes.get_errno(), "setns")
+            made.append(make())
+        except OSError as e:
+            made.append(e)
+        finally:
+            os.close(fd)
+
+    t = threading.Thread(target=run)
+    t.start()
+    t.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]
+
+
 def in_namespace(pid):
     """A connect for servers that are in the network namespace of a process."""
-    def connect(host, port):
-        made = []
-
-        def make():
-            fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000) < 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-                made.append(socket.create_connection((host, port), timeout=20))
-            except OSError as e:
-                made.append(e)
-            finally:
-                os.close(fd)
-
-        t = threading.Thread(target=make)
-        t.start()
-        t.join()
-        if isinstance(made[0], OSError):
-            raise made[0]
-        return made[0]
-
-    return connect
+    return lambda host, port: in_netns(pid, lambda: socket.create_connection((host, port), timeout=20))
 
 
 class Refused(Exception):

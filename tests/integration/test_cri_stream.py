@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exec, attach and port-forward by the kubelet's streaming server, over SPDY and WebSocket, and ExecSync: what clients see, and what hostile ones cannot do."""
+import contextlib
 import hashlib
 import os
 import pathlib
+import socket
+import struct
 import threading
 import time
 
@@ -11,7 +14,7 @@ import pytest
 
 from harness import run, wait_until
 from kubelet import refused
-from spdy_peer import ERROR, STDERR, STDOUT, Refused, Spdy, WebSocket, in_namespace, upgrade
+from spdy_peer import ERROR, STDERR, STDOUT, Refused, Spdy, WebSocket, in_namespace, in_netns, upgrade
 
 SLEEPER = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"
 
@@ -500,6 +503,97 @@ def test_forward_in_the_nodes_network(kubelet, dial):
     s.data(data, b"hello")
     s.wait(data, b"hello")
     s.close()
+
+
+@pytest.fixture
+def server():
+    """A server's socket in a pod: listen(pod, port)."""
+    made = []
+
+    def listen(pod, port):
+        pid = pod.container("sh", "-c", SLEEPER).info()["pid"]
+        s = in_netns(pid, lambda: socket.create_server(("127.0.0.1", port)))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.settimeout(20)
+        made.append(s)
+        return s
+
+    yield listen
+    for s in made:
+        s.close()
+
+
+def test_forward_to_one_that_stays_silent(kubelet, pod, dial, server):
+    """The client has said all and goes: the connection in the pod goes, too."""
+    listener = server(pod, 8080)
+    before, running = descriptors(kubelet), threads(kubelet)
+    s = Spdy(kubelet.PortForward(pod_sandbox_id=pod.id, port=[8080]).url, connect=dial, protocols=("portforward.k8s.io",))
+    _, data = forward(s, 8080, 0)
+    s.data(data, b"all", fin=True)
+    connection, _ = listener.accept()
+    with connection:
+        assert connection.makefile("rb").read() == b"all"
+        s.close()
+        as_before(kubelet, before)
+        wait_until("its threads end", lambda: threads(kubelet) <= running + 2)
+
+
+def test_forward_to_one_that_resets(kubelet, pod, dial, server):
+    """The client is told, and the pair is over whatever it does."""
+    listener = server(pod, 8080)
+    s = Spdy(kubelet.PortForward(pod_sandbox_id=pod.id, port=[8080]).url, connect=dial, protocols=("portforward.k8s.io",))
+    error, data = forward(s, 8080, 0)
+    connection, _ = listener.accept()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    wait_until("its data ends", lambda: data in s.ended and data in s.resets)
+    wait_until("its errors end", lambda: error in s.ended)
+    s.close()
+
+
+def pour_until_full(s):
+    """Into a WebSocket's first channel, in a thread that ends with the connection."""
+    sent = []
+
+    def pour():
+        with contextlib.suppress(OSError):
+            while True:
+                s.send(0, b"x" * 65536)
+                sent.append(time.monotonic())
+
+    t = threading.Thread(target=pour)
+    t.start()
+    wait_until("nothing more is taken", lambda: sent and time.monotonic() - sent[-1] > 0.3)
+    return t
+
+
+def test_forward_over_websocket_to_one_that_does_not_read(kubelet, pod, dial, server):
+    listener = server(pod, 8080)
+    before = descriptors(kubelet)
+    s = WebSocket(kubelet.PortForward(pod_sandbox_id=pod.id, port=[8080]).url, "v4.channel.k8s.io", connect=dial)
+    connection, _ = listener.accept()
+    with connection:
+        pouring = pour_until_full(s)
+        # Whatever is on its way is dropped: the end would wait behind it.
+        s.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+        pouring.join()
+        as_before(kubelet, before)
+
+
+def test_forward_over_websocket_with_the_end_behind_what_nobody_reads(new_kubelet, server):
+    """The client's departure cannot arrive: the time-out finds it."""
+    kubelet = new_kubelet("--cri-stream-idle-timeout", "1s")
+    pod = kubelet.run_pod()
+    listener = server(pod, 8080)
+    before = descriptors(kubelet)
+    s = WebSocket(kubelet.PortForward(pod_sandbox_id=pod.id, port=[8080]).url, "v4.channel.k8s.io", connect=in_namespace(kubelet.room.holder.pid))
+    connection, _ = listener.accept()
+    with connection:
+        pouring = pour_until_full(s)
+        s.close()
+        pouring.join()
+        as_before(kubelet, before)
 
 
 # ---- ExecSync

@@ -13,7 +13,6 @@
 
 #include "base/base64.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -28,17 +27,21 @@ static const char *const spdy_protocols[] = {"portforward.k8s.io", NULL};
 static const char *const tunnel_protocols[] = {"SPDY/3.1+portforward.k8s.io", NULL};
 static const char *const channel_protocols[] = {"v4.channel.k8s.io", "v4.base64.channel.k8s.io", NULL};
 
-/* All of it to a socket; false once it takes no more, or poll(2) says POLLHUP of gone_fd. */
-static bool write_socket(int fd, int gone_fd, const uint8_t *p, size_t len)
+/* All of it to a socket; false once it takes no more, has taken nothing for that time (-1: no limit), or poll(2) says POLLHUP or POLLRDHUP of gone_fd. */
+static bool write_socket(int fd, int gone_fd, int wait_ms, const uint8_t *p, size_t len)
 {
 	while (len > 0) {
-		struct pollfd f[] = {{fd, POLLOUT, 0}, {gone_fd, 0, 0}};
+		struct pollfd f[] = {{fd, POLLOUT, 0}, {gone_fd, POLLRDHUP, 0}};
 		ssize_t n = send(fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return false;
-		if (n < 0 && poll(f, 2, -1) > 0 && f[1].revents)
-			return false;
+		if (n < 0) {
+			int ready = poll(f, 2, wait_ms);
+
+			if (ready == 0 || (ready > 0 && f[1].revents))
+				return false;
+		}
 		p += MAX2(n, (ssize_t)0);
 		len -= (size_t)MAX2(n, (ssize_t)0);
 	}
@@ -82,23 +85,33 @@ static void pair_free(Pair *p)
 	free(p);
 }
 
+/* Bytes of the pod's, 0 at their end, or -1: it has broken the connection, or the client's is over. */
+static ssize_t read_pod(const Pair *p, uint8_t buf[PIECE])
+{
+	for (;;) {
+		struct pollfd f[] = {{p->fd, POLLIN, 0}, {spdy_dead_fd(p->f->c), 0, 0}};
+		ssize_t n = poll(f, 2, -1) > 0 && f[1].revents ? -1 : recv(p->fd, buf, PIECE, MSG_DONTWAIT);
+
+		if (n >= 0 || f[1].revents || (errno != EAGAIN && errno != EINTR))
+			return n;
+	}
+}
+
 static void *pair_to_client(void *arg)
 {
 	Pair *p = arg;
 	uint8_t buf[PIECE];
 	ssize_t n;
 
-	for (;;) {
-		n = recv(p->fd, buf, sizeof(buf), 0);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0 || spdy_write(p->data, buf, (size_t)n, NULL) < 0)
-			break;
-	}
-	if (n == 0)
+	do
+		n = read_pod(p, buf);
+	while (n > 0 && spdy_write(p->data, buf, (size_t)n, NULL) >= 0);
+	if (n <= 0)
 		(void)spdy_write_end(p->data, NULL);
-	else
-		(void)shutdown(p->fd, SHUT_RDWR); /* broken: the other direction is as well */
+	if (n != 0) { /* broken: the other direction is as well */
+		(void)shutdown(p->fd, SHUT_RDWR);
+		spdy_stream_cancel(p->data);
+	}
 	return NULL;
 }
 
@@ -109,7 +122,7 @@ static void pair_from_client(Pair *p)
 
 	do
 		n = spdy_read(p->data, buf, sizeof(buf), NULL);
-	while (n > 0 && write_socket(p->fd, spdy_dead_fd(p->f->c), buf, (size_t)n));
+	while (n > 0 && write_socket(p->fd, spdy_dead_fd(p->f->c), -1, buf, (size_t)n));
 	(void)shutdown(p->fd, n == 0 ? SHUT_WR : SHUT_RDWR);
 }
 
@@ -366,9 +379,9 @@ typedef struct Channels {
 	WsConnection *w;
 	HttpHijack h;
 	bool base64;
-	int dead_fd, dead_end; /* poll(2) says POLLHUP of dead_fd when it is over */
-	int quit_fd;           /* eventfd: no port is left */
-	unsigned left;         /* ports that may still send; atomic */
+	int idle_timeout_ms;
+	int quit_fd;   /* eventfd: no port is left */
+	unsigned left; /* ports that may still send; atomic */
 	struct Port {
 		struct Channels *k;
 		unsigned n;
@@ -433,10 +446,10 @@ static void open_port(struct Port *p)
 	}
 }
 
-/* Bytes of the client's for a port. */
+/* Bytes of the client's for a port. While they are not taken nothing is read from the client, so its end may be on its way behind them. */
 static void port_input(struct Port *p, const uint8_t *data, size_t len)
 {
-	if (p->fd >= 0 && !p->in_end && !write_socket(p->fd, p->k->dead_fd, data, len))
+	if (p->fd >= 0 && !p->in_end && !write_socket(p->fd, p->k->h.fd, p->k->idle_timeout_ms, data, len))
 		p->in_end = true;
 }
 
@@ -483,7 +496,6 @@ static void receive_channels(Channels *k)
 
 static void channels_done(Channels *k)
 {
-	close_fd(&k->dead_end);
 	for (size_t i = 0; k->ports && i < k->rq->n_ports; i++)
 		if (k->ports[i].fd >= 0)
 			(void)shutdown(k->ports[i].fd, SHUT_RDWR);
@@ -493,24 +505,17 @@ static void channels_done(Channels *k)
 		close_fd(&k->ports[i].fd);
 	}
 	ws_close(k->w, WS_NORMAL);
-	close_fd(&k->dead_fd);
 	close_fd(&k->quit_fd);
 	free(k->ports);
 }
 
 static int make_channels(Channels *k, CriStreams *s, Err *e)
 {
-	int fds[2];
-
 	k->ports = calloc(k->rq->n_ports, sizeof(*k->ports));
 	if (!k->ports)
 		return err_oom(e);
 	for (size_t i = 0; i < k->rq->n_ports; i++)
 		k->ports[i] = (struct Port){.k = k, .n = (unsigned)i, .fd = -1};
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "make a pipe");
-	k->dead_fd = fds[0];
-	k->dead_end = fds[1];
 	k->left = (unsigned)k->rq->n_ports;
 	k->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (k->quit_fd < 0)
@@ -520,7 +525,7 @@ static int make_channels(Channels *k, CriStreams *s, Err *e)
 
 static int channel_forward(CriStreams *s, HttpRequest *rq, const CriStreamRequest *sr, Err *e)
 {
-	Channels k = {.door = s->door, .rq = sr, .dead_fd = -1, .dead_end = -1, .quit_fd = -1};
+	Channels k = {.door = s->door, .rq = sr, .idle_timeout_ms = s->idle_timeout_ms, .quit_fd = -1};
 	const char *protocol;
 	int r;
 

@@ -159,7 +159,7 @@ static int stream_open(const SpdyStream *s, Err *e)
 	if (s->c->lost || s->c->closing)
 		return spdy_gone(s->c, e);
 	if (s->reset)
-		return err_new_no(e, ERR_CANCELLED, ECONNRESET, "stream %u was reset by the peer (%u)", s->id,
+		return err_new_no(e, ERR_CANCELLED, ECONNRESET, "stream %u was reset (%u)", s->id,
 				  s->reset_code);
 	if (s->out_end)
 		return err_new_no(e, ERR_INTERNAL, EPIPE, "stream %u was ended before", s->id);

@@ -209,6 +209,34 @@ static void a_reset_ends_both_sides(void **state)
 	peer_close(&p);
 }
 
+static void *cancel_soon(void *arg)
+{
+	(void)poll(NULL, 0, 20);
+	spdy_stream_cancel(arg);
+	return NULL;
+}
+
+static void a_stream_that_we_give_up(void **state)
+{
+	PeerFrame f = {0};
+	char buf[8];
+	pthread_t t;
+	Peer p;
+
+	peer_open(&p, NULL);
+	SpdyStream *s = accepted(&p, 1, 0, stdin_fields);
+	assert_int_equal(spdy_reply(s, NULL), 0);
+	assert_int_equal(pthread_create(&t, NULL, cancel_soon, s), 0);
+	assert_int_equal(spdy_read(s, buf, sizeof(buf), NULL), -ECONNRESET);
+	pthread_join(t, NULL);
+	peer_expect(&p, SPDY_RST_STREAM, &f);
+	assert_int_equal(spdy_get32(f.data), 1);
+	assert_int_equal(spdy_get32(f.data + 4), SPDY_CANCEL);
+	assert_int_equal(spdy_write(s, "x", 1, NULL), -ECONNRESET);
+	spdy_stream_close(s);
+	peer_close(&p);
+}
+
 static void a_stream_that_is_not_wanted(void **state)
 {
 	PeerFrame f = {0};
@@ -299,6 +327,7 @@ int main(void)
 	    cmocka_unit_test(a_client_with_windows_is_waited_for),
 	    cmocka_unit_test(what_was_read_may_be_sent_again),
 	    cmocka_unit_test(a_reset_ends_both_sides),
+	    cmocka_unit_test(a_stream_that_we_give_up),
 	    cmocka_unit_test(a_stream_that_is_not_wanted),
 	    cmocka_unit_test(the_client_leaves),
 	    cmocka_unit_test(we_leave),

@@ -49,4 +49,6 @@ int spdy_write_end(SpdyStream *s, Err *e);
 int spdy_readable_fd(SpdyStream *s);
 /* Ends both sides, with RST_STREAM if either is open, and frees. NULL is allowed. */
 void spdy_stream_close(SpdyStream *s);
+/* The same without freeing it: who reads or writes it in another thread gets an error. */
+void spdy_stream_cancel(SpdyStream *s);
 DEFINE_CLEANUP(SpdyStream *, spdy_stream_close)

@@ -182,7 +182,7 @@ ssize_t spdy_read(SpdyStream *s, void *buf, size_t cap, Err *e)
 	else if (s->in_end)
 		r = 0;
 	else if (s->reset)
-		r = err_new_no(e, ERR_CANCELLED, ECONNRESET, "stream %u was reset by the peer (%u)", s->id,
+		r = err_new_no(e, ERR_CANCELLED, ECONNRESET, "stream %u was reset (%u)", s->id,
 			       s->reset_code);
 	else
 		r = spdy_gone(c, e);
@@ -213,6 +213,28 @@ int spdy_readable_fd(SpdyStream *s)
 	return s->readable;
 }
 
+static void tell_reset(const SpdyStream *s)
+{
+	if (s->reset || (s->in_end && s->out_end) || s->c->closing)
+		return;
+	spdy_put_reset(s->c, s->id, s->replied ? SPDY_CANCEL : SPDY_REFUSED_STREAM);
+	spdy_flush(s->c);
+}
+
+void spdy_stream_cancel(SpdyStream *s)
+{
+	SpdyConnection *c = s->c;
+	bool was_full;
+
+	pthread_mutex_lock(&c->lock);
+	was_full = spdy_is_full(c);
+	tell_reset(s);
+	spdy_stream_reset(s, SPDY_CANCEL);
+	if (was_full)
+		spdy_wake(c);
+	pthread_mutex_unlock(&c->lock);
+}
+
 void spdy_stream_close(SpdyStream *s)
 {
 	SpdyConnection *c = s ? s->c : NULL;
@@ -222,10 +244,7 @@ void spdy_stream_close(SpdyStream *s)
 		return;
 	pthread_mutex_lock(&c->lock);
 	was_full = spdy_is_full(c);
-	if (!s->reset && !(s->in_end && s->out_end) && !c->closing) {
-		spdy_put_reset(c, s->id, s->replied ? SPDY_CANCEL : SPDY_REFUSED_STREAM);
-		spdy_flush(c);
-	}
+	tell_reset(s);
 	spdy_stream_free(s);
 	if (was_full)
 		spdy_wake(c);
