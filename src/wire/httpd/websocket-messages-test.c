@@ -180,6 +180,33 @@ static void a_client_that_does_not_read(void **state)
 	pthread_join(t, NULL);
 }
 
+static void nothing_taken_within_the_time(void **state)
+{
+	static const uint8_t piece[65536];
+	WsConnection *idle;
+	int r;
+
+	assert_int_equal(ws_open(&h, 50, &idle, NULL), 0);
+	do
+		r = ws_send(idle, WS_BINARY, piece, sizeof(piece), NULL, 0, NULL);
+	while (r >= 0);
+	assert_int_equal(r, -ETIMEDOUT);
+	ws_close(idle, WS_NORMAL);
+}
+
+/* Its network is full: the last words are not waited for, whatever the time-out. */
+static void the_end_of_one_that_does_not_read(void **state)
+{
+	int64_t begun;
+
+	while (send(h.fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+	begun = clock_mono_ns();
+	ws_close(w, WS_NORMAL);
+	assert_in_range(clock_mono_ns() - begun, 500000000, 3000000000);
+	w = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +217,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(the_client_leaves, begin, end),
 	    cmocka_unit_test_setup_teardown(nothing_within_the_time, begin, end),
 	    cmocka_unit_test_setup_teardown(a_client_that_does_not_read, begin, end),
+	    cmocka_unit_test_setup_teardown(nothing_taken_within_the_time, begin, end),
+	    cmocka_unit_test_setup_teardown(the_end_of_one_that_does_not_read, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

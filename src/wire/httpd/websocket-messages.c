@@ -78,7 +78,24 @@ static void skip(struct iovec **v, size_t *n, size_t bytes)
 	}
 }
 
-static int send_all(WsConnection *w, struct iovec *v, size_t n)
+/* Nanoseconds until too long nothing has passed; INT64_MAX: no limit. */
+static int64_t idle_left(const WsConnection *w)
+{
+	if (w->idle_timeout_ms <= 0)
+		return INT64_MAX;
+	return __atomic_load_n(&w->active_ns, __ATOMIC_RELAXED) + w->idle_timeout_ms * MS - clock_mono_ns();
+}
+
+/* For poll(2); not negative unless there is no limit. */
+static int wait_ms(int64_t left)
+{
+	if (left == INT64_MAX)
+		return -1;
+	return left > 0 ? (int)MIN2(left / MS + 1, INT64_C(3600000)) : 0;
+}
+
+/* Within the time of an idle connection, and until a moment of clock_mono_ns (INT64_MAX: none). */
+static int send_all(WsConnection *w, struct iovec *v, size_t n, int64_t until)
 {
 	skip(&v, &n, 0);
 	while (n > 0) {
@@ -90,7 +107,12 @@ static int send_all(WsConnection *w, struct iovec *v, size_t n)
 			active(w);
 			skip(&v, &n, (size_t)sent);
 		} else if (errno == EAGAIN) {
-			(void)poll(&p, 1, -1);
+			int64_t left = until == INT64_MAX ? INT64_MAX : until - clock_mono_ns();
+
+			left = MIN2(left, idle_left(w));
+			if (left <= 0)
+				return -ETIMEDOUT;
+			(void)poll(&p, 1, wait_ms(left));
 		} else if (errno != EINTR) {
 			return -errno;
 		}
@@ -106,10 +128,12 @@ int ws_send(WsConnection *w, WsOpcode opcode, const void *a, size_t an, const vo
 	    {(void *)(uintptr_t)a, an},
 	    {(void *)(uintptr_t)b, bn},
 	};
+	/* What is said last is not waited for any longer than the answer to it. */
+	int64_t until = opcode == WS_CLOSE ? clock_mono_ns() + LINGER_MS * MS : INT64_MAX;
 	int r;
 
 	pthread_mutex_lock(&w->write_lock);
-	r = __atomic_load_n(&w->over, __ATOMIC_RELAXED) ? -EPIPE : send_all(w, v, ELEMENTSOF(v));
+	r = __atomic_load_n(&w->over, __ATOMIC_RELAXED) ? -EPIPE : send_all(w, v, ELEMENTSOF(v), until);
 	if (r < 0)
 		give_up(w);
 	if (opcode == WS_CLOSE)
@@ -127,15 +151,14 @@ static int fill(WsConnection *w, int quit_fd, Err *e)
 	ssize_t n;
 
 	for (;;) {
-		int64_t idle = clock_mono_ns() - __atomic_load_n(&w->active_ns, __ATOMIC_RELAXED),
-			left = w->idle_timeout_ms * MS - idle;
+		int64_t left = idle_left(w);
 
-		if (w->idle_timeout_ms > 0 && left <= 0) {
+		if (left <= 0) {
 			give_up(w);
 			return err_new_no(e, ERR_CANCELLED, ETIMEDOUT, "nothing was sent for %d ms",
 					  w->idle_timeout_ms);
 		}
-		if (poll(p, 2, w->idle_timeout_ms > 0 ? (int)MIN2(left / MS + 1, INT64_C(3600000)) : -1) < 0)
+		if (poll(p, 2, wait_ms(left)) < 0)
 			continue;
 		if (p[1].revents)
 			return 0;
