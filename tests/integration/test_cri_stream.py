@@ -276,6 +276,17 @@ def test_output_that_nobody_reads(kubelet, container, dial, carrier):
     as_before(kubelet, before)
 
 
+def test_goodbye_ends_output_without_end(kubelet, container, dial):
+    """The client says that it leaves, and reads on: a command that never stops writing does not go on writing to it."""
+    before = descriptors(kubelet)
+    s = begin_exec(container, dial, "yes", carrier="websocket")
+    s.wait(STDOUT, "y\n")
+    s.frame(8, (1000).to_bytes(2, "big"))
+    s.wait_over()
+    s.close()
+    as_before(kubelet, before)
+
+
 def many_connections(pid, host, port, count):
     """From the room's network; each has sent half a request."""
     made, connect = [], in_namespace(pid)

@@ -130,15 +130,17 @@ static int pump(Session *s)
 
 		if (n == 0)
 			break;
-		if (n > 0 && p[0].revents) {
+		if (n < 0)
+			continue;
+		if (p[2].revents)
+			return 0;
+		if (p[0].revents) {
 			r = pass_output(s);
 			if (r < 0)
 				return 0;
 			open = r > 0;
-		} else if (n > 0 && p[2].revents) {
-			return 0;
 		}
-		if (n > 0 && p[1].revents)
+		if (p[1].revents)
 			ended = true;
 	}
 	return 1;
