@@ -13,6 +13,7 @@
 
 #define IDLE_NS         (4 * 3600 * 1000000000ll)
 #define HEAD_TIMEOUT_MS 10000
+#define SEND_TIMEOUT_MS 10000
 #define IDLE_MS         30000 /* of a connection that asks for nothing: a kubelet makes a new one for each */
 #define CONNECTIONS_MAX 1024
 #define SESSIONS_MAX    1024
@@ -135,6 +136,7 @@ static int make(CriStreams *s, const CriStreamOptions *o, Err *e)
 	    .user = s,
 	    .head_timeout_ms = HEAD_TIMEOUT_MS,
 	    .idle_timeout_ms = IDLE_MS,
+	    .send_timeout_ms = SEND_TIMEOUT_MS,
 	    .connections_max = CONNECTIONS_MAX,
 	    .requests_max = SESSIONS_MAX,
 	    .body_max = 4096,

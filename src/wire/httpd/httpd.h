@@ -66,6 +66,7 @@ typedef struct HttpOptions {
 	size_t body_max;     /* of a buffered body; 0: 4 MiB */
 	int head_timeout_ms; /* from a request's first byte to the end of its head or buffered body; 0: 30 s */
 	int idle_timeout_ms;      /* between requests; 0: 180 s */
+	int send_timeout_ms;      /* of an answer of which the client takes nothing; 0: none */
 	unsigned connections_max; /* above it, idle ones are closed, the longest idle first; 0: 1024 */
 	unsigned requests_max;    /* that are at work; 0: 2048 */
 	bool

@@ -125,6 +125,7 @@ static int setup(void **state)
 			 .body_max = 4096,
 			 .head_timeout_ms = 400,
 			 .idle_timeout_ms = 700,
+			 .send_timeout_ms = 300,
 			 .connections_max = 20};
 	struct sockaddr_storage a;
 	socklen_t alen = sizeof(a);
@@ -280,6 +281,27 @@ static void pipelined(void **state)
 	one = strstr(got, "\r\n\r\nX");
 	two = one ? strstr(one, "\r\n\r\nok") : NULL;
 	assert_non_null(two);
+}
+
+/* Many requests whose answers nobody reads: their thread is free again after the time-out. */
+static void answers_that_nobody_reads(void **state)
+{
+	_cleanup_close_ int fd = dial();
+	static const char request[] = "GET /plain HTTP/1.1\r\n" H "\r\n";
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	int64_t begun = clock_mono_ns();
+	HttpCounts counts;
+
+	while (poll(&p, 1, 100) == 1 &&
+	       send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+		;
+	http_server_counts(server, &counts);
+	assert_true(counts.workers > counts.idle_workers);
+	do {
+		(void)poll(NULL, 0, 20);
+		http_server_counts(server, &counts);
+	} while (counts.workers > counts.idle_workers && clock_mono_ns() - begun < 3000000000ll);
+	assert_int_equal(counts.workers, counts.idle_workers);
 }
 
 static void streamed_body(void **state)
@@ -622,6 +644,7 @@ int main(void)
 	    cmocka_unit_test(bodies),
 	    cmocka_unit_test(chunked_over_budget),
 	    cmocka_unit_test(pipelined),
+	    cmocka_unit_test(answers_that_nobody_reads),
 	    cmocka_unit_test(streamed_body),
 	    cmocka_unit_test(truncated_body),
 	    cmocka_unit_test(unwanted_body),

@@ -188,6 +188,16 @@ static bool has_room(HttpServer *s)
 	return !full || close_longest_idle(s) || end_longest_arriving(s);
 }
 
+/* Who does not read its answers would have a thread for as long as it likes. */
+static void limit_sending(const HttpServer *s, int fd)
+{
+	struct timeval t = {.tv_sec = s->o.send_timeout_ms / 1000,
+			    .tv_usec = s->o.send_timeout_ms % 1000 * 1000};
+
+	if (s->o.send_timeout_ms > 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+}
+
 /* True if there may be another. */
 static bool accept_one(HttpServer *s, const HttpListener *l)
 {
@@ -212,6 +222,7 @@ static bool accept_one(HttpServer *s, const HttpListener *l)
 		log_warn("accept a client with TLS: %s", strerror(-fd));
 		return true;
 	}
+	limit_sending(s, fd); /* with TLS: its plain end */
 	c = http_conn_new(s, fd, l->transport);
 	if (c)
 		http_conn_park(c);
