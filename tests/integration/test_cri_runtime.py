@@ -115,6 +115,17 @@ def test_containers_of_the_other_door_are_none_of_the_kubelets(kubelet, name):
                 call(container_id=own)
         with refused("NOT_FOUND"):
             kubelet.PodSandboxStatus(pod_sandbox_id=own)
+        pod = kubelet.run_pod()
+        inside = pod.container()
+        names = [engine.inspect(one)["Name"].removeprefix("/") for one in (inside.id, pod.id)]
+        for one in (own, name, names[0], pod.id):
+            for call, more in ((kubelet.ExecSync, {"cmd": ["true"]}), (kubelet.Exec, {"cmd": ["true"], "stdout": True}), (kubelet.Attach, {"stdout": True})):
+                with refused("NOT_FOUND"):
+                    call(container_id=one, **more)
+        for one in (own, name, names[1], inside.id):
+            with refused("NOT_FOUND"):
+                kubelet.PortForward(pod_sandbox_id=one, port=[80])
+        assert kubelet.ExecSync(container_id=inside.id[:20], cmd=["true"]).exit_code == 0
         # To stop what is not a pod's is what it always is: done, and nothing happens.
         kubelet.StopContainer(container_id=own)
         kubelet.RemoveContainer(container_id=own)

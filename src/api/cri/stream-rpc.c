@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands in containers, and the ways to what is streamed, as a kubelet asks for them by gRPC. */
+#include "api/cri/status.h"
 #include "api/cri/stream-internal.h"
 
 /* ---- a command to its end ---- */
@@ -19,18 +20,22 @@ static int exec_sync(const CriDoor *d, const Cri__ExecSyncRequest *rq, int alive
 {
 	_cleanup_strv_ char **cmd = NULL;
 	ExecConfig c = {.attach_stdout = true, .attach_stderr = true};
+	ContainerInfo i;
 	int r;
 
-	if (str_empty(rq->container_id))
-		return err_new(e, ERR_INVALID, "container_id is missing");
 	if (rq->timeout < 0 || rq->timeout > INT64_MAX / 1000000000)
 		return err_new(e, ERR_INVALID, "timeout: %lld is no number of seconds",
 			       (long long)rq->timeout);
 	r = read_command(rq->cmd, rq->n_cmd, &cmd, e);
 	if (r < 0)
 		return r;
+	r = cri_container_find(d->engine, rq->container_id, &i, e);
+	if (r < 0)
+		return r;
 	c.cmd = cmd;
-	return engine_exec_sync(d->engine, rq->container_id, &c, rq->timeout * 1000000000, alive_fd, ret, e);
+	r = engine_exec_sync(d->engine, i.id, &c, rq->timeout * 1000000000, alive_fd, ret, e);
+	container_info_done(&i);
+	return r;
 }
 
 int cri_rpc_exec_sync(GrpcCall *call, void *user, Err *e)
@@ -55,20 +60,14 @@ int cri_rpc_exec_sync(GrpcCall *call, void *user, Err *e)
 /* The container, or the pod's sandbox, whose id in full goes into the request. */
 static int find_running(const CriDoor *d, const char *id, bool sandbox, CriStreamRequest *q, Err *e)
 {
-	const char *what = sandbox ? "pod sandbox" : "container";
 	ContainerInfo i;
-	int r;
+	int r = sandbox ? cri_pod_find(d->engine, id, &i, e) : cri_container_find(d->engine, id, &i, e);
 
-	if (str_empty(id))
-		return err_new(e, ERR_INVALID, "the id of the %s is missing", what);
-	r = engine_container_inspect(d->engine, id, &i, e);
 	if (r < 0)
 		return r;
-	if (str_empty(i.config.pod.id) || i.config.pod.sandbox != sandbox)
-		r = err_new(e, ERR_NOT_FOUND, "no such %s: %s", what, id);
-	else if (i.status != CONTAINER_RUNNING)
-		r = err_new(e, ERR_CONFLICT, "%s %s is not running, it is %s", what, id,
-			    container_status_name(i.status));
+	if (i.status != CONTAINER_RUNNING)
+		r = err_new(e, ERR_CONFLICT, "%s %s is not running, it is %s", sandbox ? "pod" : "container",
+			    id, container_status_name(i.status));
 	else
 		q->id = strdup(i.id);
 	container_info_done(&i);
