@@ -16,6 +16,7 @@
 #define KILL_WAIT_NS (10 * 1000000000ll)
 #define REST_NS      (500 * 1000000ll) /* for output after the end, if something in the background holds it open */
 #define PIECE        (32 * 1024)
+#define PIECES       16 /* that are read between two looks at the clock */
 
 typedef struct Collector {
 	Engine *en;
@@ -38,22 +39,21 @@ static void take(Collector *p, const uint8_t *data, size_t n)
 		close_fd(&p->out_fd);
 }
 
-/* What is there. Its end closes out_fd. */
+/* Of what is there no more than is read in a moment: a command that floods must not keep us from the clock, or from seeing that nobody waits. The end closes out_fd. */
 static void read_output(Collector *p)
 {
 	uint8_t buf[PIECE];
-	ssize_t n;
 
-	while (p->out_fd >= 0 && (n = recv(p->out_fd, buf, sizeof(buf), MSG_DONTWAIT)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
+	for (int i = 0; i < PIECES && p->out_fd >= 0; i++) {
+		ssize_t n = recv(p->out_fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+		if (n > 0)
+			take(p, buf, (size_t)n);
+		else if (n == 0 || errno != EAGAIN)
+			close_fd(&p->out_fd);
+		else
 			return;
-		if (n < 0)
-			break;
-		take(p, buf, (size_t)n);
 	}
-	close_fd(&p->out_fd);
 }
 
 static int left_ms(int64_t deadline)
@@ -65,11 +65,9 @@ static int left_ms(int64_t deadline)
 	return left > 0 ? (int)MIN2(left / 1000000 + 1, (int64_t)INT32_MAX) : 0;
 }
 
-/* 1 when it has ended, 0 at the time-out (0: none). */
-static int wait_end(Collector *p, int64_t timeout_ns, Err *e)
+/* 1 when it has ended, 0 at the deadline (0: none). */
+static int wait_end(Collector *p, int64_t deadline, Err *e)
 {
-	int64_t deadline = timeout_ns > 0 ? clock_mono_ns() + timeout_ns : 0;
-
 	for (;;) {
 		struct pollfd fds[] = {{p->end_fd, POLLIN, 0},
 				       {p->out_fd, POLLIN, 0},
@@ -116,11 +114,13 @@ static void kill_command(Collector *p)
 	p->alive_fd = -1;
 	/* An error is that of one that has just ended. */
 	if (container_shim(p->c, &shim, NULL) >= 0 && shim_kill(shim, p->id, SIGKILL, false, NULL) >= 0)
-		(void)wait_end(p, KILL_WAIT_NS, NULL);
+		(void)wait_end(p, clock_mono_ns() + KILL_WAIT_NS, NULL);
 }
 
+/* To begin is part of the time that it has. */
 static int run(Collector *p, int64_t timeout_ns, Err *e)
 {
+	int64_t deadline = timeout_ns > 0 ? clock_mono_ns() + timeout_ns : 0;
 	int fds[2], r;
 
 	p->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -136,7 +136,7 @@ static int run(Collector *p, int64_t timeout_ns, Err *e)
 	close_fd(&fds[1]);
 	if (r < 0)
 		return r;
-	r = wait_end(p, timeout_ns, e);
+	r = wait_end(p, deadline, e);
 	if (r == 0 || p->gone)
 		kill_command(p);
 	if (r > 0)

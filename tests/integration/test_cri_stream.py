@@ -629,6 +629,17 @@ def test_exec_sync_takes_too_long(container):
     assert "sleep 123" not in container.output("ps")
 
 
+def test_exec_sync_takes_too_long_and_floods(container):
+    """The clock, and the caller's departure, are seen while there is always something to read."""
+    begun = time.monotonic()
+    with refused("DEADLINE_EXCEEDED", text="1000 ms"):
+        container.execute("head", "-c", "100000000000", "/dev/zero", timeout=1)
+    assert time.monotonic() - begun < 5
+    with pytest.raises(grpc.RpcError):
+        container.kubelet.ExecSync(container_id=container.id, cmd=["head", "-c", "100000000001", "/dev/zero"], rpc_timeout=0.5)
+    wait_until("both are killed", lambda: "head -c" not in container.output("ps"))
+
+
 def test_exec_sync_that_nobody_waits_for(container):
     with pytest.raises(grpc.RpcError):
         container.kubelet.ExecSync(container_id=container.id, cmd=["sleep", "124"], rpc_timeout=0.5)
