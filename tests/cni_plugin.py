@@ -43,6 +43,8 @@ def main():
         sys.exit(3)
     elif how == "crash":
         os.kill(os.getpid(), 9)
+    elif how == "slow":
+        time.sleep(1)
     elif how == "hang":
         if os.fork() == 0:
             os.setsid()

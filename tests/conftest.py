@@ -165,8 +165,8 @@ def new_kubelet():
 
     made = []
 
-    def make(*options, images=True):
-        k = Kubelet(*options)
+    def make(*options, images=True, under=()):
+        k = Kubelet(*options, under=under)
         made.append(k)
         if images:
             k.serve_images().pull()

@@ -53,16 +53,16 @@ def refused(*codes, text=""):
 
 
 class Kubelet:
-    def __init__(self, *options):
+    def __init__(self, *options, under=()):
         assert (CNI_PLUGINS / "bridge").exists(), f"{CNI_PLUGINS}/bridge is missing: run tools/deps test"
         self.room = Room("kubelet")
         try:
-            self._make(options)
+            self._make(options, under)
         except BaseException:
             self._abandon()
             raise
 
-    def _make(self, options):
+    def _make(self, options, under):
         root = self.root = self.room.root
         self.subnet = harness.free_subnet()
         self.plugins, self.cni, self.logs = root / "plugins", root / "cni", root / "ログ 1"
@@ -75,7 +75,7 @@ class Kubelet:
         self.write_cni()
         self.socket = root / "cri.sock"
         self.engine = Engine("--cri", f"unix://{self.socket}", "--cni-conf-dir", self.cni, "--cni-bin-dir", self.plugins, "--cni-cache-dir", root / "cni-cache", "--insecure-registry", "127.0.0.0/8",
-                             *options, root=root / "engine", prefix=self.room.prefix)
+                             *options, root=root / "engine", prefix=(*self.room.prefix, *under))
         self.client = None
         self.start()
 

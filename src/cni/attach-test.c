@@ -169,13 +169,84 @@ static void what_stays_is_cleaned_up_later(void **state)
 	/* The first was released although the second would not. */
 	assert_calls(w, "first ADD,second ADD,second DEL,first DEL");
 	assert_true(has_record(w));
-	ok(cni_gc(c, NULL, &e));
+	ok(clean_up(c, NULL, &e));
 	assert_true(has_record(w));
 	put_plugin(w, "second", "exit 0");
 	char *const keep[] = {(char *)(uintptr_t)ID " eth0", NULL};
-	ok(cni_gc(c, keep, &e));
+	ok(clean_up(c, keep, &e));
 	assert_true(has_record(w));
-	ok(cni_gc(c, NULL, &e));
+	ok(clean_up(c, NULL, &e));
+	assert_false(has_record(w));
+}
+
+/* It is there, and is taken down with today's list. */
+static void a_record_that_cannot_be_read(void **state)
+{
+	World *w = *state;
+	Cni *c = world_cni(w, 0);
+	_cleanup_free_ char *dir = must(strf("%s/results", w->cache));
+	_cleanup_cni_result_ CniResult res = {0};
+	CniAttachment a = pod();
+	Err e = {0};
+
+	two_plugins(w);
+	assert_false(cni_is_recorded(c, &a));
+	ok(cni_add(c, &a, -1, &res, &e));
+	put_at(dir, "podnet-" ID "-eth0", "{", 0600);
+	assert_true(cni_is_recorded(c, &a));
+	free(calls(w));
+	ok(cni_del(c, &a, &e));
+	assert_calls(w, "second DEL,first DEL");
+	assert_false(cni_is_recorded(c, &a));
+}
+
+/* What is a plain file is no namespace that plugins could be sent to. */
+static void a_namespace_that_is_a_name_only(void **state)
+{
+	World *w = *state;
+	Cni *c = world_cni(w, 0);
+	_cleanup_free_ char *plain = must(strf("%s/plain", w->root));
+	_cleanup_cni_result_ CniResult res = {0};
+	CniAttachment a = pod();
+	Err e = {0};
+
+	two_plugins(w);
+	put_at(w->root, "plain", "", 0600);
+	assert_true(cni_netns_is_there(a.netns));
+	assert_false(cni_netns_is_there(plain));
+	ok(cni_add(c, &a, -1, &res, &e));
+	a.netns = plain;
+	ok(cni_del(c, &a, &e));
+	_cleanup_free_ char *log = read_log(w);
+	assert_non_null(strstr(log, ID "||eth0|"));
+	assert_null(strstr(log, plain));
+}
+
+static void names_of_lost(const char *netns, void *user)
+{
+	snprintf(user, 40, "%s", netns);
+}
+
+static void who_releases_is_told_the_namespace(void **state)
+{
+	World *w = *state;
+	Cni *c = world_cni(w, 0);
+	_cleanup_cni_result_ CniResult res = {0};
+	CniStale *lost = NULL;
+	CniAttachment a = pod();
+	char said[40] = "";
+	Err e = {0};
+
+	two_plugins(w);
+	ok(cni_add(c, &a, -1, &res, &e));
+	ok(cni_stale_find(c, NULL, &lost, &e));
+	put_plugin(w, "first", "exit 1");
+	cni_stale_release(lost, names_of_lost, said);
+	assert_string_equal(said, "");
+	put_plugin(w, "first", SAYS("1.0.0"));
+	ok(cni_stale_find(c, NULL, &lost, &e));
+	cni_stale_release(lost, names_of_lost, said);
+	assert_string_equal(said, "/proc/self/ns/net");
 	assert_false(has_record(w));
 }
 
@@ -322,7 +393,7 @@ static void records_of_others(void **state)
 	       "n\",\"cniArgs\":[[\"A\",\"1\"]],\"result\":{\"cniVersion\":\"0.4.0\","
 	       "\"ips\":[{\"version\":\"4\",\"address\":\"10.0.0.9/8\"}],\"dns\":{}}}",
 	       0600);
-	ok(cni_gc(c, NULL, &e)); /* not ours to clear away */
+	ok(clean_up(c, NULL, &e)); /* not ours to clear away */
 	assert_int_equal(access(path, F_OK), 0);
 	ok(cni_del(c, &a, &e));
 	assert_int_equal(access(path, F_OK), -1);
@@ -393,7 +464,7 @@ static void one_dot_one(void **state)
 	put_plugin(w, "first", SAYS("1.1.0"));
 	ok(cni_add(c, &a, -1, &res, &e));
 	char *const keep[] = {(char *)(uintptr_t)ID " eth0", NULL};
-	ok(cni_gc(c, keep, &e));
+	ok(clean_up(c, keep, &e));
 	_cleanup_free_ char *log = read_log(w);
 	assert_non_null(strstr(log, "first GC"));
 	assert_non_null(
@@ -404,7 +475,7 @@ static void one_dot_one(void **state)
 	       "{\"cniVersion\":\"1.1.0\",\"disableGC\":true,\"disableCheck\":\"true\",\"name\":\"podnet\","
 	       "\"plugins\":[{\"type\":\"first\"}]}",
 	       0644);
-	ok(cni_gc(c, NULL, &e));
+	ok(clean_up(c, NULL, &e));
 	assert_calls(w, "");
 	ok(cni_status(c, &e));
 	assert_calls(w, "first STATUS");
@@ -480,6 +551,9 @@ int main(void)
 	    in_world(what_plugins_are_told),
 	    in_world(a_plugin_that_fails),
 	    in_world(what_stays_is_cleaned_up_later),
+	    in_world(a_record_that_cannot_be_read),
+	    in_world(a_namespace_that_is_a_name_only),
+	    in_world(who_releases_is_told_the_namespace),
 	    in_world(del_stops_at_the_first_that_fails),
 	    in_world(answers_that_are_none),
 	    in_world(a_result_of_another_version),

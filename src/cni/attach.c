@@ -10,6 +10,9 @@
 
 #include "base/log.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 static int check_names(const CniAttachment *a, Err *e)
 {
 	if (!cni_name_is_plain(a->container_id))
@@ -199,6 +202,14 @@ static json_t *result_for(const CniList *l, const json_t *result)
 	return prev;
 }
 
+/* A name whose mount is gone is a plain file, at which plugins would fail for ever. */
+bool cni_netns_is_there(const char *path)
+{
+	struct statfs f;
+
+	return !str_empty(path) && statfs(path, &f) == 0 && f.f_type == NSFS_MAGIC;
+}
+
 static int del_with(const CniChain *like, const json_t *result, Err *e)
 {
 	_cleanup_json_ json_t *prev = result_for(like->list, result);
@@ -206,7 +217,7 @@ static int del_with(const CniChain *like, const json_t *result, Err *e)
 	int r;
 
 	h.alive_fd = -1;
-	if (!str_empty(h.netns) && access(h.netns, F_OK) < 0 && errno == ENOENT)
+	if (!cni_netns_is_there(h.netns))
 		h.netns = "";
 	r = cni_chain_init(&h, e);
 	return r < 0 ? r : del_all(&h, prev, e);
@@ -295,11 +306,7 @@ static char *network_of(Cni *c)
 
 bool cni_is_recorded(Cni *c, const CniAttachment *a)
 {
-	_cleanup_free_ char *network = network_of(c);
-	_cleanup_record_ CniRecord rec = {0};
-
-	/* One that cannot be read is there. */
-	return cni_record_find(c->cache_dir, network, a->container_id, a->ifname, &rec, NULL) != 0;
+	return cni_record_exists(c->cache_dir, a->container_id, a->ifname);
 }
 
 int cni_del(Cni *c, const CniAttachment *a, Err *e)

@@ -106,6 +106,28 @@ static void all_of_them(void **state)
 	fails(cni_record_each(w->cache, count, &n, &e), ERR_CONFLICT, "stopped");
 }
 
+/* A result may be as deep as plugins' answers: its record is deeper. */
+static void the_deepest_result(void **state)
+{
+	World *w = *state;
+	_cleanup_json_ json_t *deep = json_object();
+	_cleanup_record_ CniRecord found = {0};
+	CniRecord r = {.container_id = (char *)"a",
+		       .ifname = (char *)"eth0",
+		       .network = (char *)"n",
+		       .netns = (char *)"",
+		       .owner = (char *)"o",
+		       .config = (char *)"{}"};
+	Err e = {0};
+
+	for (int i = 1; i < CNI_DEPTH_MAX; i++)
+		deep = json_pack("{s:o}", "x", deep);
+	r.result = deep;
+	ok(cni_record_write(w->cache, &r, &e));
+	assert_int_equal(cni_record_find(w->cache, "n", "a", "eth0", &found, &e), 1);
+	assert_true(json_equal(found.result, deep));
+}
+
 /* Of engines that were killed; what may still be written to stays. */
 static void pieces_of_records(void **state)
 {
@@ -132,7 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    in_world(written_and_found),           cmocka_unit_test(records_that_are_none),
 	    cmocka_unit_test(parts_that_are_none), in_world(all_of_them),
-	    in_world(pieces_of_records),
+	    in_world(the_deepest_result),          in_world(pieces_of_records),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

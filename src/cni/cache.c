@@ -77,7 +77,8 @@ int cni_record_parse(const char *text, size_t len, CniRecord *ret, Err *e)
 {
 	_cleanup_json_ json_t *j = NULL;
 	_cleanup_record_ CniRecord r = {0};
-	int n = cni_document_parse(text, len, CNI_RECORD_MAX, "record of an attachment", &j, e);
+	int n = cni_document_parse_deep(text, len, CNI_RECORD_MAX, CNI_RECORD_DEPTH_MAX,
+					"record of an attachment", &j, e);
 
 	if (n < 0)
 		return n;
@@ -169,6 +170,25 @@ static int find_among_all(int dir, const char *container_id, const char *ifname,
 		return 1;
 	}
 	return 0;
+}
+
+bool cni_record_exists(const char *cache_dir, const char *container_id, const char *ifname)
+{
+	int fd = open_results(cache_dir, false);
+	_cleanup_dir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	_cleanup_free_ char *tail = strf("-%s-%s", container_id, ifname);
+	struct dirent *de;
+
+	if (!d || !tail) {
+		if (!d)
+			closep(&fd);
+		return fd != -ENOENT;
+	}
+	do {
+		errno = 0;
+		de = readdir(d);
+	} while (de && !str_ends(de->d_name, tail));
+	return de || errno != 0;
 }
 
 int cni_record_find(const char *cache_dir, const char *network, const char *container_id, const char *ifname,

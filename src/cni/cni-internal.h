@@ -13,10 +13,12 @@
 #define CNI_OUTPUT_MAX (1u << 20) /* bytes that a plugin may answer */
 #define CNI_RECORD_MAX                                                                                       \
 	(8u << 20) /* bytes of one file in the cache: a configuration in base64, arguments, a result */
-#define CNI_DEPTH_MAX   64
-#define CNI_PLUGINS_MAX 64  /* of one list */
-#define CNI_FILES_MAX   512 /* candidates in a directory of configurations */
-#define CNI_TIMEOUT_MS  60000
+#define CNI_DEPTH_MAX                                                                                        \
+	64 /* of what others wrote; a record has what it keeps of that below levels of its own */
+#define CNI_RECORD_DEPTH_MAX (CNI_DEPTH_MAX + 4)
+#define CNI_PLUGINS_MAX      64  /* of one list */
+#define CNI_FILES_MAX        512 /* candidates in a directory of configurations */
+#define CNI_TIMEOUT_MS       60000
 
 typedef enum CniVersion {
 	CNI_0_1_0,
@@ -40,6 +42,8 @@ bool cni_name_is_plain(const char *s);
 bool cni_ifname_is_good(const char *s);
 /* One object of at most `max` bytes and CNI_DEPTH_MAX levels. */
 int cni_document_parse(const char *text, size_t len, size_t max, const char *what, json_t **ret, Err *e);
+int cni_document_parse_deep(const char *text, size_t len, size_t max, size_t depth, const char *what,
+			    json_t **ret, Err *e);
 
 /* A whole regular file of at most `max` bytes; never waits for what only looks like one. Symlinks are followed if `follow`. */
 int cni_file_read(int dirfd, const char *name, size_t max, bool follow, char **ret, size_t *ret_len, Err *e);
@@ -138,12 +142,14 @@ int cni_record_write(const char *cache_dir, const CniRecord *r, Err *e);
 /* Of this attachment, whatever its network; `network` is where it is looked for first, or NULL. 1, or 0 if there is none that can be read. */
 int cni_record_find(const char *cache_dir, const char *network, const char *container_id, const char *ifname,
 		    CniRecord *ret, Err *e);
+/* Whether there is a file for it, whatever is in that; true if nobody can tell. */
+bool cni_record_exists(const char *cache_dir, const char *container_id, const char *ifname);
 /* Its file, if there is one. */
 int cni_record_remove(const char *cache_dir, const char *network, const char *container_id,
 		      const char *ifname, Err *e);
-/* Calls f with every record that can be read, until it returns less than 0; f may take its parts over. */
 /* Removes pieces of records that a killed engine, of whatever owner, left a minute ago or earlier. */
 void cni_record_sweep(const char *cache_dir);
+/* Calls f with every record that can be read, until it returns less than 0; f may take its parts over. */
 int cni_record_each(const char *cache_dir, int (*f)(CniRecord *r, void *user, Err *e), void *user, Err *e);
 
 /* ---- request.c ---- */

@@ -27,7 +27,7 @@ typedef struct CniOptions {
 	const char *cache_dir; /* "/var/lib/cni": results are in its folder "results" */
 	int timeout_ms;        /* of one run of a plugin; 0: 60 s */
 	const char *
-	    owner; /* whose records cni_gc() looks after: the cache is shared by all callers of CNI on a machine. NULL: "ireko" */
+	    owner; /* whose records cni_stale_find() looks after: the cache is shared by all callers of CNI on a machine. NULL: "ireko" */
 } CniOptions;
 
 /* Watches the directory, or for its coming. */
@@ -82,6 +82,13 @@ int cni_check(Cni *c, const CniAttachment *a, Err *e);
 /* In reverse order, with what the record says (arguments, capabilities, result, the configuration of that time); without a record, with what `a` says and today's configuration, and
  * success if there is none. The record goes when all have succeeded. Repeating it is success. */
 int cni_del(Cni *c, const CniAttachment *a, Err *e);
-/* Takes down all attachments on record that are of this owner and not among `keep` ("CONTAINER_ID IFNAME"), and tells plugins of 1.1.0 what is kept (GC), that of other
- * owners too. Failures are told in the log and tried again by the next call. */
+/* Whether it is a network namespace, and not only a name. */
+bool cni_netns_is_there(const char *path);
+
+/* Attachments on record that are of this owner and not among `keep` ("CONTAINER_ID IFNAME"). */
+typedef struct CniStale CniStale;
+int cni_stale_find(Cni *c, char *const *keep, CniStale **ret, Err *e);
+/* Takes them down and frees the list, which may be NULL; gone() is told the namespace of each that is. Failures are told in the log: the next list has them again. */
+void cni_stale_release(CniStale *s, void (*gone)(const char *netns, void *user), void *user);
+/* Tells plugins of 1.1.0 what is kept (GC), that of other owners too. Failures are told in the log. */
 int cni_gc(Cni *c, char *const *keep, Err *e);

@@ -134,7 +134,7 @@ static void a_pod(void **state)
 	assert_says(-1, "ip -o addr show cni9", "10.77.0.1/24");
 	assert_says(-1, "iptables-save -t nat", "18077");
 	assert_says(-1, "tc qdisc", "tbf");
-	ok(cni_gc(c, (char *[]){(char *)(uintptr_t)ID " eth0", NULL}, &e));
+	ok(clean_up(c, (char *[]){(char *)(uintptr_t)ID " eth0", NULL}, &e));
 	assert_says(netns, "ip -o addr show eth0", "10.77.0.2/24");
 	ok(cni_del(c, &a, &e));
 	nothing_stays(w);
@@ -200,7 +200,7 @@ static void a_pod_that_nobody_knows(void **state)
 	c = world_cni(w, 0);
 	ok(cni_add(c, &a, -1, &res, &e));
 	(void)close(netns);
-	ok(cni_gc(c, NULL, &e));
+	ok(clean_up(c, NULL, &e));
 	no_lease_or_port_stays(w);
 }
 

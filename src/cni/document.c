@@ -66,7 +66,7 @@ bool cni_ifname_is_good(const char *s)
 }
 
 /* Of brackets outside strings; what is no JSON is the parser's to refuse. */
-static bool is_too_deep(const char *text, size_t len)
+static bool is_too_deep(const char *text, size_t len, size_t max)
 {
 	size_t depth = 0;
 	bool quoted = false;
@@ -77,7 +77,7 @@ static bool is_too_deep(const char *text, size_t len)
 		else if (quoted)
 			i += text[i] == '\\';
 		else if (text[i] == '{' || text[i] == '[') {
-			if (++depth > CNI_DEPTH_MAX)
+			if (++depth > max)
 				return true;
 		} else if (text[i] == '}' || text[i] == ']')
 			depth -= depth > 0;
@@ -85,15 +85,16 @@ static bool is_too_deep(const char *text, size_t len)
 	return false;
 }
 
-int cni_document_parse(const char *text, size_t len, size_t max, const char *what, json_t **ret, Err *e)
+int cni_document_parse_deep(const char *text, size_t len, size_t max, size_t depth, const char *what,
+			    json_t **ret, Err *e)
 {
 	_cleanup_json_ json_t *j = NULL;
 	int r;
 
 	if (len > max)
 		return err_new_no(e, ERR_INVALID, EFBIG, "%s: larger than %zu bytes", what, max);
-	if (is_too_deep(text, len))
-		return err_new(e, ERR_INVALID, "%s: nested more than %d deep", what, CNI_DEPTH_MAX);
+	if (is_too_deep(text, len, depth))
+		return err_new(e, ERR_INVALID, "%s: nested more than %zu deep", what, depth);
 	r = json_parse_bounded(text, len, what, &j, e);
 	if (r < 0)
 		return r;
@@ -101,6 +102,11 @@ int cni_document_parse(const char *text, size_t len, size_t max, const char *wha
 		return err_new(e, ERR_INVALID, "%s: not an object", what);
 	*ret = take_ptr(j);
 	return 0;
+}
+
+int cni_document_parse(const char *text, size_t len, size_t max, const char *what, json_t **ret, Err *e)
+{
+	return cni_document_parse_deep(text, len, max, CNI_DEPTH_MAX, what, ret, e);
 }
 
 int cni_file_read(int dirfd, const char *name, size_t max, bool follow, char **ret, size_t *ret_len, Err *e)

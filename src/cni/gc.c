@@ -9,22 +9,95 @@
 
 #include "base/log.h"
 
-typedef struct Sweep {
-	Cni *c;
-	char *const *keep;
-	const char *network; /* today's, or NULL */
-	json_t *valid;       /* of it */
-	CniRecord *stale;
-	size_t n_stale;
-} Sweep;
+#define GC_TIMEOUT_MS 10000
 
-static void sweep_done(Sweep *s)
+struct CniStale {
+	Cni *c;
+	CniRecord *v;
+	size_t n;
+};
+
+static void stale_free(CniStale *s)
 {
-	for (size_t i = 0; i < s->n_stale; i++)
-		cni_record_done(&s->stale[i]);
-	free(s->stale);
-	json_decref(s->valid);
+	for (size_t i = 0; s && i < s->n; i++)
+		cni_record_done(&s->v[i]);
+	if (s)
+		free(s->v);
+	free(s);
 }
+
+/* ---- attachments that nobody needs ---- */
+
+typedef struct Search {
+	CniStale *stale;
+	char *const *keep;
+} Search;
+
+/* The record's parts change hands. */
+static int add_stale(CniStale *s, CniRecord *r)
+{
+	CniRecord *more = reallocarray(s->v, s->n + 1, sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	s->v = more;
+	s->v[s->n++] = *r;
+	*r = (CniRecord){0};
+	return 0;
+}
+
+static int look_at(CniRecord *r, void *user, Err *e)
+{
+	const Search *s = user;
+	_cleanup_free_ char *key = strf("%s %s", r->container_id, r->ifname);
+
+	if (!key)
+		return err_oom(e);
+	if (!streq(r->owner, s->stale->c->owner) || strv_has(s->keep, key))
+		return 0;
+	return add_stale(s->stale, r) < 0 ? err_oom(e) : 0;
+}
+
+int cni_stale_find(Cni *c, char *const *keep, CniStale **ret, Err *e)
+{
+	Search s = {.stale = calloc(1, sizeof(CniStale)), .keep = keep};
+	int r;
+
+	if (!s.stale)
+		return err_oom(e);
+	s.stale->c = c;
+	r = cni_record_each(c->cache_dir, look_at, &s, e);
+	if (r < 0) {
+		stale_free(s.stale);
+		return r;
+	}
+	cni_record_sweep(c->cache_dir);
+	*ret = s.stale;
+	return 0;
+}
+
+void cni_stale_release(CniStale *s, void (*gone)(const char *netns, void *user), void *user)
+{
+	for (size_t i = 0; s && i < s->n; i++) {
+		const CniRecord *r = &s->v[i];
+		_cleanup_free_ char *subject = strf("container %s, which is gone", r->container_id);
+		Err e = {0};
+
+		if (cni_del_record(s->c, r, r->netns, subject ?: "a container that is gone", &e) < 0)
+			log_warn("clean-up: %s", e.msg);
+		else if (gone && !str_empty(r->netns))
+			gone(r->netns, user);
+	}
+	stale_free(s);
+}
+
+/* ---- what plugins are told ---- */
+
+typedef struct Valid {
+	const Cni *c;
+	const CniList *list;
+	json_t *attachments;
+} Valid;
 
 static int add_valid(json_t *valid, const char *container_id, const char *ifname)
 {
@@ -32,37 +105,18 @@ static int add_valid(json_t *valid, const char *container_id, const char *ifname
 				     json_pack("{s:s, s:s}", "containerID", container_id, "ifname", ifname));
 }
 
-/* The record's parts change hands. */
-static int add_stale(Sweep *s, CniRecord *r)
+static int add_of_others(CniRecord *r, void *user, Err *e)
 {
-	CniRecord *more = reallocarray(s->stale, s->n_stale + 1, sizeof(*more));
+	const Valid *v = user;
 
-	if (!more)
-		return -ENOMEM;
-	s->stale = more;
-	s->stale[s->n_stale++] = *r;
-	*r = (CniRecord){0};
-	return 0;
+	if (streq(r->owner, v->c->owner) || !streq0(r->network, v->list->name))
+		return 0;
+	return add_valid(v->attachments, r->container_id, r->ifname) < 0 ? err_oom(e) : 0;
 }
 
-static int sort_record(CniRecord *r, void *user, Err *e)
+static int add_kept(const Valid *v, char *const *keep, Err *e)
 {
-	Sweep *s = user;
-	_cleanup_free_ char *key = strf("%s %s", r->container_id, r->ifname);
-	int n = 0;
-
-	if (!key)
-		return err_oom(e);
-	if (streq(r->owner, s->c->owner))
-		n = strv_has(s->keep, key) ? 0 : add_stale(s, r);
-	else if (streq0(s->network, r->network))
-		n = add_valid(s->valid, r->container_id, r->ifname);
-	return n < 0 ? err_oom(e) : 0;
-}
-
-static int add_kept(Sweep *s, Err *e)
-{
-	for (char *const *k = s->keep; k && *k; k++) {
+	for (char *const *k = keep; k && *k; k++) {
 		_cleanup_strv_ char **parts = strv_split(*k, ' ');
 
 		if (!parts)
@@ -71,39 +125,27 @@ static int add_kept(Sweep *s, Err *e)
 			return err_new(
 			    e, ERR_INVALID,
 			    "\"%.100s\" is no attachment: a container id, a blank and an interface", *k);
-		if (add_valid(s->valid, parts[0], parts[1]) < 0)
+		if (add_valid(v->attachments, parts[0], parts[1]) < 0)
 			return err_oom(e);
 	}
 	return 0;
 }
 
-static void take_down(const Sweep *s)
-{
-	for (size_t i = 0; i < s->n_stale; i++) {
-		const CniRecord *r = &s->stale[i];
-		_cleanup_free_ char *subject = strf("container %s, which is gone", r->container_id);
-		Err e = {0};
-
-		if (cni_del_record(s->c, r, r->netns, subject ?: "a container that is gone", &e) < 0)
-			log_warn("clean-up: %s", e.msg);
-	}
-}
-
 /* The name that the specification has, and the one that it had by mistake before. */
-static json_t *extra_of(const Sweep *s)
+static json_t *extra_of(const Valid *v)
 {
-	return json_pack("{s:O, s:O}", "cni.dev/valid-attachments", s->valid, "cni.dev/attachments",
-			 s->valid);
+	return json_pack("{s:O, s:O}", "cni.dev/valid-attachments", v->attachments, "cni.dev/attachments",
+			 v->attachments);
 }
 
-static void tell_plugins(const Sweep *s, const CniList *l)
+static void tell_plugins(Cni *c, const Valid *v)
 {
-	_cleanup_json_ json_t *extra = extra_of(s);
-	_cleanup_chain_ CniChain h = {.c = s->c, .list = l, .alive_fd = -1};
+	_cleanup_json_ json_t *extra = extra_of(v);
+	_cleanup_chain_ CniChain h = {.c = c, .list = v->list, .alive_fd = -1, .timeout_ms = GC_TIMEOUT_MS};
 	Err e = {0};
 	int r = extra ? cni_chain_init(&h, &e) : err_oom(&e);
 
-	for (size_t i = 0; r >= 0 && i < json_array_size(l->plugins); i++) {
+	for (size_t i = 0; r >= 0 && i < json_array_size(v->list->plugins); i++) {
 		Err one = {0};
 
 		/* Each for itself: what one keeps is no reason for the next to keep its own. */
@@ -116,21 +158,18 @@ static void tell_plugins(const Sweep *s, const CniList *l)
 
 int cni_gc(Cni *c, char *const *keep, Err *e)
 {
+	_cleanup_json_ json_t *attachments = json_array();
 	_cleanup_list_ CniList *l = NULL;
-	_cleanup_(sweep_done) Sweep s = {.c = c, .keep = keep, .valid = json_array()};
-	int r = s.valid ? 0 : err_oom(e);
+	Valid v = {.c = c, .attachments = attachments};
+	int r;
 
-	if (r >= 0 && cni_config_get(c, &l, NULL) >= 0)
-		s.network = l->name;
+	if (cni_config_get(c, &l, NULL) < 0 || l->version < CNI_1_1_0 || l->disable_gc)
+		return 0;
+	v.list = l;
+	r = attachments ? add_kept(&v, keep, e) : err_oom(e);
 	if (r >= 0)
-		r = add_kept(&s, e);
+		r = cni_record_each(c->cache_dir, add_of_others, &v, e);
 	if (r >= 0)
-		r = cni_record_each(c->cache_dir, sort_record, &s, e);
-	if (r < 0)
-		return r;
-	cni_record_sweep(c->cache_dir);
-	take_down(&s);
-	if (l && l->version >= CNI_1_1_0 && !l->disable_gc)
-		tell_plugins(&s, l);
-	return 0;
+		tell_plugins(c, &v);
+	return r;
 }

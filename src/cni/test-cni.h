@@ -13,6 +13,16 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+/* What an engine does at its start. */
+static inline int clean_up(Cni *c, char *const *keep, Err *e)
+{
+	CniStale *s = NULL;
+	int r = cni_stale_find(c, keep, &s, e);
+
+	cni_stale_release(s, NULL, NULL);
+	return r < 0 ? r : cni_gc(c, keep, e);
+}
+
 /* Fails the test with the message of e. */
 #define ok(call)                                                                                             \
 	({                                                                                                   \

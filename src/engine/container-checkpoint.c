@@ -17,6 +17,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <time.h>
 
 #define TIMEOUT_S     300 /* when none is asked for */
@@ -183,13 +184,12 @@ static int place_check(const char *location, Err *e)
 
 static int save(Checkpoint *k, const char *location, Err *e)
 {
-	_cleanup_free_ char *beside = strf("%s.%.12s.part", location, k->c->id);
+	_cleanup_free_ char *beside = strf("%s.%s.part", location, path_base(k->work));
 	_cleanup_close_ int fd = -1;
 	int r;
 
 	if (!beside)
 		return err_oom(e);
-	(void)unlink(beside);
 	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == ENOENT)
 		return err_new(e, ERR_INVALID, "checkpoint: the directory of %s is not there", location);
@@ -205,10 +205,12 @@ static int save(Checkpoint *k, const char *location, Err *e)
 	return r;
 }
 
-int engine_container_checkpoint(Engine *en, const char *ref, const char *location, int64_t timeout_s, Err *e)
+int engine_container_checkpoint(Engine *en, const char *ref, const char *location, int64_t timeout_s,
+				int alive_fd, Err *e)
 {
 	_cleanup_(checkpoint_done) Checkpoint k = {.en = en, .work_fd = -1};
 	_cleanup_container_ Container *c = NULL;
+	struct pollfd alive = {.fd = alive_fd};
 	int r = place_check(location, e);
 
 	if (r >= 0 && (timeout_s < 0 || timeout_s > TIMEOUT_S_MAX))
@@ -224,5 +226,7 @@ int engine_container_checkpoint(Engine *en, const char *ref, const char *locatio
 	r = prepare(&k, e);
 	if (r >= 0)
 		r = shim_checkpoint(k.run_dir, k.work, (int)(timeout_s ?: TIMEOUT_S) * 1000, e);
+	if (r >= 0 && poll(&alive, 1, 0) > 0)
+		r = err_new_no(e, ERR_CANCELLED, ECANCELED, "checkpoint: the client went away");
 	return r < 0 ? r : save(&k, location, e);
 }

@@ -347,7 +347,8 @@ int engine_container_logs(Engine *en, const char *ref, const EngineLogs *l, Engi
 /* A pod's container: its log file was renamed, and is made anew before this returns. ERR_CONFLICT if it does not run; no file is made then. */
 int engine_container_log_reopen(Engine *en, const char *ref, Err *e);
 /* Writes a running container's processes, its configuration and its log to an archive, and lets it run on. timeout_s 0: some minutes. ERR_UNSUPPORTED without criu. */
-int engine_container_checkpoint(Engine *en, const char *ref, const char *location, int64_t timeout_s, Err *e);
+int engine_container_checkpoint(Engine *en, const char *ref, const char *location, int64_t timeout_s,
+				int alive_fd, Err *e);
 
 /* Processes: titles and rows as ps prints them. */
 int engine_container_top(Engine *en, const char *ref, const char *ps_args, json_t **ret, Err *e);

@@ -194,13 +194,12 @@ static int kill_locked(Engine *en, Container *c, int signal, bool thaw, Err *e)
 
 /* Sends a signal under life; *ret_exits is what to wait from. `ending`: it is to end, and its restart policy is to leave it so, also if
  * the engine is no more when it does. */
-static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigned *ret_exits, Err *e)
+static int signal_locked(Engine *en, Container *c, int signal, bool ending, unsigned *ret_exits, Err *e)
 {
 	Err err = {0};
 	bool news;
 	int r = 0;
 
-	container_lock(c);
 	pthread_mutex_lock(&c->state);
 	*ret_exits = c->exits;
 	news = ending && !c->stop_requested && !streq(c->config.host.restart.name ?: "no", "no");
@@ -216,6 +215,15 @@ static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigne
 		if (r < 0)
 			r = err_new_no(e, err.kind, -r, "%s", err_msg(&err, r));
 	}
+	return r;
+}
+
+static int signal_now(Engine *en, Container *c, int signal, bool ending, unsigned *ret_exits, Err *e)
+{
+	int r;
+
+	container_lock(c);
+	r = signal_locked(en, c, signal, ending, ret_exits, e);
 	pthread_mutex_unlock(&c->life);
 	return r;
 }
@@ -350,8 +358,13 @@ int engine_container_kill(Engine *en, const char *ref, const char *signal, Err *
 
 int container_kill_begin(Engine *en, Container *c, unsigned *ret_exits, Err *e)
 {
-	int r = is_running(container_status(c)) ? signal_now(en, c, SIGKILL, true, ret_exits, e) : 0;
+	int r = 0;
 
+	/* A start that is under way is waited for: what it starts is to end as well. */
+	container_lock(c);
+	if (is_running(container_status(c)))
+		r = signal_locked(en, c, SIGKILL, true, ret_exits, e);
+	pthread_mutex_unlock(&c->life);
 	return r < 0 && !is_running(container_status(c)) ? 0 : r;
 }
 

@@ -158,18 +158,24 @@ static int collect_dated(LogSet *s, const char *path, bool *ret_current)
 	const char *base = path_base(path);
 	_cleanup_free_ char *dir = strndup(path, (size_t)(base - path));
 	_cleanup_strv_ char **names = NULL;
+	bool doubled = false;
 	int r = dir ? log_set_append(s, path) : -ENOMEM;
 
 	*ret_current = r > 0;
 	if (r >= 0)
 		r = dated_names(*dir ? dir : ".", base, &names);
 	for (char **n = names; r >= 0 && n && *n; n++) {
-		bool doubled = str_ends(*n, ".gz") && n[1] && strncmp(n[0], n[1], strlen(n[1])) == 0;
+		bool was_doubled = doubled;
+
+		doubled = str_ends(*n, ".gz") && n[1] && strncmp(n[0], n[1], strlen(n[1])) == 0;
 		_cleanup_free_ char *name = strf("%s%s", dir, *n);
 
 		if (!name)
 			return -ENOMEM;
 		r = doubled ? 0 : log_set_append(s, name);
+		/* The plain one has gone meanwhile, and the compressed one was passed over for it. */
+		if (r == 0 && was_doubled && !doubled)
+			return -EAGAIN;
 		/* A rotation has just moved what we have. */
 		if (r > 0 && s->n > 1 && log_file_same(&s->v[s->n - 1], &s->v[s->n - 2]))
 			return -EAGAIN;

@@ -29,6 +29,8 @@ static inline bool container_is_member(const Container *c)
 int pod_settle(Engine *en, Container *c, Err *e);
 /* ERR_CONFLICT for what belongs to a pod: whoever keeps that has calls of his own. verb: "remove". */
 int pod_guard(const Container *c, const char *verb, Err *e);
+/* ERR_CONFLICT: a member runs once. */
+int pod_ran_before(const Container *c, Err *e);
 /* Returns when no member of the sandbox runs; of others at once. */
 void pod_members_await(Engine *en, const Container *c);
 /* The directory of the shim that keeps the pod; malloc'ed. */

@@ -9,7 +9,10 @@
 #include "cni/cni.h"
 #include "kernel/mount.h"
 
-#define POD_INTERFACE "eth0"
+#include <poll.h>
+
+#define POD_INTERFACE     "eth0"
+#define ATTACHING_LOOK_MS 50
 
 static char *netns_path(const Engine *en, const Container *c)
 {
@@ -36,28 +39,96 @@ int pods_open(Engine *en, Err *e)
 	return o->cni_conf_dir ? cni_new(&cni, &en->pods.cni, e) : 0;
 }
 
-/* Of a run that was cut short between two records, or of a pod whose row is lost: it is nobody's network. */
-void pods_networks_sweep(Engine *en)
+static int netns_unname(const char *path, Err *e)
 {
-	_cleanup_strv_ char **keep = NULL;
-	size_t n = 0;
+	int r = mount_detach(path);
 
-	pthread_rwlock_wrlock(&en->pods.attaching);
-	Container **all = en->pods.cni ? containers_all(en, &n) : NULL;
-	Err err = {0};
-	int r = 0;
+	/* EINVAL: the file is there, but was not mounted on. */
+	if (r < 0 && r != -ENOENT && r != -EINVAL)
+		return err_sys(e, r, "unmount %s", path);
+	return unlink(path) < 0 && errno != ENOENT ? err_sys(e, errno, "remove %s", path) : 0;
+}
+
+/* ---- networks that are nobody's: of a run that was cut short between two records, or of a pod whose row is lost ---- */
+
+static int attached_pods(Engine *en, char ***ret, Err *e)
+{
+	size_t n = 0;
+	Container **all = containers_all(en, &n);
+	int r = all ? 0 : -ENOMEM;
 
 	for (size_t i = 0; all && i < n; i++) {
 		if (r >= 0 && all[i]->pod_attached)
-			r = strv_take(&keep, strf("%s " POD_INTERFACE, all[i]->id));
+			r = strv_take(ret, strf("%s " POD_INTERFACE, all[i]->id));
 		container_unref(all[i]);
 	}
-	if (all && r >= 0)
-		r = cni_gc(en->pods.cni, keep, &err);
 	free(all);
+	return r < 0 ? err_oom(e) : 0;
+}
+
+/* What is named so was named by us; others have names of that pattern in the same directory. */
+static void unname_lost(const char *path, void *user)
+{
+	const Engine *en = user;
+	const char *name = str_after(path, en->options.pods.netns_dir);
+	Err e = {0};
+
+	if (name && str_starts(name, "/cni-") && !strchr(name + 1, '/') && netns_unname(path, &e) < 0)
+		log_warn("a pod that is no more: %s", e.msg);
+}
+
+/* No plugin runs while new pods wait, but for what 1.1.0 calls GC: who is told what is kept must be told all. */
+static int find_lost(Engine *en, CniStale **ret, Err *e)
+{
+	_cleanup_strv_ char **keep = NULL;
+	int r;
+
+	pthread_rwlock_wrlock(&en->pods.attaching);
+	r = attached_pods(en, &keep, e);
+	if (r >= 0)
+		r = cni_stale_find(en->pods.cni, keep, ret, e);
 	pthread_rwlock_unlock(&en->pods.attaching);
+	return r;
+}
+
+static int tell_what_is_kept(Engine *en, Err *e)
+{
+	_cleanup_strv_ char **keep = NULL;
+	int r;
+
+	pthread_rwlock_wrlock(&en->pods.attaching);
+	r = attached_pods(en, &keep, e);
+	if (r >= 0)
+		r = cni_gc(en->pods.cni, keep, e);
+	pthread_rwlock_unlock(&en->pods.attaching);
+	return r;
+}
+
+void pods_networks_sweep(Engine *en)
+{
+	CniStale *lost = NULL;
+	Err err = {0};
+	int r;
+
+	if (!en->pods.cni)
+		return;
+	r = find_lost(en, &lost, &err);
+	cni_stale_release(lost, unname_lost, en);
+	if (r >= 0)
+		r = tell_what_is_kept(en, &err);
 	if (r < 0)
 		log_warn("networks of pods that are no more: %s", err_msg(&err, r));
+}
+
+/* Cancelled when nobody waits for the pod any more. */
+static int attaching_begin(Engine *en, int alive_fd, Err *e)
+{
+	struct pollfd p = {.fd = alive_fd};
+
+	while (pthread_rwlock_tryrdlock(&en->pods.attaching) != 0)
+		if (poll(&p, 1, ATTACHING_LOOK_MS) > 0)
+			return err_new_no(e, ERR_CANCELLED, ECANCELED, "nobody waits for the pod any more");
+	return 0;
 }
 
 void pods_close(Engine *en)
@@ -88,16 +159,6 @@ static int netns_name(Engine *en, const char *path, int netns_fd, Err *e)
 	mount = mount_clone(netns_fd, "", false);
 	r = mount < 0 ? mount : mount_attach(mount, file);
 	return r < 0 ? err_sys(e, r, "name the network namespace %s", path) : 0;
-}
-
-static int netns_unname(const char *path, Err *e)
-{
-	int r = mount_detach(path);
-
-	/* EINVAL: the file is there, but was not mounted on. */
-	if (r < 0 && r != -ENOENT && r != -EINVAL)
-		return err_sys(e, r, "unmount %s", path);
-	return unlink(path) < 0 && errno != ENOENT ? err_sys(e, errno, "remove %s", path) : 0;
 }
 
 static int enter_ips(Container *c, char **ips, Err *e)
@@ -141,9 +202,11 @@ static int attach(Engine *en, Container *c, const char *path, Err *e)
 	for (size_t i = 0; r >= 0 && i < n->n_ports; i++)
 		ports[i] = (CniPort){n->ports[i].protocol, n->ports[i].host_ip, n->ports[i].host_port,
 				     n->ports[i].container_port};
-	pthread_rwlock_rdlock(&en->pods.attaching);
 	if (r >= 0)
-		r = cni_add(en->pods.cni, &a, c->pod_asked->alive_fd, &result, e);
+		r = attaching_begin(en, c->pod_asked->alive_fd, e);
+	if (r < 0)
+		return r;
+	r = cni_add(en->pods.cni, &a, c->pod_asked->alive_fd, &result, e);
 	pthread_rwlock_unlock(&en->pods.attaching);
 	if (r >= 0 && strv_len(result.ips) == 0)
 		r = err_new(e, ERR_UNAVAILABLE, "pod %s/%s: CNI's plugins gave its interface %s no address",
@@ -184,7 +247,7 @@ int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e)
 static int detach(Engine *en, Container *c, const char *path, Err *e)
 {
 	const CniAttachment a = {.container_id = c->id,
-				 .netns = access(path, F_OK) == 0 ? path : "",
+				 .netns = path,
 				 .ifname = POD_INTERFACE,
 				 .pod_name = strv_env_get(c->config.labels, "io.kubernetes.pod.name"),
 				 .pod_namespace =
@@ -193,8 +256,10 @@ static int detach(Engine *en, Container *c, const char *path, Err *e)
 
 	if (!en->pods.cni)
 		return no_networks(e);
-	/* The record goes with the last DEL that succeeded: an engine that was killed right then does not say it twice. */
-	return cni_is_recorded(en->pods.cni, &a) ? cni_del(en->pods.cni, &a, e) : 0;
+	/* The record goes with the last DEL that succeeded, and after it the namespace's name: an engine that was killed in between does not say it twice. With both gone, it may as
+	 * well be that the machine has lost the record. */
+	return cni_netns_is_there(path) && !cni_is_recorded(en->pods.cni, &a) ? 0
+									      : cni_del(en->pods.cni, &a, e);
 }
 
 int pod_network_release(Engine *en, Container *c, Err *e)
@@ -220,6 +285,7 @@ int engine_pod_connect(Engine *en, const char *id, uint16_t port, int *ret_fd, E
 	_cleanup_container_ Container *c = NULL;
 	_cleanup_free_ char *path = NULL;
 	_cleanup_close_ int netns = -1;
+	const char *network;
 	int r = container_find(en, id, &c, e);
 
 	if (r < 0)
@@ -228,7 +294,8 @@ int engine_pod_connect(Engine *en, const char *id, uint16_t port, int *ret_fd, E
 		return err_new(e, ERR_NOT_FOUND, "No such pod: %s", id);
 	if (container_status(c) != CONTAINER_RUNNING)
 		return err_new(e, ERR_CONFLICT, "pod %.12s is not ready", c->id);
-	if (c->pod_attached) {
+	/* One that is released has no name any more. */
+	if (net_mode(c, &network) == NET_POD) {
 		path = netns_path(en, c);
 		netns = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 		if (netns < 0)

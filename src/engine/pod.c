@@ -272,6 +272,11 @@ int engine_pod_remove(Engine *en, const char *id, Err *e)
 
 /* ---- members ---- */
 
+int pod_ran_before(const Container *c, Err *e)
+{
+	return err_new(e, ERR_CONFLICT, "container %.12s has been started before: it runs once", c->id);
+}
+
 int engine_pod_container_start(Engine *en, const char *id, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
@@ -282,8 +287,7 @@ int engine_pod_container_start(Engine *en, const char *id, Err *e)
 	pthread_mutex_lock(&c->state);
 	bool ran = c->started_ns || c->status != CONTAINER_CREATED;
 	pthread_mutex_unlock(&c->state);
-	return ran ? err_new(e, ERR_CONFLICT, "container %.12s has been started before: it runs once", c->id)
-		   : container_start(en, c, id, e);
+	return ran ? pod_ran_before(c, e) : container_start(en, c, id, e);
 }
 
 int engine_pod_container_remove(Engine *en, const char *id, Err *e)

@@ -644,7 +644,8 @@ int container_start(Engine *en, Container *c, const char *ref, Err *e)
 		break;
 	default:
 		r = c->removed ? err_new(e, ERR_NOT_FOUND, "No such container: %s", ref)
-			       : container_start_anew_locked(en, c, e);
+		    : container_is_member(c) && c->started_ns ? pod_ran_before(c, e)
+							      : container_start_anew_locked(en, c, e);
 		/* --rm holds for a start that failed too: nobody else would remove it, and its waiters wait for that. */
 		if (r < 0 && c->config.host.auto_remove && !c->removed)
 			(void)container_remove_locked(en, c, true, NULL);

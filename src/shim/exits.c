@@ -183,5 +183,5 @@ void server_end(Server *s)
 	/* After it: a client that sees the end of its stream asks for the exit code at once. */
 	stdio_finish(&s->init.io);
 	if (s->keeper->first == s)
-		keeper_end_others(s->keeper);
+		keeper_first_ended(s->keeper);
 }

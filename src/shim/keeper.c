@@ -142,6 +142,11 @@ static int keeper_timeout(const Keeper *k, int64_t now)
 {
 	int t = k->strays ? STRAYS_LOOK_MS : -1;
 
+	if (k->others_end_ns) {
+		int left = (int)(MAX2(k->others_end_ns - now, INT64_C(0)) / 1000000) + 1;
+
+		t = t < 0 ? left : MIN2(t, left);
+	}
 	for (const Server *s = k->servers; s; s = s->next) {
 		int own = server_timeout(s, now);
 
@@ -206,6 +211,21 @@ static void free_those_over(Keeper *k, int64_t now)
 	}
 }
 
+static void end_others(Keeper *k)
+{
+	k->others_end_ns = 0;
+	for (Server *s = k->servers; s; s = s->next) {
+		Err e = {0};
+
+		if (s == k->first || s->ended)
+			continue;
+		if (!s->created)
+			s->failed = true;
+		else if (s->runner.ops->kill(&s->runner, SIGKILL, true, &e) < 0)
+			(void)process_signal(s->init.pidfd.fd, SIGKILL);
+	}
+}
+
 static int keeper_loop(Keeper *k)
 {
 	int64_t now = clock_mono_ns(), ticked = now;
@@ -234,24 +254,25 @@ static int keeper_loop(Keeper *k)
 		}
 		if (tick)
 			strays_look(&k->strays, NULL);
+		if (k->others_end_ns && k->others_end_ns <= now)
+			end_others(k);
 		reap_strays(k);
 		free_those_over(k, now);
 	}
 	return 0;
 }
 
-void keeper_end_others(Keeper *k)
+/* When the machine ends, they have been sent SIGTERM with it: each has the time that a container of its own has. */
+void keeper_first_ended(Keeper *k)
 {
-	for (Server *s = k->servers; s; s = s->next) {
-		Err e = {0};
-
-		if (s == k->first || s->ended)
-			continue;
-		if (!s->created)
-			s->failed = true;
-		else if (s->runner.ops->kill(&s->runner, SIGKILL, true, &e) < 0)
-			(void)process_signal(s->init.pidfd.fd, SIGKILL);
+	if (!machine_ends()) {
+		end_others(k);
+		return;
 	}
+	k->others_end_ns = clock_mono_ns() + MACHINE_ENDS_S * INT64_C(1000000000);
+	for (Server *s = k->servers; s; s = s->next)
+		if (s != k->first && !s->created)
+			s->failed = true;
 }
 
 /* ---- the beginning ---- */

@@ -98,10 +98,11 @@ struct Keeper {
 	Loop loop;
 	Server *servers;
 	size_t n_servers;
-	Server *first;     /* a pod's sandbox; NULL when it is over */
-	Stray *strays;     /* of containers that are over */
-	bool failed;       /* it was not created */
-	PageRange text[4]; /* the program's pages, given up while nothing happens (keeper.c) */
+	Server *first;         /* a pod's sandbox; NULL when it is over */
+	int64_t others_end_ns; /* by when the others have to have ended by themselves; 0: nothing waits */
+	Stray *strays;         /* of containers that are over */
+	bool failed;           /* it was not created */
+	PageRange text[4];     /* the program's pages, given up while nothing happens (keeper.c) */
 	size_t n_text;
 	bool rested; /* nothing happened since memory was given back */
 };
@@ -111,7 +112,7 @@ int shim_serve(int control_fd);
 
 /* keeper.c */
 /* The first container has ended: the end of the others, too. */
-void keeper_end_others(Keeper *k);
+void keeper_first_ended(Keeper *k);
 
 /* server.c */
 /* One more container, which `control` (taken over, also on failure) will tell to create. */

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of pods by CNI's plugins as Debian has them: addresses, ports, what a plugin is told, dual stack, bandwidth, and plugins that fail, hang or lie. The network of a pod is
 released exactly once."""
+import concurrent.futures
+import contextlib
 import json
 import pathlib
+import sqlite3
 import time
 
 import grpc
@@ -151,6 +154,43 @@ def test_somebody_takes_the_namespace_away(kubelet, pod):
     kubelet.room.path(add["NETNS"]).unlink()
     pod.stop()
     pod.remove()
+
+
+def test_somebody_unmounts_the_namespace(kubelet, pod):
+    (add,) = kubelet.cni_calls("ADD", pod=pod.id)
+    kubelet.inside("umount", add["NETNS"])
+    pod.stop()
+    (told,) = kubelet.cni_calls("DEL", pod=pod.id)
+    assert told["NETNS"] == "" and not kubelet.room.path(add["NETNS"]).exists()
+
+
+def test_a_pod_whose_record_is_lost(kubelet):
+    """Its network goes, with the name of its namespace; others' stay."""
+    kept, lost = kubelet.run_pod(), kubelet.run_pod()
+    names = [kubelet.cni_calls("ADD", pod=p.id)[0]["NETNS"] for p in (kept, lost)]
+    kubelet.kill()
+    with contextlib.closing(sqlite3.connect(kubelet.engine.data_root / "ireko.db")) as db, db:
+        assert db.execute("DELETE FROM doc WHERE key = ?", (lost.id,)).rowcount == 1
+    kubelet.start()
+    wait_until("it was released", lambda: len(kubelet.cni_calls("DEL", pod=lost.id)) == 1)
+    wait_until("its namespace has no name", lambda: not kubelet.room.path(names[1]).exists())
+    assert kubelet.pods() == {kept.id} and kubelet.room.path(names[0]).exists() and not kubelet.cni_calls("DEL", pod=kept.id)
+
+
+def test_a_stop_while_the_network_is_made(kubelet):
+    """It waits for that, and then all of it ends."""
+    kubelet.behave(ADD="slow")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(kubelet.run_pod)
+        wait_until("the plugin is at work", lambda: kubelet.cni_calls("ADD"))
+        (id,) = kubelet.pods()
+        began = time.monotonic()
+        kubelet.StopPodSandbox(pod_sandbox_id=id)
+        assert time.monotonic() - began < 10
+        pod = running.result()
+    assert pod.status().state == "SANDBOX_NOTREADY" and [c["COMMAND"] for c in kubelet.cni_calls("ADD", "DEL", pod=id)] == ["ADD", "DEL"]
+    pod.remove()
+    assert not kubelet.leftovers()
 
 
 # ---- plugins that are not as they should be

@@ -3,10 +3,12 @@
 import concurrent.futures
 import os
 import pathlib
+import signal
 import time
 
 import pytest
 
+import machine_end
 from harness import wait_until
 from kubelet import context, refused
 
@@ -244,3 +246,19 @@ def test_cgroup_parent(kubelet):
     for d in kubelet.room.cgroups():
         d.rmdir()
     assert not left, left
+
+
+@pytest.mark.parametrize("pid", ["POD", "CONTAINER"])
+def test_the_machine_ends(new_kubelet, pid):
+    """All processes are sent SIGTERM at once; what takes its time to end has it, although the sandbox is gone."""
+    k = new_kubelet(under=machine_end.PREFIX)
+    pod = k.run_pod(linux_part=context(namespace_options={"pid": pid}))
+    c = pod.container("sh", "-c", "trap 'sleep 1; echo ended well; exit 3' TERM; echo up; while :; do sleep 0.05; done", linux_part=context(namespace_options={"pid": pid}))
+    c.wait_line("up")
+    (shim,) = k.engine.shims()
+    machine_end.begin(k.engine)
+    for p in (*machine_end.children(shim), shim):
+        os.kill(p, signal.SIGTERM)
+    assert c.wait().exit_code == 3 and c.lines() == ["up", "ended well"]
+    wait_until("the sandbox ends too", lambda: pod.status().state == "SANDBOX_NOTREADY")
+    wait_until("and the shim", lambda: not k.engine.shims())

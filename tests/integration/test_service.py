@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+import machine_end
 from harness import BUILD, Engine, free_port, program, run, wait_until
 
 
@@ -210,36 +211,15 @@ def test_containers_end_with_the_machine(new_engine, folder, name, says, status)
     assert (engine.inspect(name)["State"]["Pid"] == pid) == (status == "running")
 
 
-# A PID 1 of the engine's own, which can take the name that systemd has when all services are stopped and what is left is sent SIGTERM.
-PID_1 = """
-import ctypes, os, signal, subprocess, sys
-libc = ctypes.CDLL(None)
-assert libc.unshare(0x20000000 | 0x20000) == 0  # CLONE_NEWPID, CLONE_NEWNS
-pid = os.fork()
-if pid:
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-libc.prctl(1, signal.SIGKILL, 0, 0, 0)
-assert libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None) == 0  # MS_REC, MS_PRIVATE
-assert libc.mount(b"proc", b"/proc", b"proc", 0, None) == 0
-signal.signal(signal.SIGUSR1, lambda *_: libc.prctl(15, b"systemd-shutdown", 0, 0, 0))
-p = subprocess.Popen(sys.argv[1:])
-signal.signal(signal.SIGTERM, lambda *_: p.terminate())
-sys.exit(p.wait())
-"""
-
-
 def test_the_last_signal_of_a_machine(new_engine, name):
     """systemd would wait for a minute and a half for a container that takes no notice of SIGTERM, and its shim does not end before it."""
-    engine = new_engine(prefix=(sys.executable, "-c", PID_1))
+    engine = new_engine(prefix=machine_end.PREFIX)
     engine.cli("run", "-d", "--name", name, "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
     shim, = engine.shims()
     os.kill(shim, signal.SIGTERM)
     time.sleep(0.5)
     assert engine.inspect(name)["State"]["Running"]
-    pid_1 = int(pathlib.Path(f"/proc/{engine.p.pid}/task/{engine.p.pid}/children").read_text())
-    os.kill(pid_1, signal.SIGUSR1)
-    wait_until("PID 1 has the name", lambda: pathlib.Path(f"/proc/{pid_1}/comm").read_text() == "systemd-shutdow\n")
+    machine_end.begin(engine)
     begun = time.monotonic()
     os.kill(shim, signal.SIGTERM)
     wait_until("its time is over", lambda: not engine.inspect(name)["State"]["Running"], seconds=30, step=0.2)

@@ -281,6 +281,7 @@ int cri_rpc_checkpoint(GrpcCall *call, void *user, Err *e)
 	rq = (const Cri__CheckpointContainerRequest *)m;
 	r = cri_container_find(d->engine, rq->container_id, &i, e);
 	if (r >= 0)
-		r = engine_container_checkpoint(d->engine, i.id, rq->location, rq->timeout, e);
+		r = engine_container_checkpoint(d->engine, i.id, rq->location, rq->timeout,
+						grpc_call_alive_fd(call), e);
 	return r < 0 ? r : cri_send_empty(call, e);
 }

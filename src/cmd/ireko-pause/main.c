@@ -3,6 +3,9 @@
  * ireko-pause: the process of a pod's sandbox. It holds the namespaces that the pod's containers join, reaps what they orphan where they share its pid
  * namespace, and ends by SIGTERM, SIGINT or SIGKILL.
  *
+ * As the first process of a pid namespace that it shares, its end would be that of all: told to end by SIGTERM or SIGINT, as when the machine does, it waits
+ * for the others, which were told so too. Who kills it does not wait.
+ *
  * There is one for every pod, so it is small: without a C library, its memory is a few pages. Signals are blocked and taken one by one; the kernel
  * queues a blocked signal for the first process of a pid namespace too, whose default actions it would leave out (pid_namespaces(7)).
  */
@@ -11,6 +14,7 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #ifdef IREKO_FREESTANDING
 #if defined(__x86_64__)
@@ -43,17 +47,26 @@ static long call4(long n, long a, long b, long c, long d)
 }
 #endif
 
+/* kill(2) with -1 means everybody but us and the first of the namespace; 0 looks whether there is anybody. */
+static int is_alone(void)
+{
+	return call4(SYS_getpid, 0, 0, 0, 0) != 1 || call4(SYS_kill, -1, 0, 0, 0) < 0;
+}
+
 /* The kernel's own set: one bit a signal. */
 static int hold(void)
 {
+	static const struct timespec look = {.tv_nsec = 50000000};
 	uint64_t all = ~UINT64_C(0);
+	int ends = 0;
 
 	if (call4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof(all)) < 0)
 		return 1;
 	for (;;) {
-		long sig = call4(SYS_rt_sigtimedwait, (long)&all, 0, 0, sizeof(all));
+		long sig = call4(SYS_rt_sigtimedwait, (long)&all, 0, ends ? (long)&look : 0, sizeof(all));
 
-		if (sig == SIGTERM || sig == SIGINT)
+		ends = ends || sig == SIGTERM || sig == SIGINT;
+		if (ends && is_alone())
 			return 0;
 		while (sig == SIGCHLD && call4(SYS_wait4, -1, 0, WNOHANG, 0) > 0)
 			;
