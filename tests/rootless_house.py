@@ -133,7 +133,7 @@ class House:
         if args:
             self.config["process"]["args"] = list(args)
         (self.bundle / "config.json").write_text(json.dumps(self.config))
-        return f"c{self.count}"
+        return f"c{os.getpid()}-{self.count}"
 
     def run(self, *args, **kw):
         return self.cmd("run", self.save(*args), **kw)

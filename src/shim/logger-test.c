@@ -262,6 +262,30 @@ static void fill_disk(const TestDir *small)
 	assert_string_equal(text, note);
 }
 
+/* One piece of input makes several stages. The first does not fit on the disk, the second, which is smaller, does: the loss is told between them. */
+static void fill_disk_between_stages(const TestDir *small)
+{
+	_cleanup_free_ char *text = NULL;
+	char input[80 * 1000], ballast[216 << 10] = {0};
+	_cleanup_close_ int fd = openat(small->fd, "ballast", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	size_t kept;
+	unsigned lost;
+	Logger *l;
+
+	assert_int_equal(truncate(log_path(small, (char[64]){0}, 64), 0), 0);
+	assert_int_equal(write(fd, ballast, sizeof(ballast)), sizeof(ballast));
+	l = open_log(small, 0, 0);
+	memset(input, 'x', sizeof(input));
+	for (size_t i = 999; i < sizeof(input); i += 1000)
+		input[i] = '\n';
+	logger_write(l, 0, input, sizeof(input));
+	logger_close(l);
+	text = texts(small, "c-json.log", NULL, &kept);
+	assert_int_equal(sscanf(text, "[ireko: %u log records lost: No space left on device]\nx", &lost), 1);
+	assert_in_range(lost, 1, 79);
+	assert_int_equal(lost + kept - 1, 80);
+}
+
 /* The mount is undone whatever the assertions say. */
 static int full_disk_setup(void **state)
 {
@@ -297,6 +321,7 @@ static void test_full_disk(void **state)
 		skip();
 	}
 	fill_disk(d);
+	fill_disk_between_stages(d);
 }
 
 /* What gunzip makes of a file; malloc'ed. */

@@ -22,17 +22,7 @@ struct Logger {
 
 /* ---- records ---- */
 
-static void put_piece(Logger *l, const LogPiece *p)
-{
-	if (l->file) {
-		record_begin(l->file);
-		l->format->put(l->file, p, l->attrs);
-	}
-	if (l->remote)
-		remote_put(l->remote, p);
-}
-
-/* Says how much was lost, in front of the next records. The stage is empty here. */
+/* Says how much was lost, in front of the next record. The stage is empty here: what it had is lost. */
 static void note_lost(Logger *l)
 {
 	int error = 0;
@@ -54,6 +44,19 @@ static void note_lost(Logger *l)
 				   .time_ns = clock_now_ns()},
 		       l->attrs);
 	record_file_noted(l->file);
+}
+
+static void put_piece(Logger *l, const LogPiece *p)
+{
+	if (l->file) {
+		/* A stage that was full may be what did not fit on the disk, and the next one fits. */
+		if (record_file_has_gap(l->file))
+			note_lost(l);
+		record_begin(l->file);
+		l->format->put(l->file, p, l->attrs);
+	}
+	if (l->remote)
+		remote_put(l->remote, p);
 }
 
 /* ---- lines ---- */

@@ -226,6 +226,11 @@ uint64_t record_file_lost(const RecordFile *f, int *ret_errno)
 	return f->lost;
 }
 
+bool record_file_has_gap(const RecordFile *f)
+{
+	return f->lost > f->noted && f->len == 0;
+}
+
 void record_file_lose(RecordFile *f, int error)
 {
 	f->lost++;

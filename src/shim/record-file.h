@@ -49,6 +49,8 @@ void record_file_idle(RecordFile *f);
 
 /* Records lost since the last note, and why. */
 uint64_t record_file_lost(const RecordFile *f, int *ret_errno);
+/* Whether what would be written next comes behind records that were lost, of which no note tells yet. */
+bool record_file_has_gap(const RecordFile *f);
 /* One more was lost, before it got here. */
 void record_file_lose(RecordFile *f, int error);
 /* The record that has just ended tells of the losses: it is written, or cut off again, together with those behind it, so that a

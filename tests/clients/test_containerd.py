@@ -72,7 +72,7 @@ def containerd(_room):
 
 
 def test_streams_and_exit_codes(containerd, name):
-    p = containerd.ctr_run("--rm", IMAGE, name, "sh", "-c", "echo out; echo err >&2; exit 42", check=False)
+    p = containerd.ctr_run("--rm", IMAGE, name, "sh", "-c", "echo out; echo err >&2; sleep 0.2; exit 42", check=False)
     assert (p.stdout, p.stderr.splitlines()[0], p.returncode) == ("out\n", "err", 42)
     assert containerd.ctr_run("--rm", "--env", "A=b c", "--cwd", "/tmp", IMAGE, name, "sh", "-c", "read a; echo $a; pwd; echo $A", input="in\n").stdout == "in\n/tmp\nb c\n"
 

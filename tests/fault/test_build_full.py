@@ -156,7 +156,9 @@ def test_a_full_disk_of_the_client(house, site, client, to, named):
     fill_context(house, site, True)
     options = ["--cache-to", f"type=local,dest={house.own}/c,mode=max"] if to == "cache" else ["-o", to.format(house.own)]
     status, said = house.build(client, f'FROM busybox\nCOPY ["{BIG_FILE}", "/"]\n', *options, check=False)
-    assert status != 0 and named.format(house.own) in said and "o space left" in said, said
+    told = named.format(house.own) in said and "o space left" in said
+    # buildx tells what it hears of first: its own error, or that the transfer was cancelled for it.
+    assert status != 0 and (told or (client == "buildx" and "the client could not store the output: context canceled" in said)), said
     assert str(house.engine.data_root) not in said
     status, said = house.build(client, f'FROM busybox\nCOPY ["{BIG_FILE}", "/"]\n')
     assert status == 0 and "CACHED" in said, said

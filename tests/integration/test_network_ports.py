@@ -303,6 +303,7 @@ def test_a_failure_of_the_kernel_is_undone(new_engine, name):
     assert p.returncode == 1 and "port is already allocated" in p.stderr, p.stderr
     # The engine, which puts its rules right again, may have been first.
     run(program("nft"), "delete", "element", "inet", f"ireko_{engine.mark}", "ports_any4", f"{{ tcp . {b} }}", check=False)
+    wait_until("the rules are right again", lambda: rules(engine, name) == {("tcp", a, 8080)})
     assert (as_recorded(engine, name), bindings(engine, name)) == before and is_free(b)
 
 

@@ -555,8 +555,8 @@ static void threads_for_others(void **state)
 	assert_true(eof);
 	close(extra);
 	extra = dial();
-	say(extra, "GET /plain HTTP/1.1\r\n" H "\r\n");
-	ok = hear(extra, 100, NULL);
+	say(extra, "GET /plain HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+	ok = hear(extra, 2000, &eof);
 	assert_true(str_starts(ok, "HTTP/1.1 200"));
 	close(extra);
 	server->o.requests_max = usual;
@@ -588,8 +588,12 @@ static void parked_without_thread(void **state)
 		if (i % 3 == 2)
 			say(fds[i], "POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nab");
 	}
-	usleep(50000);
-	http_server_counts(server, &n);
+	for (int i = 0; i < 200; i++) {
+		usleep(10000);
+		http_server_counts(server, &n);
+		if (n.parked == ELEMENTSOF(fds) && workers() == 0)
+			break;
+	}
 	assert_int_equal(n.parked, ELEMENTSOF(fds));
 	assert_int_equal(workers(), 0);
 	for (size_t i = 2; i < ELEMENTSOF(fds); i += 3)
