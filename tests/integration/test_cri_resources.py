@@ -68,6 +68,26 @@ def test_limits_of_one_that_has_not_started(kubelet, pod):
     expect(c, **{**LIMITS, "memory_limit_in_bytes": 80 << 20})
 
 
+def test_huge_pages_and_files_of_cgroups_are_told_as_they_are_now(kubelet, pod):
+    """Key by key, and of one that has not started: cgroups of v1, and kernels that do not count huge pages, have none of these files."""
+    resources = {"hugepage_limits": [{"page_size": "2MB", "limit": 4 << 20}], "unified": {"memory.high": "1000000", "cpu.idle": "1"}}
+    c = pod.container(start=False, linux_part={"resources": resources})
+
+    def now():
+        r = told(c)
+        return {p.page_size: p.limit for p in r.hugepage_limits}, dict(r.unified)
+
+    assert now() == ({"2MB": 4 << 20}, {"memory.high": "1000000", "cpu.idle": "1"})
+    kubelet.UpdateContainerResources(container_id=c.id, linux_part={"hugepage_limits": [{"page_size": "2MB", "limit": 8 << 20}], "unified": {"memory.high": "2000000"}})
+    changed = ({"2MB": 8 << 20}, {"memory.high": "2000000", "cpu.idle": "1"})
+    assert now() == changed
+    kubelet.restart()
+    assert now() == changed
+    if not V2:
+        with refused("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNKNOWN", "INTERNAL", text="cgroup v2"):
+            c.start()
+
+
 @pytest.mark.parametrize("limits", [{"memory_limit_in_bytes": -5}, {"cpu_period": 10}, {"cpuset_cpus": "0-9999"}, {"cpuset_cpus": "x"}, {"oom_score_adj": 5000}, {"hugepage_limits": [{"page_size": "3KB", "limit": 1}]},
                                     {"hugepage_limits": [{"page_size": "../x", "limit": 1}]}, {"unified": {"../memory.max": "1"}}], ids=str)
 def test_limits_that_are_refused(kubelet, pod, limits):

@@ -89,18 +89,60 @@ static void fill_end(Cri__ContainerStatus *s, const ContainerInfo *i)
 		s->reason = i->exit_code ? (char *)"Error" : (char *)"Completed";
 }
 
-/* What was asked for, and on top of it what it is now, after updates. */
-static void fill_resources(CriContainerDoc *d)
+/* Cut at its first '='; what follows. */
+static char *cut(char *pair)
+{
+	char *at = strchr(pair, '=');
+
+	if (!at)
+		return pair + strlen(pair);
+	*at = '\0';
+	return at + 1;
+}
+
+/* Huge pages first, then the files of cgroup v2. */
+static int fill_pairs(CriContainerDoc *d, Err *e)
+{
+	const ContainerPod *p = &d->info.config.pod;
+	Cri__LinuxContainerResources *r = &d->linux_resources;
+	size_t n = strv_len(p->hugepages), m = strv_len(p->unified);
+
+	for (size_t i = 0; i < n + m; i++)
+		if (strv_add(&d->pairs, i < n ? p->hugepages[i] : p->unified[i - n]) < 0)
+			return err_oom(e);
+	d->pages = calloc(n + 1, sizeof(*d->pages));
+	d->page_list = calloc(n + 1, sizeof(Cri__HugepageLimit *));
+	d->unified = calloc(m + 1, sizeof(*d->unified));
+	d->unified_list = calloc(m + 1, sizeof(Cri__LinuxContainerResources__UnifiedEntry *));
+	if (!d->pages || !d->page_list || !d->unified || !d->unified_list)
+		return err_oom(e);
+	for (size_t i = 0; i < n; i++) {
+		cri__hugepage_limit__init(&d->pages[i]);
+		d->pages[i].limit = strtoull(cut(d->pairs[i]), NULL, 10);
+		d->pages[i].page_size = d->pairs[i];
+		d->page_list[i] = &d->pages[i];
+	}
+	for (size_t i = 0; i < m; i++) {
+		cri__linux_container_resources__unified_entry__init(&d->unified[i]);
+		d->unified[i].value = cut(d->pairs[n + i]);
+		d->unified[i].key = d->pairs[n + i];
+		d->unified_list[i] = &d->unified[i];
+	}
+	r->hugepage_limits = d->page_list;
+	r->n_hugepage_limits = n;
+	r->unified = d->unified_list;
+	r->n_unified = m;
+	return 0;
+}
+
+/* As they are now, after updates. */
+static int fill_resources(CriContainerDoc *d, Err *e)
 {
 	const ContainerHost *h = &d->info.config.host;
-	const Cri__LinuxContainerConfig *asked = d->note->config->linux_part;
 	Cri__LinuxContainerResources *r = &d->linux_resources;
 
 	cri__container_resources__init(&d->resources);
-	if (asked && asked->resources)
-		*r = *asked->resources;
-	else
-		cri__linux_container_resources__init(r);
+	cri__linux_container_resources__init(r);
 	r->cpu_period = h->cpu_period;
 	r->cpu_quota = h->cpu_quota;
 	r->cpu_shares = h->cpu_shares;
@@ -111,6 +153,7 @@ static void fill_resources(CriContainerDoc *d)
 	r->cpuset_mems = h->cpuset_mems ?: (char *)"";
 	d->resources.linux_part = r;
 	d->status.resources = &d->resources;
+	return fill_pairs(d, e);
 }
 
 static Cri__Signal signal_of(const char *text)
@@ -187,9 +230,9 @@ static int container_doc_fill(ContainerInfo *info, CriContainerDoc *ret, Err *e)
 	s->started_at = i->started_ns;
 	fill_asked(ret);
 	fill_end(s, i);
-	fill_resources(ret);
 	s->stop_signal = signal_of(i->config.stop_signal);
-	return fill_user(ret, e);
+	r = fill_resources(ret, e);
+	return r < 0 ? r : fill_user(ret, e);
 }
 
 void cri_container_doc_done(CriContainerDoc *d)
@@ -197,6 +240,11 @@ void cri_container_doc_done(CriContainerDoc *d)
 	cri_message_freep(&d->note);
 	container_info_done(&d->info);
 	free(d->groups);
+	strv_free(d->pairs);
+	free(d->pages);
+	free(d->page_list);
+	free(d->unified);
+	free(d->unified_list);
 	*d = (CriContainerDoc){0};
 }
 

@@ -17,6 +17,9 @@ typedef struct CriContainerDoc {
 	Cri__ImageSpec image;
 	Cri__ContainerResources resources;
 	Cri__LinuxContainerResources linux_resources;
+	char **pairs; /* that the next four point into */
+	Cri__HugepageLimit *pages, **page_list;
+	Cri__LinuxContainerResources__UnifiedEntry *unified, **unified_list;
 	Cri__ContainerUser user;
 	Cri__LinuxContainerUser linux_user;
 	int64_t *groups;
