@@ -51,6 +51,11 @@ static int root_make(Engine *en, const char *path, Err *e)
 	return copy_program(program, fd, e);
 }
 
+const char *engine_pod_image(Engine *en)
+{
+	return en->options.pods.sandbox_image;
+}
+
 int pod_root_open(Engine *en, int *ret_fd, Err *e)
 {
 	/* The exec root lies on /run, which distributions mount noexec. */

@@ -44,6 +44,8 @@ int engine_pod_stop(Engine *en, const char *id, Err *e);
 int engine_pod_remove(Engine *en, const char *id, Err *e);
 /* A connection to 127.0.0.1 (or ::1) in the pod's network namespace. ERR_CONFLICT if it is not ready; ERR_UNAVAILABLE if nobody listens there. */
 int engine_pod_connect(Engine *en, const char *id, uint16_t port, int *ret_fd, Err *e);
+/* The image whose command keeps pods; NULL: none is needed. */
+const char *engine_pod_image(Engine *en);
 /* Whether networks can be made now; the error says why not. */
 int engine_pod_network_status(Engine *en, Err *e);
 /* The node's ranges of pods' addresses, "10.1.0.0/16,fd00:1::/64", which plugins with the capability ipRanges are told; they outlast the engine. */

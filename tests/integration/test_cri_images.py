@@ -4,7 +4,7 @@ import concurrent.futures
 
 import pytest
 
-from harness import busybox_archive, busybox_layer, docker_archive
+from harness import busybox_archive, busybox_layer, docker_archive, wait_until
 from kubelet import HOST, SEEDED, refused
 
 DIGEST = "sha256:" + "0" * 64
@@ -142,11 +142,45 @@ def test_an_image_in_use_stays(kubelet, pod):
     assert image(kubelet, f"{HOST}/busybox:2") is None
 
 
-def test_file_systems(kubelet):
+def test_the_image_of_sandboxes(new_kubelet):
+    """It is fetched with the first pod, its command keeps the pods, and kubelets are told to leave it."""
+    name = f"{HOST}/keeps:1"
+    kubelet = new_kubelet("--sandbox-image", name)
+    assert [i.pinned for i in kubelet.ListImages().images] == [False]
+    with refused("NOT_FOUND", "UNKNOWN", "UNAVAILABLE", text=name):
+        kubelet.run_pod()
+    assert not kubelet.pods() and not kubelet.leftovers()
+    (kubelet.root / "Dockerfile").write_text(f'FROM {SEEDED}\nRUN echo of the image > /mark\nENTRYPOINT ["sleep", "100000"]\n')
+    kubelet.engine.cli("build", "-q", "-t", name, "-f", kubelet.root / "Dockerfile", kubelet.cni)
+    kubelet.engine.cli("push", name)
+    kubelet.RemoveImage(image={"image": name})
+    assert image(kubelet, name) is None
+    pod = kubelet.run_pod()
+    pid = pod.info()["pid"]
+    assert open(f"/proc/{pid}/cmdline").read() == "sleep\x00100000\x00" and open(f"/proc/{pid}/root/mark").read() == "of the image\n"
+    assert pod.ip and pod.run("echo", "beside it") == ["beside it"]
+    assert image(kubelet, name).pinned and not image(kubelet, SEEDED).pinned
+    assert {t: i.pinned for i in kubelet.ListImages().images for t in i.repo_tags} == {name: True, SEEDED: False}
+    pod.remove()
+    assert image(kubelet, name).pinned
+
+
+def test_file_systems(kubelet, pod):
     said = kubelet.ImageFsInfo()
     (one,) = said.image_filesystems
     assert one.timestamp > 0 and one.used_bytes.value > 100000 and str(kubelet.engine.data_root) in one.fs_id.mountpoint
-    assert said.container_filesystems
+    (before,) = said.container_filesystems
+    assert before.fs_id.mountpoint == one.fs_id.mountpoint and before.used_bytes.value < one.used_bytes.value
+    c = pod.container("sh", "-c", "mkdir /d; for i in $(seq 20); do echo > /d/$i; done; dd if=/dev/zero of=/file bs=1M count=5; sleep 1000").wait_line("5+0 records out")
+    kubelet.ContainerStats(container_id=c.id)  # looks at it now
+
+    def now():
+        (of_containers,) = kubelet.ImageFsInfo().container_filesystems
+        return of_containers
+
+    wait_until("what it has written is counted", lambda: now().used_bytes.value >= before.used_bytes.value + (5 << 20) and now().inodes_used.value >= 22)
+    images = kubelet.ImageFsInfo().image_filesystems[0]
+    assert images.used_bytes.value < one.used_bytes.value + (1 << 20), "what containers write is not the images'"
 
 
 @pytest.mark.parametrize("auth", [{"username": "u", "password": "p"}, {"auth": "dTpw"}, {"identity_token": "t"}, {"registry_token": "t"}, {"username": "u", "password": "p", "server_address": HOST}])

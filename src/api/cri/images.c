@@ -10,6 +10,7 @@
 #include "api/cri/auth.h"
 #include "api/cri/verbose.h"
 #include "base/secret.h"
+#include "engine/usage.h"
 
 #include <uthash.h>
 
@@ -143,6 +144,7 @@ typedef struct Images {
 	ImageDoc *docs;
 	Cri__Image **list;
 	size_t n_list;
+	char pinned[DIGEST_LEN + 1]; /* the image of sandboxes, which no kubelet is to remove; "": none */
 } Images;
 
 static void images_done(Images *x)
@@ -171,6 +173,16 @@ static int one(Store *s, const char *name, Images *x, Err *e)
 	return 0;
 }
 
+/* It is fetched with the first pod. */
+static void find_pinned(CriDoor *d, char to[DIGEST_LEN + 1])
+{
+	const char *name = engine_pod_image(d->engine);
+	_cleanup_(store_image_done) StoreImage i = {0};
+
+	if (name && store_image_find(engine_store(d->engine), name, &i, NULL) >= 0)
+		(void)snprintf(to, DIGEST_LEN + 1, "%s", i.id);
+}
+
 static int images_make(CriDoor *d, const Cri__ImageFilter *f, Images *x, Err *e)
 {
 	Store *s = engine_store(d->engine);
@@ -183,9 +195,11 @@ static int images_make(CriDoor *d, const Cri__ImageFilter *f, Images *x, Err *e)
 	x->list = calloc(x->n + 1, sizeof(Cri__Image *));
 	if (!x->docs || !x->list)
 		return err_oom(e);
+	find_pinned(d, x->pinned);
 	for (size_t i = 0; i < x->n; i++)
 		if (!x->v[i].part) {
 			image_doc_fill(d, &x->v[i], &x->docs[x->n_list]);
+			x->docs[x->n_list].image.pinned = streq(x->v[i].id, x->pinned);
 			x->list[x->n_list] = &x->docs[x->n_list].image;
 			x->n_list++;
 		}
@@ -361,31 +375,69 @@ int cri_rpc_remove_image(GrpcCall *call, void *user, Err *e)
 
 /* ---- what they take ---- */
 
-/* By the database's numbers: nothing is walked through. Containers write to the same file system, so there is one entry. */
+typedef struct Written {
+	char **ids;
+	bool oom;
+} Written;
+
+static ContainerGlance note_id(void *user, const ContainerInfo *i)
+{
+	Written *w = user;
+
+	w->oom |= strv_add(&w->ids, i->id) < 0;
+	return w->oom ? GLANCE_END : GLANCE_DONE;
+}
+
+/* By all containers, of the other doors too, as it was found last; those that nobody has looked at yet are looked at beside. */
+static int sum_written(Engine *en, uint64_t *ret_bytes, uint64_t *ret_inodes, Err *e)
+{
+	Written w = {0};
+	int r = engine_container_each(en, &(EngineEach){.glance = note_id, .user = &w}, e);
+	_cleanup_strv_ char **ids = w.ids;
+
+	if (r < 0 || w.oom)
+		return w.oom ? err_oom(e) : r;
+	for (char **id = ids; id && *id; id++) {
+		EngineLayerUsage u;
+
+		if (engine_container_layer_usage(en, *id, &u) <= 0)
+			continue;
+		*ret_bytes += u.bytes;
+		*ret_inodes += u.inodes;
+	}
+	return 0;
+}
+
+/* Images by the database's numbers, which do not have their inodes; containers by what is remembered of them: nothing is walked through. */
 int cri_rpc_image_fs_info(GrpcCall *call, void *user, Err *e)
 {
 	const CriDoor *d = user;
 	Store *s = engine_store(d->engine);
 	_cleanup_message_ ProtobufCMessage *rq = NULL;
 	Cri__ImageFsInfoResponse answer = CRI__IMAGE_FS_INFO_RESPONSE__INIT;
-	Cri__FilesystemUsage usage = CRI__FILESYSTEM_USAGE__INIT, *list[1] = {&usage};
+	Cri__FilesystemUsage images = CRI__FILESYSTEM_USAGE__INIT, *of_images[1] = {&images};
+	Cri__FilesystemUsage containers = CRI__FILESYSTEM_USAGE__INIT, *of_containers[1] = {&containers};
 	Cri__FilesystemIdentifier where = CRI__FILESYSTEM_IDENTIFIER__INIT;
-	Cri__UInt64Value bytes = CRI__UINT64_VALUE__INIT;
+	Cri__UInt64Value bytes = CRI__UINT64_VALUE__INIT, written = bytes, inodes = bytes;
 	StoreUsage used;
 	int r = grpc_receive_only(call, &cri__image_fs_info_request__descriptor, &rq, e);
 
 	if (r >= 0)
 		r = store_usage(s, &used, e);
+	if (r >= 0)
+		r = sum_written(d->engine, &written.value, &inodes.value, e);
 	if (r < 0)
 		return r;
 	bytes.value = (uint64_t)(used.layers + used.blobs);
 	where.mountpoint = (char *)store_root(s);
-	usage.timestamp = clock_now_ns();
-	usage.fs_id = &where;
-	usage.used_bytes = &bytes;
-	answer.image_filesystems = list;
+	images.timestamp = containers.timestamp = clock_now_ns();
+	images.fs_id = containers.fs_id = &where;
+	images.used_bytes = &bytes;
+	containers.used_bytes = &written;
+	containers.inodes_used = &inodes;
+	answer.image_filesystems = of_images;
 	answer.n_image_filesystems = 1;
-	answer.container_filesystems = list;
+	answer.container_filesystems = of_containers;
 	answer.n_container_filesystems = 1;
 	return grpc_send_message_more(call, &answer.base, e);
 }
