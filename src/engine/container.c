@@ -785,7 +785,11 @@ static ContainerGlance glance_at(Container *c, const EngineEach *each)
 				     .hostname = k->hostname,
 				     .labels = k->labels,
 				     .exposed_ports = k->exposed_ports,
-				     .host.network_mode = k->host.network_mode,
+				     .host = {.network_mode = k->host.network_mode,
+					      .cpu_shares = k->host.cpu_shares,
+					      .cpu_quota = k->host.cpu_quota,
+					      .cpu_period = k->host.cpu_period,
+					      .memory_reservation = k->host.memory_reservation},
 				     .pod = k->pod,
 				     .endpoints = k->endpoints,
 				     .n_endpoints = k->n_endpoints};

@@ -284,7 +284,8 @@ typedef enum ContainerGlance { GLANCE_COPY, GLANCE_DONE, GLANCE_END } ContainerG
 typedef struct EngineEach {
 	/* May take what *i points to, and zero it. A positive value ends the round well. */
 	int (*fn)(void *user, ContainerInfo *i, Err *e);
-	/* Called first, or NULL: *i is the container's own, which is locked meanwhile. It keeps nothing of it, and calls neither the engine nor the store.
+	/* Called first, or NULL: *i is the container's own, which is locked meanwhile, with its limits of CPU beside what fn is given. It keeps nothing of it, and calls neither
+	 * the engine nor the store.
 	 * GLANCE_COPY: fn is to be called with a copy. */
 	ContainerGlance (*glance)(void *user, const ContainerInfo *i);
 	void *user;

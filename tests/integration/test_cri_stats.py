@@ -211,6 +211,21 @@ def test_metrics(pod, kubelet):
     assert value("container_network_transmit_packets_total", own, interface="eth0", container="", pod=pod.name) > 0
 
 
+def test_what_was_asked_for_is_among_metrics(pod, kubelet):
+    """As it is after updates; a quota only where there is one."""
+    asked = {"cpu_shares": 512, "cpu_quota": 50000, "cpu_period": 200000}
+    c, plain = pod.container(linux_part={"resources": asked}), pod.container()
+
+    def spec(of):
+        (told,) = kubelet.ListPodSandboxMetrics().pod_metrics
+        return {m.name[15:]: m.value.value for cm in told.container_metrics if cm.container_id == of.id for m in cm.metrics if m.name.startswith(("container_spec_cpu", "container_spec_memory_res"))}
+
+    assert spec(c) == {**asked, "memory_reservation_limit_bytes": 0}
+    assert spec(plain) == {"cpu_shares": 1024, "cpu_period": 100000, "memory_reservation_limit_bytes": 0}
+    kubelet.UpdateContainerResources(container_id=c.id, linux_part={"cpu_shares": 2048, "cpu_quota": -1})
+    assert spec(c) == {"cpu_shares": 2048, "cpu_period": 200000, "memory_reservation_limit_bytes": 0}
+
+
 def test_lack_of_memory_is_counted(pod, kubelet):
     c = pod.container("sh", "-c", "(head -c 100000000 /dev/zero | tail >/dev/null); touch /dev/shm/done; sleep 1000", linux_part={"resources": {"memory_limit_in_bytes": 20 * MB}})
     wait_until("it has happened", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)

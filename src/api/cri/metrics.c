@@ -29,6 +29,7 @@ typedef enum Kind {
 	OF_LAYER,     /* an offset in Layer */
 	OF_INTERFACE, /* an offset in EngineInterface, for each of a pod's */
 	OF_TIMES,     /* an offset in Times */
+	OF_SPEC,      /* an offset in Spec */
 } Kind;
 
 typedef struct Layer {
@@ -38,6 +39,14 @@ typedef struct Layer {
 typedef struct Times {
 	uint64_t now, started;
 } Times;
+
+/* What was asked for, and what the kernel takes if it was not. */
+typedef struct Spec {
+	uint64_t shares, quota, period, reservation;
+} Spec;
+
+#define SHARES_USUAL 1024
+#define PERIOD_USUAL 100000
 
 typedef struct Family {
 	const char *name, *help;
@@ -211,6 +220,38 @@ static const Family families[] = {
      OF_CONTAINER,
      true,
      USAGE(memory_limit),
+     1,
+     {NULL},
+     NULL},
+    {"container_spec_cpu_shares",
+     "Share of CPU time against others, of which 1024 is the usual",
+     OF_SPEC,
+     true,
+     offsetof(Spec, shares),
+     1,
+     {NULL},
+     NULL},
+    {"container_spec_cpu_quota",
+     "CPU time in each period, in microseconds",
+     OF_SPEC,
+     true,
+     offsetof(Spec, quota),
+     1,
+     {NULL},
+     NULL},
+    {"container_spec_cpu_period",
+     "Period of the CPU quota, in microseconds",
+     OF_SPEC,
+     true,
+     offsetof(Spec, period),
+     1,
+     {NULL},
+     NULL},
+    {"container_spec_memory_reservation_limit_bytes",
+     "Memory that is left to it when memory is short",
+     OF_SPEC,
+     true,
+     offsetof(Spec, reservation),
      1,
      {NULL},
      NULL},
@@ -629,6 +670,16 @@ static void add_layer(Round *r, const CriSubject *s, Metrics *m)
 	add_all(m, OF_LAYER, &l, r->root_device);
 }
 
+static void add_spec(const CriSubject *s, Metrics *m)
+{
+	const Spec spec = {.shares = s->cpu_shares > 0 ? (uint64_t)s->cpu_shares : SHARES_USUAL,
+			   .quota = s->cpu_quota > 0 ? (uint64_t)s->cpu_quota : CGROUP_UNKNOWN,
+			   .period = s->cpu_period > 0 ? (uint64_t)s->cpu_period : PERIOD_USUAL,
+			   .reservation = (uint64_t)MAX2(s->memory_reservation, (int64_t)0)};
+
+	add_all(m, OF_SPEC, &spec, NULL);
+}
+
 static const char *text_or_empty(const char *s)
 {
 	return s ? s : "";
@@ -670,6 +721,7 @@ static int container_metrics(Round *r, const CriSubject *s, const Cri__PodSandbo
 	for (size_t i = 0; i < u.cgroup.n_io; i++)
 		add_all(m, OF_DEVICE, &u.cgroup.io[i], device_of(r, &u.cgroup.io[i]));
 	add_layer(r, s, m);
+	add_spec(s, m);
 	add_all(m, OF_TIMES, &(Times){(uint64_t)u.at_ns, (uint64_t)s->started_ns}, NULL);
 	return 1;
 }

@@ -53,6 +53,10 @@ static ContainerGlance glance(void *user, const ContainerInfo *i)
 	(void)snprintf(s.pod_id, sizeof(s.pod_id), "%s", p->id);
 	s.runs = i->status == CONTAINER_RUNNING || i->status == CONTAINER_PAUSED;
 	s.started_ns = i->started_ns;
+	s.cpu_shares = i->config.host.cpu_shares;
+	s.cpu_quota = i->config.host.cpu_quota;
+	s.cpu_period = i->config.host.cpu_period;
+	s.memory_reservation = i->config.host.memory_reservation;
 	*to = s;
 	return GLANCE_DONE;
 }

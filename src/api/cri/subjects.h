@@ -12,7 +12,8 @@ typedef struct CriSubject {
 	char id[65], pod_id[65];
 	bool runs;
 	int64_t started_ns;
-	uint8_t *packed; /* the note's first part (note.h) */
+	int64_t cpu_shares, cpu_quota, cpu_period, memory_reservation; /* as asked for; 0: not */
+	uint8_t *packed;                                               /* the note's first part (note.h) */
 	size_t n_packed;
 	ProtobufCMessage *listed; /* the same: Cri__PodSandbox or Cri__Container */
 } CriSubject;
