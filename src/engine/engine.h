@@ -655,8 +655,12 @@ typedef struct EngineEvent {
 } EngineEvent;
 typedef int (*EngineEventSink)(void *user, const EngineEvent *ev);
 void engine_event(Engine *en, const char *type, const char *action, const char *id, char *const *attributes);
-/* Replays the last 256 since since_ns, then follows until until_ns (0: for ever), alive_fd or a non-zero return of the sink. */
-int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user,
+typedef struct EngineEventsWanted {
+	int64_t since_ns, until_ns; /* 0: from now on; for ever */
+	bool all;                   /* ERR_EXHAUSTED once one was lost, else the next one follows */
+} EngineEventsWanted;
+/* Replays the last 256 if a time is given, then follows until until_ns, alive_fd or a non-zero return of the sink. */
+int engine_events_follow(Engine *en, const EngineEventsWanted *wanted, EngineEventSink sink, void *user,
 			 int alive_fd, Err *e);
 
 /* ---- is everything whole? ---- */

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Events: a ring of the last 256, and followers that read from it.
+ * Events: a ring of the last 1024, and followers that read from it.
  *
  * A follower keeps the number of the next event that it wants and is woken through an eventfd; it
  * copies under the lock and delivers outside of it, so a slow client holds up nobody. One that falls more than
- * the ring's length behind misses the oldest, as with Docker.
+ * the ring's length behind misses the oldest, as with Docker, or is told so if it needs them all. What happened before it came it can
+ * have of the last 256, as with Docker.
  */
 #include "engine/engine-internal.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
 
-#define EVENTS_KEPT 256
+#define EVENTS_KEPT     1024
+#define EVENTS_REPLAYED 256
 
 typedef struct EventHub {
 	pthread_mutex_t lock;
 	EngineEvent ring[EVENTS_KEPT];
-	uint64_t next; /* number of the event that comes next; ring holds [next - 256, next) */
+	uint64_t next; /* number of the event that comes next; ring holds [next - EVENTS_KEPT, next) */
 	Waiter *followers;
 } EventHub;
 
@@ -83,15 +85,21 @@ void engine_event(Engine *en, const char *type, const char *action, const char *
 	pthread_mutex_unlock(&h->lock);
 }
 
-/* Copies event number *n, or the oldest one kept if that is gone; 0 when there is none yet. */
-static int event_take(EventHub *h, uint64_t *n, EngineEvent *ret)
+static uint64_t oldest(const EventHub *h, uint64_t kept)
+{
+	return h->next > kept ? h->next - kept : 0;
+}
+
+/* Copies event number *n; 0 when there is none yet. If that is gone: the oldest one kept, or -EOVERFLOW if all are needed. */
+static int event_take(EventHub *h, uint64_t *n, bool all, EngineEvent *ret)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&h->lock);
-	if (h->next > EVENTS_KEPT && *n < h->next - EVENTS_KEPT)
-		*n = h->next - EVENTS_KEPT;
-	if (*n < h->next) {
+	if (all && *n < oldest(h, EVENTS_KEPT))
+		r = -EOVERFLOW;
+	*n = MAX2(*n, oldest(h, EVENTS_KEPT));
+	if (r == 0 && *n < h->next) {
 		r = event_copy(&h->ring[*n % EVENTS_KEPT], ret);
 		if (r == 0) {
 			(*n)++;
@@ -110,7 +118,7 @@ static int follower_add(EventHub *h, Waiter *w, bool replay, uint64_t *ret_next)
 	pthread_mutex_lock(&h->lock);
 	w->next = h->followers;
 	h->followers = w;
-	*ret_next = replay ? 0 : h->next;
+	*ret_next = replay ? oldest(h, EVENTS_REPLAYED) : h->next;
 	pthread_mutex_unlock(&h->lock);
 	return 0;
 }
@@ -128,19 +136,19 @@ static void follower_remove(EventHub *h, Waiter *w)
 }
 
 /* Delivers what is there; non-zero stops. */
-static int deliver(EventHub *h, uint64_t *next, int64_t since_ns, int64_t until_ns, EngineEventSink sink,
+static int deliver(EventHub *h, uint64_t *next, const EngineEventsWanted *wanted, EngineEventSink sink,
 		   void *user)
 {
 	for (;;) {
 		EngineEvent ev;
-		int r = event_take(h, next, &ev);
+		int r = event_take(h, next, wanted->all, &ev);
 
 		if (r <= 0)
 			return r;
 		r = 0;
-		if (until_ns && ev.time_ns > until_ns)
+		if (wanted->until_ns && ev.time_ns > wanted->until_ns)
 			r = 1;
-		else if (ev.time_ns >= since_ns)
+		else if (ev.time_ns >= wanted->since_ns)
 			r = sink(user, &ev);
 		event_done(&ev);
 		if (r)
@@ -158,24 +166,24 @@ void events_count(EventHub *h, uint64_t *ret_events, unsigned *ret_followers)
 	pthread_mutex_unlock(&h->lock);
 }
 
-int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineEventSink sink, void *user,
+int engine_events_follow(Engine *en, const EngineEventsWanted *wanted, EngineEventSink sink, void *user,
 			 int alive_fd, Err *e)
 {
 	EventHub *h = en->events;
 	Waiter w = {.efd = -1};
 	uint64_t next = 0;
-	int r = follower_add(h, &w, since_ns > 0 || until_ns > 0, &next);
+	int r = follower_add(h, &w, wanted->since_ns > 0 || wanted->until_ns > 0, &next);
 
 	if (r < 0)
 		return err_sys(e, r, "follow events");
 	for (;;) {
 		int64_t left_ms = -1;
 
-		r = deliver(h, &next, since_ns, until_ns, sink, user);
+		r = deliver(h, &next, wanted, sink, user);
 		if (r)
 			break;
-		if (until_ns) {
-			left_ms = (until_ns - clock_now_ns()) / 1000000;
+		if (wanted->until_ns) {
+			left_ms = (wanted->until_ns - clock_now_ns()) / 1000000;
 			if (left_ms <= 0)
 				break;
 		}
@@ -184,5 +192,10 @@ int engine_events_follow(Engine *en, int64_t since_ns, int64_t until_ns, EngineE
 			break;
 	}
 	follower_remove(h, &w);
+	if (r == -EOVERFLOW)
+		return err_new_no(e, ERR_EXHAUSTED, EOVERFLOW,
+				  "events were lost: more than %d have happened that were not taken; list "
+				  "what there is, and follow anew",
+				  EVENTS_KEPT);
 	return r == -ECANCELED ? err_new(e, ERR_CANCELLED, "the client has gone away") : MIN2(r, 0);
 }

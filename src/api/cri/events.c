@@ -3,7 +3,7 @@
  * GetContainerEvents: a kubelet that is told what happens need not ask.
  *
  * Each event carries the pod and its containers as they are when it is sent, which may be later than what it tells of; its own time is that of the event. What happens
- * while a client does not read is kept by the engine up to its number of events; a kubelet looks at everything itself from time to time.
+ * while a client does not read is kept by the engine up to its number of events; beyond that the stream ends with an error, so that the kubelet looks at everything itself.
  */
 #include "api/cri/door-internal.h"
 #include "api/cri/status.h"
@@ -84,6 +84,7 @@ int cri_rpc_container_events(GrpcCall *call, void *user, Err *e)
 {
 	CriDoor *d = user;
 	_cleanup_message_ ProtobufCMessage *rq = NULL;
+	const EngineEventsWanted wanted = {.all = true};
 	Following f = {.door = d, .call = call, .e = e};
 	int r = grpc_receive_only(call, &cri__get_events_request__descriptor, &rq, e);
 
@@ -91,7 +92,7 @@ int cri_rpc_container_events(GrpcCall *call, void *user, Err *e)
 		r = cri_lasting_begin(d, call, e);
 	if (r < 0)
 		return r;
-	r = engine_events_follow(d->engine, 0, 0, sink, &f, grpc_call_alive_fd(call), e);
+	r = engine_events_follow(d->engine, &wanted, sink, &f, grpc_call_alive_fd(call), e);
 	cri_lasting_end(d, call);
 	return f.failed < 0 ? f.failed : r;
 }

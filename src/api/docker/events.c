@@ -112,21 +112,21 @@ int h_events(HttpRequest *rq, void *user, Err *e)
 	Door *d = user;
 	_cleanup_filters_ Filters f = {0};
 	EventWriter w = {rq, &f};
-	int64_t since = 0, until = 0;
+	EngineEventsWanted wanted = {0};
 	int r = filters_parse(http_query(rq, "filters"), &f, e);
 
 	if (r >= 0)
 		r = filters_allow(&f, allowed, e);
 	if (r >= 0)
-		r = event_time(rq, "since", &since, e);
+		r = event_time(rq, "since", &wanted.since_ns, e);
 	if (r >= 0)
-		r = event_time(rq, "until", &until, e);
-	if (r >= 0 && since && until && since > until)
+		r = event_time(rq, "until", &wanted.until_ns, e);
+	if (r >= 0 && wanted.since_ns && wanted.until_ns && wanted.since_ns > wanted.until_ns)
 		r = err_new(e, ERR_INVALID, "`since` time (%.60s) cannot be after `until` time (%.60s)",
 			    http_query(rq, "since"), http_query(rq, "until"));
 	if (r < 0)
 		return r;
 	(void)http_stream_begin(rq, 200, "application/json");
-	r = engine_events_follow(d->engine, since, until, event_sink, &w, http_alive_fd(rq), e);
+	r = engine_events_follow(d->engine, &wanted, event_sink, &w, http_alive_fd(rq), e);
 	return r > 0 ? 0 : r;
 }
