@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 of the engine while a kubelet works with many pods: what the kubelet sees by lists, states and events is the same afterwards, commands run in containers, logs have no gap, and each pod's
+"""kill -9 of the engine while a kubelet works with many pods: what the kubelet sees by lists and states is the same afterwards, commands run in containers, logs have no gap, and each pod's
 network is released exactly once. IREKO_PODS says how many pods stay (make check-fault: 100), IREKO_KILLS how many kills."""
 import concurrent.futures
 import contextlib

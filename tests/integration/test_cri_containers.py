@@ -317,6 +317,29 @@ def test_events(kubelet):
         other.close()
 
 
+def test_events_after_a_kill(new_kubelet):
+    """The next engine tells of what ends from then on. What ended while none was there has its end in its state: kubelets look at all when their stream has broken."""
+    k = new_kubelet()
+    pod = k.run_pod()
+    wait_for = "while [ ! -e /go ]; do sleep 0.02; done; exit"
+    later, away = pod.container("sh", "-c", f"{wait_for} 4"), pod.container("sh", "-c", f"{wait_for} 5")
+    pid = away.info()["pid"]
+    k.kill()
+    open(f"/proc/{pid}/root/go", "w").close()
+    wait_until("it has ended", lambda: not os.path.exists(f"/proc/{pid}"))
+    k.start()
+    followed = Followed(k)
+    try:
+        wait_until("they are followed", lambda: k.host_pod().remove() or followed.seen)
+        assert away.wait().exit_code == 5
+        later.output("touch", "/go")
+        wait_until("its end is told", lambda: followed.kinds(later.id) == ["STOPPED"])
+        told = next(e for e in followed.seen if e.container_id == later.id)
+        assert {s.id: s.exit_code for s in told.containers_statuses} == {later.id: 4, away.id: 5}
+    finally:
+        followed.close()
+
+
 def test_who_follows_events_does_not_hold_up_the_end(new_kubelet):
     k = new_kubelet(images=False)
     followed = Followed(k)

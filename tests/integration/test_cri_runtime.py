@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from harness import wait_until
+from harness import program, wait_until
 from kubelet import SEEDED, refused
 
 
@@ -81,6 +81,29 @@ def test_a_handler_that_is_not_there(kubelet):
     with refused("INVALID_ARGUMENT", "NOT_FOUND", "UNKNOWN", text="no-such-handler"):
         kubelet.run_pod(handler="no-such-handler")
     assert not kubelet.pods() and not kubelet.cni_calls("ADD")
+
+
+def test_a_handler_that_is_another_runtime(new_kubelet, folder):
+    """Sandbox and containers are runc's, and end as ours do."""
+    calls, wrapper = folder / "calls", folder / "runc"
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> "{calls}"\nexec {program("runc")} "$@"\n')
+    wrapper.chmod(0o755)
+    kubelet = new_kubelet("--runtime", f"runc={wrapper}")
+    handlers = {h.name: h.features for h in kubelet.Status().runtime_handlers}
+    assert handlers["runc"].user_namespaces is False and "" in handlers
+    pod = kubelet.run_pod(handler="runc")
+    assert pod.status().runtime_handler == "runc" and pod.ip in "\n".join(pod.run("ifconfig"))
+    c = pod.container("sh", "-c", "echo begun; while [ ! -e /go ]; do sleep 0.02; done; exit 7", linux_part={"resources": {"memory_limit_in_bytes": 64 << 20, "cpu_shares": 512}})
+    made = [line for line in calls.read_text().splitlines() if " create " in f" {line} "]
+    assert all(any(id in line for line in made) for id in (pod.id, c.id)), made
+    assert {kubelet.engine.inspect(id)["HostConfig"]["Runtime"] for id in (pod.id, c.id)} == {"runc"}
+    kubelet.kill()
+    kubelet.start()
+    assert c.output("touch", "/go") == "" and c.wait().exit_code == 7 and c.lines() == ["begun"]
+    pod.container()
+    pod.stop()
+    pod.remove()
+    assert not kubelet.leftovers() and not kubelet.containers()
 
 
 def test_pods_are_seen_by_the_other_door_and_protected(kubelet, pod):
