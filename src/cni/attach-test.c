@@ -2,6 +2,8 @@
 /* Attachments by plugins that are scripts: chains, arguments, records, and plugins that fail or lie. */
 #include "cni/test-cni.h"
 
+#include "base/clock.h"
+
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -267,6 +269,32 @@ static void del_stops_at_the_first_that_fails(void **state)
 	assert_true(has_record(w));
 	/* As old plugins say that all is gone. */
 	put_plugin(w, "second", "echo '{\"code\":7,\"msg\":\"link not found\"}'; exit 1");
+	ok(cni_del(c, &a, &e));
+	assert_calls(w, "second DEL,first DEL");
+	assert_false(has_record(w));
+}
+
+/* It is given up in its time, and the record says that it is to be told again. */
+static void a_del_that_hangs(void **state)
+{
+	World *w = *state;
+	Cni *c = world_cni(w, 1000);
+	_cleanup_cni_result_ CniResult res = {0};
+	CniAttachment a = pod();
+	int64_t began;
+	Err e = {0};
+
+	two_plugins(w);
+	ok(cni_add(c, &a, -1, &res, &e));
+	put_plugin(w, "second", "sleep 1000");
+	free(calls(w));
+	began = clock_mono_ns();
+	fails(cni_del(c, &a, &e), ERR_UNAVAILABLE,
+	      "CNI plugin second of network podnet: DEL: it did not end within 1 s and was killed");
+	assert_true(clock_mono_ns() - began < 20 * INT64_C(1000000000));
+	assert_calls(w, "second DEL");
+	assert_true(has_record(w));
+	put_plugin(w, "second", SAYS("1.0.0"));
 	ok(cni_del(c, &a, &e));
 	assert_calls(w, "second DEL,first DEL");
 	assert_false(has_record(w));
@@ -555,6 +583,7 @@ int main(void)
 	    in_world(a_namespace_that_is_a_name_only),
 	    in_world(who_releases_is_told_the_namespace),
 	    in_world(del_stops_at_the_first_that_fails),
+	    in_world(a_del_that_hangs),
 	    in_world(answers_that_are_none),
 	    in_world(a_result_of_another_version),
 	    in_world(an_old_network),
