@@ -290,7 +290,7 @@ static void a_del_that_hangs(void **state)
 	free(calls(w));
 	began = clock_mono_ns();
 	fails(cni_del(c, &a, &e), ERR_UNAVAILABLE,
-	      "CNI plugin second of network podnet: DEL: it did not end within 1 s and was killed");
+	      "DEL for pod default/web: it did not end within 1 s and was killed");
 	assert_true(clock_mono_ns() - began < 20 * INT64_C(1000000000));
 	assert_calls(w, "second DEL");
 	assert_true(has_record(w));
