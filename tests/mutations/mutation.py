@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 
-EVERYTHING = ("ireko-runtime", "ireko-shim", "ireko-unpack", "ireko-proxy", "irekod", "ireko", "docker-credential-ireko")
+EVERYTHING = ("ireko-runtime", "ireko-shim", "ireko-unpack", "ireko-proxy", "ireko-pause", "irekod", "ireko", "docker-credential-ireko")
 
 
 @dataclasses.dataclass
