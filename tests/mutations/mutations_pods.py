@@ -16,14 +16,16 @@ ALL = [
         "cri-log-links", "a log file that is a link to a file of the host",
         [HOSTILE + "test_a_log_that_is_a_link"],
         "src/shim/record-file.c:open_file", "links are followed",
-        [("src/shim/record-file.c", "open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,", "open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,")],
+        [("src/shim/record-file.c", "open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,", "open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,"),
+         ("src/shim/record-file.c", "open(f->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)", "open(f->path, O_RDONLY | O_CLOEXEC)")],
         programs=("ireko-shim",)),
     Mutation(
         "cri-user-ids", "CVE-2024-40635 (containerd): a user id that is 0 when its upper bits are lost",
         [SECURITY + "test_users_that_are_refused[{'run_as_user': {'value': 2147483648}}]",
          SECURITY + "test_users_that_are_refused[{'run_as_user': {'value': 4294967296}}]"],
         "src/api/cri/security.c:check_id", "any number is an id",
-        [("src/api/cri/security.c", "	return id >= 0 && id <= CRI_ID_MAX ? 0\n", "	return id >= 0 ? 0\n")], programs=DOOR),
+        [("src/api/cri/security.c", "	return id >= 0 && id <= CRI_ID_MAX ? 0\n", "	return id >= 0 ? 0\n"),
+         ("src/api/cri/security.c", 'snprintf(number, sizeof(number), "%lld", (long long)uid->value);', 'snprintf(number, sizeof(number), "%d", (int)(uid->value & INT32_MAX));')], programs=DOOR),
     Mutation(
         "cri-target", "a container that asks for the pid namespace of another pod's",
         [PODS + "test_a_target"],
