@@ -60,12 +60,13 @@ def test_root_joins_a_user_namespace(root_house, kinds):
     join(h, first, kinds)
     if "uts" in kinds:
         del h.config["hostname"]
-    second = h.pid(h.start("sleep", "100"))
+    cid = h.start("sleep", "100")
+    second = h.pid(cid)
     for kind in ("user", "net", "ipc", "uts", "pid", "mnt"):
         assert (ns_of(first, kind) == ns_of(second, kind)) == (kind in kinds), kind
     assert mapped(second) == [(0, SUB, SUB_N)] and os.stat(f"/proc/{second}").st_uid == SUB
     # What it has of its own belongs to the user namespace that it is in: this takes power over it.
-    p = h.cmd("exec", f"c{h.count}", "sh", "-c", "id -u; mount | grep -c proc; readlink /proc/self/ns/user", check=True)
+    p = h.cmd("exec", cid, "sh", "-c", "id -u; mount | grep -c proc; readlink /proc/self/ns/user", check=True)
     assert p.stdout.split()[0] == "0" and p.stdout.split()[-1] == ns_of(first, "user")
     assert owner_of(second, "mnt") == os.stat(f"/proc/{first}/ns/user").st_ino
 
@@ -74,10 +75,11 @@ def test_user_joins_its_own(house):
     first = house.pid(house.start("sleep", "100"))
     join(house, first, ["user", "ipc"])
     house.config["process"]["oomScoreAdj"] = 300
-    second = house.pid(house.start("sleep", "100"))
+    cid = house.start("sleep", "100")
+    second = house.pid(cid)
     assert ns_of(first, "user") == ns_of(second, "user") and ns_of(first, "ipc") == ns_of(second, "ipc") and ns_of(first, "pid") != ns_of(second, "pid")
     assert mapped(second) == [(0, UID, 1)] and pathlib.Path(f"/proc/{second}/oom_score_adj").read_text() == "300\n"
-    assert house.cmd("exec", "c2", "id", "-u", check=True).stdout == "0\n"
+    assert house.cmd("exec", cid, "id", "-u", check=True).stdout == "0\n"
 
 
 def test_joined_by_a_bound_file(root_house):

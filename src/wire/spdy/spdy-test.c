@@ -232,6 +232,7 @@ static void a_stream_that_we_give_up(void **state)
 	peer_expect(&p, SPDY_RST_STREAM, &f);
 	assert_int_equal(spdy_get32(f.data), 1);
 	assert_int_equal(spdy_get32(f.data + 4), SPDY_CANCEL);
+	free(f.data);
 	assert_int_equal(spdy_write(s, "x", 1, NULL), -ECONNRESET);
 	spdy_stream_close(s);
 	peer_close(&p);
