@@ -178,9 +178,10 @@ class Theirs(grpc.GenericRpcHandler):
         context.abort(grpc.StatusCode.NOT_FOUND, "pas trouvé: 100%\n")
 
     def wait(self, messages, context):
-        yield b""
+        # Before anything is sent: a generator whose call has ended is not gone on with.
         if not context.add_callback(self.cancelled.set):
             self.cancelled.set()
+        yield b""
         self.cancelled.wait(30)
 
     def pour(self, messages, context):
