@@ -369,16 +369,13 @@ static int choose_platform(Engine *en, StoreImage *image, const char *asked, Err
 	return r;
 }
 
-/* Over the image that the configuration names. */
-static int create_of_image(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
+static int create_of_found(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
 			   Container **ret, char ***warnings, Err *e)
 {
 	StoreImage image = {0};
 	ImageConfig ic = {0};
 	int r;
 
-	if (str_empty(config->image))
-		return err_new(e, ERR_INVALID, "no image specified");
 	pthread_rwlock_rdlock(&en->images_gate);
 	r = store_image_find(en->store, config->image, &image, e);
 	if (r < 0 && e && e->kind == ERR_NOT_FOUND)
@@ -397,6 +394,24 @@ static int create_of_image(Engine *en, const char *name, const char *platform, c
 		r = store_image_used(en->store, image.id, e);
 	store_image_done(&image);
 	image_config_done(&ic);
+	return r;
+}
+
+/* Over the image that the configuration names. That may be removed by force once the gate is open: the lease keeps its layers until
+ * the snapshot's row refers to them. */
+static int create_of_image(Engine *en, const char *name, const char *platform, const ContainerConfig *config,
+			   Container **ret, char ***warnings, Err *e)
+{
+	Err late = {0};
+	int r, ended;
+
+	if (str_empty(config->image))
+		return err_new(e, ERR_INVALID, "no image specified");
+	store_lease_begin(en->store);
+	r = create_of_found(en, name, platform, config, ret, warnings, e);
+	ended = store_lease_end(en->store, &late);
+	if (ended < 0)
+		log_warn("what images that were removed meanwhile have left: %s", err_msg(&late, ended));
 	return r;
 }
 

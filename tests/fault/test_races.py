@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import wait_until
+from harness import busybox_layer, docker_archive, wait_until
 from storage import CountingRegistry, blobs, check, image_layers, layer, settled
 
 
@@ -95,6 +95,34 @@ def test_pull_against_rmi_and_prune(racer, registry):
     racer.cli("image", "prune", "-af")
     settled(racer)
     assert not racer.images()
+
+
+def test_create_against_removal_by_force(racer):
+    """A container of an image that is removed by force meanwhile: it is made, or there is no such image; never one without its layers."""
+    archive = docker_archive("race-force:x", [busybox_layer()])
+    until, answers = time.monotonic() + 8, []
+
+    def come_and_go():
+        while time.monotonic() < until:
+            racer.api("POST", "/images/load", archive, {"Content-Type": "application/x-tar"})
+            racer.api("DELETE", "/images/race-force:x?force=1")
+
+    def create():
+        while time.monotonic() < until:
+            made = racer.api("POST", "/containers/create", {"Image": "race-force:x", "Cmd": ["true"]})
+            answers.append((made.status, made.json.get("message", "")))
+            if made.status == 201:
+                assert racer.api("DELETE", f"/containers/{made.json['Id']}").status == 204
+
+    threads = [threading.Thread(target=t) for t in (come_and_go, create, create)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert set(answers) == {(201, ""), (404, "No such image: race-force:x")}
+    check(racer)
+    racer.cli("image", "prune", "-af")
+    settled(racer)
 
 
 def test_what_a_failed_pull_left(new_engine, registry):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Health checks: what is run when, what is made of it, and who is told."""
 import json
+import os
+import pathlib
 import time
 import urllib.parse
 
@@ -195,25 +197,17 @@ def test_checks_go_on_after_kill_9(new_engine, name):
 
 
 def test_nothing_runs_for_containers_without_a_check(new_engine, name):
-    """No thread and no timer: the engine is as large as it was."""
+    """No thread waits for a time that nobody has asked for; one does for all that have."""
     engine = new_engine()
 
-    def threads():
-        with open(f"/proc/{engine.p.pid}/status", encoding="utf-8") as f:
-            return int(next(line.split()[1] for line in f if line.startswith("Threads:")))
+    def timers():
+        names = [pathlib.Path(t.path, "comm").read_text().strip() for t in os.scandir(f"/proc/{engine.p.pid}/task")]
+        assert "ireko-watch" in names, "the engine's threads have names"
+        return names.count("ireko-timers")
 
-    def at_rest():
-        """Threads that have nothing to do any more stay for a moment, in case that something comes."""
-        seen, since = threads(), time.monotonic()
-        while time.monotonic() - since < 6:
-            time.sleep(0.05)
-            if threads() != seen:
-                seen, since = threads(), time.monotonic()
-        return seen
-
-    engine.api("GET", "/_ping")
-    before = at_rest()
     start(engine, name, "sleep", "1000")
-    wait_until("the engine rests", lambda: threads() <= before)
+    assert timers() == 0, "nothing waits for a time"
     start(engine, name + "b", "sleep", "1000", **check(["CMD", "true"], interval=3600000 * MS))
-    assert at_rest() <= before + 1, "one thread waits for timers"
+    wait_until("a thread waits for the check's time", lambda: timers() == 1)
+    start(engine, name + "c", "sleep", "1000", **check(["CMD", "true"], interval=3600000 * MS))
+    assert timers() == 1, "one for all of them"
