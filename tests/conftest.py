@@ -66,9 +66,10 @@ def _shared_engine():
 
 @pytest.fixture
 def engine(_shared_engine):
-    """The engine that tests share. It has busybox:latest; a test's containers are removed after it."""
+    """The engine that tests share. It has busybox:latest; a test's containers are removed after it, and what volumes without a name clients left."""
     yield _shared_engine
     _shared_engine.remove_containers()
+    assert _shared_engine.api("POST", "/volumes/prune").status == 200
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ static void *work_thread(void *arg)
 	Background *b = w.b;
 	Work work = w.first;
 
-	pthread_setname_np(pthread_self(), "ireko-work");
+	pthread_setname_np(pthread_self(), "irekod-work");
 	free(arg);
 	do {
 		work.fn(work.arg);
@@ -240,7 +240,7 @@ static void *waiter_thread(void *arg)
 {
 	Background *b = arg;
 
-	pthread_setname_np(pthread_self(), "ireko-timers");
+	pthread_setname_np(pthread_self(), "irekod-timers");
 	pthread_mutex_lock(&b->lock);
 	while (!b->stop) {
 		int64_t at = b->n ? b->heap[0].at_ns : 0;

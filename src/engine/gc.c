@@ -188,7 +188,7 @@ static void *collector(void *arg)
 	int64_t every = en->options.gc.interval_ns > 0 ? en->options.gc.interval_ns : INTERVAL_NS;
 	Err e = {0};
 
-	pthread_setname_np(pthread_self(), "ireko-gc");
+	pthread_setname_np(pthread_self(), "irekod-gc");
 	bool full = false; /* and not all that nothing needs could be removed yet */
 
 	pthread_mutex_lock(&en->gc_lock);

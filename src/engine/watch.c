@@ -136,7 +136,7 @@ static void *watcher(void *arg)
 	Engine *en = arg;
 	struct epoll_event evs[32];
 
-	pthread_setname_np(pthread_self(), "ireko-watch");
+	pthread_setname_np(pthread_self(), "irekod-watch");
 	for (;;) {
 		int n = epoll_wait(en->epoll_fd, evs, ELEMENTSOF(evs), -1);
 

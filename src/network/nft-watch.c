@@ -9,21 +9,23 @@
  * Only what may concern us counts: our table, base chains at the hook `forward` that come, go or change, and rules in tables that have such a chain, as
  * foreign.c saw them last. A message too many costs a look, which finds everything well.
  */
+#include "base/fd.h"
 #include "network/foreign-internal.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <sys/prctl.h>
 
 #define ROOM (1 << 20) /* of the socket: who loads some thousand rules at once causes as many messages */
 
 typedef struct NetworkWatch {
 	Netlink nl;
-	char program[NETWORK_PROGRAM]; /* our own */
-	unsigned pending;              /* of the transaction that is being told */
+	char program
+	    [NETWORK_PROGRAM]; /* the name of our main thread; those of others begin with it and a hyphen */
+	unsigned pending;      /* of the transaction that is being told */
 } NetworkWatch;
 
 void watch_free(NetworkWatch *w)
@@ -51,12 +53,33 @@ static int filter_out(Netlink *nl, uint32_t port, Err *e)
 	return 0;
 }
 
+/* The kernel tells the name of the thread. */
+static int own_name(char ret[NETWORK_PROGRAM], Err *e)
+{
+	_cleanup_close_ int fd = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, NETWORK_PROGRAM - 1);
+
+	if (n < 0)
+		return err_sys(e, errno, "read /proc/self/comm");
+	ret[n] = 0;
+	ret[strcspn(ret, "\n")] = 0;
+	return 0;
+}
+
+static bool is_own(const NetworkWatch *w, const char *name)
+{
+	size_t n = strlen(w->program);
+
+	return strncmp(name, w->program, n) == 0 && (name[n] == 0 || name[n] == '-');
+}
+
 static int subscribe(NetworkHost *h, NetworkWatch *w, Err *e)
 {
 	int group = NFNLGRP_NFTABLES, room = ROOM, r;
 
-	(void)prctl(PR_GET_NAME, w->program);
-	r = netlink_open(&w->nl, NETLINK_NETFILTER, e);
+	r = own_name(w->program, e);
+	if (r >= 0)
+		r = netlink_open(&w->nl, NETLINK_NETFILTER, e);
 	if (r >= 0)
 		r = filter_out(&w->nl, mnl_socket_get_portid(h->filter.sock), e);
 	if (r < 0)
@@ -131,7 +154,7 @@ static unsigned take_end(NetworkWatch *w, const struct nlmsghdr *m, char by[NETW
 	mnl_attr_for_each(attr, m, sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attr) == NFTA_GEN_PROC_NAME)
 	    snprintf(name, sizeof(name), "%.*s", (int)mnl_attr_get_payload_len(attr), mnl_attr_get_str(attr));
 	w->pending = 0;
-	if (was == 0 || streq(name, w->program))
+	if (was == 0 || is_own(w, name))
 		return 0;
 	if (by)
 		memcpy(by, name, sizeof(name));

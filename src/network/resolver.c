@@ -324,7 +324,7 @@ static void *resolver_thread(void *arg)
 	Resolver *r = arg;
 	struct epoll_event evs[EVENTS_AT_ONCE];
 
-	pthread_setname_np(pthread_self(), "ireko-dns");
+	pthread_setname_np(pthread_self(), "irekod-dns");
 	pthread_mutex_lock(&r->lock);
 	while (!r->stop) {
 		int wait = timeout_ms(r), n;

@@ -181,7 +181,7 @@ static void *janitor(void *user)
 	Store *s = user;
 	Wait w = {0};
 
-	pthread_setname_np(pthread_self(), "ireko-janitor");
+	pthread_setname_np(pthread_self(), "irekod-janitor");
 	reserve_make(s);
 	pthread_mutex_lock(&s->lock);
 	while (!s->stop) {

@@ -202,8 +202,8 @@ def test_nothing_runs_for_containers_without_a_check(new_engine, name):
 
     def timers():
         names = [pathlib.Path(t.path, "comm").read_text().strip() for t in os.scandir(f"/proc/{engine.p.pid}/task")]
-        assert "ireko-watch" in names, "the engine's threads have names"
-        return names.count("ireko-timers")
+        assert "irekod-watch" in names, "the engine's threads have names"
+        return names.count("irekod-timers")
 
     start(engine, name, "sleep", "1000")
     assert timers() == 0, "nothing waits for a time"

@@ -43,7 +43,7 @@ static void *control_thread(void *arg)
 	int64_t every = service_watchdog_ns() / 2;
 	struct pollfd p = {.fd = d->control_fd, .events = POLLIN};
 
-	pthread_setname_np(pthread_self(), "ireko-control");
+	pthread_setname_np(pthread_self(), "irekod-control");
 	while (!ending) {
 		eventfd_t v;
 		int n = poll(&p, 1, every > 0 ? (int)MAX2(every / 1000000, (int64_t)1) : -1);

@@ -140,7 +140,7 @@ static void *metrics_thread(void *arg)
 	Err e = {0};
 	int r = http_server_run(m->server, m->stop_fd, &e);
 
-	pthread_setname_np(pthread_self(), "ireko-metrics");
+	pthread_setname_np(pthread_self(), "irekod-metrics");
 	if (r < 0)
 		log_error("metrics: %s", err_msg(&e, r));
 	return NULL;

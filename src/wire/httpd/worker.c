@@ -151,7 +151,7 @@ static void *worker(void *arg)
 	HttpServer *s = arg;
 	HttpConnection *c;
 
-	pthread_setname_np(pthread_self(), "ireko-http");
+	pthread_setname_np(pthread_self(), "irekod-http");
 	while ((c = take_ready(s)))
 		work_on(c);
 	return NULL;
