@@ -3,7 +3,7 @@
  * Names in user-defined networks: what a container is called there, and its place with the resolver (network/resolver.h).
  *
  * A container has the resolver if it is on such a network, from its start or from when it joins its first one. The shim holds copies of its
- * sockets if it had them at its start, so that questions wait for the next engine if this one is killed.
+ * sockets from then on, so that questions wait for the next engine if this one is killed.
  */
 #include "engine/engine-internal.h"
 
@@ -231,13 +231,30 @@ int names_open(Engine *en, Container *c, NetSetup *s, Err *e)
 	return begin(en, c, &sockets, e);
 }
 
-/* What the shim holds since the start is where the namespace's rules lead to. Not being allowed to look into it is as good as finding nothing:
- * the container joined its first network of the kind while it ran. */
-static int sockets_find(pid_t shim_pid, int netns_fd, ResolverSockets *ret, Err *e)
+/* The container joins its first such network while it runs. A shim of an older version holds what it got at its start. */
+static void hold_late(Engine *en, Container *c, const ResolverSockets *sockets)
 {
+	_cleanup_free_ char *dir = container_run_dir(en, c);
+	const int fds[] = {sockets->udp, sockets->tcp};
+	Err err = {0};
+	int r = dir ? shim_ports(dir, fds, ELEMENTSOF(fds), NULL, 0, &err) : err_oom(&err);
+
+	if (r < 0 && err.kind != ERR_CONFLICT)
+		log_warn("container %.12s: what it asks the resolver while irekod restarts is lost: %s",
+			 c->id, err_msg(&err, r));
+}
+
+/* What the shim holds is where the namespace's rules lead to. Not being allowed to look into it is as good as finding nothing. */
+static int sockets_find(Engine *en, Container *c, pid_t shim_pid, int netns_fd, ResolverSockets *ret, Err *e)
+{
+	int r;
+
 	if (shim_pid > 0 && resolver_sockets_take(shim_pid, ret, NULL) > 0)
 		return 0;
-	return resolver_sockets_open(netns_fd, ret, e);
+	r = resolver_sockets_open(netns_fd, ret, e);
+	if (r >= 0)
+		hold_late(en, c, ret);
+	return r;
 }
 
 int names_join(Engine *en, Container *c, const ContainerEndpoint *ep, int netns_fd, Err *e)
@@ -252,7 +269,7 @@ int names_join(Engine *en, Container *c, const ContainerEndpoint *ep, int netns_
 	if (!has_names(en, ep))
 		return 0;
 	(void)container_shim_pid(en, c, &shim_pid, NULL);
-	r = sockets_find(shim_pid, netns_fd, &sockets, e);
+	r = sockets_find(en, c, shim_pid, netns_fd, &sockets, e);
 	if (r >= 0)
 		r = begin(en, c, &sockets, e);
 	return r < 0 ? r : net_files_resolver(en, c, true, e);
@@ -297,14 +314,14 @@ void names_rename(Engine *en, Container *c)
 			 err_msg(&err, r));
 }
 
-static int sockets_find_again(Container *c, pid_t shim_pid, ResolverSockets *ret, Err *e)
+static int sockets_find_again(Engine *en, Container *c, pid_t shim_pid, ResolverSockets *ret, Err *e)
 {
 	_cleanup_free_ char *path = strf("/proc/%d/ns/net", (int)c->pid);
 	_cleanup_close_ int netns_fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
 	if (netns_fd < 0)
 		return path ? err_sys(e, errno, "open %s", path) : err_oom(e);
-	return sockets_find(shim_pid, netns_fd, ret, e);
+	return sockets_find(en, c, shim_pid, netns_fd, ret, e);
 }
 
 void names_adopt(Engine *en, Container *c, pid_t shim_pid)
@@ -315,7 +332,7 @@ void names_adopt(Engine *en, Container *c, pid_t shim_pid)
 
 	if (!any_names(en, c))
 		return;
-	r = sockets_find_again(c, shim_pid, &sockets, &err);
+	r = sockets_find_again(en, c, shim_pid, &sockets, &err);
 	if (r >= 0)
 		r = begin(en, c, &sockets, &err);
 	if (r < 0)

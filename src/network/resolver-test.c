@@ -564,6 +564,29 @@ static void test_names_that_go(void **state _unused_)
 	world_done(&w);
 }
 
+/* Sockets that the rules of a namespace lead to are gone, and somebody in there has the port of one: the rules lead to others then. */
+static void test_a_port_that_was_taken_meanwhile(void **state _unused_)
+{
+	ResolverSockets before;
+	World w;
+	Err e = {0};
+	int ns, asks;
+
+	world_init(&w);
+	ok(network_namespace_new(&ns, &e));
+	ok(resolver_sockets_open(ns, &before, &e));
+	close(before.tcp); /* the other one stands for the container's own */
+	client_add(&w, "c", ns, NULL);
+	endpoint_add(&w, "c", "three", 0xAC110004);
+	asks = client_socket(ns, SOCK_DGRAM);
+	ask(asks, 1, "one");
+	assert_int_equal(heard(asks, 1), 2);
+	close(asks);
+	close(before.udp);
+	close(ns);
+	world_done(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -576,6 +599,7 @@ int main(void)
 	    cmocka_unit_test(test_servers_with_ipv6),
 	    cmocka_unit_test(test_kept_until_the_client_moves),
 	    cmocka_unit_test(test_names_that_go),
+	    cmocka_unit_test(test_a_port_that_was_taken_meanwhile),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
