@@ -139,15 +139,29 @@ def test_seccomp_profile_of_the_node(pod, folder):
         pod.container(linux_part=local)
 
 
-def test_a_device_by_its_name(new_kubelet, folder):
-    """CDI, in the field for it; an annotation of that kind is nobody's order."""
-    (folder / "v.json").write_text(json.dumps({"cdiVersion": "0.6.0", "kind": "vendor.com/thing", "devices": [{"name": "a", "containerEdits": {"env": ["THING=a"]}}]}))
+def test_devices_by_name(new_kubelet, folder):
+    """CDI: by the field for it, and by annotations of the container. Those of the pod order nothing: whoever makes a pod writes them."""
+    devices = [{"name": n, "containerEdits": {"env": [f"THING_{n}=yes", f"LAST={n}"]}} for n in "abc"]
+    (folder / "v.json").write_text(json.dumps({"cdiVersion": "0.6.0", "kind": "vendor.com/thing", "devices": devices}))
     kubelet = new_kubelet("--cdi-spec-dir", str(folder))
-    pod = kubelet.run_pod()
-    assert pod.shell("echo $THING", CDI_devices=[{"name": "vendor.com/thing=a"}]) == ["a"]
-    assert pod.shell("echo $THING", annotations={"cdi.k8s.io/x": "vendor.com/thing=a"}) == [""]
-    with refused("INVALID_ARGUMENT", text="vendor.com/thing=b"):
-        pod.container(start=False, CDI_devices=[{"name": "vendor.com/thing=b"}])
+    pod = kubelet.run_pod(annotations={"cdi.k8s.io/x": "vendor.com/thing=c"})
+
+    def has(**fields):
+        return pod.shell("echo $THING_a $THING_b $THING_c; echo $LAST", **fields)
+
+    assert has() == ["", ""]
+    assert has(CDI_devices=[{"name": "vendor.com/thing=a"}]) == ["yes", "a"]
+    assert has(annotations={"cdi.k8s.io/x": "vendor.com/thing=c,vendor.com/thing=a"}) == ["yes yes", "a"]
+    # Each once, where it is named first: the field, then annotations by their keys.
+    assert has(CDI_devices=[{"name": "vendor.com/thing=a"}], annotations={"cdi.k8s.io/2": "vendor.com/thing=a", "cdi.k8s.io/1": "vendor.com/thing=b,vendor.com/thing=a"}) == ["yes yes", "b"]
+    for annotations, text in (({"cdi.k8s.io/x": "vendor.com/thing=d"}, "unresolvable CDI devices vendor.com/thing=d"), ({"cdi.k8s.io/x": "thing"}, 'annotations: cdi.k8s.io/x: "thing" is not vendor.com/class=name'),
+                              ({"cdi.k8s.io/": "vendor.com/thing=a"}, 'annotations: "cdi.k8s.io/"')):
+        with refused("INVALID_ARGUMENT", text=text):
+            pod.container(start=False, annotations=annotations)
+    with refused("INVALID_ARGUMENT", text="vendor.com/thing=d"):
+        pod.container(start=False, CDI_devices=[{"name": "vendor.com/thing=d"}])
+    made = pod.container(start=False, annotations={"cdi.k8s.io/x": "vendor.com/thing=a"})
+    assert made.status().annotations == {"cdi.k8s.io/x": "vendor.com/thing=a"}
 
 
 # ---- cgroups by systemd

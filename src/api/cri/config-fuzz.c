@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A CreateContainerRequest as a stranger may send it: what is translated has no path that leads up, no log outside its directory, and no id beyond 2^31 - 1.
+ * A CreateContainerRequest as a stranger may send it: what is translated has no path that leads up, no log outside its directory, no id beyond 2^31 - 1, and
+ * no more devices than one configuration may name.
  */
 #include "api/cri/config-internal.h"
 #include "runtime.pb-c.h"
@@ -33,6 +34,9 @@ static void check_container(const Cri__PodSandboxConfig *pod, const Cri__Contain
 			abort();
 		if (k.user && sscanf(k.user, "%lld", &id) == 1 && (id < 0 || id > CRI_ID_MAX) &&
 		    !*c->linux_part->security_context->run_as_username)
+			abort();
+		if (k.host.n_device_requests > 0 &&
+		    strv_len(k.host.device_requests->device_ids) > CRI_LIST_MAX)
 			abort();
 	}
 	container_config_done(&k);

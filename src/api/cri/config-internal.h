@@ -67,3 +67,6 @@ int cri_container_namespaces(const Cri__NamespaceOption *o, const ContainerConfi
 
 /* ---- config-mounts.c ---- */
 int cri_mounts(const Cri__ContainerConfig *c, const ContainerConfig *sandbox, ContainerHost *ret, Err *e);
+
+/* ---- config-cdi.c ---- */
+int cri_cdi_devices(const Cri__ContainerConfig *c, ContainerHost *ret, Err *e);

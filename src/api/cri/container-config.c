@@ -127,22 +127,6 @@ static int devices(const Cri__ContainerConfig *c, ContainerHost *h, Err *e)
 	return r;
 }
 
-static int cdi_devices(const Cri__ContainerConfig *c, ContainerHost *h, Err *e)
-{
-	int r = cri_list_check(c->n_cdi_devices, "CDI_devices", e);
-
-	if (r < 0 || c->n_cdi_devices == 0)
-		return r;
-	h->device_requests = calloc(1, sizeof(*h->device_requests));
-	if (!h->device_requests)
-		return err_oom(e);
-	h->n_device_requests = 1;
-	h->device_requests->driver = strdup("cdi");
-	for (size_t i = 0; r >= 0 && i < c->n_cdi_devices; i++)
-		r = cri_texts(&c->cdi_devices[i]->name, 1, "CDI_devices", &h->device_requests->device_ids, e);
-	return r < 0 || h->device_requests->driver ? r : err_oom(e);
-}
-
 /* ---- security ---- */
 
 static int check_privileged(const Cri__PodSandboxConfig *pod, const Cri__LinuxContainerSecurityContext *s,
@@ -289,7 +273,7 @@ int cri_container_config(const Cri__PodSandboxConfig *pod, const Cri__ContainerC
 		r = cri_mounts(c, &sandbox->config, &ret->host, e);
 	if (r >= 0)
 		r = devices(c, &ret->host, e);
-	return r < 0 ? r : cdi_devices(c, &ret->host, e);
+	return r < 0 ? r : cri_cdi_devices(c, &ret->host, e);
 }
 
 char *cri_container_name(const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *c)
