@@ -28,6 +28,7 @@ import subprocess
 import tarfile
 import tempfile
 import termios
+import threading
 import time
 
 # A shell's background job ignores SIGINT and its children inherit that; the programs under test are to be interrupted.
@@ -60,6 +61,19 @@ def run(*args, check=True, timeout=TIMEOUT, **kw):
     if check:
         assert p.returncode == 0, f"{' '.join(map(str, args))}: exit status {p.returncode}\n{p.stdout}\n{p.stderr}"
     return p
+
+
+def lines_of(p):
+    """What a program says, line by line, as it comes; all of it once the thread, which is the second, has ended."""
+    lines = []
+
+    def read():
+        for line in p.stdout:
+            lines.append(line)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    return lines, reader
 
 
 def wait_until(what, condition, seconds=15, step=0.02):
@@ -436,6 +450,24 @@ class Engine:
 
     def containers(self):
         return {c["Names"][0].lstrip("/") for c in self.api("GET", "/containers/json?all=1").json}
+
+    def descriptors(self):
+        """How many it has open but for its database: SQLite cannot close what a second connection (it takes the log in, some time after a commit) has opened, and keeps one for the next."""
+        links = []
+        for n in os.listdir(f"/proc/{self.p.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                links.append(os.readlink(f"/proc/{self.p.pid}/fd/{n}"))
+        database = links.count(str(self.data_root / "ireko.db"))
+        assert database <= 2, links
+        return len(links) - database
+
+    @contextlib.contextmanager
+    def followed(self):
+        """Who begins to follow events inside hears all that happens after it."""
+        following = lambda: self.api("GET", "/info").json["NEventsListener"]  # noqa: E731
+        wait_until("nobody follows events any more", lambda: following() == 0)
+        yield
+        wait_until("somebody follows events", following)
 
     def images(self):
         return {t for i in self.api("GET", "/images/json").json for t in i["RepoTags"] or []}

@@ -71,7 +71,7 @@ def test_limits(caller, name):
 def test_out_of_memory(caller, name):
     caller.make("run", "-d", "--name", name, "--memory", "8m", "--memory-swap", "8m", "busybox", "sh", "-c",
                 "while [ ! -e /tmp/go ]; do sleep 0.05; done; x=0123456789abcdef; while :; do x=$x$x; done")
-    time.sleep(0.3)  # those who watch begin after the start
+    time.sleep(1)  # those who watch begin after the start
     caller.call("exec", name, "touch", "/tmp/go")
     assert caller.out("wait", name) == "137"
     assert not caller.sees_oom or caller.inspect(name, ".State.OOMKilled") == "true"
@@ -83,9 +83,16 @@ def test_pause(caller, name):
     wait_until("it writes", lines)
     caller.call("pause", name)
     assert caller.inspect(name, ".State.Status") == "paused"
+
+
+    def at_rest():
+        before = lines()
+        time.sleep(0.3)
+        return lines() == before
+
+    # What it had written is on its way.
+    wait_until("no more comes", at_rest)
     before = lines()
-    time.sleep(0.3)
-    assert lines() == before
     p = caller.call("exec", name, "true", check=False)
     assert p.returncode != 0 and re.search("pause|running", p.stderr)
     caller.call("unpause", name)

@@ -13,7 +13,7 @@ import pytest
 
 import project_images
 from compose import ALL, Compose
-from harness import free_subnet, tcp_ask, wait_until
+from harness import free_subnet, lines_of, tcp_ask, wait_until
 
 SHOP = """
 x-common: &common
@@ -354,32 +354,37 @@ def test_up_in_the_foreground(compose):
     compose.write({"docker-compose.yml": """
 services:
   talker: {image: busybox, command: sh -c 'echo first; sleep 0.3; echo second >&2; sleep 0.3; exit 5'}
-  other: {image: busybox, command: "sh -c 'trap \\"echo bye; exit 0\\" TERM; while :; do sleep 0.05; done'"}
+  other: {image: busybox, command: "sh -c 'trap \\"echo bye; exit 0\\" TERM; echo ready; while :; do sleep 0.05; done'"}
 """})
     p = compose("up", "--no-color", "--abort-on-container-exit", "--exit-code-from", "talker", check=False)
     assert p.returncode == 5 and re.search(r"talker.*\| first", p.stdout) and re.search(r"talker.*\| second", p.stdout + p.stderr), (p.stdout, p.stderr)
     assert states(compose, "other")[0]["Status"] == "exited"
     p = compose.popen("up", "--no-color", "other")
-    wait_until("other runs", lambda: compose.containers("other", "running"))
-    time.sleep(0.5)
+    said, reader = lines_of(p)
+    # It was ready once before.
+    wait_until("other heeds signals, and compose attends to it", lambda: any("Attaching" in line for line in said) and compose.out("logs", "other").count("ready") == 2, seconds=30)
     p.send_signal(signal.SIGINT)
-    out, _ = p.communicate(timeout=30)
-    assert compose.containers("other", "running") == [], out
+    p.wait(timeout=30)
+    reader.join(10)
+    assert compose.containers("other", "running") == [], said
     assert states(compose, "other")[0]["ExitCode"] == 0 and "bye" in compose.out("logs", "other")
 
 
 def test_logs_follow_and_events(compose):
     compose.write({"docker-compose.yml": "services:\n  s: {image: busybox, command: \"sh -c 'i=0; while [ $$i -lt 400 ]; do i=$$((i+1)); echo line $$i; sleep 0.002; done'\", labels: {a: 'b=c,d'}}\n"})
-    watcher = compose.popen("events", "--json")
-    time.sleep(1)
+    with compose.engine.followed():
+        watcher = compose.popen("events", "--json")
+    said, reader = lines_of(watcher)
     compose("up", "-d")
     out, _ = compose.popen("logs", "--no-color", "-f").communicate(timeout=60)
     assert [int(n) for n in re.findall(r"line (\d+)", out)] == list(range(1, 401))
     compose("up", "-d")
     compose("down", "-t", "0")
-    time.sleep(0.3)
+    wait_until("all is told", lambda: any('"action": "destroy"' in line or '"action":"destroy"' in line for line in said))
     watcher.send_signal(signal.SIGINT)
-    events = [json.loads(line) for line in watcher.communicate(timeout=20)[0].splitlines() if line.startswith("{")]
+    watcher.wait(timeout=20)
+    reader.join(10)
+    events = [json.loads(line) for line in said if line.startswith("{")]
     actions = [e["action"] for e in events if e["service"] == "s"]
     assert actions[:2] == ["create", "start"] and "die" in actions and actions[-1] == "destroy", actions
     assert all(e["attributes"]["name"] == compose.container("s") and e["attributes"]["image"] == "busybox" for e in events)

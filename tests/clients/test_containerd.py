@@ -109,14 +109,20 @@ def test_pause_kill_and_output(containerd, name):
     wait_until("it writes", lambda: log.exists() and "x" in log.read_text())
     containerd.call("task", "pause", name)
     assert containerd.task(name)[1] == "PAUSED"
+
+    def at_rest():
+        before = log.read_text()
+        time.sleep(0.3)
+        return log.read_text() == before
+
+    # What it had written is on its way.
+    wait_until("no more comes", at_rest)
     before = log.read_text()
-    time.sleep(0.3)
-    assert log.read_text() == before
     containerd.call("task", "resume", name)
     wait_until("it goes on", lambda: log.read_text() != before)
     containerd.call("task", "kill", "-s", "SIGTERM", name)
     wait_until("it ended", lambda: containerd.task(name)[1] == "STOPPED")
-    assert log.read_text().endswith("bye\n")
+    wait_until("its last word comes", lambda: log.read_text().endswith("bye\n"))
     assert "exit code 5" in containerd.call("task", "rm", name).stderr
     containerd.call("container", "rm", name)
     log = containerd.background(name, "sleep", "1000")

@@ -73,8 +73,8 @@ def test_dev_container(docker, folder, name):
     assert json.loads(docker.out("inspect", "--type", "image", "busybox"))[0]["Config"]["Cmd"] == ["sh"]
     assert "no such" in docker.fails("inspect", "--type", "container", "nosuch-one").lower()
     # run: a process that stays attached; the start event says that it is up
-    watcher = subprocess.Popen([docker.client, "events", "--format", "{{json .}}", "--filter", "event=start"], env=env, stdout=subprocess.PIPE, text=True)
-    time.sleep(0.3)
+    with docker.engine.followed():
+        watcher = subprocess.Popen([docker.client, "events", "--format", "{{json .}}", "--filter", "event=start"], env=env, stdout=subprocess.PIPE, text=True)
     runner = docker.popen("run", "--sig-proxy=false", "-a", "STDOUT", "-a", "STDERR", "--mount", f"type=bind,source={folder},target=/workspaces/my project,consistency=cached",
                           "--mount", f"type=volume,source={name},target=/vol", *options, "-e", "A=b c", "--init", "--cap-add", "SYS_PTRACE", "--security-opt", "seccomp=unconfined", "--entrypoint",
                           "/bin/sh", "-l", f"devcontainer.metadata={METADATA}", "busybox", "-c", START, "-")

@@ -214,7 +214,7 @@ def test_kills_under_load(new_engine):
         load.create(f"writer-{i}", WRITE)
         load.start(f"writer-{i}")
     pids = {i: engine.inspect(f"writer-{i}")["State"]["Pid"] for i in range(WRITERS)}
-    descriptors = len(os.listdir(f"/proc/{engine.p.pid}/fd"))
+    descriptors = engine.descriptors()
     chance = random.Random(9)
     for t in load.threads:
         t.start()
@@ -243,7 +243,7 @@ def test_kills_under_load(new_engine):
     assert engine.containers() == {f"writer-{i}" for i in range(WRITERS)}, "containers stayed"
     wait_until("only the shims of the writers are left", lambda: len(engine.shims()) == WRITERS)
     assert engine.images() == {"busybox:latest"} and not engine.api("GET", "/volumes").json["Volumes"]
-    wait_until("descriptors are those that it began with", lambda: len(os.listdir(f"/proc/{engine.p.pid}/fd")) <= descriptors + 2)
+    wait_until("descriptors are those that it began with", lambda: engine.descriptors() <= descriptors + 2)
     engine.remove_containers()
     wait_until("nothing of a container is left", lambda: not engine.leftovers_of_containers(), seconds=20)
     p = engine.cli("system", "check", check=False)

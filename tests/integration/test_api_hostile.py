@@ -48,9 +48,10 @@ def threads(engine):
     return len(os.listdir(f"/proc/{engine.p.pid}/task"))
 
 
-def best_ping(engine, tries=8):
-    best = 99
-    for _ in range(tries):
+def best_ping(engine):
+    """On a busy machine it may take a while to see one that is quick."""
+    best, end = 99, time.monotonic() + 5
+    while best >= 0.05 and time.monotonic() < end:
         begun = time.monotonic()
         assert engine.api("GET", "/_ping").status == 200
         best = min(best, time.monotonic() - begun)
@@ -77,15 +78,17 @@ def hear(s, limit=4 * MB):
     return got
 
 
-def ask(engine, raw):
-    """What comes back for these bytes, until the server closes or is silent for a moment."""
-    with dial(engine, timeout=0.4) as s:
+def ask(engine, raw, answers=1):
+    """What comes back for these bytes, until the server closes or, after so many answers, is silent for a moment."""
+    with dial(engine, timeout=20) as s:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             s.sendall(raw)
         got = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
             while piece := s.recv(65536):
                 got += piece
+                if len(statuses(got)) >= answers:
+                    s.settimeout(0.4)
         return got
 
 
@@ -385,15 +388,15 @@ def test_malformed_chunks(target, body):
 def test_what_nobody_read_is_no_request(target, body):
     """The body of a request that is refused before it is read is not taken for the next one."""
     ping = b"GET /_ping HTTP/1.1\r\n" + HOST + b"\r\n"
-    assert statuses(ask(target, b"POST /no/such/page HTTP/1.1\r\n" + HOST + body + ping)) == [404, 200]
+    assert statuses(ask(target, b"POST /no/such/page HTTP/1.1\r\n" + HOST + body + ping, answers=2)) == [404, 200]
     assert statuses(ask(target, b"POST /no/such/page HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\n" + body + ping)) == [404]
 
 
 def test_upgrades_that_nobody_offers(target):
     for protocol in (b"tcp", b"websocket", b"h2c", b"x" * 1000):
-        got = ask(target, b"GET /_ping HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n" + INNER)
+        got = ask(target, b"GET /_ping HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n" + INNER, answers=2)
         assert statuses(got) == [200, 200], got[:400]
-    got = ask(target, b"POST /containers/nobody/attach?stream=1 HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + INNER)
+    got = ask(target, b"POST /containers/nobody/attach?stream=1 HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + INNER, answers=2)
     assert statuses(got) == [404, 200]
     # Of those that are offered: without the headers that name a session, and in a dialect that is none.
     assert statuses(ask(target, b"POST /session HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")) == [400]
@@ -403,7 +406,7 @@ def test_upgrades_that_nobody_offers(target):
 def test_expectations(target):
     head = b"POST /containers/create HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 2\r\n"
     assert statuses(ask(target, head + b"Expect: 200-ok\r\n\r\n{}")) == [417]
-    assert statuses(ask(target, head + b"Expect: 100-continue\r\n\r\n{}")) == [100, 400]
+    assert statuses(ask(target, head + b"Expect: 100-continue\r\n\r\n{}", answers=2)) == [100, 400]
 
 
 # ---- browsers

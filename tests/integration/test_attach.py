@@ -354,7 +354,7 @@ def test_sizes_of_terminals(engine, name):
 
 def test_size_of_an_exec_asked_for_before_its_start(engine, name):
     create(engine, name, "sleep 1000")
-    x = exec_create(engine, name, Cmd=["sh", "-c", "sleep 0.5; stty size"], Tty=True, ConsoleSize=[20, 70])
+    x = exec_create(engine, name, Cmd=["sh", "-c", "for i in $(seq 200); do [ \"$(stty size)\" = '33 77' ] && break; sleep 0.05; done; stty size"], Tty=True, ConsoleSize=[20, 70])
     statuses = []
     early = threading.Thread(target=lambda: statuses.append(engine.api("POST", f"/exec/{x}/resize?h=33&w=77").status))
     early.start()

@@ -303,14 +303,14 @@ def test_an_archive_on_standard_input(ireko, engine, name, folder):
         assert ireko("build", "-", stdin=archive, check=False).returncode == 1
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as w, os.fdopen(reading, "rb") as r:
-        before = len(os.listdir(f"/proc/{engine.p.pid}/fd"))
+        before = engine.descriptors()
         client = subprocess.Popen([harness.BUILD / "ireko", "build", "-"], env=engine.env(), stdin=r, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         w.write(data[:1 << 20])
         w.flush()
-        wait_until("the engine has the build", lambda: len(os.listdir(f"/proc/{engine.p.pid}/fd")) > before)
+        wait_until("the engine has the build", lambda: engine.descriptors() > before)
         client.kill()
         client.wait()
-        wait_until("the build is over", lambda: len(os.listdir(f"/proc/{engine.p.pid}/fd")) <= before)
+        wait_until("the build is over", lambda: engine.descriptors() <= before)
 
 
 # ---- failure
@@ -557,10 +557,10 @@ def test_wrong_descriptors(engine, folder):
             assert "another type" in Wire(engine).send({"files": [{"kind": kind, "name": "context"}]}, [fd]).last()["error"]["message"], kind
         many = Wire(engine).send({"files": [{"kind": "secret", "name": str(i)} for i in range(33)]}, [plain] * 33)
         assert "error" in many.last()
-        before = len(os.listdir(f"/proc/{engine.p.pid}/fd"))
+        before = engine.descriptors()
         for _ in range(20):
             Wire(engine).send({"files": []}, [plain] * 30).last()
-        wait_until("the engine closes what it was sent", lambda: len(os.listdir(f"/proc/{engine.p.pid}/fd")) <= before + 2)
+        wait_until("the engine closes what it was sent", lambda: engine.descriptors() <= before + 2)
     finally:
         os.close(directory)
         os.close(plain)

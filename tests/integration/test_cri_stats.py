@@ -77,13 +77,15 @@ def test_how_much_cpu_is_used_lately(pod, kubelet):
     busy = pod.container("sh", "-c", "while :; do :; done")
     first = stats_of(kubelet, busy)
     assert first.cpu.usage_nano_cores is None
-    assert stats_of(kubelet, busy).cpu.usage_nano_cores is None, "two readings at once make no rate"
+    again = stats_of(kubelet, busy)
+    assert again.cpu.usage_nano_cores is None or again.cpu.timestamp - first.cpu.timestamp > 900_000_000, "two readings at once make no rate"
     second = wait_until("there is a rate", lambda: (s := stats_of(kubelet, busy)).cpu.usage_nano_cores and s)
     passed = second.cpu.timestamp - first.cpu.timestamp
     used = second.cpu.usage_core_nano_seconds.value - first.cpu.usage_core_nano_seconds.value
     assert passed > 900_000_000
     assert near(second.cpu.usage_nano_cores.value, used * 10**9 / passed, 0.02 * used * 10**9 / passed + 10**6)
-    assert stats_of(kubelet, busy).cpu.usage_nano_cores.value == second.cpu.usage_nano_cores.value
+    third = stats_of(kubelet, busy)
+    assert third.cpu.usage_nano_cores.value == second.cpu.usage_nano_cores.value or third.cpu.timestamp - second.cpu.timestamp > 900_000_000
 
 
 def test_what_was_written(pod, kubelet):

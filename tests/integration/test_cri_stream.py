@@ -48,7 +48,7 @@ def carrier(request):
 
 
 def descriptors(kubelet):
-    return len(os.listdir(f"/proc/{kubelet.engine.p.pid}/fd"))
+    return kubelet.engine.descriptors()
 
 
 def threads(kubelet):
@@ -625,7 +625,7 @@ def test_exec_sync_takes_too_long(container):
     begun = time.monotonic()
     with refused("DEADLINE_EXCEEDED", text="1000 ms"):
         container.execute("sleep", "123", timeout=1)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert "sleep 123" not in container.output("ps")
 
 
@@ -634,7 +634,7 @@ def test_exec_sync_takes_too_long_and_floods(container):
     begun = time.monotonic()
     with refused("DEADLINE_EXCEEDED", text="1000 ms"):
         container.execute("head", "-c", "100000000000", "/dev/zero", timeout=1)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     with pytest.raises(grpc.RpcError):
         container.kubelet.ExecSync(container_id=container.id, cmd=["head", "-c", "100000000001", "/dev/zero"], rpc_timeout=0.5)
     wait_until("both are killed", lambda: "head -c" not in container.output("ps"))

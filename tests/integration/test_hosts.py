@@ -86,7 +86,7 @@ def test_a_proxy_that_refuses_is_named_as_the_cause(new_engine, name):
         start = time.monotonic()
         said = refused(engine, "pull", f"{NAME}/{name}:a")
         assert "407" in said and "proxy" in said and "falsch" not in said, said
-        assert time.monotonic() - start < 5 and len(proxy.asked) == 1
+        assert time.monotonic() - start < 20 and len(proxy.asked) == 1
         assert "falsch" not in engine.log_text()
 
 
@@ -223,7 +223,7 @@ def test_many_clients_download_once(engine, double, name):
 
 def test_who_leaves_hands_on_what_has_arrived(engine, double, name):
     double.add_image(name, "x", [layer(name, 900000)])
-    double.pace = (20000, 0.05)
+    double.pace = (20000, 0.2)
     of_layer = lambda: [q for q in double.of_blobs() if len(double.blobs[q.path.rsplit("/", 1)[1]]) > 10000]
     first = engine.popen("pull", f"{double.host}/{name}:x")
     wait_until("the layer is asked for", of_layer)
@@ -233,6 +233,7 @@ def test_who_leaves_hands_on_what_has_arrived(engine, double, name):
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=10) != 0
     first.stdout.close()
+    double.pace = (20000, 0.01)
     said = second.communicate(timeout=60)[0]
     assert second.returncode == 0, said
     ranges = [q.headers.get("Range") for q in of_layer()]
@@ -243,11 +244,11 @@ def test_who_leaves_hands_on_what_has_arrived(engine, double, name):
 
 def test_a_pull_that_was_stopped_goes_on_when_it_is_asked_for_again(engine, double, name):
     double.add_image(name, "x", [layer(name, 900000)])
-    double.pace = (20000, 0.05)
+    double.pace = (20000, 0.2)
     of_layer = lambda: [q for q in double.of_blobs() if len(double.blobs[q.path.rsplit("/", 1)[1]]) > 10000]
     p = engine.popen("pull", f"{double.host}/{name}:x")
     wait_until("the layer is asked for", of_layer)
-    time.sleep(0.5)
+    time.sleep(0.8)
     p.send_signal(signal.SIGINT)
     assert p.wait(timeout=10) != 0
     p.stdout.close()

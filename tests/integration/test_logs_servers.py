@@ -340,7 +340,7 @@ def test_a_flood_leaves_the_engine_responsive_and_small(engine, name, driver):
             began = time.monotonic()
             assert engine.api("GET", "/containers/json?all=1").status == 200
             slowest = max(slowest, time.monotonic() - began)
-        assert slowest < 1 and memory_kb(engine.p.pid) - before < 2000 and memory_kb(shim) < 6000, (slowest, memory_kb(shim))
+        assert slowest < 5 and memory_kb(engine.p.pid) - before < 2000 and memory_kb(shim) < 6000, (slowest, memory_kb(shim))
         if driver in ("json-file", "local"):
             folder = engine.data_root / "containers" / engine.inspect(name)["Id"]
             assert 0 < size_of_moving(folder, "*.log*") < 6_000_000

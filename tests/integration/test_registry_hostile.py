@@ -719,7 +719,7 @@ def test_a_slow_drip_can_be_interrupted(house, where):
         harness.wait_until("it is asked for", lambda: any(a[1] == path for a in rig.registry.asked))
         time.sleep(0.5)
         p.send_signal(2)
-        assert p.wait(timeout=5) != 0
+        assert p.wait(timeout=20) != 0
         p.stdout.close()
         harness.wait_until("the store is as it was", lambda: state(engine) == before, seconds=10)
     finally:
