@@ -390,7 +390,7 @@ class Engine:
 
     def _proxy_answers(self):
         """It ends as soon as nobody is there who could want something of it, which it sees a moment later."""
-        for _ in range(50):
+        for _ in range(500):
             with contextlib.ExitStack() as stack:
                 try:
                     folder = os.open(self.exec_root, os.O_PATH)
@@ -460,6 +460,14 @@ class Engine:
         database = links.count(str(self.data_root / "ireko.db"))
         assert database <= 2, links
         return len(links) - database
+
+    def threads(self):
+        """Their names."""
+        names = []
+        for t in os.listdir(f"/proc/{self.p.pid}/task"):
+            with contextlib.suppress(OSError):  # it has ended
+                names.append(pathlib.Path(f"/proc/{self.p.pid}/task/{t}/comm").read_text().strip())
+        return names
 
     @contextlib.contextmanager
     def followed(self):

@@ -197,7 +197,7 @@ class Kubelet:
         self.remove_pods()
         assert not self.containers(), "containers stayed when their pods went"
         with contextlib.suppress(AssertionError):
-            wait_until("nothing is left", lambda: not self.leftovers() and not self.engine.shims(), seconds=5)
+            wait_until("nothing is left", lambda: not self.leftovers() and not self.engine.shims())
         left = [*self.leftovers(), *self.engine.shims()]
         self.forget_calls()
         for d in self.logs.iterdir():

@@ -143,7 +143,7 @@ class Room:
         cgroups = [str(d) for d in self.cgroups() if d.name not in {self.cgroup, *self.own_cgroups}]
         return [*commands.items(), *(m for m in self.mounts() if m not in self.own_mounts), *cgroups, *self.states()]
 
-    def expect_clean(self, seconds=5):
+    def expect_clean(self, seconds=15):
         """Waits for what ends in the background, then fails with what is there all the same."""
         with contextlib.suppress(AssertionError):
             wait_until("nothing is left", lambda: not self.leftovers(), seconds=seconds)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tarfile
-import time
 
 import pytest
 
@@ -252,8 +251,8 @@ def test_a_client_that_goes_ends_its_build(buildx, how):
     finally:
         p.kill()
         p.wait()
-    wait_until("the step has ended", lambda: subprocess.run(["pgrep", "-f", "^sleep 81.5"], stdout=subprocess.DEVNULL, check=False).returncode != 0, seconds=2)
-    wait_until("its container is gone", lambda: buildx.engine.api("GET", "/containers/json?all=1").json == [], seconds=2)
+    wait_until("the step has ended", lambda: subprocess.run(["pgrep", "-f", "^sleep 81.5"], stdout=subprocess.DEVNULL, check=False).returncode != 0)
+    wait_until("its container is gone", lambda: buildx.engine.api("GET", "/containers/json?all=1").json == [])
 
 
 def test_an_engine_that_ends_ends_builds(new_engine, folder, name):
@@ -265,9 +264,8 @@ def test_an_engine_that_ends_ends_builds(new_engine, folder, name):
             for line in p.stderr:
                 if re.search(r"\d begun", line):
                     break
-            began = time.monotonic()
             buildx.engine.stop()
-            assert time.monotonic() - began < 2.5, "its requests were waited for"
+            assert "some requests did not end in time" not in buildx.engine.log_text()
             assert "the engine is shutting down" in p.stderr.read() and p.wait(20) != 0
         finally:
             p.kill()

@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import signal
-import time
 
 import pytest
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import tarfile
 import threading
-import time
 
 import pytest
 

@@ -151,7 +151,7 @@ def test_a_client_that_goes_ends_its_build(docker, how):
         p.kill()
         p.wait()
         p.stderr.close()
-    wait_until("its container is gone", lambda: docker.engine.api("GET", "/containers/json?all=1").json == [], seconds=3)
+    wait_until("its container is gone", lambda: docker.engine.api("GET", "/containers/json?all=1").json == [])
 
 
 # ---- the interface itself
@@ -278,7 +278,7 @@ def test_a_build_is_cancelled_by_its_id(docker):
     finally:
         t.join(20)
     assert "error" in replies["build"].lines[-1], replies["build"].body
-    wait_until("its container is gone", lambda: docker.engine.api("GET", "/containers/json?all=1").json == [], seconds=3)
+    wait_until("its container is gone", lambda: docker.engine.api("GET", "/containers/json?all=1").json == [])
     assert docker.engine.api("POST", f"/build/cancel?id={quote(id)}").status == 200
 
 

@@ -142,7 +142,7 @@ def check_all(engine):
     wait_until(f"the veths are {joined}", lambda: {v for veths in own_links(engine).values() for v in veths} == joined)
     ports = {name: sorted(expected.get(name, []), key=json.dumps) for name in ("ports_any4", "ports_any6", "ports_at4", "ports_at6", "open4", "open6")}
     # A change of ports that was cut short is settled beside the first requests.
-    wait_until(f"the ports are {ports}", lambda: {name: elements(engine).get(name, []) for name in ports} == ports, seconds=5)
+    wait_until(f"the ports are {ports}", lambda: {name: elements(engine).get(name, []) for name in ports} == ports)
 
 
 def fill(engine, network, n):

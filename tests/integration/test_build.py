@@ -272,8 +272,11 @@ def test_what_was_begun_for_the_next_step_is_used_or_goes(box, engine, last, cod
 def test_what_was_begun_for_the_next_step_may_be_killed(box, engine):
     def others():
         """A step's own process is called as its shim is until it has its program."""
-        shims = [pid for pid in engine.shims() if open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1] == str(engine.p.pid)]
-        return [pid for pid in shims if len(shims) == 2 and not open(f"/proc/{pid}/task/{pid}/children").read()]
+        try:
+            shims = [pid for pid in engine.shims() if open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1] == str(engine.p.pid)]
+            return [pid for pid in shims if len(shims) == 2 and not open(f"/proc/{pid}/task/{pid}/children").read()]
+        except OSError:  # one of them has ended
+            return []
 
     def kill():
         for pid in wait_until("it waits", others):

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import tarfile
 import threading
-import time
 
 import pytest
 
@@ -411,9 +410,8 @@ def test_an_engine_that_ends_waits_for_no_build(new_engine, folder):
     p = engine.popen("build", "--progress", "plain", folder)
     while "begun" not in p.stdout.readline():
         assert p.poll() is None
-    begun = time.monotonic()
     engine.stop()
-    assert time.monotonic() - begun < 5 and p.wait(20) == 1
+    assert "some requests did not end in time" not in engine.log_text() and p.wait(20) == 1
     engine.start()
     assert not engine.containers()
 

@@ -7,12 +7,11 @@ import pathlib
 import re
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
 
-from harness import BUILD, Engine, Pty, free_port, lines_of, run, tcp_ask, wait_until
+from harness import BUILD, Engine, free_port, lines_of, run, tcp_ask, wait_until
 
 COUNT = "i=0; while :; do i=$((i+1)); echo line $i; sleep {}; done"
 

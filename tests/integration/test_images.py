@@ -164,31 +164,31 @@ def test_layer_attributes_survive(cli, name):
 
 
 # ---- hostile archives
-def _climb(t):
-    add_file(t, "../../../../../../../../../../tmp/irk-escaped", b"out")
+def _climb(t, name):
+    add_file(t, f"../../../../../../../../../../tmp/irk-escaped-{name}", b"out")
 
 
-def _absolute_link(t):
+def _absolute_link(t, name):
     add_file(t, "l", type=tarfile.SYMTYPE, linkname="/tmp")
-    add_file(t, "l/irk-escaped", b"out")
+    add_file(t, f"l/irk-escaped-{name}", b"out")
 
 
-def _hard_link_out(t):
+def _hard_link_out(t, name):
     add_file(t, "h", type=tarfile.LNKTYPE, linkname="../../../../../../../../etc/passwd")
 
 
-def _whiteout_out(t):
-    add_file(t, "../../../../../../../../../../tmp/.wh.irk-victim")
+def _whiteout_out(t, name):
+    add_file(t, f"../../../../../../../../../../tmp/.wh.irk-victim-{name}")
 
 
 @pytest.mark.parametrize("fill", [_climb, _absolute_link, _hard_link_out, _whiteout_out])
 def test_layers_that_lead_out_do_not(ireko, engine, name, fill, tmp_path_factory):
     import pathlib
 
-    escaped, victim = pathlib.Path("/tmp/irk-escaped"), pathlib.Path("/tmp/irk-victim")
+    escaped, victim = pathlib.Path(f"/tmp/irk-escaped-{name}"), pathlib.Path(f"/tmp/irk-victim-{name}")
     victim.write_text("alive")
     try:
-        p = ireko("load", check=False, input=docker_archive(f"{name}:evil", [busybox_layer(), make_tar(fill)], Cmd=["sh"]), text=False)
+        p = ireko("load", check=False, input=docker_archive(f"{name}:evil", [busybox_layer(), make_tar(lambda t: fill(t, name))], Cmd=["sh"]), text=False)
         assert not escaped.exists() and victim.read_text() == "alive"
         if p.returncode == 0:
             # Kept inside: the image works and holds nothing of the host's.

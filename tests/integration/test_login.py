@@ -616,7 +616,7 @@ def test_engine_forgets(new_engine, private, tokens):
         assert any(str(e.data_root).encode() in p for p in pieces)  # that is there, so the search does find things
         return [n for n in needles if any(n in p for p in pieces)]
 
-    wait_until("the threads of the connections have ended", lambda: not found(), seconds=5)
+    wait_until("the threads of the connections have ended", lambda: not found())
 
 
 def test_events_tell_no_secret(engine, home, private):

@@ -255,11 +255,12 @@ def test_networks_are_kept_apart(ireko, engine, name):
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_nothing_of_the_network_stays(ireko, engine, name, verb):
+    on_bridge = lambda: {link["ifname"] for link in json.loads(run("ip", "-j", "link", "show", "master", engine.bridge, check=False).stdout or "[]")}  # noqa: E731
+    before = on_bridge()
     ireko("run", "-d", "--name", name, "-p", f"{free_port()}:80", "busybox", "sleep", "1000")
-    veth = [link["ifname"] for link in json.loads(run("ip", "-j", "link", "show", "master", engine.bridge).stdout)]
-    assert len(veth) == 1
+    (veth,) = on_bridge() - before
     ireko(verb, *(["-t", "0"] if verb == "stop" else []), name)
-    wait_until("the veth is gone", lambda: veth[0] not in run("ip", "link").stdout)
+    wait_until("the veth is gone", lambda: veth not in run("ip", "link").stdout)
 
 
 def test_a_full_network_leaves_nothing_of_the_container(new_engine):
@@ -271,7 +272,8 @@ def test_a_full_network_leaves_nothing_of_the_container(new_engine):
     p = engine.cli("run", "--name", "second", "busybox", "true", check=False)
     assert p.returncode == 125 and "address" in p.stderr, p
     first, second = engine.inspect("first")["Id"], engine.inspect("second")["Id"]
-    assert len(engine.shims()) == 1 and os.listdir(engine.exec_root / "containers") == [first]
+    wait_until("the shim of the second one has gone", lambda: len(engine.shims()) == 1)
+    assert os.listdir(engine.exec_root / "containers") == [first]
     assert not run("find", "/sys/fs/cgroup", "-name", second, "-type", "d").stdout
     engine.cli("rm", "-f", "first")
     assert engine.cli("start", "-a", "second").returncode == 0

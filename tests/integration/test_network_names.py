@@ -497,8 +497,7 @@ def test_questions_wait_for_the_next_engine(new_engine):
 def test_it_costs_no_process_and_no_thread(engine, name):
     def threads():
         """But for those that serve requests, or did a moment ago."""
-        names = run("sh", "-c", f"cat /proc/{engine.p.pid}/task/*/comm").stdout.split()
-        return len([n for n in names if n not in ("irekod-http", "irekod-work")])
+        return len([n for n in engine.threads() if n not in ("irekod-http", "irekod-work")])
 
     with network(engine, name):
         start(engine, "web0", "--network", name)

@@ -85,7 +85,8 @@ def rules_of_all(engine):
 
 def held(engine):
     """{(protocol, family, port)} of the sockets that the engine's only shim keeps."""
-    (shim,) = engine.shims()
+    # Those of the tests before this one may be about to end.
+    (shim,) = wait_until("it is the only one", lambda: len(s := engine.shims()) == 1 and s)
     inodes = {os.readlink(f"/proc/{shim}/fd/{fd}") for fd in os.listdir(f"/proc/{shim}/fd") if os.path.lexists(f"/proc/{shim}/fd/{fd}")}
     found = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
@@ -186,7 +187,7 @@ def test_one_goes_as_another_comes(ireko, engine, name):
 def test_sctp(ireko, engine, name):
     """Whether the kernel speaks it or not."""
     serve(ireko, name)
-    (shim,) = engine.shims()
+    (shim,) = wait_until("it is the only one", lambda: len(s := engine.shims()) == 1 and s)
     before = len(os.listdir(f"/proc/{shim}/fd"))
     for _ in range(3):
         port = free_port()
@@ -403,7 +404,10 @@ def test_a_restart_of_either(new_engine, name):
 
 def traced(pid):
     """Every thread of it is."""
-    states = [(t / "status").read_text() for t in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    states = []
+    for t in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            states.append((t / "status").read_text())
     return all(re.search(r"TracerPid:\t[1-9]", s) for s in states)
 
 

@@ -112,11 +112,10 @@ def test_reload(new_engine, folder):
     settings(folder, labels=["a=2", "b=3"], insecure_registries=["two.test:5000"], debug=True, mtu=1400, max_concurrent_uploads=7)
     engine.p.send_signal(signal.SIGHUP)
     log_has(engine, r"reload: settings were read again from .*daemon ü\.json")
-    assert "mtu has changed, which takes a restart" in engine.log_text()
+    log_has(engine, "mtu has changed, which takes a restart")
     info = engine.api("GET", "/info").json
     assert info["Labels"] == ["a=2", "b=3"] and info["Debug"] is True and "two.test:5000" in info["RegistryConfig"]["IndexConfigs"] and "one.test:5000" not in info["RegistryConfig"]["IndexConfigs"]
-    events = engine.api("GET", f"/events?since={since:.6f}&until={time.time() + 0.2:.6f}&filters=%7B%22type%22:%5B%22daemon%22%5D%7D").body.decode().splitlines()
-    event = json.loads(events[-1])
+    event = wait_until("it is told", lambda: engine.api("GET", f"/events?since={since:.6f}&until={time.time():.6f}&filters=%7B%22type%22:%5B%22daemon%22%5D%7D").lines)[-1]
     assert (event["Type"], event["Action"], event["Actor"]["ID"]) == ("daemon", "reload", info["ID"])
     assert {k: event["Actor"]["Attributes"][k] for k in ("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts")} == {"max-concurrent-downloads": "4", "max-concurrent-uploads": "7", "max-download-attempts": "5"}
     assert event["Actor"]["Attributes"]["labels"] == '["a=2","b=3"]' and event["Actor"]["Attributes"]["debug"] == "true" and event["Actor"]["Attributes"]["name"] == info["Name"]
@@ -229,11 +228,13 @@ def test_the_last_signal_of_a_machine(new_engine, name):
 
 def test_second_signal_ends_at_once(new_engine, name):
     engine = new_engine("--live-restore=false", "--shutdown-timeout", "60")
-    engine.cli("run", "-d", "--name", name, "--stop-timeout", "60", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+    engine.cli("run", "-d", "--name", name, "--stop-timeout", "60", "busybox", "sh", "-c", "trap 'echo told' TERM; echo up; while :; do sleep 0.05; done")
+    is_up(engine, name)
+    folder = engine.data_root / "containers" / engine.inspect(name)["Id"]
     engine.p.terminate()
-    time.sleep(0.5)
+    wait_until("the container was told", lambda: any("told" in p.read_text() for p in folder.glob("*-json.log")))
     engine.p.terminate()
-    assert engine.p.wait(timeout=5) == 1
+    assert engine.p.wait(timeout=20) == 1
     engine.log_file.close()
     engine.p = None
     engine.start()
@@ -454,7 +455,8 @@ def test_departure_and_half_close_over_tls(tls_engine, certificates):
         held.append(s)
     for s in held:
         s.close()
-    wait_until("followers end when their clients go", lambda: threads() < before + 10)
+    # Threads that wait for requests stay for ten seconds.
+    wait_until("followers end when their clients go", lambda: threads() < before + 10, seconds=30)
     # Those that have only begun to shake hands hold up nobody, and are ended.
     mute = [socket.create_connection(("127.0.0.1", tls_engine.port), timeout=5) for _ in range(50)]
     assert over_tls(tls_engine, certificates / "client home", "version").returncode == 0
@@ -487,7 +489,20 @@ def test_tcp_for_all_only_in_so_many_words(folder, new_engine):
 
 
 def children(pid):
-    return [int(c) for t in os.listdir(f"/proc/{pid}/task") for c in pathlib.Path(f"/proc/{pid}/task/{t}/children").read_text().split()]
+    found = []
+    for t in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):  # a thread that has ended
+            found += map(int, pathlib.Path(f"/proc/{pid}/task/{t}/children").read_text().split())
+    return found
+
+
+def named(pids, start):
+    """Those whose program's, or thread's, name begins like that."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found += [pid] if pathlib.Path(f"/proc/{pid}/comm").read_text().startswith(start) else []
+    return found
 
 
 def test_it_does_not_wait_for_the_disk(new_engine):
@@ -499,7 +514,7 @@ def test_it_does_not_wait_for_the_disk(new_engine):
     engine.load_busybox()
     irekod = children(engine.p.pid)[0]
     assert "irekod" in pathlib.Path(f"/proc/{irekod}/comm").read_text()
-    syncing = wait_until("the disk is synced", lambda: children(irekod))[0]
+    syncing = wait_until("the disk is synced", lambda: named(children(irekod), "irekod"))[0]
     begun = time.monotonic()
     os.kill(irekod, signal.SIGTERM)
     wait_until("it has ended", lambda: not os.path.exists(f"/proc/{irekod}/status") or "State:\tZ" in pathlib.Path(f"/proc/{irekod}/status").read_text(), seconds=15)

@@ -74,7 +74,7 @@ def test_df_of_containers_and_volumes(new_engine):
     assert "50kB" in ireko.out("system", "df", "-v") and "70kB" in ireko.out("system", "df", "-v")
     # What is written later is counted after a moment.
     engine.cli("run", "--rm", "-v", "vol:/v", "busybox", "sh", "-c", "dd if=/dev/zero of=/v/z bs=1000 count=5 2>/dev/null")
-    wait_until("the new file counts", lambda: df(engine)["Volumes"][0]["UsageData"]["Size"] == 75000, seconds=5)
+    wait_until("the new file counts", lambda: df(engine)["Volumes"][0]["UsageData"]["Size"] == 75000)
     assert engine.cli("container", "prune", "-f").stdout.splitlines()[-1] == "Total reclaimed space: 50kB"
     assert engine.cli("volume", "prune", "-af").stdout.splitlines()[-1] == "Total reclaimed space: 75kB"
 
