@@ -9,6 +9,8 @@
 
 #include "engine/engine-internal.h"
 
+#include <sys/resource.h>
+
 #define NET_DEV_MAX    (256 * 1024)
 #define INTERFACES_MAX 1024
 #define RATE_NS        INT64_C(1000000000)
@@ -33,16 +35,17 @@ static uint64_t rate_update(CpuRate *rate, uint64_t cpu_ns, int64_t now)
 }
 
 /* 0 for a cgroup that is gone: it has just ended. */
-static int read_usage(Container *c, CpuRate *rate, const char *path, bool all, EngineUsage *ret, Err *e)
+static int read_usage(Container *c, CpuRate *rate, const char *path, CgroupDetail detail, EngineUsage *ret,
+		      Err *e)
 {
 	_cleanup_(cgroup_done) Cgroup cgroup = {0};
-	EngineUsage u = {.at_ns = clock_now_ns()};
+	EngineUsage u = {.at_ns = clock_now_ns(), .open_files_limit = CGROUP_UNKNOWN};
 	int64_t now = clock_mono_ns();
 	int r = cgroup_resolve(path, &cgroup, e);
 
 	if (r < 0)
 		return r;
-	if (cgroup_usage(&cgroup, all, &u.cgroup) < 0)
+	if (cgroup_usage(&cgroup, detail, &u.cgroup) < 0)
 		return 0;
 	pthread_mutex_lock(&c->state);
 	u.nano_cores = rate_update(rate, u.cgroup.cpu_ns, now);
@@ -58,6 +61,27 @@ static bool runs(Container *c)
 	return s == CONTAINER_RUNNING || s == CONTAINER_PAUSED;
 }
 
+static pid_t first_process(Container *c)
+{
+	pid_t pid;
+
+	pthread_mutex_lock(&c->state);
+	pid = c->pid;
+	pthread_mutex_unlock(&c->state);
+	return pid;
+}
+
+/* What has the process's number once it has ended is not asked about. */
+static uint64_t open_files_limit(Container *c)
+{
+	pid_t pid = first_process(c);
+	struct rlimit l;
+
+	if (pid <= 0 || prlimit(pid, RLIMIT_NOFILE, NULL, &l) < 0 || !runs(c) || l.rlim_cur == RLIM_INFINITY)
+		return CGROUP_UNKNOWN;
+	return l.rlim_cur;
+}
+
 int engine_container_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err *e)
 {
 	_cleanup_container_ Container *c = NULL;
@@ -67,8 +91,24 @@ int engine_container_usage(Engine *en, const char *id, bool all, EngineUsage *re
 	if (r < 0 || !runs(c))
 		return MIN2(r, 0);
 	r = container_cgroup_dir(en, c, &path, e);
-	return r < 0 ? r
-		     : err_ctx(e, read_usage(c, &c->rate, path, all, ret, e), "usage of container %s", id);
+	if (r >= 0)
+		r = read_usage(c, &c->rate, path, all ? CGROUP_WITH_FILES : CGROUP_USUAL, ret, e);
+	if (r > 0 && all)
+		ret->open_files_limit = open_files_limit(c);
+	return err_ctx(e, r, "usage of container %s", id);
+}
+
+int engine_container_hugepages(Engine *en, const char *id, const char *page_size, EngineHugepages *ret)
+{
+	_cleanup_container_ Container *c = NULL;
+	_cleanup_free_ char *path = NULL;
+	_cleanup_(cgroup_done) Cgroup cgroup = {0};
+
+	if (container_find(en, id, &c, NULL) < 0 || !runs(c) ||
+	    container_cgroup_dir(en, c, &path, NULL) < 0 || cgroup_resolve(path, &cgroup, NULL) < 0)
+		return 0;
+	cgroup_huge_usage(&cgroup, page_size, &ret->bytes, &ret->most);
+	return 1;
 }
 
 int engine_pod_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err *e)
@@ -85,7 +125,8 @@ int engine_pod_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err
 	if (!cut || cut == path)
 		return r; /* the root of all is nobody's */
 	*cut = '\0';
-	return err_ctx(e, read_usage(c, &c->pod_rate, path, all, ret, e), "usage of pod %s", id);
+	return err_ctx(e, read_usage(c, &c->pod_rate, path, all ? CGROUP_MORE : CGROUP_USUAL, ret, e),
+		       "usage of pod %s", id);
 }
 
 int engine_container_cgroup(Engine *en, const char *id, char **ret, Err *e)
@@ -160,9 +201,7 @@ int engine_container_interfaces(Engine *en, const char *id, EngineInterface **re
 	*ret_n = 0;
 	if (r < 0 || !runs(c) || streq0(c->config.host.network_mode, "host"))
 		return MIN2(r, 0);
-	pthread_mutex_lock(&c->state);
-	pid = c->pid;
-	pthread_mutex_unlock(&c->state);
+	pid = first_process(c);
 	snprintf(path, sizeof(path), "/proc/%d/net/dev", (int)pid);
 	/* Without a process there is nothing to read; and what has its number by now is not asked about. */
 	if (pid <= 0 || file_read_at(AT_FDCWD, path, NET_DEV_MAX, &text, NULL) < 0 || !runs(c))

@@ -13,15 +13,23 @@ typedef struct EngineUsage {
 	int64_t at_ns; /* CLOCK_REALTIME */
 	CgroupUsage cgroup;
 	uint64_t nano_cores; /* CPU time in nanoseconds a second, lately; CGROUP_UNKNOWN the first time */
+	/* Of a container, only if all is asked for. */
+	uint64_t open_files_limit; /* the soft one of its first process; CGROUP_UNKNOWN: none */
 } EngineUsage;
 
-/* Of a container: 1; 0: it does not run. all: as cgroup_usage() has it. */
+/* Of a container: 1; 0: it does not run. all: with CGROUP_WITH_FILES. */
 int engine_container_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err *e);
-/* Of all that is in the cgroup of the pod that the sandbox `id` keeps: 1; 0: it does not run, or shares its parent cgroup with others. */
+/* Of all that is in the cgroup of the pod that the sandbox `id` keeps: 1; 0: it does not run, or shares its parent cgroup with others. all: with CGROUP_MORE. */
 int engine_pod_usage(Engine *en, const char *id, bool all, EngineUsage *ret, Err *e);
 
 /* Where its cgroup is, as the kernel names it from its root on: malloc'ed. */
 int engine_container_cgroup(Engine *en, const char *id, char **ret, Err *e);
+
+typedef struct EngineHugepages {
+	uint64_t bytes, most; /* CGROUP_UNKNOWN: the machine does not count it */
+} EngineHugepages;
+/* Of a container in huge pages of a size ("2MB"): 1; 0: it does not run. */
+int engine_container_hugepages(Engine *en, const char *id, const char *page_size, EngineHugepages *ret);
 
 typedef struct EngineInterface {
 	char name[16];

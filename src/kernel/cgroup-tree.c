@@ -21,6 +21,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
 
@@ -87,11 +88,17 @@ static void walk_done(Walk *w)
 	close_fd(&w->dir);
 }
 
+/* A directory has a link more for each one in it, so that where there is none, as is usual, nothing is listed. */
 static int list_directories(int dirfd, char ***ret)
 {
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct stat st;
+	DIR *d;
+	int fd, r = 0;
 
+	if (fstat(dirfd, &st) == 0 && st.st_nlink == 2)
+		return 0;
+	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d) {
 		r = -errno;
 		closep(&fd);

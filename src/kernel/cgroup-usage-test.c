@@ -57,6 +57,7 @@ static void test_v2_texts(void **state _unused_)
 	assert_int_equal(u.swap_limit, 1000);
 	assert_true(u.swap == CGROUP_UNKNOWN);
 	assert_int_equal(u.memory_failures, 6);
+	assert_int_equal(u.oom_kills, 1);
 	assert_int_equal(cgroup_working_set(&u), 4092000);
 	assert_int_equal(u.n_io, 2);
 	assert_int_equal(u.io[0].major, 254);
@@ -141,11 +142,12 @@ static void test_alive(void **state _unused_)
 	if (geteuid() != 0)
 		skip();
 	assert_int_equal(cgroup_resolve(path, &c, &e), 0);
-	assert_int_equal(cgroup_usage(&c, false, &u), -ENOENT);
+	assert_int_equal(cgroup_usage(&c, CGROUP_USUAL, &u), -ENOENT);
 	if (cgroup_create(&c, 0, &e) < 0)
 		skip();
-	assert_int_equal(cgroup_usage(&c, true, &u), 0);
+	assert_int_equal(cgroup_usage(&c, CGROUP_WITH_FILES, &u), 0);
 	assert_int_equal(u.processes, 0);
+	assert_int_equal(u.descriptors, 0);
 	assert_int_equal(u.oom_kills, 0);
 	assert_int_equal(u.cpu_ns, 0);
 	assert_int_equal(cgroup_remove(&c, &e), 0);

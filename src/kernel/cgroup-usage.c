@@ -5,7 +5,10 @@
  */
 #include "kernel/cgroup-usage.h"
 
+#include "base/fd.h"
 #include "base/str.h"
+#include "kernel/cgroup-internal.h"
+#include "kernel/open-files.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -27,7 +30,7 @@ typedef struct Key {
 
 typedef struct UsageFile {
 	const char *controller, *file;
-	bool all; /* only read where all is asked for */
+	bool more; /* only read from CGROUP_MORE on */
 	Key keys[KEYS_MAX];
 } UsageFile;
 
@@ -36,8 +39,16 @@ typedef struct UsageFile {
 		.key = k, .offset = offsetof(CgroupUsage, member), .unit = u                                 \
 	}
 
+/* The files of one controller follow each other: its directory is opened once. */
 static const UsageFile files_v1[] = {
     {"cpuacct", "cpuacct.usage", false, {NUMBER(NULL, cpu_ns, 1)}},
+    {"cpuacct", "cpuacct.usage_user", true, {NUMBER(NULL, cpu_user_ns, 1)}},
+    {"cpuacct", "cpuacct.usage_sys", true, {NUMBER(NULL, cpu_system_ns, 1)}},
+    {"cpu",
+     "cpu.stat",
+     true,
+     {NUMBER("nr_periods", cpu_periods, 1), NUMBER("nr_throttled", cpu_throttled_periods, 1),
+      NUMBER("throttled_time", cpu_throttled_ns, 1)}},
     {"memory", "memory.usage_in_bytes", false, {NUMBER(NULL, memory, 1)}},
     {"memory", "memory.limit_in_bytes", false, {NUMBER(NULL, memory_limit, 1)}},
     {"memory", "memory.memsw.limit_in_bytes", false, {NUMBER(NULL, swap_limit, 1)}},
@@ -48,17 +59,10 @@ static const UsageFile files_v1[] = {
       NUMBER("total_pgfault", page_faults, 1), NUMBER("total_pgmajfault", major_page_faults, 1),
       NUMBER("total_swap", swap, 1), NUMBER("total_cache", file, 1),
       NUMBER("total_mapped_file", mapped_file, 1), NUMBER("total_active_file", active_file, 1)}},
-    {"pids", "pids.current", false, {NUMBER(NULL, tasks, 1)}},
-    {"cpuacct", "cpuacct.usage_user", true, {NUMBER(NULL, cpu_user_ns, 1)}},
-    {"cpuacct", "cpuacct.usage_sys", true, {NUMBER(NULL, cpu_system_ns, 1)}},
-    {"cpu",
-     "cpu.stat",
-     true,
-     {NUMBER("nr_periods", cpu_periods, 1), NUMBER("nr_throttled", cpu_throttled_periods, 1),
-      NUMBER("throttled_time", cpu_throttled_ns, 1)}},
     {"memory", "memory.max_usage_in_bytes", true, {NUMBER(NULL, memory_most, 1)}},
     {"memory", "memory.failcnt", true, {NUMBER(NULL, memory_failures, 1)}},
     {"memory", "memory.kmem.usage_in_bytes", true, {NUMBER(NULL, kernel, 1)}},
+    {"pids", "pids.current", false, {NUMBER(NULL, tasks, 1)}},
     {"pids", "pids.max", true, {NUMBER(NULL, tasks_limit, 1)}},
 };
 
@@ -80,9 +84,9 @@ static const UsageFile files_v2[] = {
       NUMBER("kernel", kernel, 1)}},
     {"memory", "memory.swap.current", false, {NUMBER(NULL, swap, 1)}},
     {"memory", "memory.swap.max", false, {NUMBER(NULL, swap_limit, 1)}},
-    {"pids", "pids.current", false, {NUMBER(NULL, tasks, 1)}},
     {"memory", "memory.peak", true, {NUMBER(NULL, memory_most, 1)}},
-    {"memory", "memory.events", true, {NUMBER("max", memory_failures, 1)}},
+    {"memory", "memory.events", true, {NUMBER("max", memory_failures, 1), NUMBER("oom_kill", oom_kills, 1)}},
+    {"pids", "pids.current", false, {NUMBER(NULL, tasks, 1)}},
     {"pids", "pids.max", true, {NUMBER(NULL, tasks_limit, 1)}},
 };
 
@@ -214,44 +218,82 @@ void cgroup_usage_parse(const char *file, char *text, bool unified, CgroupUsage 
 
 /* ---- files ---- */
 
-static bool read_file(const Cgroup *c, const char *controller, const char *file, CgroupUsage *u)
-{
-	const char *dir = cgroup_dir(c, controller);
-	char path[PATH_MAX], text[TEXT_MAX];
-	ssize_t n = -1;
+/* The directory of the last file that was read is open. */
+typedef struct Reader {
+	const Cgroup *cgroup;
+	const char *dir;
 	int fd;
+} Reader;
 
-	if (!dir || (size_t)snprintf(path, sizeof(path), "%s/%s", dir, file) >= sizeof(path))
-		return false;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+static int reader_dir(Reader *r, const char *controller)
+{
+	const char *dir = cgroup_dir(r->cgroup, controller);
+
+	if (!dir)
+		return -1;
+	if (r->fd < 0 || !streq(dir, r->dir)) {
+		close_fd(&r->fd);
+		r->dir = dir;
+		r->fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	return r->fd;
+}
+
+/* The bytes of the text, which has a zero byte behind it; or -1. */
+static ssize_t read_text(int dir, const char *file, char *text, size_t cap)
+{
+	int fd = dir < 0 ? -1 : openat(dir, file, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
 	if (fd < 0)
-		return false;
+		return -1;
 	do
-		n = read(fd, text, sizeof(text) - 1);
+		n = read(fd, text, cap - 1);
 	while (n < 0 && errno == EINTR);
 	(void)close(fd);
-	if (n < 0)
+	if (n >= 0)
+		text[n] = '\0';
+	return n;
+}
+
+static bool read_file(Reader *r, const char *controller, const char *file, CgroupUsage *u)
+{
+	char text[TEXT_MAX];
+
+	if (read_text(reader_dir(r, controller), file, text, sizeof(text)) < 0)
 		return false;
-	text[n] = '\0';
-	cgroup_usage_parse(file, text, cgroup_is_unified(c), u);
+	cgroup_usage_parse(file, text, cgroup_is_unified(r->cgroup), u);
 	return true;
 }
 
-static void read_rest(const Cgroup *c, CgroupUsage *u)
+static void read_processes(const Cgroup *c, CgroupDetail detail, CgroupUsage *u)
 {
+	OpenFiles files = OPEN_FILES_NONE;
 	pid_t *pids = NULL;
 	size_t n;
 
-	if (cgroup_is_unified(c)) {
-		(void)read_file(c, "io", "io.stat", u);
-	} else {
-		(void)read_file(c, "blkio", "blkio.throttle.io_service_bytes_recursive", u);
-		(void)read_file(c, "blkio", "blkio.throttle.io_serviced_recursive", u);
+	if (cgroup_pids(c, &pids, &n, NULL) < 0)
+		return;
+	u->processes = n;
+	for (size_t i = 0; detail >= CGROUP_WITH_FILES && i < n; i++)
+		open_files_add(&files, pids[i]);
+	if (detail >= CGROUP_WITH_FILES) {
+		u->descriptors = files.descriptors;
+		u->sockets = files.sockets;
 	}
-	u->oom_kills = cgroup_oom_kills(c);
-	if (cgroup_pids(c, &pids, &n, NULL) >= 0)
-		u->processes = n;
 	free(pids);
+}
+
+static void read_rest(Reader *r, CgroupDetail detail, CgroupUsage *u)
+{
+	if (cgroup_is_unified(r->cgroup)) {
+		(void)read_file(r, "io", "io.stat", u);
+	} else {
+		(void)read_file(r, "blkio", "blkio.throttle.io_service_bytes_recursive", u);
+		(void)read_file(r, "blkio", "blkio.throttle.io_serviced_recursive", u);
+		u->oom_kills = cgroup_oom_kills(r->cgroup);
+	}
+	read_processes(r->cgroup, detail, u);
 }
 
 /* v1 limits memory and swap together. */
@@ -265,27 +307,47 @@ static void settle_v1(CgroupUsage *u)
 		u->swap_limit -= MIN2(u->swap_limit, u->memory_limit);
 }
 
-int cgroup_usage(const Cgroup *c, bool all, CgroupUsage *ret)
+int cgroup_usage(const Cgroup *c, CgroupDetail detail, CgroupUsage *ret)
 {
 	static const char *const pressure[] = {"cpu.pressure", "memory.pressure", "io.pressure"};
 	size_t n, n_read = 0;
 	const UsageFile *t = tables(cgroup_is_unified(c), &n);
+	Reader r = {.cgroup = c, .fd = -1};
 
 	memset(ret, 0xff, offsetof(CgroupUsage, io)); /* CGROUP_UNKNOWN everywhere */
 	ret->cpu_pressure = ret->memory_pressure = ret->io_pressure = (CgroupPressure){0};
 	ret->n_io = 0;
 	for (size_t i = 0; i < n; i++)
-		if (all || !t[i].all)
-			n_read += read_file(c, t[i].controller, t[i].file, ret);
-	if (n_read == 0)
-		return -ENOENT;
-	for (size_t i = 0; i < ELEMENTSOF(pressure); i++)
-		(void)read_file(c, "", pressure[i], ret);
-	if (all)
-		read_rest(c, ret);
-	if (!cgroup_is_unified(c))
+		if (detail >= CGROUP_MORE || !t[i].more)
+			n_read += read_file(&r, t[i].controller, t[i].file, ret);
+	for (size_t i = 0; n_read > 0 && i < ELEMENTSOF(pressure); i++)
+		(void)read_file(&r, "", pressure[i], ret);
+	if (n_read > 0 && detail >= CGROUP_MORE)
+		read_rest(&r, detail, ret);
+	close_fd(&r.fd);
+	if (n_read > 0 && !cgroup_is_unified(c))
 		settle_v1(ret);
-	return 0;
+	return n_read > 0 ? 0 : -ENOENT;
+}
+
+static uint64_t read_huge(const char *dir, const char *page_size, const char *suffix)
+{
+	char file[64];
+	int64_t n;
+
+	if (!dir || cgroup_hugetlb_file(page_size, suffix, file, sizeof(file), NULL) < 0)
+		return CGROUP_UNKNOWN;
+	n = cgroup_read_int(dir, file);
+	return n < 0 ? CGROUP_UNKNOWN : (uint64_t)n;
+}
+
+void cgroup_huge_usage(const Cgroup *c, const char *page_size, uint64_t *ret_bytes, uint64_t *ret_most)
+{
+	const char *dir = cgroup_dir(c, "hugetlb");
+	bool unified = cgroup_is_unified(c);
+
+	*ret_bytes = read_huge(dir, page_size, unified ? "current" : "usage_in_bytes");
+	*ret_most = unified ? CGROUP_UNKNOWN : read_huge(dir, page_size, "max_usage_in_bytes");
 }
 
 uint64_t cgroup_working_set(const CgroupUsage *u)

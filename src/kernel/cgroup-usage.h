@@ -33,18 +33,27 @@ typedef struct CgroupUsage {
 	uint64_t swap, swap_limit; /* without what is in memory */
 	uint64_t tasks;            /* threads too */
 	CgroupPressure cpu_pressure, memory_pressure, io_pressure;
-	/* Only if all is asked for. */
+	/* From CGROUP_MORE on. */
 	uint64_t cpu_user_ns, cpu_system_ns;
 	uint64_t cpu_periods, cpu_throttled_periods, cpu_throttled_ns;
 	uint64_t memory_most, memory_failures; /* how often the limit was hit */
 	uint64_t file, mapped_file, active_file, kernel;
 	uint64_t oom_kills, tasks_limit, processes;
+	uint64_t descriptors, sockets; /* CGROUP_WITH_FILES: open files of the processes (open-files.h) */
 	CgroupDeviceIo io[CGROUP_IO_DEVICES];
 	size_t n_io;
 } CgroupUsage;
 
+typedef enum CgroupDetail {
+	CGROUP_USUAL,
+	CGROUP_MORE,
+	CGROUP_WITH_FILES,
+} CgroupDetail;
+
 /* -ENOENT if there is no such cgroup (any more). */
-int cgroup_usage(const Cgroup *c, bool all, CgroupUsage *ret);
+int cgroup_usage(const Cgroup *c, CgroupDetail detail, CgroupUsage *ret);
+/* Bytes in huge pages of a size ("2MB"), and the most there were, which v2 does not keep. */
+void cgroup_huge_usage(const Cgroup *c, const char *page_size, uint64_t *ret_bytes, uint64_t *ret_most);
 /* usage without what can be given up at once: what a kubelet compares with limits. */
 uint64_t cgroup_working_set(const CgroupUsage *u);
 

@@ -200,17 +200,66 @@ def test_metrics(pod, kubelet):
 
     labels = dict(zip(keys["container_processes"], next(m for m in of_container[0].metrics if m.name == "container_processes").label_values))
     assert labels.pop("id").endswith(f"/{c.id}")
+    # Every family has a value, but for what only some machines count, and what this container was not given.
+    missing = set(keys) - {m.name for m in [*own, *of_container[0].metrics]}
+    assert {n for n in missing if not n.startswith(("container_pressure_", "container_hugetlb_", "container_blkio_", "container_fs_reads", "container_fs_writes"))} <= {"container_spec_cpu_quota"}
     assert labels == {"container": c.config["metadata"]["name"], "image": SEEDED, "name": c.id, "namespace": "tests", "pod": pod.name}
     cpu, memory, working_set, anon, tasks = kernel_says(c.id)
-    assert value("container_cpu_usage_seconds_total") == cpu // 10**9
+    assert value("container_cpu_usage_seconds_total", cpu="total") == cpu // 10**9
     assert near(value("container_memory_usage_bytes"), memory) and near(value("container_memory_working_set_bytes"), working_set) and near(value("container_memory_rss"), anon)
     assert value("container_memory_max_usage_bytes") >= 20_000_000 and value("container_memory_cache") >= 20_000_000
     assert value("container_memory_failures_total", failure_type="pgfault", scope="container") > 0
     assert (value("container_processes"), value("container_threads"), value("container_oom_events_total")) == (1, 1, 0)
+    # cadvisor's way to say that there is none.
+    assert (value("container_spec_memory_limit_bytes"), value("container_spec_memory_swap_limit_bytes"), value("container_threads_max")) == (0, 0, 0)
     assert value("container_fs_usage_bytes") < MB and value("container_fs_limit_bytes") > MB and value("container_fs_inodes_total") > 0
     assert near(value("container_last_seen"), time.time(), 60) and near(value("container_start_time_seconds"), time.time(), 120)
     assert value("container_network_receive_bytes_total", own, interface="eth0") > 0
     assert value("container_network_transmit_packets_total", own, interface="eth0", container="", pod=pod.name) > 0
+
+
+def metrics_of(kubelet, c):
+    """[(name, labels beside the common ones, value)] of a container."""
+    keys = {d.name: d.label_keys for d in kubelet.ListMetricDescriptors().descriptors}
+    (told,) = [m for p in kubelet.ListPodSandboxMetrics().pod_metrics for m in p.container_metrics if m.container_id == c.id]
+    common = {"container", "id", "image", "name", "namespace", "pod"}
+    return [(m.name, {k: v for k, v in zip(keys[m.name], m.label_values) if k not in common}, m.value.value) for m in told.metrics]
+
+
+def test_open_files_are_among_metrics(pod, kubelet):
+    """Of all processes of a container, and how many of them are sockets; with the limit of its first one."""
+    c = pod.container("sh", "-c", "ulimit -n 777; exec 7</dev/null 8</dev/null; nc -l -p 1234 & wait")
+    wait_until("it listens", lambda: within(c, "grep", "-q", ":04D2 ", "/proc/net/tcp", "/proc/net/tcp6").returncode == 0)
+
+    def told_alike():
+        pids = cgroup_of(c.id)["pids"].joinpath("cgroup.procs").read_text().split()
+        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for pid in pids for fd in os.listdir(f"/proc/{pid}/fd")]
+        told = {name: value for name, _, value in metrics_of(kubelet, c)}
+        return len(pids) == 2 and len(links) >= 8 and (told["container_file_descriptors"], told["container_sockets"]) == (len(links), 1) == (len(links), sum(l.startswith("socket:") for l in links))
+
+    wait_until("the same is told", told_alike)
+    limits = [(labels, value) for name, labels, value in metrics_of(kubelet, c) if name == "container_ulimits_soft"]
+    assert limits == [({"ulimit": "max_open_files"}, 777)]
+    own = {m.name for p in kubelet.ListPodSandboxMetrics().pod_metrics for m in p.metrics}
+    assert not own & {"container_file_descriptors", "container_sockets", "container_ulimits_soft"}, "those are of containers"
+
+
+def test_devices_are_among_metrics(pod, kubelet):
+    """What was read from a disk and written to it, with the device's name and its numbers."""
+    c = pod.container("sh", "-c", "dd if=/dev/zero of=/file bs=1M count=4 conv=fsync 2>/dev/null; touch /dev/shm/done; sleep 1000")
+    wait_until("it has written", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)
+    st = os.stat(kubelet.engine.data_root)
+    told = metrics_of(kubelet, c)
+    here = {"major": str(os.major(st.st_dev)), "minor": str(os.minor(st.st_dev))}
+    device = next((labels["device"] for name, labels, _ in told if name == "container_fs_usage_bytes"), None) or next(labels["device"] for name, labels, _ in told if name == "container_fs_limit_bytes")
+    of_blkio = {(name, labels["operation"]): value for name, labels, value in told if name == "container_blkio_device_usage_total" and here.items() <= labels.items() and labels["device"] == device}
+    of_fs = {name: value for name, labels, value in told if name.startswith(("container_fs_reads", "container_fs_writes")) and labels == {"device": device}}
+    if not of_fs:
+        assert not of_blkio, "a file system that is on no disk, or disks that are not counted"
+        return
+    assert of_blkio == {("container_blkio_device_usage_total", "Read"): of_fs["container_fs_reads_bytes_total"], ("container_blkio_device_usage_total", "Write"): of_fs["container_fs_writes_bytes_total"]}
+    # v1 counts what a process writes itself: fsync is the kernel's or its own, as the file system has it.
+    assert of_fs["container_fs_writes_bytes_total"] >= (4 * MB if V2 else 0)
 
 
 def test_what_was_asked_for_is_among_metrics(pod, kubelet):
@@ -226,6 +275,18 @@ def test_what_was_asked_for_is_among_metrics(pod, kubelet):
     assert spec(plain) == {"cpu_shares": 1024, "cpu_period": 100000, "memory_reservation_limit_bytes": 0}
     kubelet.UpdateContainerResources(container_id=c.id, linux_part={"cpu_shares": 2048, "cpu_quota": -1})
     assert spec(c) == {"cpu_shares": 2048, "cpu_period": 200000, "memory_reservation_limit_bytes": 0}
+
+
+def test_huge_pages_are_among_metrics(pod, kubelet):
+    """Of containers that were given some, where the machine counts them."""
+    size = next((f"{int(d.name[10:-2]) >> 10}MB" for d in pathlib.Path("/sys/kernel/mm/hugepages").glob("hugepages-*kB") if d.name == "hugepages-2048kB"), None)
+    given = [{"page_size": size, "limit": 4 * MB}] if size else []
+    c = pod.container(linux_part={"resources": {"hugepage_limits": given}})
+    without = pod.container(linux_part={"resources": {"hugepage_limits": [{"page_size": size, "limit": 0}] if size else []}})
+    found = {(name, labels["pagesize"]): value for name, labels, value in metrics_of(kubelet, c) if name.startswith("container_hugetlb")}
+    counted = size and (V2 and "hugetlb" in (TOP / "cgroup.controllers").read_text() or (TOP / "hugetlb").exists())
+    assert found == ({(f"container_hugetlb_{n}", size): 0 for n in (["usage_bytes"] if V2 else ["usage_bytes", "max_usage_bytes"])} if counted else {})
+    assert not [m for m in metrics_of(kubelet, without) if m[0].startswith("container_hugetlb")]
 
 
 def test_lack_of_memory_is_counted(pod, kubelet):

@@ -29,6 +29,19 @@ static CriSubject *place(CriSubject **v, size_t *n, size_t *room)
 	return &(*v)[(*n)++];
 }
 
+/* "2MB=4194304"; one whose limit is 0 has none. */
+static void note_page_sizes(char *const *pages, CriSubject *s)
+{
+	for (; pages && *pages && s->n_page_sizes < CRI_PAGE_SIZES; pages++) {
+		size_t len = strcspn(*pages, "=");
+
+		if (len == 0 || len >= sizeof(s->page_sizes[0]) || streq(*pages + len, "=0"))
+			continue;
+		memcpy(s->page_sizes[s->n_page_sizes], *pages, len);
+		s->page_sizes[s->n_page_sizes++][len] = '\0';
+	}
+}
+
 static ContainerGlance glance(void *user, const ContainerInfo *i)
 {
 	Gathering *g = user;
@@ -57,6 +70,7 @@ static ContainerGlance glance(void *user, const ContainerInfo *i)
 	s.cpu_quota = i->config.host.cpu_quota;
 	s.cpu_period = i->config.host.cpu_period;
 	s.memory_reservation = i->config.host.memory_reservation;
+	note_page_sizes(p->hugepages, &s);
 	*to = s;
 	return GLANCE_DONE;
 }

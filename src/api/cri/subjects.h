@@ -8,12 +8,16 @@
 #include "api/cri/filter.h"
 #include "engine/engine.h"
 
+#define CRI_PAGE_SIZES 4
+
 typedef struct CriSubject {
 	char id[65], pod_id[65];
 	bool runs;
 	int64_t started_ns;
 	int64_t cpu_shares, cpu_quota, cpu_period, memory_reservation; /* as asked for; 0: not */
-	uint8_t *packed;                                               /* the note's first part (note.h) */
+	char page_sizes[CRI_PAGE_SIZES][12]; /* "2MB": of huge pages that it may have */
+	size_t n_page_sizes;
+	uint8_t *packed; /* the note's first part (note.h) */
 	size_t n_packed;
 	ProtobufCMessage *listed; /* the same: Cri__PodSandbox or Cri__Container */
 } CriSubject;
