@@ -442,6 +442,8 @@ int container_config_check(Engine *en, ContainerConfig *k, char ***warnings, Err
 		r = capabilities_check(k->pod.ambient_capabilities, "ambient capabilities", e);
 	if (r >= 0)
 		r = security_options_parse(h->security_opt, &security, e);
+	if (r >= 0)
+		r = apparmor_check(&security, e);
 	if (r >= 0 && !str_empty(k->stop_signal))
 		r = signal_parse(k->stop_signal, &(int){0}, e);
 	if (r >= 0 && warn(en, h, warnings) < 0)

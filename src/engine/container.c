@@ -664,6 +664,8 @@ static int info_fill(Engine *en, Container *c, bool brief, ContainerInfo *i, Err
 		r = brief ? config_brief(&c->config, &i->config, e)
 			  : container_config_copy(&c->config, &i->config, e);
 	pthread_mutex_unlock(&c->state);
+	if (r >= 0)
+		i->apparmor = brief ? "" : apparmor_name(en, &i->config.host);
 
 	info_from_row(&row, i);
 	free(row.boot);

@@ -170,6 +170,15 @@ typedef struct Network {
 } Network;
 
 /* firewall-watch.c */
+/* apparmor.c */
+typedef struct AppArmor {
+	bool enabled;         /* in the kernel */
+	bool ours;            /* and profiles are ours to load */
+	pthread_mutex_t lock; /* of what follows; innermost, held while a profile is loaded */
+	bool loaded;          /* by us, since we started */
+	bool lacks_parser;
+} AppArmor;
+
 typedef struct FirewallWatch {
 	int fd;           /* -1: none */
 	unsigned changes; /* NetworkChange: to be looked at */
@@ -225,6 +234,7 @@ struct Engine {
 	/* One subnet is chosen at a time; inside Network.life. And of what follows. */
 	pthread_mutex_t subnets_lock;
 	FirewallWatch firewall;
+	AppArmor apparmor;
 	Resolver *resolver; /* NULL until a container needs it */
 	bool resolver_serves;
 	bool adopting;            /* not all shims of an earlier engine are subscribed to yet */
@@ -311,6 +321,17 @@ int spec_mounts(const SpecInput *in, json_t **ret, Err *e);
 int spec_build(Engine *en, const SpecInput *in, json_t **ret, Err *e);
 /* The runtime-spec `process` object of an exec. */
 int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd, json_t **ret, Err *e);
+/* apparmor.c. apparmor_open has the default profile loaded beside what follows. */
+void apparmor_open(Engine *en);
+struct SecurityOptions;
+/* Whether a profile that is asked for can be had: ERR_UNSUPPORTED without AppArmor, ERR_INVALID for one that is not loaded. */
+int apparmor_check(const struct SecurityOptions *o, Err *e);
+/* The profile of a container, NULL for none; it is loaded when this returns. */
+int apparmor_choose(Engine *en, const struct SecurityOptions *o, bool privileged, const char **ret, Err *e);
+/* What is to be said of a machine that has AppArmor and no way to load a profile; NULL for nothing. */
+const char *apparmor_warning(Engine *en);
+/* What it is for who asks: "unconfined" for none, "" where there is no AppArmor. */
+const char *apparmor_name(Engine *en, const ContainerHost *h);
 /* capabilities.c: names of the kernel's ("CAP_CHOWN"), none that the engine itself lacks. */
 int capabilities_of(const ContainerHost *h, bool privileged, char ***ret, Err *e);
 /* `what` is the member that v is, for the error. */

@@ -241,6 +241,7 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 	pthread_mutex_init(&en->mounted_lock, NULL);
 	pthread_mutex_init(&en->subnets_lock, NULL);
 	pthread_mutex_init(&en->firewall.lock, NULL);
+	pthread_mutex_init(&en->apparmor.lock, NULL);
 	pthread_mutex_init(&en->gc_lock, NULL);
 	pthread_mutex_init(&en->pods.lock, NULL);
 	pthread_rwlock_init(&en->pods.attaching, NULL);
@@ -309,6 +310,8 @@ int engine_new(const EngineOptions *o, Engine **ret, Err *e)
 		leftovers_steps_remove(en);
 	if (r >= 0)
 		pods_recover(en);
+	if (r >= 0)
+		apparmor_open(en);
 	if (r >= 0)
 		r = gc_start(en, e);
 	if (r >= 0)

@@ -218,6 +218,8 @@ typedef struct ContainerInfo {
 	ContainerPublished *published; /* while running */
 	size_t n_published;
 	char **exec_ids;
+	const char *
+	    apparmor; /* the profile, "unconfined", or "" where there is no AppArmor; of the configuration or constant */
 	char *log_path, *resolv_path, *hostname_path, *hosts_path, *upper_dir;
 } ContainerInfo;
 void container_info_done(ContainerInfo *i);
@@ -627,6 +629,8 @@ int engine_network_remove(Engine *en, const char *ref, Err *e);
 /* Another subnet (NULL: of our choice) for a network, whose running containers leave it for a moment. */
 int engine_network_renumber(Engine *en, const char *ref, const char *subnet, Err *e);
 /* What an administrator should know, of the host's firewall and of its routes: whole sentences, malloc'ed; maybe none. */
+/* Containers have a profile of AppArmor by default. */
+bool engine_has_apparmor(Engine *en);
 int engine_warnings(Engine *en, char ***ret, Err *e);
 int engine_network_inspect(Engine *en, const char *ref, NetworkInfo *ret, Err *e);
 int engine_network_list(Engine *en, NetworkInfo **ret, size_t *ret_n, Err *e);

@@ -134,8 +134,11 @@ void network_overlaps_watch(Engine *en)
 int engine_warnings(Engine *en, char ***ret, Err *e)
 {
 	Network *n, *tmp;
+	const char *apparmor = apparmor_warning(en);
 	int r = network_firewall_warnings(en->nethost, ret, e);
 
+	if (r >= 0 && apparmor && strv_add(ret, apparmor) < 0)
+		r = err_oom(e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&en->lock);

@@ -4,6 +4,8 @@
 
 #include "base/err.h"
 
+#define APPARMOR_DEFAULT "ireko-default" /* the profile of who asks for none; as is "docker-default" */
+
 typedef struct SecurityOptions {
 	const char
 	    *seccomp; /* NULL: the default profile; "unconfined"; else the text of one in Docker's form */
@@ -11,5 +13,5 @@ typedef struct SecurityOptions {
 	bool no_new_privileges;
 } SecurityOptions;
 
-/* The strings are v's. ERR_INVALID in dockerd's words; ERR_UNSUPPORTED for a label or a profile that this machine cannot apply. */
+/* The strings are v's. ERR_INVALID in dockerd's words; ERR_UNSUPPORTED for a label that is not set. */
 int security_options_parse(char *const *v, SecurityOptions *ret, Err *e);

@@ -132,11 +132,14 @@ static int environment(const Container *c, const char *hostname, const char *hom
 	return r;
 }
 
-static void add_apparmor(json_t *process, const SecurityOptions *o)
+static int add_apparmor(Engine *en, json_t *process, const SecurityOptions *o, bool privileged, Err *e)
 {
-	if (process && o->apparmor && !streq(o->apparmor, "unconfined") &&
-	    !streq(o->apparmor, "docker-default"))
-		json_object_set_new(process, "apparmorProfile", json_string(o->apparmor));
+	const char *profile;
+	int r = apparmor_choose(en, o, privileged, &profile, e);
+
+	if (r >= 0 && profile && json_object_set_new(process, "apparmorProfile", json_string(profile)) < 0)
+		r = err_new(e, ERR_INVALID, "the name of an AppArmor profile is not valid UTF-8");
+	return r;
 }
 
 /* The engine's own, which its unit lowers, is not for containers, nor is the shim's, which it lowers itself if it may. Neither changes. */
@@ -206,9 +209,12 @@ static int process_json(Engine *en, const SpecInput *in, const SecurityOptions *
 		return err_new(e, ERR_INVALID,
 			       "container %.12s: a string of its command or environment is not valid UTF-8",
 			       c->id);
-	add_apparmor(p, security);
-	*ret = p;
-	return 0;
+	r = add_apparmor(en, p, security, c->config.host.privileged, e);
+	if (r < 0)
+		json_decref(p);
+	else
+		*ret = p;
+	return r;
 }
 
 int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd, json_t **ret, Err *e)
@@ -242,14 +248,20 @@ int spec_build_exec(Engine *en, Container *c, const ExecConfig *x, int rootfs_fd
 	const char *cwd = !str_empty(x->working_dir)         ? x->working_dir
 			  : str_empty(c->config.working_dir) ? "/"
 							     : c->config.working_dir;
-	*ret = json_pack("{s:b, s:o, s:o, s:o, s:s, s:O, s:b}", "terminal", x->tty, "user", user_json(&u),
-			 "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd,
-			 "capabilities", sets, "noNewPrivileges", security.no_new_privileges);
-	add_apparmor(*ret, &security);
-	*ret = with_limits(*ret, &c->config.host, take_ptr(limits));
-	return *ret ? 0
-		    : err_new(e, ERR_INVALID,
-			      "exec: a string of its command or environment is not valid UTF-8");
+	json_t *p =
+	    json_pack("{s:b, s:o, s:o, s:o, s:s, s:O, s:b}", "terminal", x->tty, "user", user_json(&u),
+		      "args", json_from_strv(x->cmd), "env", json_from_strv(env), "cwd", cwd, "capabilities",
+		      sets, "noNewPrivileges", security.no_new_privileges);
+	p = with_limits(p, &c->config.host, take_ptr(limits));
+	if (!p)
+		return err_new(e, ERR_INVALID,
+			       "exec: a string of its command or environment is not valid UTF-8");
+	r = add_apparmor(en, p, &security, privileged, e);
+	if (r < 0)
+		json_decref(p);
+	else
+		*ret = p;
+	return r;
 }
 
 /* ---- namespaces, devices, limits ---- */

@@ -252,6 +252,8 @@ static json_t *security_doc(const Door *d)
 	json_t *list = json_array();
 	_cleanup_free_ char *seccomp = strf("name=seccomp,profile=%s", d->seccomp_profile);
 
+	if (engine_has_apparmor(d->engine))
+		json_array_append_new(list, json_string("name=apparmor"));
 	json_array_append_new(list, doc_str(seccomp));
 	json_array_append_new(list, json_string("name=cgroupns"));
 	if (engine_remaps_users(d->engine))
