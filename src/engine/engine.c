@@ -387,6 +387,7 @@ void engine_free(Engine *en)
 	pthread_mutex_destroy(&en->mounted_lock);
 	pthread_mutex_destroy(&en->subnets_lock);
 	pthread_mutex_destroy(&en->firewall.lock);
+	pthread_mutex_destroy(&en->apparmor.lock);
 	strv_free(en->firewall.told);
 	pthread_mutex_destroy(&en->gc_lock);
 	pthread_mutex_destroy(&en->pods.lock);

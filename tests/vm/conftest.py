@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for one layout of cgroups are collected in the guests that have it; those that end much of the guest come last."""
+"""Tests for one layout of cgroups are collected in the guests that have it. Those about a machine without the engine come first, then those of its units, which see it start; those that end much of the guest come last."""
 import os
 
 import pytest
@@ -20,8 +20,11 @@ def pytest_collection_modifyitems(config, items):
         mark = item.get_closest_marker("layouts")
         return not mark or LAYOUT in mark.args
 
+    def turn(item):
+        return item.get_closest_marker("last") is not None, "installed" in item.fixturenames, item.module.__name__ != "test_units"
+
     config.hook.pytest_deselected(items=[i for i in items if not fits(i)])
-    items[:] = sorted((i for i in items if fits(i)), key=lambda i: i.get_closest_marker("last") is not None)
+    items[:] = sorted((i for i in items if fits(i)), key=turn)
 
 
 @pytest.fixture(scope="session")
