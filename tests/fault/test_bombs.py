@@ -7,7 +7,7 @@ import pytest
 
 from harness import wait_until
 
-SOON = 2  # seconds, on a busy machine
+SOON = 10  # seconds, on a busy machine; whoever waits for a bomb waits as long as it is there
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_fork_bomb(engine, name):
         answers(engine, f"/containers/{name}/json", f"/containers/{name}/top")
         start = time.monotonic()
         engine.cli("rm", "-f", name)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
 
 
 def test_memory_bomb(engine, name):

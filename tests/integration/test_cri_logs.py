@@ -62,7 +62,7 @@ def test_long_lines_come_in_pieces(pod):
 
 
 def test_no_line_is_lost_or_doubled_by_rotation(pod, kubelet):
-    c = shell(pod, "seq 1 600000; sleep 1000")
+    c = shell(pod, "seq 1 300000; while ! [ -e /dev/shm/go ]; do sleep 0.01; done; seq 300001 600000; sleep 1000")
     rotated = []
     while len(rotated) < 12:
         wait_until("something is written", lambda: c.log_file.stat().st_size > 0)
@@ -71,6 +71,8 @@ def test_no_line_is_lost_or_doubled_by_rotation(pod, kubelet):
         rotated.append(to)
         kubelet.ReopenContainerLog(container_id=c.id)
         assert c.log_file.exists()
+        if len(rotated) == 1:
+            within(c, "touch", "/dev/shm/go")
         if b" 600000\n" in to.read_bytes()[-40:]:
             break
     wait_until("all is written", lambda: sum(p.read_bytes().count(b"\n") for p in (*rotated, c.log_file)) >= 600000, seconds=60)
