@@ -169,6 +169,7 @@ def test_container_tools(docker, folder, name):
     assert json.loads(docker.out("network", "inspect", "--format", "{{json .}}", "bridge"))["Name"] == "bridge"
     assert json.loads(docker.out("info", "--format", "{{json .}}"))["OSType"] == "linux"
     assert json.loads(docker.out("version", "--format", "{{json .}}"))["Server"]["ApiVersion"]
+    wait_until("it has said all", lambda: docker.out("logs", name).endswith("5"))
     follower = docker.popen("container", "logs", "--follow", "--tail", "3", name)
     assert [follower.stdout.readline() for _ in range(3)] == ["3\n", "4\n", "5\n"]
     follower.send_signal(signal.SIGINT)

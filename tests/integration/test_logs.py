@@ -54,13 +54,19 @@ def log_files(engine, name, pattern="*"):
     return sorted((engine.data_root / "containers" / engine.inspect(name)["Id"]).glob(pattern))
 
 
-def write_and_compress(engine, name, rounds, pattern):
-    """Lets the container go from one round of writing to the next when what was rotated has been compressed."""
+def in_rounds(rounds, lines):
+    """A script that writes so many lines in each round, which begins when it is told so."""
+    return f"for i in $(seq {rounds + 1}); do until test -e /go$i; do sleep 0.02; done; test $i = {rounds + 1} || seq ${{i}}0000 ${{i}}0{lines - 1}; done"
+
+
+def write_and_compress(engine, name, rounds, last, pattern):
+    """Lets the container go from one round to the next, and end, when what was rotated has been compressed: at the end of a container what is not is left to its next start."""
     root = pathlib.Path(f"/proc/{engine.inspect(name)['State']['Pid']}/root")
     for i in range(1, rounds + 1):
         (root / f"go{i}").touch()
-        wait_until("it is written", lambda: text(logs(engine, name, "stdout=1&tail=1")).startswith(f"{i}0"))
+        wait_until("it is written", lambda: text(logs(engine, name, "stdout=1&tail=1")) == last.format(i))
         wait_until("what was rotated is compressed", lambda: sum(not f.name.endswith(".gz") for f in log_files(engine, name, pattern)) == 1)
+    (root / f"go{rounds + 1}").touch()
     return finish(engine, name)
 
 
@@ -68,9 +74,9 @@ def write_and_compress(engine, name, rounds, pattern):
 def test_json_file_rotates_compresses_and_has_attributes(engine, name):
     options = {"max-size": "20k", "max-file": "4", "compress": "true", "labels": "a,none", "labels-regex": "^x[[:digit:]]$", "env": "E",
                "env-regex": r"^F\d+(?:oo)?$", "tag": "{{.Name}}/{{.ID}}/{{ .ImageName }}"}
-    create(engine, name, "for i in 1 2 3 4 5; do until test -e /go$i; do sleep 0.02; done; seq ${i}0000 ${i}0250; done", "json-file", options,
+    create(engine, name, in_rounds(5, 251), "json-file", options,
            Labels={"a": "1 =", "b": "2", "x3": "4"}, Env=["E=私", "F12oo=5", "F=no"])
-    assert write_and_compress(engine, name, 5, "*-json.log*") == 0
+    assert write_and_compress(engine, name, 5, "{}0250\n", "*-json.log*") == 0
     files = [f.name for f in log_files(engine, name)]
     full_id = engine.inspect(name)["Id"]
     assert f"{full_id}-json.log" in files and f"{full_id}-json.log.2.gz" in files
@@ -121,8 +127,8 @@ def test_local_driver(engine, name):
 
 
 def test_local_driver_rotates(engine, name):
-    create(engine, name, "for i in 1 2 3 4 5 6; do until test -e /go$i; do sleep 0.02; done; seq ${i}0000 ${i}0500; done", "local", {"max-size": "15k", "max-file": "3"})
-    assert write_and_compress(engine, name, 6, "container.log*") == 0
+    create(engine, name, in_rounds(6, 501), "local", {"max-size": "15k", "max-file": "3"})
+    assert write_and_compress(engine, name, 6, "{}0500\n", "container.log*") == 0
     files = [f.name for f in log_files(engine, name, "container.log*")]
     assert "container.log.2.gz" in files and len(files) == 3
     numbers = [int(n) for n in text(logs(engine, name)).split()]

@@ -149,7 +149,7 @@ def test_what_cannot_be_had_in_one(mapped, name, host, text):
 def test_network_ports_and_joining(mapped, name):
     mapped.cli("run", "-d", "--name", name, "--ipc", "shareable", "busybox", "sh", "-c", "echo hello >/dev/shm/x; while :; do echo from inside | nc -l -p 80; done")
     address = mapped.inspect(name)["NetworkSettings"]["IPAddress"]
-    assert out(mapped, "busybox", "sh", "-c", f"for i in 1 2 3 4 5; do nc -w 2 {address} 80 && break; sleep 0.2; done") == "from inside"
+    assert out(mapped, "busybox", "sh", "-c", f"for i in $(seq 100); do nc -w 2 {address} 80 && break; sleep 0.2; done") == "from inside"
     joined = out(mapped, "--network", f"container:{name}", "--ipc", f"container:{name}", "--pid", f"container:{name}", "busybox", "sh", "-c", "ip addr; cat /dev/shm/x; ps")
     assert address in joined and "hello" in joined and "nc -l -p 80" in joined
 
