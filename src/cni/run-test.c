@@ -60,7 +60,7 @@ static void what_it_is_given(void **state)
 		      "/proc/$$/stat | cut -d' ' -f6) == $$)); cat");
 	ok(run(w, 5000, "{}", &said, &e));
 	assert_string_equal(said.s, "CNI_COMMAND=ADD\nCNI_CONTAINERID=id1\nCNI_NETNS=/run/"
-				    "n\nCNI_IFNAME=eth0\nCNI_ARGS=A=1\nCNI_PATH=/x:/y\n"
+				    "n\nCNI_IFNAME=eth0\nCNI_ARGS=A=1\nCNI_PATH=/x:/y\nGOMAXPROCS=1\n"
 				    "4\n" /* three and the directory that is listed */
 				    "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n/\n1\n{}");
 	(void)pthread_sigmask(SIG_UNBLOCK, &all, NULL);

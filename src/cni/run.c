@@ -93,6 +93,10 @@ static char **environment(Run *run)
 						    : strf("PATH=%s:/usr/sbin:/sbin", path));
 	if (r >= 0)
 		r = strv_add(&env, run->mark);
+	/* Nearly all are Go programs that do one thing after the other for some milliseconds. With a scheduler that has one processor they take a
+	 * tenth to a quarter less of the machine's time, which many pods at once are short of. */
+	if (r >= 0)
+		r = strv_take(&env, strf("GOMAXPROCS=%s", getenv("GOMAXPROCS") ?: "1"));
 	return r < 0 ? NULL : take_ptr(env);
 }
 
