@@ -450,7 +450,7 @@ static void test_cancel(void **state)
 
 	w->cancel_at = begin + 500000000;
 	must_fail(w, "broken", ERR_CANCELLED, "cancelled");
-	assert_true(clock_mono_ns() - begin < 4000000000);
+	assert_true(clock_mono_ns() - begin < 15000000000);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
