@@ -66,6 +66,7 @@ static void test_from_the_first_version(void **state)
 			 number(&other, "SELECT count(*) FROM sqlite_schema"));
 	assert_int_equal(number(&db, "SELECT count(*) FROM doc"), 1);
 	assert_int_equal(number(&db, "SELECT tar_size FROM layer WHERE chain_id = 'sha256:1'"), -1);
+	assert_int_equal(number(&db, "SELECT inodes FROM layer WHERE chain_id = 'sha256:1'"), -1);
 	assert_int_equal(number(&db, "SELECT labels IS NULL FROM image WHERE id = 'sha256:2'"), 1);
 	db_close(&db);
 	db_close(&other);

@@ -5,12 +5,13 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
-#define SCHEMA_VERSION 6
+#define SCHEMA_VERSION 7
 #define LOG_LARGE      256 /* pages of 4 KiB: the next start reads them all before anything else */
 #define LOG_MOST       20000
 
 /* What the rows mean:
  *   layer.tar_size  bytes of its uncompressed tar; -1 until somebody has counted them
+ *   layer.inodes  files and directories that its folder has; -1 in rows from before version 7, until somebody has counted them
  *   layer.synced  its bytes are known to be on disk; else `boot` is the boot that wrote them
  *   layer.lost    its directory is gone (the machine died before the sync): to be made again from `blob`
  *   layer.made_ns when its row came; what nothing needs is kept for a while after that (gc.c)
@@ -73,6 +74,7 @@ static const char *const steps[SCHEMA_VERSION - 1] = {
     " PRIMARY KEY (image_id, part_id)) WITHOUT ROWID;"
     "CREATE INDEX image_part_part ON image_part (part_id);"
     "PRAGMA user_version = 6;",
+    "ALTER TABLE layer ADD COLUMN inodes INTEGER NOT NULL DEFAULT -1; PRAGMA user_version = 7;",
 };
 
 static int db_error(Db *db, int code, const char *what, Err *e)

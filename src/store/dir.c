@@ -233,13 +233,3 @@ int dir_usage(int dir_fd, DirUsage *ret, Err *e)
 	*ret = sum;
 	return 0;
 }
-
-int dir_size(int dir_fd, int64_t *ret, Err *e)
-{
-	DirUsage u;
-	int r = dir_usage(dir_fd, &u, e);
-
-	if (r >= 0)
-		*ret = u.size;
-	return r;
-}

@@ -20,8 +20,6 @@ typedef struct DirUsage {
 	int64_t inodes;
 } DirUsage;
 int dir_usage(int dir_fd, DirUsage *ret, Err *e);
-/* Its size alone. */
-int dir_size(int dir_fd, int64_t *ret, Err *e);
 
 /* Opens for reading what is read (regular files and directories; never a device or fifo, whose opening does things), everything
  * else as O_PATH, without following it. The fd with what it is in *st, or -errno. */

@@ -27,12 +27,14 @@ typedef struct LayerCommit {
 	const char *parent, *upper_dir;
 	char chain[DIGEST_LEN + 1];
 	DiffSum sum;
+	int64_t inodes; /* of the directory, which is one of them */
 } LayerCommit;
 
 /* Called with the chain locked. */
 static int commit_missing(Store *s, const LayerCommit *c, Draft *d, Err *e)
 {
-	const NewLayer n = {c->chain, c->parent, c->sum.digest, NULL, c->sum.contents, c->sum.bytes};
+	const NewLayer n = {c->chain,        c->parent,    c->sum.digest, NULL,
+			    c->sum.contents, c->sum.bytes, c->inodes};
 
 	return store_layer_has(s, c->chain) ? 0 : draft_commit(d, &n, e);
 }
@@ -51,16 +53,18 @@ static int move_upper(Store *s, const char *upper_dir, Draft *d, Err *e)
 }
 
 /* Before it is hashed: a file of nothing but a hole can be larger than any disk. */
-static int check_size(Store *s, int upper, Err *e)
+static int measure(Store *s, LayerCommit *c, int dir, Err *e)
 {
-	int64_t size;
-	int r = dir_size(upper, &size, e);
+	DirUsage u;
+	int r = dir_usage(dir, &u, e);
 
-	if (r >= 0 && size > s->layer_max_bytes)
+	if (r >= 0)
+		c->inodes = u.inodes + 1;
+	if (r >= 0 && u.size > s->layer_max_bytes)
 		return err_new(
 		    e, ERR_INVALID,
 		    "the files have %lld bytes, more than the limit of %lld for a layer (holes count)",
-		    (long long)size, (long long)s->layer_max_bytes);
+		    (long long)u.size, (long long)s->layer_max_bytes);
 	return r;
 }
 
@@ -68,7 +72,7 @@ static int check_size(Store *s, int upper, Err *e)
 static int commit_moved(Store *s, LayerCommit *c, int upper, Err *e)
 {
 	_cleanup_(draft_done) Draft d = {.fd = -1};
-	int r = check_size(s, upper, e);
+	int r = measure(s, c, upper, e);
 
 	if (r >= 0)
 		r = diff_write(upper, -1, &c->sum, e);
@@ -86,8 +90,10 @@ static int commit_moved(Store *s, LayerCommit *c, int upper, Err *e)
 /* Whatever is in the draft becomes a layer, unless it is one already. */
 static int commit_draft(Store *s, LayerCommit *c, Draft *d, Err *e)
 {
-	int r = diff_write(d->fd, -1, &c->sum, e);
+	int r = measure(s, c, d->fd, e);
 
+	if (r >= 0)
+		r = diff_write(d->fd, -1, &c->sum, e);
 	if (r < 0)
 		return r;
 	chain_id_next(c->parent, c->sum.digest, c->chain);

@@ -95,7 +95,8 @@ static int image_to_dir_locked(Store *s, const char *chain_id, Err *e)
 		return tar;
 	LayerApply a = {.parent = l.parent, .want_diff_id = l.diff_id};
 	r = layer_unpack_dir(s, &a, tar, &d, &done, e);
-	const NewLayer n = {chain_id, l.parent, l.diff_id, l.blob, done.content_bytes, done.stream_bytes};
+	const NewLayer n = {chain_id,           l.parent,          l.diff_id,  l.blob,
+			    done.content_bytes, done.stream_bytes, done.inodes};
 	return r < 0 ? r : draft_commit(&d, &n, e);
 }
 

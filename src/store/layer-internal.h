@@ -21,7 +21,7 @@ bool layer_files_exist(Store *s, const char *chain_id);
 
 typedef struct NewLayer {
 	const char *chain_id, *parent, *diff_id, *blob;
-	int64_t size, tar_size;
+	int64_t size, tar_size, inodes;
 } NewLayer;
 
 typedef struct Draft {

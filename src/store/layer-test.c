@@ -62,6 +62,75 @@ static void test_apply_writes_overlay_form(void **state)
 	store_close(s);
 }
 
+/* Without the layers' folders and the blobs. */
+static int64_t inodes_of(Store *s)
+{
+	StoreUsage u;
+	Err e = {0};
+	int64_t others = -1;
+
+	if (store_usage(s, &u, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(db_get_int(&s->db, &others, 0, NULL,
+				    "SELECT (SELECT count(*) FROM layer) + (SELECT count(*) FROM blob)", ""),
+			 0);
+	return u.inodes < 0 ? -1 : u.inodes - others;
+}
+
+static int64_t inodes_on_disk(Store *s, const char *chain)
+{
+	_cleanup_free_ char *path = layer_dir(chain);
+	_cleanup_close_ int fd = openat(store_root_fd(s), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DirUsage u = {0};
+
+	assert_int_equal(dir_usage(fd, &u, NULL), 0);
+	return u.inodes;
+}
+
+/* Kept as layers are unpacked and committed; those of which an engine of before has kept nothing are counted. */
+static void test_inodes_are_counted(void **state)
+{
+	static const Item low[] = {{"./", TAR_DIR, NULL, 0755},      {"implied/by/it", TAR_FILE, "a"},
+				   {"dir", TAR_DIR, NULL, 0755},     {"dir", TAR_DIR, NULL, 0700},
+				   {"dir/a", TAR_FILE, "a"},         {"dir/a", TAR_FILE, "again"},
+				   {"dir/b", TAR_HARDLINK, "dir/a"}, {"dir/a", TAR_SYMLINK, "b"},
+				   {"l", TAR_SYMLINK, "dir/a"}};
+	static const Item top[] = {{"dir/.wh.a", TAR_FILE, ""},
+				   {"dir/.wh..wh..opq", TAR_FILE, ""},
+				   {".wh.l", TAR_FILE, ""},
+				   {"l", TAR_FILE, "now a file"}};
+	const TestDir *d = *state;
+	Store *s = open_store(d);
+	char base[DIGEST_LEN + 1], chain[DIGEST_LEN + 1], diff[DIGEST_LEN + 1], made[DIGEST_LEN + 1];
+	_cleanup_free_ char *upper = strf("%s/counted", d->path), *file = strf("%s/f", upper);
+	int64_t all;
+	Err e = {0};
+
+	assert_int_equal(inodes_of(s), 0);
+	if (apply(s, make_tar(d, low, ELEMENTSOF(low)), NULL, NULL, base, diff, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(inodes_of(s), inodes_on_disk(s, base));
+	if (apply(s, make_tar(d, top, ELEMENTSOF(top)), base, NULL, chain, diff, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(inodes_of(s), inodes_on_disk(s, base) + inodes_on_disk(s, chain));
+	assert_int_equal(mkdir(upper, 0755), 0);
+	assert_int_equal(symlink("nowhere", file), 0);
+	if (store_layer_commit_upper(s, NULL, upper, false, made, diff, NULL, NULL, &e) < 0)
+		fail_msg("%s", e.msg);
+	all = inodes_of(s);
+	assert_int_equal(all, inodes_on_disk(s, base) + inodes_on_disk(s, chain) + inodes_on_disk(s, made));
+
+	assert_int_equal(db_run(&s->db, NULL, "UPDATE layer SET inodes = -1 WHERE chain_id <> ?1", "t", base),
+			 2);
+	assert_int_equal(inodes_of(s), -1);
+	/* One each time, if there is no time. */
+	assert_true(store_count_inodes(s, 0, &e) >= 0);
+	assert_int_equal(inodes_of(s), -1);
+	assert_true(store_count_inodes(s, 0, &e) >= 0);
+	assert_int_equal(inodes_of(s), all);
+	store_close(s);
+}
+
 static void test_digest_must_match(void **state)
 {
 	static const Item items[] = {{"a", TAR_FILE, "a"}};
@@ -491,6 +560,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    test_in_dir(test_apply_writes_overlay_form),
 	    test_in_dir(test_digest_must_match),
+	    test_in_dir(test_inodes_are_counted),
 	    test_in_dir(test_the_gate_decides),
 	    test_in_dir(test_diff_and_apply_are_inverse),
 	    test_in_dir(test_one_layer_pulled_by_many),

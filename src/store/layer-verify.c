@@ -88,7 +88,8 @@ static int verify_by_blob(Store *s, const char *chain_id, const LayerRow *l, boo
 	r = image ? compare_images(s, dir, &d, v, e) : compare_folders(s, dir, &d, v, e);
 	if (r < 0 || !v->problem || !replace)
 		return r;
-	const NewLayer n = {chain_id, l->parent, l->diff_id, l->blob, done.content_bytes, done.stream_bytes};
+	const NewLayer n = {chain_id,           l->parent,         l->diff_id, l->blob,
+			    done.content_bytes, done.stream_bytes, done.inodes};
 	r = draft_commit(&d, &n, e);
 	v->replaced = r >= 0;
 	return r;

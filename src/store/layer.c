@@ -193,12 +193,13 @@ static int insert_row(Store *s, const NewLayer *n, Err *e)
 		r = db_run(
 		    &s->db, e,
 		    "INSERT INTO layer (chain_id, parent, diff_id, blob, size, synced, lost, boot, tar_size, "
-		    "made_ns)"
-		    " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8)"
+		    "made_ns, inodes)"
+		    " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, ?9)"
 		    " ON CONFLICT DO UPDATE SET blob = coalesce(excluded.blob, blob), size = excluded.size,"
-		    " synced = 0, lost = 0, boot = excluded.boot, tar_size = excluded.tar_size",
-		    "ttttitii", n->chain_id, n->parent, n->diff_id, n->blob, n->size, id_boot(), n->tar_size,
-		    clock_now_ns());
+		    " synced = 0, lost = 0, boot = excluded.boot, tar_size = excluded.tar_size, inodes = "
+		    "excluded.inodes",
+		    "ttttitiii", n->chain_id, n->parent, n->diff_id, n->blob, n->size, id_boot(), n->tar_size,
+		    clock_now_ns(), n->inodes);
 	return r < 0 ? r : db_commit(&tx, e);
 }
 
@@ -363,8 +364,8 @@ static int apply_locked(Store *s, const LayerApply *a, Draft *d, const char *cha
 		if (r < 0)
 			return r;
 	}
-	const NewLayer n = {chain_id, a->parent,           done->diff_id,
-			    a->blob,  done->content_bytes, done->stream_bytes};
+	const NewLayer n = {chain_id,           a->parent,   done->diff_id, a->blob, done->content_bytes,
+			    done->stream_bytes, done->inodes};
 	return draft_commit(d, &n, e);
 }
 

@@ -332,11 +332,14 @@ typedef struct StoreSpace {
 	int64_t files_free; /* inodes; -1: the file system does not count them */
 } StoreSpace;
 int store_space(Store *s, StoreSpace *ret, Err *e);
-/* Bytes of layers (unpacked) and of blobs, from the database: no file is looked at. */
+/* Of layers (unpacked) and of blobs, from the database: no file is looked at. */
 typedef struct StoreUsage {
-	int64_t layers, blobs;
+	int64_t layers, blobs; /* bytes */
+	int64_t inodes;        /* of both; -1 while those of some layer are not known: store_count_inodes() */
 } StoreUsage;
 int store_usage(Store *s, StoreUsage *ret, Err *e);
+/* Looks for about so long at layers whose inodes nobody has counted, one at least: those that an engine of before has made. */
+int store_count_inodes(Store *s, int64_t for_ns, Err *e);
 /* What each image takes: all of it, and of that what other images have too. One pass over the database for all of them. */
 typedef struct StoreImageUsage {
 	char id[DIGEST_LEN + 1];

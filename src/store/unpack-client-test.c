@@ -148,6 +148,21 @@ static void test_digests_that_are_none(void **state)
 		"diff id mismatch");
 }
 
+/* Numbers that would make a sum of layers run over. */
+static void test_numbers_that_are_none(void **state)
+{
+	for (int i = 0; i < 6; i++) {
+		_cleanup_strbuf_ StrBuf b = {0};
+		UnpackDone done = {.diff_id = ""};
+		int64_t *const numbers[] = {&done.stream_bytes, &done.content_bytes, &done.inodes};
+
+		memcpy(done.diff_id, good_id, sizeof(done.diff_id));
+		*numbers[i / 2] = i % 2 ? -1 : INT64_MAX / 2;
+		add_frame(&b, UNPACK_DONE, &done, sizeof(done));
+		refused(*state, &b, good_id, "damaged report");
+	}
+}
+
 static void test_errors_that_are_none(void **state)
 {
 	Err lie = {.no = EIO, .kind = ERR_INVALID};
@@ -210,7 +225,7 @@ int main(void)
 	    test_in_dir(test_a_report_that_is_true), test_in_dir(test_frames_that_are_none),
 	    test_in_dir(test_a_report_that_is_cut),  test_in_dir(test_digests_that_are_none),
 	    test_in_dir(test_errors_that_are_none),  test_in_dir(test_paths_that_lead_out),
-	    test_in_dir(test_a_report_without_end),
+	    test_in_dir(test_a_report_without_end),  test_in_dir(test_numbers_that_are_none),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,6 +30,7 @@
 
 #define FIRST_SAFE_FD    16 /* above every number that the helper's descriptors get */
 #define REPORT_BYTES_MAX (64u << 20)
+#define NUMBER_MAX       (INT64_C(1) << 50)
 #define SILENCE_MS       500
 #define UNPACKERS_MAX    128
 #define PLACE_S          30
@@ -165,6 +166,17 @@ static int bad_report(Err *e)
 	return err_new(e, ERR_INTERNAL, "ireko-unpack sent a damaged report");
 }
 
+/* Numbers of layers are added up: a sum that runs over would be an error for all of them. */
+static bool done_is_possible(const UnpackJob *job, const UnpackDone *d)
+{
+	const int64_t numbers[] = {d->stream_bytes, d->content_bytes, d->inodes};
+
+	for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+		if (numbers[i] < 0 || numbers[i] > NUMBER_MAX)
+			return false;
+	return !unpack_job_hashes(job) || digest_is_valid(d->diff_id);
+}
+
 /* 1: more to come, 0: it is done, or the failure that it reports. */
 static int take_frame(UnpackRun *u, const UnpackFrame *f, char *payload, Err *e)
 {
@@ -200,7 +212,7 @@ static int take_frame(UnpackRun *u, const UnpackFrame *f, char *payload, Err *e)
 			return bad_report(e);
 		memcpy(u->done, payload, sizeof(*u->done));
 		u->done->diff_id[DIGEST_LEN] = 0;
-		return !unpack_job_hashes(u->job) || digest_is_valid(u->done->diff_id) ? 0 : bad_report(e);
+		return done_is_possible(u->job, u->done) ? 0 : bad_report(e);
 	case UNPACK_FAILED:
 		if (f->len != sizeof(failed))
 			return bad_report(e);

@@ -77,5 +77,5 @@ typedef struct UnpackDone {
 	char diff_id[DIGEST_LEN + 1];
 	int64_t stream_bytes;  /* uncompressed */
 	int64_t content_bytes; /* of regular files */
-	int64_t files;
+	int64_t inodes;        /* of the target directory and all that came about in it, or of the image: 1 */
 } UnpackDone;

@@ -5,9 +5,12 @@
  * A layer's size is noted when it is made, a blob's when it comes; both never change after that. So what an image takes, what it
  * shares with others and what all of them take together are sums over rows; no directory is walked.
  */
+#include "base/clock.h"
 #include "base/str.h"
+#include "store/dir.h"
 #include "store/store-internal.h"
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
 #include <uthash.h>
 
@@ -23,6 +26,17 @@ int store_space(Store *s, StoreSpace *ret, Err *e)
 	return 0;
 }
 
+/* A layer's folder is one, a blob is one. */
+static int sum_inodes(Store *s, int64_t *ret, Err *e)
+{
+	return db_get_int(
+	    &s->db, ret, 0, e,
+	    "SELECT CASE WHEN EXISTS (SELECT 1 FROM layer WHERE inodes < 0 AND lost = 0) THEN -1"
+	    " ELSE (SELECT coalesce(sum(inodes + 1), 0) FROM layer WHERE lost = 0)"
+	    " + (SELECT count(*) FROM blob) END",
+	    "");
+}
+
 int store_usage(Store *s, StoreUsage *ret, Err *e)
 {
 	int r = db_get_int(&s->db, &ret->layers, 0, e,
@@ -30,7 +44,52 @@ int store_usage(Store *s, StoreUsage *ret, Err *e)
 
 	if (r >= 0)
 		r = db_get_int(&s->db, &ret->blobs, 0, e, "SELECT coalesce(sum(size), 0) FROM blob", "");
+	if (r >= 0)
+		r = sum_inodes(s, &ret->inodes, e);
 	return r < 0 ? err_ctx(e, r, "sum up the sizes of layers and blobs") : 0;
+}
+
+/* A layer that is deleted meanwhile has no row any more, and is not there the next time. */
+static int count_layer(Store *s, const char *chain_id, Err *e)
+{
+	_cleanup_free_ char *path = layer_dir(chain_id);
+	_cleanup_close_ int fd = path ? openat(s->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	DirUsage u;
+	int r = !path                       ? err_oom(e)
+		: fd < 0 && errno != ENOENT ? err_sys(e, errno, "open layer %s", chain_id)
+					    : 0;
+
+	if (r < 0 || fd < 0)
+		return r;
+	r = dir_usage(fd, &u, e);
+	return r < 0 ? err_ctx(e, r, "layer %s", chain_id)
+		     : db_run(&s->db, e, "UPDATE layer SET inodes = ?2 WHERE chain_id = ?1 AND inodes < 0",
+			      "ti", chain_id, u.inodes);
+}
+
+static int uncounted_layers(Store *s, char ***ret, Err *e)
+{
+	_cleanup_query_ DbQuery q = {0};
+	int r = db_query(&s->db, &q, e, "SELECT chain_id FROM layer WHERE inodes < 0 AND lost = 0", "");
+
+	while (r >= 0 && (r = db_step(&q, e)) > 0)
+		if (strv_add(ret, db_text(&q, 0)) < 0)
+			return err_oom(e);
+	return r;
+}
+
+int store_count_inodes(Store *s, int64_t for_ns, Err *e)
+{
+	_cleanup_strv_ char **layers = NULL;
+	int64_t until = clock_mono_ns() + for_ns;
+	int r = uncounted_layers(s, &layers, e);
+
+	for (char **l = layers; r >= 0 && l && *l; l++) {
+		r = count_layer(s, *l, e);
+		if (clock_mono_ns() >= until)
+			break;
+	}
+	return r < 0 ? err_ctx(e, r, "count the files of layers") : 0;
 }
 
 /* The layers of the images chosen: ?1 is a JSON array of their ids, or NULL for all. */

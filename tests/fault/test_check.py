@@ -257,7 +257,7 @@ def test_old_database(new_engine, folder):
             db.execute("INSERT INTO doc VALUES ('build-cache', ?, ?)", (key, json.dumps({"chain": chain, "diff": diff, "empty": bool(empty), "created": created})))
         db.execute("DROP TABLE build_cache")
         db.execute("DROP TABLE image_part")
-        for table, column in (("layer", "made_ns"), ("layer", "tar_size"), ("image", "used_ns"), ("image", "labels"), ("image", "artifact_type"), ("image", "index_digest")):
+        for table, column in (("layer", "made_ns"), ("layer", "inodes"), ("layer", "tar_size"), ("image", "used_ns"), ("image", "labels"), ("image", "artifact_type"), ("image", "index_digest")):
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     engine.start()

@@ -165,9 +165,18 @@ def test_the_image_of_sandboxes(new_kubelet):
     assert image(kubelet, name).pinned
 
 
+def inodes_of_images(kubelet):
+    """On the disk: those of layers, and a file for each blob."""
+    root = kubelet.engine.data_root
+    places = [d for d in (root / "layers").iterdir() if not d.name.startswith(".")]
+    inodes = {p.lstat().st_ino for d in places for p in [d, *d.rglob("*")]}
+    return len(inodes) + sum(1 for p in (root / "content/blobs").rglob("*") if p.is_file())
+
+
 def test_file_systems(kubelet, pod):
     said = kubelet.ImageFsInfo()
     (one,) = said.image_filesystems
+    assert one.inodes_used.value == inodes_of_images(kubelet)
     assert one.timestamp > 0 and one.used_bytes.value > 100000 and str(kubelet.engine.data_root) in one.fs_id.mountpoint
     (before,) = said.container_filesystems
     assert before.fs_id.mountpoint == one.fs_id.mountpoint and before.used_bytes.value < one.used_bytes.value

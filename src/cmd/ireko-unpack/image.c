@@ -62,7 +62,7 @@ int image_write(const Image *i, UnpackDone *done, Err *e)
 		return r == -ENOSPC || r == -EDQUOT || r == -EFBIG ? write_failed(r, e) : r;
 	if (erofs_layer_root_is_opaque(l))
 		r = report_add(i->report, UNPACK_OPAQUE, "", 0, e);
-	done->files = erofs_layer_budget(l)->files;
+	done->inodes = 1;
 	done->content_bytes = erofs_layer_budget(l)->content_bytes;
 	return r < 0 ? r : erofs_layer_each_implied(l, tell_implied, i->report, e);
 }

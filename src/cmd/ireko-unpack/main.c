@@ -119,7 +119,7 @@ static int unpack(Unpack *u, int root_fd, UnpackDone *done, Err *e)
 	}
 	if (r >= 0)
 		r = place_finish(&place, e);
-	done->files = place.budget.files;
+	done->inodes = 1 + place.made + place.tree.made;
 	done->content_bytes = place.budget.content_bytes;
 	return r;
 }

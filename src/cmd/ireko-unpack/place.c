@@ -170,6 +170,7 @@ static int make_way(Place *p, const TarEntry *n, int dir, const char *clean, Err
 			return err_sys(e, errno, "replace %s", clean);
 		if (S_ISLNK(st.st_mode))
 			tree_forget(&p->tree);
+		p->made -= st.st_nlink == 1;
 		return is_whiteout(p, &st);
 	}
 	r = remove_tree_at(dir, base);
@@ -248,6 +249,7 @@ static int place_file(Place *p, TarReader *t, const TarEntry *n, int dir, const 
 	}
 	if (fd < 0)
 		return disk_error(e, errno, "make the file", clean);
+	p->made++;
 	r = write_contents(p, t, n, fd, e);
 	return r < 0 ? r : finish_file(p, n, fd, e);
 }
@@ -328,6 +330,7 @@ static int place_dir(Place *p, const TarEntry *n, int dir, const char *clean, Er
 		if (r < 0)
 			return r;
 	}
+	p->made += fresh;
 	return dress_dir(p, n, dir, clean, fresh, e);
 }
 
@@ -364,6 +367,7 @@ static int place_node(Place *p, const TarEntry *n, int dir, const char *clean, E
 		if (make_node(n, dir, base) < 0)
 			return disk_error(e, errno, "make", clean);
 	}
+	p->made++;
 	if (needs_chown(p, n) && fchownat(dir, base, owner_of(p, n), group_of(p, n), AT_SYMLINK_NOFOLLOW) < 0)
 		return disk_error(e, errno, "set the owner of", n->name);
 	/* fchmodat(2) follows links: only where nobody can put one in its place. */
@@ -432,8 +436,10 @@ static int place_whiteout(Place *p, int dir, const char *clean, const char *vict
 	char path[PATH_MAX];
 	struct stat st;
 
-	if (mknodat(dir, victim, S_IFCHR, makedev(0, 0)) == 0)
+	if (mknodat(dir, victim, S_IFCHR, makedev(0, 0)) == 0) {
+		p->made++;
 		return 0;
+	}
 	if (errno != EEXIST)
 		return disk_error(e, errno, "make the whiteout", clean);
 	if (fstatat(dir, victim, &st, AT_SYMLINK_NOFOLLOW) < 0)

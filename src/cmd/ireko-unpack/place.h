@@ -28,6 +28,7 @@ typedef struct Place {
 	size_t n_dirs;
 	bool dir_gone; /* a directory was replaced by something else */
 	LayerBudget budget;
+	int64_t made; /* inodes that are there now; some too many if a directory that had any was replaced */
 } Place;
 
 int place_init(Place *p, const UnpackJob *job, int root_fd, Report *report, Err *e);

@@ -46,6 +46,7 @@ static int make_dirs(Tree *t, const char *path, Err *e)
 				continue;
 			return err_sys(e, errno, "make the directory %.*s", (int)n, path);
 		}
+		t->made++;
 		if ((t->uid || t->gid) &&
 		    fchownat(up, slash ? slash + 1 : part, t->uid, t->gid, AT_SYMLINK_NOFOLLOW) < 0)
 			return err_sys(e, errno, "set the owner of %.*s", (int)n, path);

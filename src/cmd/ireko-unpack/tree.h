@@ -24,6 +24,7 @@ typedef struct Tree {
 	int root_fd;
 	Report *report;    /* told of implied directories; NULL: nobody is */
 	uint32_t uid, gid; /* of implied directories */
+	int64_t made;      /* of them */
 	TreeSlot parent;
 	TreeSlot target; /* of hard links */
 } Tree;
