@@ -16,7 +16,7 @@ class Floor:
         return ROOT / "src" / self.folder
 
     def sources(self):
-        return sorted(p for p in self.path.glob("*.c") if not re.search(r"-(test|fuzz)\.c$", p.name))
+        return sorted(p for p in self.path.glob("*.c") if not re.search(r"^test-|-(test|fuzz)\.c$", p.name))
 
     def fuzzers(self):
         return sorted(self.path.glob("*-fuzz.c"))
