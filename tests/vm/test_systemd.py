@@ -282,7 +282,7 @@ def test_a_failed_unit_of_the_name_is_forgotten(units):
     cid = "c1"
     unit = units.unit(cid)
     run("systemd-run", "--quiet", "--scope", "--unit", unit, "-p", "RuntimeMaxSec=1", "sleep", "30", check=False)
-    assert show(unit, "ActiveState")["ActiveState"] == "failed"
+    wait("it is over", lambda: show(unit, "ActiveState")["ActiveState"] == "failed")
     assert units.run("true").returncode == 0
     assert is_gone(unit)
 
