@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published ports that come and go while a container runs, clashes that are told when it is made, and what a kill -9 in the middle of a change leaves."""
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -421,9 +422,16 @@ def killed_at(engine, call, n, words):
             engine.p.wait(0.05)
     finally:
         strace.terminate()
-        strace.wait(10)
-    if engine.p.poll() is None:
-        return False
+        try:
+            strace.wait(10)
+        except subprocess.TimeoutExpired:
+            # It waits for a thread that was killed as it was to let go of it, and that waits for it.
+            strace.kill()
+            strace.wait()
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        if engine.api("GET", "/_ping").status == 200:
+            return False
+    engine.p.wait(20)
     engine.log_file.close()
     engine.p = None
     return True

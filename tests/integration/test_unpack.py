@@ -413,6 +413,7 @@ def test_truncated_compressed(box, pack):
         assert "truncated" in r.error or "damaged" in r.error or "not a tar" in r.error, (n, r.error)
 
 
+@pytest.mark.seconds(300)
 def test_truncated_plain(box):
     body = SAMPLE[:SAMPLE.rindex(b"ustar") + 512 - 257]
     for n in range(1, len(body) - 600, 53):
