@@ -262,6 +262,36 @@ static void test_env_is_unique(void **state _unused_)
 		assert_string_equal(v[i], out[i]);
 }
 
+static void apply(char ***env, const char *changes, const char *want)
+{
+	_cleanup_strv_ char **v = strv_split(changes, ' ');
+	_cleanup_free_ char *got = NULL;
+
+	assert_int_equal(strv_env_apply(env, v), 0);
+	got = strv_join(*env, " ");
+	assert_string_equal(got, want);
+}
+
+static void test_env_changes(void **state _unused_)
+{
+	_cleanup_strv_ char **env = NULL, **many = NULL;
+
+	assert_int_equal(strv_env_apply(&env, NULL), 0);
+	assert_int_equal(strv_len(env), 0);
+	apply(&env, "PATH=/bin A=1 AB=2", "PATH=/bin A=1 AB=2");
+	apply(&env, "A=3 B= A=4", "PATH=/bin A=4 AB=2 B=");
+	apply(&env, "A NONE AB=x=y", "PATH=/bin AB=x=y B=");
+	apply(&env, "B A=5 A A=6 B=7 =x", "PATH=/bin AB=x=y A=6 B=7 =x");
+	/* As many as a document holds. */
+	assert_non_null(many = calloc(400001, sizeof(*many)));
+	for (int i = 0; i < 400000; i++)
+		assert_non_null(many[i] = strf("V%d=%d", i % 300000, i));
+	assert_int_equal(strv_env_apply(&env, many), 0);
+	assert_int_equal(strv_len(env), 5 + 300000);
+	assert_string_equal(env[5], "V0=300000");
+	assert_string_equal(env[5 + 299999], "V299999=299999");
+}
+
 static void assert_csv(const char *s, const char *want)
 {
 	_cleanup_strv_ char **v = NULL;
@@ -300,6 +330,7 @@ int main(void)
 	    cmocka_unit_test(test_log_knows_the_journal),
 	    cmocka_unit_test(test_log_levels),
 	    cmocka_unit_test(test_env_is_unique),
+	    cmocka_unit_test(test_env_changes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -439,6 +439,57 @@ int strv_env_unique(char **env)
 	return 0;
 }
 
+/* A table of where each variable is in env, counted from 1. What was taken away is NULL there, and no variable's any more. */
+static size_t *env_slot(char *const *env, size_t *table, size_t mask, const char *assignment)
+{
+	size_t at = env_hash(assignment) & mask, len = (size_t)(strchrnul(assignment, '=') - assignment);
+
+	while (table[at] && !(env[table[at] - 1] && env_is_key(env[table[at] - 1], assignment, len)))
+		at = (at + 1) & mask;
+	return &table[at];
+}
+
+static int env_change(char **env, size_t *n, size_t *slot, const char *change)
+{
+	char *copy = strchr(change, '=') ? strdup(change) : NULL;
+
+	if (!copy && strchr(change, '='))
+		return -ENOMEM;
+	if (*slot) {
+		free(env[*slot - 1]);
+		env[*slot - 1] = copy;
+	} else if (copy) {
+		env[(*n)++] = copy;
+		*slot = *n;
+	}
+	return 0;
+}
+
+int strv_env_apply(char ***env, char *const *changes)
+{
+	size_t n = strv_len(*env), most = n + strv_len(changes), mask = 15, to = 0;
+
+	while (mask < 2 * most)
+		mask = mask * 2 + 1;
+
+	_cleanup_free_ size_t *table = calloc(mask + 1, sizeof(*table));
+	char **v = table ? reallocarray(*env, most + 1, sizeof(*v)) : NULL;
+	int r = 0;
+
+	if (!v)
+		return -ENOMEM;
+	*env = v;
+	for (size_t i = 0; i < n; i++)
+		*env_slot(v, table, mask, v[i]) = i + 1;
+	for (; r >= 0 && changes && *changes; changes++)
+		r = env_change(v, &n, env_slot(v, table, mask, *changes), *changes);
+	for (size_t i = 0; i < n; i++)
+		if (v[i])
+			v[to++] = v[i];
+	v[to] = NULL;
+	return r;
+}
+
 int strv_env_set(char ***env, const char *assignment)
 {
 	size_t len = (size_t)(strchrnul(assignment, '=') - assignment);

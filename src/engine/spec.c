@@ -96,19 +96,6 @@ static int rlimits_json(const ContainerHost *h, json_t **ret, Err *e)
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* A name alone takes the variable away. */
-static int env_apply(char ***env, char *const *changes)
-{
-	int r = 0;
-
-	for (size_t i = 0; r >= 0 && changes && changes[i]; i++)
-		if (strchr(changes[i], '='))
-			r = strv_env_set(env, changes[i]);
-		else
-			strv_env_unset(*env, changes[i]);
-	return r;
-}
-
 /* links: what the container is told of those it is linked to. */
 static int environment(const Container *c, const char *hostname, const char *home, char *const *links,
 		       char *const *extra, char ***ret)
@@ -121,11 +108,11 @@ static int environment(const Container *c, const char *hostname, const char *hom
 	if (r >= 0 && c->config.tty)
 		r = strv_add(&env, "TERM=xterm");
 	if (r >= 0)
-		r = env_apply(&env, links);
+		r = strv_env_apply(&env, links);
 	if (r >= 0)
-		r = env_apply(&env, c->config.env);
+		r = strv_env_apply(&env, c->config.env);
 	if (r >= 0)
-		r = env_apply(&env, extra);
+		r = strv_env_apply(&env, extra);
 	if (r >= 0 && !strv_env_get(env, "HOME"))
 		r = strv_take(&env, strf("HOME=%s", home));
 	*ret = env;
