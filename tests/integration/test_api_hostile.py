@@ -50,8 +50,9 @@ def threads(engine):
 
 def best_ping(engine):
     """On a busy machine it may take a while to see one that is quick."""
-    best, end = 99, time.monotonic() + 5
-    while best >= 0.05 and time.monotonic() < end:
+    best, tries, end = 99, 0, time.monotonic() + 5
+    while best >= 0.05 and (tries < 8 or time.monotonic() < end):
+        tries += 1
         begun = time.monotonic()
         assert engine.api("GET", "/_ping").status == 200
         best = min(best, time.monotonic() - begun)
@@ -186,10 +187,11 @@ def test_slow_chunked_bodies(target):
 def test_more_clients_that_hang_on_than_threads(target, raw):
     """Whoever takes as long as he likes, however many he is, has not the last thread: others are answered, and who is one too many is told."""
     with many(target, 2200, raw) as clients:
+        if b"events" in raw:
+            # All those before have what they get by then.
+            assert statuses(clients[-1].recv(1000)) == [503]
         assert best_ping(target) < 0.05
         assert target.api("GET", "/containers/json").status == 200
-        if b"events" in raw:
-            assert statuses(clients[-1].recv(1000)) == [503]
 
 
 def test_followers_that_never_read(target):

@@ -78,6 +78,9 @@ def test_output_equals_dockers(engine, name):
             a, b = ours(*args), theirs(*args)
             if a.stdout == b.stdout:
                 break
+        else:
+            # A machine so busy that it always does: all but the ages, and the widths that come with them.
+            a.stdout, b.stdout = (re.sub(" +", " ", re.sub(r"\d+ seconds?|\d+ minutes?|About a minute|Less than a second", "AGE", p.stdout)) for p in (a, b))
         assert a.stdout == b.stdout, args
 
 

@@ -30,6 +30,7 @@ def test_a_bind(kubelet, pod, folder):
     (folder / "file").write_text("from the host\n")
     c = pod.container("sh", "-c", "cat /given/file; echo back > /given/made; sleep 1000", mounts=bind(folder))
     wait_until("it has written", lambda: (folder / "made").exists() and (folder / "made").read_text() == "back\n")
+    c.wait_line("from the host")
     assert c.lines() == ["from the host"]
     (told,) = c.status().mounts
     assert (told.host_path, told.container_path, told.readonly, told.propagation) == (str(folder), "/given", False, "PROPAGATION_PRIVATE")
