@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests for one layout of cgroups are collected in the guests that have it. Those about a machine without the engine come first, then those of its units, which see it start; those that end much of the guest come last."""
 import os
+import pathlib
 
 import pytest
 
@@ -8,6 +9,9 @@ from harness import busybox_archive
 
 from layout import LAYOUT, run
 from service import OUT, api
+
+
+collect_ignore = [] if pathlib.Path("/srv/critest").exists() else ["test_critest.py"]
 
 
 def pytest_configure(config):

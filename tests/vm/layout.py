@@ -35,9 +35,9 @@ def read(directory, name):
     return (directory / name).read_text().strip()
 
 
-def run(*args, check=True, text="", **kw):
+def run(*args, check=True, text="", timeout=60, **kw):
     """text: what it reads."""
-    p = subprocess.run([str(a) for a in args], input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **kw)
+    p = subprocess.run([str(a) for a in args], input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, check=False, **kw)
     assert not check or p.returncode == 0, f"{args}: {p.returncode}\n{p.stdout}{p.stderr}"
     return p
 
