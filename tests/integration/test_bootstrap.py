@@ -38,7 +38,7 @@ def test_it_is_debian(debian):
 def test_second_time_is_cached(debian):
     start = time.monotonic()
     debian.cli("image", "bootstrap", "debian:bookworm")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < max(5, debian.first_seconds / 2)
 
 
 @pytest.mark.seconds(300)
@@ -55,13 +55,15 @@ def test_the_example_builds_and_runs(debian, folder):
     source = folder / "私の 名前"
     shutil.copytree(ROOT / "examples/python-dev/私の 名前", source)
     (source / "result.txt").unlink(missing_ok=True)
+    start = time.monotonic()
     debian.cli("build", "-t", "python-dev", ROOT / "examples/python-dev", timeout=500)
+    first_seconds = time.monotonic() - start
     out = debian.cli("run", "--rm", "-v", f"{source}:/src", "python-dev").stdout
     assert re.match(r"numpy \d", out) and "[1.0, 2.0, 3.0]" in out
     assert (source / "result.txt").read_text() == out
     start = time.monotonic()
     p = debian.cli("build", "-t", "python-dev", ROOT / "examples/python-dev")
-    assert "CACHED" in p.stdout + p.stderr and time.monotonic() - start < 3
+    assert "CACHED" in p.stdout + p.stderr and time.monotonic() - start < max(3, first_seconds / 2)
 
 
 @pytest.mark.seconds(300)
