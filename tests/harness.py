@@ -195,7 +195,7 @@ class Pty:
     def __init__(self, args, env=None, rows=24, columns=80, cwd=None):
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.said = ""
+        self.said, self.mode_before = "", termios.tcgetattr(self.master)
 
         def controlling_terminal():
             os.setsid()

@@ -39,7 +39,7 @@ class Result:
                 self.implied.discard(data)
             elif kind == DONE:
                 self.diff_id = data[:71].decode()
-                self.stream, self.contents, self.files = struct.unpack_from("qqq", data, 72)
+                self.stream, self.contents, self.inodes = struct.unpack_from("qqq", data, 72)
             elif kind == FAILED:
                 self.error = data[12 + 48:].split(b"\0")[0].decode(errors="replace")
 

@@ -873,6 +873,22 @@ void container_wake(Container *c)
 		(void)eventfd_write(w->efd, 1);
 }
 
+/* Image and name, then the labels, of which none hides these two. NULL without memory; `state` is held. */
+static char **event_attributes(const Container *c)
+{
+	char *const *labels = c->config.labels;
+	_cleanup_strv_ char **v = calloc(strv_len(labels) + 3, sizeof(*v));
+	size_t n = 2;
+
+	if (!v || !(v[0] = strf("image=%s", c->config.image ?: "")) || !(v[1] = strf("name=%s", c->name)))
+		return NULL;
+	for (; labels && *labels; labels++)
+		if (!str_starts(*labels, "image=") && !str_starts(*labels, "name=") &&
+		    !(v[n++] = strdup(*labels)))
+			return NULL;
+	return take_ptr(v);
+}
+
 void container_event(Engine *en, Container *c, const char *action, ...)
 {
 	_cleanup_strv_ char **attributes = NULL;
@@ -880,12 +896,9 @@ void container_event(Engine *en, Container *c, const char *action, ...)
 	int r;
 
 	pthread_mutex_lock(&c->state);
-	r = strv_take(&attributes, strf("image=%s", c->config.image ?: ""));
-	if (r >= 0)
-		r = strv_take(&attributes, strf("name=%s", c->name));
-	for (size_t i = 0; r >= 0 && c->config.labels && c->config.labels[i]; i++)
-		r = strv_add(&attributes, c->config.labels[i]);
+	attributes = event_attributes(c);
 	pthread_mutex_unlock(&c->state);
+	r = attributes ? 0 : -ENOMEM;
 
 	va_start(ap, action);
 	for (const char *key; r >= 0 && (key = va_arg(ap, const char *));)

@@ -364,7 +364,7 @@ static inline Answer test_ask(int netns, const char *address, uint16_t port, boo
 
 /* What the server saw as the client's address. */
 #define assert_reaches(netns, address, port, as)                                                             \
-	assert_string_equal(test_ask(netns, address, port, false, 3000).s, as)
+	assert_string_equal(test_ask(netns, address, port, false, 15000).s, as)
 /* Packets vanish: neither an answer nor a refusal. */
 #define assert_dropped(netns, address, port)                                                                 \
 	assert_string_equal(test_ask(netns, address, port, false, 300).s, "timeout")

@@ -22,7 +22,7 @@ def is_raw(t):
 
 def session(engine, name, *more, shell="trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"):
     t = Pty([IREKO, "run", "-it", "--name", name, *more, "busybox", "sh", "-c", shell], env=engine.env(TERM="xterm"))
-    before = mode(t)
+    before = t.mode_before
     t.expect("ready")
     wait_until("the terminal is raw", lambda: is_raw(t))
     return t, before
@@ -68,7 +68,7 @@ def test_terminal_of_a_client_that_keeps_signals(engine, name):
 
 def test_terminal_of_one_that_does_not_start(engine, name):
     t = Pty([IREKO, "run", "-it", "--name", name, "busybox", "nope"], env=engine.env(TERM="xterm"))
-    before = mode(t)
+    before = t.mode_before
     with t:
         assert t.wait() == 127 and mode(t) == before
 

@@ -370,7 +370,7 @@ json_t *container_inspect_doc(const ContainerInfo *i, const char *driver, int ve
 	    doc_str(made ? i->resolv_path : ""), "HostnamePath", doc_str(made ? i->hostname_path : ""),
 	    "HostsPath", doc_str(made ? i->hosts_path : ""), "LogPath", doc_str(made ? i->log_path : ""),
 	    "Name", doc_str(name), "RestartCount", i->restart_count, "Driver", driver, "Platform", "linux",
-	    "MountLabel", "", "ProcessLabel", "", "AppArmorProfile", i->apparmor, "ExecIDs", exec_ids,
+	    "MountLabel", "", "ProcessLabel", "", "AppArmorProfile", text(i->apparmor), "ExecIDs", exec_ids,
 	    "HostConfig", host_doc(i), "GraphDriver", "Name", driver, "Data", "UpperDir",
 	    doc_str(i->upper_dir), "Mounts", mounts_doc(i), "Config",
 	    completed(container_config_inspect(&i->config), config_members), "NetworkSettings",
