@@ -2,7 +2,7 @@
 /*
  * Notices that somebody else has changed nftables: one socket in the kernel's multicast group for it.
  *
- * A transaction is told as the messages of its changes, and at last one with the name of the program that made it. A filter in the
+ * A transaction is told as the messages of its changes, and at last one with the name of the thread that made it. A filter in the
  * kernel keeps from us what our own socket has changed, so that containers with ports wake nobody; what our process does through libnftables, which
  * has sockets of its own, is known by that name.
  *
@@ -23,9 +23,8 @@
 
 typedef struct NetworkWatch {
 	Netlink nl;
-	char program
-	    [NETWORK_PROGRAM]; /* the name of our main thread; those of others begin with it and a hyphen */
-	unsigned pending;      /* of the transaction that is being told */
+	char program[NETWORK_PROGRAM]; /* our main thread's name: other threads add a hyphen and a word */
+	unsigned pending;              /* of the transaction that is being told */
 } NetworkWatch;
 
 void watch_free(NetworkWatch *w)
