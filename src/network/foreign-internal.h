@@ -74,8 +74,8 @@ int foreign_sync(NetworkHost *h, Err *e);
 /* legacy.c: the table `filter` of iptables-legacy, which nftables does not show. */
 /* True if its chain FORWARD, the entries from `first` to the policy, drops whatever comes from the bridge. */
 bool legacy_chain_drops(const void *entries, size_t len, size_t first, size_t policy, const char *bridge);
-/* 1 if it drops what that one of the bridges sends out whose index is in *ret, 0 if none, or if it is not in use. */
-int legacy_drops(char *const *bridges, size_t *ret, Err *e);
+/* Adds those of the bridges to *ret whose packets it drops: none if it is not in use. */
+int legacy_drops(char *const *bridges, char ***ret, Err *e);
 
 /* nft-watch.c */
 void watch_free(struct NetworkWatch *w);

@@ -503,10 +503,10 @@ int network_firewall_sync(NetworkHost *h, Err *e)
 
 /* ---- what the user should know ---- */
 
+/* A sentence a bridge, the same whatever other bridges there are: a log that has it is not told again. */
 static int warn_legacy(NetworkHost *h, char ***ret, Err *e)
 {
-	_cleanup_strv_ char **bridges = NULL, **internal = NULL, **out = NULL;
-	size_t which;
+	_cleanup_strv_ char **bridges = NULL, **internal = NULL, **out = NULL, **dropped = NULL;
 	int r = firewall_names(h, "bridges", &bridges, e);
 
 	if (r >= 0)
@@ -515,16 +515,15 @@ static int warn_legacy(NetworkHost *h, char ***ret, Err *e)
 		if (!strv_has(internal, *b) && strv_add(&out, *b) < 0)
 			r = err_oom(e);
 	if (r >= 0)
-		r = legacy_drops(out, &which, e);
-	if (r <= 0)
-		return r;
-	r = strv_take(ret, strf("iptables-legacy drops what containers on bridge %s send out (chain FORWARD "
-				"of its table filter): let "
-				"them out with iptables-legacy -I FORWARD -i %s -j ACCEPT and "
-				"iptables-legacy -I FORWARD -o %s "
-				"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-				out[which], out[which], out[which]));
-	return r < 0 ? err_oom(e) : 0;
+		r = legacy_drops(out, &dropped, e);
+	for (char **b = dropped; r >= 0 && b && *b; b++)
+		if (strv_take(ret, strf("iptables-legacy drops what containers on bridge %s send out (chain "
+					"FORWARD of its table filter): let them out with iptables-legacy -I "
+					"FORWARD -i %s -j ACCEPT and iptables-legacy -I FORWARD -o %s "
+					"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+					*b, *b, *b)) < 0)
+			r = err_oom(e);
+	return r;
 }
 
 int network_firewall_warnings(NetworkHost *h, char ***ret, Err *e)

@@ -118,7 +118,7 @@ static int table_read(int fd, struct ipt_getinfo *info, struct ipt_get_entries *
 	return 0;
 }
 
-int legacy_drops(char *const *bridges, size_t *ret, Err *e)
+int legacy_drops(char *const *bridges, char ***ret, Err *e)
 {
 	_cleanup_free_ struct ipt_get_entries *table = NULL;
 	_cleanup_close_ int fd = -1;
@@ -134,11 +134,10 @@ int legacy_drops(char *const *bridges, size_t *ret, Err *e)
 		r = table_read(fd, &info, &table);
 	if (r < 0)
 		return err_sys(e, -r, "read the rules of iptables-legacy");
-	for (size_t i = 0; bridges[i]; i++)
+	for (char *const *b = bridges; *b; b++)
 		if (legacy_chain_drops(table->entrytable, info.size, info.hook_entry[NF_INET_FORWARD],
-				       info.underflow[NF_INET_FORWARD], bridges[i])) {
-			*ret = i;
-			return 1;
-		}
+				       info.underflow[NF_INET_FORWARD], *b) &&
+		    strv_add(ret, *b) < 0)
+			return err_oom(e);
 	return 0;
 }

@@ -200,14 +200,22 @@ def test_a_context_from_standard_input_serves_all_platforms(ireko, folder, name)
 
 def test_provenance_says_what_the_image_was_made_from(box, ireko, name, registry, folder):
     (folder / "secret.txt").write_text("hunter2-hunter2")
-    text = "FROM busybox AS b\nARG WORD\nRUN --mount=type=secret,id=s cat /run/secrets/s > /dev/null; echo $WORD > /w\nFROM scratch\nCOPY --from=b /w /\n"
+    base = f"{registry.host}/{name}-base"
+    ireko("tag", "busybox", f"{base}:1")
+    ireko("push", f"{base}:1")
+    ireko("rmi", f"{base}:1")
+    pulled = registry.ask("HEAD", f"/v2/{name}-base/manifests/1", headers={"Accept": f"{INDEX}, {MANIFEST}"})[1]["Docker-Content-Digest"]
+    box("FROM scratch\nCOPY f /\n", tag=f"{name}:local")
+    local = json.loads(ireko.out("image", "inspect", f"{name}:local"))[0]["Id"]
+    text = (f"FROM {name}:local AS l\nFROM {base}:1 AS b\nARG WORD\nRUN --mount=type=secret,id=s cat /run/secrets/s > /dev/null; echo $WORD > /w\n"
+            "FROM scratch\nCOPY --from=b /w /\nCOPY --from=l /f /\n")
     box(text, "--provenance=mode=max", "--build-arg", "WORD=told", "--secret", f"id=s,src={folder}/secret.txt", "--metadata-file", folder / "meta")
     index = pushed(ireko, registry, name)
     meta = json.loads((folder / "meta").read_text())
     found = statements(registry, name, index)["https://slsa.dev/provenance/v1"]
     build, details = found["predicate"]["buildDefinition"], found["predicate"]["runDetails"]
-    base = json.loads(ireko.out("image", "inspect", "busybox"))[0]["Id"].removeprefix("sha256:")
-    assert [(d["uri"], d["digest"]) for d in build["resolvedDependencies"]] == [("pkg:docker/busybox@latest", {"sha256": base})]
+    ireko("rmi", f"{base}:1", f"{name}:local")
+    assert {d["uri"]: f"sha256:{d['digest']['sha256']}" for d in build["resolvedDependencies"]} == {f"pkg:docker/{base}@1": pulled, f"pkg:docker/{name}@local": local}
     assert build["externalParameters"]["request"]["args"] == {"build-arg:WORD": "told"}
     assert base64.b64decode(details["metadata"]["ireko_source"]["data"]).decode() == text
     assert details["metadata"]["startedOn"] <= details["metadata"]["finishedOn"]
