@@ -290,6 +290,10 @@ static void test_env_changes(void **state _unused_)
 	assert_int_equal(strv_len(env), 5 + 300000);
 	assert_string_equal(env[5], "V0=300000");
 	assert_string_equal(env[5 + 299999], "V299999=299999");
+	/* A variable that is there twice is one. */
+	strv_free(env);
+	env = strv_split("A=1 B=2 A=3", ' ');
+	apply(&env, "B", "A=3");
 }
 
 static void assert_csv(const char *s, const char *want)

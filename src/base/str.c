@@ -397,96 +397,113 @@ const char *strv_env_get(char *const *env, const char *key)
 	return NULL;
 }
 
-static size_t env_hash(const char *assignment)
-{
-	size_t h = 0xcbf29ce484222325u; /* FNV-1a */
+/* A variable at its place among others. */
+typedef struct EnvAt {
+	char *assignment;
+	size_t at;
+} EnvAt;
 
-	for (; *assignment && *assignment != '='; assignment++)
-		h = (h ^ (unsigned char)*assignment) * 0x100000001b3u;
-	return h;
+static size_t env_key_len(const char *assignment)
+{
+	return (size_t)(strchrnul(assignment, '=') - assignment);
 }
 
-/* From the end, with a table of what was seen, so that thousands of variables cost thousands of steps. */
-int strv_env_unique(char **env)
+static int env_compare(const void *a, const void *b)
 {
-	size_t n = strv_len(env), mask = 15, to = 0;
+	const EnvAt *x = a, *y = b;
+	size_t len_x = env_key_len(x->assignment), len_y = env_key_len(y->assignment);
+	int r = memcmp(x->assignment, y->assignment, MIN2(len_x, len_y));
 
-	while (mask < 2 * n)
-		mask = mask * 2 + 1;
+	if (r == 0)
+		r = (len_x > len_y) - (len_x < len_y);
+	return r ?: (x->at > y->at) - (x->at < y->at);
+}
 
-	char **seen = calloc(mask + 1, sizeof(*seen));
+static bool env_same(const EnvAt *a, const EnvAt *b)
+{
+	size_t len = env_key_len(a->assignment);
 
-	if (!seen)
-		return -ENOMEM;
-	for (size_t i = n; i-- > 0;) {
-		size_t at = env_hash(env[i]) & mask, len = (size_t)(strchrnul(env[i], '=') - env[i]);
+	return len == env_key_len(b->assignment) && memcmp(a->assignment, b->assignment, len) == 0;
+}
 
-		while (seen[at] && !env_is_key(seen[at], env[i], len))
-			at = (at + 1) & mask;
-		if (!seen[at]) {
-			seen[at] = env[i];
-			continue;
-		}
-		free(env[i]);
-		env[i] = NULL;
-	}
-	free(seen);
+static void env_compact(char **env, size_t n)
+{
+	size_t to = 0;
+
 	for (size_t i = 0; i < n; i++)
 		if (env[i])
 			env[to++] = env[i];
-	if (env)
-		env[to] = NULL;
-	return 0;
+	env[to] = NULL;
 }
 
-/* A table of where each variable is in env, counted from 1. What was taken away is NULL there, and no variable's any more. */
-static size_t *env_slot(char *const *env, size_t *table, size_t mask, const char *assignment)
+/* Sorted, not hashed: images choose the names, and could choose those that share a hash. */
+static EnvAt *env_sorted(char *const *env, char *const *more, size_t *ret_n)
 {
-	size_t at = env_hash(assignment) & mask, len = (size_t)(strchrnul(assignment, '=') - assignment);
+	size_t n_env = strv_len(env), n = n_env + strv_len(more);
+	EnvAt *v = calloc(n + 1, sizeof(*v));
 
-	while (table[at] && !(env[table[at] - 1] && env_is_key(env[table[at] - 1], assignment, len)))
-		at = (at + 1) & mask;
-	return &table[at];
+	for (size_t i = 0; v && i < n; i++)
+		v[i] = (EnvAt){.assignment = i < n_env ? env[i] : more[i - n_env], .at = i};
+	if (v)
+		qsort(v, n, sizeof(*v), env_compare);
+	*ret_n = n;
+	return v;
 }
 
-static int env_change(char **env, size_t *n, size_t *slot, const char *change)
+int strv_env_unique(char **env)
 {
-	char *copy = strchr(change, '=') ? strdup(change) : NULL;
+	size_t n;
+	_cleanup_free_ EnvAt *v = env_sorted(env, NULL, &n);
 
-	if (!copy && strchr(change, '='))
+	if (!v)
 		return -ENOMEM;
-	if (*slot) {
-		free(env[*slot - 1]);
-		env[*slot - 1] = copy;
-	} else if (copy) {
-		env[(*n)++] = copy;
-		*slot = *n;
-	}
+	for (size_t i = 1; i < n; i++)
+		if (env_same(&v[i - 1], &v[i]))
+			env[v[i - 1].at] = NULL;
+	for (size_t i = 0; i < n; i++)
+		if (!env[v[i].at])
+			free(v[i].assignment);
+	if (env)
+		env_compact(env, n);
 	return 0;
+}
+
+/* What becomes of one variable: it stays where it was last put when it was not there. */
+static int env_settle(const EnvAt *v, size_t n, size_t n_env, char **out)
+{
+	const EnvAt *born = NULL, *last = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		bool is_set = v[i].at < n_env || strchr(v[i].assignment, '=');
+
+		born = !is_set ? NULL : born ?: &v[i];
+		last = &v[i];
+	}
+	if (!born)
+		return 0;
+	out[born->at] = strdup(last->assignment);
+	return out[born->at] ? 0 : -ENOMEM;
 }
 
 int strv_env_apply(char ***env, char *const *changes)
 {
-	size_t n = strv_len(*env), most = n + strv_len(changes), mask = 15, to = 0;
+	size_t n_env = strv_len(*env), n, to;
+	_cleanup_free_ EnvAt *v = env_sorted(*env, changes, &n);
+	char **out = calloc(n + 1, sizeof(*out));
+	int r = v && out ? 0 : -ENOMEM;
 
-	while (mask < 2 * most)
-		mask = mask * 2 + 1;
-
-	_cleanup_free_ size_t *table = calloc(mask + 1, sizeof(*table));
-	char **v = table ? reallocarray(*env, most + 1, sizeof(*v)) : NULL;
-	int r = 0;
-
-	if (!v)
-		return -ENOMEM;
-	*env = v;
-	for (size_t i = 0; i < n; i++)
-		*env_slot(v, table, mask, v[i]) = i + 1;
-	for (; r >= 0 && changes && *changes; changes++)
-		r = env_change(v, &n, env_slot(v, table, mask, *changes), *changes);
-	for (size_t i = 0; i < n; i++)
-		if (v[i])
-			v[to++] = v[i];
-	v[to] = NULL;
+	for (size_t i = 0; r >= 0 && i < n; i = to) {
+		for (to = i + 1; to < n && env_same(&v[i], &v[to]);)
+			to++;
+		r = env_settle(&v[i], to - i, n_env, out);
+	}
+	if (out)
+		env_compact(out, n);
+	if (r >= 0) {
+		strv_free(*env);
+		*env = take_ptr(out);
+	}
+	strv_free(out);
 	return r;
 }
 

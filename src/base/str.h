@@ -73,8 +73,7 @@ char *strv_join(char *const *v, const char *sep);
 const char *strv_env_get(char *const *env, const char *key);
 int strv_env_set(char ***env, const char *assignment);
 void strv_env_unset(char **env, const char *key);
-/* `changes` one after another: KEY=VALUE replaces or appends, KEY takes away. No variable may be in env twice. Each costs the same however many there are, unless their
- * names were made to share a hash; then as many comparisons as there are such. 0 or -ENOMEM. */
+/* `changes` one after another: KEY=VALUE replaces or appends, KEY takes away. 0 or -ENOMEM, which leaves env as it was. */
 int strv_env_apply(char ***env, char *const *changes);
 /* Of assignments to one variable only the last stays. 0 or -ENOMEM. */
 int strv_env_unique(char **env);
