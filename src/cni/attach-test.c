@@ -83,7 +83,7 @@ static void a_chain(void **state)
 	assert_string_equal(json_get_str(res.document, "cniVersion"), "1.0.0");
 	assert_true(has_record(w));
 	assert_calls(w, "first ADD,second ADD");
-	ok(cni_check(c, &a, &e));
+	ok(cni_check(c, &a, -1, &e));
 	assert_calls(w, "first CHECK,second CHECK");
 	ok(cni_del(c, &a, &e));
 	assert_false(has_record(w));
@@ -92,7 +92,7 @@ static void a_chain(void **state)
 	a.netns = "";
 	ok(cni_del(c, &a, &e));
 	assert_calls(w, "second DEL,first DEL");
-	fails(cni_check(c, &a, &e), ERR_NOT_FOUND, "pod default/web");
+	fails(cni_check(c, &a, -1, &e), ERR_NOT_FOUND, "pod default/web");
 }
 
 static json_t *input_of(char **lines, size_t call)
@@ -374,7 +374,7 @@ static void an_old_network(void **state)
 		   "'{\"ip4\":{\"ip\":\"10.1.0.2/24\"},\"ip6\":{\"ip\":\"fd00::9/64\"}}'; exit 0");
 	ok(cni_add(c, &a, -1, &res, &e));
 	assert_int_equal(strv_len(res.ips), 2);
-	fails(cni_check(c, &a, &e), ERR_UNSUPPORTED, "from 0.4.0 on");
+	fails(cni_check(c, &a, -1, &e), ERR_UNSUPPORTED, "from 0.4.0 on");
 	ok(cni_del(c, &a, &e));
 	_cleanup_free_ char *log = read_log(w);
 	assert_null(strstr(log, "prevResult"));
@@ -509,7 +509,7 @@ static void one_dot_one(void **state)
 	assert_calls(w, "first STATUS");
 	cni_result_done(&res);
 	ok(cni_add(c, &a, -1, &res, &e));
-	ok(cni_check(c, &a, &e));
+	ok(cni_check(c, &a, -1, &e));
 	assert_calls(w, "first ADD");
 }
 

@@ -342,7 +342,7 @@ static int check_with(const CniChain *like, const CniRecord *rec, Err *e)
 	return r < 0 ? r : cni_chain_run_all(&h, "CHECK", prev, NULL, e);
 }
 
-int cni_check(Cni *c, const CniAttachment *a, Err *e)
+int cni_check(Cni *c, const CniAttachment *a, int alive_fd, Err *e)
 {
 	_cleanup_free_ char *subject = subject_of(a), *network = network_of(c);
 	_cleanup_record_ CniRecord rec = {0};
@@ -366,6 +366,6 @@ int cni_check(Cni *c, const CniAttachment *a, Err *e)
 			    .netns = a->netns,
 			    .ifname = rec.ifname,
 			    .subject = subject,
-			    .alive_fd = -1};
+			    .alive_fd = alive_fd};
 	return check_with(&h, &rec, e);
 }

@@ -77,8 +77,8 @@ void cni_result_done(CniResult *r);
 int cni_add(Cni *c, const CniAttachment *a, int alive_fd, CniResult *ret, Err *e);
 /* Whether anything of it may be there: false after an ADD that failed and was taken down again, or that never began. */
 bool cni_is_recorded(Cni *c, const CniAttachment *a);
-/* From the kept record: whether it is still as it was made. ERR_NOT_FOUND if there is no record. */
-int cni_check(Cni *c, const CniAttachment *a, Err *e);
+/* From the kept record: whether it is still as it was made. ERR_NOT_FOUND if there is no record; ERR_UNSUPPORTED if the version of the configuration has no CHECK. */
+int cni_check(Cni *c, const CniAttachment *a, int alive_fd, Err *e);
 /* In reverse order, with what the record says (arguments, capabilities, result, the configuration of that time); without a record, with what `a` says and today's configuration, and
  * success if there is none. The record goes when all have succeeded. Repeating it is success. */
 int cni_del(Cni *c, const CniAttachment *a, Err *e);

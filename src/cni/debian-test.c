@@ -157,10 +157,10 @@ static void one_that_is_looked_at(void **state)
 	c = world_cni(w, 0);
 	a.n_ports = 0;
 	ok(cni_add(c, &a, -1, &res, &e));
-	ok(cni_check(c, &a, &e));
+	ok(cni_check(c, &a, -1, &e));
 	/* Somebody takes the address away. */
 	free(said(netns, "ip addr del 10.77.0.2/24 dev eth0"));
-	fails(cni_check(c, &a, &e), ERR_INTERNAL,
+	fails(cni_check(c, &a, -1, &e), ERR_INTERNAL,
 	      "CNI plugin bridge of network podnet: CHECK for pod default/web: ");
 	free(said(netns, "ip addr add 10.77.0.2/24 dev eth0"));
 	ok(cni_del(c, &a, &e));

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `system check`: the store's own check (store/check.h), and beyond it what the engine knows: which layers running containers
- * stand on, which snapshots belong to containers, and where an image can be pulled again.
+ * stand on, which snapshots belong to containers, where an image can be pulled again, and what CNI's plugins find of pods' networks.
  *
  * Repair pulls an image under the digest that it was pulled by before, so that exactly the same bytes come back; whatever of
  * it is whole is not downloaded. A layer under a running container is not replaced below it.
  */
 #include "engine/image-internal.h"
+#include "engine/pod-internal.h"
 
 #include <poll.h>
 
@@ -51,9 +52,10 @@ static int busy_layers(Engine *en, char ***ret, Err *e)
 
 /* ---- containers ---- */
 
-static int add_finding(StoreReport *report, const char *id, const char *problem, const char *remedy, Err *e)
+static int add_finding(StoreReport *report, const char *kind, const char *id, const char *problem,
+		       const char *remedy, Err *e)
 {
-	StoreFinding *f = store_report_add(report, "container", id, problem);
+	StoreFinding *f = store_report_add(report, kind, id, problem);
 
 	return f && store_finding_remedy(f, remedy) >= 0 ? 0 : err_oom(e);
 }
@@ -76,13 +78,52 @@ static int check_containers(Engine *en, StoreReport *report, Err *e)
 		if (strv_has(snapshots, v[i].id) || container_find(en, v[i].id, &c, NULL) < 0 ||
 		    pthread_mutex_trylock(&c->life) != 0)
 			continue;
-		bool there = !c->removed;
+		bool there = !c->removed && !container_is_pause(c);
 		pthread_mutex_unlock(&c->life);
 		if (there)
-			r = add_finding(report, v[i].id, "its writable layer is missing",
+			r = add_finding(report, "container", v[i].id, "its writable layer is missing",
 					"remove the container", e);
 	}
 	container_infos_free(v, n);
+	return r;
+}
+
+/* ---- pods ---- */
+
+/* A plugin that hangs holds up the end of this one pod, as long as CNI gives it. */
+static int check_pod(const Checking *x, Container *c, StoreReport *report, Err *e)
+{
+	Err found = {0};
+	int r;
+
+	/* One that is being made or removed is not looked at. */
+	if (pthread_mutex_trylock(&c->life) != 0)
+		return 0;
+	r = !c->removed && c->pod_attached && container_status(c) == CONTAINER_RUNNING
+		? pod_network_check(x->en, c, x->c->alive_fd, &found)
+		: 0;
+	pthread_mutex_unlock(&c->life);
+	if (is_cancelled((void *)x))
+		return err_new_no(e, ERR_CANCELLED, ECANCELED, "nobody waits for the check any more");
+	/* A configuration of before 0.4.0 has no way to ask. */
+	if (r >= 0 || found.kind == ERR_UNSUPPORTED)
+		return 0;
+	return add_finding(report, "pod", c->id, err_msg(&found, r),
+			   "end the pod (crictl rmp -f): its kubelet makes it anew, with a network", e);
+}
+
+static int check_pods(const Checking *x, StoreReport *report, Err *e)
+{
+	size_t n = 0;
+	Container **all = containers_all(x->en, &n);
+	int r = all ? 0 : err_oom(e);
+
+	for (size_t i = 0; all && i < n; i++) {
+		if (r >= 0 && container_is_sandbox(all[i]))
+			r = check_pod(x, all[i], report, e);
+		container_unref(all[i]);
+	}
+	free(all);
 	return r;
 }
 
@@ -194,6 +235,8 @@ int engine_check(Engine *en, const EngineCheck *c, StoreReport *ret, Err *e)
 		r = store_check(en->store, &sc, &report, e);
 	if (r >= 0)
 		r = check_containers(en, &report, e);
+	if (r >= 0)
+		r = check_pods(&x, &report, e);
 	if (r >= 0 && c->repair)
 		r = repair_by_pull(&x, &sc, &report, e);
 	for (size_t i = 0; r >= 0 && i < report.n; i++)

@@ -243,7 +243,7 @@ static int build_container(Engine *en, Container *c, const StoreImage *image, co
 static int make_resources(Engine *en, Container *c, const ImageConfig *ic, const EngineStep *step, Err *e)
 {
 	_cleanup_strv_ char **made = NULL;
-	bool bare = container_is_sandbox(c) && str_empty(c->image_id); /* its root is pod-root.c's */
+	bool bare = container_is_pause(c); /* its root is pod-root.c's */
 	int r = bare ? 0 : store_snapshot_prepare(en->store, c->id, c->chain_id, e);
 
 	if (r >= 0)

@@ -667,7 +667,7 @@ typedef struct EngineEventsWanted {
 int engine_events_follow(Engine *en, const EngineEventsWanted *wanted, EngineEventSink sink, void *user,
 			 int alive_fd, Err *e);
 
-/* ---- is everything whole? ---- */
+/* ---- is everything whole? What is stored, and the networks of pods. ---- */
 typedef struct EngineCheck {
 	bool repair;
 	/* Credentials for what has to be pulled again; may be NULL. */

@@ -18,6 +18,12 @@ static inline bool container_is_sandbox(const Container *c)
 	return c->config.pod.sandbox;
 }
 
+/* A sandbox without an image: its process is ours, and it has no writable layer. */
+static inline bool container_is_pause(const Container *c)
+{
+	return container_is_sandbox(c) && str_empty(c->image_id);
+}
+
 /* In a pod, but not the sandbox. */
 static inline bool container_is_member(const Container *c)
 {
@@ -50,6 +56,9 @@ void pods_networks_sweep(Engine *en);
 int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e);
 /* Success if it has none any more. `life` is held. */
 int pod_network_release(Engine *en, Container *c, Err *e);
+
+/* Whether CNI's plugins find it as they made it (CHECK); ERR_UNSUPPORTED if they cannot tell. `life` is held. */
+int pod_network_check(Engine *en, Container *c, int alive_fd, Err *e);
 
 /* pod-ranges.c */
 int pod_ranges_load(Engine *en, Err *e);

@@ -243,16 +243,31 @@ int pod_network_attach(Engine *en, Container *c, int netns_fd, Err *e)
 	return r;
 }
 
+/* What names it, without what was asked for: the record has that. */
+static CniAttachment attachment_of(const Container *c, const char *path)
+{
+	return (CniAttachment){.container_id = c->id,
+			       .netns = path,
+			       .ifname = POD_INTERFACE,
+			       .pod_name = strv_env_get(c->config.labels, "io.kubernetes.pod.name"),
+			       .pod_namespace = strv_env_get(c->config.labels, "io.kubernetes.pod.namespace"),
+			       .pod_uid = strv_env_get(c->config.labels, "io.kubernetes.pod.uid")};
+}
+
+int pod_network_check(Engine *en, Container *c, int alive_fd, Err *e)
+{
+	_cleanup_free_ char *path = netns_path(en, c);
+	const CniAttachment a = attachment_of(c, path);
+
+	if (!path)
+		return err_oom(e);
+	return en->pods.cni ? cni_check(en->pods.cni, &a, alive_fd, e) : no_networks(e);
+}
+
 /* The namespace may be gone, by a new start of the machine say: the plugins are told so. */
 static int detach(Engine *en, Container *c, const char *path, Err *e)
 {
-	const CniAttachment a = {.container_id = c->id,
-				 .netns = path,
-				 .ifname = POD_INTERFACE,
-				 .pod_name = strv_env_get(c->config.labels, "io.kubernetes.pod.name"),
-				 .pod_namespace =
-				     strv_env_get(c->config.labels, "io.kubernetes.pod.namespace"),
-				 .pod_uid = strv_env_get(c->config.labels, "io.kubernetes.pod.uid")};
+	const CniAttachment a = attachment_of(c, path);
 
 	if (!en->pods.cni)
 		return no_networks(e);

@@ -269,7 +269,7 @@ int spec_mounts(const SpecInput *in, json_t **ret, Err *e)
 	_cleanup_json_ json_t *defaults = json_array(), *all = json_array();
 	int r;
 
-	if (container_is_sandbox(in->c) && str_empty(in->c->image_id)) {
+	if (container_is_pause(in->c)) {
 		add_sandbox_mounts(in, all);
 		*ret = take_ptr(all);
 		return 0;

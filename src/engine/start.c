@@ -424,7 +424,7 @@ static int rootfs_mount(Start *s, Err *e)
 	StoreShift buf;
 	const StoreShift *shift = shift_of(s, &buf);
 
-	if (container_is_sandbox(s->c) && str_empty(s->c->image_id))
+	if (container_is_pause(s->c))
 		return pod_root_open(s->en, &s->rootfs_fd, e);
 	if (container_is_step(s->c) && !container_is_kept_step(s->c))
 		return store_snapshot_mount_once(s->en->store, s->c->id, shift, &s->rootfs_fd, e);

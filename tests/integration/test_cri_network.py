@@ -120,6 +120,60 @@ def test_both_families(kubelet):
     pod.remove()
 
 
+def system_check(kubelet):
+    p = kubelet.engine.cli("system", "check", "-q", check=False)
+    return p.returncode, p.stdout
+
+
+def test_system_check_asks_the_plugins(kubelet):
+    """CHECK of every pod that runs: those of Debian miss what somebody has taken away."""
+    whole, broken, ended, host = kubelet.run_pod(), kubelet.run_pod(), kubelet.run_pod(), kubelet.host_pod()
+    ended.stop()
+    assert system_check(kubelet)[0] == 0, system_check(kubelet)
+    calls = kubelet.cni_calls("CHECK")
+    assert {c["CONTAINERID"] for c in calls} == {whole.id, broken.id}
+    (add,) = kubelet.cni_calls("ADD", pod=whole.id)
+    (check,) = kubelet.cni_calls("CHECK", pod=whole.id)
+    assert check["conf"]["prevResult"]["ips"] == add["conf"]["prevResult"]["ips"] and check["NETNS"] == add["NETNS"] and check["netns_is_there"]
+    kubelet.inside("nsenter", f"--net={kubelet.cni_calls('ADD', pod=broken.id)[0]['NETNS']}", "ip", "address", "flush", "dev", "eth0")
+    status, said = system_check(kubelet)
+    assert status == 1 and f"pod {broken.id}: " in said and "crictl rmp" in said and whole.id not in said and host.id not in said
+    broken.remove()
+    assert system_check(kubelet)[0] == 0, system_check(kubelet)
+
+
+@pytest.mark.parametrize("how, text", [("fail", "the plugin does not want to"), ("flood of errors", "at last"), ("crash", "recorder")])
+def test_a_check_that_goes_wrong_harms_nothing(kubelet, pod, how, text):
+    kubelet.behave(CHECK=how)
+    status, said = system_check(kubelet)
+    assert status == 1 and f"pod {pod.id}: " in said and text in said and len(said) < 8000
+    kubelet.behave()
+    assert system_check(kubelet)[0] == 0, system_check(kubelet)
+    assert pod.status().state == "SANDBOX_READY"
+
+
+def test_a_check_that_hangs_ends_with_who_asked(kubelet, pod):
+    kubelet.behave(CHECK="hang")
+    asking = kubelet.engine.popen("system", "check", "-q")
+    wait_until("the plugin is at work", lambda: kubelet.cni_calls("CHECK"))
+    asking.kill()
+    asking.wait()
+    kubelet.behave()
+    wait_until("its processes have gone", lambda: not recorders(kubelet))
+    pod.stop()
+
+
+def test_networks_that_cannot_be_checked(kubelet):
+    """Before 0.4.0 there is no CHECK, and a network may have it switched off."""
+    for more in ({"cniVersion": "0.3.1"}, {"disableCheck": True}):
+        written = json.loads((kubelet.cni / "10-test.conflist").read_text()) | more
+        (kubelet.cni / "10-test.conflist").write_text(json.dumps(written))
+        pod = kubelet.run_pod()
+        assert system_check(kubelet)[0] == 0, system_check(kubelet)
+        assert not kubelet.cni_calls("CHECK")
+        pod.remove()
+
+
 def test_the_nodes_own_network(kubelet):
     pod = kubelet.host_pod()
     assert "irkcri" in "\n".join(pod.run("cat", "/proc/net/dev"))

@@ -113,8 +113,9 @@ static int run_check(Call *call, Err *e)
 	return shown.left > 0 ? 1 : 0;
 }
 
-const Command cmd_check = {.usage = "[OPTIONS]",
-			   .summary = "Verify everything that is stored, and repair it",
-			   .flags = flags,
-			   .opts_size = sizeof(CheckOptions),
-			   .run = run_check};
+const Command cmd_check = {
+    .usage = "[OPTIONS]",
+    .summary = "Verify everything that is stored and the networks of pods, and repair what is stored",
+    .flags = flags,
+    .opts_size = sizeof(CheckOptions),
+    .run = run_check};
