@@ -439,20 +439,23 @@ static void env_compact(char **env, size_t n)
 /* Sorted, not hashed: images choose the names, and could choose those that share a hash. */
 static EnvAt *env_sorted(char *const *env, char *const *more, size_t *ret_n)
 {
-	size_t n_env = strv_len(env), n = n_env + strv_len(more);
-	EnvAt *v = calloc(n + 1, sizeof(*v));
+	EnvAt *v = calloc(strv_len(env) + strv_len(more) + 1, sizeof(*v));
+	size_t n = 0;
 
-	for (size_t i = 0; v && i < n; i++)
-		v[i] = (EnvAt){.assignment = i < n_env ? env[i] : more[i - n_env], .at = i};
-	if (v)
-		qsort(v, n, sizeof(*v), env_compare);
+	if (!v)
+		return NULL;
+	for (char *const *s = env; s && *s; s++, n++)
+		v[n] = (EnvAt){.assignment = *s, .at = n};
+	for (char *const *s = more; s && *s; s++, n++)
+		v[n] = (EnvAt){.assignment = *s, .at = n};
+	qsort(v, n, sizeof(*v), env_compare);
 	*ret_n = n;
 	return v;
 }
 
 int strv_env_unique(char **env)
 {
-	size_t n;
+	size_t n = 0;
 	_cleanup_free_ EnvAt *v = env_sorted(env, NULL, &n);
 
 	if (!v)
@@ -487,7 +490,7 @@ static int env_settle(const EnvAt *v, size_t n, size_t n_env, char **out)
 
 int strv_env_apply(char ***env, char *const *changes)
 {
-	size_t n_env = strv_len(*env), n, to;
+	size_t n_env = strv_len(*env), n = 0, to;
 	_cleanup_free_ EnvAt *v = env_sorted(*env, changes, &n);
 	char **out = calloc(n + 1, sizeof(*out));
 	int r = v && out ? 0 : -ENOMEM;
