@@ -14,8 +14,9 @@
 #include "store/store.h"
 
 typedef struct StoreFinding {
-	const char *kind; /* "database" "blob" "layer" "image" "tag" "snapshot" "file", of the engine "container" "pod"; a constant */
-	char *id, *path;  /* path is below the data root, or NULL */
+	const char *
+	    kind; /* "database" "blob" "layer" "image" "tag" "snapshot" "file", of the engine "container" "pod"; a constant */
+	char *id, *path; /* path is below the data root, or NULL */
 	char *problem;
 	char *remedy;  /* what the user can do, or once it is repaired, what was done */
 	char **images; /* ids of images that need it */
