@@ -122,7 +122,8 @@ int remap_check(const Engine *en, const ContainerConfig *k, Err *e)
 
 	if (!remap_applies(en, k))
 		return 0;
-	if (h->privileged)
+	/* Docker's rule. In a pod, whose kubelet asked for both, it has every capability there, and none over the host. */
+	if (h->privileged && !k->pod.id)
 		return err_new(
 		    e, ERR_INVALID,
 		    "privileged mode is incompatible with user namespaces.  You must run the container in "

@@ -178,6 +178,33 @@ def test_a_user_namespace(kubelet):
     assert pod.status().linux_part.namespaces.options.userns_options.mode == "POD"
 
 
+def test_privileged_in_a_user_namespace(kubelet):
+    """Every capability, over what is the pod's: none over the host."""
+    pod = kubelet.run_pod(linux_part=context(privileged=True, **userns()))
+    part = context(privileged=True, **userns())
+    caps = capabilities(pod, privileged=True, **userns())
+    assert caps["CapEff"] == caps["CapBnd"] and caps["CapEff"] & SYS_ADMIN and caps["CapEff"] & NET_ADMIN
+    does = lambda command: pod.shell(f"mkdir -p /mnt; ({command}) >/dev/null 2>&1 && echo done || echo refused", linux_part=part)
+    for command in ("mount -t tmpfs t /mnt", "mount -t proc p /mnt", "mount -t sysfs s /mnt", "ip address add 192.0.2.1/32 dev lo", "echo 1 > /proc/sys/net/ipv4/ip_forward", "hostname other"):
+        assert does(command) == ["done"], command
+    for command in ("mknod /x b 254 0", "echo 0 > /proc/sys/kernel/panic", f"mount -t ext4 {root_device()} /mnt", f"dd if={root_device()} of=/x count=1", "mkdir $(grep -lx 1 /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/pids/cgroup.procs 2>/dev/null | head -n 1 | xargs dirname)/x"):
+        assert does(command) == ["refused"], command
+    # The machine's devices are there; it may use those that are everybody's.
+    assert int(pod.shell("ls /dev | wc -l", linux_part=part)[0]) > len(os.listdir("/dev")) // 2
+    assert pod.shell("cut -d: -f3 /proc/self/cgroup | sort -u", linux_part=part) == ["/"]
+    assert pod.shell("grep Seccomp: /proc/self/status", linux_part=part)[0].split()[1] == "0"
+    # Where the pod is not privileged, none of its containers is.
+    usual = kubelet.run_pod(linux_part=context(**userns()))
+    with refused("INVALID_ARGUMENT", text="privileged"):
+        usual.container("true", linux_part=part)
+    assert not capabilities(usual, **userns())["CapEff"] & SYS_ADMIN
+
+
+def root_device():
+    """A block device of this machine's, by its name in /dev."""
+    return next(f"/dev/{d}" for d in sorted(os.listdir("/sys/class/block"), key=lambda d: d.startswith(("loop", "zram"))) if os.path.exists(f"/dev/{d}"))
+
+
 def one(length=10, inside=0):
     return [{"host_id": 300000, "container_id": inside, "length": length}]
 

@@ -524,7 +524,6 @@ CASE(userns_not_the_pods, m->ns.userns_options = &m->pod.user)
 CASE(userns_other_ids, in_user_namespace(m); m->pod.uid.host_id = 300000)
 CASE(userns_forgotten, in_user_namespace(m); m->ns.userns_options = NULL)
 CASE(userns_host_pid_member, in_user_namespace(m); m->ns.pid = CRI__NAMESPACE_MODE__NODE)
-CASE(userns_privileged, in_user_namespace(m); m->pod.security.privileged = m->security.privileged = true)
 CASE(apparmor_nameless, m->security.apparmor = &m->apparmor;
      m->apparmor.profile_type = CRI__SECURITY_PROFILE__PROFILE_TYPE__Localhost)
 CASE(seccomp_relative, m->security.seccomp = &m->profile;
@@ -596,7 +595,6 @@ static void containers_are_refused(void **state)
 	    {userns_other_ids, "not that of its pod"},
 	    {userns_forgotten, "not that of its pod"},
 	    {userns_host_pid_member, "pid: NODE"},
-	    {userns_privileged, "privileged: not in a user namespace"},
 	    {apparmor_nameless, "apparmor"},
 	    {seccomp_relative, "seccomp: \"profiles/a.json\""},
 	    {mount_nowhere, "container_path is empty"},

@@ -194,13 +194,10 @@ static int security(const Cri__PodSandboxConfig *pod, const Cri__LinuxContainerS
 		r = paths(s->readonly_paths, s->n_readonly_paths, "readonly_paths", &h->readonly_paths,
 			  &h->has_readonly_paths, e);
 	h->privileged = s->privileged;
-	/* One that manages containers itself is to see where it is. */
-	h->cgroupns_mode = s->privileged ? strdup("host") : NULL;
-	if (r >= 0 && s->privileged && !h->cgroupns_mode)
-		r = err_oom(e);
 	h->readonly_rootfs = s->readonly_rootfs;
-	if (r >= 0 && s->privileged && ret->pod.user_maps)
-		r = err_new(e, ERR_INVALID, "privileged: not in a user namespace of the pod");
+	/* One that manages containers itself is to see where it is. Of a user namespace's cgroup namespace only its own part is shown: the kernel mounts no other there. */
+	if (r >= 0 && s->privileged && !ret->pod.user_maps && !(h->cgroupns_mode = strdup("host")))
+		r = err_oom(e);
 	return r;
 }
 
