@@ -178,6 +178,16 @@ def unpack(type_, data):
     return Message(type_, values)
 
 
+class ClosedHere(grpc.RpcError):
+    """A call on a connection that another thread has just closed; those that were under way then are CANCELLED."""
+
+    def code(self):
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self):
+        return "the client's own connection is closed"
+
+
 class Client:
     """Every method of both services is one of this, with the request's fields as keyword arguments. Those that stream give an iterator."""
 
@@ -199,7 +209,12 @@ class Client:
         service = "ImageService" if method in IMAGE_SERVICE else "RuntimeService"
         streams = method.startswith("Stream") or method in OTHER_NAMES
         make = self.channel.unary_stream if streams else self.channel.unary_unary
-        return make(path or f"/runtime.v1.{service}/{method}")(request, timeout=timeout or (None if streams else self.timeout))
+        try:
+            return make(path or f"/runtime.v1.{service}/{method}")(request, timeout=timeout or (None if streams else self.timeout))
+        except ValueError as e:
+            if "closed channel" not in str(e):
+                raise
+            raise ClosedHere from e
 
     def __getattr__(self, method):
         asked, answered = OTHER_NAMES.get(method, (method + "Request", method + "Response"))
