@@ -289,7 +289,7 @@ def test_huge_pages_are_among_metrics(pod, kubelet):
 
 
 def test_lack_of_memory_is_counted(pod, kubelet):
-    c = pod.container("sh", "-c", "(head -c 100000000 /dev/zero | tail >/dev/null); touch /dev/shm/done; sleep 1000", linux_part={"resources": {"memory_limit_in_bytes": 20 * MB}})
+    c = pod.container("sh", "-c", "(echo 1000 >/proc/self/oom_score_adj; exec tail < /dev/zero); touch /dev/shm/done; sleep 1000", linux_part={"resources": {"memory_limit_in_bytes": 20 * MB}})
     wait_until("it has happened", lambda: within(c, "test", "-e", "/dev/shm/done").returncode == 0)
     metrics = {m.name: m.value.value for m in kubelet.ListPodSandboxMetrics().pod_metrics[0].container_metrics[0].metrics}
     assert metrics["container_oom_events_total"] >= 1

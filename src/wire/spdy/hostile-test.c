@@ -238,7 +238,7 @@ static void data_without_end(void **state)
 	for (;;) {
 		struct pollfd w = {.fd = p.fd, .events = POLLOUT};
 
-		if (poll(&w, 1, 200) == 0)
+		if (poll(&w, 1, 1000) == 0)
 			break;
 		n = send(p.fd, piece, MIN2((size_t)65536, SPDY_LEN_MAX - sent), MSG_DONTWAIT | MSG_NOSIGNAL);
 		assert_true(n > 0);
@@ -274,7 +274,7 @@ static void many_streams_without_end(void **state)
 		assert_int_equal(peer_open_stream(&p, id, 0, none), 0);
 		assert_int_equal(spdy_accept(p.c, 10000, &s, NULL), 1);
 	}
-	for (id = 1; id < 200 && poll(&w, 1, 200) == 1; id += 2) {
+	for (id = 1; id < 200 && poll(&w, 1, 1000) == 1; id += 2) {
 		uint8_t head[SPDY_HEAD_LEN];
 
 		spdy_data_head_write(head, id, 0, 60000);
