@@ -174,6 +174,21 @@ def test_networks_that_cannot_be_checked(kubelet):
         pod.remove()
 
 
+def test_without_a_door_no_pod_is_called_broken(new_kubelet):
+    """There is nobody to ask then."""
+    kubelet = new_kubelet()
+    pod = kubelet.run_pod()
+    usual = kubelet.engine.options
+    kubelet.engine.stop()
+    kubelet.engine.options = ("--insecure-registry", "127.0.0.0/8")
+    kubelet.engine.start()
+    assert system_check(kubelet)[0] == 0, system_check(kubelet)
+    kubelet.engine.stop()
+    kubelet.engine.options = usual
+    kubelet.start()
+    assert pod.status().state == "SANDBOX_READY"
+
+
 def test_the_nodes_own_network(kubelet):
     pod = kubelet.host_pod()
     assert "irkcri" in "\n".join(pod.run("cat", "/proc/net/dev"))
